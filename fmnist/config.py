@@ -1,0 +1,95 @@
+"""TrialConfig: everything that decides one training run, and what of it a search may turn."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fmnist.errors import FmnistError
+from fmnist.knobs import Choice, Knob, Range
+from fmnist.suggestions import did_you_mean
+
+Activation = Literal["relu", "gelu", "silu"]
+Head = Literal["flatten", "max", "avg"]
+Schedule = Literal["constant", "cosine", "triangle"]
+
+
+class TrialConfig(BaseModel):
+    """One point of the space. The defaults are neutral: a plain CNN with nothing added.
+
+    A field with a Range or a Choice is a knob: `search.space` offers it to Optuna, a study's TOML may narrow or pin it.
+    A knob added later defaults to "as if absent", so that older checkpoints still load.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    # The network.
+    depth: Annotated[int, Field(ge=1, le=4, description="stages, each halves the image"), Range(2, 4)] = 2
+    blocks: Annotated[int, Field(ge=1, le=4, description="convolutions in a stage"), Range(1, 3)] = 1
+    filters: Annotated[int, Field(ge=4, le=512, description="width of the first stage"), Range(16, 64, step=8)] = 32
+    growth: Annotated[float, Field(ge=1, le=4, description="width of a stage over the one before"), Range(1.0, 2.0)] = 2.0
+    kernel_size: Annotated[Literal[3, 5], Field(description="side of each convolution"), Choice((3, 5))] = 3
+    batch_norm: Annotated[bool, Field(description="normalise after each convolution"), Choice((True, False))] = False
+    residual: Annotated[bool, Field(description="add a block's input to its output"), Choice((True, False))] = False
+    activation: Annotated[Activation, Field(description="after each norm"), Choice(("relu", "gelu", "silu"))] = "relu"
+    pool: Annotated[Literal["before", "after"], Field(description="pool before or after the norm"), Choice(("before", "after"))] = "after"
+    head: Annotated[Head, Field(description="last stage to one vector"), Choice(("flatten", "max", "avg"))] = "flatten"
+    hidden: Annotated[int, Field(ge=0, le=4096, description="units of a dense layer, 0 for none"), Choice((0, 64, 128))] = 0
+
+    # Against overfitting.
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = 0.0
+    l2: Annotated[float, Field(ge=0, le=1, description="coupled in adam, decoupled in adamw"), Range(1e-6, 1e-1, log=True)] = 0.0
+    augmentation: Annotated[float, Field(ge=0, le=1, description="strength of all that augment.py does"), Range(0.0, 1.0)] = 0.0
+    flip: Annotated[bool, Field(description="augmentation may mirror images"), Choice((True, False))] = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1, description="decay a step of the averaged weights, 0 for none"), Choice((0.0, 0.98, 0.995))] = (
+        0.0
+    )
+
+    # The optimisation.
+    optimizer: Annotated[Literal["adam", "adamw"], Field(description="which Adam"), Choice(("adam", "adamw"))] = "adam"
+    learning_rate: Annotated[float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)] = 1e-3
+    beta2: Annotated[float, Field(ge=0.5, lt=1, description="decay of Adam's second moment"), Choice((0.9, 0.98, 0.999))] = 0.999
+    schedule: Annotated[Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle"))] = "constant"
+    batch_size: Annotated[int, Field(ge=8, le=4096, description="images a step"), Choice((64, 128, 256, 512))] = 128
+    epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the training images")] = 10
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """The configuration that `values` describe; fields left out keep their defaults.
+
+        Raises: FmnistError naming, for all errors at once, `where`, the field, the rule and the value received.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise FmnistError("\n".join(f"{where}: {line}" for line in _readable(error))) from None
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage: filters * growth^i, rounded to a multiple of 8 past the first."""
+        later = (max(8, round(self.filters * self.growth**i / 8) * 8) for i in range(1, self.depth))
+        return (self.filters, *later)
+
+
+@cache
+def knobs() -> dict[str, Knob]:
+    """Name -> what a search may choose from, in the order of declaration."""
+    found: dict[str, Knob] = {}
+    for name, field in TrialConfig.model_fields.items():
+        for mark in field.metadata:
+            if isinstance(mark, Range | Choice):
+                found[name] = mark
+    return found
+
+
+def _readable(error: ValidationError) -> list[str]:
+    lines = []
+    for part in error.errors():
+        name = ".".join(str(step) for step in part["loc"])
+        if part["type"] == "extra_forbidden":
+            lines.append(f"unknown knob {name!r}. {did_you_mean(name, TrialConfig.model_fields)}")
+        else:
+            lines.append(f"{name}: {part['msg'].lower()}, got {part['input']!r}.")
+    return lines

@@ -1,0 +1,40 @@
+"""Which device trains."""
+
+import torch
+
+from fmnist.errors import FmnistError
+
+
+def choose_device(asked: str | None) -> torch.device:
+    """The device asked for, or without a wish the fastest there is: CUDA, then Apple's MPS, then the CPU.
+
+    Raises: FmnistError where the device asked for is unknown or absent; another one is never taken in its place.
+    """
+    if asked is None:
+        return torch.device(available_devices()[0])
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise FmnistError(f"The device must be cpu, cuda, cuda:N or mps, got {asked!r}.") from None
+    if not _is_present(device):
+        raise FmnistError(f"The device {asked!r} is not present here. Present: {', '.join(available_devices())}.")
+    return device
+
+
+def available_devices() -> list[str]:
+    """Names of the devices present, fastest first."""
+    names = ["cuda"] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [*names, "cpu"]
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's own name, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _is_present(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    return device.type in available_devices() and not device.index

@@ -1,0 +1,78 @@
+"""How good predictions are: scores of one model, and how sure a mean over seeds can be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+
+Ints = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Of one model on one split; a class nobody has and nobody predicts scores 0.
+
+    Shape: precision, recall, f1 and support [C]; confusion [C, C], rows true, columns predicted.
+    """
+
+    macro_f1: float
+    accuracy: float
+    precision: Floats
+    recall: Floats
+    f1: Floats
+    support: Ints
+    confusion: Ints
+
+
+def macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
+    """The mean of the F1 of every class, those without an image included.
+
+    Shape: labels and predictions [N], encoded 0 .. classes - 1.
+    """
+    return float(f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0))
+
+
+def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
+    """Everything the report says of one model.
+
+    Shape: labels and predictions [N], encoded 0 .. classes - 1.
+    """
+    every = range(classes)
+    confusion = confusion_matrix(labels, predictions, labels=every)
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)
+    accuracy = float(np.trace(confusion) / len(labels))
+    return Scores(float(f1.mean()), accuracy, precision, recall, f1, support, confusion)
+
+
+def bootstrap_interval(
+    labels: Ints, predictions: Ints, classes: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile interval of the mean over seeds of macro F1, if other test images had been drawn.
+
+    Every seed sees the same resampled images, so the interval is about the images; the spread over seeds is a figure of its own.
+
+    Shape: labels [N], predictions [S, N] of S models.
+    Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
+    """
+    models, images = predictions.shape
+    cells = classes**2
+    # One cell of one model's confusion matrix per prediction, so that counting cells is counting all the matrices at once.
+    cell = np.arange(models)[:, None] * cells + labels * classes + predictions  # [S, N]
+    random = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for i in range(resamples):
+        drawn = random.integers(images, size=images)
+        counts = np.bincount(cell[:, drawn].ravel(), minlength=models * cells)
+        means[i] = _macro_f1(counts.reshape(models, classes, classes)).mean()
+    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def _macro_f1(confusions: Ints) -> Floats:
+    """Macro F1 of each confusion matrix. Shape: [S, C, C] -> [S]."""
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    shown = confusions.sum(axis=1) + confusions.sum(axis=2)  # of a class: how often it is predicted plus how often it is true
+    f1: Floats = 2 * hits / np.maximum(shown, 1)
+    return f1.mean(axis=1)  # type: ignore[no-any-return]

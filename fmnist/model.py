@@ -1,0 +1,138 @@
+"""ConvNet: stages of convolutions from a TrialConfig, 28x28 grey images to class scores."""
+
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fmnist.config import Activation, TrialConfig
+
+SIDE = 28
+MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels, scaled to 0..1
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm, activation; with max pooling before or after the last two, and a shortcut where shapes agree.
+
+    Pooling before the norm leaves a quarter of the elementwise work (KellerJordan/cifar10-airbench). It rounds up, so that a
+    7x7 map keeps its border and no depth can pool an image away.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        kernel_size: int,
+        batch_norm: bool,
+        activation: Activation,
+        pool: Literal["before", "after"] | None,
+        residual: bool,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel_size, padding="same", bias=not batch_norm)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+        self.activation = _activation(activation)
+        halve = nn.MaxPool2d(2, ceil_mode=True)
+        self.pool_before = halve if pool == "before" else nn.Identity()
+        self.pool_after = halve if pool == "after" else nn.Identity()
+        self.shortcut = residual and pool is None and channels_in == channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) where it pools, else H."""
+        y: Tensor = self.pool_after(self.activation(self.norm(self.pool_before(self.conv(x)))))
+        return x + y if self.shortcut else y
+
+
+class ConvNet(nn.Module):
+    """The network that `config` describes, for `classes` classes.
+
+    The first block of a stage changes the width and pools; further blocks keep the shape.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: TrialConfig, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN))
+        self.register_buffer("std", torch.tensor(STD))
+        self.head = config.head
+        self.stages = nn.Sequential(*_stages(config))
+        self.classifier = _classifier(config, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape: float [N, 1, 28, 28] in 0..1 -> logits [N, classes]."""
+        x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]
+        match self.head:
+            case "flatten":
+                x = x.flatten(1)
+            case "max":
+                x = x.amax(dim=(2, 3))
+            case "avg":
+                x = x.mean(dim=(2, 3))
+            case _:
+                assert_never(self.head)
+        logits: Tensor = self.classifier(x)
+        return logits
+
+
+def parameter_count(config: TrialConfig, classes: int) -> int:
+    """Trainable parameters of the network."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in ConvNet(config, classes).parameters())
+
+
+def flop_count(config: TrialConfig, classes: int) -> int:
+    """Floating-point operations of one image's forward pass, two a multiply-add; convolutions and dense layers only."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        ConvNet(config, classes)(torch.empty(1, 1, SIDE, SIDE))
+    flops: int = counter.get_total_flops()
+    return flops
+
+
+def _stages(config: TrialConfig) -> list[nn.Module]:
+    blocks: list[nn.Module] = []
+    before = 1
+    for width in config.widths:
+        for index in range(config.blocks):
+            block = ConvBlock(
+                before,
+                width,
+                kernel_size=config.kernel_size,
+                batch_norm=config.batch_norm,
+                activation=config.activation,
+                pool=config.pool if index == 0 else None,
+                residual=config.residual,
+            )
+            blocks.append(block)
+            before = width
+    return blocks
+
+
+def _classifier(config: TrialConfig, classes: int) -> nn.Module:
+    side = -(-SIDE // 2**config.depth)  # of the last map: halved `depth` times, rounding up as the pooling does
+    features = config.widths[-1] * (side**2 if config.head == "flatten" else 1)
+    if config.hidden == 0:
+        return nn.Sequential(nn.Dropout(config.dropout), nn.Linear(features, classes))
+    return nn.Sequential(
+        nn.Dropout(config.dropout),
+        nn.Linear(features, config.hidden),
+        _activation(config.activation),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, classes),
+    )
+
+
+def _activation(name: Activation) -> nn.Module:
+    match name:
+        case "relu":
+            return nn.ReLU()
+        case "gelu":
+            return nn.GELU()
+        case "silu":
+            return nn.SiLU()
+        case _:
+            assert_never(name)

@@ -1,0 +1,187 @@
+"""fit() trains a network as a generator: one epoch a step, its figures in hand, everything else up to the caller."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fmnist.augment import augment
+from fmnist.config import TrialConfig
+from fmnist.data.images import Images
+from fmnist.errors import FmnistError
+from fmnist.metrics import macro_f1
+from fmnist.model import SIDE, ConvNet
+
+EVALUATION_BATCH = 1000
+EXPLODED = 3  # times the loss of guessing
+WARM_UP = 0.2  # share of the steps that the triangle rises
+
+
+class DivergedError(FmnistError):
+    """Training left the road: the loss is not a number, or far worse than guessing."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training images gave. The validation figures are None where there is no validation split.
+
+    `model` is the network that was scored (the averaged weights where the configuration asks for them); it trains on.
+    """
+
+    number: int  # from 1
+    train_loss: float
+    valid_loss: float | None
+    macro_f1: float | None
+    accuracy: float | None
+    seconds: float
+    images_per_second: float
+    model: nn.Module = field(repr=False)
+
+
+def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, device: torch.device) -> Iterator[Epoch]:
+    """Trains for `config.epochs` epochs and yields after each; closing the generator frees what it holds.
+
+    The same arguments on the same machine give the same epochs. PyTorch's global seed is set.
+    Raises: DivergedError at the end of the epoch in which training diverged.
+    """
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic = True
+    run = _Run(config, train, seed, device)
+    for number in range(1, config.epochs + 1):
+        start = time.perf_counter()
+        train_loss = run.epoch()
+        seconds = time.perf_counter() - start
+        _check(train_loss, number, len(train.class_names))
+        model = run.scored_model()
+        valid_loss, f1, accuracy = _validate(model, valid, device) if valid else (None, None, None)
+        yield Epoch(
+            number=number,
+            train_loss=train_loss,
+            valid_loss=valid_loss,
+            macro_f1=f1,
+            accuracy=accuracy,
+            seconds=time.perf_counter() - start,
+            images_per_second=len(train) / seconds,
+            model=model,
+        )
+
+
+def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Logits of the images, computed in evaluation mode and in batches; on the CPU.
+
+    Shape: uint8 [N, 28, 28] -> float [N, classes].
+    """
+    model.eval()
+    with torch.inference_mode():
+        batches = torch.from_numpy(pixels).split(EVALUATION_BATCH)
+        return torch.cat([model(as_input(batch.to(device))).float().cpu() for batch in batches])
+
+
+def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, steps: int = 8) -> float:
+    """Images a second that `config` trains at here, from a few steps on random images."""
+    count = config.batch_size * (steps + 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+    images = Images(pixels, np.arange(count) % classes, tuple(str(index) for index in range(classes)))
+    run = _Run(config, images, seed=0, device=device)
+    batches = torch.arange(count, device=device).split(config.batch_size)
+    run.step(batches[0]).item()  # the first step allocates and chooses kernels
+    start = time.perf_counter()
+    losses = [run.step(batch) for batch in batches[1:]]
+    losses[-1].item()  # waits for the device
+    return steps * config.batch_size / (time.perf_counter() - start)
+
+
+def as_input(pixels: Tensor) -> Tensor:
+    """What a ConvNet reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
+    return pixels.unsqueeze(1).float().div_(255)
+
+
+def smooth_targets(classes: int, smoothing: float) -> Tensor:
+    """One smoothed one-hot row a class, to be gathered by label. Shape: [classes, classes]."""
+    return torch.eye(classes) * (1 - smoothing) + smoothing / classes
+
+
+class _Run:
+    """What lives as long as one training: the images on the device, the network and its optimizer."""
+
+    def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
+        self.config, self.device = config, device
+        classes = len(train.class_names)
+        self.pixels = torch.from_numpy(train.pixels).to(device)
+        self.labels = torch.from_numpy(train.labels).to(device)
+        self.targets = smooth_targets(classes, config.label_smoothing).to(device)
+        self.generator = Generator(device).manual_seed(seed)
+        self.model = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.batch_size = min(config.batch_size, len(train))
+        self.optimizer = _optimizer(config, self.model)
+        steps = config.epochs * (len(train) // self.batch_size)
+        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_scale(config, step, steps))
+        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
+
+    def epoch(self) -> float:
+        """Trains on each image once (but for a last part-filled batch) and returns the mean loss."""
+        self.model.train()
+        order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
+        batches = [batch for batch in order.split(self.batch_size) if len(batch) == self.batch_size]
+        total = torch.zeros((), device=self.device)  # stays on the device: no synchronisation a step
+        for batch in batches:
+            total += self.step(batch)
+        return total.item() / len(batches)
+
+    def scored_model(self) -> nn.Module:
+        return self.averaged.module if self.averaged else self.model
+
+    def step(self, batch: Tensor) -> Tensor:
+        """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""
+        images = augment(as_input(self.pixels[batch]), self.config.augmentation, flip=self.config.flip, generator=self.generator)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = cross_entropy(self.model(images), self.targets[self.labels[batch]])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.model)
+        return loss.detach()
+
+
+def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate at `step` of `steps`; cosine and triangle end at nearly nothing."""
+    done = step / steps
+    match config.schedule:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "triangle":
+            return max(0.1, done / WARM_UP) if done < WARM_UP else max(0.001, (1 - done) / (1 - WARM_UP))
+
+
+def _optimizer(config: TrialConfig, model: nn.Module) -> Optimizer:
+    # Biases and norms are left out of the decay: shrinking them regularises nothing.
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": config.l2}, {"params": others, "weight_decay": 0.0}]
+    kind = Adam if config.optimizer == "adam" else AdamW
+    return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+
+
+def _validate(model: nn.Module, valid: Images, device: torch.device) -> tuple[float, float, float]:
+    logits, labels = class_scores(model, valid.pixels, device), torch.from_numpy(valid.labels)
+    predictions = logits.argmax(dim=1)
+    f1 = macro_f1(valid.labels, predictions.numpy(), len(valid.class_names))
+    return cross_entropy(logits, labels).item(), f1, (predictions == labels).float().mean().item()
+
+
+def _check(loss: float, epoch: int, classes: int) -> None:
+    limit = EXPLODED * math.log(classes)
+    if not loss <= limit:  # written so that NaN does not pass
+        raise DivergedError(f"diverged: mean training loss {loss:.3g} in epoch {epoch}, over {limit:.3g} (three times guessing)")

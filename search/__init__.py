@@ -1,0 +1,1 @@
+"""The search: Optuna studies over fmnist, from the first trial to the exported model."""

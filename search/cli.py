@@ -1,0 +1,280 @@
+"""The command line: parse, call one function, print. Heavy modules are imported inside the commands, so that --help comes at once."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import rich.table
+import typer
+from rich.console import Console
+
+from fmnist.errors import FmnistError
+from search.wording import counted, duration
+
+if TYPE_CHECKING:
+    import optuna
+
+    from fmnist.data.sources import Source
+    from search.run import Plan
+    from search.spec import StudySpec
+
+app = typer.Typer(
+    help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="A study's name in the storage; without it the one that ran last.")]
+Storage = Annotated[str, typer.Option(metavar="URL", help="Where studies are kept: any SQLAlchemy URL.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Folder with the official files, or 'synthetic'.")]
+Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
+DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 2 a user's error in one clean message, 130 interrupted."""
+    try:
+        app()
+    except FmnistError as error:
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; without it: quick.")] = None,
+    trials: Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials of the study in all, over all its runs.")] = None,
+    minutes: Annotated[float | None, typer.Option(metavar="M", min=0.01, help="Minutes of search in all, over all its runs.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")] = None,
+    device: Device = None,
+    data: Data = None,
+    or_synthetic: Annotated[
+        bool, typer.Option("--or-synthetic", help="Where Fashion-MNIST cannot be had, show the job on drawn images.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study, for a second one of the same kind.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", min=0, help="Seed of the search and its trainings.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin or narrow a knob; may be repeated.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")] = False,
+) -> None:
+    """Search, confirm, retrain, test once, report and export; run again to continue.
+
+    Example: fmnist-search run quick --trials 20 --set batch_norm=true
+    """
+    _quiet_optuna()
+    from search.interrupt import EXIT_CODE, InterruptedRunError
+    from search.progress import open_progress
+    from search.report import print_report, read_report
+    from search.run import RunRequest, carry_out, check_storage, make_plan
+
+    console = Console()
+    request = RunRequest(storage, study, trials, minutes, workers, device, data, or_synthetic, name, seed, tuple(settings or ()))
+    plan = make_plan(request, lambda text: console.print(text, highlight=False))
+    if not quiet or dry_run:
+        _print_plan(plan, console)
+    if dry_run:
+        check_storage(plan)
+        console.print("Nothing was started.")
+        return
+    try:
+        with open_progress(console, quiet=quiet) as progress:
+            finished = carry_out(plan, progress)
+    except InterruptedRunError:
+        console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
+        raise typer.Exit(EXIT_CODE) from None
+    print_report(read_report(finished), console)
+
+
+@app.command()
+def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Print a study's report and write it as Markdown and JSON into the study's folder.
+
+    Example: fmnist-search report quick
+    """
+    from search.report import print_report, read_report, write_report
+    from search.study import study_folder
+
+    opened, console = _open(study, storage), Console()
+    found = read_report(opened)
+    print_report(found, console)
+    written = write_report(found, study_folder(opened.study_name))
+    console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
+
+
+@app.command()
+def export(
+    study: StudyName = None,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
+    data: Data = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Write a study's final model as safetensors, ONNX and torch.export, each checked against PyTorch.
+
+    Example: fmnist-search export quick --to model
+    """
+    from search.run import export_study
+
+    opened, console = _open(study, storage), Console()
+    written = export_study(opened, _source(data, opened, console), to, lambda text: console.print(text, highlight=False))
+    console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
+
+
+@app.command()
+def predict(
+    model: Model,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Pictures of any format, colour and size.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Name the garment in each picture: the three likeliest classes with their probabilities.
+
+    Example: fmnist-search predict model shoe.jpg shirt.png
+    """
+    import json
+
+    import numpy as np
+
+    from fmnist.checkpoint import load_checkpoint
+    from fmnist.device import choose_device
+    from fmnist.predict import predict as probabilities_of
+    from fmnist.predict import read_picture, top
+
+    checkpoint = load_checkpoint(model)
+    rows = probabilities_of(checkpoint, np.stack([read_picture(file) for file in files]), choose_device(device))
+    found = [(file, top(row, checkpoint.class_names)) for file, row in zip(files, rows, strict=True)]
+    if as_json:
+        named = [{"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]} for file, best in found]
+        typer.echo(json.dumps(named, indent=2))
+        return
+    for file, best in found:
+        typer.echo(f"{file}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in best))
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data = None,
+    device: Device = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="The study that made the model; the opening is recorded there.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Score a model on the test split of a data set. Not for choosing between models: that is what validation is for.
+
+    Example: fmnist-search evaluate model --data synthetic
+    """
+    from fmnist.checkpoint import load_checkpoint
+    from fmnist.device import choose_device
+    from search.finalize import evaluate as score_on_test
+
+    console, checkpoint = Console(), load_checkpoint(model)
+    opened = _open(study, storage) if study else None
+    scores, (low, high) = score_on_test(checkpoint, _source(data, opened, console), opened, choose_device(device))
+    console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
+    for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
+        console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
+
+
+@app.command()
+def status(storage: Storage = DEFAULT_STORAGE) -> None:
+    """List the studies with their progress, best validation value and final score.
+
+    Example: fmnist-search status
+    """
+    from search.status import print_status
+    from search.study import load_study, open_storage, storage_names
+
+    opened = open_storage(storage, create=False)
+    print_status([load_study(opened, name) for name in storage_names(opened)], Console())
+
+
+@app.command()
+def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
+    """Print the winning configuration as a study's TOML, which `run` accepts.
+
+    Example: fmnist-search best quick > mine.toml
+    """
+    from search.run import winning_spec
+
+    typer.echo(winning_spec(_open(study, storage)).to_toml(), nl=False)
+
+
+@app.command()
+def dashboard(
+    storage: Storage = DEFAULT_STORAGE,
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 8080,
+) -> None:
+    """Serve optuna-dashboard on the studies, on this machine only: it has no login and can delete.
+
+    Example: fmnist-search dashboard --port 8080
+    """
+    from optuna_dashboard import run_server
+
+    from search.study import open_storage
+
+    opened = open_storage(storage, create=False)
+    typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
+    run_server(opened, host="127.0.0.1", port=port)
+
+
+def _open(study: str | None, storage: str) -> "optuna.Study":
+    _quiet_optuna()
+    from search.study import load_study, open_storage
+
+    return load_study(open_storage(storage, create=False), study)
+
+
+def _source(data: str | None, study: "optuna.Study | None", console: Console) -> "Source":
+    from fmnist.data.sources import find_source
+    from search.records import DataRecord
+    from search.study import read
+
+    kept = read(study, "data", DataRecord) if study else None
+    wanted = data or ("synthetic" if kept and kept.is_synthetic else None)
+    return find_source(wanted, announce=lambda text: console.print(text, highlight=False))
+
+
+def _quiet_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _print_plan(plan: "Plan", console: Console) -> None:
+    spec, cost = plan.spec, plan.estimate
+    data, stages = plan.data, (cost.search, cost.confirm, cost.final)
+    upto, confirm, final = (duration(seconds) for seconds in stages)
+    facts = {
+        "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
+        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
+        "Device": f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}",
+        "Storage": plan.shown_storage,
+        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}, {spec.search.sampler}, {_pruning(spec)}",
+        "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
+        "Confirm": _confirming(spec),
+        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
+        "then the test split, once",
+        "Estimate": f"{duration(cost.total)} on this device: search up to {upto}, confirm {confirm}, final {final}",
+    }
+    table = rich.table.Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        table.add_row(key, value)
+    console.print(table, highlight=False)
+
+
+def _pruning(spec: "StudySpec") -> str:
+    return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
+
+
+def _confirming(spec: "StudySpec") -> str:
+    top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
+    if seeds == 0:
+        return "none, the best trial wins"
+    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}, on validation"

@@ -1,0 +1,56 @@
+"""What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
+
+from dataclasses import dataclass
+from statistics import fmean
+
+import optuna
+import torch
+
+from fmnist.config import TrialConfig
+from fmnist.model import flop_count
+from fmnist.train import measure_speed
+from search.records import DataRecord
+from search.spec import StudySpec
+
+SAMPLES = 16  # random configurations that stand for the space
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of wall clock; of the search, what it takes if nothing is pruned."""
+
+    search: float
+    confirm: float
+    final: float
+
+    @property
+    def total(self) -> float:
+        """Of the whole job."""
+        return self.search + self.confirm + self.final
+
+
+def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int) -> Estimate:
+    """The cost of `spec` here. `images` is the number of all training images."""
+    torch.set_num_threads(threads)
+    configs = _sample(spec)
+    classes = len(data.class_names)
+    costs = [flop_count(config, classes) * config.epochs for config in configs]
+    typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
+    seconds_per_flop = 1 / (measure_speed(typical, classes, device=device) * flop_count(typical, classes))  # for an image trained on
+    per_image = fmean(costs) * seconds_per_flop
+    trial = per_image * data.train
+    final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
+    return Estimate(
+        search=min(_rounds(spec.search.trials, workers) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=_rounds(min(spec.confirm.top, spec.search.trials) * spec.confirm.seeds, workers) * trial,
+        final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
+    )
+
+
+def _sample(spec: StudySpec) -> list[TrialConfig]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
+
+
+def _rounds(tasks: int, workers: int) -> float:
+    return tasks / workers if tasks > 2 * workers else -(-tasks // workers)

@@ -1,0 +1,92 @@
+"""Where trainings run. An executor takes tasks, trains each in a worker and hands back events; it never sees the storage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from fmnist.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training. `key` is what a person calls it; with `checkpoint` the trained network is saved in that folder."""
+
+    key: str
+    config: TrialConfig
+    seed: int
+    images: Literal["search", "full"]  # train and score on the search splits, or train on all with nothing to score
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """A task's epoch is over; the validation figures are None on the full images."""
+
+    key: str
+    number: int
+    train_loss: float
+    valid_loss: float | None
+    macro_f1: float | None
+    accuracy: float | None
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task is over: trained to its end, or stopped on request after the epoch it was in."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task ended without a result: it diverged, or something broke."""
+
+    key: str
+    kind: Literal["diverged", "error"]
+    reason: str
+    seconds: float
+
+
+Event = EpochEnd | Finished | Failed
+
+
+class Executor(Protocol):
+    """What the search loop asks of any place where trainings run."""
+
+    def free(self) -> int:
+        """How many more tasks can start now."""
+        ...
+
+    def running(self) -> list[str]:
+        """Keys of the tasks that were submitted and are not over."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Starts the task on a free worker."""
+        ...
+
+    def stop(self, key: str) -> None:
+        """Asks the task to end after its epoch; its Finished event still comes."""
+        ...
+
+    def events(self, timeout: float) -> list[Event]:
+        """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
+        ...
+
+
+def drive(executor: Executor, next_task: Callable[[], Task | None], handle: Callable[[Event], None], stopped: Callable[[], bool]) -> None:
+    """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it is `stopped`."""
+    more = True
+    while not stopped():
+        while more and executor.free():
+            if (task := next_task()) is None:
+                more = False
+            else:
+                executor.submit(task)
+        if not executor.running():
+            return
+        for event in executor.events(timeout=0.2):
+            handle(event)

@@ -1,0 +1,130 @@
+"""LocalExecutor: worker processes on this machine, spawned once, each with its share of the cores."""
+
+import multiprocessing
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from search.errors import SearchError
+from search.executors import Event, Failed, Finished, Task
+from search.executors.worker import READY, Setup, Stop, serve
+
+MAX_TRIES = 3  # of a task whose worker dies under it
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    is_ready: bool = False
+    task: Task | None = None
+    started: float = 0.0
+
+
+@dataclass
+class LocalExecutor:
+    """Trains tasks in `workers` processes; a worker that dies is replaced and its task tried again.
+
+    Use it as a context manager: leaving it ends the processes.
+    """
+
+    setup: Setup
+    workers: int
+    _pool: list[_Worker] = field(default_factory=list)
+    _waiting: deque[Task] = field(default_factory=deque)
+    _tries: dict[str, int] = field(default_factory=dict)
+
+    def __enter__(self) -> "LocalExecutor":
+        self._pool = [self._spawn() for _ in range(self.workers)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._pool:
+            worker.pipe.close()
+            worker.process.kill()
+        for worker in self._pool:
+            worker.process.join()
+
+    def free(self) -> int:
+        """How many more tasks can start now."""
+        return self.workers - len(self.running())
+
+    def running(self) -> list[str]:
+        """Keys of the tasks that were submitted and are not over."""
+        return [task.key for task in self._waiting] + [worker.task.key for worker in self._pool if worker.task]
+
+    def submit(self, task: Task) -> None:
+        """Starts the task on a free worker, or as soon as one has loaded its images."""
+        self._waiting.append(task)
+        self._assign()
+
+    def stop(self, key: str) -> None:
+        """Asks the task to end after its epoch; its Finished event still comes."""
+        for worker in self._pool:
+            if worker.task and worker.task.key == key:
+                worker.pipe.send(Stop(key))
+
+    def events(self, timeout: float) -> list[Event]:
+        """What happened since the last call, waiting up to `timeout` seconds for something to happen.
+
+        Raises: SearchError where a worker dies before it could train.
+        """
+        found: list[Event] = []
+        # Pipes first: what a worker said before it died is read before its death is noticed.
+        signalled = wait([worker.pipe for worker in self._pool] + [worker.process.sentinel for worker in self._pool], timeout)
+        for worker in list(self._pool):
+            if worker.pipe in signalled:
+                found += self._receive(worker)
+            elif worker.process.sentinel in signalled:
+                found += self._replace(worker)
+        self._assign()
+        return found
+
+    def _spawn(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, self.setup), daemon=True)
+        process.start()
+        theirs.close()  # so that the pipe ends when the worker does
+        return _Worker(process, ours)
+
+    def _assign(self) -> None:
+        for worker in self._pool:
+            if self._waiting and worker.is_ready and worker.task is None:
+                worker.task = self._waiting.popleft()
+                worker.started = time.monotonic()
+                worker.pipe.send(worker.task)
+
+    def _receive(self, worker: _Worker) -> list[Event]:
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return self._replace(worker)
+        if message == READY:
+            worker.is_ready = True
+            return []
+        if isinstance(message, Finished | Failed):
+            worker.task = None
+            self._tries.pop(message.key, None)
+        event: Event = message
+        return [event]
+
+    def _replace(self, worker: _Worker) -> list[Event]:
+        worker.process.join()
+        worker.pipe.close()
+        code = worker.process.exitcode
+        if not worker.is_ready:
+            raise SearchError(f"A worker process ended with exit code {code} before it could train. Its own message stands above.")
+        self._pool[self._pool.index(worker)] = self._spawn()
+        if worker.task is None:
+            return []
+        key = worker.task.key
+        self._tries[key] = self._tries.get(key, 0) + 1
+        if self._tries[key] < MAX_TRIES:
+            self._waiting.append(worker.task)
+            return []
+        del self._tries[key]
+        reason = f"its worker process died {MAX_TRIES} times, last with exit code {code}"
+        return [Failed(key, "error", reason, time.monotonic() - worker.started)]

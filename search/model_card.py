@@ -1,0 +1,125 @@
+"""What a person, and a program, must know of an exported model: MODEL_CARD.md and metrics.json."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+
+from fmnist.config import TrialConfig
+from search.parity import Parity
+from search.records import ClassScore, DataRecord, Environment, Final, FinalRun
+from search.wording import counted, duration, f1, setting
+
+CARD, METRICS = "MODEL_CARD.md", "metrics.json"
+NOT_FASHION_MNIST = "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
+SHOWN = 5  # confusions
+WEAKEST = 3  # classes
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a study knows of the model that it exports."""
+
+    study: str
+    data: DataRecord
+    final: Final
+    environment: Environment | None
+    toml: str  # the winning configuration, as a study file
+
+    @property
+    def exported(self) -> FinalRun:
+        """The one of the final trainings that is exported."""
+        return next(run for run in self.final.runs if run.seed == self.final.exported_seed)
+
+    @property
+    def version(self) -> str:
+        """Of this toolkit, at the time of training."""
+        return (self.environment.versions if self.environment else {}).get("fmnist-search", "not recorded")
+
+
+class Confusion(NamedTuple):
+    """Images of one class that the model takes for another."""
+
+    true: str
+    predicted: str
+    mistaken: int
+    images: int  # of the true class
+
+
+def write_card(folder: Path, facts: ModelFacts, parities: Sequence[Parity]) -> None:
+    """MODEL_CARD.md and metrics.json are in `folder`."""
+    metrics = json.dumps(_metrics(facts, parities), indent=2, allow_nan=False)
+    (folder / METRICS).write_text(metrics + "\n", encoding="utf-8")
+    (folder / CARD).write_text(_card(facts, parities), encoding="utf-8")
+
+
+def _metrics(facts: ModelFacts, parities: Sequence[Parity]) -> dict[str, Any]:
+    """`macro_f1` and `accuracy` are the exported model's; mean, sd and interval those of all seeds."""
+    final, run = facts.final, facts.exported
+    return {
+        "study": facts.study,
+        "data": facts.data.name,
+        "fingerprint": facts.data.fingerprint,
+        "warning": NOT_FASHION_MNIST if facts.data.is_synthetic else None,
+        "split": "test",
+        "images": final.test_images,
+        "macro_f1": run.macro_f1,
+        "accuracy": run.accuracy,
+        "seed": run.seed,
+        "mean": final.mean,
+        "sd": final.sd,
+        "interval": [final.low, final.high],
+        "level": final.level,
+        "seeds": [one.seed for one in final.runs],
+        "macro_f1_by_seed": [one.macro_f1 for one in final.runs],
+        "classes": [one.model_dump() for one in final.classes],
+        "confusion": final.confusion,
+        "parameters": final.parameters,
+        "flops": final.flops,
+        "parity": [one.as_json() for one in parities],
+    }
+
+
+def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
+    templates = Templates(
+        loader=PackageLoader("search"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    templates.filters |= {"f1": f1, "setting": setting, "duration": duration}
+    final = facts.final
+    return templates.get_template(f"{CARD}.j2").render(
+        facts=facts,
+        final=final,
+        run=facts.exported,
+        several=len(final.runs) > 1,
+        seeds=counted(len(final.runs), "seed"),
+        knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
+        weakest=_weakest(final.classes),
+        confusions=_confusions(final),
+        parities=parities,
+        warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
+    )
+
+
+def _weakest(classes: Sequence[ClassScore]) -> list[ClassScore]:
+    return sorted(classes, key=lambda one: one.f1)[:WEAKEST]
+
+
+def _confusions(final: Final) -> list[Confusion]:
+    """Where most of a class's images go wrong, most first."""
+    names = [one.name for one in final.classes]
+    found = [
+        Confusion(names[true], names[predicted], count, sum(row))
+        for true, row in enumerate(final.confusion)
+        for predicted, count in enumerate(row)
+        if true != predicted and count > 0
+    ]
+    return sorted(found, key=lambda one: one.mistaken, reverse=True)[:SHOWN]

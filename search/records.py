@@ -1,0 +1,146 @@
+"""What a study remembers beside its trials: JSON in the study's attributes, checked on the way in and out."""
+
+from statistics import fmean, stdev
+
+from pydantic import BaseModel, ConfigDict
+
+from fmnist.config import TrialConfig
+
+
+class Record(BaseModel):
+    """Frozen, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRecord(Record):
+    """Which images the study trains on."""
+
+    name: str  # "Fashion-MNIST" or "synthetic"
+    fingerprint: str  # SHA-256 over pixels and labels of the training file
+    train: int
+    valid: int
+    class_names: tuple[str, ...]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether its figures say nothing of Fashion-MNIST."""
+        return self.name == "synthetic"
+
+
+class Environment(Record):
+    """Where one `run` happened; a study keeps one a run."""
+
+    at: str  # UTC, ISO 8601
+    command: str
+    commit: str | None
+    versions: dict[str, str]  # package -> version; "python" and "fmnist-search" among them
+    platform: str
+    processor: str
+    cores: int
+    device: str  # "cpu", or the GPU's name
+    workers: int
+    threads_per_worker: int
+
+
+class SeedRun(Record):
+    """One training of a fixed configuration."""
+
+    seed: int
+    macro_f1: float
+    seconds: float
+
+
+class Candidate(Record):
+    """One of the best trials, trained again on fresh seeds and scored on the validation split."""
+
+    trial: int
+    config: TrialConfig
+    search_value: float
+    runs: tuple[SeedRun, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Of the fresh seeds; there must be one."""
+        return fmean(run.macro_f1 for run in self.runs)
+
+    @property
+    def sd(self) -> float | None:
+        """None with a single seed."""
+        return stdev(run.macro_f1 for run in self.runs) if len(self.runs) > 1 else None
+
+
+class Confirmation(Record):
+    """The confirm stage. `winner` is the trial with the best mean, None until every candidate has its seeds."""
+
+    candidates: tuple[Candidate, ...]
+    winner: int | None = None
+
+
+class Opening(Record):
+    """One look at the test split."""
+
+    at: str
+    by: str  # "finalize" or "evaluate"
+    trial: int | None
+
+
+class ClassScore(Record):
+    """Of one class, on the test split; the mean over the final seeds."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    images: int
+
+
+class FinalTraining(Record):
+    """One final training that is done; its checkpoint waits for the test."""
+
+    seed: int
+    seconds: float
+
+
+class FinalTrainings(Record):
+    """The final trainings so far, so that an interrupted run goes on where it was."""
+
+    runs: tuple[FinalTraining, ...] = ()
+
+
+class FinalRun(Record):
+    """One of the final trainings, scored on the test split."""
+
+    seed: int
+    macro_f1: float
+    accuracy: float
+    seconds: float  # of training
+    folder: str  # its checkpoint, relative to the study's folder
+
+
+class Final(Record):
+    """The result: the winner retrained on train + validation with several seeds, tested once."""
+
+    trial: int | None  # None where the configuration came without a search
+    config: TrialConfig
+    runs: tuple[FinalRun, ...]
+    mean: float  # of the runs' macro F1
+    sd: float | None  # None with a single seed
+    low: float  # bootstrap interval of the mean, over test images
+    high: float
+    level: float  # 0.95
+    resamples: int
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]  # of the exported seed; rows true, columns predicted
+    exported_seed: int  # the first seed by rule, never the best one on the test split
+    parameters: int
+    flops: int  # of one image's forward pass, two a multiply-add
+    test_images: int
+
+
+class Timing(Record):
+    """Seconds of wall clock per stage, summed over all runs of the study."""
+
+    search: float = 0.0
+    confirm: float = 0.0
+    finalize: float = 0.0

@@ -1,0 +1,217 @@
+"""The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import optuna
+import torch
+from sqlalchemy import make_url
+
+from fmnist.config import TrialConfig
+from fmnist.data.images import Images
+from fmnist.data.sources import Source, find_source, fingerprint
+from fmnist.data.splits import search_splits, test_pixels
+from fmnist.device import choose_device, device_name
+from search.confirm import confirm
+from search.environment import capture_environment, cores
+from search.errors import SearchError
+from search.estimate import Estimate, estimate
+from search.executors.local import LocalExecutor
+from search.executors.worker import Setup
+from search.export import ExportReport, ModelFacts, export_model
+from search.finalize import final_folder, finalize
+from search.interrupt import Interrupt
+from search.optimize import budget, is_searched, optimize
+from search.progress import Progress
+from search.records import Confirmation, DataRecord, Environment, Final
+from search.report import read_report, write_report
+from search.spec import StudySpec, load_spec, pinned_spec
+from search.study import (
+    append,
+    check_resumable,
+    complete_trials,
+    create_study,
+    finished_trials,
+    open_storage,
+    read,
+    study_folder,
+    study_spec,
+)
+
+SPLIT_SEED = 0  # one split for all studies, so that their validation figures can be compared
+GPU_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for on the command line; None is what the study, or the machine, says."""
+
+    storage: str
+    study: str | None = None
+    trials: int | None = None
+    minutes: float | None = None
+    workers: int | None = None
+    device: str | None = None
+    data: str | None = None
+    or_synthetic: bool = False
+    name: str | None = None
+    seed: int | None = None
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request: nothing in it is missing or wrong, and nothing has been started."""
+
+    spec: StudySpec
+    source: Source
+    data: DataRecord
+    device: torch.device
+    workers: int
+    threads: int
+    storage: str
+    estimate: Estimate
+
+    @property
+    def setup(self) -> Setup:
+        """What the workers need to know."""
+        return Setup(self.source, SPLIT_SEED, str(self.device), self.threads)
+
+    @property
+    def shown_storage(self) -> str:
+        """The storage's URL without a password."""
+        return make_url(self.storage).render_as_string(hide_password=True)
+
+    @property
+    def environment(self) -> Environment:
+        """Where this plan is carried out."""
+        return capture_environment(device=device_name(self.device), workers=self.workers, threads_per_worker=self.threads)
+
+
+def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
+    """The request, checked: its study, device and data are there.
+
+    Raises: FmnistError with what is wrong.
+    """
+    spec = load_spec(request.study).overridden(trials=request.trials, minutes=request.minutes, seed=request.seed, settings=request.settings)
+    if spec.search.sampler == "grid":
+        spec.space.grid()
+    device = choose_device(request.device)
+    source = find_source(request.data, or_synthetic=request.or_synthetic, announce=announce)
+    default_name = f"{spec.name}-synthetic" if source.is_synthetic else spec.name
+    spec = spec.overridden(name=request.name or default_name)
+    workers = request.workers or (GPU_WORKERS if device.type != "cpu" else cores())
+    threads = max(1, cores() // workers)
+    data, images = _describe(source)
+    cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images)
+    return Plan(spec, source, data, device, workers, threads, request.storage, cost)
+
+
+def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
+    """The study has its result, its report and its export; a finished study is left as it is.
+
+    Raises: SearchError where another run is at work on the study, or it cannot go on. InterruptedRunError.
+    """
+    name = plan.spec.name
+    with _sole_run(name):
+        study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
+        if read(study, "final", Final) is None:
+            append(study, "environments", plan.environment)
+            _train(study, plan, progress)
+        elif not is_searched(study, plan.spec):
+            done, wanted = len(finished_trials(study)), budget(plan.spec)
+            raise SearchError(
+                f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
+                "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
+            )
+        write_report(read_report(study), study_folder(name))
+        export_folder = study_folder(name) / "export"
+        if not export_folder.exists():
+            export_study(study, plan.source, export_folder, progress.message)
+    return study
+
+
+def export_study(study: optuna.Study, source: Source, to: Path, announce: Callable[[str], None]) -> ExportReport:
+    """`to` holds the study's final model in every format, each compared with PyTorch on all test images.
+
+    Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
+    """
+    final, data = read(study, "final", Final), read(study, "data", DataRecord)
+    if final is None or data is None:
+        raise SearchError(f"The study {study.study_name!r} has no final model yet. `fmnist-search run` brings it to its end.")
+    if fingerprint(source.train()) != data.fingerprint:
+        raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
+    environments = study.user_attrs.get("environments", [])
+    facts = ModelFacts(
+        study=study.study_name,
+        data=data,
+        final=final,
+        environment=Environment.model_validate(environments[-1], strict=False) if environments else None,
+        toml=winning_spec(study).to_toml(),
+    )
+    announce(f"Exporting to {to}")
+    return export_model(final_folder(study, final.exported_seed), to, test_pixels=test_pixels(source), facts=facts, announce=announce)
+
+
+def winning_spec(study: optuna.Study) -> StudySpec:
+    """A study that trains the winner without a search: confirmed if it is, else the best of the search so far.
+
+    Raises: SearchError where no trial is complete.
+    """
+    confirmation, spec = read(study, "confirmation", Confirmation), study_spec(study)
+    if confirmation is not None and confirmation.winner is not None:
+        number = confirmation.winner
+    elif complete := complete_trials(study):
+        number = complete[0].number
+    else:
+        raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
+    config = TrialConfig.parse(study.get_trials(deepcopy=False)[number].user_attrs["config"], where=f"trial {number}")
+    return pinned_spec(f"{study.study_name}-best", config, spec)
+
+
+def check_storage(plan: Plan) -> None:
+    """The storage can be opened and has room for the study; a database that is not there yet is not made.
+
+    Raises: SearchError.
+    """
+    url = make_url(plan.storage)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return
+    check_resumable(open_storage(plan.storage, create=False), plan.spec, plan.data)
+
+
+def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+    classes = len(plan.data.class_names)
+    with Interrupt() as interrupt, LocalExecutor(plan.setup, plan.workers) as executor:
+        optimize(study, plan.spec, executor, progress, interrupt, classes)
+        winner = confirm(study, plan.spec, executor, progress, interrupt)
+        finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
+
+
+@contextmanager
+def _sole_run(name: str) -> Iterator[None]:
+    # The operating system frees the lock when its process dies, however it dies.
+    folder = study_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        held = filelock.FileLock(folder / "run.lock").acquire(timeout=0)
+    except filelock.Timeout:
+        raise SearchError(f"Another run is at work on the study {name!r}. Wait for it, or give --name for a new study.") from None
+    with held:
+        yield
+
+
+def _describe(source: Source) -> tuple[DataRecord, int]:
+    splits = search_splits(source, seed=SPLIT_SEED)
+    images: Images = source.train()
+    record = DataRecord(
+        name=source.name,
+        fingerprint=fingerprint(images),
+        train=len(splits.train),
+        valid=len(splits.valid),
+        class_names=images.class_names,
+    )
+    return record, len(images)

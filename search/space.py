@@ -1,0 +1,164 @@
+"""The space of a study: which knobs Optuna turns, and which stand still."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from fmnist.config import TrialConfig, knobs
+from fmnist.errors import FmnistError
+from fmnist.knobs import Choice, Knob, Range, Scalar
+from fmnist.suggestions import did_you_mean
+from search.errors import SearchError
+
+SEARCH = "search"  # in a study's TOML: search this knob over all it declares
+
+
+@dataclass(frozen=True)
+class Space:
+    """`pinned` fields keep one value, `knobs` are searched; every other field has TrialConfig's default."""
+
+    pinned: dict[str, Scalar]
+    knobs: dict[str, Knob]
+
+    @property
+    def points(self) -> float:
+        """How many configurations there are, infinite where a knob is continuous."""
+        return math.prod(len(values) if (values := _values(knob)) else math.inf for knob in self.knobs.values())
+
+    def suggest(self, trial: Trial) -> TrialConfig:
+        """The configuration that the trial's sampler proposes."""
+        chosen = {name: _suggest(trial, name, knob) for name, knob in self.knobs.items()}
+        return TrialConfig.model_validate(self.pinned | chosen)
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The searched knobs as Optuna sees them."""
+        return {name: distribution(knob) for name, knob in self.knobs.items()}
+
+    def grid(self) -> dict[str, list[Scalar]]:
+        """Every value of every searched knob.
+
+        Raises: SearchError where a knob is continuous.
+        """
+        values = {name: _values(knob) for name, knob in self.knobs.items()}
+        if endless := [name for name, options in values.items() if options is None]:
+            raise SearchError(
+                f"The grid sampler needs a list of values for each searched knob; without one: {', '.join(endless)}. "
+                f"Write for example {endless[0]} = [...] under [knobs], or pin it."
+            )
+        return {name: options for name, options in values.items() if options is not None}
+
+
+def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str) -> Space:
+    """The space that a study's [knobs] describe: a value pins, a list or {low, high} narrows, "search" takes all a knob declares.
+
+    Raises: FmnistError with every wrong entry: `where`, the knob, the rule and the value received.
+    """
+    declared = knobs()
+    pinned: dict[str, Scalar] = {}
+    searched: dict[str, Knob] = dict(declared) if search_unlisted else {}
+    errors: list[str] = []
+    for name, entry in entries.items():
+        searched.pop(name, None)
+        try:
+            read = _read_entry(name, entry)
+            if isinstance(read, Range | Choice):
+                searched[name] = read
+            else:
+                pinned[name] = read
+        except FmnistError as error:
+            errors += [f"{where}: {line}" for line in str(error).splitlines()]
+    if errors:
+        raise SearchError("\n".join(errors))
+    in_order = {name: searched[name] for name in declared if name in searched}
+    return Space(pinned, in_order)
+
+
+def distribution(knob: Knob) -> BaseDistribution:
+    """The knob as an Optuna distribution."""
+    match knob:
+        case Choice(options):
+            return CategoricalDistribution(options)
+        case Range(int() as low, int() as high, log, step):
+            return IntDistribution(low, high, log=log, step=int(step or 1))
+        case Range(low, high, log, step):
+            return FloatDistribution(low, high, log=log, step=step)
+
+
+def _suggest(trial: Trial, name: str, knob: Knob) -> Scalar:
+    match knob:
+        case Choice(options):
+            return cast("Scalar", trial.suggest_categorical(name, options))
+        case Range(int() as low, int() as high, log, step):
+            return trial.suggest_int(name, low, high, log=log, step=int(step or 1))
+        case Range(low, high, log, step):
+            return trial.suggest_float(name, low, high, log=log, step=step)
+
+
+def _values(knob: Knob) -> list[Scalar] | None:
+    match knob:
+        case Choice(options):
+            return list(options)
+        case Range(int() as low, int() as high, step=step):
+            return list(range(low, high + 1, int(step or 1)))
+        case Range(low, high, step=float() as step):
+            return [low + index * step for index in range(round((high - low) / step) + 1)]
+    return None
+
+
+def _read_entry(name: str, entry: Any) -> Scalar | Knob:
+    if name not in TrialConfig.model_fields:
+        raise FmnistError(f"[knobs] unknown knob {name!r}. {did_you_mean(name, TrialConfig.model_fields)}")
+    if entry != SEARCH and not isinstance(entry, Mapping | list):
+        return _checked(name, entry)
+    if (knob := knobs().get(name)) is None:
+        raise FmnistError(f"[knobs] {name} cannot be searched, only pinned to one value, got {entry!r}.")
+    match entry:
+        case Mapping():
+            return _read_range(name, entry)
+        case list():
+            return _read_choice(name, entry)
+    return knob
+
+
+def _read_choice(name: str, options: list[Any]) -> Choice:
+    values = tuple(_checked(name, option) for option in options)
+    if not values or len(set(values)) < len(values):
+        raise FmnistError(f"[knobs] {name}: a list needs at least one value and each only once, got {options!r}.")
+    return Choice(values)
+
+
+def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
+    if unknown := set(entry) - {"low", "high", "log", "step"}:
+        raise FmnistError(f"[knobs] {name}: unknown {sorted(unknown)[0]!r}; a range has low, high and, if wished, log or step.")
+    if not {"low", "high"} <= set(entry):
+        raise FmnistError(f"[knobs] {name}: a range needs low and high, got {dict(entry)!r}.")
+    low, high = (_number(name, entry[end]) for end in ("low", "high"))
+    log, step = entry.get("log", False), entry.get("step")
+    if not isinstance(log, bool):
+        raise FmnistError(f"[knobs] {name}: log must be true or false, got {log!r}.")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step <= 0 or log):
+        raise FmnistError(f"[knobs] {name}: step must be a positive number on a range without log, got {step!r}.")
+    if low >= high or (log and low <= 0):
+        raise FmnistError(f"[knobs] {name}: low must be below high{', and above 0 with log' if log else ''}, got {low!r} and {high!r}.")
+    if step is not None and not math.isclose((high - low) / step, round((high - low) / step)):
+        raise FmnistError(f"[knobs] {name}: high must be low plus a whole number of steps, got {low!r}, {high!r} and step {step!r}.")
+    kind = float if isinstance(low, float) else int
+    return Range(low, high, log, None if step is None else kind(step))
+
+
+def _number(name: str, value: Any) -> int | float:
+    kind = TrialConfig.model_fields[name].annotation
+    if kind not in (int, float) or isinstance(value, bool) or not isinstance(value, int | float):
+        raise FmnistError(f"[knobs] {name}: only numbers have a range, got {value!r}; give a list of values.")
+    checked = _checked(name, value)
+    assert isinstance(checked, int | float)
+    return checked
+
+
+def _checked(name: str, value: Any) -> Scalar:
+    parsed: Scalar = getattr(TrialConfig.parse({name: value}, where="[knobs]"), name)
+    return parsed

@@ -1,0 +1,230 @@
+"""A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
+
+import difflib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+
+from fmnist.suggestions import did_you_mean
+from search.errors import SearchError
+from search.records import DataRecord, Record, Timing
+from search.spec import StudySpec
+
+FOLDER = Path("studies")
+DEFAULT_STORAGE = f"sqlite:///{FOLDER}/fmnist.db"
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+BUDGET_KEYS = {"trials", "minutes"}
+
+R = TypeVar("R", bound=Record)
+
+
+def study_folder(name: str) -> Path:
+    """Where the files of the study of that name go: checkpoints, report, export."""
+    return FOLDER / name
+
+
+def open_storage(url: str, *, create: bool) -> RDBStorage:
+    """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
+
+    Raises: SearchError where it does not exist and `create` is false, or cannot be opened.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            _prepare_sqlite(Path(parsed.database), url, create)
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if parsed.get_backend_name() == "sqlite" else None)
+    except (ArgumentError, NoSuchModuleError, ImportError, DatabaseError, RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        example = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
+        raise SearchError(f"The storage {_shown(url)} cannot be opened: {reason}. {example}") from None
+
+
+def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
+    """The study of that name, new or resumed, with its sampler and pruner.
+
+    Raises: SearchError where it exists with another space, seed or data: its trials could not be compared.
+    """
+    check_resumable(storage, spec, data)
+    study = optuna.create_study(
+        study_name=spec.name, storage=storage, direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
+    )
+    study.set_user_attr("spec", spec.model_dump(mode="json"))
+    write(study, "data", data)
+    # Seeded by what is there already: a resumed search goes on instead of proposing its first configurations again.
+    study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)))
+    return study
+
+
+def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:
+    """The storage holds no study of that name, or one with the same set-up and data.
+
+    Raises: SearchError with what differs.
+    """
+    if spec.name not in storage_names(storage):
+        return
+    study = optuna.load_study(study_name=spec.name, storage=storage)
+    if "spec" not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
+        return  # killed between its first two writes
+    before, now = _identity(study_spec(study)), _identity(spec)
+    if before != now:
+        diff = difflib.unified_diff(before, now, "in the storage", "asked for", lineterm="", n=0)
+        lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
+        raise SearchError(f"The study {spec.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}")
+    kept = read(study, "data", DataRecord)
+    if kept and kept.fingerprint != data.fingerprint:
+        raise SearchError(
+            f"The study {spec.name!r} was made on other data: {kept.name} {kept.fingerprint[:12]}, "
+            f"now {data.name} {data.fingerprint[:12]}. Give --name for a new study."
+        )
+
+
+def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
+    """The study of that name, or without a name the one whose trials ran last.
+
+    Raises: SearchError where there is none.
+    """
+    names = storage_names(storage)
+    if not names:
+        raise SearchError("The storage holds no study yet. `fmnist-search run` makes one.")
+    if name is None:
+        name = max(optuna.get_all_study_summaries(storage), key=lambda study: study.datetime_start or datetime.min).study_name
+    if name not in names:
+        raise SearchError(f"The storage holds no study named {name!r}. {did_you_mean(name, names)}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def storage_names(storage: RDBStorage) -> list[str]:
+    """Names of the studies in the storage."""
+    return optuna.get_all_study_names(storage)
+
+
+def study_spec(study: optuna.Study) -> StudySpec:
+    """The spec that the study was last run with."""
+    if "spec" not in study.user_attrs:
+        raise SearchError(f"The study {study.study_name!r} was not made by fmnist-search: it holds no spec.")
+    return StudySpec.model_validate(study.user_attrs["spec"], strict=False)
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count against the budget: complete, pruned or failed."""
+    return study.get_trials(deepcopy=False, states=FINISHED)
+
+
+def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that trained to their end, best first."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(trials, key=lambda trial: -(trial.value or 0.0))
+
+
+def read(study: optuna.Study, key: str, kind: type[R]) -> R | None:
+    """The record kept under `key`, None where there is none yet."""
+    found = study.user_attrs.get(key)
+    return None if found is None else kind.model_validate(found, strict=False)
+
+
+def write(study: optuna.Study, key: str, record: Record | Sequence[Record]) -> None:
+    """The record, or the list of records, stands in the storage under `key`."""
+    dump = record.model_dump(mode="json") if isinstance(record, Record) else [entry.model_dump(mode="json") for entry in record]
+    study.set_user_attr(key, dump)
+
+
+def append(study: optuna.Study, key: str, record: Record) -> None:
+    """The record stands in the storage at the end of the list under `key`."""
+    study.set_user_attr(key, [*study.user_attrs.get(key, []), record.model_dump(mode="json")])
+
+
+@contextmanager
+def timed(study: optuna.Study, stage: str) -> Iterator[None]:
+    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        timing = read(study, "timing", Timing) or Timing()
+        seconds = getattr(timing, stage) + time.monotonic() - start
+        write(study, "timing", timing.model_copy(update={stage: seconds}))
+
+
+def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
+    """Optuna's sampler of that name, with the project's settings."""
+    match spec.search.sampler:
+        case "tpe":
+            # A third of a small budget at random, then the model; Optuna's own default is 10 whatever the budget.
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "grid":
+            return _GridSampler(spec.space.grid(), seed=spec.seed)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, spec.search.trials // 5)))
+
+
+def make_pruner(spec: StudySpec) -> BasePruner:
+    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1."""
+    match spec.search.pruner:
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+        case "median":
+            return optuna.pruners.MedianPruner(n_startup_trials=4)
+        case "patient":
+            return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)
+        case "wilcoxon":
+            return optuna.pruners.WilcoxonPruner()
+        case "none":
+            return optuna.pruners.NopPruner()
+
+
+class _GridSampler(optuna.samplers.GridSampler):
+    def after_trial(self, *_: object) -> None:
+        """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
+
+
+def _identity(spec: StudySpec) -> list[str]:
+    values = spec.model_dump(exclude_none=True, exclude={"description"})
+    for key in BUDGET_KEYS:
+        values["search"].pop(key, None)
+    return _lines(values)
+
+
+def _lines(values: dict[str, object], prefix: str = "") -> list[str]:
+    lines: list[str] = []
+    for key, value in sorted(values.items()):
+        lines += _lines(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value!r}"]
+    return lines
+
+
+def _prepare_sqlite(path: Path, url: str, create: bool) -> None:
+    if not create and not path.exists():
+        raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+    with closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    engine.dispose()
+
+
+def _shown(url: str) -> str:
+    try:
+        return repr(make_url(url).render_as_string(hide_password=True))
+    except ArgumentError:
+        return "given"

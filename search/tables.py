@@ -1,0 +1,237 @@
+"""A report's tables, each built once, free of any medium: report.py renders them for the terminal and as Markdown."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Literal
+
+from search.facts import Report, Searched
+from search.records import Environment, Final
+from search.wording import counted, duration, f1, setting, settings
+
+Row = tuple[str, ...]
+Mark = Literal["strong", "alarm"]
+
+WORST_SHOWN = 3  # confusions worth a look
+REASONS_SHOWN = 5
+BAR = 24  # characters of the longest importance
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Words and figures in rows. `marks` says which cells (row, column) stand out; a table without rows is its caption."""
+
+    title: str
+    columns: Row = ()
+    rows: Sequence[Row] = ()
+    caption: str = ""
+    text_columns: frozenset[int] = frozenset({0})  # aligned left; the others hold figures
+    marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
+
+
+def tables(report: Report) -> list[Table]:
+    """What there is to show of `report`, the result first, then how it was reached, then the circumstances."""
+    result = [build(report.final, report) for build in _RESULT] if report.final else []
+    return result + [table for build in _REST if (table := build(report)) is not None]
+
+
+def _final_runs(final: Final, _: Report) -> Table:
+    rows = [(str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in final.runs]
+    origin = "A configuration given from outside" if final.trial is None else f"Trial {final.trial}"
+    caption = (
+        f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} MFLOPs an image. "
+        f"Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: {settings(final.config.model_dump())}."
+    )
+    marks: dict[tuple[int, int], Mark] = {(i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed}
+    return Table(
+        "Final trainings, on the test split",
+        ("seed", "macro F1", "accuracy", "training", "checkpoint"),
+        rows,
+        caption,
+        frozenset({0, 4}),
+        marks,
+    )
+
+
+def _per_class(final: Final, _: Report) -> Table:
+    rows = [(one.name, f1(one.precision), f1(one.recall), f1(one.f1), f"{one.images:,}") for one in final.classes]
+    marks: dict[tuple[int, int], Mark] = {}
+    if final.classes:
+        marks[min(range(len(rows)), key=lambda i: final.classes[i].f1), 3] = "alarm"
+    caption = f"Each figure is the mean over {counted(len(final.runs), 'seed')}."
+    return Table("Each class, on the test split", ("class", "precision", "recall", "F1", "images"), rows, caption, marks=marks)
+
+
+def _confusion(final: Final, _: Report) -> Table:
+    names = [one.name for one in final.classes]
+    heads = short_names(names)
+    rows = [(name, *(str(n) if n else "·" for n in counts)) for name, counts in zip(names, final.confusion, strict=True)]
+    missed = {(i, j): n for i, counts in enumerate(final.confusion) for j, n in enumerate(counts) if i != j and n}
+    worst = sorted(missed, key=lambda cell: missed[cell], reverse=True)[:WORST_SHOWN]
+    marks: dict[tuple[int, int], Mark] = {(i, i + 1): "strong" for i in range(len(names))}
+    marks |= {(i, j + 1): "alarm" for i, j in worst}
+    said = ", ".join(f"{names[i]} taken for {names[j]} ({missed[i, j]})" for i, j in worst)
+    caption = f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
+    return Table("Confusion, on the test split", ("true", *heads), rows, caption, marks=marks)
+
+
+def _confirmed(report: Report) -> Table | None:
+    title = "Confirmed on fresh seeds, on the validation split"
+    if not report.confirmed:
+        return None
+    if report.winner is not None and report.optimism is None:
+        return Table(title, caption=f"Nothing was: the study plans no fresh seeds, and trial {report.winner} is the best of the search.")
+    rows = [(str(one.trial), f1(one.search_value), str(one.seeds), f1(one.mean), f1(one.sd)) for one in report.confirmed]
+    marks: dict[tuple[int, int], Mark] = {
+        (i, j): "strong" for i, one in enumerate(report.confirmed) if one.trial == report.winner for j in (0, 3)
+    }
+    won = "No winner before every candidate has its seeds. " if report.winner is None else f"Trial {report.winner} won. "
+    return Table(
+        title,
+        ("trial", "in the search", "seeds", "mean", "sd"),
+        rows,
+        won + _optimism(report),
+        marks=marks,
+    )
+
+
+def _optimism(report: Report) -> str:
+    if (flattery := report.optimism) is None:
+        return "Optimism is known once the search's best trial has a fresh seed."
+    return (
+        f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, {f1(flattery.search_value)}; "
+        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}. The best of many noisy scores is partly luck."
+    )
+
+
+def _best_trials(report: Report) -> Table | None:
+    if not report.best:
+        return Table("Best trials of the search", caption="No trial has ended with a score yet.")
+    knobs = list(dict.fromkeys(chain.from_iterable(row.knobs for row in report.best)))
+    rows = [("macro F1", *(f1(row.value) for row in report.best)), ("state", *(_state(row) for row in report.best))]
+    rows += [(name, *(setting(row.knobs[name]) if name in row.knobs else "-" for row in report.best)) for name in knobs]
+    rows += [_sizes("parameters", [row.parameters for row in report.best]), _sizes("seconds", [row.seconds for row in report.best])]
+    marks: dict[tuple[int, int], Mark] = {(0, i + 1): "strong" for i, row in enumerate(report.best) if row.number == report.winner}
+    caption = "One seed each, on the validation split. Knobs that the study pins are not shown."
+    return Table("Best trials of the search", ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks)
+
+
+def _sizes(name: str, figures: Sequence[float | None]) -> Row:
+    return name, *("-" if figure is None else f"{figure:,.0f}" for figure in figures)
+
+
+def _state(row: Searched) -> str:
+    return row.state if row.feasible else "over limit"
+
+
+def _importances(report: Report) -> Table:
+    title = "What the score depends on"
+    if report.importances.absent:
+        return Table(title, caption=f"Not shown: {report.importances.absent}.")
+    shares = report.importances.shares
+    top = max(shares.values())
+    rows = [(name, f"{share:.2f}", "█" * round(BAR * share / top)) for name, share in shares.items()]
+    caption = (
+        "Share of the variation between complete trials, from a random forest (mean decrease of impurity). "
+        "With few trials a hint, no more; it is about the values that were tried."
+    )
+    return Table(title, ("knob", "share", ""), rows, caption, frozenset({0, 2}))
+
+
+def _states(report: Report) -> Table:
+    states = report.states
+    counts = [
+        ("complete", states.complete, {}),
+        ("pruned", states.pruned, states.pruned_because),
+        ("failed", states.failed, states.failed_because),
+        ("running", states.running, {}),
+        ("waiting", states.waiting, {}),
+    ]
+    rows = [(name, f"{count:,}", _because(reasons)) for name, count, reasons in counts if count]
+    plan = _plan(report)
+    return Table("Trials", ("state", "trials", "why"), rows, plan if rows else f"No trial yet. {plan}".rstrip(), frozenset({0, 2}))
+
+
+def _plan(report: Report) -> str:
+    sections = {name: report.spec.get(name) for name in ("search", "confirm", "final")}
+    said = [
+        f"{name} {settings({key: value for key, value in section.items() if value is not None})}"
+        for name, section in sections.items()
+        if isinstance(section, dict)
+    ]
+    return f"The study's plan: {'; '.join(said)}." if said else ""
+
+
+def _because(reasons: Mapping[str, int]) -> str:
+    said = [f"{reason} ({count})" for reason, count in list(reasons.items())[:REASONS_SHOWN]]
+    more = sum(reasons.values()) - sum(list(reasons.values())[:REASONS_SHOWN])
+    return "; ".join(said + ([f"{more} for other reasons"] if more else []))
+
+
+def _timing(report: Report) -> Table | None:
+    stages = report.timing.model_dump()
+    if not any(stages.values()):
+        return None
+    rows = [(stage, duration(seconds)) for stage, seconds in stages.items()]
+    rows.append(("total", duration(sum(stages.values()))))
+    return Table("Wall clock", ("stage", "time"), rows, "Summed over all runs of the study.", frozenset({0, 1}))
+
+
+def _environment(report: Report) -> Table | None:
+    if not report.environments and report.data is None:
+        return None
+    rows: list[Row] = []
+    if (data := report.data) is not None:
+        rows += [("data", data.name), ("images", f"{data.train:,} train, {data.valid:,} validation"), ("fingerprint", data.fingerprint)]
+    rows += _environment_rows(report.environments[-1]) if report.environments else []
+    runs = len(report.environments)
+    caption = f"The last of {counted(runs, 'run')}." if runs > 1 else ""
+    return Table("Data and environment", ("", ""), rows, caption, frozenset({0, 1}))
+
+
+def _environment_rows(last: Environment) -> list[Row]:
+    return [
+        ("run", last.at),
+        ("command", last.command),
+        ("commit", last.commit or "unknown"),
+        ("device", last.device),
+        ("processor", f"{last.processor}, {counted(last.cores, 'core')}"),
+        ("platform", last.platform),
+        ("workers", f"{last.workers} with {counted(last.threads_per_worker, 'thread')} each"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in last.versions.items())),
+    ]
+
+
+def _openings(report: Report) -> Table:
+    title = "Openings of the test split"
+    rows = [(one.at, one.by, "-" if one.trial is None else str(one.trial)) for one in report.openings]
+    caption = "" if rows else "None so far."
+    return Table(title, ("at", "by", "trial"), rows, caption, frozenset({0, 1}))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Heads for narrow columns: the first few letters where they tell the classes apart, else the classes' numbers."""
+    for length in range(4, 7):
+        heads = [name[:length].rstrip() for name in names]
+        if len(set(heads)) == len(heads):
+            return heads
+    return [str(i) for i in range(len(names))]
+
+
+def differing(environments: Iterable[Environment]) -> list[str]:
+    """What was not the same in all runs: the names of the fields that bear on figures or speed."""
+    runs = list(environments)
+    fields = ("commit", "versions", "platform", "processor", "cores", "device")
+    return [name for name in fields if any(getattr(run, name) != getattr(runs[0], name) for run in runs)]
+
+
+_RESULT: tuple[Callable[[Final, Report], Table], ...] = (_final_runs, _per_class, _confusion)
+_REST: tuple[Callable[[Report], Table | None], ...] = (
+    _confirmed,
+    _best_trials,
+    _importances,
+    _states,
+    _timing,
+    _environment,
+    _openings,
+)

@@ -1,0 +1,41 @@
+"""Fixed trainings for the stages after the search: every task is trained once, and none of them may fail."""
+
+from collections.abc import Callable, Sequence
+
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task, drive
+from search.interrupt import Interrupt, InterruptedRunError
+from search.progress import Progress
+
+Keep = Callable[[Task, float | None, float], None]
+
+
+def train_all(tasks: Sequence[Task], executor: Executor, progress: Progress, interrupt: Interrupt, keep: Keep) -> None:
+    """Each task was trained and `keep` was told its last validation macro F1, if it has one, and its seconds.
+
+    Raises: SearchError where a training fails. InterruptedRunError, with what was done kept.
+    """
+    by_key = {task.key: task for task in tasks}
+    values: dict[str, float | None] = {}
+    queue = iter(tasks)
+
+    def start() -> Task | None:
+        if (task := next(queue, None)) is not None:
+            progress.started(task.key, task.config.epochs)
+        return task
+
+    def handle(event: Event) -> None:
+        match event:
+            case EpochEnd(key, number, macro_f1=macro_f1):
+                values[key] = macro_f1
+                progress.epoch(key, number, macro_f1, event.images_per_second)
+            case Finished(key, seconds):
+                keep(by_key[key], values[key], seconds)
+                progress.ended(key, "complete", values[key], None, {})
+            case Failed(key, reason=reason):
+                raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
+
+    drive(executor, start, handle, stopped=lambda: interrupt.requested)
+    if interrupt.requested:
+        raise InterruptedRunError
+    progress.end()

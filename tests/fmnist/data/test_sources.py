@@ -1,0 +1,298 @@
+import gzip
+import hashlib
+import pickle
+import shutil
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fmnist.data import sources
+from fmnist.data.images import Images
+from fmnist.data.sources import OfficialFile, Source, find_source, fingerprint
+from fmnist.errors import FmnistError
+
+RNG = np.random.default_rng(0)
+ARRAYS = {
+    "train-images-idx3-ubyte": RNG.integers(0, 256, (20, 28, 28), np.uint8),
+    "train-labels-idx1-ubyte": np.arange(20, dtype=np.uint8) % 10,
+    "t10k-images-idx3-ubyte": RNG.integers(0, 256, (10, 28, 28), np.uint8),
+    "t10k-labels-idx1-ubyte": np.arange(10, dtype=np.uint8),
+}
+
+
+def _idx(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape) + array.tobytes()
+
+
+FILES = {name: _idx(array) for name, array in ARRAYS.items()}
+PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _write(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _ignore(line: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory and cache, and small files in the place of the official ones."""
+    official = tuple(OfficialFile(name, _md5(content), _md5(PACKED[f"{name}.gz"])) for name, content in FILES.items())
+    monkeypatch.setattr(sources, "OFFICIAL", official)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("FMNIST_DATA", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Torchvision's only mirror: a port of this machine that lets one connect and never answers."""
+    from torchvision.datasets import FashionMNIST
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
+        monkeypatch.setattr(FashionMNIST, "resources", [(f"{name}.gz", _md5(PACKED[f"{name}.gz"])) for name in FILES])
+        monkeypatch.setattr(sources, "TIMEOUT", 0.2)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield server
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    _write(tmp_path / "given" / "FashionMNIST" / "raw", PACKED)
+    return tmp_path / "given"
+
+
+def _assert_holds_the_arrays(source: Source) -> None:
+    assert (source.name, source.is_synthetic) == ("Fashion-MNIST", False)
+    for images, split in ((source.train(), "train"), (source.test(), "t10k")):
+        np.testing.assert_array_equal(images.pixels, ARRAYS[f"{split}-images-idx3-ubyte"])
+        np.testing.assert_array_equal(images.labels, ARRAYS[f"{split}-labels-idx1-ubyte"])
+        assert images.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("inside", ["", "FashionMNIST", "FashionMNIST/raw"])
+def test_packed_files_are_unpacked_in_the_cache_and_nothing_is_written_beside_them(packed: Path, inside: str) -> None:
+    before = sorted(packed.rglob("*"))
+    lines: list[str] = []
+    source = find_source(str(packed / inside), announce=lines.append)
+    _assert_holds_the_arrays(source)
+    assert lines == [f"Data: Fashion-MNIST, in {packed / 'FashionMNIST' / 'raw'}, unpacked in {source.root}."]
+    assert sorted(packed.rglob("*")) == before
+    assert _names(sources.cache_folder() / "FashionMNIST" / "raw") == sorted(FILES)
+
+
+def test_unpacked_files_are_used_where_they_are(tmp_path: Path) -> None:
+    raw = _write(tmp_path / "given" / "FashionMNIST" / "raw", FILES)
+    lines: list[str] = []
+    source = find_source(str(tmp_path / "given"), announce=lines.append)
+    _assert_holds_the_arrays(source)
+    assert source.root == raw
+    assert lines == [f"Data: Fashion-MNIST, in {raw}."]
+    assert not sources.cache_folder().exists()
+
+
+def test_the_environment_names_the_folder_and_the_option_overrules_it(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMNIST_DATA", str(packed))
+    _assert_holds_the_arrays(find_source(None, announce=_ignore))
+    assert find_source("synthetic", announce=_ignore).is_synthetic
+    monkeypatch.setenv("FMNIST_DATA", "synthetic")
+    assert find_source(None, announce=_ignore).is_synthetic
+    _assert_holds_the_arrays(find_source(str(packed), announce=_ignore))
+
+
+def test_the_data_folder_comes_before_the_cache(packed: Path) -> None:
+    shutil.copytree(packed, "data")
+    _assert_holds_the_arrays(find_source(None, announce=_ignore))
+    shutil.rmtree("data")
+    _assert_holds_the_arrays(find_source(None, announce=_ignore))  # what the first call unpacked
+    _write(Path("data"), FILES)
+    assert find_source(None, announce=_ignore).root == Path("data").resolve()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a-file", "empty"])
+@pytest.mark.parametrize("option", ["--data", "$FMNIST_DATA"])
+def test_a_named_folder_without_the_data_is_an_error_and_nothing_else_is_tried(
+    name: str, option: str, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(packed, "data")
+    Path("a-file").touch()
+    Path("empty").mkdir()
+    monkeypatch.setenv("FMNIST_DATA", name)
+    with pytest.raises(FmnistError) as caught:
+        find_source(name if option == "--data" else None, or_synthetic=True, announce=_ignore)
+    message = str(caught.value)
+    assert message.startswith(f"{option} must be a folder that holds Fashion-MNIST; {name} ")
+    assert all(part in message for part in [*PACKED, f"{name}/FashionMNIST/raw", "--data synthetic"])
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/data", "", "x" * 5_000])
+def test_an_odd_name_is_an_error_without_a_traceback(name: str) -> None:
+    with pytest.raises(FmnistError, match="Fashion-MNIST"):
+        find_source(name, announce=_ignore)
+
+
+def test_a_misspelt_synthetic_is_recognised() -> None:
+    with pytest.raises(FmnistError, match="Did you mean 'synthetic'"):
+        find_source("syntetic", announce=_ignore)
+
+
+@pytest.mark.parametrize("missing", PACKED)
+def test_an_incomplete_folder_is_an_error_that_names_what_it_lacks(missing: str, packed: Path) -> None:
+    (packed / "FashionMNIST" / "raw" / missing).unlink()
+    with pytest.raises(FmnistError, match=f"lacks {missing}\\."):
+        find_source(str(packed), announce=_ignore)
+    shutil.copytree(packed, "data")
+    with pytest.raises(FmnistError, match=r"\./data must be .* lacks"):
+        find_source(None, or_synthetic=True, announce=_ignore)
+
+
+@pytest.mark.parametrize("name", [*PACKED, *FILES])
+def test_a_file_that_is_cut_short_is_an_error(name: str, tmp_path: Path) -> None:
+    whole = PACKED if name in PACKED else FILES
+    raw = _write(tmp_path / "given", whole | {name: whole[name][:-3]})
+    with pytest.raises(FmnistError, match=f"{raw / name} must be the official Fashion-MNIST file, with MD5 .*cut short"):
+        find_source(str(tmp_path / "given"), announce=_ignore)
+
+
+def test_a_damaged_cache_is_mended_from_the_packed_files(packed: Path) -> None:
+    root = find_source(str(packed), announce=_ignore).root
+    assert root is not None
+    (root / "train-images-idx3-ubyte").write_bytes(b"damaged")
+    with pytest.raises(FmnistError, match="official"):
+        find_source(None, announce=_ignore)
+    _assert_holds_the_arrays(find_source(str(packed), announce=_ignore))
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(FmnistError, match="XDG_CACHE_HOME"):
+        find_source(str(packed), announce=_ignore)
+
+
+def test_several_may_unpack_at_once(packed: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: find_source(str(packed), announce=_ignore), range(8)))
+    assert len(set(found)) == 1
+    _assert_holds_the_arrays(found[0])
+
+
+@pytest.mark.parametrize("network", ["silent", "closed"])
+def test_without_data_or_network_the_error_says_where_it_looked_and_what_to_do(network: str, mirror: socket.socket) -> None:
+    if network == "closed":
+        mirror.close()
+    lines: list[str] = []
+    with pytest.raises(FmnistError, match="timed out" if network == "silent" else "refused") as caught:
+        find_source(None, announce=lines.append)
+    message = str(caught.value)
+    assert all(part in message for part in [*PACKED, str(Path("data").resolve()), str(sources.cache_folder()), "--data synthetic"])
+    assert "\n" not in message
+    assert [line.split(";")[0] for line in lines] == ["Data: Fashion-MNIST is not on this machine yet"]
+    assert _names(sources.cache_folder()) == []
+    assert socket.getdefaulttimeout() is None
+
+
+def test_synthetic_images_stand_in_only_where_that_was_allowed_and_loudly(mirror: socket.socket) -> None:
+    mirror.close()
+    lines: list[str] = []
+    source = find_source(None, or_synthetic=True, announce=lines.append)
+    assert source == Source("synthetic", None)
+    assert lines[-1].startswith("Data: SYNTHETIC IMAGES, NOT FASHION-MNIST.")
+    assert (len(source.train()), len(source.test())) == (6_000, 1_000)
+
+
+def test_what_was_downloaded_is_in_the_cache_for_the_next_run(mirror: socket.socket, packed: Path) -> None:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(packed / "FashionMNIST" / "raw"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server:
+        server.socket.close()
+        server.socket = mirror
+        Thread(target=server.serve_forever).start()
+        _assert_holds_the_arrays(find_source(None, announce=_ignore))
+        server.shutdown()
+    _assert_holds_the_arrays(find_source(None, announce=_ignore))
+    assert _names(sources.cache_folder()) == ["FashionMNIST"]
+
+
+def test_a_source_is_small_to_send_and_loads_on_the_other_side(packed: Path) -> None:
+    sent = pickle.dumps(find_source(str(packed), announce=_ignore))
+    assert len(sent) < 1_000
+    _assert_holds_the_arrays(pickle.loads(sent))
+
+
+def test_loaded_pixels_can_be_written_to_without_changing_the_file(packed: Path) -> None:
+    source = find_source(str(packed), announce=_ignore)
+    source.train().pixels[:] = 0
+    _assert_holds_the_arrays(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rule"),
+    [
+        ("train-labels-idx1-ubyte", _idx(np.arange(19, dtype=np.uint8) % 10), "one 28 x 28 image a label"),
+        ("train-images-idx3-ubyte", _idx(np.zeros((20, 28, 27), np.uint8)), "one 28 x 28 image a label"),
+        ("train-labels-idx1-ubyte", _idx(np.full(20, 10, np.uint8)), "0 to 9; train in .* has 10"),
+        ("train-images-idx3-ubyte", FILES["train-labels-idx1-ubyte"], "magic number 0x00000803; got 0x00000801"),
+        ("train-images-idx3-ubyte", FILES["train-images-idx3-ubyte"][:-1], "it holds 15,679"),
+        ("train-images-idx3-ubyte", b"", "magic number"),
+    ],
+)
+def test_files_that_do_not_fit_are_an_error_when_loaded(name: str, content: bytes, rule: str, tmp_path: Path) -> None:
+    _write(tmp_path, FILES | {name: content})
+    with pytest.raises(FmnistError, match=rule):
+        Source("Fashion-MNIST", tmp_path).train()
+
+
+def test_files_that_have_gone_are_an_error_when_loaded(tmp_path: Path) -> None:
+    with pytest.raises(FmnistError, match="must be readable: No such file"):
+        Source("Fashion-MNIST", tmp_path).train()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(header=st.binary(max_size=8) | st.lists(st.tuples(st.integers(0, 7), st.integers(0, 255)), max_size=3))
+def test_any_change_to_a_header_is_an_error_or_the_right_count(header: bytes | list[tuple[int, int]], tmp_path: Path) -> None:
+    content = bytearray(FILES["train-labels-idx1-ubyte"])
+    if isinstance(header, bytes):
+        content[:8] = header
+    else:
+        for at, value in header:
+            content[at] = value
+    _write(tmp_path, FILES | {"train-labels-idx1-ubyte": bytes(content)})
+    try:
+        images = Source("Fashion-MNIST", tmp_path).train()
+    except FmnistError:
+        assert content != FILES["train-labels-idx1-ubyte"]
+    else:
+        assert len(images) == 20
+
+
+def test_the_fingerprint_knows_pixels_labels_and_names() -> None:
+    images = Source("synthetic", None).train()
+    rows = np.arange(100)
+    few, swapped = images.take(rows), images.take(rows[::-1].copy())
+    relabelled = Images(few.pixels, few.labels[::-1], few.class_names)
+    renamed = Images(few.pixels, few.labels, (*few.class_names[:-1], "Boot"))
+    again = Images(few.pixels.copy(), few.labels.astype(np.int64), few.class_names)
+    assert fingerprint(few) == fingerprint(again)
+    assert len({fingerprint(other) for other in (few, swapped, relabelled, renamed)}) == 4

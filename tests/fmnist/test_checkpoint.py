@@ -1,0 +1,218 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fmnist.checkpoint import CONFIG, WEIGHTS, folder_in_place, load_checkpoint, save_checkpoint
+from fmnist.config import TrialConfig
+from fmnist.errors import FmnistError
+from fmnist.model import ConvNet
+
+CONFIGURATION = TrialConfig(filters=8, batch_norm=True, hidden=16, learning_rate=0.0123)
+NAMES = ("coat", "bag", "shirt")
+
+
+@pytest.fixture
+def model() -> ConvNet:
+    torch.manual_seed(0)
+    return ConvNet(CONFIGURATION, len(NAMES))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: ConvNet) -> Path:
+    save_checkpoint(tmp_path / "model", model, CONFIGURATION, NAMES, origin={"seed": 7, "data": "synthetic"})
+    return tmp_path / "model"
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    about = json.loads((folder / CONFIG).read_text())
+    change(about)
+    (folder / CONFIG).write_text(json.dumps(about))
+
+
+def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    weights = {name: tensor.clone() for name, tensor in load_file(folder / WEIGHTS).items()}
+    change(weights)
+    save_file(weights, folder / WEIGHTS)
+    rewrite(folder, lambda about: about.update(sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()))
+
+
+def test_what_was_saved_is_loaded(folder: Path, model: ConvNet) -> None:
+    loaded = load_checkpoint(folder)
+    assert (loaded.config, loaded.class_names, loaded.origin) == (CONFIGURATION, NAMES, {"seed": 7, "data": "synthetic"})
+    assert not loaded.model.training
+    images = torch.rand(3, 1, 28, 28)
+    torch.testing.assert_close(loaded.model(images), model.eval()(images), rtol=0, atol=0)
+
+
+def test_weights_are_contiguous_float32_whatever_they_were_trained_in(tmp_path: Path, model: ConvNet) -> None:
+    trained = model.to(torch.bfloat16).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    save_checkpoint(tmp_path / "model", trained, CONFIGURATION, NAMES, origin={})
+    loaded = load_checkpoint(tmp_path / "model").model
+    assert all(parameter.dtype == torch.float32 and parameter.is_contiguous() for parameter in loaded.parameters())
+    torch.testing.assert_close(loaded.stages[1].conv.weight, trained.stages[1].conv.weight.float(), rtol=0, atol=0)
+
+
+def test_a_loaded_network_can_be_trained_on(folder: Path) -> None:
+    model = load_checkpoint(folder).model.train()
+    model(torch.rand(2, 1, 28, 28)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_loading_leaves_the_random_generator_alone(folder: Path) -> None:
+    before = torch.get_rng_state()
+    load_checkpoint(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_saving_replaces_a_checkpoint_and_leaves_nothing_beside_it(folder: Path, model: ConvNet) -> None:
+    save_checkpoint(folder, model, CONFIGURATION, NAMES, origin={"seed": 8})
+    assert load_checkpoint(folder).origin == {"seed": 8}
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> None:
+    rewrite(folder, lambda about: about["config"].pop("ema"))
+    assert load_checkpoint(folder).config == CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda about: about["config"].update(dropuot=0.1), "unknown knob 'dropuot'. Did you mean 'dropout'"),
+        (lambda about: about["config"].update(depth=9), "depth: .* got 9"),
+        (lambda about: about["config"].update(filters=16), "does not fit its configuration: .*must be F32 .*got F32"),
+        (lambda about: about["config"].update(hidden=0), r"must be absent, got F32|must be F32 .*, got absent"),
+        (lambda about: about["config"].update(depth=4, filters=512, growth=4.0, kernel_size=5), "does not fit its configuration"),
+        (lambda about: about.update(format=2), "this version reads format 1"),
+        (lambda about: about.update(colour="red"), "colour: Extra inputs"),
+        (lambda about: about.pop("origin"), "origin: Field required"),
+        (lambda about: about.update(class_names=["coat", "bag"]), "classifier.* must be F32"),
+        (lambda about: about.update(class_names=["coat", "coat", "bag"]), "all different"),
+        (lambda about: about.update(sha256="0" * 64), "must have the SHA-256"),
+    ],
+)
+def test_a_config_that_was_changed_is_refused(folder: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
+    rewrite(folder, change)
+    with pytest.raises(FmnistError, match=message) as caught:
+        load_checkpoint(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("stages.0.conv.weight"), r"stages.0.conv.weight must be F32 \[8, 1, 3, 3\], got absent"),
+        (lambda weights: weights.update(more=torch.zeros(2)), r"more must be absent, got F32 \[2\]"),
+        (lambda weights: weights.update(mean=torch.zeros(2)), r"mean must be F32 \[\], got F32 \[2\]"),
+        (lambda weights: weights.update(mean=torch.zeros((), dtype=torch.float64)), r"mean must be F32 \[\], got F64 \[\]"),
+    ],
+)
+def test_weights_of_another_network_are_refused(folder: Path, change: Callable[[dict[str, torch.Tensor]], None], message: str) -> None:
+    rewrite_weights(folder, change)
+    with pytest.raises(FmnistError, match=message):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (CONFIG, b"{", "not the config.json of a checkpoint: file: Invalid JSON"),
+        (CONFIG, b"[]", "not the config.json of a checkpoint"),
+        (CONFIG, b"\xff\xfe", "not the config.json of a checkpoint"),
+        (CONFIG, b" " * 2**21, "at most 1,048,576 bytes, got 2,097,152"),
+        (WEIGHTS, b"", "must have the SHA-256"),
+    ],
+)
+def test_damaged_files_are_refused(folder: Path, name: str, content: bytes, message: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(FmnistError, match=message):
+        load_checkpoint(folder)
+
+
+def test_one_flipped_bit_is_noticed(folder: Path) -> None:
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-5] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+    with pytest.raises(FmnistError, match="SHA-256"):
+        load_checkpoint(folder)
+
+
+def test_weights_that_are_no_safetensors_are_refused(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes(b"x" * 100)
+    rewrite(folder, lambda about: about.update(sha256=hashlib.sha256(b"x" * 100).hexdigest()))
+    with pytest.raises(FmnistError, match="must be a safetensors file"):
+        load_checkpoint(folder)
+
+
+def test_what_is_missing_is_named(folder: Path) -> None:
+    with pytest.raises(FmnistError, match="Did you mean '.*model'"):
+        load_checkpoint(folder.parent)
+    with pytest.raises(FmnistError, match="That folder does not exist"):
+        load_checkpoint(folder / "absent")
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(FmnistError, match=f"{WEIGHTS} must be readable"):
+        load_checkpoint(folder)
+
+
+def test_only_a_checkpoint_is_replaced(tmp_path: Path, model: ConvNet) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FmnistError, match=r"also holds 'thesis.tex'"):
+        save_checkpoint(tmp_path, model, CONFIGURATION, NAMES, origin={})
+    with pytest.raises(FmnistError, match="is a file"):
+        save_checkpoint(tmp_path / "thesis.tex", model, CONFIGURATION, NAMES, origin={})
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_network_of_another_configuration_is_not_saved(tmp_path: Path, model: ConvNet) -> None:
+    with pytest.raises(FmnistError, match="The model does not fit its configuration"):
+        save_checkpoint(tmp_path / "model", model, TrialConfig(), NAMES, origin={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_fails_leaves_the_folder_as_it_was(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), folder_in_place(folder) as fresh:  # noqa: PT012
+        (fresh / WEIGHTS).write_text("half")
+        raise KeyboardInterrupt
+    assert load_checkpoint(folder).origin["seed"] == 7
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+SAVE_FOR_EVER = """
+import itertools, sys, torch
+from pathlib import Path
+from fmnist.checkpoint import save_checkpoint
+from fmnist.config import TrialConfig
+from fmnist.model import ConvNet
+config = TrialConfig(filters=64)
+for number in itertools.count():
+    model = ConvNet(config, 2)
+    torch.nn.init.constant_(model.classifier[1].bias, number)
+    save_checkpoint(Path(sys.argv[1]), model, config, ("a", "b"), origin={"number": number})
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, folder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        seen = [int(process.stdout.readline()) for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+    try:
+        loaded = load_checkpoint(folder)
+    except FmnistError as error:
+        assert "does not exist" in str(error)  # killed between two renames: absent, never half of each
+    else:
+        assert loaded.origin["number"] >= seen[-1]
+        assert loaded.model.classifier[1].bias[0] == loaded.origin["number"]  # type: ignore[index]

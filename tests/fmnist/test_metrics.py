@@ -1,0 +1,104 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from fmnist.metrics import bootstrap_interval, macro_f1, score
+
+CLASSES = 4
+
+
+@st.composite
+def outcomes(draw: st.DrawFn, models: int = 2) -> tuple[Any, Any]:
+    """Labels [N] and predictions [S, N], any of them, so also with classes that nobody has."""
+    images = draw(st.integers(1, 30))
+    column = st.lists(st.integers(0, CLASSES - 1), min_size=images, max_size=images)
+    return np.array(draw(column)), np.array([draw(column) for _ in range(models)])
+
+
+def noisy(images: int, models: int, error: float, classes: int = 10) -> tuple[Any, Any]:
+    random = np.random.default_rng(3)
+    labels = np.arange(images) % classes
+    wrong = random.random((models, images)) < error
+    return labels, np.where(wrong, random.integers(classes, size=(models, images)), labels)
+
+
+def test_macro_f1_counts_classes_that_nobody_has() -> None:
+    labels = np.array([0, 0, 1, 1])
+    assert macro_f1(labels, labels, 2) == 1.0
+    assert macro_f1(labels, labels, 4) == 0.5
+
+
+def test_score_of_a_small_case_by_hand() -> None:
+    scores = score(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 2]), 4)
+    assert scores.confusion.tolist() == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert scores.support.tolist() == [3, 2, 1, 0]
+    assert scores.precision == pytest.approx([2 / 3, 1 / 2, 1, 0])
+    assert scores.recall == pytest.approx([2 / 3, 1 / 2, 1, 0])
+    assert scores.accuracy == pytest.approx(4 / 6)
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 1 / 2 + 1) / 4)
+
+
+@given(outcomes())
+@settings(max_examples=40, deadline=None)
+def test_score_agrees_with_its_parts(case: tuple[Any, Any]) -> None:
+    labels, (predictions, _) = case
+    scores = score(labels, predictions, CLASSES)
+    assert scores.macro_f1 == pytest.approx(macro_f1(labels, predictions, CLASSES))
+    assert scores.accuracy == pytest.approx(accuracy_score(labels, predictions))
+    assert scores.confusion.sum() == scores.support.sum() == len(labels)
+
+
+@given(outcomes(), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_one_resample_is_what_scikit_learn_says_of_the_same_images_weighted(case: tuple[Any, Any], seed: int) -> None:
+    labels, predictions = case
+    drawn = np.random.default_rng(seed).integers(len(labels), size=len(labels))
+    weights = np.bincount(drawn, minlength=len(labels))
+    keep = weights > 0
+    expected = np.mean(
+        [
+            f1_score(labels[keep], row[keep], labels=range(CLASSES), average="macro", zero_division=0, sample_weight=weights[keep])
+            for row in predictions
+        ]
+    )
+    low, high = bootstrap_interval(labels, predictions, CLASSES, resamples=1, seed=seed)
+    assert (low, high) == pytest.approx((expected, expected))
+
+
+@given(st.floats(0.02, 0.5), st.integers(1, 3), st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_the_interval_holds_the_figure_it_is_about(error: float, models: int, seed: int) -> None:
+    labels, predictions = noisy(1000, models, error)
+    mean = np.mean([macro_f1(labels, row, 10) for row in predictions])
+    low, high = bootstrap_interval(labels, predictions, 10, resamples=100, seed=seed)
+    assert 0 <= low < mean < high <= 1
+
+
+def test_the_interval_has_the_width_that_theory_gives() -> None:
+    labels, predictions = noisy(4000, 1, 0.1)
+    low, high = bootstrap_interval(labels, predictions, 10, resamples=400)
+    accuracy = accuracy_score(labels, predictions[0])
+    normal = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / 4000)  # macro F1 of balanced classes is close to accuracy
+    assert high - low == pytest.approx(normal, rel=0.2)
+
+
+def test_a_higher_level_is_wider_and_a_seed_repeats_it() -> None:
+    labels, predictions = noisy(500, 2, 0.2)
+    narrow, wide, again = (bootstrap_interval(labels, predictions, 10, resamples=200, level=level) for level in (0.5, 0.99, 0.99))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert wide == again
+    assert bootstrap_interval(labels, predictions, 10, resamples=200, level=0.99, seed=1) != wide
+
+
+def test_perfect_predictions_leave_no_doubt() -> None:
+    labels = np.arange(300) % 3
+    assert bootstrap_interval(labels, np.stack([labels, labels]), 3, resamples=50) == (1.0, 1.0)
+
+
+def test_predictions_that_are_always_wrong_leave_none_either() -> None:
+    labels = np.arange(300) % 3
+    assert bootstrap_interval(labels, ((labels + 1) % 3)[None], 3, resamples=50) == (0.0, 0.0)

@@ -1,0 +1,125 @@
+"""Studies and records to report on."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
+
+from fmnist.config import TrialConfig
+from search.records import Candidate, ClassScore, Confirmation, DataRecord, Environment, Final, FinalRun, Opening, SeedRun, Timing
+from search.report import print_report, read_report
+from search.tables import tables
+
+CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+SPACE: dict[str, BaseDistribution] = {
+    "depth": IntDistribution(2, 4),
+    "learning_rate": FloatDistribution(3e-4, 3e-2, log=True),
+    "head": CategoricalDistribution(("flatten", "max", "avg")),
+}
+
+
+def trial(value: float | None = None, state: TrialState = TrialState.COMPLETE, depth: int = 2, **attributes: Any) -> FrozenTrial:
+    params: dict[str, Any] = {"depth": depth, "learning_rate": 0.0012345, "head": "max"}
+    config = TrialConfig(**params).model_dump(mode="json")
+    every = {"config": config, "seconds": 61.5, "parameters": 105_674, "flops": 12_300_000, "seed": 7, **attributes}
+    waiting = state == TrialState.WAITING
+    return create_trial(
+        state=state,
+        value=value,
+        params={} if waiting else params,
+        distributions={} if waiting else SPACE,
+        user_attrs={} if waiting else every,
+    )
+
+
+def environment(**changes: Any) -> Environment:
+    given: dict[str, Any] = {
+        "at": "2025-01-01T12:00:00+00:00",
+        "command": "fmnist-search run quick",
+        "commit": "0123abc",
+        "versions": {"python": "3.11.9", "torch": "2.11.0"},
+        "platform": "Linux",
+        "processor": "x86-64",
+        "cores": 2,
+        "device": "cpu",
+        "workers": 2,
+        "threads_per_worker": 1,
+    }
+    return Environment(**{**given, **changes})
+
+
+def data(name: str = "Fashion-MNIST") -> DataRecord:
+    return DataRecord(name=name, fingerprint="5e0a", train=50_000, valid=10_000, class_names=CLASSES)
+
+
+def candidate(number: int, search_value: float, *seeds: float) -> Candidate:
+    runs = tuple(SeedRun(seed=1000 + i, macro_f1=f1, seconds=70.0) for i, f1 in enumerate(seeds))
+    return Candidate(trial=number, config=TrialConfig(), search_value=search_value, runs=runs)
+
+
+def final(*seeds: float) -> Final:
+    confusion = [[950 if i == j else 0 for j in range(10)] for i in range(10)]
+    confusion[6][0], confusion[4][2], confusion[0][6], confusion[9][7] = 102, 61, 58, 3
+    return Final(
+        trial=2,
+        config=TrialConfig(depth=3),
+        runs=tuple(
+            FinalRun(seed=2000 + i, macro_f1=f1, accuracy=f1 + 0.0001, seconds=83.0, folder=f"final/{2000 + i}")
+            for i, f1 in enumerate(seeds)
+        ),
+        mean=sum(seeds) / len(seeds),
+        sd=0.0008 if len(seeds) > 1 else None,
+        low=0.9391,
+        high=0.947,
+        level=0.95,
+        resamples=2000,
+        classes=tuple(ClassScore(name=name, precision=0.94, recall=0.95, f1=0.8 + i / 100, images=1000) for i, name in enumerate(CLASSES)),
+        confusion=tuple(tuple(row) for row in confusion),
+        exported_seed=2000,
+        parameters=105_674,
+        flops=12_300_000,
+        test_images=10_000,
+    )
+
+
+def remember(study: optuna.Study, **records: Any) -> None:
+    for key, record in records.items():
+        many = isinstance(record, list)
+        study.set_user_attr(key, [one.model_dump(mode="json") for one in record] if many else record.model_dump(mode="json"))
+
+
+def finished_study() -> optuna.Study:
+    """A study that went all the way, in memory."""
+    study = optuna.create_study(study_name="quick", direction="maximize")
+    values = (0.91, 0.935, 0.93, 0.90, 0.92, 0.915)
+    study.add_trials([trial(value, depth=2 + i % 3) for i, value in enumerate(values)])
+    study.add_trials([trial(0.6, TrialState.PRUNED, reason="below the median | epoch 4")] * 2)
+    study.add_trials([trial(0.5, TrialState.PRUNED, reason="diverged"), trial(None, TrialState.FAIL, reason="out of memory")])
+    study.set_user_attr("spec", {"name": "quick", "search": {"trials": 10, "minutes": None, "sampler": "tpe"}, "confirm": {"top": 2}})
+    confirmation = Confirmation(candidates=(candidate(1, 0.935, 0.925, 0.927), candidate(2, 0.93, 0.929, 0.931)), winner=2)
+    opening = Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=2)
+    remember(
+        study,
+        data=data(),
+        environments=[environment()],
+        confirmation=confirmation,
+        final=final(0.943, 0.944, 0.942),
+        openings=[opening],
+        timing=Timing(search=3725, confirm=140, finalize=250),
+    )
+    return study
+
+
+def terminal(study: optuna.Study, width: int = 80) -> str:
+    screen = io.StringIO()
+    print_report(read_report(study), Console(file=screen, width=width))
+    return screen.getvalue()
+
+
+def cells(study: optuna.Study, title: str) -> Mapping[str, tuple[str, ...]]:
+    """First cell of each row -> the others."""
+    return {row[0]: row[1:] for table in tables(read_report(study)) if table.title.startswith(title) for row in table.rows}

@@ -1,0 +1,161 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.errors import SearchError
+from search.records import Confirmation, Opening, Timing
+from search.report import headline, read_report, to_json, to_markdown, warnings, write_report
+from search.tables import tables
+from tests.search.sample import candidate, cells, data, environment, final, finished_study, remember, terminal, trial
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study(study_name="quick", direction="maximize")
+
+
+@pytest.fixture
+def finished() -> optuna.Study:
+    return finished_study()
+
+
+def test_the_headline_of_a_finished_study(finished: optuna.Study) -> None:
+    assert headline(read_report(finished)) == (
+        "Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470] on 10,000 test images; the test split was opened once."
+    )
+    assert warnings(read_report(finished)) == []
+
+
+def test_headlines_on_the_way_there(study: optuna.Study) -> None:
+    assert headline(read_report(study)).startswith("No score yet")
+    study.add_trial(trial(0.91))
+    assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
+    remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.91, 0.90, 0.902),), winner=0))
+    assert "Confirmed: trial 0, validation macro F1 0.9010 over 2 fresh seeds" in headline(read_report(study))
+    remember(study, final=final(0.9))
+    assert headline(read_report(study)).startswith("Test macro F1 0.9000 over 1 seed, 95 % interval")
+
+
+def test_a_trial_over_a_limit_is_never_the_best(study: optuna.Study) -> None:
+    study.add_trial(create_trial(value=0.99, constraints={"parameters": 1.0}))
+    assert headline(read_report(study)).startswith("No score yet")
+    study.add_trial(trial(0.5))
+    assert [row.number for row in read_report(study).best] == [1, 0]
+    assert cells(study, "Best trials")["state"] == ("complete", "over limit")
+
+
+def test_warnings(finished: optuna.Study) -> None:
+    opening = Opening(at="2025-01-02", by="evaluate", trial=2)
+    remember(
+        finished, openings=[opening, opening], environments=[environment(), environment(commit="fff", device="H200")], final=final(0.98)
+    )
+    leak, twice, differ = warnings(read_report(finished))
+    assert "leak" in leak
+    assert "opened twice" in twice
+    assert "2 runs of this study differ in commit, device" in differ
+    remember(finished, data=data("synthetic"))
+    assert warnings(read_report(finished))[0] == "Synthetic data: these figures are not Fashion-MNIST's."
+
+
+def test_the_terminal_shows_all_tables_within_80_columns(finished: optuna.Study) -> None:
+    text = terminal(finished)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    for title in [table.title for table in tables(read_report(finished))]:
+        assert title in text
+
+
+def test_markdown_escapes_what_would_break_a_table(finished: optuna.Study) -> None:
+    text = to_markdown(read_report(finished))
+    assert "below the median \\| epoch 4 (2)" in text
+    assert "| **950** |" in text
+    assert "| *102* |" in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
+
+
+def test_json_has_null_where_a_figure_is_not_finite(finished: optuna.Study) -> None:
+    finished.add_trial(trial(0.99, seconds=math.nan))
+    report = json.loads(to_json(read_report(finished)), parse_constant=pytest.fail)
+    assert report["best"][0]["seconds"] is None
+    assert report["optimism"]["trial"] == 1
+    assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
+    assert list(report) == [
+        "study", "spec", "data", "final", "confirmed", "winner", "optimism", "best",
+        "states", "importances", "timing", "environments", "openings",
+    ]  # fmt: skip
+
+
+def test_a_database_says_the_same_as_memory(finished: optuna.Study, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.copy_study(from_study_name="quick", from_storage=finished._storage, to_storage=database)
+    assert read_report(optuna.load_study(study_name="quick", storage=database)) == read_report(finished)
+
+
+def test_written_files_replace_older_ones_and_leave_nothing_else(finished: optuna.Study, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "quick"
+    for _ in range(2):
+        paths = write_report(read_report(finished), folder)
+    assert paths == (folder / "report.md", folder / "report.json")
+    assert sorted(folder.iterdir()) == sorted(paths)
+    assert paths[0].read_text(encoding="utf-8") == to_markdown(read_report(finished))
+    assert json.loads(paths[1].read_text(encoding="utf-8"))["study"] == "quick"
+
+
+def test_a_record_of_another_version_is_one_clean_error(study: optuna.Study) -> None:
+    study.set_user_attr("openings", [{"at": "2025-01-01", "by": "finalize", "trial": None, "new": 1}])
+    with pytest.raises(SearchError, match=r"record 'openings\.0\.new' cannot be read.*got 1\."):
+        read_report(study)
+
+
+anything = st.builds(
+    trial,
+    st.floats(0, 1),
+    st.sampled_from([TrialState.COMPLETE, TrialState.PRUNED]),
+    st.integers(2, 4),
+    reason=st.text(max_size=20),
+    seconds=st.floats(0, 1e6),
+) | st.sampled_from([trial(None, state) for state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL, TrialState.PRUNED)])
+scores = st.lists(st.floats(0, 1), max_size=3)
+records = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from([data(), data("synthetic")]),
+        "environments": st.lists(st.builds(environment, commit=st.none() | st.text(max_size=5)), max_size=3),
+        "confirmation": st.builds(
+            lambda runs, winner: Confirmation(candidates=tuple(candidate(i, 0.9, *run) for i, run in enumerate(runs)), winner=winner),
+            st.lists(scores, max_size=3),
+            st.none() | st.integers(0, 2),
+        ),
+        "final": scores.filter(bool).map(lambda seeds: final(*seeds)),
+        "openings": st.lists(st.just(Opening(at="2025-01-01", by="finalize", trial=None)), max_size=3),
+        "timing": st.builds(Timing, search=st.floats(0, 1e7)),
+    },
+)
+
+
+@given(st.lists(anything, max_size=8), records)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_state_of_a_study_can_be_reported(trials: list[FrozenTrial], found: dict[str, Any]) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    remember(study, **found)
+    report = read_report(study)
+    assert terminal(study)
+    assert to_markdown(report).startswith("# ")
+    assert json.loads(to_json(report), parse_constant=pytest.fail)["states"]["complete"] == report.states.complete
+
+
+def test_reporting_does_not_import_torch() -> None:
+    code = "import sys, search.report; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
