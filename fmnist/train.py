@@ -85,18 +85,19 @@ def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device) -> 
         return torch.cat([model(as_input(batch.to(device))).float().cpu() for batch in batches])
 
 
-def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, steps: int = 8) -> float:
-    """Images a second that `config` trains at here, from a few steps on random images."""
-    count = config.batch_size * (steps + 1)
-    pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
-    images = Images(pixels, np.arange(count) % classes, tuple(str(index) for index in range(classes)))
+def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
+    """Images a second that `config` trains at here, measured for about `seconds` on random images."""
+    size = config.batch_size
+    pixels = np.random.default_rng(0).integers(0, 256, (size, SIDE, SIDE), dtype=np.uint8)
+    images = Images(pixels, np.arange(size) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
-    batches = torch.arange(count, device=device).split(config.batch_size)
-    run.step(batches[0]).item()  # the first step allocates and chooses kernels
-    start = time.perf_counter()
-    losses = [run.step(batch) for batch in batches[1:]]
-    losses[-1].item()  # waits for the device
-    return steps * config.batch_size / (time.perf_counter() - start)
+    batch = torch.arange(size, device=device)
+    run.step(batch).item()  # the first step allocates and chooses kernels
+    start, steps = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
+        run.step(batch).item()  # waits for the device
+        steps += 1
+    return steps * size / elapsed
 
 
 def as_input(pixels: Tensor) -> Tensor:

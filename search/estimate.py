@@ -53,4 +53,4 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
 
 
 def _rounds(tasks: int, workers: int) -> float:
-    return tasks / workers if tasks > 2 * workers else -(-tasks // workers)
+    return max(1.0, tasks / workers)

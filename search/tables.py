@@ -100,7 +100,7 @@ def _optimism(report: Report) -> str:
         return "Optimism is known once the search's best trial has a fresh seed."
     return (
         f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, {f1(flattery.search_value)}; "
-        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}. The best of many noisy scores is partly luck."
+        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}. The best of many noisy scores is often partly luck."
     )
 
 
