@@ -12,12 +12,14 @@ def choose_device(asked: str | None) -> torch.device:
     """
     if asked is None:
         return torch.device(available_devices()[0])
+    present = f"Present: {', '.join(available_devices())}."
     try:
         device = torch.device(asked)
     except RuntimeError:
-        raise FmnistError(f"The device must be cpu, cuda, cuda:N or mps, got {asked!r}.") from None
-    if not _is_present(device):
-        raise FmnistError(f"The device {asked!r} is not present here. Present: {', '.join(available_devices())}.")
+        raise FmnistError(f"The device must be cpu, cuda, cuda:N or mps, got {asked!r}. {present}") from None
+    # PyTorch keeps an index in eight bits, so that "cuda:256" would be cuda:0.
+    if str(device) != asked or not _is_present(device):
+        raise FmnistError(f"The device {asked!r} is not present here. {present}")
     return device
 
 

@@ -4,19 +4,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich.table
 import typer
 from rich.console import Console
 
 from fmnist.errors import FmnistError
-from search.wording import counted, duration
 
 if TYPE_CHECKING:
     import optuna
 
     from fmnist.data.sources import Source
-    from search.run import Plan
-    from search.spec import StudySpec
 
 app = typer.Typer(
     help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
@@ -72,12 +68,13 @@ def run(
     from search.progress import open_progress
     from search.report import print_report, read_report
     from search.run import RunRequest, carry_out, check_storage, make_plan
+    from search.summary import print_end, print_plan
 
     console = Console()
     request = RunRequest(storage, study, trials, minutes, workers, device, data, or_synthetic, name, seed, tuple(settings or ()))
     plan = make_plan(request, lambda text: console.print(text, highlight=False))
     if not quiet or dry_run:
-        _print_plan(plan, console)
+        print_plan(plan, console)
     if dry_run:
         check_storage(plan)
         console.print("Nothing was started.")
@@ -89,6 +86,7 @@ def run(
         console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
         raise typer.Exit(EXIT_CODE) from None
     print_report(read_report(finished), console)
+    print_end(finished, console)
 
 
 @app.command()
@@ -146,6 +144,8 @@ def predict(
     from fmnist.predict import read_picture, top
 
     checkpoint = load_checkpoint(model)
+    if checkpoint.origin.get("data") == "synthetic":
+        typer.echo("Note: this model was trained on synthetic images; it does not know real garments.", err=True)
     rows = probabilities_of(checkpoint, np.stack([read_picture(file) for file in files]), choose_device(device))
     found = [(file, top(row, checkpoint.class_names)) for file, row in zip(files, rows, strict=True)]
     if as_json:
@@ -245,36 +245,3 @@ def _quiet_optuna() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def _print_plan(plan: "Plan", console: Console) -> None:
-    spec, cost = plan.spec, plan.estimate
-    data, stages = plan.data, (cost.search, cost.confirm, cost.final)
-    upto, confirm, final = (duration(seconds) for seconds in stages)
-    facts = {
-        "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
-        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
-        "Device": f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}",
-        "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}, {spec.search.sampler}, {_pruning(spec)}",
-        "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
-        "Confirm": _confirming(spec),
-        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
-        "then the test split, once",
-        "Estimate": f"{duration(cost.total)} on this device: search up to {upto}, confirm {confirm}, final {final}",
-    }
-    table = rich.table.Table.grid(padding=(0, 2))
-    for key, value in facts.items():
-        table.add_row(key, value)
-    console.print(table, highlight=False)
-
-
-def _pruning(spec: "StudySpec") -> str:
-    return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
-
-
-def _confirming(spec: "StudySpec") -> str:
-    top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
-    if seeds == 0:
-        return "none, the best trial wins"
-    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}, on validation"

@@ -23,8 +23,10 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
 
     Raises: SearchError where no trial was completed. InterruptedRunError.
     """
-    confirmation = read(study, "confirmation", Confirmation) or Confirmation(candidates=_candidates(study, spec))
-    candidates = {candidate.trial: candidate for candidate in confirmation.candidates}
+    before = read(study, "confirmation", Confirmation)
+    kept = {candidate.trial: candidate.runs for candidate in before.candidates} if before else {}
+    # Chosen anew each time: a search that went on after it was interrupted here may have found better trials.
+    candidates = {each.trial: each.model_copy(update={"runs": kept.get(each.trial, ())}) for each in _candidates(study, spec)}
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist.checkpoint import Checkpoint, load_checkpoint
+from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import test_split
@@ -76,20 +77,25 @@ def _open_test(source: Source, study: optuna.Study | None, *, by: str, trial: in
 def _retrain(
     study: optuna.Study, spec: StudySpec, winner: Candidate, executor: Executor, progress: Progress, interrupt: Interrupt
 ) -> tuple[FinalTraining, ...]:
+    config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
     kept = read(study, "final_training", FinalTrainings) or FinalTrainings()
-    done = {run.seed: run for run in kept.runs if final_folder(study, run.seed).exists()}
+    done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
         done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds)
         write(study, "final_training", FinalTrainings(runs=tuple(done.values())))
 
-    config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
     tasks = [Task(f"seed {seed}", config, seed, "full", final_folder(study, seed)) for seed in seeds if seed not in done]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
         train_all(tasks, executor, progress, interrupt, keep)
     return tuple(done[seed] for seed in seeds)
+
+
+def _is_trained(folder: Path, config: TrialConfig) -> bool:
+    # A search that went on after an interruption may have another winner than the one that was trained then.
+    return folder.exists() and load_checkpoint(folder).config == config
 
 
 def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source) -> Final:

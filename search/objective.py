@@ -1,5 +1,6 @@
 """One trial. Objective is a plain callable for whoever prefers Optuna's own loop; the search loop shares its report and its notes."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +65,14 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
     if "seed" in trial.user_attrs:
         return int(trial.user_attrs["seed"])
     dump = config.model_dump()
-    seed += _times_met(trial.study.get_trials(deepcopy=False), trial.number, dump)
+    tried = _seeds_tried(trial.study.get_trials(deepcopy=False), trial.number, dump)
+    seed = next(each for each in itertools.count(seed) if each not in tried)
     notes = {"parameters": parameter_count(config, classes), "flops": flop_count(config, classes), "config": dump, "seed": seed}
     for key, value in notes.items():
         trial.set_user_attr(key, value)
     return seed
 
 
-def _times_met(trials: Sequence[FrozenTrial], number: int, config: dict[str, Any]) -> int:
-    return sum(other.number != number and other.state != TrialState.FAIL and other.user_attrs.get("config") == config for other in trials)
+def _seeds_tried(trials: Sequence[FrozenTrial], number: int, config: dict[str, Any]) -> set[int]:
+    others = (other for other in trials if other.number != number and other.state != TrialState.FAIL)
+    return {other.user_attrs["seed"] for other in others if other.user_attrs.get("config") == config}

@@ -19,6 +19,7 @@ from search.study import complete_trials, finished_trials, read, timed
 from search.tally import Best
 
 TIME_IS_UP = "the study's time is up"
+BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -32,16 +33,17 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
     Raises: InterruptedRunError, after the running trials were put back for the next run.
     """
     put_back(study)
-    loop = _Loop(study, spec, executor, progress, classes)
-    progress.begin("search", total=loop.budget, done=len(finished_trials(study)), best=_best(study))
+    progress.begin("search", total=budget(spec), done=len(finished_trials(study)), best=_best(study))
     with timed(study, "search"):
+        # Made within the block: its deadline must not come before the block's time is used up.
+        loop = _Loop(study, spec, executor, progress, classes)
         drive(executor, loop.next_task, loop.handle, stopped=lambda: interrupt.requested)
     if interrupt.requested:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
         raise InterruptedRunError
-    _end_waiting(study)
+    _end_waiting(study, TIME_IS_UP if _seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()
 
 
@@ -136,11 +138,11 @@ class _Loop:
         return time.monotonic() > self.deadline
 
 
-def _end_waiting(study: optuna.Study) -> None:
-    # Only where the time ran out: trials that wait for it would wait for ever.
+def _end_waiting(study: optuna.Study, reason: str) -> None:
+    # Trials that an earlier run put back and that have no more time, or no place in a budget made smaller, would wait for ever.
     while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         trial = study.ask()
-        trial.set_user_attr("reason", TIME_IS_UP)
+        trial.set_user_attr("reason", reason)
         study.tell(trial, state=TrialState.PRUNED)
 
 

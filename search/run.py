@@ -8,7 +8,6 @@ from pathlib import Path
 import filelock
 import optuna
 import torch
-from sqlalchemy import make_url
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
@@ -37,6 +36,7 @@ from search.study import (
     finished_trials,
     open_storage,
     read,
+    storage_url,
     study_folder,
     study_spec,
 )
@@ -83,7 +83,7 @@ class Plan:
     @property
     def shown_storage(self) -> str:
         """The storage's URL without a password."""
-        return make_url(self.storage).render_as_string(hide_password=True)
+        return storage_url(self.storage).render_as_string(hide_password=True)
 
     @property
     def environment(self) -> Environment:
@@ -177,7 +177,7 @@ def check_storage(plan: Plan) -> None:
 
     Raises: SearchError.
     """
-    url = make_url(plan.storage)
+    url = storage_url(plan.storage)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return
     check_resumable(open_storage(plan.storage, create=False), plan.spec, plan.data)

@@ -137,17 +137,27 @@ def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
     if not {"low", "high"} <= set(entry):
         raise FmnistError(f"[knobs] {name}: a range needs low and high, got {dict(entry)!r}.")
     low, high = (_number(name, entry[end]) for end in ("low", "high"))
-    log, step = entry.get("log", False), entry.get("step")
+    log = entry.get("log", False)
     if not isinstance(log, bool):
         raise FmnistError(f"[knobs] {name}: log must be true or false, got {log!r}.")
-    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float) or step <= 0 or log):
-        raise FmnistError(f"[knobs] {name}: step must be a positive number on a range without log, got {step!r}.")
     if low >= high or (log and low <= 0):
         raise FmnistError(f"[knobs] {name}: low must be below high{', and above 0 with log' if log else ''}, got {low!r} and {high!r}.")
-    if step is not None and not math.isclose((high - low) / step, round((high - low) / step)):
+    if "step" not in entry:
+        return Range(low, high, log)
+    if log:
+        raise FmnistError(f"[knobs] {name}: step only goes with a range without log, got {entry['step']!r}.")
+    return Range(low, high, step=_read_step(name, entry["step"], low, high))
+
+
+def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
+    whole = isinstance(low, int)
+    if isinstance(step, bool) or not isinstance(step, int if whole else int | float) or not 0 < step <= high - low:
+        kind = "whole number" if whole else "number"
+        raise FmnistError(f"[knobs] {name}: step must be a positive {kind}, at most high - low, got {step!r}.")
+    steps = (high - low) / step
+    if not math.isfinite(steps) or not math.isclose(steps, round(steps)):
         raise FmnistError(f"[knobs] {name}: high must be low plus a whole number of steps, got {low!r}, {high!r} and step {step!r}.")
-    kind = float if isinstance(low, float) else int
-    return Range(low, high, log, None if step is None else kind(step))
+    return step if whole else float(step)
 
 
 def _number(name: str, value: Any) -> int | float:

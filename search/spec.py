@@ -126,7 +126,7 @@ def load_spec(study: str | None) -> StudySpec:
     where = Path(wanted).name if is_path else f"{wanted}.toml"
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets those of too long a number and too deep a list through
         raise SearchError(f"{where}: not valid TOML: {error}.") from None
     return StudySpec.parse({"name": Path(where).stem} | values, where=where)
 
@@ -169,7 +169,7 @@ def _read_setting(setting: str) -> tuple[str, Any]:
         raise SearchError(f"--set takes knob=value, got {setting!r}. For example: --set dropout=0.2")
     try:
         return name.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return name.strip(), text.strip()  # a bare word, such as head=max
 
 

@@ -1,7 +1,9 @@
 """A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
 
 import difflib
+import sqlite3
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -9,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from fmnist.suggestions import did_you_mean
@@ -25,6 +28,7 @@ from search.spec import StudySpec
 FOLDER = Path("studies")
 DEFAULT_STORAGE = f"sqlite:///{FOLDER}/fmnist.db"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+_EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 BUDGET_KEYS = {"trials", "minutes"}
 
 R = TypeVar("R", bound=Record)
@@ -40,15 +44,26 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
 
     Raises: SearchError where it does not exist and `create` is false, or cannot be opened.
     """
+    parsed = storage_url(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
+        if is_sqlite and parsed.database:
             _prepare_sqlite(Path(parsed.database), url, create)
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if parsed.get_backend_name() == "sqlite" else None)
-    except (ArgumentError, NoSuchModuleError, ImportError, DatabaseError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        example = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
-        raise SearchError(f"The storage {_shown(url)} cannot be opened: {reason}. {example}") from None
+        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None)
+    except (NoSuchModuleError, ImportError, DatabaseError, sqlite3.Error, RuntimeError, OSError) as error:
+        shown, reason = parsed.render_as_string(hide_password=True), str(error).splitlines()[0].rstrip(".")
+        raise SearchError(f"The storage {shown!r} cannot be opened: {reason}. {_EXAMPLE}") from None
+
+
+def storage_url(url: str) -> URL:
+    """The storage's URL in its parts.
+
+    Raises: SearchError where it is none; the text itself is not shown, for it may hold a password.
+    """
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # the latter where a port is no number
+        raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
 
 
 def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
@@ -101,10 +116,15 @@ def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
     if not names:
         raise SearchError("The storage holds no study yet. `fmnist-search run` makes one.")
     if name is None:
-        name = max(optuna.get_all_study_summaries(storage), key=lambda study: study.datetime_start or datetime.min).study_name
+        return max((optuna.load_study(study_name=each, storage=storage) for each in names), key=_last_at_work)
     if name not in names:
         raise SearchError(f"The storage holds no study named {name!r}. {did_you_mean(name, names)}")
     return optuna.load_study(study_name=name, storage=storage)
+
+
+def _last_at_work(study: optuna.Study) -> datetime:
+    times = (trial.datetime_complete or trial.datetime_start for trial in study.get_trials(deepcopy=False))
+    return max((at for at in times if at), default=datetime.min)
 
 
 def storage_names(storage: RDBStorage) -> list[str]:
@@ -179,6 +199,12 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
 
 def make_pruner(spec: StudySpec) -> BasePruner:
     """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
+        return _pruner(spec)
+
+
+def _pruner(spec: StudySpec) -> BasePruner:
     match spec.search.pruner:
         case "hyperband":
             return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
@@ -221,10 +247,3 @@ def _prepare_sqlite(path: Path, url: str, create: bool) -> None:
     with closing(engine.raw_connection()) as connection:
         connection.cursor().execute("PRAGMA journal_mode=WAL")
     engine.dispose()
-
-
-def _shown(url: str) -> str:
-    try:
-        return repr(make_url(url).render_as_string(hide_password=True))
-    except ArgumentError:
-        return "given"

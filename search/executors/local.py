@@ -1,8 +1,10 @@
 """LocalExecutor: worker processes on this machine, spawned once, each with its share of the cores."""
 
 import multiprocessing
+import signal
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -35,6 +37,7 @@ class LocalExecutor:
     _pool: list[_Worker] = field(default_factory=list)
     _waiting: deque[Task] = field(default_factory=deque)
     _tries: dict[str, int] = field(default_factory=dict)
+    _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
 
     def __enter__(self) -> "LocalExecutor":
         self._pool = [self._spawn() for _ in range(self.workers)]
@@ -62,9 +65,10 @@ class LocalExecutor:
 
     def stop(self, key: str) -> None:
         """Asks the task to end after its epoch; its Finished event still comes."""
+        self._stopped |= {key} & set(self.running())
         for worker in self._pool:
             if worker.task and worker.task.key == key:
-                worker.pipe.send(Stop(key))
+                _send(worker, Stop(key))
 
     def expect(self, count: int) -> None:
         """Takes on more workers than cores where the last round would leave cores idle.
@@ -88,6 +92,7 @@ class LocalExecutor:
                 found += self._receive(worker)
             elif worker.process.sentinel in signalled:
                 found += self._replace(worker)
+        found += self._drop_stopped()
         self._assign()
         return found
 
@@ -95,7 +100,11 @@ class LocalExecutor:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.setup), daemon=True)
-        process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C may come while the worker still imports
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()  # so that the pipe ends when the worker does
         return _Worker(process, ours)
 
@@ -104,7 +113,19 @@ class LocalExecutor:
             if self._waiting and worker.is_ready and worker.task is None:
                 worker.task = self._waiting.popleft()
                 worker.started = time.monotonic()
-                worker.pipe.send(worker.task)
+                _send(worker, worker.task)
+
+    def _drop_stopped(self) -> list[Event]:
+        # Their worker died before it saw the stop: nothing is left to train.
+        dropped = [task for task in self._waiting if task.key in self._stopped]
+        for task in dropped:
+            self._waiting.remove(task)
+            self._over(task.key)
+        return [Finished(task.key, 0.0) for task in dropped]
+
+    def _over(self, key: str) -> None:
+        self._tries.pop(key, None)
+        self._stopped.discard(key)
 
     def _receive(self, worker: _Worker) -> list[Event]:
         try:
@@ -116,7 +137,7 @@ class LocalExecutor:
             return []
         if isinstance(message, Finished | Failed):
             worker.task = None
-            self._tries.pop(message.key, None)
+            self._over(message.key)
         event: Event = message
         return [event]
 
@@ -134,6 +155,12 @@ class LocalExecutor:
         if self._tries[key] < MAX_TRIES:
             self._waiting.append(worker.task)
             return []
-        del self._tries[key]
+        self._over(key)
         reason = f"its worker process died {MAX_TRIES} times, last with exit code {code}"
         return [Failed(key, "error", reason, time.monotonic() - worker.started)]
+
+
+def _send(worker: _Worker, message: Task | Stop) -> None:
+    # A worker that has died is noticed at the next events(), and its task tried again.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        worker.pipe.send(message)

@@ -104,7 +104,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 def test_widths_by_hand() -> None:
     assert TrialConfig(depth=3, filters=32, growth=2.0).widths == (32, 64, 128)
-    assert TrialConfig(depth=4, filters=16, growth=1.5).widths == (16, 24, 40, 56)
+    assert TrialConfig(depth=4, filters=16, growth=1.3).widths == (16, 24, 24, 32)
     assert TrialConfig(depth=3, filters=5, growth=1.0).widths == (5, 8, 8)
     assert TrialConfig(depth=1, filters=17, growth=4.0).widths == (17,)
 

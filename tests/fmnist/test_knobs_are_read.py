@@ -50,6 +50,6 @@ def test_every_knob_is_read_by_the_code_it_turns(name: str, read: set[str]) -> N
 
 
 def test_the_rule_sees_a_dead_knob() -> None:
-    config = "class TrialConfig:\n    @property\n    def widths(self): return self.filters\n    @property\n    def area(self): return self.side"
-    assert read_anywhere(["f(config.depth, self.config.l2, config.widths)"], config) == {"depth", "l2", "widths", "filters"}
-    assert read_anywhere(["config.depth = 3", "model.depth", "'config.depth'  # config.depth"], config) == set()
+    properties = "@property\ndef widths(self): return self.filters\n@property\ndef area(self): return self.side"
+    assert read_anywhere(["f(config.depth, self.config.l2, config.widths)"], properties) == {"depth", "l2", "widths", "filters"}
+    assert read_anywhere(["config.depth = 3", "model.depth", "'config.depth'  # config.depth"], properties) == set()

@@ -1,0 +1,64 @@
+"""What a run says before it starts and after it ends."""
+
+import optuna
+import rich.table
+from rich.console import Console
+
+from search.report import headline, read_report, warnings
+from search.run import Plan
+from search.spec import StudySpec
+from search.study import study_folder
+from search.wording import counted, duration
+
+SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """What will be done, on what, and what it will cost here, is on `console`."""
+    spec, cost = plan.spec, plan.estimate
+    data, stages = plan.data, (cost.search, cost.confirm, cost.final)
+    upto, confirm, final = (duration(seconds) for seconds in stages)
+    facts = {
+        "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
+        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
+        "Device": f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}",
+        "Storage": plan.shown_storage,
+        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}, {spec.search.sampler}, {_pruning(spec)}",
+        "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
+        "Confirm": _confirming(spec),
+        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
+        "then the test split, once",
+        "Estimate": f"{duration(cost.total)} on this device: search up to {upto}, confirm {confirm}, final {final}",
+    }
+    table = rich.table.Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        table.add_row(key, value)
+    if data.is_synthetic:
+        console.print(SYNTHETIC_BANNER, style="bold red", highlight=False)
+    console.print(table, highlight=False)
+
+
+def print_end(study: optuna.Study, console: Console) -> None:
+    """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person reads."""
+    found, folder = read_report(study), study_folder(study.study_name)
+    console.rule(style="dim")
+    console.print(headline(found), style="bold", highlight=False)
+    for line in warnings(found):
+        console.print(line, style="bold red", highlight=False)
+    table = rich.table.Table.grid(padding=(0, 2))
+    table.add_row("Report", f"{folder}/report.md, report.json")
+    table.add_row("Model", f"{folder}/export")
+    table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
+    table.add_row("", "fmnist-search dashboard")
+    console.print(table, highlight=False)
+
+
+def _pruning(spec: StudySpec) -> str:
+    return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
+
+
+def _confirming(spec: StudySpec) -> str:
+    top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
+    if seeds == 0:
+        return "none, the best trial wins"
+    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}, on validation"

@@ -1,0 +1,180 @@
+import copy
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import cross_entropy, relu
+
+from fmnist.config import Activation, Head, TrialConfig
+from fmnist.model import SIDE, ConvBlock, ConvNet, flop_count, parameter_count
+
+NETWORK = {
+    "depth": st.integers(1, 4),
+    "blocks": st.integers(1, 4),
+    "filters": st.integers(4, 24),
+    "growth": st.floats(1, 1.5),
+    "kernel_size": st.sampled_from((3, 5)),
+    "batch_norm": st.booleans(),
+    "residual": st.booleans(),
+    "activation": st.sampled_from(get_args(Activation)),
+    "pool": st.sampled_from(("before", "after")),
+    "head": st.sampled_from(get_args(Head)),
+    "hidden": st.sampled_from((0, 1, 16, 64)),
+    "dropout": st.floats(0, 0.9),
+}
+configurations = st.fixed_dictionaries(NETWORK).map(TrialConfig.model_validate)
+classes_of_any_number = st.integers(2, 12)
+
+
+def pictures(count: int, seed: int = 0) -> Tensor:
+    return torch.rand((count, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))
+
+
+def block(channels_in: int, channels_out: int, **changes: Any) -> ConvBlock:
+    plain: dict[str, Any] = {"kernel_size": 3, "batch_norm": False, "activation": "relu", "pool": None, "residual": False}
+    return ConvBlock(channels_in, channels_out, **{**plain, **changes})
+
+
+@given(configurations, classes_of_any_number, st.integers(0, 100))
+@settings(max_examples=150, deadline=None)
+def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(config: TrialConfig, classes: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = ConvNet(config, classes)
+    logits = model(pictures(3, seed))
+    assert logits.shape == (3, classes)
+    loss = cross_entropy(logits, torch.arange(3) % classes)
+    assert torch.isfinite(loss)
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients.values())
+    assert any(gradient is not None and gradient.any() for name, gradient in gradients.items() if name.startswith("classifier"))
+
+
+@given(configurations, classes_of_any_number)
+@settings(max_examples=40, deadline=None)
+def test_the_counted_parameters_are_those_of_the_network(config: TrialConfig, classes: int) -> None:
+    parameters = list(ConvNet(config, classes).parameters())
+    assert all(parameter.requires_grad for parameter in parameters)
+    assert parameter_count(config, classes) == sum(parameter.numel() for parameter in parameters)
+
+
+@given(configurations, classes_of_any_number)
+@settings(max_examples=30, deadline=None)
+def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialConfig, classes: int) -> None:
+    model, images = ConvNet(config, classes).eval(), pictures(4)
+    with torch.inference_mode():
+        together = model(images)
+        assert torch.equal(together, model(images))
+        torch.testing.assert_close(model(images[:1]), together[:1], rtol=1e-4, atol=1e-4)
+
+
+@given(configurations)
+@settings(max_examples=30, deadline=None)
+def test_pooling_before_or_after_the_norm_gives_the_same_shapes(config: TrialConfig) -> None:
+    before, after = (ConvNet(config.model_copy(update={"pool": pool}), 10) for pool in ("before", "after"))
+    assert {name: t.shape for name, t in before.state_dict().items()} == {name: t.shape for name, t in after.state_dict().items()}
+    assert before.stages(pictures(2)).shape == after.stages(pictures(2)).shape
+
+
+@pytest.mark.parametrize(("depth", "side"), [(1, 14), (2, 7), (3, 4), (4, 2)])
+def test_every_stage_halves_the_image_and_rounds_up(depth: int, side: int) -> None:
+    config = TrialConfig(depth=depth, filters=8, growth=1.0, blocks=2)
+    assert ConvNet(config, 10).stages(pictures(2)).shape == (2, 8, side, side)
+
+
+def test_parameters_and_flops_of_a_small_network_by_hand() -> None:
+    config = TrialConfig(depth=2, blocks=2, filters=8, growth=2.0, kernel_size=3, hidden=20)
+    convolutions = [(28, 1, 8), (28, 8, 8), (14, 8, 16), (14, 16, 16)]  # a stage's first one is at twice the stage's size
+    sides = (28, 14, 14, 7)
+    dense = [(16 * 7 * 7, 20), (20, 10)]
+    weights = sum(9 * a * b + b for _, a, b in convolutions) + sum(a * b + b for a, b in dense)
+    multiply_adds = sum(side**2 * 9 * a * b for side, (_, a, b) in zip(sides, convolutions, strict=True)) + sum(a * b for a, b in dense)
+    assert parameter_count(config, 10) == weights
+    assert flop_count(config, 10) == 2 * multiply_adds
+
+
+@pytest.mark.parametrize(
+    "changes", [{"depth": 3}, {"blocks": 2}, {"filters": 32}, {"growth": 3.0}, {"kernel_size": 5}, {"hidden": 512}, {"head": "avg"}]
+)
+def test_a_larger_network_costs_more(changes: dict[str, Any]) -> None:
+    config = TrialConfig(filters=16)
+    larger = TrialConfig(**{"filters": 16, **changes})
+    assert (flop_count(larger, 10) > flop_count(config, 10)) == (changes != {"head": "avg"})
+
+
+def test_a_shortcut_adds_the_input_to_the_output() -> None:
+    with_shortcut, x = block(4, 4, residual=True), torch.randn(2, 4, 7, 7)
+    without = block(4, 4)
+    without.load_state_dict(with_shortcut.state_dict())
+    torch.testing.assert_close(with_shortcut(x) - without(x), x)
+    assert without(x).any()
+
+
+@pytest.mark.parametrize("changes", [{"channels_out": 8}, {"pool": "before"}, {"pool": "after"}])
+def test_there_is_no_shortcut_where_shapes_differ(changes: dict[str, Any]) -> None:
+    options = {"channels_in": 4, "channels_out": 4, "pool": None, **changes}
+    torch.manual_seed(0)
+    plain = block(**options)
+    torch.manual_seed(0)
+    residual = block(**options, residual=True)
+    x = torch.randn(2, 4, 8, 8)
+    assert torch.equal(plain(x), residual(x))
+
+
+def test_pooling_before_and_after_is_the_same_for_a_rising_activation_without_norm() -> None:
+    after = block(3, 5, pool="after")
+    before = block(3, 5, pool="before")
+    before.load_state_dict(after.state_dict())
+    x = torch.randn(2, 3, 9, 9)
+    torch.testing.assert_close(before(x), after(x))
+    assert before(x).shape == (2, 5, 5, 5)
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_the_activation_is_the_one_asked_for(activation: Activation) -> None:
+    one = block(3, 5, activation=activation)
+    x = torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(one(x), getattr(torch.nn.functional, activation)(one.conv(x)))
+
+
+def test_with_a_norm_each_channel_comes_out_centred_and_scaled() -> None:
+    y = block(3, 5, batch_norm=True).norm(5 + 3 * torch.randn(64, 5, 6, 6))
+    torch.testing.assert_close(y.mean(dim=(0, 2, 3)), torch.zeros(5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(y.std(dim=(0, 2, 3)), torch.ones(5), atol=1e-2, rtol=0)
+    assert block(3, 5, batch_norm=True).conv.bias is None  # the norm has one of its own
+
+
+def test_heads_by_hand() -> None:
+    torch.manual_seed(0)
+    networks = {head: ConvNet(TrialConfig(depth=2, filters=8, head=head), 10) for head in get_args(Head)}
+    images = pictures(2)
+    for head, model in networks.items():
+        maps = model.stages((images - model.mean) / model.std)
+        vector = {"flatten": maps.flatten(1), "max": maps.amax((2, 3)), "avg": maps.mean((2, 3))}[head]
+        torch.testing.assert_close(model(images), model.classifier(vector))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model, images = ConvNet(TrialConfig(filters=8, hidden=32, dropout=0.5), 10), pictures(4)
+    assert not torch.equal(model(images), model(images))
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+def test_a_hidden_layer_has_the_networks_activation() -> None:
+    model = ConvNet(TrialConfig(depth=1, filters=4, hidden=6, activation="relu"), 3).eval()
+    x = torch.randn(2, 4 * 14 * 14)
+    first, last = (layer for layer in model.classifier.children() if isinstance(layer, torch.nn.Linear))
+    torch.testing.assert_close(model.classifier(x), last(relu(first(x))))
+
+
+def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
+    model = ConvNet(TrialConfig(depth=1, filters=4), 3).eval()
+    shifted = copy.deepcopy(model)
+    shifted.mean.zero_()
+    images = pictures(2)
+    torch.testing.assert_close(model(images), shifted(images - model.mean))
+    assert not torch.allclose(model(images), shifted(images))

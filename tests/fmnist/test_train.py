@@ -1,0 +1,280 @@
+import copy
+import gc
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fmnist.config import TrialConfig
+from fmnist.data.images import Images
+from fmnist.data.sources import Source, find_source
+from fmnist.data.splits import SearchSplits, search_splits
+from fmnist.metrics import macro_f1
+from fmnist.model import ConvNet
+from fmnist.train import WARM_UP, DivergedError, Epoch, as_input, class_scores, fit, learning_rate_scale, measure_speed, smooth_targets
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {"depth": 1, "filters": 8, "batch_norm": True, "learning_rate": 3e-3, "batch_size": 64, "epochs": 2}
+EVERYTHING: dict[str, Any] = {
+    "dropout": 0.2,
+    "augmentation": 0.5,
+    "label_smoothing": 0.1,
+    "ema": 0.9,
+    "l2": 1e-3,
+    "schedule": "triangle",
+    "hidden": 16,
+}
+WHOLE = 96  # images of a training of one step an epoch
+
+
+@pytest.fixture(scope="module")
+def splits() -> SearchSplits:
+    source: Source = find_source("synthetic", announce=lambda _: None)
+    train, valid = search_splits(source, seed=0)
+    return SearchSplits(train.take(np.arange(1500)), valid.take(np.arange(500)))
+
+
+@pytest.fixture(scope="module")
+def few(splits: SearchSplits) -> Images:
+    return splits.train.take(np.arange(WHOLE))
+
+
+def small(**changes: Any) -> TrialConfig:
+    return TrialConfig(**{**SMALL, **changes})
+
+
+def train(images: Images, *, valid: Images | None = None, seed: int = 0, **changes: Any) -> list[Epoch]:
+    return list(fit(small(**changes), images, valid, seed=seed, device=CPU))
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def are_equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def after_each_step(images: Images, **changes: Any) -> list[dict[str, Tensor]]:
+    """The parameters after each step of a training whose every batch is all of `images`."""
+    return [weights(epoch.model) for epoch in fit(small(batch_size=len(images), **changes), images, None, seed=0, device=CPU)]
+
+
+def test_every_epoch_is_yielded_with_its_figures(splits: SearchSplits) -> None:
+    epochs = train(splits.train, valid=splits.valid, epochs=3)
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    for epoch in epochs:
+        assert epoch.seconds > 0
+        assert epoch.images_per_second > 0
+        assert epoch.macro_f1 is not None
+        assert 0 <= epoch.macro_f1 <= 1
+    assert epochs[0].train_loss > epochs[1].train_loss > epochs[2].train_loss
+
+
+def test_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) -> None:
+    last = train(splits.train, valid=splits.valid)[-1]
+    assert last.macro_f1 is not None
+    assert last.valid_loss is not None
+    assert last.macro_f1 > 0.4
+    assert last.valid_loss < 0.8 * math.log(10)
+
+
+def test_the_figures_are_those_of_the_yielded_model(splits: SearchSplits) -> None:
+    for epoch in fit(small(ema=0.9), splits.train, splits.valid, seed=0, device=CPU):
+        labels, logits = torch.from_numpy(splits.valid.labels), class_scores(epoch.model, splits.valid.pixels, CPU)
+        predictions = logits.argmax(dim=1)
+        assert epoch.macro_f1 == macro_f1(splits.valid.labels, predictions.numpy(), 10)
+        assert epoch.accuracy == pytest.approx((predictions == labels).float().mean().item())
+        assert epoch.valid_loss == pytest.approx(cross_entropy(logits, labels).item())
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING])
+def test_the_same_seed_trains_the_same_network_another_seed_another(changes: dict[str, Any], splits: SearchSplits, few: Images) -> None:
+    first, again, other = (train(few, valid=splits.valid, seed=seed, batch_size=32, **changes)[-1] for seed in (5, 5, 6))
+    assert first.macro_f1 == again.macro_f1
+    assert first.train_loss == again.train_loss
+    assert are_equal(first.model, again.model)
+    assert not are_equal(first.model, other.model)
+
+
+def test_numbers_drawn_between_epochs_do_not_change_the_training(few: Images) -> None:
+    quiet: list[float] = []
+    disturbed: list[float] = []
+    for losses, draws in ((quiet, 0), (disturbed, 100)):
+        for epoch in fit(small(batch_size=32, augmentation=0.5), few, None, seed=0, device=CPU):
+            losses.append(epoch.train_loss)
+            torch.rand(draws)
+    assert quiet == disturbed
+
+
+def test_validation_does_not_change_the_training(splits: SearchSplits, few: Images) -> None:
+    with_validation, without = train(few, valid=splits.valid, **EVERYTHING), train(few, **EVERYTHING)
+    assert [epoch.train_loss for epoch in with_validation] == [epoch.train_loss for epoch in without]
+    assert are_equal(with_validation[-1].model, without[-1].model)
+
+
+def test_without_a_validation_split_there_are_no_validation_figures(few: Images) -> None:
+    for epoch in train(few):
+        assert (epoch.valid_loss, epoch.macro_f1, epoch.accuracy) == (None, None, None)
+        assert epoch.train_loss > 0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_training_that_explodes_says_so(seed: int, few: Images) -> None:
+    epochs = fit(small(depth=3, blocks=3, batch_norm=False, learning_rate=1.0, batch_size=8), few, None, seed=seed, device=CPU)
+    with pytest.raises(DivergedError, match=r"diverged: mean training loss \S+ in epoch 1, over 6\.91"):
+        next(epochs)
+
+
+def test_a_closed_generator_ends_and_frees_the_network(few: Images) -> None:
+    epochs = fit(small(epochs=1000), few, None, seed=0, device=CPU)
+    model = weakref.ref(next(epochs).model)
+    assert model() is not None
+    epochs.close()  # type: ignore[attr-defined]
+    gc.collect()
+    assert model() is None
+    assert list(epochs) == []
+
+
+def test_fewer_images_than_a_batch_are_one_batch(few: Images) -> None:
+    assert [epoch.number for epoch in train(few.take(np.arange(5)), batch_size=64)] == [1, 2]
+
+
+def test_the_averaged_weights_are_yielded_where_asked_for(few: Images) -> None:
+    raw = after_each_step(few, epochs=4)
+    averaged = after_each_step(few, epochs=4, ema=0.75)
+    expected = raw[0]
+    for step in range(4):
+        expected = {name: 0.75 * expected[name] + 0.25 * new for name, new in raw[step].items()} if step else raw[0]
+        for name, value in expected.items():
+            torch.testing.assert_close(averaged[step][name], value, atol=1e-6, rtol=1e-4)
+    assert any(not torch.allclose(averaged[3][name], raw[3][name]) for name in raw[3])
+
+
+def test_without_l2_both_adams_are_one(few: Images) -> None:
+    adam, adamw = (after_each_step(few, optimizer=name, epochs=3)[-1] for name in ("adam", "adamw"))
+    for name, value in adam.items():
+        torch.testing.assert_close(adamw[name], value)
+
+
+def test_l2_shrinks_weights_directly_in_adamw_only(few: Images) -> None:
+    torch.manual_seed(0)
+    start = weights(ConvNet(small(), 10))
+    plain, coupled, decoupled = (
+        after_each_step(few, optimizer=name, l2=l2, epochs=1)[0] for name, l2 in (("adam", 0.0), ("adam", 0.5), ("adamw", 0.5))
+    )
+    for name, value in start.items():
+        if value.ndim > 1:
+            torch.testing.assert_close(decoupled[name], plain[name] - 3e-3 * 0.5 * value, atol=1e-6, rtol=1e-4)
+            assert not torch.allclose(coupled[name], plain[name])
+            assert not torch.allclose(coupled[name], decoupled[name])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_l2_leaves_biases_and_norms_alone(optimizer: str, few: Images) -> None:
+    without, with_l2 = (after_each_step(few, optimizer=optimizer, l2=l2, epochs=1)[0] for l2 in (0.0, 1.0))
+    flat = [name for name, value in without.items() if value.ndim == 1]
+    assert len(flat) == 3  # the norm's two and the classifier's bias
+    for name in flat:
+        torch.testing.assert_close(with_l2[name], without[name])
+
+
+@pytest.mark.parametrize("changes", [{"beta2": 0.5}, {"learning_rate": 4e-3}, {"schedule": "cosine"}, {"label_smoothing": 0.2}])
+def test_each_setting_of_the_optimisation_changes_the_weights(changes: dict[str, Any], few: Images) -> None:
+    plain, changed = after_each_step(few, epochs=3)[-1], after_each_step(few, **{"epochs": 3, **changes})[-1]
+    assert any(not torch.allclose(plain[name], changed[name]) for name in plain)
+
+
+def test_a_constant_learning_rate_stays() -> None:
+    assert {learning_rate_scale(small(schedule="constant"), step, 50) for step in range(51)} == {1.0}
+
+
+@given(st.integers(2, 2000))
+@settings(max_examples=50, deadline=None)
+def test_a_cosine_falls_from_one_to_almost_nothing(steps: int) -> None:
+    scales = [learning_rate_scale(small(schedule="cosine"), step, steps) for step in range(steps)]
+    assert scales[0] == 1.0
+    assert scales == sorted(scales, reverse=True)
+    assert 0 < scales[-1] <= (math.pi / 2 / steps) ** 2 + 1e-12
+    assert learning_rate_scale(small(schedule="cosine"), steps // 2 * 2 // 2, steps // 2 * 2) == pytest.approx(0.5)
+
+
+@given(st.integers(2, 2000))
+@settings(max_examples=50, deadline=None)
+def test_a_triangle_rises_to_its_peak_and_falls_to_almost_nothing(steps: int) -> None:
+    scales = [learning_rate_scale(small(schedule="triangle"), step, steps) for step in range(steps)]
+    assert all(0 < scale <= 1 for scale in scales)
+    top = scales.index(max(scales))
+    assert scales[:top] == sorted(scales[:top])
+    assert scales[top:] == sorted(scales[top:], reverse=True)
+    assert top <= math.ceil(WARM_UP * steps)
+    assert scales[0] == 0.1
+    assert scales[-1] <= max(0.001, 1.3 / steps)
+
+
+def test_a_triangle_of_many_steps_reaches_the_peak_after_its_warm_up() -> None:
+    scales = [learning_rate_scale(small(schedule="triangle"), step, 1000) for step in range(1001)]
+    assert scales[200] == 1.0
+    assert scales[100] == pytest.approx(0.5)
+    assert scales[600] == pytest.approx(0.5)
+    assert scales[1000] == 0.001
+
+
+@given(st.integers(2, 12), st.floats(0, 0.99), st.integers(0, 100))
+@settings(max_examples=50, deadline=None)
+def test_smoothed_targets_are_what_pytorch_makes_of_labels(classes: int, smoothing: float, seed: int) -> None:
+    targets = smooth_targets(classes, smoothing)
+    random = torch.Generator().manual_seed(seed)
+    logits, labels = torch.randn((6, classes), generator=random), torch.randint(classes, (6,), generator=random)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(classes))
+    torch.testing.assert_close(cross_entropy(logits, targets[labels]), cross_entropy(logits, labels, label_smoothing=smoothing))
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 2001])
+def test_scores_do_not_depend_on_the_batches_they_are_computed_in(count: int) -> None:
+    model = ConvNet(small(filters=4, dropout=0.5), 10)
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    scores = class_scores(copy.deepcopy(model).train(), pixels, CPU)
+    with torch.inference_mode():
+        expected = model.eval()(as_input(torch.from_numpy(pixels)))
+    assert scores.shape == (count, 10)
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_pixels_become_fractions_and_stay_as_they_are() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1).expand(3, 28, 28).contiguous()
+    images = as_input(pixels)
+    assert images.shape == (3, 1, 28, 28)
+    torch.testing.assert_close(images[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
+    assert pixels.max() == 255
+
+
+def test_speed_is_measured_of_any_batch_and_number_of_classes() -> None:
+    assert measure_speed(small(batch_size=8, ema=0.9, augmentation=1.0), 3, device=CPU, seconds=0.05) > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_the_same_seed_trains_the_same_network(splits: SearchSplits) -> None:
+    config, device = small(depth=2, filters=16, epochs=1, **EVERYTHING), torch.device("cuda")
+    first, again, other = (list(fit(config, *splits, seed=seed, device=device))[-1] for seed in (0, 0, 1))
+    assert math.isfinite(first.train_loss)
+    assert first.macro_f1 == again.macro_f1
+    assert are_equal(first.model, again.model)
+    assert not are_equal(first.model, other.model)
+    assert all(parameter.dtype == torch.float32 and parameter.device.type == "cuda" for parameter in first.model.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) -> None:
+    last = list(fit(small(depth=2, filters=16), *splits, seed=0, device=torch.device("cuda")))[-1]
+    assert last.macro_f1 is not None
+    assert last.macro_f1 > 0.4

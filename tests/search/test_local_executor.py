@@ -1,0 +1,248 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from fmnist.config import TrialConfig
+from fmnist.data.sources import Source
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.executors.local import LocalExecutor
+from search.executors.worker import Setup
+from search.interrupt import Interrupt
+from search.optimize import optimize
+from search.progress import Silent
+from search.trainings import train_all
+from tests.search.tiny import CLASSES, PINNED, small_source, surroundings, tiny_spec
+
+DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it one
+
+
+def task(key: str, *, epochs: int = 2, seed: int = 0, checkpoint: Path | None = None, **knobs: object) -> Task:
+    config = TrialConfig.parse(PINNED | {"epochs": epochs} | knobs, where=key)
+    return Task(key, config, seed, images="search", checkpoint=checkpoint)
+
+
+def setup_of(source: Source) -> Setup:
+    return Setup(source, split_seed=0, device="cpu", threads=1)
+
+
+def until(executor: LocalExecutor, condition: Callable[[list[Event]], object]) -> list[Event]:
+    """All events up to the first batch after which `condition` holds for them."""
+    found: list[Event] = []
+    end = time.monotonic() + DEADLINE
+    while not condition(found):
+        assert time.monotonic() < end, f"only {found}"
+        found += executor.events(timeout=1.0)
+    return found
+
+
+def is_over(key: str) -> Callable[[list[Event]], object]:
+    return lambda found: [event for event in found if isinstance(event, Finished | Failed) and event.key == key]
+
+
+def trained(executor: LocalExecutor, *tasks: Task) -> list[Event]:
+    for one in tasks:
+        executor.submit(one)
+    return until(executor, lambda found: all(is_over(one.key)(found) for one in tasks))
+
+
+def curve(found: list[Event], key: str) -> list[tuple[int, float | None]]:
+    return [(event.number, event.macro_f1) for event in found if isinstance(event, EpochEnd) and event.key == key]
+
+
+def workers() -> set[int]:
+    return {process.pid for process in multiprocessing.active_children() if process.pid}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kill(pid: int) -> None:
+    """The process is dead when this returns."""
+    (process,) = [process for process in multiprocessing.active_children() if process.pid == pid]
+    os.kill(pid, signal.SIGKILL)
+    process.join(DEADLINE)
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return small_source(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def executor(source: Source) -> Iterator[LocalExecutor]:
+    with LocalExecutor(setup_of(source), workers=1) as found:
+        yield found
+
+
+def test_a_task_reports_each_epoch_and_its_end(executor: LocalExecutor) -> None:
+    assert executor.free() == 1
+    executor.submit(task("one"))
+    assert (executor.free(), executor.running()) == (0, ["one"])
+    found = until(executor, is_over("one"))
+    assert [number for number, _ in curve(found, "one")] == [1, 2]
+    assert isinstance(found[-1], Finished)
+    assert found[-1].seconds > 0
+    assert (executor.free(), executor.running()) == (1, [])
+
+
+def test_the_same_task_gives_the_same_values(executor: LocalExecutor) -> None:
+    first, again, other = (curve(trained(executor, task("one", seed=seed)), "one") for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_stopped_task_ends_after_its_epoch(executor: LocalExecutor) -> None:
+    executor.submit(task("long", epochs=1000))
+    before = until(executor, lambda found: curve(found, "long"))
+    executor.stop("long")
+    after = until(executor, is_over("long"))
+    assert isinstance(after[-1], Finished)
+    assert len(curve(before + after, "long")) < 1000
+
+
+def test_a_stop_that_comes_too_late_stops_nothing_else(executor: LocalExecutor) -> None:
+    executor.submit(task("first", epochs=1))
+    until(executor, lambda found: curve(found, "first"))
+    executor.stop("first")
+    executor.stop("unknown")
+    if executor.running():
+        until(executor, is_over("first"))
+    executor.stop("first")
+    assert len(curve(trained(executor, task("second", epochs=3)), "second")) == 3
+
+
+def test_a_diverging_task_fails_as_such(executor: LocalExecutor) -> None:
+    found = trained(executor, task("wild", learning_rate=1.0, batch_norm=False, head="flatten", pool="after"))
+    assert isinstance(found[-1], Failed)
+    assert (found[-1].kind, found[-1].reason.split(":")[0]) == ("diverged", "diverged")
+
+
+def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(
+    executor: LocalExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    before = workers()
+    found = trained(executor, task("broken", checkpoint=tmp_path / "file" / "checkpoint"))
+    assert isinstance(found[-1], Failed)
+    assert found[-1].kind == "error"
+    assert str(tmp_path / "file") in found[-1].reason
+    assert "Traceback" in capfd.readouterr().err
+    assert isinstance(trained(executor, task("next"))[-1], Finished)
+    assert workers() == before
+
+
+def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SearchError, match="The training of seed 5 failed: .*run again to go on"):
+        train_all([task("seed 5", checkpoint=tmp_path / "file" / "to")], executor, Silent(), Interrupt(), lambda *_: None)
+
+
+def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
+    trained(executor, task("warm"))
+    (pid,) = workers()
+    kill(pid)
+    found = trained(executor, task("next"))
+    assert [number for number, _ in curve(found, "next")] == [1, 2]
+    assert workers() != {pid}
+
+
+def test_a_stopped_task_whose_worker_died_is_not_trained_again(executor: LocalExecutor) -> None:
+    executor.submit(task("long", epochs=1000))
+    until(executor, lambda found: curve(found, "long"))
+    (pid,) = workers()
+    kill(pid)
+    executor.stop("long")
+    found = until(executor, is_over("long"))
+    assert isinstance(found[-1], Finished)
+    assert not executor.running()
+
+
+def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(source: Source) -> None:
+    spec = tiny_spec(trials=1, epochs=3)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+    class KillOnce(Silent):
+        left = 1
+
+        def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
+            if self.left and number == 1:
+                self.left = 0
+                (pid,) = workers() - others
+                kill(pid)
+
+    others = workers()
+    with LocalExecutor(setup_of(source), workers=1) as executor:
+        optimize(study, spec, executor, KillOnce(), Interrupt(), CLASSES)
+        (trial,) = study.trials
+        same = Task("same", TrialConfig.parse(trial.user_attrs["config"], where="trial"), trial.user_attrs["seed"], images="search")
+        expected = curve(trained(executor, same), "same")
+        mine = workers() - others
+    assert trial.state == optuna.trial.TrialState.COMPLETE
+    assert [(point["number"], point["macro_f1"]) for point in trial.user_attrs["curve"]] == expected
+    assert not any(is_alive(pid) for pid in mine)
+
+
+@pytest.mark.slow
+def test_a_task_whose_worker_dies_three_times_fails(source: Source) -> None:
+    others = workers()
+    with LocalExecutor(setup_of(source), workers=1) as executor:
+        executor.submit(task("deadly", epochs=1000))
+        for death in range(3):
+            if death:
+                assert executor.running() == ["deadly"]
+            until(executor, lambda found: curve(found, "deadly"))
+            (pid,) = workers() - others
+            kill(pid)
+        (failed,) = until(executor, is_over("deadly"))[-1:]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.reason) == ("error", "its worker process died 3 times, last with exit code -9")
+
+
+def test_a_worker_that_cannot_load_its_images_is_one_clean_error(tmp_path: Path) -> None:
+    with LocalExecutor(setup_of(Source("gone", tmp_path)), workers=1) as executor, pytest.raises(SearchError, match="exit code 1 before"):
+        trained(executor, task("one"))
+
+
+def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) -> None:
+    script = tmp_path / "coordinator.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "from pathlib import Path\n"
+        "from fmnist.data.sources import Source\n"
+        "from search.executors.local import LocalExecutor\n"
+        "from search.executors.worker import Setup\n"
+        "from tests.search.test_local_executor import task\n"
+        "if __name__ == '__main__':\n"
+        f"    with LocalExecutor(Setup(Source('drawn', Path({str(source.root)!r})), 0, 'cpu', 1), workers=1) as executor:\n"
+        "        executor.submit(task('long', epochs=1000))\n"
+        "        while not executor.events(timeout=1.0):\n"
+        "            pass\n"
+        "        print(*[process.pid for process in multiprocessing.active_children()], flush=True)\n"
+        "        while True:\n"
+        "            executor.events(timeout=1.0)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    coordinator = subprocess.Popen([sys.executable, script], env=surroundings(PYTHONPATH=root), stdout=subprocess.PIPE, text=True)
+    with coordinator:
+        assert coordinator.stdout is not None
+        pids = [int(pid) for pid in coordinator.stdout.readline().split()]
+        coordinator.kill()
+    assert pids
+    end = time.monotonic() + DEADLINE
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)

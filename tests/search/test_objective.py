@@ -1,0 +1,75 @@
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fmnist.config import TrialConfig
+from fmnist.model import flop_count, parameter_count
+from search.objective import Objective, note_start
+from search.spec import StudySpec
+from search.study import make_sampler
+from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
+
+
+def optimized(spec: StudySpec, pruner: optuna.pruners.BasePruner | None = None, *, trials: int = 3) -> optuna.Study:
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler(spec, seed=0), pruner=pruner if pruner else optuna.pruners.NopPruner()
+    )
+    study.optimize(Objective(spec.space, SPLITS, CPU, seed=spec.seed), n_trials=trials)
+    return study
+
+
+def test_optunas_own_loop_maximises_the_last_epochs_macro_f1() -> None:
+    study = optimized(tiny_spec())
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    for trial in study.trials:
+        assert list(trial.intermediate_values) == [1, 2]
+        assert trial.value == trial.intermediate_values[2]
+        config = TrialConfig.parse(trial.user_attrs["config"], where="trial")
+        assert {name: getattr(config, name) for name in trial.params} == trial.params
+        assert trial.user_attrs["parameters"] == parameter_count(config, CLASSES)
+        assert trial.user_attrs["flops"] == flop_count(config, CLASSES)
+
+
+def test_the_pruner_ends_a_trial_after_its_epoch() -> None:
+    study = optimized(tiny_spec(), optuna.pruners.ThresholdPruner(lower=2.0))
+    assert [(trial.state, list(trial.intermediate_values)) for trial in study.trials] == [(TrialState.PRUNED, [1])] * 3
+
+
+def test_the_last_epoch_is_never_pruned() -> None:
+    study = optimized(tiny_spec(epochs=1), optuna.pruners.ThresholdPruner(lower=2.0))
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_divergence_prunes_with_its_reason() -> None:
+    (trial,) = optimized(tiny_spec(learning_rate=1.0, batch_norm=False, head="flatten", pool="after"), trials=1).trials
+    assert trial.state == TrialState.PRUNED
+    assert trial.user_attrs["reason"].startswith("diverged: mean training loss")
+
+
+def test_the_same_seed_gives_the_same_values() -> None:
+    one, two = (optimized(tiny_spec(epochs=1)) for _ in range(2))
+    assert [trial.value for trial in one.trials] == [trial.value for trial in two.trials]
+    other = optimized(tiny_spec(epochs=1).overridden(seed=7), trials=1)
+    assert other.trials[0].params == one.trials[0].params
+    assert other.trials[0].value != one.trials[0].value
+
+
+def test_a_configuration_met_again_gets_another_seed() -> None:
+    study = optimized(tiny_spec(epochs=1, learning_rate=0.01, filters=[4]).overridden(seed=5))
+    assert [trial.user_attrs["seed"] for trial in study.trials] == [5, 6, 7]
+    assert len({trial.value for trial in study.trials}) > 1
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_no_two_trials_that_count_share_configuration_and_seed(failed: int) -> None:
+    study, config = optuna.create_study(direction="maximize"), TrialConfig()
+    side_by_side = [study.ask(), study.ask()]
+    seeds = [note_start(trial, config, 0, CLASSES) for trial in side_by_side]
+    study.tell(side_by_side[failed], state=TrialState.FAIL)
+    assert note_start(study.ask(), config, 0, CLASSES) not in seeds[1 - failed : 2 - failed]
+
+
+def test_a_trial_that_starts_again_keeps_its_seed() -> None:
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    assert [note_start(trial, TrialConfig(), 4, CLASSES) for _ in range(2)] == [4, 4]

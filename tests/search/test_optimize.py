@@ -1,0 +1,209 @@
+from pathlib import Path
+
+import optuna
+import pytest
+
+from fmnist.config import TrialConfig
+from fmnist.data.sources import Source
+from search.confirm import confirm
+from search.finalize import finalize
+from search.interrupt import Interrupt, InterruptedRunError
+from search.optimize import TIME_IS_UP, budget, is_searched, optimize, put_back
+from search.progress import Progress, Silent
+from search.records import Candidate, FinalTrainings, Opening, Timing
+from search.spec import StudySpec
+from search.study import make_sampler, read, write
+from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
+
+SYNTHETIC = Source("synthetic", None)
+
+
+def in_memory(spec: StudySpec) -> optuna.Study:
+    return optuna.create_study(study_name=spec.name, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=spec.seed))
+
+
+def searched(study: optuna.Study, spec: StudySpec, executor: Inline | None = None) -> optuna.Study:
+    optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
+    return study
+
+
+def interrupted(study: optuna.Study, spec: StudySpec, *, epochs: int) -> optuna.Study:
+    interrupt = Interrupt()
+    with pytest.raises(InterruptedRunError):
+        optimize(study, spec, Inline(), InterruptAfter(interrupt, epochs), interrupt, CLASSES)
+    return study
+
+
+def confirmed(study: optuna.Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
+    return confirm(study, spec, executor, progress or Silent(), Interrupt())
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in study.trials]
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_the_budget_is_exact(places: int) -> None:
+    spec = tiny_spec(trials=4)
+    study = searched(in_memory(spec), spec, Inline(places))
+    assert states(study) == ["COMPLETE"] * 4
+    assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
+    assert is_searched(study, spec)
+    searched(study, spec)
+    assert len(study.trials) == 4
+    more = tiny_spec(trials=5)
+    assert not is_searched(study, more)
+    assert len(searched(study, more).trials) == 5
+
+
+def test_a_trial_keeps_its_curve_its_size_and_its_value() -> None:
+    spec = tiny_spec(trials=1)
+    (trial,) = searched(in_memory(spec), spec).trials
+    assert [point["number"] for point in trial.user_attrs["curve"]] == [1, 2]
+    assert trial.value == trial.user_attrs["curve"][-1]["macro_f1"] == trial.intermediate_values[2]
+    assert trial.user_attrs["seconds"] > 0
+    assert trial.user_attrs["parameters"] > 0
+
+
+def test_a_grid_ends_when_every_point_was_tried() -> None:
+    spec = tiny_spec(trials=10, sampler="grid", learning_rate=[0.003, 0.01], epochs=1)
+    study = in_memory(spec)
+    study.sampler = make_sampler(spec, seed=0)
+    assert budget(spec) == 4
+    searched(study, spec)
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == len(study.trials) == 4
+
+
+def test_an_interrupted_trial_comes_back_as_itself(tmp_path: Path) -> None:
+    spec = tiny_spec(trials=2, epochs=3)
+    whole = searched(in_database(tmp_path / "whole", spec), spec)
+    study = interrupted(in_database(tmp_path / "cut", spec), spec, epochs=2)
+    assert states(study) == ["WAITING"]
+    assert not is_searched(study, spec)
+    again = searched(in_database(tmp_path / "cut", spec), spec)
+    assert states(again) == ["COMPLETE"] * 2
+    for one, other in ((whole.trials[0], again.trials[0]),):
+        assert (one.number, one.params, one.value) == (other.number, other.params, other.value)
+        assert one.intermediate_values == other.intermediate_values
+        assert one.user_attrs["seed"] == other.user_attrs["seed"]
+
+
+def test_a_trial_that_a_killed_run_left_running_is_taken_first() -> None:
+    spec = tiny_spec(trials=2)
+    study = in_memory(spec)
+    left = study.ask()
+    config = spec.space.suggest(left)
+    executor = Inline()
+    searched(study, spec, executor)
+    assert states(study) == ["COMPLETE"] * 2
+    assert (executor.trained[0].key, executor.trained[0].config) == ("trial 0", config)
+
+
+def test_put_back_leaves_finished_trials_alone() -> None:
+    study = in_memory(tiny_spec())
+    done, _running = study.ask(), study.ask()
+    study.tell(done, 0.5)
+    put_back(study)
+    assert states(study) == ["COMPLETE", "WAITING"]
+
+
+def test_the_pruner_ends_a_trial_and_the_reason_is_kept() -> None:
+    spec = tiny_spec(trials=2, epochs=50)
+    study = in_memory(spec)
+    study.pruner = optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=2)
+    searched(study, spec)
+    assert states(study) == ["PRUNED"] * 2
+    assert {trial.user_attrs["reason"] for trial in study.trials} == {"none after epoch 2"}
+    assert all(len(trial.user_attrs["curve"]) == 2 for trial in study.trials)
+
+
+def test_divergence_prunes_with_its_reason_and_counts() -> None:
+    spec = tiny_spec(trials=2, learning_rate=1.0, batch_norm=False, head="flatten", pool="after")
+    study = searched(in_memory(spec), spec)
+    assert states(study) == ["PRUNED"] * 2
+    assert all(trial.user_attrs["reason"].startswith("diverged") for trial in study.trials)
+
+
+def test_no_training_is_done_twice() -> None:
+    spec = tiny_spec(trials=5, learning_rate=[0.01], epochs=1)
+    executor = Inline(places=2)
+    searched(in_memory(spec), spec, executor)
+    assert len({(task.config.model_dump_json(), task.seed) for task in executor.trained}) == 5
+
+
+def test_when_the_minutes_are_up_running_trials_end_pruned() -> None:
+    spec = tiny_spec(trials=3, minutes=1 / 60, epochs=1000)
+    study = searched(in_memory(spec), spec)
+    assert states(study) == ["PRUNED"]
+    assert study.trials[0].user_attrs["reason"] == TIME_IS_UP
+    assert is_searched(study, spec)
+
+
+def test_minutes_are_counted_over_all_runs() -> None:
+    spec = tiny_spec(trials=3, minutes=1.0)
+    study = in_memory(spec)
+    write(study, "timing", Timing(search=59.0))
+    assert not is_searched(study, spec)
+    write(study, "timing", Timing(search=60.0))
+    assert is_searched(study, spec)
+    study.enqueue_trial({})
+    assert not is_searched(study, spec)
+    searched(study, spec)
+    assert states(study) == ["PRUNED"]  # it would wait for ever
+    assert study.trials[0].user_attrs["reason"] == TIME_IS_UP
+
+
+def test_trials_put_back_that_a_lower_budget_leaves_out_end_with_that_reason() -> None:
+    study = in_memory(tiny_spec())
+    searched(study, tiny_spec(trials=1))
+    study.enqueue_trial({})
+    searched(study, tiny_spec(trials=1))
+    assert states(study) == ["COMPLETE", "PRUNED"]
+    assert study.trials[1].user_attrs["reason"] == "the study's budget of trials is used up"
+
+
+def test_candidates_are_trained_on_fresh_seeds_and_the_best_mean_wins() -> None:
+    spec = tiny_spec(trials=3).model_copy(update={"confirm": tiny_spec().confirm.model_copy(update={"top": 2, "seeds": 2})})
+    study, executor = searched(in_memory(spec), spec), Inline()
+    winner = confirmed(study, spec, executor)
+    assert [task.seed for task in executor.trained] == [1000, 1000, 1001, 1001]
+    assert len(winner.runs) == 2
+    again = Inline()
+    assert confirmed(study, spec, again) == winner
+    assert not again.trained
+
+
+def test_a_search_that_went_on_is_confirmed_with_its_new_best_trials() -> None:
+    spec = tiny_spec(trials=2, epochs=1)
+    study = searched(in_memory(spec), spec)
+    confirmed(study, spec, Inline())
+    best = optuna.trial.create_trial(value=0.99, user_attrs={"config": {"filters": 16, "epochs": 1}})
+    study.add_trial(best)
+    executor = Inline()
+    confirmed(study, spec, executor)
+    assert {task.config.filters for task in executor.trained} == {16}  # the others kept their seeds
+
+
+def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tiny_spec(trials=2, epochs=1, filters=[4, 8])
+    study = searched(in_memory(spec), spec)
+    one, other = (Candidate(trial=number, config=config_of(study, number), search_value=0.5) for number in (0, 1))
+    interrupt = Interrupt()
+    with pytest.raises(InterruptedRunError):
+        finalize(study, spec, one, SYNTHETIC, Inline(), InterruptAfter(interrupt, 2), interrupt)
+    kept = read(study, "final_training", FinalTrainings)
+    assert kept is not None
+    assert len(kept.runs) == 1
+    same, changed = Inline(), Inline()
+    with pytest.raises(InterruptedRunError):
+        finalize(study, spec, one, SYNTHETIC, same, InterruptAfter(interrupt, 1), interrupt)
+    assert [task.seed for task in same.trained] == [2001]
+    final = finalize(study, spec, other, SYNTHETIC, changed, Silent(), Interrupt())
+    assert [task.seed for task in changed.trained] == [2000, 2001, 2002]
+    assert final.config == other.config
+    assert [Opening(**entry).by for entry in study.user_attrs["openings"]] == ["finalize"]
+
+
+def config_of(study: optuna.Study, number: int) -> TrialConfig:
+    return TrialConfig.parse(study.trials[number].user_attrs["config"] | {"dropout": number / 10}, where="trial")

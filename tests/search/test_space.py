@@ -1,0 +1,163 @@
+import math
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from fmnist.config import TrialConfig, knobs
+from fmnist.errors import FmnistError
+from fmnist.knobs import Choice, Range
+from search.errors import SearchError
+from search.space import Space, distribution, read_space
+
+
+def space(*, search_unlisted: bool = False, **entries: Any) -> Space:
+    return read_space(entries, search_unlisted=search_unlisted, where="mine.toml")
+
+
+def refusal(**entries: Any) -> str:
+    with pytest.raises(FmnistError) as caught:
+        space(**entries)
+    return str(caught.value)
+
+
+def test_a_value_pins() -> None:
+    found = space(depth=3, growth=2, head="max")
+    assert found.pinned == {"depth": 3, "growth": 2.0, "head": "max"}
+    assert not found.knobs
+
+
+def test_a_list_narrows_to_its_values() -> None:
+    found = space(depth=[4, 3], batch_norm=[True])
+    assert found.knobs == {"depth": Choice((4, 3)), "batch_norm": Choice((True,))}
+    assert found.distributions() == {"depth": CategoricalDistribution((4, 3)), "batch_norm": CategoricalDistribution((True,))}
+
+
+@pytest.mark.parametrize(
+    ("knob", "entry", "expected"),
+    [
+        ("dropout", {"low": 0, "high": 0.5}, FloatDistribution(0.0, 0.5)),
+        ("dropout", {"low": 0.0, "high": 0.6, "step": 0.2}, FloatDistribution(0.0, 0.6, step=0.2)),
+        ("l2", {"low": 1e-5, "high": 0.1, "log": True}, FloatDistribution(1e-5, 0.1, log=True)),
+        ("growth", {"low": 1, "high": 2}, FloatDistribution(1.0, 2.0)),
+        ("depth", {"low": 2, "high": 4}, IntDistribution(2, 4)),
+        ("filters", {"low": 8, "high": 64, "step": 8}, IntDistribution(8, 64, step=8)),
+        ("filters", {"low": 8, "high": 64, "log": True}, IntDistribution(8, 64, log=True)),
+    ],
+)
+def test_a_range_narrows_to_integers_or_floats_as_the_knob_is(knob: str, entry: dict[str, Any], expected: object) -> None:
+    assert space(**{knob: entry}).distributions() == {knob: expected}
+
+
+def test_search_takes_all_that_the_knob_declares() -> None:
+    assert space(growth="search", head="search").knobs == {"growth": knobs()["growth"], "head": knobs()["head"]}
+
+
+def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
+    assert space(depth=3).knobs == {}
+    found = space(search_unlisted=True, depth=3, filters=[8, 16])
+    assert set(found.knobs) == set(knobs()) - {"depth"}
+    assert found.knobs["filters"] == Choice((8, 16))
+    assert list(found.knobs) == [name for name in knobs() if name != "depth"]  # as declared, however listed
+
+
+@pytest.mark.parametrize(
+    ("knob", "entry", "says"),
+    [
+        ("dropout", {"low": 0.0, "high": 1.0}, "less than 1, got 1.0"),
+        ("depth", {"low": 0, "high": 4}, "greater than or equal to 1, got 0"),
+        ("depth", {"low": 2.0, "high": 4}, "integer, got 2.0"),
+        ("depth", [2, 5], "less than or equal to 4, got 5"),
+        ("head", ["max", "mean"], "got 'mean'"),
+        ("head", {"low": 1, "high": 2}, "only numbers have a range"),
+        ("batch_norm", {"low": False, "high": True}, "only numbers have a range"),
+        ("dropout", {"low": False, "high": 0.5}, "only numbers have a range"),
+        ("dropout", {"low": 0.1}, "needs low and high"),
+        ("dropout", {"low": 0.1, "high": 0.2, "setp": 0.1}, "unknown 'setp'"),
+        ("dropout", {"low": 0.2, "high": 0.1}, "low must be below high"),
+        ("dropout", {"low": 0.0, "high": 0.5, "log": True}, "above 0 with log"),
+        ("dropout", {"low": 0.1, "high": 0.5, "log": "yes"}, "log must be true or false"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": 0.2}, "whole number of steps"),
+        ("l2", {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}, "without log"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": math.nan}, "step must be"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": math.inf}, "step must be"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": 1e-320}, "whole number of steps"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": 0}, "step must be"),
+        ("filters", {"low": 8, "high": 16, "step": 1.6}, "step must be a positive whole number"),
+        ("filters", {"low": 8, "high": 16, "step": 0.5}, "step must be a positive whole number"),
+        ("depth", [], "at least one value"),
+        ("depth", [2, 2], "only once"),
+        ("depth", [[2]], "got [2]"),
+        ("epochs", [2, 3], "cannot be searched"),
+        ("epochs", "search", "cannot be searched"),
+        ("dropuot", 0.1, "Did you mean 'dropout'"),
+    ],
+)
+def test_what_a_field_could_not_hold_is_refused(knob: str, entry: Any, says: str) -> None:
+    message = refusal(**{knob: entry})
+    assert message.startswith("mine.toml: [knobs]")
+    assert knob in message
+    assert says in message
+
+
+def test_every_wrong_entry_is_named() -> None:
+    assert len(refusal(depth=9, head="mean", dropout={"low": 0.1}).splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", knobs())
+def test_what_a_knob_declares_is_valid_and_known_to_optuna(name: str) -> None:
+    knob = knobs()[name]
+    ends = knob.options if isinstance(knob, Choice) else (knob.low, knob.high)
+    assert all(getattr(TrialConfig.parse({name: end}, where=name), name) == end for end in ends)
+    assert all(distribution(knob)._contains(distribution(knob).to_internal_repr(end)) for end in ends)
+    if isinstance(knob, Range):
+        assert isinstance(knob.low, int) == (TrialConfig.model_fields[name].annotation is int)
+
+
+@pytest.mark.parametrize("sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, n_startup_trials=5)])
+def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.samplers.BaseSampler) -> None:
+    everything = space(search_unlisted=True)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    for _ in range(40):
+        trial = study.ask()
+        config = everything.suggest(trial)
+        assert trial.params == {name: getattr(config, name) for name in knobs()}
+        study.tell(trial, config.learning_rate)
+
+
+def test_the_same_trial_suggests_the_same_configuration_again() -> None:
+    trial = optuna.create_study().ask()
+    everything = space(search_unlisted=True)
+    assert everything.suggest(trial) == everything.suggest(trial)
+
+
+@given(st.integers(4, 200), st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**31 - 1))
+@settings(max_examples=40, deadline=None)
+def test_suggestions_stay_on_the_steps_of_their_range(low: int, span: int, step: int, seed: int) -> None:
+    stepped = space(filters={"low": low, "high": low + span * step, "step": step} if low + span * step <= 512 else [low])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    config = stepped.suggest(study.ask())
+    assert (config.filters - low) % step == 0
+    assert config.filters in stepped.grid()["filters"]
+
+
+def test_points_of_a_space() -> None:
+    assert space(depth=3).points == 1
+    assert space(depth=[2, 3], batch_norm="search", filters={"low": 8, "high": 32, "step": 8}).points == 2 * 2 * 4
+    assert space(dropout={"low": 0.0, "high": 0.6, "step": 0.2}).points == 4
+    assert space(depth=[2, 3], dropout="search").points == math.inf
+
+
+def test_a_grid_has_every_value_of_every_searched_knob() -> None:
+    grid = space(depth=[2, 3], dropout={"low": 0.0, "high": 0.6, "step": 0.2}, head="max").grid()
+    assert grid["depth"] == [2, 3]
+    assert grid["dropout"] == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    assert set(grid) == {"depth", "dropout"}
+
+
+def test_a_continuous_knob_has_no_grid() -> None:
+    with pytest.raises(SearchError, match=r"without one: l2, dropout|without one: dropout, l2"):
+        space(depth=[2, 3], dropout="search", l2="search").grid()

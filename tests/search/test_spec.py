@@ -1,0 +1,271 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmnist.config import TrialConfig
+from search.errors import SearchError
+from search.spec import StudySpec, load_spec, pinned_spec, shipped_studies
+
+VALID = """\
+name = "mine"
+description = "a study"
+seed = 3
+unlisted = "search"
+
+[search]
+trials = 12
+minutes = 2.5
+sampler = "gp"
+pruner = "median"
+
+[knobs]
+epochs = 3
+depth = [3, 4]
+head = "max"
+l2 = { low = 0.01, high = 0.1, log = true }
+dropout = { low = 0.0, high = 0.6, step = 0.2 }
+growth = "search"
+
+[confirm]
+top = 2
+seeds = 1
+
+[final]
+seeds = 2
+epochs = 4
+"""
+
+
+def written(folder: Path, text: str, name: str = "mine.toml") -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refusal(text: str, folder: Path) -> str:
+    with pytest.raises(SearchError) as caught:
+        load_spec(written(folder, text))
+    return str(caught.value)
+
+
+def spec(**changes: Any) -> StudySpec:
+    return StudySpec.parse({"name": "mine", "search": {"trials": 5}} | changes, where="mine.toml")
+
+
+def test_a_file_is_read_as_it_states(tmp_path: Path) -> None:
+    found = load_spec(written(tmp_path, VALID))
+    assert (found.name, found.seed, found.epochs) == ("mine", 3, 3)
+    assert (found.search.trials, found.search.minutes, found.search.sampler, found.search.pruner) == (12, 2.5, "gp", "median")
+    assert (found.confirm.top, found.confirm.seeds, found.final.seeds, found.final.epochs) == (2, 1, 2, 4)
+    assert found.space.pinned == {"epochs": 3, "head": "max"}
+    assert "growth" in found.space.knobs
+    assert "ema" in found.space.knobs  # unlisted, and so searched
+
+
+def test_what_a_file_leaves_out_has_defaults(tmp_path: Path) -> None:
+    found = load_spec(written(tmp_path, "[search]\ntrials = 4\n", "short.toml"))
+    assert found.name == "short"  # the file's own
+    assert (found.search.sampler, found.search.pruner, found.search.minutes) == ("tpe", "hyperband", None)
+    assert found.epochs == TrialConfig().epochs
+    assert not found.space.knobs
+
+
+def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: Path) -> None:
+    lines = refusal(
+        'seed = -1\n[search]\nsampler = "bayes"\ntrails = 4\n[knobs]\ndroput = 0.2\nl2 = 7\ndepth = [2, 9]\n[final]\nseeds = 0\n', tmp_path
+    ).splitlines()
+    expected = [
+        ("unknown knob 'droput'", "Did you mean 'dropout'?"),
+        ("l2", "less than or equal to 1", "got 7."),
+        ("depth", "less than or equal to 4", "got 9."),
+        ("seed", "greater than or equal to 0", "got -1."),
+        ("search.trials is missing",),
+        ("search.sampler", "'tpe', 'gp'", "got 'bayes'."),
+        ("unknown key 'search.trails'", "Did you mean 'trials'?"),
+        ("final.seeds", "greater than or equal to 1", "got 0."),
+    ]
+    assert len(lines) == len(expected)
+    for parts in expected:
+        assert [line for line in lines if line.startswith("mine.toml: ") and all(part in line for part in parts)], parts
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[search\ntrials = 1", "not valid TOML"),
+        ("", "search is missing"),
+        ("search = 5", "search"),
+        ("knobs = 5\n[search]\ntrials = 1", "knobs: input should be a valid dictionary, got 5."),
+        ('name = "../up"\n[search]\ntrials = 1', "name: "),
+        ('name = ""\n[search]\ntrials = 1', "name: "),
+        ("[search]\ntrials = 0", "search.trials: "),
+        ("[search]\ntrials = 2.5", "got 2.5."),
+        ("[search]\ntrials = true", "got True."),
+        ("[search]\ntrials = 1\nminutes = nan", "search.minutes: "),
+        ("[search]\ntrials = 2024-01-01", "search.trials: "),
+        ("serch = 5\n[search]\ntrials = 1", "Did you mean 'search'?"),
+        (f"[search]\ntrials = {'9' * 5000}", "not valid TOML"),
+        (f"x = {'[' * 5000}", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_reason(text: str, says: str, tmp_path: Path) -> None:
+    message = refusal(text, tmp_path)
+    assert message.startswith("mine.toml: ")
+    assert says in message
+
+
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "absent.toml", tmp_path / "binary.toml", tmp_path):
+        with pytest.raises(SearchError, match="cannot be read"):
+            load_spec(f"{path}/" if path.is_dir() else str(path))
+
+
+def test_an_unknown_shipped_study_is_refused_with_a_hint() -> None:
+    with pytest.raises(SearchError, match=r"No study named 'quik' ships.*Did you mean 'quick'\?.*give its path"):
+        load_spec("quik")
+
+
+def test_without_a_name_the_default_study_is_read() -> None:
+    assert load_spec(None) == load_spec("quick")
+    assert "quick" in shipped_studies()
+
+
+def test_the_command_line_overrides_budgets_seed_and_name() -> None:
+    changed = spec().overridden(name="other", trials=9, minutes=1.5, seed=4)
+    assert (changed.name, changed.search.trials, changed.search.minutes, changed.seed) == ("other", 9, 1.5, 4)
+    assert spec().overridden() == spec()
+
+
+@pytest.mark.parametrize(
+    ("setting", "entry"),
+    [
+        ("dropout=0.2", 0.2),
+        ("batch_norm=true", True),
+        ("depth=[2, 3]", [2, 3]),
+        ("l2 = {low=0.001, high=0.1, log=true}", {"low": 0.001, "high": 0.1, "log": True}),
+        ("head=max", "max"),
+        ('head="max"', "max"),
+        ('activation=["relu", "gelu"]', ["relu", "gelu"]),
+        ("growth=search", "search"),
+    ],
+)
+def test_a_setting_is_a_toml_value_or_a_bare_word(setting: str, entry: object) -> None:
+    name = setting.partition("=")[0].strip()
+    assert spec(knobs={name: 1} if name == "depth" else {}).overridden(settings=[setting]).knobs == {name: entry}
+
+
+@pytest.mark.parametrize("setting", ["dropout", "=0.2", "dropout=", "dropout= ", ""])
+def test_a_setting_without_knob_or_value_is_refused(setting: str) -> None:
+    with pytest.raises(SearchError, match=r"--set takes knob=value, got .*For example"):
+        spec().overridden(settings=[setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [("droput=1", "Did you mean 'dropout'"), ("dropout=2", "got 2."), ("head=maxi", "got 'maxi'."), ("depth=[2", "got '\\[2'.")],
+)
+def test_a_wrong_setting_is_refused_as_one_of_the_command_line(setting: str, says: str) -> None:
+    with pytest.raises(SearchError, match=f"command line: .*{says}"):
+        spec().overridden(settings=[setting])
+
+
+def test_a_winner_becomes_a_study_of_one_trial() -> None:
+    config = TrialConfig(depth=3, dropout=0.25, head="avg")
+    pinned = pinned_spec("mine-best", config, spec(seed=8, final={"seeds": 5}))
+    assert (pinned.search.trials, pinned.confirm.seeds, pinned.seed, pinned.final.seeds) == (1, 0, 8, 5)
+    assert not pinned.space.knobs
+    assert TrialConfig.model_validate(pinned.space.pinned) == config
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+specs = st.builds(
+    spec,
+    name=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z"),
+    description=texts,
+    seed=st.integers(0, 2**31 - 1),
+    unlisted=st.sampled_from(["default", "search"]),
+    search=st.fixed_dictionaries(
+        {"trials": st.integers(1, 10**6), "sampler": st.sampled_from(["tpe", "random"]), "pruner": st.sampled_from(["none", "halving"])},
+        optional={"minutes": st.floats(min_value=0, exclude_min=True, allow_infinity=False)},
+    ),
+    knobs=st.fixed_dictionaries(
+        {},
+        optional={
+            "epochs": st.integers(1, 1000),
+            "dropout": st.floats(0, 1, exclude_max=True),
+            "depth": st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True),
+            "l2": st.floats(1e-9, 0.1).map(lambda low: {"low": low, "high": 0.5, "log": True}),
+            "head": st.sampled_from(["max", "search", ["avg", "flatten"]]),
+        },
+    ),
+    confirm=st.fixed_dictionaries({"top": st.integers(1, 9), "seeds": st.integers(0, 9)}),
+    final=st.fixed_dictionaries({"seeds": st.integers(1, 9)}, optional={"epochs": st.integers(1, 99)}),
+)
+
+
+@given(specs)
+@settings(max_examples=40, deadline=None)
+def test_a_study_survives_its_own_toml(tmp_path_factory: pytest.TempPathFactory, found: StudySpec) -> None:
+    assert load_spec(written(tmp_path_factory.mktemp("spec"), found.to_toml())) == found
+
+
+fragments = [
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e999",
+    "1e-320",
+    "[]",
+    "{}",
+    '""',
+    "true",
+    "[[1]]",
+    "low",
+    "step = nan",
+    "2020-01-01",
+    "]",
+    "=",
+    "'",
+    "\n",
+]
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 3))
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_file_is_a_study_or_one_clean_error(
+    tmp_path_factory: pytest.TempPathFactory, chance: random.Random, damages: int
+) -> None:
+    text = VALID
+    for _ in range(damages):
+        start = chance.randrange(len(text))
+        end = min(len(text), start + chance.randrange(6))
+        text = text[:start] + chance.choice([*fragments, ""]) + text[end:]
+    try:
+        load_spec(written(tmp_path_factory.getbasetemp(), text)).space.distributions()
+    except SearchError as error:
+        assert "mine.toml: " in str(error)
+
+
+values = st.sampled_from(
+    ["nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-320", "1e308", "true", '"search"', "[]", "[1, 1.0]", "[[]]", "{}"]
+)
+
+
+@given(
+    st.sampled_from(list(TrialConfig.model_fields)), st.dictionaries(st.sampled_from(["low", "high", "log", "step", "lo"]), values), values
+)
+@settings(max_examples=400, deadline=None)
+def test_any_entry_of_a_knob_is_taken_or_refused(knob: str, table: dict[str, str], value: str) -> None:
+    for entry in (value, "{" + ", ".join(f"{key} = {text}" for key, text in table.items()) + "}"):
+        try:
+            found = spec().overridden(settings=[f"{knob}={entry}"])
+        except SearchError as error:
+            assert knob in str(error)
+        else:
+            assert set(found.space.distributions()) | set(found.space.pinned) == {knob}

@@ -1,0 +1,241 @@
+import json
+import sqlite3
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from search.errors import SearchError
+from search.records import DataRecord, Timing
+from search.spec import Pruner, Sampler, StudySpec
+from search.study import (
+    append,
+    complete_trials,
+    create_study,
+    finished_trials,
+    load_study,
+    make_pruner,
+    make_sampler,
+    open_storage,
+    read,
+    study_spec,
+    timed,
+    write,
+)
+from tests.search.tiny import DATA, in_database, tiny_spec
+
+
+def refusal(folder: Path, spec: StudySpec, data: DataRecord = DATA) -> str:
+    with pytest.raises(SearchError) as caught:
+        create_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), spec, data)
+    return str(caught.value)
+
+
+def storage_refusal(url: str, *, create: bool) -> str:
+    with pytest.raises(SearchError) as caught:
+        open_storage(url, create=create)
+    return str(caught.value)
+
+
+def search(study: optuna.Study, spec: StudySpec, trials: int) -> list[dict[str, object]]:
+    """What the sampler proposes, with a value that is quick to compute."""
+    found = []
+    for _ in range(trials):
+        trial = study.ask()
+        config = spec.space.suggest(trial)
+        for epoch in range(1, config.epochs + 1):
+            trial.report(config.learning_rate * epoch, step=epoch)
+        state = TrialState.PRUNED if trial.should_prune() else TrialState.COMPLETE
+        study.tell(trial, None if state == TrialState.PRUNED else config.learning_rate, state=state)
+        found.append(trial.params)
+    return found
+
+
+def test_a_new_database_is_in_wal_mode_in_a_folder_made_for_it(tmp_path: Path) -> None:
+    in_database(tmp_path, tiny_spec())
+    with sqlite3.connect(tmp_path / "studies" / "fmnist.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_resumed_study_keeps_trials_spec_and_data(tmp_path: Path) -> None:
+    spec = tiny_spec(trials=4)
+    before = search(in_database(tmp_path, spec), spec, 3)
+    again = in_database(tmp_path, spec)
+    assert [trial.params for trial in again.trials] == before
+    assert study_spec(again) == spec
+    assert read(again, "data", DataRecord) == DATA
+    assert again.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_budgets_and_the_description_may_change(tmp_path: Path) -> None:
+    in_database(tmp_path, tiny_spec(trials=4))
+    spec = tiny_spec(trials=9, minutes=2.0).model_copy(update={"description": "changed"})
+    assert study_spec(in_database(tmp_path, spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "removed", "added"),
+    [
+        (tiny_spec(depth=2), "-knobs.depth = 1", "+knobs.depth = 2"),
+        (tiny_spec(filters=8), "-knobs.filters = [4, 8]", "+knobs.filters = 8"),
+        (tiny_spec().overridden(seed=5), "-seed = 0", "+seed = 5"),
+        (tiny_spec(sampler="tpe"), "-search.sampler = 'random'", "+search.sampler = 'tpe'"),
+        (tiny_spec(learning_rate={"low": 0.001, "high": 0.03, "log": True}), "-knobs.learning_rate.low = 0.003", "+knobs.learning_rate.low = 0.001"),
+    ],
+)  # fmt: skip
+def test_another_set_up_is_refused_with_what_differs(tmp_path: Path, spec: StudySpec, removed: str, added: str) -> None:
+    in_database(tmp_path, tiny_spec())
+    lines = refusal(tmp_path, spec).splitlines()
+    assert lines[0].startswith("The study 'tiny' exists with another set-up. Give --name")
+    assert [line.strip() for line in lines[1:]] == ["--- in the storage", "+++ asked for", removed, added]
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    in_database(tmp_path, tiny_spec())
+    other = DATA.model_copy(update={"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"})
+    assert "made on other data: drawn 5e0a, now Fashion-MNIST 0123456789ab. Give --name" in refusal(tmp_path, tiny_spec(), other)
+
+
+def test_a_study_made_by_other_means_is_refused(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
+    optuna.create_study(study_name="tiny", storage=storage).add_trial(create_trial(value=0.5))
+    assert "was not made by fmnist-search" in refusal(tmp_path, tiny_spec())
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "it is not a URL"),
+        ("", "it is not a URL"),
+        ("oracle9://host/db", "oracle9"),
+        ("sqlite:////proc/no/such.db", "/proc/no/such.db"),
+        ("postgresql://user:secret@host/db", "'postgresql://user:***@host/db'"),
+        ("postgresql://user:secret@host:port/db", "it is not a URL"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(url: str, says: str) -> None:
+    message = storage_refusal(url, create=True)
+    assert says in message
+    assert "such as sqlite:///studies/fmnist.db" in message
+    assert "secr" not in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_missing_database_is_refused_and_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "studies" / "fmnist.db"
+    message = storage_refusal(f"sqlite:///{path}", create=False)
+    assert message.startswith(f"There is no database at '{path}'.")
+    assert not path.parent.exists()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database " * 100)
+    assert "file is not a database" in storage_refusal(f"sqlite:///{tmp_path / 'notes.txt'}", create=False)
+    assert "cannot be opened" in storage_refusal(f"sqlite:///{tmp_path}", create=False)
+
+
+def test_an_empty_storage_and_an_unknown_name_are_refused(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
+    with pytest.raises(SearchError, match="holds no study yet"):
+        load_study(storage, None)
+    create_study(storage, tiny_spec(), DATA)
+    with pytest.raises(SearchError, match=r"no study named 'tini'\. Did you mean 'tiny'\?"):
+        load_study(storage, "tini")
+    assert load_study(storage, "tiny").study_name == "tiny"
+
+
+def test_without_a_name_the_study_that_ran_last_is_loaded(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
+    first, second = (create_study(storage, tiny_spec().overridden(name=name), DATA) for name in ("first", "second"))
+    assert load_study(storage, None).study_name in ("first", "second")
+    noon = datetime(2025, 1, 1, 12)
+    for hours, study in enumerate((first, second, first)):
+        started = noon + timedelta(hours=hours)
+        trial = create_trial(value=0.5)
+        trial.datetime_start, trial.datetime_complete = started, started + timedelta(minutes=5)
+        study.add_trial(trial)
+        assert load_study(storage, None).study_name == study.study_name
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_every_sampler_searches(sampler: str) -> None:
+    spec = tiny_spec(trials=6, sampler=sampler, filters=[4, 8, 12, 16], learning_rate=[0.001, 0.01])
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=3))
+    assert len(search(study, spec, 6)) == 6
+    assert all(spec.space.grid()[name].count(value) for trial in study.trials for name, value in trial.params.items())
+
+
+@pytest.mark.parametrize("pruner", get_args(Pruner))
+def test_every_pruner_judges(pruner: str) -> None:
+    spec = tiny_spec(pruner=pruner, epochs=3)
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(spec))
+    search(study, spec, 8)
+    assert len(complete_trials(study)) >= 1
+    assert all(trial.state.is_finished() for trial in study.trials)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_resumed_search_does_not_repeat_its_first_configurations(sampler: str, tmp_path: Path) -> None:
+    spec = tiny_spec(trials=6, sampler=sampler)
+    rates = [params["learning_rate"] for _ in range(2) for params in search(in_database(tmp_path, spec), spec, 2)]
+    assert len(set(rates)) == 4
+
+
+def test_the_same_seed_proposes_the_same_configurations() -> None:
+    spec = tiny_spec(trials=9, sampler="tpe")
+    one, two, other = (
+        search(optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=seed)), spec, 6) for seed in (0, 0, 1)
+    )
+    assert one == two
+    assert one != other
+
+
+def test_finished_trials_are_those_that_count(tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec())
+    states = {state: create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None) for state in TrialState}
+    study.add_trials(list(states.values()))
+    study.add_trial(create_trial(value=0.9))
+    assert {trial.state for trial in finished_trials(study)} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert [trial.value for trial in complete_trials(study)] == [0.9, 0.5]
+
+
+def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec())
+    assert read(study, "timing", Timing) is None
+    write(study, "timing", Timing(search=1.5))
+    append(study, "seen", Timing(confirm=1.0))
+    append(study, "seen", Timing(confirm=2.0))
+    again = in_database(tmp_path, tiny_spec())
+    assert read(again, "timing", Timing) == Timing(search=1.5)
+    assert [Timing(**entry).confirm for entry in again.user_attrs["seen"]] == [1.0, 2.0]
+
+
+def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec())
+    write(study, "timing", Timing(search=100.0, confirm=7.0))
+    with pytest.raises(ValueError, match="stop"), timed(study, "search"):
+        raise ValueError("stop")
+    found = read(study, "timing", Timing)
+    assert found is not None
+    assert found.search > 100.0
+    assert found.confirm == 7.0
+
+
+def test_plain_optuna_loads_the_study_without_this_package(tmp_path: Path) -> None:
+    spec = tiny_spec(pruner="hyperband")
+    values = [trial["learning_rate"] for trial in search(in_database(tmp_path, spec), spec, 3)]
+    code = (
+        "import json, sys, optuna\n"
+        f"study = optuna.load_study(study_name='tiny', storage='sqlite:///{tmp_path}/studies/fmnist.db')\n"
+        "print(json.dumps([trial.params['learning_rate'] for trial in study.trials]))\n"
+        "study.ask().suggest_float('learning_rate', 0.003, 0.03, log=True)\n"
+        "sys.exit(bool({'search', 'fmnist', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-W", "ignore", "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == values

@@ -1,0 +1,178 @@
+"""Studies, images and executors small enough to train for real in a test."""
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+
+from fmnist.checkpoint import save_checkpoint
+from fmnist.data import synthetic
+from fmnist.data.sources import Source
+from fmnist.data.splits import SearchSplits
+from fmnist.train import DivergedError, Epoch, fit
+from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.interrupt import Interrupt
+from search.progress import Silent
+from search.records import DataRecord
+from search.spec import StudySpec
+from search.study import create_study, open_storage
+
+CPU = torch.device("cpu")
+CLASSES = len(synthetic.CLASS_NAMES)
+SPLITS = SearchSplits(synthetic.draw(400, seed=1), synthetic.draw(100, seed=2))
+DATA = DataRecord(name="drawn", fingerprint="5e0a", train=400, valid=100, class_names=synthetic.CLASS_NAMES)
+PINNED = {"depth": 1, "filters": 4, "batch_size": 128, "learning_rate": 0.01, "pool": "before", "head": "max", "batch_norm": True}
+TOML = """\
+description = "small enough for a test"
+
+[search]
+trials = 3
+sampler = "random"
+pruner = "none"
+
+[knobs]
+epochs = 2
+depth = 1
+filters = [4, 8]
+batch_norm = true
+pool = "before"
+head = "max"
+batch_size = 256
+learning_rate = { low = 0.003, high = 0.01, log = true }
+
+[confirm]
+top = 2
+seeds = 1
+
+[final]
+seeds = 1
+epochs = 2
+"""
+
+
+def tiny_spec(*, trials: int = 3, minutes: float | None = None, sampler: str = "random", pruner: str = "none", **knobs: Any) -> StudySpec:
+    search = {"trials": trials, "sampler": sampler, "pruner": pruner} | ({"minutes": minutes} if minutes else {})
+    searched = {"filters": [4, 8], "learning_rate": {"low": 0.003, "high": 0.03, "log": True}}
+    values = {"name": "tiny", "search": search, "knobs": PINNED | searched | {"epochs": 2} | knobs}
+    return StudySpec.parse(values, where="tiny")
+
+
+def in_database(folder: Path, spec: StudySpec) -> optuna.Study:
+    """The study, new or resumed, as a run sees it: each call opens the file anew."""
+    return create_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True), spec, DATA)
+
+
+def small_source(folder: Path) -> Source:
+    """500 drawn images in the files of the official format."""
+    images = synthetic.draw(500, seed=3)
+    for name, array in (("train-images-idx3-ubyte", images.pixels), ("train-labels-idx1-ubyte", images.labels.astype(np.uint8))):
+        _write_idx(folder / name, array)
+    return Source("drawn", folder)
+
+
+def _write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+    path.write_bytes(struct.pack(f">{array.ndim + 1}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())
+
+
+class Inline:
+    """An executor in this process: each call of events() trains every running task for one epoch."""
+
+    def __init__(self, places: int = 1) -> None:
+        self.places = places
+        self.trained: list[Task] = []
+        self._running: dict[str, Iterator[Event]] = {}
+        self._stopped: set[str] = set()
+
+    def free(self) -> int:
+        return self.places - len(self._running)
+
+    def running(self) -> list[str]:
+        return list(self._running)
+
+    def submit(self, task: Task) -> None:
+        self.trained.append(task)
+        self._running[task.key] = self._train(task)
+
+    def stop(self, key: str) -> None:
+        self._stopped.add(key)
+
+    def expect(self, count: int) -> None:
+        """Nothing to share out."""
+
+    def events(self, timeout: float) -> list[Event]:
+        found = [next(events) for events in self._running.values()]
+        for event in found:
+            if isinstance(event, Finished | Failed):
+                del self._running[event.key]
+        return found
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        valid = SPLITS.valid if task.images == "search" else None
+        last: Epoch | None = None
+        try:
+            for last in fit(task.config, SPLITS.train, valid, seed=task.seed, device=CPU):
+                yield EpochEnd(task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0)
+                if task.key in self._stopped:
+                    break
+        except DivergedError as error:
+            yield Failed(task.key, "diverged", str(error), 0.1)
+            return
+        if task.checkpoint and last:
+            save_checkpoint(task.checkpoint, last.model, task.config, synthetic.CLASS_NAMES, origin={})
+        yield Finished(task.key, 0.1)
+
+
+class InterruptAfter(Silent):
+    """Asks for the end, as Ctrl-C does, once that many epochs were shown."""
+
+    def __init__(self, interrupt: Interrupt, epochs: int) -> None:
+        self.interrupt, self.left = interrupt, epochs
+
+    def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
+        self.left -= 1
+        self.interrupt.requested = self.left <= 0
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [str(Path(sys.executable).with_name("fmnist-search")), *map(str, arguments)]
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    """Of a command that must not find real images by itself, and that shares the machine."""
+    inherited = {key: value for key, value in os.environ.items() if key != "FMNIST_DATA"}
+    return inherited | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
+
+
+def run_command(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The real command in that folder, to its end."""
+    return subprocess.run(command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=300, check=False)
+
+
+def start_command(cwd: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """The real command in that folder, under way, in a process group of its own as a terminal would give it."""
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=surroundings(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_line(process: subprocess.Popen[str], part: str) -> str:
+    """The first line of output that contains `part`."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if part in line:
+            return line
+    raise AssertionError(f"The command ended with {process.wait()} before {part!r}: {process.stderr.read() if process.stderr else ''}")

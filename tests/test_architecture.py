@@ -1,0 +1,232 @@
+"""The house plan, checked on the source: who may know whom, who may write, and how long things may be."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {path.relative_to(ROOT).as_posix(): path for room in ("fmnist", "search", "benchmarks") for path in (ROOT / room).rglob("*.py")}
+MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in SOURCES}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
+
+# Module of fmnist -> what else of fmnist it may import; `data` is all of fmnist.data.
+FMNIST = {
+    "": set(),
+    "errors": set(),
+    "suggestions": set(),
+    "knobs": set(),
+    "augment": set(),
+    "metrics": set(),
+    "device": {"errors"},
+    "config": {"knobs", "errors", "suggestions"},
+    "data": {"data", "errors"},
+    "model": {"config"},
+    "train": {"config", "data", "augment", "model", "metrics", "errors"},
+    "checkpoint": {"config", "model", "errors"},
+    "predict": {"checkpoint", "model", "train", "errors"},
+}
+WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py"}
+WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
+REPORTS = ("search.report", "search.tables", "search.facts", "search.wording", "search.status")
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Every name a file imports, anywhere in it, the imported members with their module: {"a", "a.b"} for `from a import b`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_of(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def imported_of(tree: ast.AST, *packages: str) -> set[str]:
+    return {name for name in imports(tree) if any(is_of(name, package) for package in packages)}
+
+
+def fmnist_parts(tree: ast.AST) -> set[str]:
+    """The modules of fmnist that a file imports, by the names that FMNIST has for them."""
+    return {part for name in imported_of(tree, "fmnist") if (part := name.partition(".")[2].partition(".")[0])}
+
+
+def reachable(modules: set[str]) -> set[str]:
+    """What these modules of the project import, directly or through the project's other modules."""
+    found: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        if module in MODULES:
+            parents = {module.rpartition(".")[0]} - {""}
+            waiting |= (imports(TREES[MODULES[module]]) | parents) - found
+    return found
+
+
+def writes(tree: ast.AST) -> list[str]:
+    """Calls that write to a study or a trial, but for those on a study in memory that the same function made."""
+    allowed = {call for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for call in _on_scratch_studies(function)}
+    return [f"line {call.lineno}: .{name}()" for call, name in _writing_calls(tree) if call not in allowed]
+
+
+def _writing_calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(ast.Attribute(_, name)) if name in WRITES or name.startswith(("set_trial_", "create_new_trial")):
+                yield node, name
+
+
+def _on_scratch_studies(function: ast.FunctionDef) -> Iterator[ast.Call]:
+    scratch = set()
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Call(ast.Attribute(attr="create_study"), [], options)):
+                if not {"storage", None} & {option.arg for option in options}:
+                    scratch.add(name)
+    for call, _ in _writing_calls(function):
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id in scratch:
+            yield call
+
+
+def names(tree: ast.AST) -> set[str]:
+    """Every name and attribute used or imported in a file."""
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return used | attributes | {name.rpartition(".")[2] for name in imports(tree)}
+
+
+def opens_test_images(tree: ast.AST) -> bool:
+    """Whether it calls `<source>.test()`, which gives the test images with their labels."""
+    return any(isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "test" for node in ast.walk(tree))
+
+
+def long_functions(tree: ast.AST) -> list[str]:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [f.name for f in functions if (f.end_lineno or f.lineno) - f.lineno + 1 > MOST_LINES_OF_A_FUNCTION]
+
+
+def room(name: str) -> dict[str, ast.Module]:
+    return {path: tree for path, tree in TREES.items() if path.startswith(f"{name}/")}
+
+
+def loaded_by(modules: tuple[str, ...], watched: tuple[str, ...]) -> list[str]:
+    """Which of `watched` a new interpreter has loaded once it has imported `modules`."""
+    program = f"import sys, {', '.join(modules)}; print(*(name for name in {watched!r} if name in sys.modules))"
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize("path", room("fmnist"))
+def test_fmnist_knows_nothing_of_the_search_and_the_command_line(path: str) -> None:
+    assert not imported_of(TREES[path], "optuna", "typer", "rich", "search", "benchmarks")
+    assert not [name for name in imports(TREES[path]) if name.startswith(".")], "imports are absolute, so that this test sees them"
+
+
+@pytest.mark.parametrize("path", room("fmnist"))
+def test_inside_fmnist_arrows_point_one_way(path: str) -> None:
+    module = path.removeprefix("fmnist/").removesuffix(".py").partition("/")[0].replace("__init__", "")
+    assert module in FMNIST, f"{path} is new: say in FMNIST what it may know"
+    assert fmnist_parts(TREES[path]) <= FMNIST[module]
+
+
+@pytest.mark.parametrize("path", room("search"))
+def test_nothing_knows_the_command_line(path: str) -> None:
+    if path != "search/cli.py":
+        assert not imported_of(TREES[path], "search.cli", "typer", "benchmarks")
+    assert not [name for name in imports(TREES[path]) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("path", sorted(room("search").keys() - WRITERS))
+def test_only_the_coordinators_modules_write_trials(path: str) -> None:
+    assert writes(TREES[path]) == []
+
+
+@pytest.mark.parametrize("path", room("search"))
+def test_only_finalize_opens_the_test_split(path: str) -> None:
+    assert ("test_split" in names(TREES[path])) == (path == "search/finalize.py")
+    assert not opens_test_images(TREES[path])
+
+
+@pytest.mark.parametrize("path", sorted(room("fmnist").keys() - {"fmnist/data/splits.py"}))
+def test_in_fmnist_only_the_splits_load_the_test_images(path: str) -> None:
+    if path != "fmnist/data/sources.py":  # which is where they are loaded
+        assert not opens_test_images(TREES[path])
+    assert "test_split" not in names(TREES[path])
+
+
+def test_workers_cannot_reach_the_database() -> None:
+    executors = {module for module in MODULES if is_of(module, "search.executors")}
+    found = reachable(executors)
+    assert "fmnist.train.fit" in found, "the search through the imports sees what a worker does"
+    assert not [name for name in found if any(is_of(name, other) for other in ("optuna", "sqlalchemy", "search.study", "search.optimize"))]
+
+
+def test_reports_are_written_without_torch() -> None:
+    assert loaded_by(REPORTS, ("optuna", "torch", "torchvision")) == ["optuna"]
+
+
+def test_the_command_line_starts_without_its_heavy_libraries() -> None:
+    assert loaded_by(("search.cli",), ("typer", "optuna", "torch", "torchvision", "sklearn", "sqlalchemy", "matplotlib")) == ["typer"]
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_files_and_functions_are_short(path: str) -> None:
+    lines = SOURCES[path].read_text(encoding="utf-8").count("\n")
+    assert lines <= MOST_LINES
+    assert long_functions(TREES[path]) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["import optuna", "import optuna.trial as t", "from optuna import Trial", "def f():\n    from optuna.trial import Trial"]
+)
+def test_the_rule_on_imports_sees_all_ways_to_import(source: str) -> None:
+    assert imported_of(ast.parse(source), "optuna")
+    assert not imported_of(ast.parse(source.replace("optuna", "optuna_dashboard")), "optuna")
+
+
+def test_the_rule_inside_fmnist_sees_a_wrong_arrow() -> None:
+    wrong = ast.parse("from fmnist.knobs import Range\nfrom fmnist import model\nimport fmnist.data.sources")
+    assert fmnist_parts(wrong) - FMNIST["config"] == {"model", "data"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "study.tell(trial, 0.5)",
+        "active.trial.report(0.5, step=1)",
+        "self.study._storage.set_trial_state_values(1, state)",
+        "def f(study):\n    study.ask()",
+        "def f():\n    study = optuna.create_study(storage=url)\n    study.ask()",
+        "def f():\n    study = optuna.create_study(**options)\n    study.ask()",
+        "def f(study):\n    mine = optuna.create_study()\n    study.ask()",
+        "def f():\n    mine = optuna.create_study()\ndef g(mine):\n    mine.ask()",
+    ],
+)
+def test_the_rule_on_writing_sees_a_second_writer(source: str) -> None:
+    assert len(writes(ast.parse(source))) == 1
+
+
+def test_the_rule_on_writing_lets_a_study_in_memory_be() -> None:
+    assert writes(ast.parse("def f():\n    mine = optuna.create_study(sampler=s)\n    return [mine.ask() for _ in range(3)]")) == []
+    assert writes(ast.parse("from search.report import report\nreport(study.trials)")) == []
+
+
+@pytest.mark.parametrize("source", ["from fmnist.data.splits import test_split as t", "splits.test_split(s)", "f(test_split)"])
+def test_the_rule_on_the_test_split_sees_it_used(source: str) -> None:
+    assert "test_split" in names(ast.parse(source))
+    assert opens_test_images(ast.parse("images = plan.source.test()"))
+
+
+def test_the_rule_on_length_sees_a_long_function() -> None:
+    body = "    x = 1\n" * (MOST_LINES_OF_A_FUNCTION - 1)
+    assert long_functions(ast.parse(f"def fits():\n{body}")) == []
+    assert long_functions(ast.parse(f"class A:\n  async def f():\n{body}    x = 2")) == ["f"]
