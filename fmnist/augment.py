@@ -1,6 +1,6 @@
 """Batched augmentation as pure tensor functions on the images' own device; one strength in [0, 1] drives all of it.
 
-At strength s: mirrored with probability min(0.5, 2s) where `flip` allows it, shifted by up to 4s whole pixels, turned by up
+At strength s: mirrored with probability min(0.5, 5s) where `flip` allows it, shifted by up to 4s whole pixels, turned by up
 to 15s degrees and scaled by up to 15s % (both in a share s of the images, because interpolation blurs), and a rectangle of up to 14 pixels
 a side painted over in a share s/2 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
 """
@@ -33,7 +33,7 @@ def _move(images: Tensor, strength: float, flip: bool, generator: Generator) -> 
     warped = _uniform(count, generator).lt(strength)
     turn = _signed(count, generator) * (MAX_TURN * strength) * warped
     scale = 1 + _signed(count, generator) * (MAX_SCALE * strength) * warped
-    mirror = 1 - 2 * _uniform(count, generator).lt(min(0.5, 2 * strength) if flip else 0).float()
+    mirror = 1 - 2 * _uniform(count, generator).lt(min(0.5, 5 * strength) if flip else 0).float()
     # Whole pixels: an image that is only shifted or mirrored stays as sharp as the ones it is tested on.
     shift = (_signed((count, 2), generator) * (MAX_SHIFT * strength)).round() * (2 / side)
     cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale

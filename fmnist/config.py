@@ -36,6 +36,7 @@ class TrialConfig(BaseModel):
     pool: Annotated[Literal["before", "after"], Field(description="pool before or after the norm"), Choice(("before", "after"))] = "after"
     head: Annotated[Head, Field(description="last stage to one vector"), Choice(("flatten", "max", "avg"))] = "flatten"
     hidden: Annotated[int, Field(ge=0, le=4096, description="units of a dense layer, 0 for none"), Choice((0, 64, 128))] = 0
+    mirror: Annotated[bool, Field(description="score the mean over an image and its mirror"), Choice((False, True))] = False
 
     # Against overfitting.
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = 0.0

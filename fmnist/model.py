@@ -59,12 +59,20 @@ class ConvNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN))
         self.register_buffer("std", torch.tensor(STD))
-        self.head = config.head
+        self.head, self.mirror = config.head, config.mirror
         self.stages = nn.Sequential(*_stages(config))
         self.classifier = _classifier(config, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: float [N, 1, 28, 28] in 0..1 -> logits [N, classes]."""
+        """Shape: float [N, 1, 28, 28] in 0..1 -> logits [N, classes].
+
+        Where the configuration says so, evaluation (not training) takes the mean over each image and its mirror.
+        """
+        if self.mirror and not self.training:
+            return (self._logits(images) + self._logits(images.flip(3))) / 2
+        return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
         x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]
         match self.head:
             case "flatten":
@@ -86,7 +94,7 @@ def parameter_count(config: TrialConfig, classes: int) -> int:
 
 
 def flop_count(config: TrialConfig, classes: int) -> int:
-    """Floating-point operations of one image's forward pass, two a multiply-add; convolutions and dense layers only."""
+    """Floating-point operations of one image's pass in training, two a multiply-add; convolutions and dense layers only."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         ConvNet(config, classes)(torch.empty(1, 1, SIDE, SIDE))
     flops: int = counter.get_total_flops()

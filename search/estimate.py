@@ -53,4 +53,4 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
 
 
 def _rounds(tasks: int, workers: int) -> float:
-    return max(1.0, tasks / workers)
+    return max(1.0, tasks / workers) if tasks else 0.0

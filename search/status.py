@@ -26,13 +26,14 @@ def print_status(studies: Sequence[optuna.Study], console: Console) -> None:
 
 def _row(study: optuna.Study) -> tuple[str, ...]:
     states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-    done, planned = sum(states[state] for state in FINISHED), study_spec(study).search.trials
+    done = sum(states[state] for state in FINISHED)
+    planned = study_spec(study).search.trials if "spec" in study.user_attrs else None  # None where others made it
     best, final = complete_trials(study)[:1], read(study, "final", Final)
     spread = f" ± {f1(final.sd)}" if final and final.sd is not None else ""
     return (
         study.study_name,
-        _stage(study, final, done >= planned),
-        f"{done}/{planned}",
+        _stage(study, final, planned is not None and done >= planned),
+        f"{done}/{planned or '-'}",
         str(states[TrialState.RUNNING] + states[TrialState.WAITING]),
         f1(best[0].value) if best else "-",
         f1(final.mean) + spread if final else "-",

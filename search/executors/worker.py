@@ -16,6 +16,7 @@ from fmnist.checkpoint import save_checkpoint
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
+from fmnist.errors import FmnistError
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 
@@ -78,6 +79,8 @@ def _run(task: Task, setup: Setup, splits: SearchSplits, pipe: Connection) -> No
         train(task, setup, splits, pipe.send, lambda: _stop_came(pipe, task.key))
     except DivergedError as error:
         end = Failed(task.key, "diverged", str(error), time.monotonic() - start)
+    except FmnistError as error:  # such as a disk that is full: trying again would not help
+        end = Failed(task.key, "error", str(error), time.monotonic() - start)
     except (RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
         traceback.print_exc()  # a bug or the machine's limit: the trial fails with its reason, the worker goes on
         end = Failed(task.key, "error", f"{type(error).__name__}: {error}".splitlines()[0], time.monotonic() - start)

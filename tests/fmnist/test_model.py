@@ -178,3 +178,14 @@ def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
     images = pictures(2)
     torch.testing.assert_close(model(images), shifted(images - model.mean))
     assert not torch.allclose(model(images), shifted(images))
+
+
+def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
+    images = torch.rand(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    plain, mirrored = (ConvNet(TrialConfig(filters=4, mirror=mirror), 10) for mirror in (False, True))
+    mirrored.load_state_dict(plain.state_dict())
+    in_training = mirrored(images), plain(images)
+    plain.eval(), mirrored.eval()
+    assert torch.equal(*in_training)
+    torch.testing.assert_close(mirrored(images), (plain(images) + plain(images.flip(3))) / 2)
+    torch.testing.assert_close(mirrored(images), mirrored(images.flip(3)))

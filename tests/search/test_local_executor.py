@@ -131,23 +131,20 @@ def test_a_diverging_task_fails_as_such(executor: LocalExecutor) -> None:
     assert (found[-1].kind, found[-1].reason.split(":")[0]) == ("diverged", "diverged")
 
 
-def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(
-    executor: LocalExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(executor: LocalExecutor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     before = workers()
     found = trained(executor, task("broken", checkpoint=tmp_path / "file" / "checkpoint"))
     assert isinstance(found[-1], Failed)
     assert found[-1].kind == "error"
-    assert str(tmp_path / "file") in found[-1].reason
-    assert "Traceback" in capfd.readouterr().err
+    assert f"{tmp_path / 'file' / 'checkpoint'} must be writable" in found[-1].reason
     assert isinstance(trained(executor, task("next"))[-1], Finished)
     assert workers() == before
 
 
 def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SearchError, match="The training of seed 5 failed: .*run again to go on"):
+    with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
         train_all([task("seed 5", checkpoint=tmp_path / "file" / "to")], executor, Silent(), Interrupt(), lambda *_: None)
 
 
@@ -171,6 +168,7 @@ def test_a_stopped_task_whose_worker_died_is_not_trained_again(executor: LocalEx
     assert not executor.running()
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(source: Source) -> None:
     spec = tiny_spec(trials=1, epochs=3)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
@@ -178,7 +176,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(source: Sou
     class KillOnce(Silent):
         left = 1
 
-        def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
+        def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002
             if self.left and number == 1:
                 self.left = 0
                 (pid,) = workers() - others
@@ -217,6 +215,7 @@ def test_a_worker_that_cannot_load_its_images_is_one_clean_error(tmp_path: Path)
         trained(executor, task("one"))
 
 
+@pytest.mark.slow
 def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) -> None:
     script = tmp_path / "coordinator.py"
     script.write_text(

@@ -82,10 +82,10 @@ def test_an_interrupted_trial_comes_back_as_itself(tmp_path: Path) -> None:
     assert not is_searched(study, spec)
     again = searched(in_database(tmp_path / "cut", spec), spec)
     assert states(again) == ["COMPLETE"] * 2
-    for one, other in ((whole.trials[0], again.trials[0]),):
-        assert (one.number, one.params, one.value) == (other.number, other.params, other.value)
-        assert one.intermediate_values == other.intermediate_values
-        assert one.user_attrs["seed"] == other.user_attrs["seed"]
+    one, other = whole.trials[0], again.trials[0]
+    assert (one.number, one.params, one.value) == (other.number, other.params, other.value)
+    assert one.intermediate_values == other.intermediate_values
+    assert one.user_attrs["seed"] == other.user_attrs["seed"]
 
 
 def test_a_trial_that_a_killed_run_left_running_is_taken_first() -> None:
@@ -195,9 +195,9 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path
     kept = read(study, "final_training", FinalTrainings)
     assert kept is not None
     assert len(kept.runs) == 1
-    same, changed = Inline(), Inline()
+    same, changed, again = Inline(), Inline(), Interrupt()
     with pytest.raises(InterruptedRunError):
-        finalize(study, spec, one, SYNTHETIC, same, InterruptAfter(interrupt, 1), interrupt)
+        finalize(study, spec, one, SYNTHETIC, same, InterruptAfter(again, 1), again)
     assert [task.seed for task in same.trained] == [2001]
     final = finalize(study, spec, other, SYNTHETIC, changed, Silent(), Interrupt())
     assert [task.seed for task in changed.trained] == [2000, 2001, 2002]

@@ -14,8 +14,8 @@ from search.errors import SearchError
 from search.space import Space, distribution, read_space
 
 
-def space(*, search_unlisted: bool = False, **entries: Any) -> Space:
-    return read_space(entries, search_unlisted=search_unlisted, where="mine.toml")
+def space(**entries: Any) -> Space:
+    return read_space(entries, search_unlisted=False, where="mine.toml")
 
 
 def refusal(**entries: Any) -> str:
@@ -58,7 +58,7 @@ def test_search_takes_all_that_the_knob_declares() -> None:
 
 def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
     assert space(depth=3).knobs == {}
-    found = space(search_unlisted=True, depth=3, filters=[8, 16])
+    found = read_space({"depth": 3, "filters": [8, 16]}, search_unlisted=True, where="mine.toml")
     assert set(found.knobs) == set(knobs()) - {"depth"}
     assert found.knobs["filters"] == Choice((8, 16))
     assert list(found.knobs) == [name for name in knobs() if name != "depth"]  # as declared, however listed
@@ -119,7 +119,7 @@ def test_what_a_knob_declares_is_valid_and_known_to_optuna(name: str) -> None:
 
 @pytest.mark.parametrize("sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, n_startup_trials=5)])
 def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.samplers.BaseSampler) -> None:
-    everything = space(search_unlisted=True)
+    everything = read_space({}, search_unlisted=True, where="mine.toml")
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for _ in range(40):
         trial = study.ask()
@@ -130,7 +130,7 @@ def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.sam
 
 def test_the_same_trial_suggests_the_same_configuration_again() -> None:
     trial = optuna.create_study().ask()
-    everything = space(search_unlisted=True)
+    everything = read_space({}, search_unlisted=True, where="mine.toml")
     assert everything.suggest(trial) == everything.suggest(trial)
 
 

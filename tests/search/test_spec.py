@@ -248,8 +248,10 @@ def test_a_damaged_file_is_a_study_or_one_clean_error(
         text = text[:start] + chance.choice([*fragments, ""]) + text[end:]
     try:
         load_spec(written(tmp_path_factory.getbasetemp(), text)).space.distributions()
+        message = "mine.toml: "
     except SearchError as error:
-        assert "mine.toml: " in str(error)
+        message = str(error)
+    assert "mine.toml: " in message
 
 
 values = st.sampled_from(
@@ -266,6 +268,7 @@ def test_any_entry_of_a_knob_is_taken_or_refused(knob: str, table: dict[str, str
         try:
             found = spec().overridden(settings=[f"{knob}={entry}"])
         except SearchError as error:
-            assert knob in str(error)
+            named = str(error)
         else:
-            assert set(found.space.distributions()) | set(found.space.pinned) == {knob}
+            (named,) = set(found.space.distributions()) | set(found.space.pinned)
+        assert knob in named

@@ -86,9 +86,13 @@ def test_budgets_and_the_description_may_change(tmp_path: Path) -> None:
         (tiny_spec(filters=8), "-knobs.filters = [4, 8]", "+knobs.filters = 8"),
         (tiny_spec().overridden(seed=5), "-seed = 0", "+seed = 5"),
         (tiny_spec(sampler="tpe"), "-search.sampler = 'random'", "+search.sampler = 'tpe'"),
-        (tiny_spec(learning_rate={"low": 0.001, "high": 0.03, "log": True}), "-knobs.learning_rate.low = 0.003", "+knobs.learning_rate.low = 0.001"),
+        (
+            tiny_spec(learning_rate={"low": 0.001, "high": 0.03, "log": True}),
+            "-knobs.learning_rate.low = 0.003",
+            "+knobs.learning_rate.low = 0.001",
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_set_up_is_refused_with_what_differs(tmp_path: Path, spec: StudySpec, removed: str, added: str) -> None:
     in_database(tmp_path, tiny_spec())
     lines = refusal(tmp_path, spec).splitlines()

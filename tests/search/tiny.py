@@ -44,7 +44,6 @@ depth = 1
 filters = [4, 8]
 batch_norm = true
 pool = "before"
-head = "max"
 batch_size = 256
 learning_rate = { low = 0.003, high = 0.01, log = true }
 
@@ -107,7 +106,7 @@ class Inline:
     def expect(self, count: int) -> None:
         """Nothing to share out."""
 
-    def events(self, timeout: float) -> list[Event]:
+    def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
         found = [next(events) for events in self._running.values()]
         for event in found:
             if isinstance(event, Finished | Failed):
@@ -136,7 +135,7 @@ class InterruptAfter(Silent):
     def __init__(self, interrupt: Interrupt, epochs: int) -> None:
         self.interrupt, self.left = interrupt, epochs
 
-    def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
+    def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002
         self.left -= 1
         self.interrupt.requested = self.left <= 0
 

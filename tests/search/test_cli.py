@@ -1,0 +1,121 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import typer.main
+
+from search.cli import app, main
+from tests.search.tiny import TOML, command, surroundings
+
+Say = Callable[..., tuple[int, str, str]]
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+TINY = ("run", "tiny.toml", "--data", "synthetic")
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Runs the command in a folder of its own: exit code, output, errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("FMNIST_DATA", raising=False)
+    (tmp_path / "tiny.toml").write_text(TOML)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fmnist-search", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_each_command_shows_an_example(name: str, say: Say) -> None:
+    code, output, _ = say(name, "--help")
+    assert code == 0
+    assert f"Example: fmnist-search {name}" in output
+
+
+def test_help_lists_every_command_without_importing_torch() -> None:
+    code = "import sys; from search.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "quik"), "Did you mean 'quick'?"),
+        (("run", "absent.toml"), "'absent.toml' cannot be read"),
+        ((*TINY, "--set", "dropout"), "--set takes knob=value"),
+        ((*TINY, "--set", "droput=0.1"), "Did you mean 'dropout'?"),
+        ((*TINY, "--name", "../up"), "name: "),
+        ((*TINY, "--device", "tpu"), "must be cpu, cuda"),
+        (("run", "tiny.toml", "--data", "nowhere"), "--data must be a folder that holds Fashion-MNIST; nowhere does not exist"),
+        ((*TINY, "--storage", "nonsense"), "it is not a URL"),
+        (("report",), "There is no database at 'studies/fmnist.db'"),
+        (("status",), "There is no database"),
+        (("best",), "There is no database"),
+        (("export",), "There is no database"),
+        (("dashboard",), "There is no database"),
+        (("report", "--storage", "sqlite:///tiny.toml"), "file is not a database"),
+        (("evaluate", "nowhere", "--data", "synthetic"), "nowhere"),
+    ],
+)
+def test_a_users_error_is_one_clean_message_and_exit_code_2(arguments: tuple[str, ...], says: str, say: Say) -> None:
+    code, _, errors = say(*arguments)
+    assert code == 2
+    assert errors.startswith("Error: ")
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
+def test_an_absent_device_is_an_error_and_never_replaced(say: Say) -> None:
+    code, output, errors = say(*TINY, "--device", "cuda")
+    assert code == 2
+    assert "'cuda' is not present here. Present: cpu" in errors
+    assert not output
+
+
+def test_a_users_error_leaves_the_real_command_with_code_2_and_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(command("run", "quik"), cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No study named 'quik'")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "--trials", "0"), ("run", "--wrong"), ("run", "--minutes", "nan"), ("fly",), ("dashboard", "--port", "0"), ("predict",)],
+)
+def test_a_wrong_option_is_exit_code_2(arguments: tuple[str, ...], say: Say) -> None:
+    code, _, errors = say(*arguments)
+    assert code == 2
+    assert "Usage" in errors
+
+
+def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_path: Path) -> None:
+    code, output, errors = say(*TINY, "--workers", "2", "--dry-run", "--trials", "7")
+    assert (code, errors) == (0, "")
+    for part in ("tiny-synthetic", "7 trials of 2 epochs, random, nothing pruned", "filters, learning_rate", "2 workers", "Estimate"):
+        assert part in output
+    assert "Nothing was started." in output
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_a_dry_run_checks_the_storage(say: Say) -> None:
+    code, _, errors = say(*TINY, "--dry-run", "--storage", "sqlite:///tiny.toml")
+    assert code == 2
+    assert "file is not a database" in errors
+
+
+def test_a_setting_reaches_the_plan(say: Say) -> None:
+    code, output, _ = say(*TINY, "--dry-run", "--set", "filters=4", "--set", "dropout=[0.0, 0.5]", "--name", "other")
+    assert code == 0
+    assert "dropout, learning_rate" in output
+    assert "other" in output

@@ -1,0 +1,48 @@
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from fmnist.config import TrialConfig
+from fmnist.model import parameter_count
+from search.cli import main
+from search.spec import load_spec, shipped_studies
+from search.study import make_pruner, make_sampler
+from tests.search.tiny import CLASSES
+
+
+def test_the_promised_studies_ship() -> None:
+    assert {"quick", "baseline", "improved", "standard", "thorough"} <= set(shipped_studies())
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_shipped_study_can_be_searched(name: str) -> None:
+    spec = load_spec(name)
+    assert spec.name == name
+    assert spec.description
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0), pruner=make_pruner(spec))
+    for _ in range(20 if spec.space.knobs else 1):
+        config = spec.space.suggest(study.ask())
+        assert TrialConfig.parse(config.model_dump(), where=name) == config
+        assert parameter_count(config, CLASSES) > 0
+
+
+@pytest.mark.parametrize("name", ["baseline", "improved"])
+def test_a_study_of_one_configuration_searches_nothing(name: str) -> None:
+    spec = load_spec(name)
+    assert (spec.search.trials, spec.space.points) == (1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_shipped_study_says_what_it_will_cost(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fmnist-search", "run", name, "--dry-run", "--data", "synthetic", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert "Estimate" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
