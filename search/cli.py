@@ -72,7 +72,7 @@ def run(
 
     console = Console()
     request = RunRequest(storage, study, trials, minutes, workers, device, data, or_synthetic, name, seed, tuple(settings or ()))
-    plan = make_plan(request, lambda text: console.print(text, highlight=False))
+    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
     if not quiet or dry_run:
         print_plan(plan, console)
     if dry_run:

@@ -75,7 +75,6 @@ def _best(study: optuna.Study) -> Best | None:
 class _Active:
     trial: Trial
     config: TrialConfig
-    since: float  # clock
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
 
 
@@ -93,7 +92,7 @@ class _Loop:
         config = self.spec.space.suggest(trial)
         seed = note_start(trial, config, self.spec.seed, self.classes)
         key = f"trial {trial.number}"
-        self.active[key] = _Active(trial, config, time.monotonic())
+        self.active[key] = _Active(trial, config)
         self.progress.started(key, config.epochs)
         return Task(key, config, seed, images="search")
 
@@ -128,7 +127,7 @@ class _Loop:
         active = self.active.pop(key)
         last = active.curve[-1]["macro_f1"] if active.curve else None
         active.trial.set_user_attr("curve", active.curve)
-        active.trial.set_user_attr("seconds", time.monotonic() - active.since)
+        active.trial.set_user_attr("seconds", active.curve[-1]["seconds"] if active.curve else None)
         if reason:
             active.trial.set_user_attr("reason", reason)
         self.study.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)

@@ -101,7 +101,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         spec.space.grid()
     device = choose_device(request.device)
     source = find_source(request.data, or_synthetic=request.or_synthetic, announce=announce)
-    default_name = f"{spec.name}-synthetic" if source.is_synthetic else spec.name
+    default_name = f"{spec.name}-synthetic" if source.is_synthetic and "synthetic" not in spec.name else spec.name
     spec = spec.overridden(name=request.name or default_name)
     workers = request.workers or (GPU_WORKERS if device.type != "cpu" else cores())
     threads = max(1, cores() // workers)

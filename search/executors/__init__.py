@@ -30,6 +30,7 @@ class EpochEnd:
     macro_f1: float | None
     accuracy: float | None
     images_per_second: float
+    seconds: float  # since the training began
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ class Stop:
 
 
 READY = "ready"
+# A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a pruned
+# trial costs one epoch more than it should.
+PATIENCE = 0.01  # of the epoch's own time
 
 
 def serve(pipe: Connection, setup: Setup) -> None:
@@ -58,14 +61,18 @@ def serve(pipe: Connection, setup: Setup) -> None:
             _run(message, setup, splits, pipe)
 
 
-def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event], None], stopped: Callable[[], bool]) -> None:
-    """Trains one task, sends its epochs, and saves its checkpoint where it has one."""
+def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event], None], stopped: Callable[[float], bool]) -> None:
+    """Trains one task, sends its epochs, and saves its checkpoint where it has one.
+
+    After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
+    """
     train_images, valid_images = _images(task, setup, splits)
     device = torch.device(setup.device)
     last: Epoch | None = None
+    start = time.monotonic()
     for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device):
-        send(_epoch_end(task.key, last))
-        if stopped():
+        send(_epoch_end(task.key, last, time.monotonic() - start))
+        if stopped(PATIENCE * last.seconds):
             return
     if task.checkpoint and last:
         origin = {"data": setup.source.name, "seed": task.seed, "images": len(train_images), "epochs": last.number}
@@ -76,7 +83,7 @@ def _run(task: Task, setup: Setup, splits: SearchSplits, pipe: Connection) -> No
     start = time.monotonic()
     end: Event
     try:
-        train(task, setup, splits, pipe.send, lambda: _stop_came(pipe, task.key))
+        train(task, setup, splits, pipe.send, lambda patience: _stop_came(pipe, task.key, patience))
     except DivergedError as error:
         end = Failed(task.key, "diverged", str(error), time.monotonic() - start)
     except FmnistError as error:  # such as a disk that is full: trying again would not help
@@ -95,11 +102,14 @@ def _images(task: Task, setup: Setup, splits: SearchSplits) -> tuple[Images, Ima
     return full_split(setup.source), None
 
 
-def _stop_came(pipe: Connection, key: str) -> bool:
-    return any(pipe.recv() == Stop(key) for _ in iter(pipe.poll, False))
+def _stop_came(pipe: Connection, key: str, patience: float) -> bool:
+    while pipe.poll(patience):
+        if pipe.recv() == Stop(key):  # one for a task that is over has nothing left to stop
+            return True
+    return False
 
 
-def _epoch_end(key: str, epoch: Epoch) -> EpochEnd:
+def _epoch_end(key: str, epoch: Epoch, seconds: float) -> EpochEnd:
     return EpochEnd(
         key=key,
         number=epoch.number,
@@ -108,6 +118,7 @@ def _epoch_end(key: str, epoch: Epoch) -> EpochEnd:
         macro_f1=epoch.macro_f1,
         accuracy=epoch.accuracy,
         images_per_second=epoch.images_per_second,
+        seconds=seconds,
     )
 
 

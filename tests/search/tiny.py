@@ -118,7 +118,7 @@ class Inline:
         last: Epoch | None = None
         try:
             for last in fit(task.config, SPLITS.train, valid, seed=task.seed, device=CPU):
-                yield EpochEnd(task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0)
+                yield EpochEnd(task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0, 1.0)
                 if task.key in self._stopped:
                     break
         except DivergedError as error:
