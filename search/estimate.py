@@ -1,5 +1,6 @@
 """What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
 
+import math
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -53,4 +54,5 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
 
 
 def _rounds(tasks: int, workers: int) -> float:
-    return max(1.0, tasks / workers) if tasks else 0.0
+    # Many tasks even out; of a few, the last round counts whole.
+    return tasks / workers if tasks > 3 * workers else math.ceil(tasks / workers)

@@ -35,7 +35,6 @@ def train_all(tasks: Sequence[Task], executor: Executor, progress: Progress, int
             case Failed(key, reason=reason):
                 raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
 
-    executor.expect(len(tasks))
     drive(executor, start, handle, stopped=lambda: interrupt.requested)
     if interrupt.requested:
         raise InterruptedRunError

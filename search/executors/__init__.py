@@ -73,10 +73,6 @@ class Executor(Protocol):
         """Asks the task to end after its epoch; its Finished event still comes."""
         ...
 
-    def expect(self, count: int) -> None:
-        """Says that `count` more tasks come and then none, so that they can be shared out well."""
-        ...
-
     def events(self, timeout: float) -> list[Event]:
         """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
         ...

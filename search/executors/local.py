@@ -70,15 +70,6 @@ class LocalExecutor:
             if worker.task and worker.task.key == key:
                 _send(worker, Stop(key))
 
-    def expect(self, count: int) -> None:
-        """Takes on more workers than cores where the last round would leave cores idle.
-
-        Three trainings on two cores end sooner side by side than as two and then one. Not on a GPU, whose memory is not shared out.
-        """
-        if self.setup.device == "cpu" and self.workers < count < 2 * self.workers:
-            self._pool += [self._spawn() for _ in range(count - self.workers)]
-            self.workers = count
-
     def events(self, timeout: float) -> list[Event]:
         """What happened since the last call, waiting up to `timeout` seconds for something to happen.
 

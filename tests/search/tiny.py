@@ -103,9 +103,6 @@ class Inline:
     def stop(self, key: str) -> None:
         self._stopped.add(key)
 
-    def expect(self, count: int) -> None:
-        """Nothing to share out."""
-
     def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
         found = [next(events) for events in self._running.values()]
         for event in found:
