@@ -118,7 +118,9 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     name = plan.spec.name
     with _sole_run(name):
         study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
-        if read(study, "final", Final) is None:
+        export_folder = study_folder(name) / "export"
+        is_new = read(study, "final", Final) is None
+        if is_new:
             append(study, "environments", plan.environment)
             _train(study, plan, progress)
         elif not is_searched(study, plan.spec):
@@ -128,8 +130,7 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
                 "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
             )
         write_report(read_report(study), study_folder(name))
-        export_folder = study_folder(name) / "export"
-        if not export_folder.exists():
+        if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
             export_study(study, plan.source, export_folder, progress.message)
     return study
 
