@@ -20,7 +20,8 @@ from fmnist.errors import FmnistError
 from fmnist.metrics import macro_f1
 from fmnist.model import SIDE, ConvNet
 
-EVALUATION_BATCH = 1000
+CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit the caches
+EVALUATION_BATCH = 5000  # of any other device
 EXPLODED = 3  # times the loss of guessing
 WARM_UP = 0.2  # share of the steps that the triangle rises
 
@@ -79,9 +80,9 @@ def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device) -> 
 
     Shape: uint8 [N, 28, 28] -> float [N, classes].
     """
-    model.eval()
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.inference_mode():
-        batches = torch.from_numpy(pixels).split(EVALUATION_BATCH)
+        batches = torch.from_numpy(pixels).split(CPU_EVALUATION_BATCH if device.type == "cpu" else EVALUATION_BATCH)
         return torch.cat([model(as_input(batch.to(device))).float().cpu() for batch in batches])
 
 

@@ -1,6 +1,8 @@
 """What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -32,13 +34,13 @@ class Estimate:
 
 def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int) -> Estimate:
     """The cost of `spec` here. `images` is the number of all training images."""
-    torch.set_num_threads(threads)
     configs = _sample(spec)
     classes = len(data.class_names)
     costs = [flop_count(config, classes) * config.epochs for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    seconds_per_flop = 1 / (measure_speed(typical, classes, device=device) * flop_count(typical, classes))  # for an image trained on
-    per_image = fmean(costs) * seconds_per_flop
+    with _torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
+        speed = measure_speed(typical, classes, device=device)
+    per_image = fmean(costs) / (speed * flop_count(typical, classes))
     trial = per_image * data.train
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
@@ -46,6 +48,16 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
         confirm=_rounds(min(spec.confirm.top, spec.search.trials) * spec.confirm.seeds, workers) * trial,
         final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _sample(spec: StudySpec) -> list[TrialConfig]:
