@@ -98,9 +98,10 @@ def _confirmed(report: Report) -> Table | None:
 def _optimism(report: Report) -> str:
     if (flattery := report.optimism) is None:
         return "Optimism is known once the search's best trial has a fresh seed."
+    luck = " The best of many noisy scores is often partly luck." if flattery.difference > 0 else ""
     return (
         f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, {f1(flattery.search_value)}; "
-        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}. The best of many noisy scores is often partly luck."
+        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}.{luck}"
     )
 
 

@@ -132,5 +132,5 @@ def end_line(label: str, state: EndState, value: float | None, reason: str | Non
 
 
 def praise(is_best: bool, knobs: Mapping[str, object]) -> str:
-    """What follows the end line of a training: its configuration if it is the best so far."""
-    return f", the best so far: {settings(knobs)}" if is_best else ""
+    """What follows the end line of a training: its searched knobs, if it has any, where it is the best so far."""
+    return f", the best so far: {settings(knobs)}" if is_best and knobs else ""
