@@ -75,8 +75,9 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     study = optuna.create_study(
         study_name=spec.name, storage=storage, direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
     )
-    study.set_user_attr("spec", spec.model_dump(mode="json"))
-    write(study, "data", data)
+    if "final" not in study.user_attrs:  # what a finished study was made with stays
+        study.set_user_attr("spec", spec.model_dump(mode="json"))
+        write(study, "data", data)
     # Seeded by what is there already: a resumed search goes on instead of proposing its first configurations again.
     study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)))
     return study

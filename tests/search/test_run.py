@@ -23,7 +23,7 @@ from PIL import Image
 from fmnist.data import synthetic
 from search.cli import main
 from search.records import Final, Opening
-from search.study import load_study, open_storage, read
+from search.study import load_study, open_storage, read, study_spec
 from tests.search.tiny import TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -130,6 +130,7 @@ def test_a_finished_study_is_not_searched_further(
     assert "finished with 3 trials and its test split was opened; 4 trials were asked for" in errors
     assert "--name" in errors
     assert len(study_in(finished).trials) == 3
+    assert study_spec(study_in(finished)).search.trials == 3
 
 
 def test_report_and_status_show_the_study(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
