@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, TrialConfig
+from fmnist.data.images import SIDE
 
-SIDE = 28
 MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels, scaled to 0..1
 
 

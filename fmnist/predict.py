@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fmnist.checkpoint import Checkpoint
+from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
-from fmnist.model import SIDE
 from fmnist.train import class_scores
 
 TOLERANCE = 0.05 * 255  # closer to the ground than this is ground

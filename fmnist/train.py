@@ -15,10 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fmnist.augment import augment
 from fmnist.config import TrialConfig
-from fmnist.data.images import Images
+from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.metrics import macro_f1
-from fmnist.model import SIDE, ConvNet
+from fmnist.model import ConvNet
 
 CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit the caches
 EVALUATION_BATCH = 5000  # of any other device

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fmnist.checkpoint import CONFIG, CPU, WEIGHTS, Checkpoint, folder_in_place, load_checkpoint
-from fmnist.model import SIDE
+from fmnist.data.images import SIDE
 from fmnist.predict import predict
 from fmnist.train import as_input
 from search.errors import SearchError

@@ -23,11 +23,12 @@ FMNIST = {
     "metrics": set(),
     "device": {"errors"},
     "config": {"knobs", "errors", "suggestions"},
-    "data": {"data", "errors"},
-    "model": {"config"},
+    "data": {"data", "errors", "suggestions", "memory"},
+    "memory": {"errors"},
+    "model": {"config", "data"},
     "train": {"config", "data", "augment", "model", "metrics", "errors"},
     "checkpoint": {"config", "model", "errors"},
-    "predict": {"checkpoint", "model", "train", "errors"},
+    "predict": {"checkpoint", "data", "train", "errors"},
 }
 WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py"}
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+SIDE = 28  # pixels of a side of every image that a network sees
+
 
 @dataclass(frozen=True)
 class Images:

@@ -15,11 +15,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fmnist.data.images import Images
+from fmnist.data.images import SIDE, Images
 
 CLASS_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 TRAIN_IMAGES, TEST_IMAGES = 6_000, 1_000
-SIDE = 28
 OVERSAMPLING = 3  # drawn this many times larger, then averaged
 
 Points = list[tuple[float, float]]  # x to the right, y down, the garment within -1 .. 1

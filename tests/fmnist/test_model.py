@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
 
 from fmnist.config import Activation, Head, TrialConfig
-from fmnist.model import SIDE, ConvBlock, ConvNet, flop_count, parameter_count
+from fmnist.data.images import SIDE
+from fmnist.model import ConvBlock, ConvNet, flop_count, parameter_count
 
 NETWORK = {
     "depth": st.integers(1, 4),
