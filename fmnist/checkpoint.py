@@ -2,11 +2,7 @@
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from fmnist.atomic import folder_in_place
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet
@@ -87,30 +84,6 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
     except OSError as error:
         raise FmnistError(f"{path} must be readable: {error.strerror or error}. {_AGAIN}") from error
     return Checkpoint(_network(config, weights, len(about.class_names)).to(device), config, about.class_names, about.origin)
-
-
-@contextmanager
-def folder_in_place(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends; when the block fails, `target` is as it was.
-
-    At no moment does `target` hold files of both, or a part of them.
-    """
-    target = target.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(4)  # two processes may write the same folder
-    fresh, old = (target.with_name(f".{target.name}.{token}.{kind}") for kind in ("new", "old"))
-    fresh.mkdir()
-    try:
-        yield fresh
-        _flush(fresh)
-        if target.exists():
-            target.replace(old)
-        fresh.replace(target)
-    finally:
-        if old.exists() and not target.exists():  # interrupted between the two renames
-            old.replace(target)
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 class _About(BaseModel):
@@ -202,11 +175,3 @@ def _network(config: TrialConfig, weights: dict[str, Tensor], classes: int) -> C
         model = ConvNet(config, classes)
     model.load_state_dict(weights, assign=True)
     return model.eval()
-
-
-def _flush(folder: Path) -> None:
-    """What `folder` holds is on the disk, so that a power cut after the rename cannot leave empty files under the final name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())

@@ -1,59 +1,24 @@
-"""From a picture of a garment, whatever its size and ground, to class probabilities."""
+"""From images to class probabilities."""
 
-import struct
-import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import SIDE
+from fmnist.data.pictures import read_picture, resized_picture
 from fmnist.errors import FmnistError
 from fmnist.train import class_scores
 
-TOLERANCE = 0.05 * 255  # closer to the ground than this is ground
-LIGHT = 127  # a ground above this grey is light
-LARGE = 2048  # pixels of a side; what is larger is averaged down first, to save memory
-# What Pillow's readers raise for files that are damaged or of a kind they do not know.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    RuntimeError,
-)
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+RESIZED = "resized"  # in a checkpoint's origin, under "pictures": its training images were pictures of other sizes, brought to 28 x 28
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """The picture the way the images of Fashion-MNIST were made: grey on black, trimmed, as large as fits, centred.
-
-    A picture of 28 x 28 pixels on a dark ground is taken as it is, so that an image of the data set stays the same.
-    Shape: [28, 28].
-    Raises: FmnistError naming the file where it is absent, no picture, too large or blank.
-    Source: Xiao et al., "Fashion-MNIST", 2017, section 2; the ground is judged by the corners, as there.
-    """
-    picture = _grey(path)
-    ground = _ground(picture)
-    lit = _on_black(picture, ground)
-    garment = np.argwhere(lit > TOLERANCE)
-    if len(garment) == 0:
-        kind, contrast = ("light", "darker") if ground > LIGHT else ("dark", "brighter")
-        raise FmnistError(f"{path} shows nothing {contrast} than its {kind} ground (grey {ground:.0f} of 255). Take another picture.")
-    if picture.shape == (SIDE, SIDE) and ground <= LIGHT:
-        return picture
-    (top, left), (bottom, right) = garment.min(axis=0), garment.max(axis=0) + 1
-    return _centred(lit[top:bottom, left:right])
+def picture_reader(checkpoint: Checkpoint) -> Callable[[Path], NDArray[np.uint8]]:
+    """What reads a picture the way the network's training images were made: resized as they were, else as Fashion-MNIST's were."""
+    return resized_picture if checkpoint.origin.get("pictures") == RESIZED else read_picture
 
 
 def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
@@ -75,83 +40,3 @@ def top(probabilities: NDArray[np.float32], class_names: tuple[str, ...], k: int
     Shape: probabilities [classes].
     """
     return [(class_names[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:k]]
-
-
-def _grey(path: Path) -> NDArray[np.uint8]:
-    """The file's pixels, upright, in 256 greys, what is transparent filled in. Shape: [H, W]."""
-    if not path.is_file():
-        state = "is a folder" if path.is_dir() else "does not exist"
-        raise FmnistError(f"A picture is a file; {path} {state}. Name a PNG, JPEG or other picture.")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged metadata of a readable picture
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                grey = _eight_bit(ImageOps.exif_transpose(image))
-        return _opaque(grey.reduce(max(1, max(grey.size) // LARGE)))
-    except _BOMBS:
-        raise FmnistError(f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {path} has more. Make it smaller.") from None
-    except _UNREADABLE as error:
-        reason = "it is no kind of picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise FmnistError(f"{path} must be a readable picture: {reason}. Save it again, as PNG or JPEG.") from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The image in mode L, or LA where some of it may be transparent."""
-    if image.mode.startswith(("I", "F")):
-        return _from_deep(np.asarray(image), 65535 if image.mode.startswith("I;16") else None)
-    if image.has_transparency_data:
-        return image.convert("RGBA").convert("LA")
-    if image.mode == "LAB":
-        return image.getchannel("L")
-    return image.convert("RGB").convert("L")
-
-
-def _from_deep(values: NDArray[np.generic], white: float | None) -> Image.Image:
-    """Grey of 16 or 32 bits; these formats do not say what white is, so the smallest usual one that covers every pixel is taken."""
-    deep = values.astype(np.float32)
-    brightest = deep.max()
-    if not np.isfinite(deep).all():
-        raise ValueError("it has pixels that are not finite numbers")
-    white = white or next((usual for usual in (1, 255, 65535) if brightest <= usual), brightest)
-    return Image.fromarray((deep.clip(0, white) * (255 / white)).round().astype(np.uint8))
-
-
-def _opaque(image: Image.Image) -> NDArray[np.uint8]:
-    """What is transparent becomes white behind a dark garment and black behind a light one. Shape: [H, W]."""
-    if image.mode == "L":
-        return np.array(image)
-    values = np.asarray(image)
-    grey, share = values[..., 0].astype(np.float32), values[..., 1].astype(np.float32) / 255
-    seen = (grey * share).sum() / max(share.sum(), 1)
-    behind = 255 if seen <= LIGHT else 0
-    blended: NDArray[np.uint8] = (grey * share + behind * (1 - share)).round().astype(np.uint8)
-    return blended
-
-
-def _ground(picture: NDArray[np.uint8]) -> float:
-    """The median of the four corners, each of a 28th of the picture's sides.
-
-    Of the 70,000 images of Fashion-MNIST, none has a light ground by this rule; by the median of the border, two have.
-    """
-    height, width = (-(-side // SIDE) for side in picture.shape)
-    corners = [picture[rows, columns] for rows in np.s_[:height, -height:] for columns in np.s_[:width, -width:]]
-    return float(np.median(np.concatenate([corner.ravel() for corner in corners])))
-
-
-def _on_black(picture: NDArray[np.uint8], ground: float) -> NDArray[np.float32]:
-    """The picture with its ground at 0 and what differs most from it at 255."""
-    contrast = ground - picture.astype(np.float32) if ground > LIGHT else picture.astype(np.float32) - ground
-    lit: NDArray[np.float32] = np.clip(contrast * (255 / max(ground, 255 - ground)), 0, 255)
-    return lit
-
-
-def _centred(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
-    height, width = garment.shape
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = Image.new("L", (SIDE, SIDE))
-    resized = Image.fromarray(garment.round().astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
-    # An odd row or column of black goes above or to the left, as in most images of Fashion-MNIST.
-    canvas.paste(resized, ((SIDE - size[0] + 1) // 2, (SIDE - size[1] + 1) // 2))
-    return np.array(canvas)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import optuna
 
     from fmnist.data.sources import Source
+    from search.run import RunRequest
 
 app = typer.Typer(
     help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
@@ -24,7 +25,9 @@ app = typer.Typer(
 
 StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="A study's name in the storage; without it the one that ran last.")]
 Storage = Annotated[str, typer.Option(metavar="URL", help="Where studies are kept: any SQLAlchemy URL.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="Folder with the official files, or 'synthetic'.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="CSV, Parquet, npz, folder of pictures, or 'synthetic'.")]
+Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="The test split, where it is not with the data.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
@@ -47,6 +50,8 @@ def run(
     workers: Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")] = None,
     device: Device = None,
     data: Data = None,
+    test: Test = None,
+    skip_unreadable: SkipUnreadable = False,
     or_synthetic: Annotated[
         bool, typer.Option("--or-synthetic", help="Where Fashion-MNIST cannot be had, show the job on drawn images.")
     ] = False,
@@ -63,30 +68,12 @@ def run(
 
     Example: fmnist-search run quick --trials 20 --set batch_norm=true
     """
-    _quiet_optuna()
-    from search.interrupt import EXIT_CODE, InterruptedRunError
-    from search.progress import open_progress
-    from search.report import print_report, read_report
-    from search.run import RunRequest, carry_out, check_storage, make_plan
-    from search.summary import print_end, print_plan
+    from search.run import RunRequest
 
-    console = Console()
-    request = RunRequest(storage, study, trials, minutes, workers, device, data, or_synthetic, name, seed, tuple(settings or ()))
-    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
-    if not quiet or dry_run:
-        print_plan(plan, console)
-    if dry_run:
-        check_storage(plan)
-        console.print("Nothing was started.")
-        return
-    try:
-        with open_progress(console, quiet=quiet) as progress:
-            finished = carry_out(plan, progress)
-    except InterruptedRunError:
-        console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
-        raise typer.Exit(EXIT_CODE) from None
-    print_report(read_report(finished), console)
-    print_end(finished, console)
+    request = RunRequest(
+        storage, study, trials, minutes, workers, device, data, test, skip_unreadable, or_synthetic, name, seed, tuple(settings or ())
+    )
+    _perform(request, quiet=quiet, dry_run=dry_run)
 
 
 @app.command()
@@ -110,6 +97,7 @@ def export(
     study: StudyName = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
     data: Data = None,
+    test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write a study's final model as safetensors, ONNX and torch.export, each checked against PyTorch.
@@ -119,7 +107,7 @@ def export(
     from search.run import export_study
 
     opened, console = _open(study, storage), Console()
-    written = export_study(opened, _source(data, opened, console), to, lambda text: console.print(text, highlight=False))
+    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False))
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
@@ -140,13 +128,14 @@ def predict(
 
     from fmnist.checkpoint import load_checkpoint
     from fmnist.device import choose_device
+    from fmnist.predict import picture_reader, top
     from fmnist.predict import predict as probabilities_of
-    from fmnist.predict import read_picture, top
 
     checkpoint = load_checkpoint(model)
     if checkpoint.origin.get("data") == "synthetic":
         typer.echo("Note: this model was trained on synthetic images; it does not know real garments.", err=True)
-    rows = probabilities_of(checkpoint, np.stack([read_picture(file) for file in files]), choose_device(device))
+    read = picture_reader(checkpoint)
+    rows = probabilities_of(checkpoint, np.stack([read(file) for file in files]), choose_device(device))
     found = [(file, top(row, checkpoint.class_names)) for file, row in zip(files, rows, strict=True)]
     if as_json:
         named = [{"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]} for file, best in found]
@@ -160,6 +149,7 @@ def predict(
 def evaluate(
     model: Model,
     data: Data = None,
+    test: Test = None,
     device: Device = None,
     study: Annotated[
         str | None, typer.Option(metavar="STUDY", help="The study that made the model; the opening is recorded there.")
@@ -176,10 +166,36 @@ def evaluate(
 
     console, checkpoint = Console(), load_checkpoint(model)
     opened = _open(study, storage) if study else None
-    scores, (low, high) = score_on_test(checkpoint, _source(data, opened, console), opened, choose_device(device))
+    scores, (low, high) = score_on_test(checkpoint, _source(data, test, opened, console), opened, choose_device(device))
     console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
+
+
+@app.command("data")
+def show_data(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="CSV, Parquet, npz, folder of pictures, or 'synthetic'.")],
+    test: Test = None,
+    study: Annotated[str | None, typer.Option(metavar="STUDY", help="The study, or its TOML, whose cleaning rules are used.")] = None,
+    skip_unreadable: SkipUnreadable = False,
+    sheet: Annotated[Path, typer.Option("--sheet", metavar="FILE", help="Where the picture sheet goes.")] = Path("data-sheet.png"),
+    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write the cleaned images there, for --data.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Show what cleaning finds in a data set: a table, the classes, the pixels, and a sheet of pictures.
+
+    Example: fmnist-search data shop.csv --save cleaned
+    """
+    from search.inspection import inspect_data, print_inspection, write_files
+
+    progress = Console(stderr=as_json)
+    found = inspect_data(path, test, study, skip_unreadable, lambda text: progress.print(text, highlight=False))
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        print_inspection(found, progress)
+    for written in write_files(found, sheet, save):
+        progress.print(f"Written: {written}", highlight=False)
 
 
 @app.command()
@@ -224,6 +240,32 @@ def dashboard(
     run_server(opened, host="127.0.0.1", port=port)
 
 
+def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
+    _quiet_optuna()
+    from search.interrupt import EXIT_CODE, InterruptedRunError
+    from search.progress import open_progress
+    from search.report import print_report, read_report
+    from search.run import carry_out, check_storage, make_plan
+    from search.summary import print_end, print_plan
+
+    console = Console()
+    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
+    if not quiet or dry_run:
+        print_plan(plan, console)
+    if dry_run:
+        check_storage(plan)
+        console.print("Nothing was started.")
+        return
+    try:
+        with open_progress(console, quiet=quiet) as progress:
+            finished = carry_out(plan, progress)
+    except InterruptedRunError:
+        console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
+        raise typer.Exit(EXIT_CODE) from None
+    print_report(read_report(finished), console)
+    print_end(finished, console)
+
+
 def _open(study: str | None, storage: str) -> "optuna.Study":
     _quiet_optuna()
     from search.study import load_study, open_storage
@@ -231,14 +273,17 @@ def _open(study: str | None, storage: str) -> "optuna.Study":
     return load_study(open_storage(storage, create=False), study)
 
 
-def _source(data: str | None, study: "optuna.Study | None", console: Console) -> "Source":
+def _source(data: str | None, test: str | None, study: "optuna.Study | None", console: Console) -> "Source":
+    """The data that were named, else those of the study; cleaned as the study says."""
     from fmnist.data.sources import find_source
     from search.records import DataRecord
-    from search.study import read
+    from search.study import read, study_spec
 
     kept = read(study, "data", DataRecord) if study else None
-    wanted = data or ("synthetic" if kept and kept.is_synthetic else None)
-    return find_source(wanted, announce=lambda text: console.print(text, highlight=False))
+    if kept and data is None and test is None:
+        data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
+    rules = study_spec(study).cleaning if study else None
+    return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))
 
 
 def _quiet_optuna() -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fmnist.checkpoint import CONFIG, CPU, WEIGHTS, Checkpoint, folder_in_place, load_checkpoint
+from fmnist.atomic import folder_in_place
+from fmnist.checkpoint import CONFIG, CPU, WEIGHTS, Checkpoint, load_checkpoint
 from fmnist.data.images import SIDE
 from fmnist.predict import predict
 from fmnist.train import as_input

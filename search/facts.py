@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -73,6 +73,15 @@ class Importances(Record):
     absent: str | None
 
 
+class Confusion(NamedTuple):
+    """Images of one class, by its number, that the exported model takes for another."""
+
+    true: int
+    predicted: int
+    mistaken: int
+    images: int  # of the true class
+
+
 class Report(Record):
     """Everything a report says; its fields are the keys of report.json. None or empty: the study has not got there yet."""
 
@@ -114,6 +123,17 @@ def read_report(study: optuna.Study) -> Report:
         environments=_record(attributes, "environments", tuple[Environment, ...], ()),
         openings=_record(attributes, "openings", tuple[Opening, ...], ()),
     )
+
+
+def most_confused(final: Final, shown: int) -> list[Confusion]:
+    """The `shown` most frequent mistakes on the test split, most frequent first."""
+    found = [
+        Confusion(true, predicted, count, sum(row))
+        for true, row in enumerate(final.confusion)
+        for predicted, count in enumerate(row)
+        if true != predicted and count
+    ]
+    return sorted(found, key=lambda one: one.mistaken, reverse=True)[:shown]
 
 
 def _record(attributes: dict[str, Any], key: str, kind: type[T], absent: Absent) -> T | Absent:

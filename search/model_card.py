@@ -1,17 +1,22 @@
 """What a person, and a program, must know of an exported model: MODEL_CARD.md and metrics.json."""
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 
 from fmnist.config import TrialConfig
+from search.data_tables import cleaning_sentences, kept_warnings
+from search.facts import most_confused
 from search.parity import Parity
 from search.records import ClassScore, DataRecord, Environment, Final, FinalRun
+from search.report import escaped
 from search.wording import counted, duration, f1, setting
 
 CARD, METRICS = "MODEL_CARD.md", "metrics.json"
@@ -39,15 +44,6 @@ class ModelFacts:
     def version(self) -> str:
         """Of this toolkit, at the time of training."""
         return (self.environment.versions if self.environment else {}).get("fmnist-search", "not recorded")
-
-
-class Confusion(NamedTuple):
-    """Images of one class that the model takes for another."""
-
-    true: str
-    predicted: str
-    mistaken: int
-    images: int  # of the true class
 
 
 def write_card(folder: Path, facts: ModelFacts, parities: Sequence[Parity]) -> None:
@@ -93,8 +89,8 @@ def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    templates.filters |= {"f1": f1, "setting": setting, "duration": duration}
-    final = facts.final
+    templates.filters |= {"f1": f1, "setting": setting, "duration": duration, "text": escaped, "yaml": _quoted}
+    final, cleaning = facts.final, facts.data.cleaning
     return templates.get_template(f"{CARD}.j2").render(
         facts=facts,
         final=final,
@@ -103,9 +99,14 @@ def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
         seeds=counted(len(final.runs), "seed"),
         knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
         weakest=_weakest(final.classes),
-        confusions=_confusions(final),
+        confusions=most_confused(final, SHOWN),
         parities=parities,
         warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
+        official=facts.data.is_fashion_mnist,
+        flattered=kept_warnings(cleaning) if cleaning else [],
+        cleaning=cleaning,
+        cleaned=cleaning_sentences(cleaning) if cleaning else [],
+        data_options=_data_options(facts.data),
     )
 
 
@@ -113,13 +114,12 @@ def _weakest(classes: Sequence[ClassScore]) -> list[ClassScore]:
     return sorted(classes, key=lambda one: one.f1)[:WEAKEST]
 
 
-def _confusions(final: Final) -> list[Confusion]:
-    """Where most of a class's images go wrong, most first."""
-    names = [one.name for one in final.classes]
-    found = [
-        Confusion(names[true], names[predicted], count, sum(row))
-        for true, row in enumerate(final.confusion)
-        for predicted, count in enumerate(row)
-        if true != predicted and count > 0
-    ]
-    return sorted(found, key=lambda one: one.mistaken, reverse=True)[:SHOWN]
+def _data_options(data: DataRecord) -> str:
+    """What names the data on a command line; without their folders, which are those of another machine."""
+    test = f" --test {shlex.quote(Path(data.test_path).name)}" if data.test_path else ""
+    return f"--data {shlex.quote(Path(data.path or data.name).name)}{test}"
+
+
+def _quoted(text: str) -> str:
+    """As a string of YAML, and of JSON where all can be printed: what cannot is written as its number."""
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in re.sub(r'["\\]', r"\\\g<0>", text)) + '"'

@@ -5,6 +5,7 @@ from statistics import fmean, stdev
 from pydantic import BaseModel, ConfigDict
 
 from fmnist.config import TrialConfig
+from fmnist.data.cleaning import CleaningReport
 
 
 class Record(BaseModel):
@@ -16,16 +17,27 @@ class Record(BaseModel):
 class DataRecord(Record):
     """Which images the study trains on."""
 
-    name: str  # "Fashion-MNIST" or "synthetic"
-    fingerprint: str  # SHA-256 over pixels and labels of the training file
+    name: str  # "Fashion-MNIST", "synthetic" or the name of the file or folder
+    fingerprint: str  # SHA-256 over the cleaned images of the training file, their labels and class names
     train: int
     valid: int
     class_names: tuple[str, ...]
+    # Studies of version 0.1 knew nothing of the rest.
+    test: int | None = None
+    test_fingerprint: str | None = None
+    path: str | None = None  # what --data named; None where Fashion-MNIST was found without it
+    test_path: str | None = None
+    cleaning: CleaningReport | None = None  # None for images that are drawn by code
 
     @property
     def is_synthetic(self) -> bool:
         """Whether its figures say nothing of Fashion-MNIST."""
         return self.name == "synthetic"
+
+    @property
+    def is_fashion_mnist(self) -> bool:
+        """Whether these are the official files."""
+        return self.name == "Fashion-MNIST"
 
 
 class Environment(Record):

@@ -1,6 +1,7 @@
 """A study -> what a person reads: tables in the terminal, report.md, report.json. No torch."""
 
 import os
+import re
 from pathlib import Path
 
 import rich.table
@@ -8,16 +9,32 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
+from search.data_tables import kept_warnings
 from search.facts import Report, read_report
 from search.tables import Mark, Table, differing, tables
 from search.wording import counted, f1, times
 
-__all__ = ["Report", "headline", "print_report", "read_report", "to_json", "to_markdown", "warnings", "write_report"]
+__all__ = [
+    "Report",
+    "escaped",
+    "headline",
+    "print_report",
+    "print_table",
+    "read_report",
+    "table_to_markdown",
+    "to_json",
+    "to_markdown",
+    "warnings",
+    "write_report",
+]
 
 TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; above it a leak is likelier than a discovery
+NEVER_WRAPPED = 22  # characters; where space is short, columns of longer texts give way
 STYLES: dict[Mark | None, str] = {"strong": "bold green", "alarm": "bold red", None: ""}
 STARS: dict[Mark | None, str] = {"strong": "**", "alarm": "*", None: ""}
-ESCAPES = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "<": "&lt;", "\n": " ", "\r": " "})
+ESCAPES = str.maketrans({"<": "&lt;", "\n": " ", "\r": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&"})
+# Within a word, as in learning_rate, a line below is no emphasis; brackets are a link only where both kinds meet.
+SPECIAL_IN_PLACES = re.compile(r"(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
 
 
 def headline(report: Report) -> str:
@@ -42,9 +59,11 @@ def headline(report: Report) -> str:
 def warnings(report: Report) -> list[str]:
     """What a reader must know before believing a figure."""
     found = []
-    if report.data is not None and report.data.is_synthetic:
+    if (data := report.data) is not None and data.is_synthetic:
         found.append("Synthetic data: these figures are not Fashion-MNIST's.")
-    elif report.final is not None and report.final.mean > TOO_GOOD:
+    if data is not None and data.cleaning is not None:
+        found += kept_warnings(data.cleaning)
+    if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
         found.append(f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images.")
     if len(report.openings) > 1:
         found.append(f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test.")
@@ -60,10 +79,11 @@ def print_report(report: Report, console: Console) -> None:
     console.print(Text(report.study, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in warnings(report)), sep="\n")
     for table in tables(report):
         console.print()
-        _print_table(table, console)
+        print_table(table, console)
 
 
-def _print_table(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
+    """The table is on `console`, its caption below."""
     console.print(Text(table.title, "bold cyan"))
     if table.rows:
         shown = rich.table.Table(
@@ -71,7 +91,8 @@ def _print_table(table: Table, console: Console) -> None:
         )
         for i, head in enumerate(table.columns):
             text = i in table.text_columns
-            shown.add_column(Text(head), justify="left" if text else "right", overflow="fold", no_wrap=not text)
+            whole = not text or max(len(row[i]) for row in table.rows) <= NEVER_WRAPPED
+            shown.add_column(Text(head), justify="left" if text else "right", overflow="fold", no_wrap=whole)
         for i, row in enumerate(table.rows):
             shown.add_row(*(Text(cell, STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
         console.print(shown)
@@ -81,28 +102,34 @@ def _print_table(table: Table, console: Console) -> None:
 
 def to_markdown(report: Report) -> str:
     """The same report as GitHub's Markdown."""
-    lines = [f"# {_escaped(report.study)}", "", _escaped(headline(report)), ""]
+    lines = [f"# {escaped(report.study)}", "", escaped(headline(report)), ""]
     for line in warnings(report):
-        lines += [f"> **{_escaped(line)}**", ""]
+        lines += [f"> **{escaped(line)}**", ""]
     for table in tables(report):
-        lines += [f"## {_escaped(table.title)}", "", *_markdown_rows(table)]
-        lines += [_escaped(table.caption), ""] if table.caption else []
+        lines += table_to_markdown(table)
     return "\n".join(lines)
+
+
+def table_to_markdown(table: Table) -> list[str]:
+    """The table as a section, line by line."""
+    caption = [escaped(table.caption), ""] if table.caption else []
+    return [f"## {escaped(table.title)}", "", *_markdown_rows(table), *caption]
 
 
 def _markdown_rows(table: Table) -> list[str]:
     if not table.rows:
         return []
     rules = (":--" if i in table.text_columns else "--:" for i in range(len(table.columns)))
-    lines = [table.columns, rules]
+    lines = [tuple(escaped(head) for head in table.columns), rules]
     for i, row in enumerate(table.rows):
         stars = [STARS[table.marks.get((i, j))] for j in range(len(row))]
-        lines.append(tuple(f"{star}{_escaped(cell)}{star}" for star, cell in zip(stars, row, strict=True)))
+        lines.append(tuple(f"{star}{escaped(cell)}{star}" for star, cell in zip(stars, row, strict=True)))
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
-def _escaped(text: str) -> str:
-    return text.translate(ESCAPES)
+def escaped(text: str) -> str:
+    """What GitHub's Markdown shows as `text`, on one line and within one cell of a table."""
+    return SPECIAL_IN_PLACES.sub(r"\\\g<0>", text.translate(ESCAPES))
 
 
 def to_json(report: Report) -> str:

@@ -1,5 +1,6 @@
 """The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
-from fmnist.data.sources import Source, find_source, fingerprint
-from fmnist.data.splits import search_splits, test_pixels
+from fmnist.data.sources import FASHION_MNIST, Source, find_source, fingerprint
+from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from fmnist.device import choose_device, device_name
 from search.confirm import confirm
 from search.environment import capture_environment, cores
@@ -41,7 +42,6 @@ from search.study import (
     study_spec,
 )
 
-SPLIT_SEED = 0  # one split for all studies, so that their validation figures can be compared
 GPU_WORKERS = 2
 
 
@@ -56,6 +56,8 @@ class RunRequest:
     workers: int | None = None
     device: str | None = None
     data: str | None = None
+    test: str | None = None
+    skip_unreadable: bool = False
     or_synthetic: bool = False
     name: str | None = None
     seed: int | None = None
@@ -96,13 +98,18 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
     Raises: FmnistError with what is wrong.
     """
-    spec = load_spec(request.study).overridden(trials=request.trials, minutes=request.minutes, seed=request.seed, settings=request.settings)
+    spec = load_spec(request.study).overridden(
+        trials=request.trials,
+        minutes=request.minutes,
+        seed=request.seed,
+        settings=request.settings,
+        skip_unreadable=request.skip_unreadable,
+    )
     if spec.search.sampler == "grid":
         spec.space.grid()
     device = choose_device(request.device)
-    source = find_source(request.data, or_synthetic=request.or_synthetic, announce=announce)
-    default_name = f"{spec.name}-synthetic" if source.is_synthetic and "synthetic" not in spec.name else spec.name
-    spec = spec.overridden(name=request.name or default_name)
+    source = find_source(request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce)
+    spec = spec.overridden(name=request.name or _study_name(spec.name, source))
     workers = request.workers or (GPU_WORKERS if device.type != "cpu" else cores())
     threads = max(1, cores() // workers)
     data, images = _describe(source)
@@ -205,6 +212,14 @@ def _sole_run(name: str) -> Iterator[None]:
         yield
 
 
+def _study_name(spec_name: str, source: Source) -> str:
+    """A name that keeps studies of different data apart; Fashion-MNIST's are called as the spec is."""
+    if source.name == FASHION_MNIST:
+        return spec_name
+    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.")[:50]
+    return spec_name if suffix in spec_name else f"{spec_name}-{suffix}"
+
+
 def _describe(source: Source) -> tuple[DataRecord, int]:
     splits = search_splits(source, seed=SPLIT_SEED)
     images: Images = source.train()
@@ -214,5 +229,10 @@ def _describe(source: Source) -> tuple[DataRecord, int]:
         train=len(splits.train),
         valid=len(splits.valid),
         class_names=images.class_names,
+        test=len(test_pixels(source)),
+        test_fingerprint=test_fingerprint(source),
+        path=source.path,
+        test_path=source.test_path,
+        cleaning=source.cleaning,
     )
     return record, len(images)

@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fmnist.config import TrialConfig
+from fmnist.data.cleaning import CleaningRules
 from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
@@ -56,6 +57,7 @@ class StudySpec(_Section):
     search: SearchSection
     unlisted: Literal["default", "search"] = "default"  # what becomes of knobs that [knobs] does not list
     knobs: dict[str, Any] = {}
+    cleaning: CleaningRules = CleaningRules()
     confirm: ConfirmSection = ConfirmSection()
     final: FinalSection = FinalSection()
 
@@ -77,6 +79,7 @@ class StudySpec(_Section):
         minutes: float | None = None,
         seed: int | None = None,
         settings: Iterable[str] = (),
+        skip_unreadable: bool = False,
     ) -> Self:
         """The study with the command line's wishes in place of its own; `settings` are knob=value.
 
@@ -87,6 +90,7 @@ class StudySpec(_Section):
         values["search"] |= {key: wish for key, wish in wishes.items() if wish is not None}
         values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
         values["knobs"] |= dict(_read_setting(setting) for setting in settings)
+        values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         return self.parse(values, where="command line")
 
     @classmethod
@@ -144,6 +148,7 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec) -> StudySpec:
         seed=spec.seed,
         search=SearchSection(trials=1, sampler="random", pruner="none"),
         knobs=config.model_dump(),
+        cleaning=spec.cleaning,
         confirm=ConfirmSection(top=1, seeds=0),
         final=spec.final,
     )
@@ -188,5 +193,10 @@ def _readable(error: ValidationError) -> list[str]:
 
 
 def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
-    sections: dict[int | str, type[BaseModel]] = {"search": SearchSection, "confirm": ConfirmSection, "final": FinalSection}
+    sections: dict[int | str, type[BaseModel]] = {
+        "search": SearchSection,
+        "cleaning": CleaningRules,
+        "confirm": ConfirmSection,
+        "final": FinalSection,
+    }
     return sections.get(location[0], StudySpec) if len(location) > 1 else StudySpec

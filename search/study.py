@@ -100,12 +100,8 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
         diff = difflib.unified_diff(before, now, "in the storage", "asked for", lineterm="", n=0)
         lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
         raise SearchError(f"The study {spec.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}")
-    kept = read(study, "data", DataRecord)
-    if kept and kept.fingerprint != data.fingerprint:
-        raise SearchError(
-            f"The study {spec.name!r} was made on other data: {kept.name} {kept.fingerprint[:12]}, "
-            f"now {data.name} {data.fingerprint[:12]}. Give --name for a new study."
-        )
+    if kept := read(study, "data", DataRecord):
+        _require_same_data(spec.name, kept, data)
 
 
 def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
@@ -231,6 +227,16 @@ def _identity(spec: StudySpec) -> list[str]:
     for key in BUDGET_KEYS:
         values["search"].pop(key, None)
     return _lines(values)
+
+
+def _require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
+    splits = [("training images", kept.fingerprint, data.fingerprint), ("test images", kept.test_fingerprint, data.test_fingerprint)]
+    for split, before, now in splits:
+        if before and before != now:
+            raise SearchError(
+                f"The study {study!r} was made on other {split}: those of {kept.name} had the fingerprint {before}, "
+                f"now those of {data.name} have {now}. Give --name for a new study, or the data as they were."
+            )
 
 
 def _lines(values: dict[str, object], prefix: str = "") -> list[str]:

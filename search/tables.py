@@ -1,32 +1,22 @@
 """A report's tables, each built once, free of any medium: report.py renders them for the terminal and as Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
 
-from search.facts import Report, Searched
+from search.data_tables import cleaning_table, data_rows
+from search.facts import Report, Searched, most_confused
 from search.records import Environment, Final
+from search.table import Mark, Row, Table, bar
 from search.wording import counted, duration, f1, setting, settings
 
-Row = tuple[str, ...]
-Mark = Literal["strong", "alarm"]
+__all__ = ["Mark", "Row", "Table", "differing", "short_names", "tables"]
 
 WORST_SHOWN = 3  # confusions worth a look
+CONFUSIONS_SHOWN = 15  # where there are too many classes for a matrix
+MATRIX_CLASSES = 20
+MATRIX_WIDTH = 66  # characters of its figures, which leaves names 14 of a terminal's 80
 REASONS_SHOWN = 5
 BAR = 24  # characters of the longest importance
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Words and figures in rows. `marks` says which cells (row, column) stand out; a table without rows is its caption."""
-
-    title: str
-    columns: Row = ()
-    rows: Sequence[Row] = ()
-    caption: str = ""
-    text_columns: frozenset[int] = frozenset({0})  # aligned left; the others hold figures
-    marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
 
 
 def tables(report: Report) -> list[Table]:
@@ -63,16 +53,31 @@ def _per_class(final: Final, _: Report) -> Table:
 
 
 def _confusion(final: Final, _: Report) -> Table:
+    title = "Confusion, on the test split"
     names = [one.name for one in final.classes]
-    heads = short_names(names)
     rows = [(name, *(str(n) if n else "·" for n in counts)) for name, counts in zip(names, final.confusion, strict=True)]
-    missed = {(i, j): n for i, counts in enumerate(final.confusion) for j, n in enumerate(counts) if i != j and n}
-    worst = sorted(missed, key=lambda cell: missed[cell], reverse=True)[:WORST_SHOWN]
+    columns = ("true", *short_names(names))
+    if len(names) > MATRIX_CLASSES or _figures_width([columns, *rows]) > MATRIX_WIDTH:
+        return _most_confused(final, title)
+    worst = most_confused(final, WORST_SHOWN)
     marks: dict[tuple[int, int], Mark] = {(i, i + 1): "strong" for i in range(len(names))}
-    marks |= {(i, j + 1): "alarm" for i, j in worst}
-    said = ", ".join(f"{names[i]} taken for {names[j]} ({missed[i, j]})" for i, j in worst)
+    marks |= {(one.true, one.predicted + 1): "alarm" for one in worst}
+    said = ", ".join(f"{names[one.true]} taken for {names[one.predicted]} ({one.mistaken})" for one in worst)
     caption = f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
-    return Table("Confusion, on the test split", ("true", *heads), rows, caption, marks=marks)
+    return Table(title, columns, rows, caption, marks=marks)
+
+
+def _figures_width(rows: Sequence[Row]) -> int:
+    return sum(max(map(len, column)) + 1 for column in list(zip(*rows, strict=True))[1:])
+
+
+def _most_confused(final: Final, title: str) -> Table:
+    names = [one.name for one in final.classes]
+    found = most_confused(final, CONFUSIONS_SHOWN)
+    rows = [(names[one.true], names[one.predicted], f"{one.mistaken:,}", f"{100 * one.mistaken / one.images:.1f} %") for one in found]
+    shown = f"The most frequent of all mistakes between {len(names)} classes." if rows else f"No mistake between {len(names)} classes."
+    caption = f"Images of seed {final.exported_seed}. {shown} The whole matrix is in report.json."
+    return Table(title, ("true", "predicted", "images", "share of the true class"), rows, caption, frozenset({0, 1}))
 
 
 def _confirmed(report: Report) -> Table | None:
@@ -131,7 +136,7 @@ def _importances(report: Report) -> Table:
         return Table(title, caption=f"Not shown: {report.importances.absent}.")
     shares = report.importances.shares
     top = max(shares.values())
-    rows = [(name, f"{share:.2f}", "█" * round(BAR * share / top)) for name, share in shares.items()]
+    rows = [(name, f"{share:.2f}", bar(share / top, BAR)) for name, share in shares.items()]
     caption = (
         "Share of the variation between complete trials, from a random forest (mean decrease of impurity). "
         "With few trials a hint, no more; it is about the values that were tried."
@@ -178,12 +183,14 @@ def _timing(report: Report) -> Table | None:
     return Table("Wall clock", ("stage", "time"), rows, "Summed over all runs of the study.", frozenset({0, 1}))
 
 
+def _cleaning(report: Report) -> Table | None:
+    return cleaning_table(report.data.cleaning) if report.data and report.data.cleaning else None
+
+
 def _environment(report: Report) -> Table | None:
     if not report.environments and report.data is None:
         return None
-    rows: list[Row] = []
-    if (data := report.data) is not None:
-        rows += [("data", data.name), ("images", f"{data.train:,} train, {data.valid:,} validation"), ("fingerprint", data.fingerprint)]
+    rows = data_rows(report.data) if report.data else []
     rows += _environment_rows(report.environments[-1]) if report.environments else []
     runs = len(report.environments)
     caption = f"The last of {counted(runs, 'run')}." if runs > 1 else ""
@@ -233,6 +240,7 @@ _REST: tuple[Callable[[Report], Table | None], ...] = (
     _importances,
     _states,
     _timing,
+    _cleaning,
     _environment,
     _openings,
 )

@@ -19,20 +19,24 @@ FMNIST = {
     "errors": set(),
     "suggestions": set(),
     "knobs": set(),
+    "atomic": set(),
     "augment": set(),
     "metrics": set(),
     "device": {"errors"},
     "config": {"knobs", "errors", "suggestions"},
-    "data": {"data", "errors", "suggestions", "memory"},
+    "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
     "train": {"config", "data", "augment", "model", "metrics", "errors"},
-    "checkpoint": {"config", "model", "errors"},
+    "checkpoint": {"atomic", "config", "model", "errors"},
     "predict": {"checkpoint", "data", "train", "errors"},
 }
 WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py"}
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
-REPORTS = ("search.report", "search.tables", "search.facts", "search.wording", "search.status")
+REPORTS = (
+    *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
+    *("search.facts", "search.wording", "search.status"),
+)
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 
 

@@ -1,7 +1,10 @@
 """Raw rows -> images fit to train on, and the CleaningReport: what each rule found and did."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 EXAMPLES = 8  # rows that a report names for each rule
@@ -15,8 +18,8 @@ class CleaningRules(BaseModel):
     unreadable: Literal["error", "skip"] = "error"  # pictures that cannot be opened
     missing_labels: Literal["drop", "error"] = "drop"
     unknown_labels: Literal["drop", "error"] = "drop"  # labels outside `classes`, or in the test split those that train does not have
-    missing_pixels: Literal["zero", "median", "error"] = "median"  # of the class's pixel; of the pixel over all classes in the test split
     most_missing: Annotated[float, Field(ge=0, le=1)] = 0.5  # an image with a larger share of missing pixels is dropped
+    missing_pixels: Literal["zero", "median", "error"] = "median"  # of the class's pixel; of the pixel over all classes in the test split
     blank: Literal["drop", "keep"] = "drop"  # images of one grey
     conflicts: Literal["drop", "keep"] = "drop"  # the same image under two labels: every copy
     duplicates: Literal["drop", "keep"] = "drop"  # exact copies within train: all but the first
@@ -35,6 +38,18 @@ class Caught(BaseModel):
     train: int  # images
     test: int
     examples: tuple[str, ...]  # the first rows: "row 12", "Shirt/a.png"; those of the test split as "test row 3"
+
+
+@dataclass(frozen=True)
+class CaughtPictures:
+    """The first images that a rule caught, as they were read.
+
+    Shape: pixels uint8 [K, H, W]; missing bool [K, H, W], None where no pixel was.
+    """
+
+    pixels: NDArray[np.uint8]
+    missing: NDArray[np.bool_] | None
+    names: tuple[str, ...]  # of the rows
 
 
 class CleaningReport(BaseModel):

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from fmnist.data.images import Images
-from fmnist.data.sources import Source
-from fmnist.errors import FmnistError
+from fmnist.data.sources import Source, fingerprint
+from fmnist.data.stratify import stratified
+
+SPLIT_SEED = 0  # one split for all studies, so that their validation figures can be compared
 
 
 class SearchSplits(NamedTuple):
@@ -24,10 +25,8 @@ def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchS
     Raises: FmnistError where a class has too few images to be in both parts.
     """
     images = source.train()
-    held_out = round(share * len(images))
-    _require_every_class(images, held_out)
-    train, valid = train_test_split(np.arange(len(images)), test_size=held_out, stratify=images.labels, random_state=seed)
-    return SearchSplits(images.take(np.sort(train)), images.take(np.sort(valid)))
+    rows = stratified(images.labels, images.class_names, share=share, seed=seed, into="validation")
+    return SearchSplits(images.take(rows.kept), images.take(rows.held_out))
 
 
 def full_split(source: Source) -> Images:
@@ -48,12 +47,6 @@ def test_pixels(source: Source) -> NDArray[np.uint8]:
     return source.test().pixels
 
 
-def _require_every_class(images: Images, held_out: int) -> None:
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
-    smallest = int(counts.argmin())
-    # A stratified part takes at least floor(count * part / all) images of a class.
-    if counts[smallest] * min(held_out, len(images) - held_out) < len(images):
-        raise FmnistError(
-            f"Every class must be in train and in validation; {images.class_names[smallest]!r} has {counts[smallest]} of "
-            f"{len(images):,} images, and validation takes {held_out:,}. Add images of that class, or change the share."
-        )
+def test_fingerprint(source: Source) -> str:
+    """The test split's fingerprint, so that a study cannot be finished on another one than it was begun with."""
+    return fingerprint(source.test())

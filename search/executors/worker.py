@@ -17,6 +17,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.errors import FmnistError
+from fmnist.predict import RESIZED
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 
@@ -75,7 +76,13 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
         if stopped(PATIENCE * last.seconds):
             return
     if task.checkpoint and last:
-        origin = {"data": setup.source.name, "seed": task.seed, "images": len(train_images), "epochs": last.number}
+        origin = {
+            "data": setup.source.name,
+            "pictures": RESIZED if setup.source.is_resized else "as Fashion-MNIST's",
+            "seed": task.seed,
+            "images": len(train_images),
+            "epochs": last.number,
+        }
         save_checkpoint(task.checkpoint, last.model, task.config, train_images.class_names, origin=origin)
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fmnist.checkpoint import CONFIG, WEIGHTS, folder_in_place, load_checkpoint, save_checkpoint
+from fmnist.atomic import folder_in_place
+from fmnist.checkpoint import CONFIG, WEIGHTS, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from fmnist.config import TrialConfig
+from fmnist.data.cleaning import Caught, CleaningReport
 from search.records import Candidate, ClassScore, Confirmation, DataRecord, Environment, Final, FinalRun, Opening, SeedRun, Timing
 from search.report import print_report, read_report
 from search.tables import tables
@@ -52,8 +53,19 @@ def environment(**changes: Any) -> Environment:
     return Environment(**{**given, **changes})
 
 
-def data(name: str = "Fashion-MNIST") -> DataRecord:
-    return DataRecord(name=name, fingerprint="5e0a", train=50_000, valid=10_000, class_names=CLASSES)
+def data(name: str = "Fashion-MNIST", **changes: Any) -> DataRecord:
+    given: dict[str, Any] = {"name": name, "fingerprint": "5e0a", "train": 50_000, "valid": 10_000, "class_names": CLASSES}
+    return DataRecord(**{**given, **changes})
+
+
+def caught(rule: str, train: int = 0, test: int = 0, *examples: str, action: str = "dropped") -> Caught:
+    return Caught(rule=rule, action=action, train=train, test=test, examples=examples)
+
+
+def cleaned(*found: Caught, **changes: Any) -> CleaningReport:
+    """Of 60,000 training and 10,000 test images, all but those found are kept."""
+    kept = {"train_kept": 60_000 - sum(one.train for one in found), "test_kept": 10_000 - sum(one.test for one in found)}
+    return CleaningReport.model_validate({"train_read": 60_000, "test_read": 10_000, **kept, "held_out": 0, "caught": found, **changes})
 
 
 def candidate(number: int, search_value: float, *seeds: float) -> Candidate:

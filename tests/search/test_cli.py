@@ -1,36 +1,16 @@
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import typer.main
 
-from search.cli import app, main
-from tests.search.tiny import TOML, command, surroundings
+from search.cli import app
+from tests.search.tiny import Say, command, surroundings
 
-Say = Callable[..., tuple[int, str, str]]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 TINY = ("run", "tiny.toml", "--data", "synthetic")
-
-
-@pytest.fixture
-def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs the command in a folder of its own: exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("FMNIST_DATA", raising=False)
-    (tmp_path / "tiny.toml").write_text(TOML)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fmnist-search", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -55,7 +35,7 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         ((*TINY, "--set", "droput=0.1"), "Did you mean 'dropout'?"),
         ((*TINY, "--name", "../up"), "name: "),
         ((*TINY, "--device", "tpu"), "must be cpu, cuda"),
-        (("run", "tiny.toml", "--data", "nowhere"), "--data must be a folder that holds Fashion-MNIST; nowhere does not exist"),
+        (("run", "tiny.toml", "--data", "nowhere"), "nowhere does not exist. Check the path."),
         ((*TINY, "--storage", "nonsense"), "it is not a URL"),
         (("report",), "There is no database at 'studies/fmnist.db'"),
         (("status",), "There is no database"),

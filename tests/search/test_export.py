@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fmnist.checkpoint import CPU, load_checkpoint, save_checkpoint
@@ -18,8 +21,10 @@ from fmnist.model import ConvNet
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export import ExportReport, ModelFacts, compare, export_model
-from search.records import Final
-from tests.search.sample import CLASSES, data, environment, final
+from search.model_card import write_card
+from search.parity import Parity
+from search.records import ClassScore, DataRecord, Final
+from tests.search.sample import CLASSES, caught, cleaned, data, environment, final
 
 PIXELS = np.concatenate([synthetic.test().pixels, synthetic.train().pixels[:3]])  # more than a batch, and not a multiple of it
 RICH = TrialConfig(depth=3, blocks=2, filters=8, batch_norm=True, residual=True, activation="gelu", pool="before", head="max", hidden=16)
@@ -126,6 +131,48 @@ def test_the_card_states_the_result_and_its_limits(card: str) -> None:
     assert '````toml\nname = "winner"\n\n[knobs]\ndepth = 3\n````' in card
     assert card.startswith("---\nlicense: mit\n")
     assert "SYNTHETIC" not in card
+
+
+def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
+    classes = tuple(ClassScore(name=name, precision=0.9, recall=0.9, f1=0.9, images=1000) for name in record.class_names)
+    facts = replace(facts_of(RICH), data=record, study=study)
+    size = len(classes)
+    counts = tuple(tuple(5 if i == j else 1 for j in range(size)) for i in range(size))
+    facts = replace(facts, final=facts.final.model_copy(update={"classes": classes, "confusion": counts}))
+    write_card(folder, facts, [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_path: Path) -> None:
+    found = cleaned(caught("duplicates", 12, action="dropped from train"), caught("blank"), caught("missing_labels", 3, 1))
+    record = data(
+        "my shop.csv", cleaning=found, test=2000, test_fingerprint="7e57", path="/home/me/my shop.csv", test_path="/home/me/t.csv"
+    )
+    card = written_card(tmp_path, record)
+    assert not [word for word in ("license", "fashion-mnist\n", "Fashion-MNIST", "zalando", "garment", "/home/me") if word in card]
+    assert '      name: "my shop.csv"\n      type: custom\n' in card
+    assert (
+        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training images and 1" in card
+    )
+    assert "fmnist-search run winner.toml --data 'my shop.csv' --test t.csv\n" in card
+    assert "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
+    assert "found nothing to mend" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
+    kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
+    assert "> **Also in the test split, and kept: 1 training image. The test score is flattered.**" in kept
+
+
+@given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5), st.text(min_size=1), st.text(min_size=1))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["a|b", '"*<>`', "裙子: [x](y)"], "x\u2028: {y}.csv", '# "\\ 😀')
+def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, study: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    card = written_card(tmp_path, data(name, class_names=tuple(classes)), study)
+    for block in card.split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in block.split("\n") if line}) == 1
+    _, front, _ = card.split("---\n", 2)
+    (told,) = yaml.safe_load(front)["model-index"]
+    assert (told["name"], told["results"][0]["dataset"]["name"]) == (study, name)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.errors import SearchError
 from search.records import Confirmation, Opening, Timing
-from search.report import headline, read_report, to_json, to_markdown, warnings, write_report
+from search.report import escaped, headline, read_report, to_json, to_markdown, warnings, write_report
 from search.tables import tables
-from tests.search.sample import candidate, cells, data, environment, final, finished_study, remember, terminal, trial
+from tests.search.sample import candidate, caught, cells, cleaned, data, environment, final, finished_study, remember, terminal, trial
 
 
 @pytest.fixture
@@ -64,6 +64,36 @@ def test_warnings(finished: optuna.Study) -> None:
     assert "2 runs of this study differ in commit, device" in differ
     remember(finished, data=data("synthetic"))
     assert warnings(read_report(finished))[0] == "Synthetic data: these figures are not Fashion-MNIST's."
+
+
+def test_only_fashion_mnist_can_be_too_good(finished: optuna.Study) -> None:
+    remember(finished, final=final(0.99), data=data("shop.csv", cleaning=cleaned(caught("leaks", 7), caught("duplicates", 3))))
+    assert warnings(read_report(finished)) == []
+    assert headline(read_report(finished)).startswith("Test macro F1 0.9900 over 1 seed, 95 % interval")
+
+
+def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: optuna.Study) -> None:
+    kept = cleaned(caught("duplicates", 12, action="kept"), caught("leaks", 7, 7, action="kept"))
+    remember(finished, data=data("shop.csv", cleaning=kept))
+    leak, copies = warnings(read_report(finished))
+    assert leak == "Also in the test split, and kept: 7 training images. The test score is flattered."
+    assert copies.startswith("Copies of other training images, and kept: 12.")
+    assert leak in terminal(finished, 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a|b*c", r"a\|b\*c"),
+        ("learning_rate", "learning_rate"),
+        ("_x_ __y__", r"\_x\_ \_\_y\_\_"),
+        ("[a](b) [0.1, 0.2]", r"[a]\(b) [0.1, 0.2]"),
+        ("`a` ~b~ &lt; <c>", r"\`a\` \~b\~ \&lt; &lt;c>"),
+        ("a\nb\\", r"a b\\"),
+    ],
+)
+def test_markdown_shows_the_text_as_it_is(text: str, shown: str) -> None:
+    assert escaped(text) == shown
 
 
 def test_the_terminal_shows_all_tables_within_80_columns(finished: optuna.Study) -> None:
@@ -130,7 +160,7 @@ scores = st.lists(st.floats(0, 1), max_size=3)
 records = st.fixed_dictionaries(
     {},
     optional={
-        "data": st.sampled_from([data(), data("synthetic")]),
+        "data": st.sampled_from([data(), data("synthetic"), data("a|b.csv", cleaning=cleaned(caught("leaks", 3, 1, "row 1")))]),
         "environments": st.lists(st.builds(environment, commit=st.none() | st.text(max_size=5)), max_size=3),
         "confirmation": st.builds(
             lambda runs, winner: Confirmation(candidates=tuple(candidate(i, 0.9, *run) for i, run in enumerate(runs)), winner=winner),

@@ -1,10 +1,10 @@
 import optuna
 import pytest
 
-from search.records import Confirmation
+from search.records import ClassScore, Confirmation, Final
 from search.report import headline, read_report
 from search.tables import short_names, tables
-from tests.search.sample import candidate, cells, finished_study, remember, terminal, trial
+from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
 
 @pytest.fixture
@@ -83,6 +83,54 @@ def test_the_confusion_marks_the_diagonal_and_the_worst(finished: optuna.Study) 
     assert {cell for cell, mark in table.marks.items() if mark == "alarm"} == {(6, 1), (4, 3), (0, 7)}
     assert {cell for cell, mark in table.marks.items() if mark == "strong"} == {(i, i + 1) for i in range(10)}
     assert "Shirt taken for T-shirt/top (102)" in table.caption
+
+
+def final_of(classes: int, most: int = 40) -> Final:
+    """A test on which each class is taken for the next one, ever more often."""
+    counts = tuple(tuple(most if i == j else i if j == i + 1 else 0 for j in range(classes)) for i in range(classes))
+    scores = tuple(ClassScore(name=f"garment {i}", precision=0.9, recall=0.9, f1=0.9, images=most + i) for i in range(classes))
+    return final(0.9).model_copy(update={"classes": scores, "confusion": counts})
+
+
+@pytest.mark.parametrize(("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)])
+def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: optuna.Study, classes: int, most: int, is_matrix: bool) -> None:
+    remember(study, final=final_of(classes, most))
+    (table,) = [table for table in tables(read_report(study)) if table.title.startswith("Confusion")]
+    assert (len(table.columns) == classes + 1) == is_matrix
+    assert max(map(len, terminal(study).splitlines())) <= 80
+    if not is_matrix:
+        assert table.columns == ("true", "predicted", "images", "share of the true class")
+        assert len(table.rows) == 15
+        share = f"{100 * (classes - 2) / (most + classes - 2):.1f} %"
+        assert table.rows[0] == (f"garment {classes - 2}", f"garment {classes - 1}", str(classes - 2), share)
+
+
+def test_many_classes_without_a_mistake(study: optuna.Study) -> None:
+    perfect = tuple(tuple(5 * (i == j) for j in range(30)) for i in range(30))
+    remember(study, final=final_of(30).model_copy(update={"confusion": perfect}))
+    assert "No mistake between 30 classes." in terminal(study, 200)
+
+
+def test_cleaning_stands_before_the_data(study: optuna.Study) -> None:
+    found = cleaned(caught("duplicates", 3, 0, "row 7", "row 12", action="dropped from train"))
+    remember(study, data=data("shop.csv", cleaning=found, test=2000, test_fingerprint="7e57"))
+    titles = [table.title for table in tables(read_report(study))]
+    assert titles[titles.index("Data and environment") - 1] == "Cleaning"
+    assert cells(study, "Cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, row 12, ...")
+    assert cells(study, "Data and environment") == {
+        "data": ("shop.csv",),
+        "images": ("50,000 train, 10,000 validation, 2,000 test",),
+        "train SHA-256": ("5e0a",),
+        "test SHA-256": ("7e57",),
+    }
+    remember(study, data=data("shop.csv", cleaning=cleaned(caught("duplicates"))))
+    assert "No rule found anything among 60,000 training and 10,000 test images." in terminal(study)
+
+
+def test_studies_of_earlier_versions_have_no_cleaning(study: optuna.Study) -> None:
+    remember(study, data=data())
+    assert "Cleaning" not in terminal(study)
+    assert cells(study, "Data and environment")["images"] == ("50,000 train, 10,000 validation",)
 
 
 def test_short_names_tell_classes_apart() -> None:

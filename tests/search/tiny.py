@@ -1,17 +1,14 @@
 """Studies, images and executors small enough to train for real in a test."""
 
 import os
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import torch
-from numpy.typing import NDArray
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.data import synthetic
@@ -24,7 +21,9 @@ from search.progress import Silent
 from search.records import DataRecord
 from search.spec import StudySpec
 from search.study import create_study, open_storage
+from tests.fmnist.data.prepared import prepared
 
+Say = Callable[..., tuple[int, str, str]]  # a command -> exit code, output, errors
 CPU = torch.device("cpu")
 CLASSES = len(synthetic.CLASS_NAMES)
 SPLITS = SearchSplits(synthetic.draw(400, seed=1), synthetic.draw(100, seed=2))
@@ -70,15 +69,8 @@ def in_database(folder: Path, spec: StudySpec) -> optuna.Study:
 
 
 def small_source(folder: Path) -> Source:
-    """500 drawn images in the files of the official format."""
-    images = synthetic.draw(500, seed=3)
-    for name, array in (("train-images-idx3-ubyte", images.pixels), ("train-labels-idx1-ubyte", images.labels.astype(np.uint8))):
-        _write_idx(folder / name, array)
-    return Source("drawn", folder)
-
-
-def _write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    path.write_bytes(struct.pack(f">{array.ndim + 1}I", 0x0800 + array.ndim, *array.shape) + array.tobytes())
+    """500 drawn images, kept in `folder`."""
+    return prepared(folder, synthetic.draw(500, seed=3))
 
 
 class Inline:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from fmnist.data import splits, synthetic
+from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
+from tests.fmnist.data.prepared import prepared
 
 SYNTHETIC = Source("synthetic", None)
 
@@ -24,14 +26,8 @@ def fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
         yield find_source(folder, announce=lambda _: None)
 
 
-def _idx(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape) + array.tobytes()
-
-
 def _source_with(labels: list[int], folder: Path) -> Source:
-    (folder / "train-images-idx3-ubyte").write_bytes(_idx(np.zeros((len(labels), 28, 28), np.uint8)))
-    (folder / "train-labels-idx1-ubyte").write_bytes(_idx(np.array(labels, np.uint8)))
-    return Source("Fashion-MNIST", folder)
+    return prepared(folder, Images(np.zeros((len(labels), 28, 28), np.uint8), np.array(labels), synthetic.CLASS_NAMES))
 
 
 def _keys(images: Images) -> set[bytes]:
@@ -82,6 +78,15 @@ def test_fashion_mnist_is_split_50_000_to_10_000(fashion_mnist: Source) -> None:
     assert np.bincount(train.labels).tolist() == [5_000] * 10
     assert np.bincount(valid.labels).tolist() == [1_000] * 10
     assert np.bincount(splits.test_split(fashion_mnist).labels).tolist() == [1_000] * 10
+
+
+@pytest.mark.real_data
+def test_cleaning_finds_nothing_in_fashion_mnist(fashion_mnist: Source) -> None:
+    report = fashion_mnist.cleaning
+    assert report
+    assert (report.train_read, report.train_kept, report.test_read, report.test_kept) == (60_000, 60_000, 10_000, 10_000)
+    assert [one.rule for one in report.caught] == [name for name in CleaningRules.model_fields if name not in ("classes", "rename")]
+    assert report.is_clean
 
 
 @pytest.mark.real_data

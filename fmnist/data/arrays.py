@@ -1,0 +1,281 @@
+"""NumPy's .npz files: arrays of images and labels by name, for one split or both."""
+
+import lzma
+import math
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from fmnist.data.images import Images
+from fmnist.data.raw import MISSING_WORDS, Raw
+from fmnist.errors import FmnistError
+from fmnist.memory import require_memory
+from fmnist.suggestions import did_you_mean
+
+TRAIN = (
+    ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("pixels", "labels"), ("x", "y"), ("data", "target"),
+)  # fmt: skip
+TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+NAMES = "class_names"
+_LUMA = np.array([19595, 38470, 7471], np.uint32)  # of red, green and blue, as Pillow weighs them, in 65,536ths
+_CHUNK = 1 << 24  # values that are checked at once
+_SAVE_AGAIN = "Save it again with numpy.savez_compressed"
+# What zipfile and NumPy raise for files that are damaged.
+_DAMAGED = (
+    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
+)  # fmt: skip
+
+
+class _Member(NamedTuple):
+    """An array in the file, before it is read."""
+
+    path: Path
+    key: str
+    info: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    begin: int  # bytes of the header
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the array and of the pixels that are made of it."""
+        return self.size * (self.dtype.itemsize + 2 * (self.dtype != np.uint8))
+
+    def wrong(self, rule: str, row: int | None = None) -> FmnistError:
+        """The error that names file and key and, counted from 1, the row."""
+        place = "" if row is None else f" row {row + 1:,}"
+        return FmnistError(f"{self.path} {self.key}{place}: {rule}")
+
+
+def read_npz(path: Path) -> tuple[Raw, Raw | None]:
+    """The rows of the train split and, where the file has one, of the test split; what else it holds is listed as ignored.
+
+    Raises: FmnistError naming file, key and row where the file is damaged, lacks arrays, or holds what are no images or labels.
+    """
+    if not path.is_file():
+        raise FmnistError(f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz file.")
+    with _damage_named(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = _members(path, archive)
+        train, test = _train_pair(path, members), _test_pair(path, members)
+        used = {*train, *(test or ()), *({NAMES} & members.keys())}
+        headers = {key: _header(path, archive, members[key]) for key in sorted(used)}
+        require_memory(sum(header.memory for header in headers.values()), str(path))
+        names = _class_names(archive, headers[NAMES]) if NAMES in used else ()
+        ignored = tuple(sorted(members.keys() - used))
+        pairs = (train, test) if test else (train,)
+        splits = [_split(archive, headers[images], headers[labels], names, ignored) for images, labels in pairs]
+    return splits[0], splits[1] if test else None
+
+
+def write_npz(path: Path, train: Images, test: Images) -> None:
+    """`path` holds both splits as `read_npz` reads them, whole or not at all; a file that was there is replaced.
+
+    Raises: FmnistError where it cannot be written.
+    """
+    names = np.array(train.class_names, np.str_)
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix="writing-") as scratch:
+            whole = Path(scratch) / "whole.npz"
+            np.savez_compressed(
+                whole, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels, class_names=names
+            )
+            whole.replace(path)
+    except OSError as error:
+        raise FmnistError(
+            f"{path} must be writable: {error.strerror}. Name a file in a folder that is there and that you may write."
+        ) from error
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGED as error:
+        raise FmnistError(f"{path} must be a whole .npz file: {error}. {_SAVE_AGAIN}.") from error
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The arrays in the file by their keys in lower case."""
+    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    members = {info.filename.removesuffix(".npy").lower(): info for info in infos}
+    if len(members) < len(infos):
+        raise FmnistError(
+            f"{path} must name each array once, in capitals or not; got {', '.join(i.filename for i in infos)}. {_SAVE_AGAIN}."
+        )
+    return members
+
+
+def _train_pair(path: Path, members: dict[str, zipfile.ZipInfo]) -> tuple[str, str]:
+    if (pair := _pair(members, TRAIN)) is None:
+        valid = [" + ".join(pair) for pair in TRAIN]
+        found = ", ".join(members) or "no array"
+        raise FmnistError(
+            f"{path} must hold images and their labels by a pair of keys; got {found}. {did_you_mean(' + '.join(members), valid)}"
+        )
+    return pair
+
+
+def _test_pair(path: Path, members: dict[str, zipfile.ZipInfo]) -> tuple[str, str] | None:
+    pair = _pair(members, TEST)
+    for images, labels in TEST if pair is None else ():
+        if images in members or labels in members:
+            raise FmnistError(f"{path} must hold {images} and {labels} or neither; got {', '.join(members)}. Add what is missing.")
+    return pair
+
+
+def _pair(members: dict[str, zipfile.ZipInfo], pairs: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+    return next((pair for pair in pairs if members.keys() >= set(pair)), None)
+
+
+def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    with _damage_named(path), archive.open(info) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of some damaged headers while it parses them
+        read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+        member = _Member(path, info.filename.removesuffix(".npy"), info, shape, dtype, file.tell())
+    if dtype.hasobject:
+        raise member.wrong("Python objects are not read, for they could run code. Save numbers as dtype uint8 and names as dtype str.")
+    if dtype.kind not in "buifSU":
+        raise member.wrong(f"numbers or strings are wanted; got {dtype}. {_SAVE_AGAIN}.")
+    if min(shape, default=0) < 1:
+        raise member.wrong(f"at least one row is wanted; got the shape {list(shape)}. {_SAVE_AGAIN}.")
+    return member
+
+
+def _array(archive: zipfile.ZipFile, member: _Member) -> NDArray[Any]:
+    length = member.begin + member.size * member.dtype.itemsize
+    if length != member.info.file_size:
+        raise member.wrong(f"its header announces {length:,} bytes; it has {member.info.file_size:,}. {_SAVE_AGAIN}.")
+    with _damage_named(member.path), archive.open(member.info) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = npy.read_array(file, allow_pickle=False)
+        file.read(1)  # only at its end is the checksum compared
+    return np.asarray(array)
+
+
+def _split(archive: zipfile.ZipFile, images: _Member, labels: _Member, names: tuple[str, ...], ignored: tuple[str, ...]) -> Raw:
+    if images.shape[0] != labels.shape[0]:
+        raise images.wrong(f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}.")
+    pixels, missing = _pixels(archive, images)
+    return Raw(pixels, _labels(archive, labels, names), missing, classes=names, ignored=ignored)
+
+
+def _pixels(archive: zipfile.ZipFile, member: _Member) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
+    if member.dtype.kind not in "uif":
+        raise member.wrong(f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white.")
+    shape = _layout(member)
+    array = _array(archive, member).reshape(shape)
+    if array.dtype == np.uint8 and array.ndim == 3:
+        return array, None
+    pixels, missing = np.zeros(shape[:3], np.uint8), np.zeros(shape[:3], np.bool_)
+    step = max(1, _CHUNK // math.prod(shape[1:]))
+    for start in range(0, len(array), step):
+        rows = np.s_[start : start + step]
+        unknown = np.isnan(array[rows])
+        known = np.where(unknown, 0, array[rows])
+        wrong = (known < 0) | (known > 255) | (known != np.floor(known))
+        if wrong.any():
+            row, *place = np.unravel_index(wrong.argmax(), wrong.shape)
+            raise _wrong_pixel(member, array, (start + int(row), *map(int, place)))
+        pixels[rows], missing[rows] = _grey(known.astype(np.uint8)), unknown if array.ndim == 3 else unknown.any(axis=3)
+    pixels[missing] = 0
+    return pixels, missing if missing.any() else None
+
+
+def _layout(member: _Member) -> tuple[int, ...]:
+    """What the array is reshaped to: [N, H, W], or [N, H, W, 3 or 4] where it has colours."""
+    count, *sides = member.shape
+    match sides:
+        case [flat] if math.isqrt(flat) ** 2 == flat:
+            return count, math.isqrt(flat), math.isqrt(flat)
+        case [height, width] | [height, width, 1] | [1, height, width]:
+            return count, height, width
+        case [_, _, 3 | 4]:
+            return member.shape
+    raise member.wrong(f"images are wanted as [N, H, W], [N, H x H] or with 1, 3 or 4 channels; got {list(member.shape)}. Reshape them.")
+
+
+def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shape: [N, H, W] as it is, [N, H, W, 3 or 4] -> [N, H, W]; like Pillow, without regard to transparency."""
+    if values.ndim == 3:
+        return values
+    return ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
+
+
+def _wrong_pixel(member: _Member, array: NDArray[Any], at: tuple[int, ...]) -> FmnistError:
+    is_share = array.dtype.kind == "f" and np.nanmin(array) >= 0 and np.nanmax(array) <= 1
+    hint = "All lie between 0 and 1: multiply by 255 and round." if is_share else "Bring the pixels to that range, as uint8."
+    return member.wrong(f"pixel {list(at[1:])} must be a whole number from 0 to 255; got {array[at]}. {hint}", at[0])
+
+
+def _labels(archive: zipfile.ZipFile, member: _Member, names: tuple[str, ...]) -> NDArray[np.str_]:
+    """Shape: [N]; "" where there is none."""
+    array = _array(archive, member)
+    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "buif":
+        array = _from_one_hot(member, array)
+    if array.size != len(array):
+        raise member.wrong(f"labels are wanted as [N], or one-hot as [N, classes]; got {list(array.shape)}. Reshape them.")
+    flat = array.reshape(-1)
+    _, first, which = np.unique(flat, return_index=True, return_inverse=True)
+    return np.array([_label(member, flat, int(row), names) for row in first], np.str_)[which]
+
+
+def _from_one_hot(member: _Member, array: NDArray[Any]) -> NDArray[np.int64]:
+    is_one = array == 1
+    right = (is_one | (array == 0)).all(axis=1) & (is_one.sum(axis=1) == 1)
+    if not right.all():
+        row = int(right.argmin())
+        raise member.wrong(f"a row of one-hot labels is 0 but for one 1; got {array[row].tolist()[:20]}. Save the labels as [N].", row)
+    return np.asarray(is_one.argmax(axis=1), np.int64)
+
+
+def _label(member: _Member, array: NDArray[Any], row: int, names: tuple[str, ...]) -> str:
+    if array.dtype.kind in "SU":
+        word = _word(member, array, row)
+        return "" if word.lower() in MISSING_WORDS else word
+    value = array[row]
+    if np.isnan(value):
+        return ""
+    if array.dtype.kind == "f" and not (abs(float(value)) < 2**53 and float(value).is_integer()):
+        raise member.wrong(f"a label is a whole number or a name; got {value}. Correct it.", row)
+    if names and not 0 <= value < len(names):
+        raise member.wrong(f"a label says which of {len(names)} {NAMES} is meant, from 0; got {value}. Correct it.", row)
+    return names[int(value)] if names else str(int(value))
+
+
+def _word(member: _Member, array: NDArray[Any], row: int) -> str:
+    # From its bytes, for NumPy fails with other than an error of text where they are no characters.
+    encoding = {"|": "utf-8", "<": "utf-32-le", ">": "utf-32-be"}[array.dtype.str[0]]
+    try:
+        return array[row : row + 1].tobytes().decode(encoding).rstrip("\0").strip()
+    except UnicodeDecodeError as error:
+        raise member.wrong(f"text must be {encoding.upper()}: {error}. {_SAVE_AGAIN}.", row) from error
+
+
+def _class_names(archive: zipfile.ZipFile, member: _Member) -> tuple[str, ...]:
+    if member.dtype.kind not in "SU" or len(member.shape) != 1:
+        raise member.wrong(f"one string for each class is wanted; got {member.dtype} {list(member.shape)}. {_SAVE_AGAIN}.")
+    array = _array(archive, member)
+    names = tuple(_word(member, array, row) for row in range(len(array)))
+    if "" in names or len(set(names)) < len(names):
+        raise member.wrong(f"names of classes differ and are not empty; got {', '.join(map(repr, names[:20]))}. {_SAVE_AGAIN}.")
+    return names

@@ -1,0 +1,97 @@
+"""Labels as people write them -> classes 0 .. C-1 with their names, by scikit-learn's LabelEncoder."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.preprocessing import LabelEncoder
+
+from fmnist.data.raw import Raw
+from fmnist.errors import FmnistError
+from fmnist.suggestions import did_you_mean
+
+FEWEST_CLASSES, MOST_CLASSES = 2, 100
+LONGEST_NAME = 100  # characters
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def written_labels(labels: NDArray[np.str_], rename: Mapping[str, str]) -> NDArray[np.str_]:
+    """The labels as read, numbers in one form ("7" for "07") and renamed; "" where there is none. Shape: str [N]."""
+    written, row_of = np.unique(labels, return_inverse=True)
+    renamed = [_renamed(str(label), rename) for label in written]
+    return np.array(renamed, dtype=np.str_)[row_of]
+
+
+def require_renamed(rename: Mapping[str, str], raws: Sequence[Raw], where: str) -> None:
+    """Every label that is to be renamed is there.
+
+    Raises: FmnistError naming one that is not.
+    """
+    present = {_plain(str(label)) for raw in raws for label in np.unique(raw.labels)} - {""}
+    for label in rename:
+        if _plain(label) not in present:
+            raise FmnistError(f"cleaning.rename names the label {label!r}, which no image of {where} has. {did_you_mean(label, present)}")
+
+
+def class_order(declared: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
+    """All classes in the order of their codes: numbers by value, else those that are declared as declared, then the others by name."""
+    names = dict.fromkeys(declared)  # a set that keeps the order
+    names.update(dict.fromkeys(sorted(present)))
+    names.pop("", None)
+    return tuple(sorted(names, key=int)) if _are_numbers(names) else tuple(names)
+
+
+def require_classes(labels: NDArray[np.str_], classes: tuple[str, ...], where: str) -> None:
+    """There are images of every class, and neither too few classes nor too many.
+
+    Raises: FmnistError.
+    """
+    present = set(np.unique(labels).tolist())
+    if empty := [name for name in classes if name not in present]:
+        others = present - set(classes)
+        raise FmnistError(
+            f"Every class must have images; {empty[0]!r} has none in {where}"
+            f"{' after cleaning' if not others else ''}. {did_you_mean(empty[0], others) if others else 'Add images, or remove the class.'}"
+        )
+    _require_fit(classes, where)
+
+
+def encode(labels: NDArray[np.str_], classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Each label's class, by its place in `classes`; every label must be one of them. Shape: str [N] -> int64 [N]."""
+    encoder = LabelEncoder().fit(classes)  # in its own order, by letter
+    place = np.array([classes.index(name) for name in encoder.classes_], np.int64)
+    return np.asarray(place[encoder.transform(labels).astype(np.int64)])
+
+
+def _renamed(label: str, rename: Mapping[str, str]) -> str:
+    plain = _plain(label)
+    return rename.get(label, rename.get(plain, plain))
+
+
+def _plain(label: str) -> str:
+    return str(int(label)) if _WHOLE.fullmatch(label) else label
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    return all(_WHOLE.fullmatch(name) for name in names)
+
+
+def _require_fit(classes: tuple[str, ...], where: str) -> None:
+    if len(classes) > MOST_CLASSES:
+        some = ", ".join(repr(name) for name in classes[:3])
+        raise FmnistError(
+            f"There may be at most {MOST_CLASSES} classes; {where} has {len(classes):,} different labels: {some} ... "
+            "Is another column the label? Keep some with cleaning.classes, or join some with cleaning.rename."
+        )
+    if len(classes) < FEWEST_CLASSES:
+        found = f"only {classes[0]!r}" if classes else "no label at all"
+        raise FmnistError(
+            f"There must be at least {FEWEST_CLASSES} classes to tell apart; {where} has {found}. Add images of another class."
+        )
+    for name in classes:
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise FmnistError(
+                f"A class's name must be at most {LONGEST_NAME} printable characters; {where} has {name[:40]!r} "
+                f"({len(name):,} characters). Give it another with cleaning.rename."
+            )

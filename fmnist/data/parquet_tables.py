@@ -1,0 +1,137 @@
+"""A Parquet file -> Raw: a table of pixels, or a column of pictures as Hugging Face distributes image sets."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from fmnist.data.images import SIDE
+from fmnist.data.pictures import decode_picture, resized
+from fmnist.data.raw import Raw
+from fmnist.data.table_columns import Columns, find_columns, find_label
+from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch, to_labels
+from fmnist.errors import FmnistError
+from fmnist.memory import require_memory
+
+_CELLS = 4 << 20  # read at once
+_PICTURES = 1000  # read at once
+_FLAT = (
+    *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null),
+    *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary),
+)
+
+ReadBatch = Callable[[pa.RecordBatch, RowName], Batch]
+
+
+def read_parquet(path: Path) -> Raw:
+    """The rows of the Parquet file at `path` are read.
+
+    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`; the latter come out as 28 x 28.
+    Raises: FmnistError, with row and column where they are known, for whatever is no such file.
+    """
+    with _opened(path) as file:
+        names = file.schema_arrow.names
+        picture = next((position for position, name in enumerate(names) if _is_picture(name, file.schema_arrow.field(position).type)), None)
+        if picture is None:
+            return _read_pixels(path, file, find_columns(names, str(path)))
+        return _read_pictures(path, file, picture)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
+    try:
+        with path.open("rb") as stored, parquet.ParquetFile(stored) as file:
+            if file.metadata.num_rows == 0:
+                raise FmnistError(f"{path} has no rows. Add a row for each image.")
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()).rstrip(".")
+        raise FmnistError(f"{path} must be a Parquet file that can be read: {reason}. Check the name, or write it again.") from error
+
+
+def _is_picture(name: str, kind: pa.DataType) -> bool:
+    stored = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    return name.strip().lower() == "image" and (pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
+
+
+def _read_pixels(path: Path, file: parquet.ParquetFile, columns: Columns) -> Raw:
+    used = [file.schema_arrow.names[position] for position in (columns.label, *columns.pixels)]
+    _require_flat(path, file, used)
+    require_memory(file.metadata.num_rows * len(columns.pixels) * BYTES_A_PIXEL, str(path))
+    classes = _classes(path, file.schema_arrow, used[0])
+
+    def read(batch: pa.RecordBatch, row_name: RowName) -> Batch:
+        label, *pixels = (batch.column(name) for name in used)
+        return to_batch(label, pixels, columns, row_name, classes)
+
+    rows = max(1, _CELLS // len(used))
+    pixels, labels, missing = joined(_batches(path, file, used, rows, read), columns.height, columns.width)
+    return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored)
+
+
+def _read_pictures(path: Path, file: parquet.ParquetFile, picture: int) -> Raw:
+    names = file.schema_arrow.names
+    used = [names[find_label(names, str(path))], names[picture]]
+    _require_flat(path, file, used[:1])
+    require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
+    classes = _classes(path, file.schema_arrow, used[0])
+    sizes: set[tuple[int, ...]] = set()
+
+    def read(batch: pa.RecordBatch, row_name: RowName) -> Batch:
+        greys = [_grey(cell, row_name(index)) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
+        sizes.update(grey.shape for grey in greys)
+        pixels = np.array([resized(grey) for grey in greys], np.uint8)
+        return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
+
+    pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
+    ignored = tuple(name.strip() for name in names if name not in used)
+    return Raw(pixels, labels, classes=classes, ignored=ignored, is_resized=sizes != {(SIDE, SIDE)})
+
+
+def _grey(cell: object, where: str) -> NDArray[np.uint8]:
+    content = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(content, bytes) or not content:
+        raise FmnistError(f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the file.")
+    return decode_picture(content, where)
+
+
+def _batches(path: Path, file: parquet.ParquetFile, used: list[str], rows: int, read: ReadBatch) -> list[Batch]:
+    """All rows of the columns `used`, at most `rows` of them at once."""
+    batches, before = [], 0
+    for cells in file.iter_batches(rows, columns=used, use_threads=False):
+        cells.validate(full=True)  # damaged data can point anywhere
+        batches.append(read(cells, partial(_row_name, path, before)))
+        before += len(cells)
+    if before != (announced := file.metadata.num_rows):
+        raise FmnistError(f"{path} must have the {announced:,} rows that it says; it has {before:,}. Write or copy it again.")
+    return batches
+
+
+def _row_name(path: Path, before: int, index: int) -> str:
+    return f"{path}, row {before + index + 1:,}"
+
+
+def _require_flat(path: Path, file: parquet.ParquetFile, used: list[str]) -> None:
+    for name in used:
+        kind = file.schema_arrow.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not any(is_such(kind) for is_such in _FLAT):
+            raise FmnistError(f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these.")
+
+
+def _classes(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
+    """The classes that Hugging Face's description of the columns declares; () where there is none, or it declares none."""
+    try:
+        names = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][label]["names"]
+    except (LookupError, TypeError):
+        return ()
+    except ValueError as error:
+        raise FmnistError(f"{path}: what its metadata say under 'huggingface' must be JSON; {error}. Write it again.") from error
+    return tuple(str(name).strip() for name in names)

@@ -1,0 +1,38 @@
+"""Rows divided in two, every class in the same proportion."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from fmnist.errors import FmnistError
+
+
+class Halves(NamedTuple):
+    """Row numbers, ascending."""
+
+    kept: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+def stratified(labels: NDArray[np.int64], class_names: tuple[str, ...], *, share: float, seed: int, into: str) -> Halves:
+    """The rows in two parts, `share` of every class held out; the same rows for the same seed. `into` says what for.
+
+    Raises: FmnistError where a class has too few images to be in both parts.
+    """
+    count = round(share * len(labels))
+    _require_every_class(labels, class_names, count, into)
+    kept, held_out = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)
+    return Halves(np.sort(kept), np.sort(held_out))
+
+
+def _require_every_class(labels: NDArray[np.int64], class_names: tuple[str, ...], held_out: int, into: str) -> None:
+    counts = np.bincount(labels, minlength=len(class_names))
+    smallest = int(counts.argmin())
+    # A stratified part takes at least floor(count * part / all) images of a class.
+    if counts[smallest] * min(held_out, len(labels) - held_out) < len(labels):
+        raise FmnistError(
+            f"Every class must be in train and in {into}; {class_names[smallest]!r} has {counts[smallest]} of "
+            f"{len(labels):,} images, and {into} takes {held_out:,}. Add images of that class, or remove it."
+        )

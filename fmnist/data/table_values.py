@@ -1,0 +1,141 @@
+"""A table's cells -> pixels and labels; what cannot be one is an error that names its row and column."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fmnist.data.raw import MISSING_WORDS
+from fmnist.data.table_columns import NUMBER, Columns
+from fmnist.errors import FmnistError
+
+BYTES_A_PIXEL = 4  # the pixel and whether it is missing, both twice while the batches are joined
+LONGEST_LABEL = 500  # characters; NumPy gives every label the room of the longest
+_WHOLE = re.compile(r"(-?[0-9]+)(?:\.0+)?")
+_MISSING, _BAD = -1, -2
+
+RowName = Callable[[int], str]  # a row's index in its batch -> file and row, as a person calls them
+
+
+class Batch(NamedTuple):
+    """Some rows of a table.
+
+    Shape: pixels uint8 [N, P]; missing bool [N, P], None where no pixel is; labels str [N].
+    """
+
+    pixels: NDArray[np.uint8]
+    missing: NDArray[np.bool_] | None
+    labels: NDArray[np.str_]
+
+
+def to_batch(label: pa.Array, pixels: Sequence[pa.Array], columns: Columns, row_name: RowName, classes: Sequence[str] = ()) -> Batch:
+    """The rows of a label column and of the pixel columns, which come in the order of `columns.pixels`.
+
+    Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, and for a label that `to_labels` refuses.
+    """
+    codes = np.empty((len(label), len(pixels)), np.int16)
+    for index, column in enumerate(pixels):
+        words, of_row = _encoded(column)
+        codes[:, index] = np.array([_code(word) for word in words], np.int16)[of_row]
+    if (bad := codes == _BAD).any():
+        raise FmnistError(_bad_pixel(bad, pixels, columns, row_name))
+    missing = codes == _MISSING
+    codes[missing] = 0
+    return Batch(codes.astype(np.uint8), missing if missing.any() else None, to_labels(label, row_name, classes))
+
+
+def to_labels(column: pa.Array, row_name: RowName, classes: Sequence[str] = ()) -> NDArray[np.str_]:
+    """The labels as text, "" where missing; whole numbers are places in `classes` where the source declares such.
+
+    Shape: [N]
+    Raises: FmnistError for a label that is very long or has several lines, or a number that is no place in `classes`.
+    """
+    words, of_row = _encoded(column)
+    if classes and pa.types.is_integer(column.type):
+        place = {"": "", "-1": ""} | {str(index): name for index, name in enumerate(classes)}  # -1 is Hugging Face's "no label"
+        labels, rule = [place.get(word) for word in words], f"a place among the {len(classes)} classes that the file declares"
+    else:
+        labels, rule = [_label(word) for word in words], f"one line of at most {LONGEST_LABEL} characters"
+    if None in labels:
+        row = int(np.argmax([labels[code] is None for code in of_row]))
+        received = words[of_row[row]]
+        raise FmnistError(f"{row_name(row)}, column 'label': a label must be {rule}; got {_shown(received)}. Correct it.")
+    return np.array(labels, np.str_)[of_row]
+
+
+def joined(batches: Sequence[Batch], height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.str_], NDArray[np.bool_] | None]:
+    """The pixels, labels and missing pixels of all rows, as in a Raw.
+
+    Shape: pixels [N, H, W]; labels [N]; missing [N, H, W], None where no pixel is.
+    """
+    pixels = np.concatenate([batch.pixels for batch in batches]).reshape(-1, height, width)
+    labels = _without_fractions(np.concatenate([batch.labels for batch in batches]))
+    if all(batch.missing is None for batch in batches):
+        return pixels, labels, None
+    missing = np.concatenate([np.zeros(batch.pixels.shape, np.bool_) if batch.missing is None else batch.missing for batch in batches])
+    return pixels, labels, missing.reshape(pixels.shape)
+
+
+def _encoded(column: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct values of a column as they are written, "" for null, and for each row its place among them."""
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())  # PyArrow 18 cannot encode the former
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    words = [_written(value) for value in encoded.dictionary.to_pylist()]
+    return [*words, ""], encoded.indices.cast(pa.int64()).fill_null(len(words)).to_numpy()
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return ""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@lru_cache(maxsize=10_000)
+def _code(word: str) -> int:
+    """The pixel that a cell says, _MISSING or _BAD."""
+    word = word.strip()
+    if word.lower() in MISSING_WORDS:
+        return _MISSING
+    value = float(word) if NUMBER.fullmatch(word) else -1.0
+    return int(value) if 0 <= value <= 255 and value.is_integer() else _BAD
+
+
+def _label(word: str) -> str | None:
+    """The label that a cell says, "" where missing, None where it cannot be one."""
+    label = word.strip()
+    if label.lower() in MISSING_WORDS:
+        return ""
+    return None if len(label) > LONGEST_LABEL or any(mark in word for mark in "\n\r\0") else label
+
+
+def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence[pa.Array], columns: Columns, row_name: RowName) -> str:
+    """What is wrong with the first bad pixel, first as a person who reads the table meets them."""
+    row = int(bad.any(axis=1).argmax())
+    index = min(np.flatnonzero(bad[row]).tolist(), key=lambda index: columns.pixels[index])
+    words, of_row = _encoded(pixels[index])
+    where = f"{row_name(row)}, column {columns.names[columns.pixels[index]]!r}"
+    advice = "These look like fractions of 1: multiply all pixels by 255 and round them." if _are_fractions(words) else "Correct it."
+    return f"{where}: a pixel must be a whole number from 0 to 255; got {_shown(words[of_row[row]])}. {advice}"
+
+
+def _are_fractions(words: Sequence[str]) -> bool:
+    known = [word.strip() for word in words if _code(word) != _MISSING]
+    return all(NUMBER.fullmatch(word) and 0 <= float(word) <= 1 for word in known)
+
+
+def _shown(word: str) -> str:
+    return repr(word if len(word) <= 60 else f"{word[:60]}...")
+
+
+def _without_fractions(labels: NDArray[np.str_]) -> NDArray[np.str_]:
+    """The labels, 3.0 as 3 where all are whole numbers: so pandas writes whole numbers of which some are missing."""
+    distinct, of_row = np.unique(labels, return_inverse=True)
+    whole = [_WHOLE.fullmatch(label) for label in distinct if label]
+    if not all(whole):
+        return labels
+    return np.array([label.partition(".")[0] for label in distinct], np.str_)[of_row]

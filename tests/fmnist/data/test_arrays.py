@@ -1,0 +1,353 @@
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from PIL import Image
+
+from fmnist.data import synthetic
+from fmnist.data.arrays import read_npz, write_npz
+from fmnist.data.images import Images
+from fmnist.data.raw import Raw
+from fmnist.errors import FmnistError
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (5, 4, 4), np.uint8)
+LABELS = np.array([3, 0, 12, 3, 1])
+WORDS = ["3", "0", "12", "3", "1"]
+FILES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def read(folder: Path, **held: Any) -> Raw:
+    np.savez(folder / "a.npz", **held)
+    train, test = read_npz(folder / "a.npz")
+    assert test is None
+    return train
+
+
+def refused(folder: Path, **held: Any) -> str:
+    with pytest.raises(FmnistError) as caught:
+        read(folder, **held)
+    assert str(folder / "a.npz") in str(caught.value)
+    return str(caught.value)
+
+
+def header(shape: tuple[int, ...], descr: str = "|u1") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": descr})
+    return file.getvalue()
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array)
+    return file.getvalue()
+
+
+def zipped(path: Path, **contents: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, content in contents.items():
+            archive.writestr(f"{key}.npy", content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("x_train", "y_train"),
+        ("X_train", "Y_train"),
+        ("X_TRAIN", "y_train"),
+        ("train_images", "train_labels"),
+        ("images", "labels"),
+        ("pixels", "labels"),
+        ("X", "y"),
+        ("data", "target"),
+    ],
+)
+def test_the_usual_keys_are_understood(tmp_path: Path, images: str, labels: str) -> None:
+    raw = read(tmp_path, **{images: PIXELS, labels: LABELS})
+    np.testing.assert_array_equal(raw.pixels, PIXELS)
+    assert raw.labels.tolist() == WORDS
+    assert (raw.missing, raw.names, raw.classes, raw.ignored) == (None, None, (), ())
+
+
+@pytest.mark.parametrize(("images", "labels"), [("x_test", "Y_test"), ("test_images", "test_labels")])
+def test_both_splits_are_read(tmp_path: Path, images: str, labels: str) -> None:
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **{"x_train": PIXELS, "y_train": LABELS, images: PIXELS[:2], labels: LABELS[:2]})
+    train, test = read_npz(tmp_path / "a.npz")
+    assert test is not None
+    assert (len(train), len(test)) == (5, 2)
+    np.testing.assert_array_equal(test.pixels, PIXELS[:2])
+    assert test.labels.tolist() == WORDS[:2]
+
+
+def test_other_arrays_are_listed_as_ignored(tmp_path: Path) -> None:
+    assert read(tmp_path, x_train=PIXELS, y_train=LABELS, x_valid=PIXELS, note=np.array(1)).ignored == ("note", "x_valid")
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (5, 4, 4, 1), (5, 1, 4, 4)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_all_layouts_of_grey_images_are_the_same(tmp_path: Path, shape: tuple[int, ...], order: Any) -> None:
+    np.testing.assert_array_equal(read(tmp_path, x=np.array(PIXELS.reshape(shape), order=order), y=LABELS).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">i4", "i8", "u8", "f2", ">f4", "f8", "g"])
+def test_all_numbers_that_hold_greys_are_the_same(tmp_path: Path, dtype: str) -> None:
+    raw = read(tmp_path, x=PIXELS.astype(dtype), y=LABELS)
+    np.testing.assert_array_equal(raw.pixels, PIXELS)
+    assert raw.pixels.dtype == np.uint8
+    assert raw.missing is None
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_become_the_greys_that_pillow_makes_of_them(tmp_path: Path, channels: int) -> None:
+    colours = RNG.integers(0, 256, (5, 30, 20, channels), np.uint8)
+    expected = [np.asarray(Image.fromarray(image).convert("L")) for image in colours]
+    for dtype in ("u1", "f4"):
+        np.testing.assert_array_equal(read(tmp_path, x=colours.astype(dtype), y=LABELS).pixels, expected)
+
+
+def test_nan_is_a_missing_pixel(tmp_path: Path) -> None:
+    holes = RNG.random((5, 4, 4)) < 0.3
+    raw = read(tmp_path, x=np.where(holes, np.nan, PIXELS), y=LABELS)
+    assert raw.missing is not None
+    np.testing.assert_array_equal(raw.missing, holes)
+    np.testing.assert_array_equal(raw.pixels, np.where(holes, 0, PIXELS))
+
+
+def test_a_colour_of_which_a_part_is_missing_is_missing(tmp_path: Path) -> None:
+    colours = np.full((2, 4, 4, 3), 9.0)
+    colours[1, 2, 3, 1] = np.nan
+    raw = read(tmp_path, x=colours, y=LABELS[:2])
+    assert raw.missing is not None
+    assert np.argwhere(raw.missing).tolist() == [[1, 2, 3]]
+    assert raw.pixels[1, 2, 3] == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (LABELS[:, None], WORDS),
+        (LABELS.astype(np.uint8), WORDS),
+        (LABELS - 3, ["0", "-3", "9", "0", "-2"]),
+        (np.array([3, 0, np.nan, 3, 1], np.float32), ["3", "0", "", "3", "1"]),
+        (np.array([True, False, False, True, True]), ["1", "0", "0", "1", "1"]),
+        (np.array([2**63, 0, 2**64 - 1, 1, 1], np.uint64), [str(2**63), "0", str(2**64 - 1), "1", "1"]),
+        (np.array([" Shirt", "?", "Größe", "NaN", ""]), ["Shirt", "", "Größe", "", ""]),
+        (np.array(["é", "a", "", "b", "😀"], ">U3"), ["é", "a", "", "b", "😀"]),
+        (np.array([b"Shirt ", b"N/A", "Größe".encode(), b"x", b""]), ["Shirt", "", "Größe", "x", ""]),
+        (np.eye(13)[LABELS], WORDS),
+        (np.eye(13, dtype=bool)[LABELS], WORDS),
+    ],
+)
+def test_labels_are_read_as_written(tmp_path: Path, labels: NDArray[Any], expected: list[str]) -> None:
+    raw = read(tmp_path, x=PIXELS, y=labels)
+    assert raw.labels.tolist() == expected
+    assert raw.labels.dtype.kind == "U"
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 0, 2, 1, 1]), np.array([1, 0, 2, 1, 1.0]), np.eye(3)[[1, 0, 2, 1, 1]]])
+@pytest.mark.parametrize("names", [["Bag", "none", "Größe"], [b"Bag", b"none", "Größe".encode()]])
+def test_whole_numbers_say_which_class_name_is_meant(tmp_path: Path, labels: NDArray[Any], names: list[Any]) -> None:
+    raw = read(tmp_path, x=PIXELS, y=labels, class_names=np.array(names))
+    assert raw.labels.tolist() == ["none", "Bag", "Größe", "none", "none"]
+    assert raw.classes == ("Bag", "none", "Größe")
+
+
+def test_labels_that_are_names_stay_beside_class_names(tmp_path: Path) -> None:
+    raw = read(tmp_path, x=PIXELS[:2], y=np.array(["b", "a"]), class_names=np.array(["a", "b", "c"]))
+    assert raw.labels.tolist() == ["b", "a"]
+    assert raw.classes == ("a", "b", "c")
+
+
+def with_pixel(value: float, dtype: str) -> NDArray[Any]:
+    pixels = PIXELS.astype(dtype)
+    pixels[2, 1, 3] = value
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("held", "parts"),
+    [
+        ({"x": with_pixel(256, "i4"), "y": LABELS}, ["x row 3: pixel [1, 3]", "0 to 255; got 256."]),
+        ({"x": with_pixel(-1, "i8"), "y": LABELS}, ["x row 3: pixel [1, 3]", "got -1."]),
+        ({"X": with_pixel(7.5, "f4"), "y": LABELS}, ["X row 3: pixel [1, 3]", "got 7.5."]),
+        ({"x": with_pixel(np.inf, "f2"), "y": LABELS}, ["x row 3: pixel [1, 3]", "got inf."]),
+        ({"x": PIXELS / 255, "y": LABELS}, ["x row 1: pixel [0, ", "between 0 and 1: multiply by 255"]),
+        ({"x": PIXELS > 9, "y": LABELS}, ["x: greys from 0 to 255", "got bool", "255 for white"]),
+        ({"x": PIXELS.astype(str), "y": LABELS}, ["x: greys from 0 to 255", "got <U3"]),
+        ({"x": PIXELS.astype(complex), "y": LABELS}, ["x: numbers or strings", "got complex128"]),
+        ({"x": PIXELS.astype(object), "y": LABELS}, ["x: Python objects", "dtype uint8"]),
+        ({"x": PIXELS, "y": np.array(WORDS, object)}, ["y: Python objects", "dtype str"]),
+        ({"x": PIXELS[..., None, None], "y": LABELS}, ["[N, H, W]", "got [5, 4, 4, 1, 1]"]),
+        ({"x": PIXELS[:, 0, :3], "y": LABELS}, ["[N, H x H]", "got [5, 3]"]),
+        ({"x": PIXELS[:, 0, 0], "y": LABELS}, ["got [5]"]),
+        ({"x": PIXELS[:0], "y": LABELS[:0]}, ["at least one row", "[0, 4, 4]"]),
+        ({"x": PIXELS[:, :0], "y": LABELS}, ["at least one row", "[5, 0, 4]"]),
+        ({"x": np.array(3), "y": LABELS}, ["at least one row", "[]"]),
+        ({"x": PIXELS, "y": LABELS[:4]}, ["5 images and 4 y"]),
+        ({"x": PIXELS, "y": np.array([3, 0, 1.5, 3, 1])}, ["y row 3: a label is a whole number", "got 1.5"]),
+        ({"x": PIXELS, "y": np.array([3, 0, 1, np.inf, 1])}, ["y row 4: a label is a whole number", "got inf"]),
+        ({"x": PIXELS, "y": np.array([b"a", b"\xff", b"a", b"a", b"a"])}, ["y row 2: text must be UTF-8"]),
+        ({"x": PIXELS, "y": np.array(["a", "\ud800", "a", "a", "a"])}, ["y row 2: text must be UTF-32"]),
+        ({"x": PIXELS, "y": np.array([65, 0x110000, 65, 65, 65], "<u4").view("<U1")}, ["y row 2: text must be UTF-32"]),
+        ({"x": PIXELS, "y": np.ones((5, 3))}, ["y row 1: a row of one-hot", "got [1.0, 1.0, 1.0]"]),
+        ({"x": PIXELS, "y": np.zeros((5, 3), bool)}, ["y row 1: a row of one-hot"]),
+        ({"x": PIXELS, "y": np.full((5, 3), np.nan)}, ["y row 1: a row of one-hot"]),
+        ({"x": PIXELS, "y": np.full((5, 2), "a")}, ["labels are wanted as [N]", "[5, 2]"]),
+        ({"x": PIXELS, "y": np.zeros((5, 1, 2))}, ["labels are wanted as [N]", "[5, 1, 2]"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "b"])}, ["y row 1", "which of 2 class_names", "got 3"]),
+        ({"x": PIXELS, "y": LABELS - 1, "class_names": np.array(list("abcdefghijklm"))}, ["y row 2", "got -1"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.arange(13)}, ["class_names: one string for each class", "int64"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array([["a"]])}, ["class_names: one string", "[1, 1]"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "a "])}, ["class_names: names of classes differ", "'a', 'a'"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", " "])}, ["class_names: names of classes differ and are not empty"]),
+        ({"x": PIXELS, "X": PIXELS, "y": LABELS}, ["each array once", "X.npy"]),
+        ({"x_trian": PIXELS, "y_train": LABELS}, ["got x_trian, y_train.", "Did you mean 'x_train + y_train'?"]),
+        ({"foo": PIXELS}, ["got foo.", "Valid: data + target, images + labels, pixels + labels, "]),
+        ({}, ["got no array."]),
+        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS}, ["x_test and y_test or neither"]),
+        ({"x": PIXELS, "y": LABELS, "test_labels": LABELS}, ["test_images and test_labels or neither"]),
+    ],
+)
+def test_what_breaks_a_rule_is_named(tmp_path: Path, held: dict[str, Any], parts: list[str]) -> None:
+    message = refused(tmp_path, **held)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "not a zip file"), (b"text", "not a zip file"), (npy(PIXELS), "not a zip file")],
+)
+def test_what_is_no_npz_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(FmnistError, match=rf"a\.npz must be a whole \.npz file: .*{reason}"):
+        read_npz(tmp_path / "a.npz")
+    for name, state in {"absent": "does not exist", "": "is a folder"}.items():
+        with pytest.raises(FmnistError, match=state):
+            read_npz(tmp_path / name)
+
+
+def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.npz", x=npy(PIXELS), y=npy(LABELS))
+    content = bytearray(path.read_bytes())
+    content[content.index(PIXELS.tobytes()) + 40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FmnistError, match=r"a\.npz must be a whole \.npz file: Bad CRC-32 for file 'x\.npy'"):
+        read_npz(path)
+
+
+def test_more_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.npz", x=header((10**9, 280, 280)) + bytes(100), y=header((10**9,)))
+    with pytest.raises(FmnistError, match=r"a\.npz takes about 73,\d+\.\d GiB of memory"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("content", [header((5, 4, 4)) + bytes(79), header((5, 4, 4)) + bytes(81), header((5, 4, 4))])
+def test_an_array_of_another_length_than_it_says_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(FmnistError, match=r"a\.npz x: its header announces 208 bytes"):
+        read_npz(zipped(tmp_path / "a.npz", x=content, y=npy(LABELS)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        header((5, 4, 4))[:40],
+        header((5, 4, 4), "x"),
+        header((5, 4, 4)).replace(b"5,", b"5\\"),
+        header((-1, 4)),
+        header((2, -3)),
+    ],
+)
+def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(FmnistError, match=r"a\.npz"):
+        read_npz(zipped(tmp_path / "a.npz", x=content, y=npy(LABELS)))
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    train, test = synthetic.train().take(np.arange(50)), synthetic.test().take(np.arange(20))
+    path = tmp_path / "clean.npz"
+    path.write_bytes(b"an older file")
+    write_npz(path, train, test)
+    assert [file.name for file in tmp_path.iterdir()] == ["clean.npz"]
+    for raw, images in zip(read_npz(path), (train, test), strict=True):
+        assert raw is not None
+        np.testing.assert_array_equal(raw.pixels, images.pixels)
+        assert raw.labels.tolist() == [images.class_names[label] for label in images.labels]
+        assert raw.classes == images.class_names
+        assert raw.missing is None
+    first = path.read_bytes()
+    write_npz(path, train, test)
+    assert path.read_bytes() == first
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    images = Images(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64), ("a",))
+    with pytest.raises(FmnistError, match=r"a\.npz must be writable: No such file"):
+        write_npz(tmp_path / "absent" / "a.npz", images, images)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(FmnistError, match=r"folder\.npz must be writable"):
+        write_npz(tmp_path / "folder.npz", images, images)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.npz"]
+
+
+@FILES
+@given(
+    x=arrays.arrays(
+        st.sampled_from(["u1", "i1", "i2", "f2", "f4", "f8"]), arrays.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=5)
+    ),
+    y=arrays.arrays(
+        st.sampled_from(["u1", "i8", "f2", "f4", "f8", "S2", "U2", "?"]), arrays.array_shapes(max_dims=2, min_side=0, max_side=5)
+    ),
+)
+def test_any_arrays_are_read_or_refused(tmp_path: Path, x: NDArray[Any], y: NDArray[Any]) -> None:
+    try:
+        raw = read(tmp_path, x=x, y=y)
+    except FmnistError as error:
+        assert str(tmp_path / "a.npz") in str(error)  # noqa: PT017
+    else:
+        assert len(raw) == len(raw.pixels) == len(x) == len(y)
+
+
+@FILES
+@given(data=st.data(), is_compressed=st.booleans())
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject, is_compressed: bool) -> None:
+    save = np.savez_compressed if is_compressed else np.savez
+    save(tmp_path / "a.npz", x_train=PIXELS, y_train=LABELS, class_names=np.array([f"c{i}" for i in range(13)]))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    upto = data.draw(st.sampled_from([at, at + 1, at + 4, len(content)]))
+    content[at:upto] = data.draw(st.binary(max_size=8))
+    (tmp_path / "a.npz").write_bytes(content)
+    try:
+        raw, test = read_npz(tmp_path / "a.npz")
+    except FmnistError as error:
+        assert str(tmp_path / "a.npz") in str(error)  # noqa: PT017
+    else:
+        np.testing.assert_array_equal(raw.pixels, PIXELS)
+        assert (len(raw), test) == (5, None)
+
+
+@FILES
+@given(key=st.sampled_from(["x", "y"]), data=st.data())
+def test_a_damaged_array_with_a_right_checksum_is_read_or_refused(tmp_path: Path, key: str, data: st.DataObject) -> None:
+    contents = {"x": npy(PIXELS.astype("f4")), "y": npy(np.array(WORDS))}
+    content = bytearray(contents[key])
+    at = data.draw(st.integers(0, len(content) - 1))
+    upto = data.draw(st.sampled_from([at, at + 1, at + 4]))
+    content[at:upto] = data.draw(st.binary(max_size=8))
+    path = zipped(tmp_path / "a.npz", **(contents | {key: bytes(content)}))
+    try:
+        raw, _ = read_npz(path)
+    except FmnistError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:
+        assert len(raw) == len(raw.pixels) == len(LABELS)

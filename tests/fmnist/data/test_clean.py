@@ -1,0 +1,256 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmnist.data.clean import Cleaned, clean
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.images import Images
+from fmnist.data.raw import Raw
+from fmnist.errors import FmnistError
+
+WHERE = ("train.csv", "test.csv")
+
+
+def raw(labels: list[str], *, seed: int = 0, **more: Any) -> Raw:
+    pixels = np.random.default_rng(seed).integers(1, 256, (len(labels), 28, 28)).astype(np.uint8)
+    return Raw(pixels, np.array(labels, np.str_), **more)
+
+
+def cleaned(train: Raw, test: Raw | None = None, **rules: Any) -> Cleaned:
+    test = test or raw(sorted(set(train.labels.tolist()) - {""}), seed=99)
+    return clean(train, test, CleaningRules(**rules), where=WHERE)
+
+
+def counts(found: Cleaned) -> dict[str, tuple[int, int]]:
+    """Of the rules that found something: images of train and of test."""
+    return {one.rule: (one.train, one.test) for one in found.report.caught if one.train or one.test}
+
+
+def examples(found: Cleaned, rule: str) -> tuple[str, ...]:
+    return next(one.examples for one in found.report.caught if one.rule == rule)
+
+
+def test_clean_rows_come_out_as_they_went_in() -> None:
+    train = raw(["b", "a", "b", "a"])
+    found = cleaned(train)
+    np.testing.assert_array_equal(found.train.pixels, train.pixels)
+    assert found.train.labels.tolist() == [1, 0, 1, 0]
+    assert found.train.class_names == found.test.class_names == ("a", "b")
+    assert found.report.is_clean
+    assert found.caught == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "declared", "names"),
+    [
+        (["10", "9", "007", "9"], (), ("7", "9", "10")),
+        (["10", "9", "x", "9"], (), ("10", "9", "x")),
+        (["Shirt", "Bag", "Dress"], (), ("Bag", "Dress", "Shirt")),
+        (["Shirt", "Bag", "Dress"], ("Shirt", "Dress", "Bag"), ("Shirt", "Dress", "Bag")),
+        (["10", "9"], ("10", "9"), ("9", "10")),
+    ],
+)
+def test_classes_are_ordered_by_value_as_declared_or_by_name(labels: list[str], declared: tuple[str, ...], names: tuple[str, ...]) -> None:
+    found = cleaned(raw(labels, classes=declared), raw(labels, seed=1))
+    assert found.train.class_names == names
+    written = [str(int(label)) if label.isdigit() else label for label in labels]
+    assert [names[code] for code in found.train.labels] == written
+
+
+def test_labels_that_are_missing_or_unknown_are_dropped() -> None:
+    found = cleaned(raw(["a", "", "b", "a", "b"]), raw(["a", "zebra", "", "b", "b"], seed=1))
+    assert counts(found) == {"missing_labels": (1, 1), "unknown_labels": (0, 1)}
+    assert examples(found, "missing_labels") == ("row 2", "test row 3")
+    assert examples(found, "unknown_labels") == ("test row 2",)
+    assert (len(found.train), len(found.test)) == (4, 3)
+    with pytest.raises(FmnistError, match=r'train.csv: row 2 has no label, and cleaning.missing_labels is "error"'):
+        cleaned(raw(["a", "", "b"]), missing_labels="error")
+    with pytest.raises(FmnistError, match=r"test.csv: row 1 has a label that is no class of train"):
+        cleaned(raw(["a", "b"]), raw(["zebra", "a", "b"]), unknown_labels="error")
+
+
+def test_a_study_may_keep_some_classes_and_rename_them() -> None:
+    train = raw(["0", "1", "2", "1", "0", "tee"])
+    found = cleaned(train, raw(["0", "1", "2"], seed=1), rename={"0": "Top", "tee": "Top", "1": "Trouser"}, classes=("Trouser", "Top"))
+    assert found.train.class_names == ("Trouser", "Top")
+    assert found.train.labels.tolist() == [1, 0, 0, 1, 1]
+    assert counts(found) == {"unknown_labels": (1, 1)}
+    with pytest.raises(FmnistError, match=r"cleaning.rename names the label 'te', .* Did you mean 'tee'"):
+        cleaned(train, rename={"te": "Top"})
+
+
+def gaps_in(train: Raw, gaps: list[tuple[int, int, int]]) -> Raw:
+    missing = np.zeros(train.pixels.shape, np.bool_)
+    for row, y, x in gaps:
+        missing[row, y, x] = True
+    return Raw(np.where(missing, 0, train.pixels).astype(np.uint8), train.labels, missing)
+
+
+def test_missing_pixels_become_the_median_of_their_class() -> None:
+    train = raw(["a", "a", "a", "a", "b", "b"])
+    train.pixels[:, 3, 4] = (10, 20, 40, 99, 200, 210)
+    found = cleaned(gaps_in(train, [(3, 3, 4), (4, 3, 4)]))
+    assert found.train.pixels[:, 3, 4].tolist() == [10, 20, 40, 20, 210, 210]
+    assert counts(found) == {"missing_pixels": (2, 0)}
+    assert examples(found, "missing_pixels") == ("row 4", "row 5")
+    assert found.caught["missing_pixels"].missing is not None
+    assert found.caught["missing_pixels"].missing.sum() == 2
+    others = np.ones((28, 28), np.bool_)
+    others[3, 4] = False
+    np.testing.assert_array_equal(found.train.pixels[:, others], train.pixels[:, others])
+
+
+def test_missing_test_pixels_are_filled_without_looking_at_the_label() -> None:
+    train = raw(["a", "a", "b"])
+    train.pixels[:, 0, 0] = (10, 30, 50)
+    test = gaps_in(raw(["a", "b"], seed=1), [(0, 0, 0), (1, 0, 0)])
+    assert cleaned(train, test).test.pixels[:, 0, 0].tolist() == [30, 30]
+    assert cleaned(train, test, missing_pixels="zero").test.pixels[:, 0, 0].tolist() == [0, 0]
+
+
+def test_missing_pixels_may_be_refused_and_hopeless_images_are_dropped() -> None:
+    train = gaps_in(raw(["a", "a", "a", "b"]), [(0, 5, 5), *[(1, y, x) for y in range(20) for x in range(28)]])
+    found = cleaned(train)
+    assert counts(found) == {"most_missing": (1, 0), "missing_pixels": (1, 0)}
+    assert len(found.train) == 3
+    assert counts(cleaned(train, most_missing=1.0)) == {"missing_pixels": (2, 0)}
+    assert counts(cleaned(train, most_missing=0.0)) == {"most_missing": (2, 0)}
+    with pytest.raises(FmnistError, match=r"row 1 lacks pixels, and cleaning.missing_pixels"):
+        cleaned(train, missing_pixels="error")
+
+
+def test_blank_images_go_from_train_and_are_counted_in_test() -> None:
+    train, test = raw(["a", "a", "b", "b"]), raw(["a", "b"], seed=1)
+    train.pixels[1], train.pixels[2], test.pixels[0] = 0, 77, 255
+    found = cleaned(train, test)
+    assert counts(found) == {"blank": (2, 1)}
+    assert (len(found.train), len(found.test)) == (2, 2)
+    kept = cleaned(train, test, blank="keep")
+    assert (len(kept.train), counts(kept)) == (4, {"blank": (2, 1)})
+
+
+def test_copies_go_but_for_the_first_and_contradictions_go_altogether() -> None:
+    train = raw(["a", "b", "a", "a", "b", "a", "b"])
+    train.pixels[2] = train.pixels[3] = train.pixels[0]  # three under one label
+    train.pixels[4] = train.pixels[5]  # one image under two labels
+    found = cleaned(train)
+    assert counts(found) == {"conflicts": (2, 0), "duplicates": (2, 0)}
+    assert examples(found, "conflicts") == ("row 5", "row 6")
+    assert examples(found, "duplicates") == ("row 3", "row 4")
+    np.testing.assert_array_equal(found.train.pixels, train.pixels[[0, 1, 6]])
+    assert len(cleaned(train, conflicts="keep").train) == 5
+    assert len(cleaned(train, duplicates="keep").train) == 5
+
+
+def test_images_of_the_test_split_go_from_train() -> None:
+    train, test = raw(["a", "a", "b", "b"]), raw(["a", "b", "b"], seed=1)
+    train.pixels[1] = test.pixels[2]  # under another label, too: it is the image that leaks
+    found = cleaned(train, test)
+    assert counts(found) == {"leaks": (1, 1)}
+    assert examples(found, "leaks") == ("row 2", "test row 3")
+    assert (len(found.train), len(found.test)) == (3, 3)
+    assert len(cleaned(train, test, leaks="keep").train) == 4
+
+
+def test_without_a_test_split_a_seventh_of_every_class_is_held_out() -> None:
+    train = raw(["a"] * 70 + ["b"] * 35)
+    found = clean(train, None, CleaningRules(), where=WHERE)
+    assert np.bincount(found.test.labels).tolist() == [10, 5]
+    assert np.bincount(found.train.labels).tolist() == [60, 30]
+    assert (found.report.held_out, found.report.test_kept, found.report.train_kept) == (15, 15, 90)
+    both = {image.tobytes() for images in (found.train, found.test) for image in images.pixels}
+    assert both == {image.tobytes() for image in train.pixels}
+    again = clean(train, None, CleaningRules(), where=WHERE)
+    np.testing.assert_array_equal(again.test.pixels, found.test.pixels)
+
+
+def test_copies_that_are_kept_do_not_get_from_train_into_the_part_held_out() -> None:
+    train = raw(["a", "b"] * 20)
+    train.pixels[20:] = train.pixels[:20]
+    found = clean(train, None, CleaningRules(duplicates="keep"), where=WHERE)
+    assert {image.tobytes() for image in found.train.pixels}.isdisjoint(image.tobytes() for image in found.test.pixels)
+
+
+def test_images_of_another_size_are_brought_to_28_by_28() -> None:
+    large = Raw(np.full((4, 56, 56), 9, np.uint8), np.array(["a", "a", "b", "b"]))
+    large.pixels[:, 0:28, 0:28] = np.array([50, 100, 150, 200], np.uint8)[:, None, None]
+    test = Raw(255 - large.pixels, large.labels)
+    found = cleaned(large, test)
+    assert found.train.pixels.shape == (4, 28, 28)
+    assert found.train.pixels[:, 5, 5].tolist() == [50, 100, 150, 200]
+    assert found.report.resized
+    with pytest.raises(FmnistError, match=r"one size; they are \(56, 56\) in train.csv and \(28, 28\) in test.csv"):
+        cleaned(large, raw(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "declared", "rules", "message"),
+    [
+        (["a", "a"], (), {}, "at least 2 classes .* only 'a'"),
+        (["", ""], (), {}, "at least 2 classes .* no label at all"),
+        ([str(i) for i in range(101)], (), {}, "at most 100 classes; train.csv has 101 different labels"),
+        (["a", "b"], ("a", "b", "c"), {}, "Every class must have images; 'c' has none in train.csv"),
+        (["a", "b"], (), {"classes": ("a", "bb")}, "'bb' has none in train.csv"),
+        (["a", "b" * 101], (), {}, "at most 100 printable characters"),
+        (["a", "b\nc"], (), {}, "printable"),
+    ],
+)
+def test_classes_that_cannot_be_learned_are_refused(
+    labels: list[str], declared: tuple[str, ...], rules: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FmnistError, match=message):
+        cleaned(raw(labels, classes=declared), raw(["a", "b"], seed=3), **rules)
+
+
+def test_a_class_that_cleaning_empties_is_refused() -> None:
+    train = raw(["a", "a", "b"])
+    train.pixels[2] = 0
+    with pytest.raises(FmnistError, match=r"'b' has none in train.csv after cleaning"):
+        cleaned(train)
+    with pytest.raises(FmnistError, match=r"in train and in test; 'b' has none in test.csv"):
+        cleaned(raw(["a", "b"]), raw(["a"], seed=1))
+    with pytest.raises(FmnistError, match="in train and in test; 'b' has 2 of 12 images, and test takes 2"):
+        clean(raw(["a"] * 10 + ["b"] * 2), None, CleaningRules(), where=WHERE)
+
+
+@st.composite
+def dirty(draw: st.DrawFn) -> tuple[Raw, Raw]:
+    """Splits with everything that cleaning knows, of images so few that they repeat."""
+    images = np.random.default_rng(0).integers(1, 256, (6, 28, 28)).astype(np.uint8)
+    images[5] = 7  # blank
+
+    def split(rows: int) -> Raw:
+        chosen = draw(st.lists(st.integers(0, 5), min_size=rows, max_size=rows))
+        labels = draw(st.lists(st.sampled_from(["a", "b", "c", ""]), min_size=rows, max_size=rows))
+        pixels = images[chosen]
+        missing = np.zeros(pixels.shape, np.bool_)
+        for row in draw(st.lists(st.integers(0, rows - 1), max_size=3)):
+            missing[row, : draw(st.integers(1, 28))] = True
+        return Raw(np.where(missing, 0, pixels).astype(np.uint8), np.array(labels, np.str_), missing)
+
+    return split(draw(st.integers(1, 25))), split(draw(st.integers(1, 10)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(dirty(), st.fixed_dictionaries({rule: st.sampled_from(["drop", "keep"]) for rule in ("blank", "conflicts", "duplicates", "leaks")}))
+def test_every_row_is_kept_or_accounted_for_and_cleaning_again_finds_nothing(splits: tuple[Raw, Raw], rules: dict[str, Any]) -> None:
+    try:
+        found = clean(*splits, CleaningRules(**rules), where=WHERE)
+    except FmnistError:  # a class was left with nothing
+        return
+    report = found.report
+    dropped = sum(one.train for one in report.caught if one.action.startswith("dropped"))
+    assert report.train_read - dropped == report.train_kept == len(found.train)
+    dropped = sum(one.test for one in report.caught if one.action == "dropped")
+    assert report.test_read - dropped == report.test_kept == len(found.test)
+    assert all(len(one.examples) == min(8, one.train + one.test) for one in report.caught)
+    again = clean(_as_read(found.train), _as_read(found.test), CleaningRules(**rules), where=WHERE)
+    assert (len(again.train), len(again.test)) == (len(found.train), len(found.test))
+    np.testing.assert_array_equal(again.train.pixels, found.train.pixels)
+
+
+def _as_read(images: Images) -> Raw:
+    return Raw(images.pixels, np.array(images.class_names)[images.labels])

@@ -1,0 +1,224 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from fmnist.data import synthetic
+from fmnist.data.pictures import decode_picture, grey_picture, read_picture, resized, resized_picture
+from fmnist.errors import FmnistError
+
+FILES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def garment(mode: str = "L", *, size: tuple[int, int] = (120, 160), ground: Any = 0, cloth: Any = 230) -> Image.Image:
+    """An upright T shape with a dark print, wider margins on the right than on the left."""
+    width, height = size
+    image = Image.new(mode, size, ground)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((width * 0.1, height * 0.1, width * 0.7, height * 0.3), fill=cloth)
+    pen.rectangle((width * 0.3, height * 0.1, width * 0.5, height * 0.9), fill=cloth)
+    return image
+
+
+def read(image: Image.Image, folder: Path, name: str = "picture.png", **options: Any) -> NDArray[np.uint8]:
+    image.save(folder / name, **options)
+    return read_picture(folder / name)
+
+
+def largest_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    return int(np.abs(a.astype(int) - b).max())
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> NDArray[np.uint8]:
+    return read(garment(cloth=255), tmp_path)
+
+
+def test_the_garment_fills_the_picture_and_keeps_its_shape(expected: NDArray[np.uint8]) -> None:
+    rows, columns = np.nonzero(expected > 127)
+    assert (rows.min(), rows.max()) == (0, 27)
+    assert columns.max() - columns.min() + 1 == pytest.approx(28 * 73 / 129, abs=1)
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(13.5, abs=1)
+    assert expected[0, 0] == 0
+
+
+def test_images_of_the_data_set_stay_as_they_are(tmp_path: Path) -> None:
+    for pixels in synthetic.test().pixels[:50]:
+        np.testing.assert_array_equal(read(Image.fromarray(pixels), tmp_path), pixels)
+
+
+@pytest.mark.parametrize(("ground", "cloth"), [(255, 0), (240, 0), (0, 255), (30, 255)])
+def test_the_ground_may_be_light_or_dark(tmp_path: Path, expected: NDArray[np.uint8], ground: int, cloth: int) -> None:
+    assert largest_difference(read(garment(ground=ground, cloth=cloth), tmp_path), expected) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "ground", "cloth"),
+    [
+        ("1", "a.png", 1, 0),
+        ("P", "a.gif", 0, 255),
+        ("RGB", "a.png", (255, 255, 255), (0, 0, 0)),
+        ("CMYK", "a.tif", (0, 0, 0, 0), (0, 0, 0, 255)),
+        ("YCbCr", "a.tif", (255, 128, 128), (0, 128, 128)),
+        ("LAB", "a.tif", (255, 0, 0), (0, 0, 0)),
+        ("I;16", "a.png", 65535, 0),
+        ("I;16", "a.tif", 0, 65535),
+        ("I", "a.tif", 0, 65535),
+        ("F", "a.tif", 0.0, 1.0),
+        ("F", "a.tif", 0.0, 255.0),
+        ("LA", "a.png", (0, 0), (255, 255)),
+        ("LA", "a.png", (255, 0), (0, 255)),
+        ("RGBA", "a.png", (9, 9, 9, 0), (255, 255, 255, 255)),
+        ("RGBA", "a.tif", (0, 0, 0, 0), (0, 0, 0, 255)),
+    ],
+)
+def test_any_mode_and_format(tmp_path: Path, expected: NDArray[np.uint8], mode: str, name: str, ground: Any, cloth: Any) -> None:
+    image = garment("L", cloth=255).convert("P") if mode == "P" else garment(mode, ground=ground, cloth=cloth)
+    assert largest_difference(read(image, tmp_path, name), expected) <= 1
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_lossy_formats_are_read_nearly_the_same(tmp_path: Path, expected: NDArray[np.uint8], name: str) -> None:
+    found = read(garment("RGB", ground=(255, 255, 255), cloth=(0, 0, 0)), tmp_path, name, quality=90)
+    assert np.abs(found.astype(int) - expected).mean() < 8
+
+
+def test_a_transparent_colour_of_a_palette_is_ground(tmp_path: Path, expected: NDArray[np.uint8]) -> None:
+    image = garment("P", ground=0, cloth=1)
+    image.putpalette([200, 0, 0, 255, 255, 255])
+    assert largest_difference(read(image, tmp_path, transparency=0), expected) <= 1
+
+
+def test_the_camera_s_rotation_is_undone(tmp_path: Path, expected: NDArray[np.uint8]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise for display
+    turned = garment(cloth=255).transpose(Image.Transpose.ROTATE_90)
+    assert largest_difference(read(turned, tmp_path, exif=exif), expected) <= 1
+
+
+def test_a_large_picture_is_read_as_a_small_one(tmp_path: Path, expected: NDArray[np.uint8]) -> None:
+    assert np.abs(read(garment(size=(4800, 6400), cloth=255), tmp_path).astype(int) - expected).mean() < 6
+
+
+@FILES
+@given(
+    mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(mode="L", width=1, height=1, seed=0)
+@example(mode="RGBA", width=90, height=1, seed=0)
+def test_every_picture_is_read_or_refused(tmp_path: Path, mode: str, width: int, height: int, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    try:
+        pixels = read(image, tmp_path)
+    except FmnistError as error:
+        assert "shows nothing" in str(error)  # noqa: PT017
+    else:
+        assert pixels.shape == (28, 28)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.writeable
+
+
+@FILES
+@given(
+    size=st.tuples(st.integers(29, 120), st.integers(29, 120)),
+    cloth=st.integers(60, 255),
+    ground=st.integers(0, 20),
+)
+def test_dark_on_light_is_the_same_as_light_on_dark(tmp_path: Path, size: tuple[int, int], cloth: int, ground: int) -> None:
+    light = read(garment(size=size, ground=ground, cloth=cloth), tmp_path)
+    dark = read(garment(size=size, ground=255 - ground, cloth=255 - cloth), tmp_path)
+    assert largest_difference(light, dark) <= 1
+
+
+@FILES
+@given(
+    name=st.sampled_from(["a.png", "a.jpg", "a.gif", "a.bmp", "a.tif"]),
+    where=st.floats(0, 0.999),
+    byte=st.integers(0, 255),
+    cut=st.booleans(),
+)
+def test_a_damaged_file_is_read_or_refused(tmp_path: Path, name: str, where: float, byte: int, cut: bool) -> None:
+    whole = io.BytesIO()
+    garment().save(whole, {"jpg": "JPEG", "tif": "TIFF"}.get(name[2:], name[2:]))
+    data = bytearray(whole.getvalue())
+    at = int(where * len(data))
+    (tmp_path / name).write_bytes(data[:at] if cut else data[:at] + bytes([byte]) + data[at + 1 :])
+    try:
+        assert read_picture(tmp_path / name).shape == (28, 28)
+    except FmnistError as error:
+        assert name in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("L", (50, 40), 255), "nothing darker than its light ground"),
+        (Image.new("L", (28, 28), 0), "nothing brighter than its dark ground"),
+        (Image.new("RGBA", (50, 40), (255, 0, 0, 0)), "shows nothing"),
+        (Image.new("F", (50, 40), float("nan")), "not finite"),
+    ],
+)
+def test_blank_pictures_are_refused(tmp_path: Path, image: Image.Image, message: str) -> None:
+    with pytest.raises(FmnistError, match=message):
+        read(image, tmp_path, "blank.tif")
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a picture")
+    for name, message in {"notes.txt": "no kind of picture", "absent.png": "does not exist", "": "is a folder"}.items():
+        with pytest.raises(FmnistError, match=message) as caught:
+            read_picture(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(10_000, 9_000), (20_000, 20_000)])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("1", size).save(tmp_path / "bomb.png")
+    with pytest.raises(FmnistError, match=r"at most 89,478,485 pixels; .*bomb.png has more"):
+        read_picture(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif"])
+def test_grey_pixels_come_back_byte_for_byte(tmp_path: Path, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / name)
+    for found in (grey_picture(tmp_path / name), resized_picture(tmp_path / name), decode_picture((tmp_path / name).read_bytes(), name)):
+        np.testing.assert_array_equal(found, pixels)
+        assert found.dtype == np.uint8
+
+
+def test_a_picture_of_28_x_28_is_not_resized() -> None:
+    pixels = np.zeros((28, 28), np.uint8)
+    assert resized(pixels) is pixels
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (14, 14), (28, 27), (280, 280), (300, 7)])
+def test_a_resized_picture_keeps_its_light(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = np.full(shape, 40, np.uint8)
+    pixels[shape[0] // 2 :] = 200
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = resized_picture(tmp_path / "a.png")
+    assert found.shape == (28, 28)
+    assert found.mean() == pytest.approx(pixels.mean(), abs=4)
+    assert found[-1].mean() == pytest.approx(200, abs=4)
+
+
+def test_a_fine_pattern_is_averaged_when_it_is_made_smaller() -> None:
+    stripes = np.zeros((280, 280), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(resized(stripes)[:, 2:-2].astype(int)) <= 4
+
+
+def test_what_was_decoded_from_memory_is_named_as_the_caller_calls_it() -> None:
+    with pytest.raises(FmnistError, match=r"^a\.parquet row 3 must be a readable picture: it is no kind of picture"):
+        decode_picture(b"not a picture", "a.parquet row 3")

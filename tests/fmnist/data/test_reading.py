@@ -1,0 +1,139 @@
+"""One data set in every form in which people bring it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.sources import Source, find_source, fingerprint
+from fmnist.errors import FmnistError
+from tests.fmnist.data.forms import (
+    FORMS,
+    NUMBERS,
+    TEST,
+    TRAIN,
+    as_csv,
+    as_parquet,
+    as_pictures,
+    found,
+    write_csv,
+    write_folder,
+    write_idx,
+    write_parquet,
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_arrays(form: Callable[[Path], Source], tmp_path: Path) -> None:
+    source = form(tmp_path)
+    for images, expected in ((source.train(), TRAIN), (source.test(), TEST)):
+        np.testing.assert_array_equal(images.pixels, expected.pixels)
+        np.testing.assert_array_equal(images.labels, expected.labels)
+        assert images.pixels.dtype == np.uint8
+        assert images.labels.dtype == np.int64
+        assert images.class_names == NUMBERS
+        assert fingerprint(images) == fingerprint(expected)
+    assert source.cleaning is not None
+    assert source.cleaning.is_clean
+    assert not source.is_resized
+
+
+@pytest.mark.parametrize("form", [as_csv, as_parquet, as_pictures])
+def test_a_second_search_reads_no_file_again_but_sees_a_change(form: Callable[[Path], Source], tmp_path: Path) -> None:
+    first, again = form(tmp_path), form(tmp_path)
+    assert again.root == first.root or form is as_pictures  # whose files were written anew, at another time
+    path = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".csv", ".parquet", ".png"))
+    if path.suffix == ".png":
+        path.unlink()
+    else:
+        (write_csv if path.suffix == ".csv" else write_parquet)(path, TEST.take(np.arange(30)))
+    data, test = (source if source is None else Path(source) for source in (first.path, first.test_path))
+    assert data is not None
+    assert found(data, test).root != first.root
+
+
+def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:
+    lines: list[str] = []
+    source = find_source(str(write_csv(tmp_path / "shop.csv", TRAIN)), announce=lines.append)
+    assert (len(source.train()), len(source.test())) == (103, 17)
+    assert lines[-1] == (
+        "Data: shop.csv: 103 training and 17 test images, the latter held out of the former, as no test split was given; "
+        "nothing had to be cleaned."
+    )
+
+
+def test_what_was_saved_can_be_named_as_data(tmp_path: Path) -> None:
+    source = as_pictures(tmp_path)
+    (tmp_path / "saved").mkdir()
+    source.save(tmp_path / "saved" / "cleaned.npz")
+    again = found(tmp_path / "saved")
+    assert fingerprint(again.train()) == fingerprint(source.train())
+    assert fingerprint(again.test()) == fingerprint(source.test())
+
+
+def test_pictures_of_any_size_in_folders_named_for_their_classes(tmp_path: Path) -> None:
+    for number, name in enumerate(("Schuh", "Hemd", "帽子")):
+        for i in range(14):
+            picture = Image.new("RGB", (60 + i, 45), (20 * number, 3 * i, 200))
+            picture.putpixel((i, number), (255, 255, 255))
+            (tmp_path / "shop" / name).mkdir(parents=True, exist_ok=True)
+            picture.save(tmp_path / "shop" / name / f"{i}.JPG", format="JPEG")
+    source = found(tmp_path / "shop")
+    assert source.train().class_names == ("Hemd", "Schuh", "帽子")
+    assert source.is_resized
+    assert (len(source.train()), len(source.test())) == (36, 6)
+
+
+def test_an_unreadable_picture_is_named_and_skipped_only_on_request(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "pictures", TRAIN)
+    (folder / "3" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(FmnistError, match=r"3/broken\.png.*--skip-unreadable"):
+        found(folder)
+    source = find_source(str(folder), rules=CleaningRules(unreadable="skip"), announce=lambda _: None)
+    assert source.cleaning is not None
+    caught = source.cleaning.caught[0]
+    assert (caught.rule, caught.train, caught.examples) == ("unreadable", 1, ("3/broken.png",))
+    assert (source.cleaning.train_read, source.cleaning.train_kept) == (121, 103)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shop.txt", r"Data are a CSV .* the name of .*shop\.txt ends otherwise"),
+        ("shp.csv", r"shp\.csv does not exist\. Did you mean 'shop\.csv'"),
+        ("empty", r"empty"),
+        ("tables", r"one whose name has 'train' in it and one with 'test'; .* holds a\.csv, b\.csv"),
+        ("mixed", r"holds all four of them; .*mixed lacks t10k-labels"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "shop.csv", TRAIN)
+    (tmp_path / "shop.txt").write_text("label,pixel1")
+    (tmp_path / "empty").mkdir()
+    write_csv(tmp_path / "tables" / "a.csv", TRAIN)
+    write_csv(tmp_path / "tables" / "b.csv", TEST)
+    (write_idx(tmp_path / "mixed", TRAIN, TEST) / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(FmnistError, match=message):
+        found(tmp_path / name, tmp_path / "shop.csv" if name == "mixed" else None)
+
+
+def test_a_test_split_needs_data_to_belong_to() -> None:
+    with pytest.raises(FmnistError, match="--test names the test split"):
+        find_source("synthetic", test="test.csv", announce=lambda _: None)
+
+
+def test_nothing_is_kept_of_data_that_were_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "shop.csv", TRAIN)
+    path.write_text(path.read_text().replace("label", "class", 1))
+    with pytest.raises(FmnistError, match="label"):
+        found(path)
+    assert [each for each in (tmp_path / "cache").rglob("*") if each.suffix != ".lock" and each.is_file()] == []

@@ -1,0 +1,148 @@
+"""Data of one's own, through the command line: inspected, cleaned, searched, never mixed up."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import optuna
+import pytest
+from PIL import Image
+
+from fmnist.data.images import Images
+from fmnist.data.sources import Source
+from fmnist.data.splits import search_splits
+from search.objective import Objective
+from tests.fmnist.data.forms import COLUMNS, FORMS, TEST, TRAIN, as_idx, write_csv
+from tests.search.tiny import CPU, TOML, Say, run_command, tiny_spec
+
+NAMES = ("Top", "Hose", "Kleid", "Tasche", "Schuh")
+
+
+def write_dirty(path: Path, images: Images) -> Path:
+    """Columns shuffled, labels in words, a BOM, CRLF; pixels missing in rows 2 and 7, row 4 without a label, row 9 a copy of row 8."""
+    order = np.random.default_rng(0).permutation(785)
+    rows = [
+        [NAMES[label % 5], *map(str, pixels)] for label, pixels in zip(images.labels, images.pixels.reshape(-1, 784).tolist(), strict=True)
+    ]
+    for row in (1, 6):
+        rows[row][100:110] = [""] * 10
+    rows[3][0] = "NaN"
+    rows[8] = list(rows[7])
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, lineterminator="\r\n").writerows([[row[i] for i in order] for row in [COLUMNS, *rows]])
+    return path
+
+
+def test_data_shows_what_cleaning_found_and_draws_it(say: Say, tmp_path: Path) -> None:
+    code, output, errors = say("data", write_dirty(tmp_path / "dirty.csv", TRAIN), "--save", "clean")
+    assert (code, errors) == (0, "")
+    for part in ("missing_pixels", "row 2, row 7", "missing_labels", "row 4", "duplicates", "row 9", "Kleid", "held out", "brightness"):
+        assert part in output
+    with Image.open("data-sheet.png") as sheet:
+        assert sheet.width == 900
+    code, output, errors = say("data", "clean", "--json", "--sheet", "again.png")
+    assert code == 0
+    saved, again = json.loads(Path("clean/cleaning.json").read_text()), json.loads(output)
+    assert (again["fingerprint"], again["test_fingerprint"]) == (saved["fingerprint"], saved["test_fingerprint"])
+    found = {one["rule"]: (one["train"], one["examples"]) for one in saved["cleaning"]["caught"] if one["train"]}
+    assert found == {"missing_labels": (1, ["row 4"]), "missing_pixels": (2, ["row 2", "row 7"]), "duplicates": (1, ["row 9"])}
+    assert not any(one["train"] or one["test"] for one in again["cleaning"]["caught"])
+
+
+def test_the_rules_are_those_of_the_study(say: Say, tmp_path: Path) -> None:
+    write_dirty(tmp_path / "dirty.csv", TRAIN)
+    with Path("tiny.toml").open("a") as file:
+        file.write('[cleaning]\nmissing_labels = "error"\n')
+    code, _, errors = say("data", "dirty.csv", "--study", "tiny.toml")
+    assert code == 2
+    assert 'row 4 has no label, and cleaning.missing_labels is "error"' in errors
+    with Path("tiny.toml").open("a") as file:
+        file.write('mising_pixels = "zero"\n')
+    code, _, errors = say("run", "tiny.toml", "--data", "dirty.csv", "--dry-run")
+    assert code == 2
+    assert "unknown key 'cleaning.mising_pixels'. Did you mean 'missing_pixels'?" in errors
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda text: text.replace("label", "lable", 1), "'lable'"),
+        (lambda text: text.replace("\n3,", "\n3,7,", 1), "row 4"),
+        (lambda text: text.replace("\n3,", "\n3,x", 1), "row 4"),
+        (lambda text: text.replace("\n3,", "\n3,9", 1), "pixel1"),
+        (lambda text: text.split("\n")[0], "no rows"),
+    ],
+)
+def test_a_broken_table_is_one_clean_message_and_nothing_is_written(
+    damage: Callable[[str], str], says: str, say: Say, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "broken.csv", Images(np.maximum(TRAIN.pixels, 100), TRAIN.labels, TRAIN.class_names))
+    path.write_text(damage(path.read_text().replace("\r\n", "\n")))
+    for arguments in (("data", path), ("run", "tiny.toml", "--data", path)):
+        code, _, errors = say(*arguments)
+        assert code == 2
+        assert errors.startswith("Error: ")
+        assert "broken.csv" in errors
+        assert says in errors
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["broken.csv", "tiny.toml"]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form is not as_idx])
+def test_every_form_gives_the_same_trial_as_the_official_layout(form: Callable[[Path], Source], tmp_path: Path) -> None:
+    def value(source: Source) -> float:
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+        study.optimize(Objective(tiny_spec(augmentation=0.3).space, search_splits(source, seed=0), CPU), n_trials=1)
+        return study.best_value
+
+    assert value(form(tmp_path)) == value(as_idx(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_search_on_a_table_names_what_was_cleaned_and_refuses_other_data(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML)
+    write_dirty(tmp_path / "dirty.csv", TRAIN)
+    write_csv(tmp_path / "other.csv", TRAIN)
+    run = ("run", "tiny.toml", "--trials", "2", "--workers", "1", "--name", "mine")
+    done = run_command(tmp_path, *run, "--data", "dirty.csv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = (tmp_path / "studies" / "mine" / "report.md").read_text()
+    for text in (done.stdout, written):
+        for part in ("missing_pixels", "row 2, row 7", "duplicates", "row 9", "Kleid", "dirty.csv"):
+            assert part in text
+    record = json.loads((tmp_path / "studies" / "mine" / "report.json").read_text())["data"]
+    refused = run_command(tmp_path, *run, "--data", "other.csv")
+    assert refused.returncode == 2
+    assert record["fingerprint"] in refused.stderr
+    assert len(re.findall("[0-9a-f]{64}", refused.stderr)) == 2
+    assert "Give --name for a new study" in refused.stderr
+    again = run_command(tmp_path, "export", "mine", "--to", "model")  # finds its data by itself
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_names_and_preparation_of_pictures_travel_to_the_model(tmp_path: Path) -> None:
+    for number, name in enumerate(("Schuh", "Hemd", "帽子")):
+        images = TRAIN.pixels[TRAIN.labels == number]
+        (tmp_path / "shop" / name).mkdir(parents=True)
+        for i, pixels in enumerate([*images, *TEST.pixels[TEST.labels == number]]):
+            Image.fromarray(pixels).resize((40, 50)).save(tmp_path / "shop" / name / f"{i}.png")
+    (tmp_path / "tiny.toml").write_text(TOML)
+    done = run_command(tmp_path, "run", "tiny.toml", "--data", "shop", "--trials", "1", "--workers", "1", "--quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    export = tmp_path / "studies" / "tiny-shop" / "export"
+    about = json.loads((export / "config.json").read_text())
+    assert about["class_names"] == ["Hemd", "Schuh", "帽子"]
+    assert about["origin"]["pictures"] == "resized"
+    metadata = {entry.key: entry.value for entry in onnx.load(export / "model.onnx").metadata_props}
+    assert json.loads(metadata["labels"]) == about["class_names"]
+    assert json.loads((export / "labels.json").read_text()) == about["class_names"]
+    card = (export / "MODEL_CARD.md").read_text()
+    assert "帽子" in card
+    assert "Fashion-MNIST" not in card.split("## What it is for")[0]
+    said = run_command(tmp_path, "predict", export, tmp_path / "shop" / "帽子" / "1.png", "--json")
+    assert said.returncode == 0
+    assert {one["label"] for one in json.loads(said.stdout)[0]["predictions"]} == {"Hemd", "Schuh", "帽子"}
