@@ -34,11 +34,7 @@ def rule_in_words(rule: str) -> str:
 
 
 def cleaning_table(report: CleaningReport) -> Table:
-    """Every rule with what it found and did, between what was read and what was kept; of clean data, one sentence."""
-    notes = " ".join(_notes(report))
-    if report.is_clean:
-        images = f"{report.train_read:,} training and {report.test_read:,} test images" if report.test_read else _read(report)
-        return Table("Cleaning", caption=f"No rule found anything among {images}. {notes}".rstrip())
+    """Every rule with what it found and did, between what was read and what was kept."""
     rows: list[Row] = [("images read", "", *_both(report.train_read, report.test_read), "", "")]
     rows += [_caught(one) for one in report.caught]
     rows += [("held out for test", "", f"{report.held_out:,}", "", "", "")] if report.held_out else []
@@ -47,13 +43,17 @@ def cleaning_table(report: CleaningReport) -> Table:
     for i, one in enumerate(report.caught, start=1):
         marks |= {(i, j): "alarm" for j, count in ((2, one.train), (3, one.test)) if count}
     columns = ("found", "rule", "train", "test", "then", "examples")
-    return Table(
-        "Cleaning", columns, rows, f"Rows are counted from 1, without the header. {notes}".rstrip(), frozenset({0, 1, 4, 5}), marks
-    )
+    told = "No rule found anything." if report.is_clean else "Rows are counted from 1, without the header."
+    return Table("Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks)
 
 
-def _read(report: CleaningReport) -> str:
-    return counted(report.train_read, "image")
+def cleaning_in_brief(report: CleaningReport) -> Table:
+    """The same table; of clean data, one sentence."""
+    if not report.is_clean:
+        return cleaning_table(report)
+    test = f" and {report.test_read:,} test" if report.test_read else ""
+    told = f"No rule found anything among {report.train_read:,} training{test} images."
+    return Table("Cleaning", caption=" ".join([told, *_notes(report)]))
 
 
 def _both(train: int, test: int) -> tuple[str, str]:
@@ -68,6 +68,7 @@ def _caught(one: Caught) -> Row:
 
 def _examples(one: Caught) -> str:
     names = [name if len(name) <= LONGEST_EXAMPLE else f"...{name[3 - LONGEST_EXAMPLE :]}" for name in one.examples]
+    names = [*names[:1], *(name.removeprefix("row ") for name in names[1:])]
     while len(names) > 1 and len(", ".join(names)) > EXAMPLES_WIDTH:
         names.pop()
     return ", ".join([*names, "..."] if len(names) < one.train + one.test else names)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
-from search.data_tables import cleaning_table, data_rows
+from search.data_tables import cleaning_in_brief, data_rows
 from search.facts import Report, Searched, most_confused
 from search.records import Environment, Final
 from search.table import Mark, Row, Table, bar
@@ -184,7 +184,7 @@ def _timing(report: Report) -> Table | None:
 
 
 def _cleaning(report: Report) -> Table | None:
-    return cleaning_table(report.data.cleaning) if report.data and report.data.cleaning else None
+    return cleaning_in_brief(report.data.cleaning) if report.data and report.data.cleaning else None
 
 
 def _environment(report: Report) -> Table | None:

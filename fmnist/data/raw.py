@@ -30,4 +30,4 @@ class Raw:
 
     def row(self, index: int) -> str:
         """What a person calls the row at `index`; rows are counted from 1, a table's header not among them."""
-        return self.names[index] if self.names else f"row {index + 1:,}"
+        return self.names[index] if self.names else f"row {index + 1}"

@@ -116,7 +116,7 @@ def test_cleaning_stands_before_the_data(study: optuna.Study) -> None:
     remember(study, data=data("shop.csv", cleaning=found, test=2000, test_fingerprint="7e57"))
     titles = [table.title for table in tables(read_report(study))]
     assert titles[titles.index("Data and environment") - 1] == "Cleaning"
-    assert cells(study, "Cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, row 12, ...")
+    assert cells(study, "Cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, 12, ...")
     assert cells(study, "Data and environment") == {
         "data": ("shop.csv",),
         "images": ("50,000 train, 10,000 validation, 2,000 test",),

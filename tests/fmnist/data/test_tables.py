@@ -110,6 +110,11 @@ def test_pixels_are_put_in_the_order_of_their_numbers(tmp_path: Path, names: lis
     assert (raw.labels.tolist(), raw.ignored) == (["Bag"], ("Unnamed: 0", "", ""))
 
 
+def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
+    raw = read_csv(_csv(tmp_path, "p1,0,label,pixel1,pixel2,pixel3,pixel4\n9,8,Bag,1,2,3,4\n"))
+    assert (_pixels(raw), raw.ignored) == ([[1, 2, 3, 4]], ("p1", "0"))
+
+
 @pytest.mark.parametrize(
     ("header", "said"),
     [
@@ -153,8 +158,8 @@ def test_other_pixels_are_refused_with_their_place(tmp_path: Path, cell: str) ->
 
 
 def test_the_first_bad_pixel_is_the_first_in_the_file(tmp_path: Path) -> None:
-    content = "pixel4,pixel1,label,pixel3,pixel2\n0,0,Bag,0,0\n0,300,Bag,301,302\n303,0,Bag,0,0\n"
-    assert "row 2 (line 3), column 'pixel1'" in _error(read_csv, _csv(tmp_path, content))
+    content = "pixel4,pixel1,label,pixel3,pixel2\n0,0,Bag,0,0\n0,0,Bag,301,302\n303,0,Bag,0,0\n"
+    assert "row 2 (line 3), column 'pixel3'" in _error(read_csv, _csv(tmp_path, content))
 
 
 def test_fractions_of_one_are_recognised(tmp_path: Path) -> None:
