@@ -216,7 +216,8 @@ def _study_name(spec_name: str, source: Source) -> str:
     """A name that keeps studies of different data apart; Fashion-MNIST's are called as the spec is."""
     if source.name == FASHION_MNIST:
         return spec_name
-    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.")[:50]
+    stem = re.sub(r"(\.csv|\.gz|\.tsv|\.parquet|\.npz)+$", "", source.name.lower())
+    suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:50] or "own"
     return spec_name if suffix in spec_name else f"{spec_name}-{suffix}"
 
 

@@ -156,8 +156,7 @@ def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, ann
     skip = rules.unreadable == "skip"
     reading = open_path(path, skip_unreadable=skip)
     of_test = open_path(test, skip_unreadable=skip) if test else None
-    name = path.name if test is None else f"{path.name} + {test.name}"
-    name = f"{name} (own)" if name in (FASHION_MNIST, SYNTHETIC) else name
+    name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
     root = _cleaned(_joined(reading, of_test), rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)
     announce(f"Data: {_told(source)}")
