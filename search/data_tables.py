@@ -21,7 +21,7 @@ RULES = {
     "duplicates": "exact copies",
     "leaks": "also in test",
 }
-EXAMPLES_WIDTH = 30  # characters that examples may take, if there is more than one
+EXAMPLES_WIDTH = 24  # characters that examples may take, if there is more than one
 LONGEST_EXAMPLE = 24  # characters of a file's name, its end; report.json has it whole
 CLASSES_SHOWN = 30  # with more, only the ends
 END = 10  # classes at each end

@@ -13,6 +13,7 @@ from fmnist.data.pictures import resized
 from fmnist.data.raw import Raw
 from fmnist.data.rules import (
     Found,
+    Rows,
     Split,
     Work,
     blank,
@@ -38,6 +39,7 @@ class Cleaned:
     train: Images
     test: Images
     report: CleaningReport
+    blind: NDArray[np.uint8] | None  # train's pixels as one sees them who does not know the labels, where that differs
     caught: Mapping[str, CaughtPictures]  # by the rule's name; only of rules that found something
 
 
@@ -51,14 +53,16 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     work = _start(train, test, rules, where)
     found = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
-        split.pixels = _at_side(split)
+        split.pixels = _at_side(split.pixels, split.rows)
+        split.blind = None if split.blind is None else _at_side(split.blind, split.rows)
     found += [rule(work) for rule in (blank, conflicts, duplicates)]
     require_classes(work.train.labels[work.train.rows], work.classes, where[0])
     if test is None:
         _hold_out(work)
     found.append(leaks(work))
     of_train, of_test = (_images(split, work.classes) for split in work.splits)
-    return Cleaned(of_train, of_test, _report(work, test, found), _caught(work, found))
+    blind = None if work.train.blind is None else work.train.blind[work.train.rows]
+    return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found))
 
 
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
@@ -75,19 +79,20 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
     return Work(splits[0], splits[1] if test else None, rules, classes)
 
 
-def _at_side(split: Split) -> NDArray[np.uint8]:
-    if split.pixels.shape[1:] == (SIDE, SIDE):
-        return split.pixels
-    small = np.zeros((len(split.pixels), SIDE, SIDE), np.uint8)
-    for row in split.rows:  # the others are out
-        small[row] = resized(split.pixels[row])
+def _at_side(pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint8]:
+    if pixels.shape[1:] == (SIDE, SIDE):
+        return pixels
+    small = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
+    for row in rows:  # the others are out
+        small[row] = resized(pixels[row])
     return small
 
 
 def _hold_out(work: Work) -> None:
     train = work.train
     parts = stratified(encode(train.labels[train.rows], work.classes), work.classes, share=HELD_OUT, seed=HELD_OUT_SEED, into="test")
-    work.test = replace(train, rows=train.rows[parts.held_out])
+    blind = train.pixels if train.blind is None else train.blind
+    work.test = replace(train, rows=train.rows[parts.held_out], pixels=blind)
     train.rows = train.rows[parts.kept]
 
 

@@ -19,7 +19,7 @@ class CleaningRules(BaseModel):
     missing_labels: Literal["drop", "error"] = "drop"
     unknown_labels: Literal["drop", "error"] = "drop"  # labels outside `classes`, or in the test split those that train does not have
     most_missing: Annotated[float, Field(ge=0, le=1)] = 0.5  # an image with a larger share of missing pixels is dropped
-    missing_pixels: Literal["zero", "median", "error"] = "median"  # of the class's pixel; of the pixel over all classes in the test split
+    missing_pixels: Literal["zero", "median", "error"] = "zero"  # the median is that of the class's pixel
     blank: Literal["drop", "keep"] = "drop"  # images of one grey
     conflicts: Literal["drop", "keep"] = "drop"  # the same image under two labels: every copy
     duplicates: Literal["drop", "keep"] = "drop"  # exact copies within train: all but the first

@@ -23,7 +23,7 @@ from fmnist.data.images import Images
 from fmnist.data.official import OFFICIAL, idx_files, lacking, raw_folder, strangers
 from fmnist.data.raw import Raw
 from fmnist.data.reading import FORMS, Reading, open_path, read_official
-from fmnist.data.store import load_caught, load_images, load_report, save_cleaned
+from fmnist.data.store import load_blind, load_caught, load_images, load_report, save_cleaned
 from fmnist.data.summary import DataSummary, summarise
 from fmnist.errors import FmnistError
 
@@ -66,6 +66,10 @@ class Source:
         """All images that may be trained on."""
         return load_images(self.root, "train") if self.root else synthetic.train()
 
+    def train_blind(self) -> Images:
+        """The same images, to be scored on: no pixel that was missing was filled by what is known of the image's class."""
+        return load_blind(self.root) if self.root else synthetic.train()
+
     def test(self) -> Images:
         """The test images. Only `fmnist.data.splits` may call this."""
         return load_images(self.root, "test") if self.root else synthetic.test()
@@ -75,8 +79,8 @@ class Source:
         return summarise(self.train(), self.test())
 
     def save(self, path: Path) -> None:
-        """Both splits are in the `.npz` at `path`, which can be named as data again."""
-        write_npz(path, self.train(), self.test())
+        """Both splits are in the `.npz` at `path`, which can be named as data again; no pixel of them tells of a label."""
+        write_npz(path, self.train_blind(), self.test())
 
 
 def fingerprint(images: Images) -> str:

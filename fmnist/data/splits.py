@@ -26,7 +26,7 @@ def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchS
     """
     images = source.train()
     rows = stratified(images.labels, images.class_names, share=share, seed=seed, into="validation")
-    return SearchSplits(images.take(rows.kept), images.take(rows.held_out))
+    return SearchSplits(images.take(rows.kept), source.train_blind().take(rows.held_out))
 
 
 def full_split(source: Source) -> Images:

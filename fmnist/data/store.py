@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def save_cleaned(folder: Path, cleaned: Cleaned) -> None:
     """Images, report and what was caught lie in `folder`, for the functions below."""
     for split, images in (("train", cleaned.train), ("test", cleaned.test)):
         _save(folder, {f"{split}-pixels": images.pixels, f"{split}-labels": images.labels})
+    if cleaned.blind is not None:
+        _save(folder, {"blind-pixels": cleaned.blind})
     for rule, pictures in cleaned.caught.items():
         _save(folder, {f"caught-{rule}": pictures.pixels})
         if pictures.missing is not None:
@@ -50,6 +53,12 @@ def save_cleaned(folder: Path, cleaned: Cleaned) -> None:
 def load_images(folder: Path, split: str) -> Images:
     """The images of "train" or "test", mapped: shared between processes until one writes to its own copy."""
     return Images(_load(folder, f"{split}-pixels"), _load(folder, f"{split}-labels"), tuple(_about(folder)["class_names"]))
+
+
+def load_blind(folder: Path) -> Images:
+    """The training images as one sees them who does not know their labels."""
+    train = load_images(folder, "train")
+    return replace(train, pixels=_load(folder, "blind-pixels")) if (folder / "blind-pixels.npy").exists() else train
 
 
 def load_report(folder: Path) -> CleaningReport:

@@ -87,7 +87,7 @@ def test_examples_are_few_and_short() -> None:
     many = caught("blank", 40, 0, *(f"row {i}" for i in range(1000, 1008)))
     deep = caught("leaks", 1, 0, "Shirts of last season/summer/IMG_2024.png")
     assert [row[5] for row in cleaning_table(cleaned(many, deep)).rows[1:3]] == [
-        "row 1000, 1001, 1002, 1003, ...",
+        "row 1000, 1001, 1002, ...",
         "...n/summer/IMG_2024.png",
     ]
 

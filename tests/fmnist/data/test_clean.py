@@ -92,8 +92,11 @@ def gaps_in(train: Raw, gaps: list[tuple[int, int, int]]) -> Raw:
 def test_missing_pixels_become_the_median_of_their_class() -> None:
     train = raw(["a", "a", "a", "a", "b", "b"])
     train.pixels[:, 3, 4] = (10, 20, 40, 99, 200, 210)
-    found = cleaned(gaps_in(train, [(3, 3, 4), (4, 3, 4)]))
+    dirty = gaps_in(train, [(3, 3, 4), (4, 3, 4)])
+    found = cleaned(dirty, missing_pixels="median")
     assert found.train.pixels[:, 3, 4].tolist() == [10, 20, 40, 20, 210, 210]
+    assert found.blind is not None
+    assert found.blind[:, 3, 4].tolist() == [10, 20, 40, 30, 30, 210]  # of both classes: what is scored must not tell its class
     assert counts(found) == {"missing_pixels": (2, 0)}
     assert examples(found, "missing_pixels") == ("row 4", "row 5")
     assert found.caught["missing_pixels"].missing is not None
@@ -107,8 +110,18 @@ def test_missing_test_pixels_are_filled_without_looking_at_the_label() -> None:
     train = raw(["a", "a", "b"])
     train.pixels[:, 0, 0] = (10, 30, 50)
     test = gaps_in(raw(["a", "b"], seed=1), [(0, 0, 0), (1, 0, 0)])
-    assert cleaned(train, test).test.pixels[:, 0, 0].tolist() == [30, 30]
+    assert cleaned(train, test, missing_pixels="median").test.pixels[:, 0, 0].tolist() == [30, 30]
     assert cleaned(train, test, missing_pixels="zero").test.pixels[:, 0, 0].tolist() == [0, 0]
+
+
+def test_a_test_split_that_is_held_out_is_filled_without_looking_at_the_label() -> None:
+    train = raw(["a", "b"] * 35)
+    train.pixels[::2, 0, 0], train.pixels[1::2, 0, 0] = 100, 200
+    dirty = gaps_in(train, [(row, 0, 0) for row in range(20, 70)])
+    found = clean(dirty, None, CleaningRules(missing_pixels="median"), where=WHERE)
+    assert set(found.test.pixels[:, 0, 0].tolist()) <= {100, 150, 200}
+    assert 150 in found.test.pixels[:, 0, 0]
+    assert set(found.train.pixels[:, 0, 0].tolist()) == {100, 200}
 
 
 def test_missing_pixels_may_be_refused_and_hopeless_images_are_dropped() -> None:

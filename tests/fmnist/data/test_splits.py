@@ -42,6 +42,16 @@ def test_search_splits_are_disjoint_stratified_and_together_the_training_file() 
     assert _keys(train) | _keys(valid) == _keys(splits.full_split(SYNTHETIC))
 
 
+def test_validation_sees_no_pixel_that_was_filled_by_class(tmp_path: Path) -> None:
+    images = synthetic.draw(60, seed=0)
+    blind = images.pixels.copy()
+    blind[:, 0, 0] = 77
+    source = prepared(tmp_path, images, blind=blind)
+    train, valid = splits.search_splits(source, seed=0)
+    assert (valid.pixels[:, 0, 0] == 77).all()
+    assert (train.pixels[:, 0, 0] != 77).all()
+
+
 def test_the_seed_decides_which_images_validate() -> None:
     first, again, other = (splits.search_splits(SYNTHETIC, seed=seed).valid for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.pixels, again.pixels)
