@@ -100,10 +100,19 @@ def test_another_set_up_is_refused_with_what_differs(tmp_path: Path, spec: Study
     assert [line.strip() for line in lines[1:]] == ["--- in the storage", "+++ asked for", removed, added]
 
 
-def test_other_data_are_refused(tmp_path: Path) -> None:
-    in_database(tmp_path, tiny_spec())
-    other = DATA.model_copy(update={"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"})
-    assert "made on other data: drawn 5e0a, now Fashion-MNIST 0123456789ab. Give --name" in refusal(tmp_path, tiny_spec(), other)
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"}, "training images: those of drawn had the fingerprint 5e0a"),
+        ({"test_fingerprint": "0123456789abcdef"}, "test images: those of drawn had the fingerprint 7e57"),
+    ],
+)
+def test_other_data_are_refused_with_both_fingerprints(changes: dict[str, str], says: str, tmp_path: Path) -> None:
+    kept = DATA.model_copy(update={"test_fingerprint": "7e57"})
+    create_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True), tiny_spec(), kept)
+    refused = refusal(tmp_path, tiny_spec(), kept.model_copy(update=changes))
+    assert f"made on other {says}" in refused
+    assert "have 0123456789abcdef. Give --name for a new study" in refused
 
 
 def test_a_study_made_by_other_means_is_refused(tmp_path: Path) -> None:
