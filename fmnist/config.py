@@ -53,6 +53,8 @@ class TrialConfig(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)] = 1e-3
     beta2: Annotated[float, Field(ge=0.5, lt=1, description="decay of Adam's second moment"), Choice((0.9, 0.98, 0.999))] = 0.999
     schedule: Annotated[Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle"))] = "constant"
+    small_side: Annotated[Literal[14, 20], Field(description="side of the images in the first epochs, in pixels"), Choice((14, 20))] = 20
+    small_epochs: Annotated[float, Field(ge=0, lt=1, description="share of the epochs on such images"), Range(0.0, 0.8)] = 0.0
     batch_size: Annotated[int, Field(ge=8, le=4096, description="images a step"), Choice((64, 128, 256, 512))] = 128
     epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the training images")] = 10
 
@@ -66,6 +68,11 @@ class TrialConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise FmnistError("\n".join(f"{where}: {line}" for line in _readable(error))) from None
+
+    @property
+    def small_count(self) -> int:
+        """How many of the epochs, the first ones, are on smaller images."""
+        return round(self.small_epochs * self.epochs)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -31,7 +30,8 @@ def macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
 
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
-    return float(f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0))
+    confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(1, classes, classes)
+    return float(_macro_f1(confusion)[0])
 
 
 def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
@@ -39,6 +39,8 @@ def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
 
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # a second to import, and workers need none of it
+
     every = range(classes)
     confusion = confusion_matrix(labels, predictions, labels=every)
     precision, recall, f1, support = precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)

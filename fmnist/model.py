@@ -1,9 +1,11 @@
 """ConvNet: stages of convolutions from a TrialConfig, 28x28 grey images to class scores."""
 
+import math
 from typing import Literal, assert_never
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, TrialConfig
@@ -59,12 +61,12 @@ class ConvNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN))
         self.register_buffer("std", torch.tensor(STD))
-        self.head, self.mirror = config.head, config.mirror
+        self.head, self.mirror, self.last_side = config.head, config.mirror, _last_side(config)
         self.stages = nn.Sequential(*_stages(config))
         self.classifier = _classifier(config, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: float [N, 1, 28, 28] in 0..1 -> logits [N, classes].
+        """Shape: float [N, 1, 28, 28], or smaller ones in training, in 0..1 -> logits [N, classes].
 
         Where the configuration says so, evaluation (not training) takes the mean over each image and its mirror.
         """
@@ -76,7 +78,8 @@ class ConvNet(nn.Module):
         x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]
         match self.head:
             case "flatten":
-                x = x.flatten(1)
+                # Smaller images leave a smaller map than the classifier reads.
+                x = (x if x.shape[-1] == self.last_side else interpolate(x, (self.last_side, self.last_side), mode="bilinear")).flatten(1)
             case "max":
                 x = x.amax(dim=(2, 3))
             case "avg":
@@ -120,9 +123,13 @@ def _stages(config: TrialConfig) -> list[nn.Module]:
     return blocks
 
 
+def _last_side(config: TrialConfig) -> int:
+    """Of the last map: halved `depth` times, rounding up as the pooling does."""
+    return math.ceil(SIDE / (1 << config.depth))
+
+
 def _classifier(config: TrialConfig, classes: int) -> nn.Module:
-    side = -(-SIDE // 2**config.depth)  # of the last map: halved `depth` times, rounding up as the pooling does
-    features = config.widths[-1] * (side**2 if config.head == "flatten" else 1)
+    features = config.widths[-1] * (_last_side(config) ** 2 if config.head == "flatten" else 1)
     if config.hidden == 0:
         return nn.Sequential(nn.Dropout(config.dropout), nn.Linear(features, classes))
     return nn.Sequential(

@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fmnist.augment import augment
+from fmnist.augment import augment, resized
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
@@ -58,11 +58,12 @@ def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, 
     run = _Run(config, train, seed, device)
     for number in range(1, config.epochs + 1):
         start = time.perf_counter()
-        train_loss = run.epoch()
+        side = SIDE if number > config.small_count else config.small_side
+        train_loss = run.epoch(side)
         seconds = time.perf_counter() - start
         _check(train_loss, number, len(train.class_names))
         model = run.scored_model()
-        valid_loss, f1, accuracy = _validate(model, valid, device) if valid else (None, None, None)
+        valid_loss, f1, accuracy = _validate(model, valid, device, side) if valid else (None, None, None)
         yield Epoch(
             number=number,
             train_loss=train_loss,
@@ -75,15 +76,15 @@ def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, 
         )
 
 
-def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Logits of the images, computed in evaluation mode and in batches; on the CPU.
+def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device, side: int = SIDE) -> Tensor:
+    """Logits of the images, brought to `side` pixels, computed in evaluation mode and in batches; on the CPU.
 
     Shape: uint8 [N, 28, 28] -> float [N, classes].
     """
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.inference_mode():
         batches = torch.from_numpy(pixels).split(CPU_EVALUATION_BATCH if device.type == "cpu" else EVALUATION_BATCH)
-        return torch.cat([model(as_input(batch.to(device))).float().cpu() for batch in batches])
+        return torch.cat([model(resized(as_input(batch.to(device)), side)).float().cpu() for batch in batches])
 
 
 def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
@@ -101,6 +102,17 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
     return steps * size / elapsed
 
 
+def is_mixed(device: torch.device) -> bool:
+    """Whether training multiplies in bfloat16 on `device`: where the hardware does, which is then faster; weights stay float32."""
+    match device.type:
+        case "cuda":
+            return True
+        case "cpu":
+            return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        case _:
+            return False
+
+
 def as_input(pixels: Tensor) -> Tensor:
     """What a ConvNet reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
     return pixels.unsqueeze(1).float().div_(255)
@@ -115,7 +127,7 @@ class _Run:
     """What lives as long as one training: the images on the device, the network and its optimizer."""
 
     def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
-        self.config, self.device = config, device
+        self.config, self.device, self.is_mixed = config, device, is_mixed(device)
         classes = len(train.class_names)
         self.pixels = torch.from_numpy(train.pixels).to(device)
         self.labels = torch.from_numpy(train.labels).to(device)
@@ -128,23 +140,24 @@ class _Run:
         self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_scale(config, step, steps))
         self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
 
-    def epoch(self) -> float:
-        """Trains on each image once (but for a last part-filled batch) and returns the mean loss."""
+    def epoch(self, side: int) -> float:
+        """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean loss."""
         self.model.train()
         order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
         batches = [batch for batch in order.split(self.batch_size) if len(batch) == self.batch_size]
         total = torch.zeros((), device=self.device)  # stays on the device: no synchronisation a step
         for batch in batches:
-            total += self.step(batch)
+            total += self.step(batch, side)
         return total.item() / len(batches)
 
     def scored_model(self) -> nn.Module:
         return self.averaged.module if self.averaged else self.model
 
-    def step(self, batch: Tensor) -> Tensor:
+    def step(self, batch: Tensor, side: int = SIDE) -> Tensor:
         """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""
-        images = augment(as_input(self.pixels[batch]), self.config.augmentation, flip=self.config.flip, generator=self.generator)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+        config = self.config
+        images = augment(as_input(self.pixels[batch]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):
             loss = cross_entropy(self.model(images), self.targets[self.labels[batch]])
         self.optimizer.zero_grad()
         loss.backward()
@@ -176,8 +189,9 @@ def _optimizer(config: TrialConfig, model: nn.Module) -> Optimizer:
     return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
 
 
-def _validate(model: nn.Module, valid: Images, device: torch.device) -> tuple[float, float, float]:
-    logits, labels = class_scores(model, valid.pixels, device), torch.from_numpy(valid.labels)
+def _validate(model: nn.Module, valid: Images, device: torch.device, side: int) -> tuple[float, float, float]:
+    # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
+    logits, labels = class_scores(model, valid.pixels, device, side), torch.from_numpy(valid.labels)
     predictions = logits.argmax(dim=1)
     f1 = macro_f1(valid.labels, predictions.numpy(), len(valid.class_names))
     return cross_entropy(logits, labels).item(), f1, (predictions == labels).float().mean().item()

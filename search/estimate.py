@@ -10,6 +10,7 @@ import optuna
 import torch
 
 from fmnist.config import TrialConfig
+from fmnist.data.images import SIDE
 from fmnist.model import flop_count
 from fmnist.train import measure_speed
 from search.records import DataRecord
@@ -36,7 +37,7 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
     """The cost of `spec` here. `images` is the number of all training images."""
     configs = _sample(spec)
     classes = len(data.class_names)
-    costs = [flop_count(config, classes) * config.epochs for config in configs]
+    costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     with _torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
         speed = measure_speed(typical, classes, device=device)
@@ -63,6 +64,11 @@ def _torch_threads(count: int) -> Iterator[None]:
 def _sample(spec: StudySpec) -> list[TrialConfig]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
+
+
+def _full_epochs(config: TrialConfig) -> float:
+    """Epochs, those on smaller images counted by their share of the pixels, with which the operations go."""
+    return config.epochs - config.small_count * (1 - (config.small_side / SIDE) ** 2)
 
 
 def _rounds(tasks: int, workers: int) -> float:

@@ -15,6 +15,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import FASHION_MNIST, Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from fmnist.device import choose_device, device_name
+from fmnist.train import is_mixed
 from search.confirm import confirm
 from search.environment import capture_environment, cores
 from search.errors import SearchError
@@ -90,7 +91,8 @@ class Plan:
     @property
     def environment(self) -> Environment:
         """Where this plan is carried out."""
-        return capture_environment(device=device_name(self.device), workers=self.workers, threads_per_worker=self.threads)
+        precision = ", bfloat16" if is_mixed(self.device) else ""  # it is the hardware's, and moves figures in the fourth decimal
+        return capture_environment(device=device_name(self.device) + precision, workers=self.workers, threads_per_worker=self.threads)
 
 
 def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:

@@ -16,7 +16,6 @@ import numpy as np
 from fmnist.data import synthetic
 from fmnist.data.arrays import write_npz
 from fmnist.data.cache import cache_folder, digest, kept
-from fmnist.data.clean import clean
 from fmnist.data.cleaning import CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.download import FAILURES, download
 from fmnist.data.images import Images
@@ -203,6 +202,8 @@ def _joined(reading: Reading, of_test: Reading | None) -> Reading:
 
 def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], announce: Announce) -> Path:
     def make(folder: Path) -> None:
+        from fmnist.data.clean import clean  # brings scikit-learn, a second to import
+
         announce(f"Data: reading and cleaning {where[0]}; the result is kept.")
         save_cleaned(folder, clean(*reading.read(), rules, where=where))
 

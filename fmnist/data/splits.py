@@ -1,12 +1,15 @@
 """Which images a stage may see: search and confirm get train and validation, the test split is opened once, at the end."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.data.cache import digest, kept
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
+from fmnist.data.store import load_images, save_splits
 from fmnist.data.stratify import stratified
 
 SPLIT_SEED = 0  # one split for all studies, so that their validation figures can be compared
@@ -22,8 +25,21 @@ class SearchSplits(NamedTuple):
 def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchSplits:
     """The training file split in two, `share` of every class in `valid`; the same rows for the same seed.
 
+    What was split is kept in the cache and mapped into memory: all processes share one copy.
     Raises: FmnistError where a class has too few images to be in both parts.
     """
+    if source.root is None:
+        return _split(source, seed, share)
+
+    def make(folder: Path) -> None:
+        save_splits(folder, _split(source, seed, share)._asdict())
+
+    state = source.root.stat()
+    folder = kept("split", digest(str(source.root), state.st_mtime_ns, seed, share), make)
+    return SearchSplits(load_images(folder, "train"), load_images(folder, "valid"))
+
+
+def _split(source: Source, seed: int, share: float) -> SearchSplits:
     images = source.train()
     rows = stratified(images.labels, images.class_names, share=share, seed=seed, into="validation")
     return SearchSplits(images.take(rows.kept), source.train_blind().take(rows.held_out))

@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.clean import Cleaned
 from fmnist.data.cleaning import CaughtPictures, CleaningReport
 from fmnist.data.images import Images
 from fmnist.data.raw import Raw
 from fmnist.errors import FmnistError
+
+if TYPE_CHECKING:
+    from fmnist.data.clean import Cleaned
 
 ABOUT = "about.json"
 
@@ -36,10 +38,10 @@ def load_raw(folder: Path) -> Raw:
     return Raw(_load(folder, "pixels"), _load(folder, "labels"), missing, None if names is None else tuple(names), **{**about, **lists})
 
 
-def save_cleaned(folder: Path, cleaned: Cleaned) -> None:
+def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
     """Images, report and what was caught lie in `folder`, for the functions below."""
     for split, images in (("train", cleaned.train), ("test", cleaned.test)):
-        _save(folder, {f"{split}-pixels": images.pixels, f"{split}-labels": images.labels})
+        _save_images(folder, split, images)
     if cleaned.blind is not None:
         _save(folder, {"blind-pixels": cleaned.blind})
     for rule, pictures in cleaned.caught.items():
@@ -50,8 +52,15 @@ def save_cleaned(folder: Path, cleaned: Cleaned) -> None:
     _tell(folder, {"class_names": cleaned.train.class_names, "report": cleaned.report.model_dump(mode="json"), "caught": caught})
 
 
+def save_splits(folder: Path, splits: Mapping[str, Images]) -> None:
+    """The images of each split lie in `folder`, for `load_images`; there must be one split at least."""
+    for split, images in splits.items():
+        _save_images(folder, split, images)
+    _tell(folder, {"class_names": next(iter(splits.values())).class_names})
+
+
 def load_images(folder: Path, split: str) -> Images:
-    """The images of "train" or "test", mapped: shared between processes until one writes to its own copy."""
+    """The images of that split, mapped: shared between processes until one writes to its own copy."""
     return Images(_load(folder, f"{split}-pixels"), _load(folder, f"{split}-labels"), tuple(_about(folder)["class_names"]))
 
 
@@ -74,6 +83,10 @@ def load_caught(folder: Path) -> dict[str, CaughtPictures]:
 
 def _gaps(folder: Path, rule: str) -> NDArray[np.bool_] | None:
     return _load(folder, f"gaps-{rule}") if (folder / f"gaps-{rule}.npy").exists() else None
+
+
+def _save_images(folder: Path, split: str, images: Images) -> None:
+    _save(folder, {f"{split}-pixels": images.pixels, f"{split}-labels": images.labels})
 
 
 def _save(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

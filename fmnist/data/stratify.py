@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from fmnist.errors import FmnistError
 
@@ -21,6 +20,8 @@ def stratified(labels: NDArray[np.int64], class_names: tuple[str, ...], *, share
 
     Raises: FmnistError where a class has too few images to be in both parts.
     """
+    from sklearn.model_selection import train_test_split  # a second to import, and a split that is kept needs none of it
+
     count = round(share * len(labels))
     _require_every_class(labels, class_names, count, into)
     kept, held_out = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from fmnist.augment import augment
+from fmnist.augment import augment, resized
 
 SIDE = 28
 
@@ -130,3 +130,19 @@ def test_images_on_a_gpu_are_changed_there() -> None:
     changed = augment(images, 0.5, flip=True, generator=Generator("cuda").manual_seed(0))
     assert changed.device == images.device
     assert not torch.equal(changed, images)
+
+
+@pytest.mark.parametrize("side", [14, 20])
+def test_images_are_made_smaller_with_or_without_changes(side: int) -> None:
+    images = framed_noise(300)
+    plain, changed = (augment(images, strength, flip=True, generator=generator(), side=side) for strength in (0.0, 0.5))
+    assert plain.shape == changed.shape == (300, 1, side, side)
+    assert torch.equal(plain, resized(images, side))
+    assert plain.mean().item() == pytest.approx(images.mean().item(), rel=0.02)
+    assert changed.max() <= 1 + 1e-6
+
+
+def test_the_painted_rectangle_shrinks_with_the_image() -> None:
+    black = torch.zeros((4000, 1, SIDE, SIDE))
+    painted = [(augment(black, 1.0, flip=False, generator=generator(), side=side) > 0).float().mean().item() for side in (28, 14)]
+    assert painted[1] == pytest.approx(painted[0], rel=0.15)

@@ -190,3 +190,12 @@ def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
     assert torch.equal(*in_training)
     torch.testing.assert_close(mirrored(images), (plain(images) + plain(images.flip(3))) / 2)
     torch.testing.assert_close(mirrored(images), mirrored(images.flip(3)))
+
+
+@pytest.mark.parametrize("head", ["flatten", "max", "avg"])
+@pytest.mark.parametrize("side", [14, 20])
+@pytest.mark.parametrize("depth", [1, 3, 4])
+def test_smaller_images_can_be_trained_on_with_any_head(head: Head, side: int, depth: int) -> None:
+    model = ConvNet(TrialConfig(depth=depth, filters=8, head=head), 10)
+    model(torch.rand(2, 1, side, side)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

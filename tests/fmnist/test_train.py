@@ -18,7 +18,18 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.model import ConvNet
-from fmnist.train import WARM_UP, DivergedError, Epoch, as_input, class_scores, fit, learning_rate_scale, measure_speed, smooth_targets
+from fmnist.train import (
+    WARM_UP,
+    DivergedError,
+    Epoch,
+    _Run,
+    as_input,
+    class_scores,
+    fit,
+    learning_rate_scale,
+    measure_speed,
+    smooth_targets,
+)
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"depth": 1, "filters": 8, "batch_norm": True, "learning_rate": 3e-3, "batch_size": 64, "epochs": 2}
@@ -278,3 +289,47 @@ def test_on_a_gpu_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) 
     last = list(fit(small(depth=2, filters=16), *splits, seed=0, device=torch.device("cuda")))[-1]
     assert last.macro_f1 is not None
     assert last.macro_f1 > 0.4
+
+
+def test_the_first_epochs_may_be_on_smaller_images_and_the_last_are_not(few: Images) -> None:
+    def epochs(**changes: Any) -> list[Epoch]:
+        return train(few, valid=few, epochs=4, head="max", **changes)
+
+    plain, none, half = epochs(), epochs(small_side=14), epochs(small_side=14, small_epochs=0.5)
+    assert [epoch.train_loss for epoch in plain] == [epoch.train_loss for epoch in none]
+    assert plain[0].train_loss != half[0].train_loss
+    scores = class_scores(half[-1].model, few.pixels, CPU)
+    assert half[-1].accuracy == pytest.approx((scores.argmax(dim=1).numpy() == few.labels).mean())
+
+
+def test_an_epoch_on_smaller_images_is_scored_on_such(few: Images) -> None:
+    first = next(fit(small(epochs=2, small_side=14, small_epochs=0.5, head="max"), few, few, seed=0, device=CPU))
+    accuracy = {side: (class_scores(first.model, few.pixels, CPU, side).argmax(dim=1).numpy() == few.labels).mean() for side in (14, 28)}
+    assert first.accuracy == pytest.approx(accuracy[14])
+
+
+def test_a_steps_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(mixed: bool) -> dict[str, Tensor]:
+        monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
+        torch.manual_seed(0)
+        run = _Run(small(), few, 0, CPU)
+        run.step(torch.arange(64))
+        return {name: parameter.grad for name, parameter in run.model.named_parameters() if parameter.grad is not None}
+
+    exact, rounded = step(False), step(True)
+    for name, gradient in exact.items():
+        assert rounded[name].dtype == torch.float32
+        assert (rounded[name] - gradient).norm() < 0.1 * gradient.norm() + 1e-4, name
+
+
+@pytest.mark.slow
+def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scores(mixed: bool) -> list[float]:
+        monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
+        few = splits.train.take(np.arange(600))
+        valid = splits.valid.take(np.arange(500))
+        return [train(few, valid=valid, seed=seed, epochs=3)[-1].macro_f1 or 0.0 for seed in range(20)]
+
+    exact, rounded = scores(False), scores(True)
+    error = math.hypot(np.std(exact, ddof=1), np.std(rounded, ddof=1)) / math.sqrt(20)
+    assert abs(np.mean(exact) - np.mean(rounded)) < 3 * error
