@@ -144,7 +144,7 @@ def _classifier(config: TrialConfig, classes: int) -> nn.Module:
 def _activation(name: Activation) -> nn.Module:
     match name:
         case "relu":
-            return nn.ReLU()
+            return nn.ReLU(inplace=True)  # a pass over memory less
         case "gelu":
             return nn.GELU()
         case "silu":

@@ -1,0 +1,66 @@
+"""What the benchmarks share: the command, its table on the screen, and the same figures as JSON with the machine they are of."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import typer
+from rich.console import Console
+
+from fmnist.errors import FmnistError
+from search.environment import capture_environment
+from search.report import print_table
+from search.table import Table
+from search.wording import counted
+
+
+def perform(benchmark: Callable[..., None], about: str) -> None:
+    """The benchmark has run as a command whose help is `about`. Exit codes: 0 done, 2 a user's error in one clean message."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
+    app.command(help=about)(benchmark)
+    try:
+        app()
+    except FmnistError as error:
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def tell(text: str) -> None:
+    """What is under way stands on the error stream; the table has the output for itself."""
+    Console(stderr=True).print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def surroundings(*, workers: int, threads: int) -> dict[str, Any]:
+    """Machine, versions and commit, as the JSON has them; taken before anything is measured, so that `load` is of other work."""
+    here = capture_environment(device="cpu", workers=workers, threads_per_worker=threads)
+    machine = {
+        "processor": here.processor,
+        "cores": here.cores,
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "platform": here.platform,
+        "load_before": round(os.getloadavg()[0], 2),  # processes that ran or wanted to, mean of the last minute
+    }
+    return {"at": here.at, "command": here.command, "commit": here.commit, "machine": machine, "versions": here.versions}
+
+
+def publish(table: Table, figures: Mapping[str, Any], file: Path | None) -> None:
+    """The table is on the screen, where it was measured below it, and with a `file` all of it is there as JSON."""
+    console = Console()
+    print_table(table, console)
+    console.print(_measured_on(figures), style="dim", markup=False, highlight=False)
+    if file is not None:
+        shown = {"title": table.title, "columns": table.columns, "rows": table.rows, "caption": table.caption}
+        file.write_text(json.dumps({**figures, "shown": shown}, indent=2) + "\n", encoding="utf-8")
+
+
+def _measured_on(figures: Mapping[str, Any]) -> str:
+    machine, versions = figures["machine"], figures["versions"]
+    known = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision", "optuna"))
+    return (
+        f"Measured on {machine['processor']}, {counted(machine['cores'], 'core')}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"load before {machine['load_before']:.1f}; {known}; commit {figures['commit'] or 'unknown'}."
+    )

@@ -1,0 +1,65 @@
+"""Each benchmark runs as the command that its docstring gives, and says in its JSON what it measured, where, and the ratio."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.search.tiny import surroundings
+
+ROOT = Path(__file__).parents[1]
+PINNED = """\
+[search]
+trials = 1
+sampler = "random"
+pruner = "none"
+
+[knobs]
+epochs = 2
+depth = 1
+filters = 4
+"""
+pytestmark = pytest.mark.slow
+
+
+def measured(name: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """What the benchmark put into its JSON, and its table."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--data", "synthetic", "--json", "out.json", *options]
+    done = subprocess.run(command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures: dict[str, Any] = json.loads((folder / "out.json").read_text())
+    assert {"benchmark", "at", "commit", "machine", "versions", "settings", "rows", "ratio"} <= figures.keys()
+    assert figures["benchmark"] == name
+    assert figures["ratio"] > 0
+    return figures, done.stdout
+
+
+def test_throughput_compares_both_loops_on_the_same_work(tmp_path: Path) -> None:
+    figures, table = measured(
+        "throughput", tmp_path, "--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0"
+    )
+    assert figures["ratio_pool_before"] > 0
+    assert len({run["parameters"] for row in figures["rows"] for run in row["runs"]}) == 1  # the very same network
+    assert "usual" in table
+    assert "ours" in table
+
+
+def test_profile_accounts_for_an_epoch(tmp_path: Path) -> None:
+    figures, table = measured("profile", tmp_path, "--images", "600", "--epochs", "1", "--trials", "2")
+    assert {"other_share", "parts_add_up"} <= figures.keys()
+    assert all(part in table for part in ("gathering the batch", "augmentation", "forward", "backward", "evaluation", "coordinator"))
+
+
+def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> None:
+    (tmp_path / "pinned.toml").write_text(PINNED)
+    figures, _ = measured("speedrun", tmp_path, "--study", "pinned.toml", "--seeds", "2")
+    assert len(figures["rows"]) == 2
+    assert 0 < figures["mean_macro_f1"] < 1
+    assert not figures["is_reached"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "speedrun.py"), "--study", "quick", "--data", "synthetic"]
+    done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "Pin them" in done.stderr
