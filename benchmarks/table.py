@@ -21,7 +21,9 @@ from search.wording import counted
 def perform(benchmark: Callable[..., None], about: str) -> None:
     """The benchmark has run as a command whose help is `about`. Exit codes: 0 done, 2 a user's error in one clean message."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
-    app.command(help=about)(benchmark)
+    # Typer joins the lines of a paragraph, but for one that begins so: those with columns stay as they are.
+    parts = (f"\b\n{part}" if "   " in part else part for part in about.split("\n\n"))
+    app.command(help="\n\n".join(parts))(benchmark)
     try:
         app()
     except FmnistError as error:

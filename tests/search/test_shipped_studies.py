@@ -13,7 +13,7 @@ from tests.search.tiny import CLASSES
 
 
 def test_the_promised_studies_ship() -> None:
-    assert {"quick", "baseline", "improved", "standard", "thorough"} <= set(shipped_studies())
+    assert {"quick", "baseline", "improved", "sprint", "standard", "thorough"} <= set(shipped_studies())
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -28,7 +28,7 @@ def test_a_shipped_study_can_be_searched(name: str) -> None:
         assert parameter_count(config, CLASSES) > 0
 
 
-@pytest.mark.parametrize("name", ["baseline", "improved"])
+@pytest.mark.parametrize("name", ["baseline", "improved", "sprint"])
 def test_a_study_of_one_configuration_searches_nothing(name: str) -> None:
     spec = load_spec(name)
     assert (spec.search.trials, spec.space.points) == (1, 1)
