@@ -1,12 +1,12 @@
 """What the machine can do at best, measured in seconds: a large matrix product and a large copy."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from fmnist.device import torch_threads
 from fmnist.train import is_mixed
 
 SIDE = 2048  # of the square matrices
@@ -32,17 +32,6 @@ def measure_ceilings(threads: int) -> Ceilings:
         product = 2 * SIDE**3 / _quickest(lambda: left @ right)
         copy = 2 * COPIED / _quickest(lambda: target.copy_(source))
     return Ceilings(threads, product, copy)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Within, PyTorch computes with so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _quickest(work: Callable[[], object]) -> float:

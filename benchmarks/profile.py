@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import optuna
 import typer
 
-from benchmarks.ceilings import measure_ceilings, torch_threads
+from benchmarks.ceilings import measure_ceilings
 from benchmarks.epoch_parts import EpochParts, time_epochs
 from benchmarks.profile_rows import Row, ceiling_rows, cells, count_operations, epoch_rows, search_rows
 from benchmarks.search_parts import time_search
@@ -38,6 +38,7 @@ from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
+from fmnist.device import torch_threads
 from fmnist.knobs import Choice, Knob, Range, Scalar
 from search.environment import cores
 from search.spec import DEFAULT_STUDY, StudySpec, load_spec

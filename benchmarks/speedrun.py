@@ -26,13 +26,13 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.ceilings import torch_threads
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.checkpoint import Checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import full_split
+from fmnist.device import torch_threads
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed

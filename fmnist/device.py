@@ -1,5 +1,8 @@
 """Which device trains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from fmnist.errors import FmnistError
@@ -40,3 +43,14 @@ def _is_present(device: torch.device) -> bool:
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
     return device.type in available_devices() and not device.index
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Within, PyTorch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,8 +1,6 @@
 """What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,6 +9,7 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
+from fmnist.device import torch_threads
 from fmnist.model import flop_count
 from fmnist.train import measure_speed
 from search.records import DataRecord
@@ -39,7 +38,7 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
     classes = len(data.class_names)
     costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    with _torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
+    with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
         speed = measure_speed(typical, classes, device=device)
     per_image = fmean(costs) / (speed * flop_count(typical, classes))
     trial = per_image * data.train
@@ -49,16 +48,6 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
         confirm=_rounds(min(spec.confirm.top, spec.search.trials) * spec.confirm.seeds, workers) * trial,
         final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _sample(spec: StudySpec) -> list[TrialConfig]:

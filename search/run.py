@@ -220,7 +220,7 @@ def _study_name(spec_name: str, source: Source) -> str:
         return spec_name
     stem = re.sub(r"(\.csv|\.gz|\.tsv|\.parquet|\.npz)+$", "", source.name.lower())
     suffix = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:50] or "own"
-    return spec_name if suffix in spec_name else f"{spec_name}-{suffix}"
+    return spec_name if spec_name == suffix or spec_name.endswith(f"-{suffix}") else f"{spec_name}-{suffix}"
 
 
 def _describe(source: Source) -> tuple[DataRecord, int]:

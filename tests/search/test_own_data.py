@@ -68,6 +68,15 @@ def test_the_rules_are_those_of_the_study(say: Say, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "study"), [("shop.csv", "tiny-shop"), ("n.csv", "tiny-n"), ("tiny.csv", "tiny"), ("帽子.csv", "tiny-own")]
+)
+def test_a_study_is_named_after_its_data_too(name: str, study: str, say: Say, tmp_path: Path) -> None:
+    code, output, _ = say("run", "tiny.toml", "--dry-run", "--data", write_csv(tmp_path / name, TRAIN))
+    assert code == 0
+    assert f"Study     {study}:" in output
+
+
+@pytest.mark.parametrize(
     ("damage", "says"),
     [
         (lambda text: text.replace("label", "lable", 1), "'lable'"),
