@@ -7,13 +7,13 @@ and a MedianPruner. Ours is benchmarks/our_loop.py: the search that `fmnist-sear
 Both train 4 trials of 2 epochs of one configuration: three stages of conv 3x3, batch norm, ReLU and max pooling with 32, 64 and 128
 channels, one dense layer, batch 128, Adam at 0.001, augmentation of strength 0.5, on 10,000 images (ours leaves out an epoch's last,
 part-filled batch), scored on 2,000 others after each epoch; nothing is pruned. Each row is a process of its own, one after the other.
-Ours multiplies in bfloat16 where the processor does (`bfloat16` under `settings` in the JSON), the usual loop in PyTorch's own float32.
+Ours multiplies in bfloat16 where the processor does (`bfloat16` among the settings in the JSON), the usual loop in PyTorch's own float32.
 
 images/s     images trained, over all trials, by the seconds from the first trial's start to the last one's end, with scoring and storage
 ratio        by the images/s of the usual loop with the number of loader workers that suits it best
-start-up     from the start of the process until the first trial trains: imports, images, for ours also the workers' own start
+start, s     from the start of the process until the first trial trains: imports, images, for ours also the workers' own start
 trials/h     with the start-up in it
-memory       the highest sum of the resident memory of all processes, looked at five times a second; what they share counts for each
+GiB          the highest sum of the resident memory of all processes, looked at five times a second; what they share counts for each
 macro F1     validation, mean and standard deviation over trials: the same within noise, or the two do not do the same work
 
 `ratio` in the JSON is that of the very same network with the number of workers that suits it best. `ratio_pool_before` is that of a changed
@@ -105,7 +105,7 @@ class Bench:
         """The toolkit's loop with so many workers."""
         knobs = KNOBS | {"pool": pool, "epochs": self.epochs}
         work = {"root": str(self.source.root), "knobs": knobs, "trials": self.trials, "workers": workers}
-        name = counted(workers, "worker") if pool == "after" else f"{workers}, pool {pool}"
+        name = counted(workers, "worker") if pool == "after" else f"pool {pool}"
         return Loop(f"ours, {name}", "benchmarks.our_loop", work)
 
     def measured(self, loop: Loop) -> Run:
@@ -192,10 +192,11 @@ def throughput(
             found.add(before)
     baseline = found.speed(found.best(usual))
     settings = {"data": source.name, "train": bench.train, "valid": bench.valid, "trials": trials, "epochs": epochs, "repeat": repeat}
+    settings["bfloat16"] = is_mixed(torch.device("cpu"))
     figures = {
         "benchmark": "throughput",
         **here,
-        "settings": {**settings, "workers": of_workers, "loaders": of_loaders, "knobs": KNOBS, "bfloat16": is_mixed(torch.device("cpu"))},
+        "settings": {**settings, "workers": of_workers, "loaders": of_loaders, "fastest": fastest.work["workers"], "knobs": KNOBS},
         "rows": list(found.rows(baseline)),
         "ratio": found.speed(fastest) / baseline,
         "ratio_pool_before": found.speed(before) / baseline,
@@ -205,14 +206,14 @@ def throughput(
 
 def _table(figures: dict[str, Any]) -> Table:
     settings = figures["settings"]
-    columns = ("", "images/s", "ratio", "start-up", "trials/h", "memory", "macro F1")
+    columns = ("", "images/s", "ratio", "start, s", "trials/h", "GiB", "macro F1")  # with their figures, 80 characters wide
     work = f"{settings['trials']} trials of {counted(settings['epochs'], 'epoch')} on {counted(settings['train'], 'image')}"
     of = f"Medians of {settings['repeat']} runs" if settings["repeat"] > 1 else "One run"
     caption = (
         f"{of} of {work} of {settings['data']}, scored on {settings['valid']:,} others. "
         f"The very same network: {figures['ratio']:.2f} times the usual loop; with the pooling before the norm, which changes the "
-        f"network: {figures['ratio_pool_before']:.2f} times. Ours multiplies in {'bfloat16' if settings['bfloat16'] else 'float32'}, "
-        "the usual loop in float32."
+        f"network: {figures['ratio_pool_before']:.2f} times ({counted(settings['fastest'], 'worker')}). "
+        f"Ours multiplies in {'bfloat16' if settings['bfloat16'] else 'float32'}, the usual loop in float32."
     )
     return Table("Throughput of a search", columns, [_cells(row) for row in figures["rows"]], caption)
 
@@ -223,9 +224,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["loop"],
         f"{row['images_per_second']:,.0f}",
         f"{row['ratio']:.2f}",
-        f"{row['start_up_seconds']:.1f} s",
+        f"{row['start_up_seconds']:.1f}",
         f"{row['trials_per_hour']:,.0f}",
-        f"{row['memory_bytes'] / 2**30:.2f} GiB",
+        f"{row['memory_bytes'] / 2**30:.2f}",
         f1(row["macro_f1_mean"]) + ("" if sd is None else f" ± {f1(sd)}"),
     )
 
