@@ -44,12 +44,12 @@ import psutil
 import torch
 import typer
 
+from benchmarks.options import whole_numbers
 from benchmarks.subset import part_of, write_for_torchvision
 from benchmarks.table import perform, surroundings, tell
 from benchmarks.table import publish as publish_table
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
-from fmnist.errors import FmnistError
 from fmnist.train import is_mixed
 from search.environment import cores
 from search.table import Table
@@ -175,7 +175,7 @@ def throughput(
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The table is on the screen."""
-    of_workers, of_loaders = _numbers("--workers", workers, least=1), _numbers("--loaders", loaders, least=0)
+    of_workers, of_loaders = whole_numbers("--workers", workers, least=1), whole_numbers("--loaders", loaders, least=0)
     here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)))
     with part_of(find_source(data, announce=tell), None if full else images) as (folder, source):
         splits = search_splits(source, seed=SPLIT_SEED)
@@ -229,13 +229,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['memory_bytes'] / 2**30:.2f}",
         f1(row["macro_f1_mean"]) + ("" if sd is None else f" ± {f1(sd)}"),
     )
-
-
-def _numbers(option: str, text: str, *, least: int) -> list[int]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
-        raise FmnistError(f"{option} takes whole numbers from {least} up with commas between them, got {text!r}. For example: {option} 1,2")
-    return [int(part) for part in parts]
 
 
 def _peak_memory(command: list[str]) -> int:

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, create_engine, make_url
@@ -24,6 +24,7 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.records import DataRecord, Record, Timing
 from search.spec import StudySpec
+from search.storage import OwnTrials, without_waiting_for_the_disk
 
 FOLDER = Path("studies")
 DEFAULT_STORAGE = f"sqlite:///{FOLDER}/fmnist.db"
@@ -39,7 +40,7 @@ def study_folder(name: str) -> Path:
     return FOLDER / name
 
 
-def open_storage(url: str, *, create: bool) -> RDBStorage:
+def open_storage(url: str, *, create: bool) -> BaseStorage:
     """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
 
     Raises: SearchError where it does not exist and `create` is false, or cannot be opened.
@@ -49,7 +50,10 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
     try:
         if is_sqlite and parsed.database:
             _prepare_sqlite(Path(parsed.database), url, create)
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None)
+        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None)
+        if is_sqlite:
+            without_waiting_for_the_disk(storage)
+        return OwnTrials(storage)
     except (NoSuchModuleError, ImportError, DatabaseError, sqlite3.Error, RuntimeError, OSError) as error:
         shown, reason = parsed.render_as_string(hide_password=True), str(error).splitlines()[0].rstrip(".")
         raise SearchError(f"The storage {shown!r} cannot be opened: {reason}. {_EXAMPLE}") from None
@@ -66,7 +70,7 @@ def storage_url(url: str) -> URL:
         raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
 
 
-def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
+def create_study(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
     """The study of that name, new or resumed, with its sampler and pruner.
 
     Raises: SearchError where it exists with another space, seed or data: its trials could not be compared.
@@ -83,7 +87,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     return study
 
 
-def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:
+def check_resumable(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> None:
     """The storage holds no study of that name, or one with the same set-up and data.
 
     Raises: SearchError with what differs.
@@ -104,7 +108,7 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
         _require_same_data(spec.name, kept, data)
 
 
-def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
+def load_study(storage: BaseStorage, name: str | None) -> optuna.Study:
     """The study of that name, or without a name the one whose trials ran last.
 
     Raises: SearchError where there is none.
@@ -124,7 +128,7 @@ def _last_at_work(study: optuna.Study) -> datetime:
     return max((at for at in times if at), default=datetime.min)
 
 
-def storage_names(storage: RDBStorage) -> list[str]:
+def storage_names(storage: BaseStorage) -> list[str]:
     """Names of the studies in the storage."""
     return optuna.get_all_study_names(storage)
 

@@ -1,0 +1,14 @@
+"""Options that take several whole numbers."""
+
+from fmnist.errors import FmnistError
+
+
+def whole_numbers(option: str, text: str, *, least: int) -> list[int]:
+    """The numbers between the commas.
+
+    Raises: FmnistError where one is none, or below `least`.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
+        raise FmnistError(f"{option} takes whole numbers from {least} up with commas between them, got {text!r}. For example: {option} 1,2")
+    return [int(part) for part in parts]

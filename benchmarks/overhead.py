@@ -1,0 +1,274 @@
+"""Claim: beside its training a trial costs milliseconds, in a study of ten trials as in one of thousands.
+
+    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--json FILE]        about 3 minutes on two cores
+
+A study of the space of `standard` is filled with so many finished trials, in a SQLite file of its own. Then the loop of
+`fmnist-search run` takes trials through it: the real sampler, pruner and storage, but an executor that has every epoch at once, made up,
+so that all the time is the coordinator's. No trial is pruned, so that each is reported and judged after every epoch: the dearest kind.
+The hand-over is measured apart: tiny trainings in a real worker process, from the task's way there to its last word, less its training.
+
+ask           the sampler's proposal, with the new trial in the storage; medians over the measured trials, as all columns
+notes         configuration, seed, size and curve in the storage
+report        all epochs' values in the storage
+prune         the pruner's verdicts, one an epoch
+tell          the end in the storage
+other         the rest of the loop: counting the budget, building the configuration
+hand-over     between coordinator and worker
+all           the sum, in ms a trial
+
+`ratio` in the JSON is the target, 250 ms at the largest study, by what was measured there: above 1 it is met.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import random
+import tempfile
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from itertools import pairwise
+from statistics import median
+from typing import Annotated, Any, ParamSpec, TypeVar
+from unittest.mock import patch
+
+import optuna
+import typer
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from benchmarks.options import whole_numbers
+from benchmarks.subset import part_of
+from benchmarks.table import perform, publish, surroundings, tell
+from fmnist.config import TrialConfig
+from fmnist.data.sources import find_source
+from fmnist.data.splits import SPLIT_SEED
+from fmnist.model import flop_count, parameter_count
+from search.environment import cores
+from search.executors import EpochEnd, Event, Finished, Task
+from search.executors.local import LocalExecutor
+from search.executors.worker import Setup
+from search.interrupt import Interrupt
+from search.optimize import optimize
+from search.progress import Silent
+from search.records import DataRecord
+from search.spec import StudySpec, load_spec
+from search.study import create_study, open_storage
+from search.table import Table
+
+P = ParamSpec("P")
+R = TypeVar("R")
+CLASSES = 10
+TARGET = 0.250  # seconds a trial, in the largest study
+PARTS = ("ask", "notes", "report", "prune", "tell")
+CALLS: tuple[tuple[Any, str, str], ...] = (
+    (optuna.Study, "ask", "ask"),
+    (optuna.Trial, "set_user_attr", "notes"),
+    (optuna.Trial, "report", "report"),
+    (optuna.Trial, "should_prune", "prune"),
+    (optuna.Study, "tell", "tell"),
+)
+
+
+@dataclass
+class MadeUp:
+    """An executor that trains nothing: every epoch of a task is there at once."""
+
+    coming: deque[Event] = field(default_factory=deque)
+    ends: list[float] = field(default_factory=list)
+
+    def free(self) -> int:
+        """One task at a time."""
+        return 0 if self.coming else 1
+
+    def running(self) -> list[str]:
+        """The key of the task whose events are still to come."""
+        return [self.coming[0].key] if self.coming else []
+
+    def submit(self, task: Task) -> None:
+        """The task's events are there."""
+        curve = made_up_curve(task.config.epochs, task.seed)
+        for number, value in enumerate(curve, start=1):
+            self.coming.append(EpochEnd(task.key, number, 0.5, 0.5, value, value, 1e4, float(number)))
+        self.coming.append(Finished(task.key, float(len(curve))))
+
+    def stop(self, key: str) -> None:  # noqa: ARG002 - the protocol's
+        """Nothing of the task is left but its end."""
+        self.coming = deque(event for event in self.coming if isinstance(event, Finished))
+
+    def events(self, timeout: float) -> list[Event]:  # noqa: ARG002 - the protocol's
+        """The next one; a trial whose last event was taken before has ended by now."""
+        if not isinstance(event := self.coming.popleft(), Finished):
+            return [event]
+        self.ends.append(time.perf_counter())
+        return [event]
+
+
+class Laps:
+    """Seconds by part and trial, of calls that are watched from outside."""
+
+    def __init__(self) -> None:
+        self.trials: list[dict[str, float]] = []
+        self._depth = 0
+
+    def begin(self) -> None:
+        """What follows belongs to the next trial."""
+        self.trials.append(defaultdict(float))
+
+    def watched(self, part: str, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, whose time goes to the part; an `ask` begins a trial."""
+
+        @wraps(function)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            if part == "ask":
+                self.begin()
+            self._depth += 1
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.trials[-1][part] += time.perf_counter() - start
+
+        return timed
+
+
+def overhead(
+    trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study, one row each.")] = "10,100,1000,5000",
+    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space, sampler and pruner are used.")] = "standard",
+    measured: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are measured in each row.")] = 20,
+    data: Annotated[str, typer.Option(metavar="PATH", help="Where the few images of the hand-over come from.")] = "synthetic",
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+) -> None:
+    """The table is on the screen."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sizes, spec = whole_numbers("--trials", trials, least=0), load_spec(study)
+    here = surroundings(workers=1, threads=cores())
+    hand_over = _hand_over(data, measured)
+    rows = [_row(spec, size, measured) | {"hand-over": hand_over} for size in sizes]
+    for row in rows:
+        row["all"] += hand_over
+    largest = max(rows, key=lambda row: row["trials"])
+    figures = {
+        "benchmark": "overhead",
+        **here,
+        "settings": {
+            "study": study,
+            "sampler": spec.search.sampler,
+            "pruner": spec.search.pruner,
+            "epochs": spec.epochs,
+            "measured": measured,
+        },
+        "rows": rows,
+        "ratio": TARGET / largest["all"],
+    }
+    publish(_table(rows, figures["settings"]), figures, file)
+
+
+def made_up_curve(epochs: int, seed: int) -> list[float]:
+    """Validation F1 as a training's: rising fast, then slowly, to a height that the seed draws."""
+    height = 0.85 + 0.1 * random.Random(seed).random()
+    return [height * (1 - 0.3 / number) for number in range(1, epochs + 1)]
+
+
+def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
+    tell(f"A study of {size:,} trials.")
+    with tempfile.TemporaryDirectory() as folder:
+        longer = spec.overridden(trials=size + measured)
+        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, _no_data())
+        study.add_trials(_finished(spec, number) for number in range(size))
+        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, _no_data())  # as a run that goes on
+        study.pruner = _Merciful(study.pruner)
+        laps, executor = Laps(), MadeUp()
+        start = time.perf_counter()
+        with Interrupt() as interrupt, _watched(laps):
+            optimize(study, longer, executor, Silent(), interrupt, CLASSES)
+    ends = [start, *executor.ends]
+    whole = [after - before for before, after in pairwise(ends)]
+    parts = {part: median(trial[part] for trial in laps.trials) for part in PARTS}
+    other = median(seconds - sum(trial.values()) for seconds, trial in zip(whole, laps.trials, strict=True))
+    return {"trials": size, **parts, "other": max(0.0, other), "all": median(whole)}
+
+
+class _Merciful(optuna.pruners.BasePruner):
+    """Asks another pruner, at its full price, and prunes nothing."""
+
+    def __init__(self, inner: optuna.pruners.BasePruner) -> None:
+        self.inner = inner
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        self.inner.prune(study, trial)
+        return False
+
+
+@contextmanager
+def _watched(laps: Laps) -> Iterator[None]:
+    with ExitStack() as wrapped:
+        for owner, name, part in CALLS:
+            wrapped.enter_context(patch.object(owner, name, laps.watched(part, getattr(owner, name))))
+        yield
+
+
+def _finished(spec: StudySpec, number: int) -> FrozenTrial:
+    """A trial as the search leaves it: one in three complete, the others pruned on their way."""
+    fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
+    config = spec.space.suggest(fixed)
+    curve = made_up_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
+    notes = {
+        "config": config.model_dump(),
+        "seed": spec.seed,
+        "parameters": parameter_count(config, CLASSES) if number < 3 else 100_000,
+        "flops": flop_count(config, CLASSES) if number < 3 else 10_000_000,
+        "curve": [{"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)],
+        "seconds": float(len(curve)),
+    }
+    return create_trial(
+        params=fixed.params,
+        distributions=fixed.distributions,
+        value=curve[-1],
+        intermediate_values=dict(enumerate(curve, start=1)),
+        state=TrialState.COMPLETE if number % 3 == 0 else TrialState.PRUNED,
+        user_attrs=notes,
+    )
+
+
+def _no_data() -> DataRecord:
+    return DataRecord(name="made up", fingerprint="0" * 64, train=50_000, valid=10_000, class_names=tuple("0123456789"))
+
+
+def _hand_over(data: str, measured: int) -> float:
+    """Seconds that a task spends between coordinator and worker: the median of so many tiny trainings."""
+    tiny = TrialConfig(epochs=1, depth=1, filters=4, batch_size=8)
+    with part_of(find_source(data, announce=tell), 60) as (_, source), LocalExecutor(Setup(source, SPLIT_SEED, "cpu", 1), 1) as executor:
+        _round_trip(executor, Task("first", tiny, 0, images="search"))  # waits for the worker's start
+        return median(_round_trip(executor, Task(f"task {seed}", tiny, seed, images="search")) for seed in range(measured))
+
+
+def _round_trip(executor: LocalExecutor, task: Task) -> float:
+    start = time.perf_counter()
+    executor.submit(task)
+    while True:
+        for event in executor.events(timeout=60):
+            if isinstance(event, Finished):
+                return time.perf_counter() - start - event.seconds
+
+
+def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
+    columns = ("trials", *PARTS, "other", "hand-over", "all")
+    shown = [(f"{row['trials']:,}", *(f"{row[column] * 1e3:.1f}" for column in columns[1:])) for row in rows]
+    caption = (
+        f"Milliseconds a trial, medians of {settings['measured']} trials of {settings['epochs']} epochs each; {settings['study']}: "
+        f"{settings['sampler']}, {settings['pruner']}. Wanted: 50 ms at 100 trials, 250 ms at 5,000."
+    )
+    return Table("What a trial costs beside its training", columns, shown, caption, text_columns=frozenset())
+
+
+if __name__ == "__main__":
+    perform(overhead, __doc__ or "")
