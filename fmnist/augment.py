@@ -54,14 +54,15 @@ def _move(images: Tensor, side: int, strength: float, flip: bool, generator: Gen
 
 
 def _erase(images: Tensor, scale: float, strength: float, generator: Generator) -> Tensor:
-    count, (height, width) = len(images), images.shape[-2:]
+    count, side = len(images), images.shape[-1]
     low, high = ERASE_SIDES
     sides = scale * (low + _uniform((count, 2), generator) * (high - low))
     sides = sides * _uniform((count, 1), generator).lt(strength / 2)
-    centre = _uniform((count, 2), generator) * torch.tensor([height, width], device=images.device)
-    rows = (torch.arange(height, device=images.device) - centre[:, :1]).abs().lt(sides[:, :1] / 2)  # [N, H]
-    columns = (torch.arange(width, device=images.device) - centre[:, 1:]).abs().lt(sides[:, 1:] / 2)  # [N, W]
-    inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)  # [N, 1, H, W]
+    centre = _uniform((count, 2), generator) * side
+    places = torch.arange(side, device=images.device)
+    rows = (places - centre[:, :1]).abs().lt(sides[:, :1] / 2)  # [N, S]
+    columns = (places - centre[:, 1:]).abs().lt(sides[:, 1:] / 2)  # [N, S]
+    inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)  # [N, 1, S, S]
     paint = _uniform(count, generator).view(count, 1, 1, 1)
     return torch.where(inside, paint, images)
 

@@ -1,22 +1,25 @@
 """fit() trains a network as a generator: one epoch a step, its figures in hand, everything else up to the caller."""
 
+import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fmnist.augment import augment, resized
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
+from fmnist.graphs import CapturedStep
 from fmnist.metrics import macro_f1
 from fmnist.model import ConvNet
 
@@ -24,6 +27,7 @@ CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit
 EVALUATION_BATCH = 5000  # of any other device
 EXPLODED = 3  # times the loss of guessing
 WARM_UP = 0.2  # share of the steps that the triangle rises
+EAGER_STEPS = 3  # of a training on CUDA, before its step is captured: they allocate, choose kernels and make the optimizer's state
 
 
 class DivergedError(FmnistError):
@@ -93,12 +97,14 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
     pixels = np.random.default_rng(0).integers(0, 256, (size, SIDE, SIDE), dtype=np.uint8)
     images = Images(pixels, np.arange(size) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
-    batch = torch.arange(size, device=device)
-    run.step(batch).item()  # the first step allocates and chooses kernels
-    start, steps = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
-        run.step(batch).item()  # waits for the device
-        steps += 1
+    with run.own_stream():
+        batch = torch.arange(size, device=device)
+        for _ in range(EAGER_STEPS + 1 if device.type == "cuda" else 1):
+            run.step(batch).item()  # the first ones allocate and choose kernels
+        start, steps = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
+            run.step(batch).item()  # waits for the device
+            steps += 1
     return steps * size / elapsed
 
 
@@ -133,28 +139,71 @@ class _Run:
         self.labels = torch.from_numpy(train.labels).to(device)
         self.targets = smooth_targets(classes, config.label_smoothing).to(device)
         self.generator = Generator(device).manual_seed(seed)
-        self.model = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = min(config.batch_size, len(train))
-        self.optimizer = _optimizer(config, self.model)
-        steps = config.epochs * (len(train) // self.batch_size)
-        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_scale(config, step, steps))
-        self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
+        self.optimizer = _optimizer(config, self.model, device)
+        self.steps = config.epochs * (len(train) // self.batch_size)
+        self.done = 0  # steps
+        self.averaged: nn.Module | None = copy.deepcopy(self.model) if config.ema else None
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.captured: dict[int, CapturedStep] = {}  # by the side of the images
+
+    @contextmanager
+    def own_stream(self) -> Iterator[None]:
+        """Within, CUDA works on this training's stream: a graph cannot be captured on the default one."""
+        if self.stream is None:
+            yield
+            return
+        around = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(around)
+        with torch.cuda.stream(self.stream):
+            yield
+        around.wait_stream(self.stream)
 
     def epoch(self, side: int) -> float:
         """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean loss."""
         self.model.train()
-        order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
-        batches = [batch for batch in order.split(self.batch_size) if len(batch) == self.batch_size]
-        total = torch.zeros((), device=self.device)  # stays on the device: no synchronisation a step
-        for batch in batches:
-            total += self.step(batch, side)
-        return total.item() / len(batches)
+        with self.own_stream():
+            order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
+            batches = [batch for batch in order.split(self.batch_size) if len(batch) == self.batch_size]
+            total = torch.zeros((), device=self.device)  # stays on the device: no synchronisation a step
+            for batch in batches:
+                total += self.step(batch, side)
+            return total.item() / len(batches)
 
     def scored_model(self) -> nn.Module:
-        return self.averaged.module if self.averaged else self.model
+        """The network to score: the averaged one where there is one, with the present statistics of its norms."""
+        if self.averaged is None:
+            return self.model
+        for mean, present in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(present)
+        return self.averaged
 
     def step(self, batch: Tensor, side: int = SIDE) -> Tensor:
         """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""
+        self._set_learning_rate()
+        loss = self._way(batch, side)(batch)
+        self.done += 1
+        return loss
+
+    def _set_learning_rate(self) -> None:
+        rate = self.config.learning_rate * learning_rate_scale(self.config, self.done, self.steps)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)  # the very tensor that a captured step reads
+            else:
+                group["lr"] = rate
+
+    def _way(self, batch: Tensor, side: int) -> Callable[[Tensor], Tensor]:
+        eager = partial(self._train, side=side)
+        if self.stream is None or self.done < EAGER_STEPS:
+            return eager
+        if side not in self.captured:
+            self.captured[side] = CapturedStep(eager, batch, self.generator)
+        return self.captured[side]
+
+    def _train(self, batch: Tensor, side: int) -> Tensor:
+        # Nothing in here may wait for the device, or move data to it: it is captured.
         config = self.config
         images = augment(as_input(self.pixels[batch]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):
@@ -162,9 +211,10 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.schedule.step()
         if self.averaged:
-            self.averaged.update_parameters(self.model)
+            mean, present = list(self.averaged.parameters()), list(self.model.parameters())
+            # The first step's weights are where the average begins.
+            get_ema_multi_avg_fn(config.ema if self.done else 0.0)(mean, present, self.done)
         return loss.detach()
 
 
@@ -180,13 +230,16 @@ def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:
             return max(0.1, done / WARM_UP) if done < WARM_UP else max(0.001, (1 - done) / (1 - WARM_UP))
 
 
-def _optimizer(config: TrialConfig, model: nn.Module) -> Optimizer:
+def _optimizer(config: TrialConfig, model: nn.Module, device: torch.device) -> Optimizer:
     # Biases and norms are left out of the decay: shrinking them regularises nothing.
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": config.l2}, {"params": others, "weight_decay": 0.0}]
     kind = Adam if config.optimizer == "adam" else AdamW
-    return kind(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+    is_cuda = device.type == "cuda"
+    # A captured step reads its learning rate from the device.
+    rate = torch.tensor(config.learning_rate, device=device) if is_cuda else config.learning_rate
+    return kind(groups, lr=rate, betas=(0.9, config.beta2), fused=True, capturable=is_cuda)
 
 
 def _validate(model: nn.Module, valid: Images, device: torch.device, side: int) -> tuple[float, float, float]:

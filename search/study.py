@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, create_engine, make_url
@@ -40,7 +40,7 @@ def study_folder(name: str) -> Path:
     return FOLDER / name
 
 
-def open_storage(url: str, *, create: bool) -> BaseStorage:
+def open_storage(url: str, *, create: bool) -> RDBStorage:
     """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
 
     Raises: SearchError where it does not exist and `create` is false, or cannot be opened.
@@ -53,7 +53,7 @@ def open_storage(url: str, *, create: bool) -> BaseStorage:
         storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None)
         if is_sqlite:
             without_waiting_for_the_disk(storage)
-        return OwnTrials(storage)
+        return storage
     except (NoSuchModuleError, ImportError, DatabaseError, sqlite3.Error, RuntimeError, OSError) as error:
         shown, reason = parsed.render_as_string(hide_password=True), str(error).splitlines()[0].rstrip(".")
         raise SearchError(f"The storage {shown!r} cannot be opened: {reason}. {_EXAMPLE}") from None
@@ -70,14 +70,14 @@ def storage_url(url: str) -> URL:
         raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
 
 
-def create_study(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
+def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
     """The study of that name, new or resumed, with its sampler and pruner.
 
     Raises: SearchError where it exists with another space, seed or data: its trials could not be compared.
     """
     check_resumable(storage, spec, data)
     study = optuna.create_study(
-        study_name=spec.name, storage=storage, direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
+        study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
     )
     if "final" not in study.user_attrs:  # what a finished study was made with stays
         study.set_user_attr("spec", spec.model_dump(mode="json"))
@@ -87,7 +87,7 @@ def create_study(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> opt
     return study
 
 
-def check_resumable(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> None:
+def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:
     """The storage holds no study of that name, or one with the same set-up and data.
 
     Raises: SearchError with what differs.
@@ -108,7 +108,7 @@ def check_resumable(storage: BaseStorage, spec: StudySpec, data: DataRecord) -> 
         _require_same_data(spec.name, kept, data)
 
 
-def load_study(storage: BaseStorage, name: str | None) -> optuna.Study:
+def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
     """The study of that name, or without a name the one whose trials ran last.
 
     Raises: SearchError where there is none.
@@ -128,7 +128,7 @@ def _last_at_work(study: optuna.Study) -> datetime:
     return max((at for at in times if at), default=datetime.min)
 
 
-def storage_names(storage: BaseStorage) -> list[str]:
+def storage_names(storage: RDBStorage) -> list[str]:
     """Names of the studies in the storage."""
     return optuna.get_all_study_names(storage)
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
+from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, Head, TrialConfig
 from fmnist.data.images import SIDE
@@ -60,6 +61,14 @@ def test_the_counted_parameters_are_those_of_the_network(config: TrialConfig, cl
     parameters = list(ConvNet(config, classes).parameters())
     assert all(parameter.requires_grad for parameter in parameters)
     assert parameter_count(config, classes) == sum(parameter.numel() for parameter in parameters)
+
+
+@given(configurations, classes_of_any_number)
+@settings(max_examples=40, deadline=None)
+def test_the_counted_operations_are_those_that_pytorch_counts(config: TrialConfig, classes: int) -> None:
+    with FlopCounterMode(display=False) as counter:
+        ConvNet(config, classes)(pictures(1))
+    assert flop_count(config, classes) == counter.get_total_flops()
 
 
 @given(configurations, classes_of_any_number)

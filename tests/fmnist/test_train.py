@@ -1,6 +1,8 @@
 import copy
 import gc
 import math
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -333,3 +335,50 @@ def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits, mon
     exact, rounded = scores(False), scores(True)
     error = math.hypot(np.std(exact, ddof=1), np.std(rounded, ddof=1)) / math.sqrt(20)
     assert abs(np.mean(exact) - np.mean(rounded)) < 3 * error
+
+
+def test_training_on_the_cpu_leaves_cuda_alone() -> None:
+    program = (
+        "import numpy, torch\n"
+        "from fmnist.config import TrialConfig\n"
+        "from fmnist.data.images import Images\n"
+        "from fmnist.train import fit\n"
+        "images = Images(numpy.zeros((20, 28, 28), numpy.uint8), numpy.arange(20) % 10, tuple('0123456789'))\n"
+        "list(fit(TrialConfig(epochs=1, depth=1, filters=4, ema=0.9), images, images, seed=0, device=torch.device('cpu')))\n"
+        "print(torch.cuda.is_initialized())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def on_a_gpu(few: Images, *, eager: bool, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Epoch:
+    monkeypatch.setattr("fmnist.train.EAGER_STEPS", 10**9 if eager else 3)
+    config = small(**{"depth": 2, "filters": 16, "batch_size": 64, **changes})
+    return list(fit(config, few, few, seed=changes.pop("seed", 0), device=torch.device("cuda")))[-1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"small_side": 14, "small_epochs": 0.5, "head": "max"}])
+def test_on_a_gpu_a_captured_step_does_what_an_eager_one_does(
+    changes: dict[str, Any], few: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager, captured = (on_a_gpu(few, eager=way, monkeypatch=monkeypatch, epochs=8, **changes) for way in (True, False))
+    assert captured.train_loss == pytest.approx(eager.train_loss, rel=1e-2)
+    for name, value in weights(eager.model).items():
+        torch.testing.assert_close(weights(captured.model)[name], value, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu_captured_and_eager_trainings_score_alike_over_twenty_seeds(splits: SearchSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scores(eager: bool) -> list[float]:
+        monkeypatch.setattr("fmnist.train.EAGER_STEPS", 10**9 if eager else 3)
+        train_images, valid = splits.train.take(np.arange(600)), splits.valid.take(np.arange(500))
+        config, device = small(batch_size=64, epochs=3), torch.device("cuda")
+        return [list(fit(config, train_images, valid, seed=seed, device=device))[-1].macro_f1 or 0.0 for seed in range(20)]
+
+    plain, fast = scores(True), scores(False)
+    error = math.hypot(np.std(plain, ddof=1), np.std(fast, ddof=1)) / math.sqrt(20)
+    assert abs(np.mean(plain) - np.mean(fast)) < 3 * error
