@@ -33,6 +33,7 @@ class Work:
     knobs: dict[str, Any]
     trials: int
     workers: int
+    device: str
     storage: str  # URL
     result: str  # file to write
 
@@ -92,7 +93,7 @@ class Searched:
         return [(at, event) for at, event in self.watched.seen if isinstance(event, Finished)]
 
 
-def search(source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str) -> Searched:
+def search(source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str, device: str = "cpu") -> Searched:
     """`trials` trainings of `config`, each with a seed of its own, have gone through the search loop; the pruner is asked, and prunes none.
 
     Raises: SearchError where a trial does not train to its end.
@@ -101,7 +102,7 @@ def search(source: Source, config: TrialConfig, *, trials: int, workers: int, st
     spec = StudySpec.parse({"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, where="benchmark")
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
-    setup = Setup(source, SPLIT_SEED, "cpu", threads=max(1, cores() // workers))
+    setup = Setup(source, SPLIT_SEED, device, threads=max(1, cores() // workers))
     with Interrupt() as interrupt, LocalExecutor(setup, workers) as executor:
         watched = Watched(executor)
         optimize(study, spec, watched, Silent(), interrupt, len(data.class_names))
@@ -117,7 +118,8 @@ def main(work: Work) -> None:
     """The trials are trained, and `work.result` says when and how well."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = TrialConfig.parse(work.knobs, where="benchmark")
-    found = search(Source("benchmark", Path(work.root)), config, trials=work.trials, workers=work.workers, storage=work.storage)
+    source = Source("benchmark", Path(work.root))
+    found = search(source, config, trials=work.trials, workers=work.workers, storage=work.storage, device=work.device)
     result = {
         "began": found.began,
         "ended": found.ended,

@@ -4,8 +4,8 @@
 
 The configuration is the one that a study pins (`sprint` by default: found by searches on validation, studies/LOG.md). It is trained on all
 training images with all cores, once a seed, from images that are in memory; the test split is looked at once a seed, after the last epoch.
-Nothing is chosen by it. Nothing is compiled or captured on the CPU; what the first step costs more than the others is in the time, and
-shown apart.
+Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured as a graph, early in the
+first epoch. What the first steps cost more than the others is in the time, and shown apart.
 
 seconds       of training, wall clock, from images in memory to the last optimizer step
 `ratio` in the JSON is the target's time (--minutes) by the mean time taken: above 1 the run was in time.
@@ -32,7 +32,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import full_split
-from fmnist.device import torch_threads
+from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed
@@ -44,7 +44,6 @@ from search.wording import counted, duration, f1
 from search.wording import settings as in_words
 
 FIRST_SEED = 3000  # past those of every study
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Run:
 def speedrun(
     study: Annotated[str, typer.Option(metavar="NAME", help="A study that pins every knob: its configuration is trained.")] = "sprint",
     seeds: Annotated[int, typer.Option(metavar="N", min=1)] = 3,
+    device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:N.")] = "cpu",
     epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the study's own.")] = None,
     target: Annotated[float, typer.Option(metavar="F1", help="Mean test macro F1 that is wanted.")] = 0.94,
     minutes: Annotated[float, typer.Option(metavar="M", help="Of training in which it is wanted.")] = 6.0,
@@ -69,12 +69,12 @@ def speedrun(
 ) -> None:
     """The table is on the screen."""
     config = _pinned(study, epochs)
-    here = surroundings(workers=1, threads=cores())
+    here = surroundings(workers=1, threads=cores(), device=(on := choose_device(device)))
     source = find_source(data, announce=tell)
     images = full_split(source)
-    runs = [_run(config, images, source, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
+    runs = [_run(config, images, source, seed, on) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     mean, seconds = fmean(run.macro_f1 for run in runs), fmean(run.seconds for run in runs)
-    settings = {"study": study, "data": source.name, "images": len(images), "threads": cores(), "bfloat16": is_mixed(CPU)}
+    settings = {"study": study, "data": source.name, "images": len(images), "threads": cores(), "bfloat16": is_mixed(on)}
     figures = {
         "benchmark": "speedrun",
         **here,
@@ -98,31 +98,31 @@ def _pinned(study: str, epochs: int | None) -> TrialConfig:
     return TrialConfig.parse(space.pinned | ({"epochs": epochs} if epochs else {}), where=study)
 
 
-def _run(config: TrialConfig, images: Images, source: Source, seed: int) -> Run:
+def _run(config: TrialConfig, images: Images, source: Source, seed: int, device: torch.device) -> Run:
     with torch_threads(cores()):
-        first_step = _first_step(config, images, seed)
+        first_step = _first_step(config, images, seed, device)
         start = time.perf_counter()
-        last = _trained(config, images, seed)
+        last = _trained(config, images, seed, device)
         seconds = time.perf_counter() - start
         assert isinstance(last.model, ConvNet)
-        scores, _ = evaluate(Checkpoint(last.model, config, images.class_names, {}), source, None, CPU)
+        scores, _ = evaluate(Checkpoint(last.model, config, images.class_names, {}), source, None, device)
     tell(f"Seed {seed}: {scores.macro_f1:.4f} in {seconds:.0f} s.")
     return Run(seed, seconds, first_step, config.epochs * len(images) / seconds, scores.macro_f1)
 
 
-def _trained(config: TrialConfig, images: Images, seed: int) -> Epoch:
+def _trained(config: TrialConfig, images: Images, seed: int, device: torch.device) -> Epoch:
     last: Epoch | None = None
-    for last in fit(config, images, None, seed=seed, device=CPU):
+    for last in fit(config, images, None, seed=seed, device=device):
         tell(f"Seed {seed}, epoch {last.number} of {config.epochs}: loss {last.train_loss:.3f}, {last.images_per_second:,.0f} images/s")
     assert last
     return last
 
 
-def _first_step(config: TrialConfig, images: Images, seed: int) -> float:
+def _first_step(config: TrialConfig, images: Images, seed: int, device: torch.device) -> float:
     """Seconds that a training's first step takes more than its second; it allocates, and chooses kernels."""
     few = Images(images.pixels[: config.batch_size], images.labels[: config.batch_size], images.class_names)
     two = config.model_copy(update={"epochs": 2})
-    first, second = (epoch.seconds for epoch in fit(two, few, None, seed=seed, device=CPU))
+    first, second = (epoch.seconds for epoch in fit(two, few, None, seed=seed, device=device))
     return max(0.0, first - second)
 
 

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 import typer
 from rich.console import Console
 
+from fmnist.device import device_name
 from fmnist.errors import FmnistError
 from search.environment import capture_environment
 from search.report import print_table
 from search.table import Table
 from search.wording import counted
+
+CPU = torch.device("cpu")
 
 
 def perform(benchmark: Callable[..., None], about: str) -> None:
@@ -36,11 +40,12 @@ def tell(text: str) -> None:
     Console(stderr=True).print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def surroundings(*, workers: int, threads: int) -> dict[str, Any]:
+def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> dict[str, Any]:
     """Machine, versions and commit, as the JSON has them; taken before anything is measured, so that `load` is of other work."""
-    here = capture_environment(device="cpu", workers=workers, threads_per_worker=threads)
+    here = capture_environment(device=device_name(device), workers=workers, threads_per_worker=threads)
     machine = {
         "processor": here.processor,
+        "device": here.device,
         "cores": here.cores,
         "memory_bytes": int(psutil.virtual_memory().total),
         "platform": here.platform,

@@ -41,7 +41,6 @@ from statistics import fmean, median, stdev
 from typing import Annotated, Any
 
 import psutil
-import torch
 import typer
 
 from benchmarks.options import whole_numbers
@@ -50,6 +49,7 @@ from benchmarks.table import perform, surroundings, tell
 from benchmarks.table import publish as publish_table
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
+from fmnist.device import choose_device
 from fmnist.train import is_mixed
 from search.environment import cores
 from search.table import Table
@@ -94,17 +94,18 @@ class Bench:
     train: int
     valid: int
     classes: int
+    device: str
 
     def usual(self, data_workers: int) -> Loop:
         """The usual loop with so many loader workers."""
         work = {"root": str(self.folder / "torchvision"), "train": self.train, "valid": self.valid, "classes": self.classes}
-        counts = {"trials": self.trials, "epochs": self.epochs, "data_workers": data_workers}
+        counts = {"trials": self.trials, "epochs": self.epochs, "data_workers": data_workers, "device": self.device}
         return Loop(f"usual, {counted(data_workers, 'loader')}", "benchmarks.usual_loop", work | counts)
 
     def ours(self, workers: int, pool: str) -> Loop:
         """The toolkit's loop with so many workers."""
         knobs = KNOBS | {"pool": pool, "epochs": self.epochs}
-        work = {"root": str(self.source.root), "knobs": knobs, "trials": self.trials, "workers": workers}
+        work = {"root": str(self.source.root), "knobs": knobs, "trials": self.trials, "workers": workers, "device": self.device}
         name = counted(workers, "worker") if pool == "after" else f"pool {pool}"
         return Loop(f"ours, {name}", "benchmarks.our_loop", work)
 
@@ -171,16 +172,17 @@ def throughput(
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Of each trial.")] = 2,
     workers: Annotated[str, typer.Option(metavar="N,N", help="Workers of this toolkit, one row each.")] = "1,2",
     loaders: Annotated[str, typer.Option(metavar="N,N", help="num_workers of the usual loop's DataLoader, one row each.")] = "0,2",
+    device: Annotated[str, typer.Option(metavar="D", help="Of both loops: cpu, cuda or cuda:N.")] = "cpu",
     repeat: Annotated[int, typer.Option(metavar="N", min=1, help="Runs of each row; the figures are medians.")] = 1,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The table is on the screen."""
     of_workers, of_loaders = whole_numbers("--workers", workers, least=1), whole_numbers("--loaders", loaders, least=0)
-    here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)))
+    here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)), device=(on := choose_device(device)))
     with part_of(find_source(data, announce=tell), None if full else images) as (folder, source):
         splits = search_splits(source, seed=SPLIT_SEED)
         write_for_torchvision(splits, folder / "torchvision")
-        bench = Bench(folder, source, trials, epochs, len(splits.train), len(splits.valid), len(splits.train.class_names))
+        bench = Bench(folder, source, trials, epochs, len(splits.train), len(splits.valid), len(splits.train.class_names), device)
         found = Measurements(bench)
         usual, ours = [bench.usual(count) for count in of_loaders], [bench.ours(count, "after") for count in of_workers]
         for _ in range(repeat):
@@ -192,7 +194,7 @@ def throughput(
             found.add(before)
     baseline = found.speed(found.best(usual))
     settings = {"data": source.name, "train": bench.train, "valid": bench.valid, "trials": trials, "epochs": epochs, "repeat": repeat}
-    settings["bfloat16"] = is_mixed(torch.device("cpu"))
+    settings["bfloat16"] = is_mixed(on)
     figures = {
         "benchmark": "throughput",
         **here,

@@ -54,6 +54,7 @@ class Work:
     trials: int
     epochs: int
     data_workers: int
+    device: str
     storage: str  # URL
     result: str  # file to write
 
@@ -72,12 +73,12 @@ class Objective:
         """The last epoch's validation macro F1."""
         trial.set_user_attr("began", time.time())
         torch.manual_seed(trial.number)
-        model = network(self.work.classes)
+        model = network(self.work.classes).to(self.work.device)
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
         value = 0.0
         for epoch in range(self.work.epochs):
-            train_epoch(model, self.train, optimizer)
-            value = validate(model, self.valid)
+            train_epoch(model, self.train, optimizer, self.work.device)
+            value = validate(model, self.valid, self.work.device)
             trial.report(value, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -93,24 +94,24 @@ def network(classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * 4 * 4, classes))
 
 
-def train_epoch(model: nn.Module, loader: DataLoader[object], optimizer: torch.optim.Optimizer) -> None:
+def train_epoch(model: nn.Module, loader: DataLoader[object], optimizer: torch.optim.Optimizer, device: str) -> None:
     """The model has been trained on every image once."""
     model.train()
     for images, labels in loader:
         optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
+        loss = cross_entropy(model(images.to(device)), labels.to(device))
         loss.backward()
         optimizer.step()
 
 
-def validate(model: nn.Module, loader: DataLoader[object]) -> float:
+def validate(model: nn.Module, loader: DataLoader[object], device: str) -> float:
     """Macro F1 on the loader's images."""
     model.eval()
     truth, found = [], []
     with torch.no_grad():
         for images, labels in loader:
             truth += labels.tolist()
-            found += model(images).argmax(dim=1).tolist()
+            found += model(images.to(device)).argmax(dim=1).tolist()
     return float(f1_score(truth, found, average="macro"))
 
 
