@@ -1,6 +1,6 @@
 """Claim: beside its training a trial costs milliseconds, in a study of ten trials as in one of thousands.
 
-    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--json FILE]        about 3 minutes on two cores
+    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--json FILE]        about 5 minutes on two cores
 
 A study of the space of `standard` is filled with so many finished trials, in a SQLite file of its own. Then the loop of
 `fmnist-search run` takes trials through it: the real sampler, pruner and storage, but an executor that has every epoch at once, made up,

@@ -5,15 +5,23 @@ beside its training (benchmarks/overhead.py).
 """
 
 import copy
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import (
+    TrialIntermediateValueModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+)
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
 
 class OwnTrials(_CachedStorage):
@@ -41,28 +49,41 @@ class OwnTrials(_CachedStorage):
 
     def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
         """The parameter is known, and in the database after the trial's next attribute, value or state."""
-        trial = self._mine(trial_id)
+        trial, known = self._mine(trial_id), self._known(trial_id)
+        if param_name in known:
+            check_distribution_compatibility(known[param_name], distribution)
         trial.params[param_name] = distribution.to_external_repr(param_value_internal)
         trial.distributions[param_name] = distribution
         self._unwritten.setdefault(trial_id, {})[param_name] = (param_value_internal, distribution)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """The value is in the database."""
-        self._write_parameters()
-        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        self._mine(trial_id).intermediate_values[step] = intermediate_value
+        values = self._mine(trial_id).intermediate_values
+        if step in values:
+            super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        else:
+            stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
+            row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+            self._insert(TrialIntermediateValueModel, row)
+        values[step] = intermediate_value
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        self._write_parameters()
-        super().set_trial_user_attr(trial_id, key, value)
-        self._mine(trial_id).user_attrs[key] = copy.deepcopy(value)
+        attributes = self._mine(trial_id).user_attrs
+        if key in attributes:
+            super().set_trial_user_attr(trial_id, key, value)
+        else:
+            self._insert(TrialUserAttributeModel, {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)})
+        attributes[key] = copy.deepcopy(value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        self._write_parameters()
-        super().set_trial_system_attr(trial_id, key, value)
-        self._mine(trial_id).system_attrs[key] = copy.deepcopy(value)
+        attributes = self._mine(trial_id).system_attrs
+        if key in attributes:
+            super().set_trial_system_attr(trial_id, key, value)
+        else:
+            self._insert(TrialSystemAttributeModel, {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)})
+        attributes[key] = copy.deepcopy(value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """The state is in the database, and the trial no longer in memory."""
@@ -73,8 +94,21 @@ class OwnTrials(_CachedStorage):
 
     def _mine(self, trial_id: int) -> FrozenTrial:
         if trial_id not in self._running:
-            self._running[trial_id] = super().get_trial(trial_id)
+            trial = super().get_trial(trial_id)
+            if trial.state.is_finished():
+                raise UpdateFinishedTrialError(f"Trial {trial.number} has ended, and what has ended stays as it is.")
+            self._running[trial_id] = trial
         return self._running[trial_id]
+
+    def _known(self, trial_id: int) -> dict[str, BaseDistribution]:
+        """The distribution of each parameter that a trial of the same study had."""
+        return self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
+
+    def _insert(self, table: type, row: dict[str, Any]) -> None:
+        # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
+        self._write_parameters()
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            session.execute(insert(table), [row])
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         self._write_parameters()
@@ -87,10 +121,15 @@ class OwnTrials(_CachedStorage):
 
     def _write_parameters(self) -> None:
         for trial_id, parameters in self._unwritten.items():
-            known = self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
+            known = self._known(trial_id)
             with _create_scoped_session(self._backend.scoped_session, True) as session:
                 for name, (value, distribution) in parameters.items():
-                    self._backend._set_trial_param_without_commit(session, trial_id, name, value, distribution, known.get(name))
+                    if name in known:
+                        kind = distribution_to_json(distribution)
+                        row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
+                        session.execute(insert(TrialParamModel), [row])
+                    else:
+                        self._backend._set_trial_param_without_commit(session, trial_id, name, value, distribution)
             for name, (_, distribution) in parameters.items():
                 known.setdefault(name, distribution)
         self._unwritten.clear()

@@ -53,6 +53,18 @@ def test_profile_accounts_for_an_epoch(tmp_path: Path) -> None:
     assert all(part in table for part in ("gathering the batch", "augmentation", "forward", "backward", "evaluation", "coordinator"))
 
 
+def test_overhead_tells_what_a_trial_costs_in_studies_of_each_size(tmp_path: Path) -> None:
+    figures, table = measured("overhead", tmp_path, "--trials", "5,20", "--study", "quick", "--measured", "3")
+    assert [row["trials"] for row in figures["rows"]] == [5, 20]
+    parts = ("ask", "notes", "report", "prune", "tell", "other", "hand-over")
+    for row in figures["rows"]:
+        assert all(row[part] >= 0 for part in parts)
+        assert row["all"] > max(row[part] for part in parts)
+        assert row["ask"] > 0
+        assert row["report"] > 0
+    assert all(part in table for part in parts)
+
+
 def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> None:
     (tmp_path / "pinned.toml").write_text(PINNED)
     figures, _ = measured("speedrun", tmp_path, "--study", "pinned.toml", "--seeds", "2")
