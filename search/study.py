@@ -208,7 +208,7 @@ def make_pruner(spec: StudySpec) -> BasePruner:
 def _pruner(spec: StudySpec) -> BasePruner:
     match spec.search.pruner:
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
+            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
         case "median":
@@ -224,6 +224,17 @@ def _pruner(spec: StudySpec) -> BasePruner:
 class _GridSampler(optuna.samplers.GridSampler):
     def after_trial(self, *_: object) -> None:
         """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
+
+
+class _HyperbandPruner(optuna.pruners.HyperbandPruner):
+    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a verdict cost.
+
+    def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
+        views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})
+        key = (id(study._storage), study._study_id, bracket_id)  # a kept view keeps its storage, so no other one has its id
+        if key not in views:
+            views[key] = super()._create_bracket_study(study, bracket_id)
+        return views[key]
 
 
 def _identity(spec: StudySpec) -> list[str]:
