@@ -67,7 +67,8 @@ def publish(table: Table, figures: Mapping[str, Any], file: Path | None) -> None
 def _measured_on(figures: Mapping[str, Any]) -> str:
     machine, versions = figures["machine"], figures["versions"]
     known = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision", "optuna"))
+    device = "" if machine["device"] == "cpu" else f"{machine['device']}, "
     return (
-        f"Measured on {machine['processor']}, {counted(machine['cores'], 'core')}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"Measured on {device}{machine['processor']}, {counted(machine['cores'], 'core')}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"load before {machine['load_before']:.1f}; {known}; commit {figures['commit'] or 'unknown'}."
     )
