@@ -21,17 +21,18 @@ FMNIST = {
     "knobs": set(),
     "atomic": set(),
     "augment": set(),
+    "graphs": set(),
     "metrics": set(),
     "device": {"errors"},
     "config": {"knobs", "errors", "suggestions"},
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
-    "train": {"config", "data", "augment", "model", "metrics", "errors"},
+    "train": {"config", "data", "augment", "model", "metrics", "graphs", "errors"},
     "checkpoint": {"atomic", "config", "model", "errors"},
     "predict": {"checkpoint", "data", "train", "errors"},
 }
-WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py"}
+WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py", "search/storage.py"}
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
