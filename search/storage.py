@@ -6,7 +6,7 @@ beside its training (benchmarks/overhead.py).
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
@@ -69,21 +69,11 @@ class OwnTrials(_CachedStorage):
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        attributes = self._mine(trial_id).user_attrs
-        if key in attributes:
-            super().set_trial_user_attr(trial_id, key, value)
-        else:
-            self._insert(TrialUserAttributeModel, {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)})
-        attributes[key] = copy.deepcopy(value)
+        self._note(TrialUserAttributeModel, self._mine(trial_id).user_attrs, trial_id, key, value, super().set_trial_user_attr)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        attributes = self._mine(trial_id).system_attrs
-        if key in attributes:
-            super().set_trial_system_attr(trial_id, key, value)
-        else:
-            self._insert(TrialSystemAttributeModel, {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)})
-        attributes[key] = copy.deepcopy(value)
+        self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value, super().set_trial_system_attr)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """The state is in the database, and the trial no longer in memory."""
@@ -104,6 +94,15 @@ class OwnTrials(_CachedStorage):
         """The distribution of each parameter that a trial of the same study had."""
         return self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
 
+    def _note(
+        self, table: type, known: dict[str, Any], trial_id: int, key: str, value: Any, replace: Callable[[int, str, Any], None]
+    ) -> None:
+        if key in known:
+            replace(trial_id, key, value)
+        else:
+            self._insert(table, {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)})
+        known[key] = copy.deepcopy(value)
+
     def _insert(self, table: type, row: dict[str, Any]) -> None:
         # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
         self._write_parameters()
@@ -120,7 +119,7 @@ class OwnTrials(_CachedStorage):
                 self._studies[study_id].trials[trial.number] = trial
 
     def _write_parameters(self) -> None:
-        for trial_id, parameters in self._unwritten.items():
+        for trial_id, parameters in list(self._unwritten.items()):
             known = self._known(trial_id)
             with _create_scoped_session(self._backend.scoped_session, True) as session:
                 for name, (value, distribution) in parameters.items():
@@ -132,7 +131,7 @@ class OwnTrials(_CachedStorage):
                         self._backend._set_trial_param_without_commit(session, trial_id, name, value, distribution)
             for name, (_, distribution) in parameters.items():
                 known.setdefault(name, distribution)
-        self._unwritten.clear()
+            del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
 
 
 def _copied(trial: FrozenTrial) -> FrozenTrial:
