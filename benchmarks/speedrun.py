@@ -1,11 +1,11 @@
-"""Claim: on two CPU cores a fixed network reaches test macro F1 0.94 in minutes, mean over three seeds, no test-time tricks.
+"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; studies/LOG.md has what was reached.
 
     python benchmarks/speedrun.py [--study NAME] [--seeds N] [--data PATH] [--json FILE]
 
 The configuration is the one that a study pins (`sprint` by default: found by searches on validation, studies/LOG.md). It is trained on all
 training images with all cores, once a seed, from images that are in memory; the test split is looked at once a seed, after the last epoch.
-Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured as a graph, early in the
-first epoch. What the first steps cost more than the others is in the time, and shown apart.
+Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured as a graph, early in the first epoch. What the first steps cost
+more than the others is in the time, and shown apart.
 
 seconds       of training, wall clock, from images in memory to the last optimizer step
 `ratio` in the JSON is the target's time (--minutes) by the mean time taken: above 1 the run was in time.

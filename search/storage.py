@@ -1,6 +1,6 @@
 """Optuna's storage for a process that alone writes the trials it runs: what it wrote, it need not read again.
 
-Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was most of what a trial cost
+Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was a third of what a trial cost
 beside its training (benchmarks/overhead.py).
 """
 

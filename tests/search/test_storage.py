@@ -121,7 +121,7 @@ def test_a_trial_put_back_keeps_what_it_had_and_goes_on(url: str) -> None:
     assert in_the_database(url)[0].intermediate_values == {1: 0.5, 2: 0.6}
 
 
-def test_a_killed_process_leaves_a_file_that_is_whole(url: str) -> None:
+def test_a_sqlite_file_is_in_wal_mode_and_not_flushed_at_every_write(url: str) -> None:
     with open_storage(url, create=True).engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
