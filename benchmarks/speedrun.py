@@ -1,4 +1,4 @@
-"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; studies/LOG.md has what was reached.
+"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; results are in studies/LOG.md.
 
     python benchmarks/speedrun.py [--study NAME] [--seeds N] [--data PATH] [--json FILE]
 
