@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 
 from fmnist import train
+from fmnist.adam import FusedAdam
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
 
@@ -24,7 +25,7 @@ ENDS: tuple[tuple[Any, str, Part], ...] = (
     (train, "as_input", "gather"),
     (train, "augment", "augment"),
     (train, "cross_entropy", "forward"),
-    (torch.optim.Optimizer, "zero_grad", "optimizer"),
+    (FusedAdam, "zero_grad", "optimizer"),
     (torch.Tensor, "backward", "backward"),
 )
 

@@ -10,22 +10,23 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from fmnist.adam import FusedAdam
 from fmnist.augment import augment, resized
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedStep
 from fmnist.metrics import macro_f1
-from fmnist.model import ConvNet
+from fmnist.model import ConvNet, folded
 
 CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit the caches
 EVALUATION_BATCH = 5000  # of any other device
 EXPLODED = 3  # times the loss of guessing
+BETA1 = 0.9  # of Adam
 WARM_UP = 0.2  # share of the steps that the triangle rises
 EAGER_STEPS = 3  # of a training on CUDA, before its step is captured: they allocate, choose kernels and make the optimizer's state
 
@@ -48,7 +49,7 @@ class Epoch:
     accuracy: float | None
     seconds: float
     images_per_second: float
-    model: nn.Module = field(repr=False)
+    model: ConvNet = field(repr=False)
 
 
 def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, device: torch.device) -> Iterator[Epoch]:
@@ -80,15 +81,15 @@ def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, 
         )
 
 
-def class_scores(model: nn.Module, pixels: np.ndarray, device: torch.device, side: int = SIDE) -> Tensor:
+def class_scores(model: ConvNet, pixels: np.ndarray, device: torch.device, side: int = SIDE) -> Tensor:
     """Logits of the images, brought to `side` pixels, computed in evaluation mode and in batches; on the CPU.
 
     Shape: uint8 [N, 28, 28] -> float [N, classes].
     """
-    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.inference_mode():
+        quick = folded(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         batches = torch.from_numpy(pixels).split(CPU_EVALUATION_BATCH if device.type == "cpu" else EVALUATION_BATCH)
-        return torch.cat([model(resized(as_input(batch.to(device)), side)).float().cpu() for batch in batches])
+        return torch.cat([quick(resized(as_input(batch.to(device)), side)).float().cpu() for batch in batches])
 
 
 def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
@@ -139,12 +140,20 @@ class _Run:
         self.labels = torch.from_numpy(train.labels).to(device)
         self.targets = smooth_targets(classes, config.label_smoothing).to(device)
         self.generator = Generator(device).manual_seed(seed)
-        self.model: nn.Module = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: ConvNet = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = min(config.batch_size, len(train))
-        self.optimizer = _optimizer(config, self.model, device)
+        self.optimizer = FusedAdam(
+            self.model,
+            learning_rate=config.learning_rate,
+            beta1=BETA1,
+            beta2=config.beta2,
+            decay=config.l2,
+            decoupled=config.optimizer == "adamw",
+            device=device,
+        )
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
-        self.averaged: nn.Module | None = copy.deepcopy(self.model) if config.ema else None
+        self.averaged: ConvNet | None = copy.deepcopy(self.model) if config.ema else None
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.captured: dict[int, CapturedStep] = {}  # by the side of the images
 
@@ -171,7 +180,7 @@ class _Run:
                 total += self.step(batch, side)
             return total.item() / len(batches)
 
-    def scored_model(self) -> nn.Module:
+    def scored_model(self) -> ConvNet:
         """The network to score: the averaged one where there is one, with the present statistics of its norms."""
         if self.averaged is None:
             return self.model
@@ -181,18 +190,10 @@ class _Run:
 
     def step(self, batch: Tensor, side: int = SIDE) -> Tensor:
         """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""
-        self._set_learning_rate()
+        self.optimizer.set_rate(self.config.learning_rate * learning_rate_scale(self.config, self.done, self.steps))
         loss = self._way(batch, side)(batch)
         self.done += 1
         return loss
-
-    def _set_learning_rate(self) -> None:
-        rate = self.config.learning_rate * learning_rate_scale(self.config, self.done, self.steps)
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)  # the very tensor that a captured step reads
-            else:
-                group["lr"] = rate
 
     def _way(self, batch: Tensor, side: int) -> Callable[[Tensor], Tensor]:
         eager = partial(self._train, side=side)
@@ -230,19 +231,7 @@ def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:
             return max(0.1, done / WARM_UP) if done < WARM_UP else max(0.001, (1 - done) / (1 - WARM_UP))
 
 
-def _optimizer(config: TrialConfig, model: nn.Module, device: torch.device) -> Optimizer:
-    # Biases and norms are left out of the decay: shrinking them regularises nothing.
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": config.l2}, {"params": others, "weight_decay": 0.0}]
-    kind = Adam if config.optimizer == "adam" else AdamW
-    is_cuda = device.type == "cuda"
-    # A captured step reads its learning rate from the device.
-    rate = torch.tensor(config.learning_rate, device=device) if is_cuda else config.learning_rate
-    return kind(groups, lr=rate, betas=(0.9, config.beta2), fused=True, capturable=is_cuda)
-
-
-def _validate(model: nn.Module, valid: Images, device: torch.device, side: int) -> tuple[float, float, float]:
+def _validate(model: ConvNet, valid: Images, device: torch.device, side: int) -> tuple[float, float, float]:
     # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
     logits, labels = class_scores(model, valid.pixels, device, side), torch.from_numpy(valid.labels)
     predictions = logits.argmax(dim=1)

@@ -16,6 +16,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 # Module of fmnist -> what else of fmnist it may import; `data` is all of fmnist.data.
 FMNIST = {
     "": set(),
+    "adam": set(),
     "errors": set(),
     "suggestions": set(),
     "knobs": set(),
@@ -28,7 +29,7 @@ FMNIST = {
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
-    "train": {"config", "data", "augment", "model", "metrics", "graphs", "errors"},
+    "train": {"adam", "config", "data", "augment", "model", "metrics", "graphs", "errors"},
     "checkpoint": {"atomic", "config", "model", "errors"},
     "predict": {"checkpoint", "data", "train", "errors"},
 }

@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, Head, TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.model import ConvBlock, ConvNet, flop_count, parameter_count
+from fmnist.model import ConvBlock, ConvNet, flop_count, folded, parameter_count
 
 NETWORK = {
     "depth": st.integers(1, 4),
@@ -79,6 +79,34 @@ def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialCo
         together = model(images)
         assert torch.equal(together, model(images))
         torch.testing.assert_close(model(images[:1]), together[:1], rtol=1e-4, atol=1e-4)
+
+
+@given(configurations, st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = ConvNet(config, 5)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        # As after training, scales below 0 among them.
+        for tensor in (norm.weight, norm.bias, norm.running_mean):
+            assert tensor is not None
+            nn.init.normal_(tensor)
+        assert norm.running_var is not None
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    before = copy.deepcopy(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(model)(pictures(4)), copy.deepcopy(model).eval()(pictures(4)), rtol=1e-3, atol=1e-3)
+    assert model.training
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), before.state_dict().values(), strict=True))
+
+
+def test_norms_right_after_a_convolution_are_folded_away() -> None:
+    def norms(**changes: Any) -> int:
+        network = folded(ConvNet(TrialConfig(depth=2, blocks=2, batch_norm=True, **changes), 5))
+        return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+    assert norms(pool="after") == 0
+    assert norms(pool="before") == 2  # of the first block of each stage, behind its pooling
 
 
 @given(configurations)
