@@ -68,6 +68,10 @@ def run(
 
     Example: fmnist-search run quick --trials 20 --set batch_norm=true
     """
+    from search.executors.processes import warm_up
+
+    if not dry_run:
+        warm_up()  # before the next line, which takes seconds
     from search.run import RunRequest
 
     request = RunRequest(

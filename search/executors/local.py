@@ -1,16 +1,15 @@
-"""LocalExecutor: worker processes on this machine, spawned once, each with its share of the cores."""
+"""LocalExecutor: worker processes on this machine, started once, each with its share of the cores."""
 
-import multiprocessing
-import signal
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 from search.errors import SearchError
 from search.executors import Event, Failed, Finished, Task
+from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.worker import READY, Setup, Stop, serve
 
 MAX_TRIES = 3  # of a task whose worker dies under it
@@ -18,7 +17,7 @@ MAX_TRIES = 3  # of a task whose worker dies under it
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: ForkServerProcess | SpawnProcess
     pipe: Connection
     is_ready: bool = False
     task: Task | None = None
@@ -88,14 +87,11 @@ class LocalExecutor:
         return found
 
     def _spawn(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
+        context = worker_context()
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.setup), daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C may come while the worker still imports
-        try:
+        with without_ctrl_c():
             process.start()
-        finally:
-            signal.signal(signal.SIGINT, before)
         theirs.close()  # so that the pipe ends when the worker does
         return _Worker(process, ours)
 

@@ -1,0 +1,48 @@
+"""How worker processes come to be: forked from a server process that has the heavy modules loaded, and none of the coordinator's state.
+
+The server imports while the coordinator does, and a worker, the first as one that takes a dead one's place, is there at once. Where the
+platform has no fork server, each worker imports anew.
+"""
+
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext, SpawnContext
+
+# Third-party modules only: a server imports with the path it was started with, on which this package may be another copy of it.
+HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydantic", "PIL.Image", "safetensors.torch")
+
+# A server listens at a socket in a folder of its own within the temporary one; this is the shortest limit of its path there is (macOS).
+LONGEST_SOCKET_PATH = 103
+SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
+
+
+def worker_context() -> ForkServerContext | SpawnContext:
+    """What starts worker processes on this platform."""
+    is_short = len(tempfile.gettempdir() + SOCKET_WITHIN) <= LONGEST_SOCKET_PATH
+    if "forkserver" not in multiprocessing.get_all_start_methods() or not is_short:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(HEAVY))
+    return context
+
+
+def warm_up() -> None:
+    """The server process, where there is one, has begun to import. Heavy modules are best imported after this."""
+    if isinstance(worker_context(), ForkServerContext):
+        from multiprocessing.forkserver import ensure_running
+
+        with without_ctrl_c():
+            ensure_running()
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes started within never get Ctrl-C, not even while they import; the coordinator decides when they end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
