@@ -43,11 +43,14 @@ class ConvBlock(nn.Module):
         halve = nn.MaxPool2d(2, ceil_mode=True)
         self.pool_before = halve if pool == "before" else nn.Identity()
         self.pool_after = halve if pool == "after" else nn.Identity()
+        self.rises = activation == "relu"
         self.shortcut = residual and pool is None and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) where it pools, else H."""
-        y: Tensor = self.pool_after(self.activation(self.norm(self.pool_before(self.conv(x)))))
+        y = self.norm(self.pool_before(self.conv(x)))
+        # A maximum and a rising activation commute, and pooled first there is a quarter to activate.
+        y = self.activation(self.pool_after(y)) if self.rises else self.pool_after(self.activation(y))
         return x + y if self.shortcut else y
 
     def fold(self) -> None:
