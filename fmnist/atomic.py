@@ -32,6 +32,21 @@ def folder_in_place(target: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def write_in_place(target: Path, data: bytes) -> None:
+    """`target` holds `data`, and so does the disk; killed in between, it is as it was. Folders above it are made."""
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    try:
+        with fresh.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def _flush(folder: Path) -> None:
     """What `folder` holds is on the disk, so that a power cut after the rename cannot leave empty files under the final name."""
     for path in folder.rglob("*"):

@@ -48,7 +48,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) where it pools, else H."""
-        y = self.norm(self.pool_before(self.conv(x)))
+        y: Tensor = self.norm(self.pool_before(self.conv(x)))
         # A maximum and a rising activation commute, and pooled first there is a quarter to activate.
         y = self.activation(self.pool_after(y)) if self.rises else self.pool_after(self.activation(y))
         return x + y if self.shortcut else y
@@ -121,6 +121,22 @@ def parameter_count(config: TrialConfig, classes: int) -> int:
 def flop_count(config: TrialConfig, classes: int) -> int:
     """Floating-point operations of one image's pass in training, two a multiply-add; convolutions and dense layers only."""
     return sum(2 * layer.weights * layer.places for layer in _layers(config, classes))
+
+
+def weight_bytes(config: TrialConfig, classes: int) -> int:
+    """Of the network's weights as a file holds them, in float32, with the statistics of its norms; without the file's header."""
+    channels = config.blocks * sum(config.widths) if config.batch_norm else 0
+    norms = config.blocks * config.depth if config.batch_norm else 0
+    counters = 8 * norms  # of batches, in 64 bits
+    scaling = 2  # mean and deviation of the pixels
+    return 4 * (parameter_count(config, classes) + 2 * channels + scaling) + counters
+
+
+def memory_floor(config: TrialConfig, classes: int, *, mixed: bool) -> int:
+    """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a convolution for the way back."""
+    maps = sum(layer.outputs * layer.places for layer in _layers(config, classes))
+    copies = 5 if config.ema else 4
+    return 4 * copies * parameter_count(config, classes) + (2 if mixed else 4) * config.batch_size * maps
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """From images to class probabilities."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import SIDE
 from fmnist.data.pictures import read_picture, resized_picture
 from fmnist.errors import FmnistError
-from fmnist.train import class_scores
+from fmnist.model import ConvNet, folded
+from fmnist.train import as_input, class_scores
 
 RESIZED = "resized"  # in a checkpoint's origin, under "pictures": its training images were pictures of other sizes, brought to 28 x 28
 
@@ -32,6 +35,19 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     logits = class_scores(checkpoint.model.to(device), writable, device)
     probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
     return probabilities
+
+
+def latency_ms(model: ConvNet, device: torch.device, *, images: int = 1, passes: int = 30) -> float:
+    """Milliseconds from raw pixels to class scores on the CPU, for so many images at once: the median of so many passes."""
+    quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pixels = torch.zeros((images, SIDE, SIDE), dtype=torch.uint8)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(passes + passes // 3):
+            start = time.perf_counter()
+            quick(as_input(pixels.to(device))).cpu()
+            seconds.append(time.perf_counter() - start)
+    return 1000 * median(seconds[passes // 3 :])  # the first ones allocate and choose kernels
 
 
 def top(probabilities: NDArray[np.float32], class_names: tuple[str, ...], k: int = 3) -> list[tuple[str, float]]:

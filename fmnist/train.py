@@ -22,6 +22,7 @@ from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedStep
 from fmnist.metrics import macro_f1
 from fmnist.model import ConvNet, folded
+from fmnist.snapshot import Snapshot
 
 CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit the caches
 EVALUATION_BATCH = 5000  # of any other device
@@ -40,6 +41,7 @@ class Epoch:
     """What one pass over the training images gave. The validation figures are None where there is no validation split.
 
     `model` is the network that was scored (the averaged weights where the configuration asks for them); it trains on.
+    `snapshot` gives what the training can go on from, if it is called before the next epoch.
     """
 
     number: int  # from 1
@@ -50,18 +52,24 @@ class Epoch:
     seconds: float
     images_per_second: float
     model: ConvNet = field(repr=False)
+    snapshot: Callable[[], Snapshot] = field(repr=False)
 
 
-def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, device: torch.device) -> Iterator[Epoch]:
+def fit(
+    config: TrialConfig, train: Images, valid: Images | None, *, seed: int, device: torch.device, after: Snapshot | None = None
+) -> Iterator[Epoch]:
     """Trains for `config.epochs` epochs and yields after each; closing the generator frees what it holds.
 
+    With a snapshot that a training of the same arguments gave, only the epochs `after` it are trained, as that one would have.
     The same arguments on the same machine give the same epochs. PyTorch's global seed is set.
-    Raises: DivergedError at the end of the epoch in which training diverged.
+    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError where the snapshot is of another training.
     """
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
     run = _Run(config, train, seed, device)
-    for number in range(1, config.epochs + 1):
+    if after:
+        run.go_on(after)
+    for number in range(after.epoch + 1 if after else 1, config.epochs + 1):
         start = time.perf_counter()
         side = SIDE if number > config.small_count else config.small_side
         train_loss = run.epoch(side)
@@ -78,6 +86,7 @@ def fit(config: TrialConfig, train: Images, valid: Images | None, *, seed: int, 
             seconds=time.perf_counter() - start,
             images_per_second=len(train) / seconds,
             model=model,
+            snapshot=partial(run.snapshot, number),
         )
 
 
@@ -187,6 +196,41 @@ class _Run:
         for mean, present in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             mean.copy_(present)
         return self.averaged
+
+    def snapshot(self, epoch: int) -> Snapshot:
+        """A copy of all that decides what comes after `epoch`, which is over."""
+        tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors()}
+        return Snapshot(epoch, tensors | self._random_states())
+
+    def go_on(self, after: Snapshot) -> None:
+        """Everything is as it was when the snapshot was taken.
+
+        Raises: FmnistError where it is of another network or device.
+        """
+        present = dict(self._tensors())
+        wanted = {name: tensor.shape for name, tensor in (present | self._random_states()).items()}
+        found = {name: tensor.shape for name, tensor in after.tensors.items()}
+        if wanted != found or not 0 < after.epoch < self.config.epochs:
+            raise FmnistError("A training goes on only from a snapshot of its own. Delete the snapshot, to train from the start.")
+        with torch.no_grad():
+            for name, tensor in present.items():
+                tensor.copy_(after.tensors[name])
+        self.generator.set_state(after.tensors["random.order"])
+        torch.set_rng_state(after.tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(after.tensors["random.cuda"], self.device)
+        self.done = after.epoch * (self.steps // self.config.epochs)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from ((f"model.{name}", tensor) for name, tensor in self.model.state_dict().items())
+        if self.averaged:
+            yield from ((f"averaged.{name}", tensor) for name, tensor in self.averaged.state_dict().items())
+        yield from ((f"adam.{name}", tensor) for name, tensor in self.optimizer.state())
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """Of the order of the images and their augmentation, and of dropout."""
+        states = {"random.order": self.generator.get_state(), "random.cpu": torch.get_rng_state()}
+        return states | ({"random.cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
     def step(self, batch: Tensor, side: int = SIDE) -> Tensor:
         """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""

@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 
 from fmnist.errors import FmnistError
+from search.arguments import DEFAULT_STORAGE, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.run_command import run
 
 if TYPE_CHECKING:
     import optuna
 
     from fmnist.data.sources import Source
-    from search.run import RunRequest
 
 app = typer.Typer(
     help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
@@ -22,15 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="A study's name in the storage; without it the one that ran last.")]
-Storage = Annotated[str, typer.Option(metavar="URL", help="Where studies are kept: any SQLAlchemy URL.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="CSV, Parquet, npz, folder of pictures, or 'synthetic'.")]
-Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="The test split, where it is not with the data.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")]
-Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
-DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 
 def main() -> None:
@@ -42,42 +34,7 @@ def main() -> None:
         sys.exit(2)
 
 
-@app.command()
-def run(
-    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; without it: quick.")] = None,
-    trials: Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials of the study in all, over all its runs.")] = None,
-    minutes: Annotated[float | None, typer.Option(metavar="M", min=0.01, help="Minutes of search in all, over all its runs.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")] = None,
-    device: Device = None,
-    data: Data = None,
-    test: Test = None,
-    skip_unreadable: SkipUnreadable = False,
-    or_synthetic: Annotated[
-        bool, typer.Option("--or-synthetic", help="Where Fashion-MNIST cannot be had, show the job on drawn images.")
-    ] = False,
-    storage: Storage = DEFAULT_STORAGE,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study, for a second one of the same kind.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="S", min=0, help="Seed of the search and its trainings.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin or narrow a knob; may be repeated.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")] = False,
-) -> None:
-    """Search, confirm, retrain, test once, report and export; run again to continue.
-
-    Example: fmnist-search run quick --trials 20 --set batch_norm=true
-    """
-    from search.executors.processes import warm_up
-
-    if not dry_run:
-        warm_up()  # before the next line, which takes seconds
-    from search.run import RunRequest
-
-    request = RunRequest(
-        storage, study, trials, minutes, workers, device, data, test, skip_unreadable, or_synthetic, name, seed, tuple(settings or ())
-    )
-    _perform(request, quiet=quiet, dry_run=dry_run)
+app.command()(run)
 
 
 @app.command()
@@ -244,34 +201,8 @@ def dashboard(
     run_server(opened, host="127.0.0.1", port=port)
 
 
-def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
-    _quiet_optuna()
-    from search.interrupt import EXIT_CODE, InterruptedRunError
-    from search.progress import open_progress
-    from search.report import print_report, read_report
-    from search.run import carry_out, check_storage, make_plan
-    from search.summary import print_end, print_plan
-
-    console = Console()
-    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
-    if not quiet or dry_run:
-        print_plan(plan, console)
-    if dry_run:
-        check_storage(plan)
-        console.print("Nothing was started.")
-        return
-    try:
-        with open_progress(console, quiet=quiet) as progress:
-            finished = carry_out(plan, progress)
-    except InterruptedRunError:
-        console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
-        raise typer.Exit(EXIT_CODE) from None
-    print_report(read_report(finished), console)
-    print_end(finished, console)
-
-
 def _open(study: str | None, storage: str) -> "optuna.Study":
-    _quiet_optuna()
+    quiet_optuna()
     from search.study import load_study, open_storage
 
     return load_study(open_storage(storage, create=False), study)
@@ -288,9 +219,3 @@ def _source(data: str | None, test: str | None, study: "optuna.Study | None", co
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
     rules = study_spec(study).cleaning if study else None
     return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))
-
-
-def _quiet_optuna() -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -26,7 +26,7 @@ from search.interrupt import Interrupt
 from search.progress import Progress
 from search.records import Candidate, ClassScore, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.spec import StudySpec
-from search.study import append, read, study_folder, timed, write
+from search.study import append, read, snapshot_path, study_folder, timed, write
 from search.trainings import train_all
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
@@ -86,7 +86,11 @@ def _retrain(
         write(study, "final_training", FinalTrainings(runs=tuple(done.values())))
 
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
-    tasks = [Task(f"seed {seed}", config, seed, "full", final_folder(study, seed)) for seed in seeds if seed not in done]
+    tasks = [
+        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path(study.study_name, f"seed {seed}"))
+        for seed in seeds
+        if seed not in done
+    ]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
         train_all(tasks, executor, progress, interrupt, keep)

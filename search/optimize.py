@@ -1,6 +1,7 @@
 """The search loop: ask, submit, report, prune, tell. The coordinator runs it, and nothing else writes trials to the storage."""
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
@@ -9,15 +10,19 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task, drive
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Resumed, Task, drive
 from search.interrupt import Interrupt, InterruptedRunError
+from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
-from search.study import complete_trials, finished_trials, read, timed
+from search.study import REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best
 
+MOST_FAILURES = 10  # in a row
+MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
 BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = {
@@ -30,19 +35,24 @@ STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = 
 def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    Raises: InterruptedRunError, after the running trials were put back for the next run.
+    Raises: InterruptedRunError, or SearchError where one trial after the other fails; the running trials were put back for the next run.
     """
     put_back(study)
     progress.begin("search", total=budget(spec), done=len(finished_trials(study)), best=_best(study))
-    with timed(study, "search"):
+    with timed(study, "search") as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)
-        drive(executor, loop.next_task, loop.handle, stopped=lambda: interrupt.requested)
-    if interrupt.requested:
+
+        def handle(event: Event) -> None:
+            loop.handle(event)
+            note_time()
+
+        drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or loop.given_up is not None)
+    if interrupt.requested or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
-        raise InterruptedRunError
+        raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     _end_waiting(study, TIME_IS_UP if _seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()
 
@@ -75,6 +85,7 @@ def _best(study: optuna.Study) -> Best | None:
 class _Active:
     trial: Trial
     config: TrialConfig
+    constraints: dict[str, float]  # name -> above 0 where the network is over its limit
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
 
 
@@ -84,44 +95,82 @@ class _Loop:
         self.budget = budget(spec)
         self.deadline = time.monotonic() + _seconds_left(study, spec)
         self.active: dict[str, _Active] = {}  # submitted and not told
+        self.failures: list[str] = []  # why the last trials failed, since one that did not
+        self.refused = 0  # trials in a row, for their limits
+        self.given_up: str | None = None
 
     def next_task(self) -> Task | None:
-        if self._is_late() or len(finished_trials(self.study)) + len(self.active) >= self.budget:
-            return None
-        trial = self.study.ask()
-        config = self.spec.space.suggest(trial)
-        seed = note_start(trial, config, self.spec.seed, self.classes)
-        key = f"trial {trial.number}"
-        self.active[key] = _Active(trial, config)
-        self.progress.started(key, config.epochs)
-        return Task(key, config, seed, images="search")
+        while not self.given_up and not self._is_late() and len(finished_trials(self.study)) + len(self.active) < self.budget:
+            trial = self.study.ask()
+            config = self.spec.space.suggest(trial)
+            seed = note_start(trial, config, self.spec.seed, self.classes)
+            key = f"trial {trial.number}"
+            self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
+            self.progress.started(key, config.epochs)
+            if reason := violations(self.active[key].constraints, self.spec.limits):
+                self._refuse(key, reason)
+                continue
+            self.refused = 0
+            snapshot = snapshot_path(self.study.study_name, key)
+            return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
+        return None
 
     def handle(self, event: Event) -> None:
         if event.key not in self.active:
             return  # what a worker still says of a trial that was pruned
+        active = self.active[event.key]
         match event:
             case EpochEnd():
-                self._epoch(event, self.active[event.key])
+                self.progress.epoch(event.key, event.number, event.macro_f1, event.images_per_second)
+                self._epoch(event, active)
+            case Resumed(epochs=epochs):
+                self.progress.message(f"{event.key} goes on after epoch {epochs[-1].number}.")
+                for epoch in epochs:
+                    if event.key in self.active:  # the last verdict on it may have been lost with the run that gave it
+                        self._epoch(epoch, active)
+            case Measured():
+                active.constraints |= over(event.latency_ms, self.spec.limits)
             case Finished():
+                self.failures.clear()
                 self._tell(event.key, TrialState.COMPLETE, None)
-            case Failed(kind="diverged"):
-                self._tell(event.key, TrialState.PRUNED, event.reason)
             case Failed():
-                self._tell(event.key, TrialState.FAIL, event.reason)
+                self._fail(event, active)
 
     def _epoch(self, event: EpochEnd, active: _Active) -> None:
         assert event.macro_f1 is not None
-        del active.curve[event.number - 1 :]  # a trial whose worker died trains its first epochs again
+        del active.curve[event.number - 1 :]  # a trial whose worker died trains some epochs again
         active.curve.append({key: value for key, value in asdict(event).items() if key not in ("key", "images_per_second")})
-        self.progress.epoch(event.key, event.number, event.macro_f1, event.images_per_second)
         if report(active.trial, active.config, event.number, event.macro_f1):
             self._prune(event.key, f"{self.spec.search.pruner} after epoch {event.number}")
         elif self._is_late() and event.number < active.config.epochs:
             self._prune(event.key, TIME_IS_UP)
 
     def _prune(self, key: str, reason: str) -> None:
+        self.failures.clear()
         self.executor.stop(key)
         self._tell(key, TrialState.PRUNED, reason)
+
+    def _refuse(self, key: str, reason: str) -> None:
+        self.active[key].trial.set_user_attr(REFUSED, True)
+        self._tell(key, TrialState.PRUNED, reason)
+        self.refused += 1
+        if self.refused == MOST_REFUSED:
+            self.given_up = f"{MOST_REFUSED} proposed networks in a row were over a limit, the last one so: {reason}. "
+            self.given_up += "Raise the limit, or narrow the knobs that make networks large."
+
+    def _fail(self, event: Failed, active: _Active) -> None:
+        if event.kind == "error":
+            self._tell(event.key, TrialState.FAIL, event.reason)  # a fault of no configuration: the sampler learns nothing from it
+        else:
+            if event.kind != "latency":  # which was measured, and stands among the constraints
+                active.constraints[event.kind] = 1.0
+            self._tell(event.key, TrialState.PRUNED, event.reason)
+        self.failures.append(event.reason)
+        if len(self.failures) == MOST_FAILURES:
+            causes = Counter(reason.partition(":")[0] for reason in self.failures)
+            cause, count = causes.most_common(1)[0]
+            self.given_up = f"{MOST_FAILURES} trials in a row failed, {count} of them so: {cause}. The last one: {event.reason}. "
+            self.given_up += "Narrow the knobs, or mend the cause; the same command goes on."
 
     def _tell(self, key: str, state: TrialState, reason: str | None) -> None:
         active = self.active.pop(key)
@@ -130,7 +179,9 @@ class _Loop:
         active.trial.set_user_attr("seconds", active.curve[-1]["seconds"] if active.curve else None)
         if reason:
             active.trial.set_user_attr("reason", reason)
+        constrain(active.trial, active.constraints)
         self.study.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
+        snapshot_path(self.study.study_name, key).unlink(missing_ok=True)
         self.progress.ended(key, STATE_WORDS[state], last, reason, active.trial.params)
 
     def _is_late(self) -> bool:

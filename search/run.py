@@ -1,12 +1,10 @@
 """The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
 import optuna
 import torch
 
@@ -25,11 +23,12 @@ from search.executors.worker import Setup
 from search.export import ExportReport, ModelFacts, export_model
 from search.finalize import final_folder, finalize
 from search.interrupt import Interrupt
+from search.lock import sole_run
 from search.optimize import budget, is_searched, optimize
 from search.progress import Progress
 from search.records import Confirmation, DataRecord, Environment, Final
 from search.report import read_report, write_report
-from search.spec import StudySpec, load_spec, pinned_spec
+from search.spec import LimitsSection, StudySpec, load_spec, pinned_spec
 from search.study import (
     append,
     check_resumable,
@@ -63,6 +62,10 @@ class RunRequest:
     name: str | None = None
     seed: int | None = None
     settings: tuple[str, ...] = ()
+    trial_timeout: float | None = None
+    max_params: int | None = None
+    max_size: int | None = None
+    max_latency_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Plan:
     threads: int
     storage: str
     estimate: Estimate
+    trial_timeout: float | None
 
     @property
     def setup(self) -> Setup:
@@ -104,6 +108,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         trials=request.trials,
         minutes=request.minutes,
         seed=request.seed,
+        limits={key: getattr(request, key) for key in LimitsSection.model_fields},
         settings=request.settings,
         skip_unreadable=request.skip_unreadable,
     )
@@ -116,7 +121,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     threads = max(1, cores() // workers)
     data, images = _describe(source)
     cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images)
-    return Plan(spec, source, data, device, workers, threads, request.storage, cost)
+    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout)
 
 
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
@@ -125,7 +130,7 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     Raises: SearchError where another run is at work on the study, or it cannot go on. InterruptedRunError.
     """
     name = plan.spec.name
-    with _sole_run(name):
+    with sole_run(study_folder(name), name):
         study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
         export_folder = study_folder(name) / "export"
         is_new = read(study, "final", Final) is None
@@ -195,23 +200,10 @@ def check_storage(plan: Plan) -> None:
 
 def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:
     classes = len(plan.data.class_names)
-    with Interrupt() as interrupt, LocalExecutor(plan.setup, plan.workers) as executor:
+    with Interrupt() as interrupt, LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as executor:
         optimize(study, plan.spec, executor, progress, interrupt, classes)
         winner = confirm(study, plan.spec, executor, progress, interrupt)
         finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
-
-
-@contextmanager
-def _sole_run(name: str) -> Iterator[None]:
-    # The operating system frees the lock when its process dies, however it dies.
-    folder = study_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held = filelock.FileLock(folder / "run.lock").acquire(timeout=0)
-    except filelock.Timeout:
-        raise SearchError(f"Another run is at work on the study {name!r}. Wait for it, or give --name for a new study.") from None
-    with held:
-        yield
 
 
 def _study_name(spec_name: str, source: Source) -> str:

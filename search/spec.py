@@ -34,6 +34,14 @@ class SearchSection(_Section):
     pruner: Pruner = "hyperband"
 
 
+class LimitsSection(_Section):
+    """What a network may cost at most; trials over a limit are pruned before they train, and the sampler learns to avoid them."""
+
+    max_params: Annotated[int, Field(ge=1)] | None = None
+    max_size: Annotated[int, Field(ge=1)] | None = None  # bytes of the weights in float32
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None  # of one image, on the device and threads of a worker
+
+
 class ConfirmSection(_Section):
     """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
 
@@ -57,6 +65,7 @@ class StudySpec(_Section):
     search: SearchSection
     unlisted: Literal["default", "search"] = "default"  # what becomes of knobs that [knobs] does not list
     knobs: dict[str, Any] = {}
+    limits: LimitsSection = LimitsSection()
     cleaning: CleaningRules = CleaningRules()
     confirm: ConfirmSection = ConfirmSection()
     final: FinalSection = FinalSection()
@@ -78,6 +87,7 @@ class StudySpec(_Section):
         trials: int | None = None,
         minutes: float | None = None,
         seed: int | None = None,
+        limits: Mapping[str, float | None] | None = None,
         settings: Iterable[str] = (),
         skip_unreadable: bool = False,
     ) -> Self:
@@ -89,6 +99,7 @@ class StudySpec(_Section):
         wishes = {"trials": trials, "minutes": minutes}
         values["search"] |= {key: wish for key, wish in wishes.items() if wish is not None}
         values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
+        values["limits"] |= {key: wish for key, wish in (limits or {}).items() if wish is not None}
         values["knobs"] |= dict(_read_setting(setting) for setting in settings)
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         return self.parse(values, where="command line")
@@ -195,6 +206,7 @@ def _readable(error: ValidationError) -> list[str]:
 def _section(location: tuple[int | str, ...]) -> type[BaseModel]:
     sections: dict[int | str, type[BaseModel]] = {
         "search": SearchSection,
+        "limits": LimitsSection,
         "cleaning": CleaningRules,
         "confirm": ConfirmSection,
         "final": FinalSection,

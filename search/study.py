@@ -4,7 +4,7 @@ import difflib
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,9 @@ from search.spec import StudySpec
 from search.storage import OwnTrials, without_waiting_for_the_disk
 
 FOLDER = Path("studies")
+NOTE_SECONDS = 5.0  # between two notes of a stage's time
+REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
+RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
 DEFAULT_STORAGE = f"sqlite:///{FOLDER}/fmnist.db"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
@@ -38,6 +41,11 @@ R = TypeVar("R", bound=Record)
 def study_folder(name: str) -> Path:
     """Where the files of the study of that name go: checkpoints, report, export."""
     return FOLDER / name
+
+
+def snapshot_path(study: str, key: str) -> Path:
+    """Where the training of that key is kept while it runs."""
+    return study_folder(study) / RUNNING / f"{key.replace(',', '').replace(' ', '-')}.safetensors"
 
 
 def open_storage(url: str, *, create: bool) -> RDBStorage:
@@ -141,8 +149,8 @@ def study_spec(study: optuna.Study) -> StudySpec:
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count against the budget: complete, pruned or failed."""
-    return study.get_trials(deepcopy=False, states=FINISHED)
+    """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before they began."""
+    return [trial for trial in study.get_trials(deepcopy=False, states=FINISHED) if REFUSED not in trial.user_attrs]
 
 
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -169,15 +177,28 @@ def append(study: optuna.Study, key: str, record: Record) -> None:
 
 
 @contextmanager
-def timed(study: optuna.Study, stage: str) -> Iterator[None]:
-    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended."""
-    start = time.monotonic()
-    try:
-        yield
-    finally:
+def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
+    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended.
+
+    The block calls what it is given now and then, so that little is lost to a kill.
+    """
+    start = noted = time.monotonic()
+    before = getattr(read(study, "timing", Timing) or Timing(), stage)
+
+    def note() -> None:
         timing = read(study, "timing", Timing) or Timing()
-        seconds = getattr(timing, stage) + time.monotonic() - start
-        write(study, "timing", timing.model_copy(update={stage: seconds}))
+        write(study, "timing", timing.model_copy(update={stage: before + time.monotonic() - start}))
+
+    def note_now_and_then() -> None:
+        nonlocal noted
+        if time.monotonic() - noted > NOTE_SECONDS:
+            noted = time.monotonic()
+            note()
+
+    try:
+        yield note_now_and_then
+    finally:
+        note()
 
 
 def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Resumed, Task, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
 
@@ -29,8 +29,13 @@ def train_all(tasks: Sequence[Task], executor: Executor, progress: Progress, int
             case EpochEnd(key, number, macro_f1=macro_f1):
                 values[key] = macro_f1
                 progress.epoch(key, number, macro_f1, event.images_per_second)
+            case Resumed(key, epochs):
+                values[key] = epochs[-1].macro_f1
+                progress.message(f"{key} goes on after epoch {epochs[-1].number}.")
             case Finished(key, seconds):
                 keep(by_key[key], values[key], seconds)
+                if snapshot := by_key[key].snapshot:
+                    snapshot.unlink(missing_ok=True)
                 progress.ended(key, "complete", values[key], None, {})
             case Failed(key, reason=reason):
                 raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")

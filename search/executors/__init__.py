@@ -7,16 +7,23 @@ from typing import Literal, Protocol
 
 from fmnist.config import TrialConfig
 
+FailureKind = Literal["diverged", "memory", "latency", "error"]
+
 
 @dataclass(frozen=True)
 class Task:
-    """One training. `key` is what a person calls it; with `checkpoint` the trained network is saved in that folder."""
+    """One training. `key` is what a person calls it; with `checkpoint` the trained network is saved in that folder.
+
+    With `snapshot` the training is kept in that file from time to time, and goes on from there when it is tried again.
+    """
 
     key: str
     config: TrialConfig
     seed: int
     images: Literal["search", "full"]  # train and score on the search splits, or train on all with nothing to score
     checkpoint: Path | None = None
+    snapshot: Path | None = None
+    max_latency_ms: float | None = None  # of one image; a slower network is not trained
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,22 @@ class EpochEnd:
 
 
 @dataclass(frozen=True)
+class Resumed:
+    """A task goes on after these epochs, the first of it, which an earlier try or an earlier run had trained."""
+
+    key: str
+    epochs: tuple[EpochEnd, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How long the task's network takes for one image, where the task limits that."""
+
+    key: str
+    latency_ms: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """A task is over: trained to its end, or stopped on request after the epoch it was in."""
 
@@ -43,15 +66,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A task ended without a result: it diverged, or something broke."""
+    """A task ended without a result: it diverged, memory did not suffice, its network is too slow, or something broke."""
 
     key: str
-    kind: Literal["diverged", "error"]
+    kind: FailureKind
     reason: str
     seconds: float
 
 
-Event = EpochEnd | Finished | Failed
+Event = EpochEnd | Resumed | Measured | Finished | Failed
 
 
 class Executor(Protocol):

@@ -1,5 +1,6 @@
 """LocalExecutor: worker processes on this machine, started once, each with its share of the cores."""
 
+import signal
 import time
 from collections import deque
 from contextlib import suppress
@@ -8,11 +9,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 from search.errors import SearchError
-from search.executors import Event, Failed, Finished, Task
+from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.worker import READY, Setup, Stop, serve
 
-MAX_TRIES = 3  # of a task whose worker dies under it
+MAX_TRIES = 3  # of a task whose worker dies under it, or hangs
+MAX_STARTS = 3  # of workers in a row that end before they could train
+# A worker hangs that is silent for so much longer than its task's slowest epoch; before there is an epoch, than the slowest of any task.
+SLOWER = 10
+SILENCE = 60.0  # seconds on top of that
+FIRST_SILENCE = 600.0  # seconds for the first epoch, on top; and for a worker's start
 
 
 @dataclass
@@ -22,21 +28,28 @@ class _Worker:
     is_ready: bool = False
     task: Task | None = None
     started: float = 0.0
+    heard: float = field(default_factory=time.monotonic)  # when it was last known to be at work
+    slowest: float = 0.0  # seconds of its task's slowest epoch
+    hung: str = ""  # why it was taken for hung, and killed
 
 
 @dataclass
 class LocalExecutor:
-    """Trains tasks in `workers` processes; a worker that dies is replaced and its task tried again.
+    """Trains tasks in `workers` processes; a worker that dies or hangs is replaced and its task tried again.
 
+    A worker hangs that says nothing for `trial_timeout` seconds, or without one for far longer than its epochs take.
     Use it as a context manager: leaving it ends the processes.
     """
 
     setup: Setup
     workers: int
+    trial_timeout: float | None = None
     _pool: list[_Worker] = field(default_factory=list)
     _waiting: deque[Task] = field(default_factory=deque)
     _tries: dict[str, int] = field(default_factory=dict)
     _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
+    _slowest: float = 0.0  # seconds of the slowest epoch so far
+    _failed_starts: int = 0  # in a row
 
     def __enter__(self) -> "LocalExecutor":
         self._pool = [self._spawn() for _ in range(self.workers)]
@@ -72,7 +85,7 @@ class LocalExecutor:
     def events(self, timeout: float) -> list[Event]:
         """What happened since the last call, waiting up to `timeout` seconds for something to happen.
 
-        Raises: SearchError where a worker dies before it could train.
+        Raises: SearchError where one worker after the other dies before it could train.
         """
         found: list[Event] = []
         # Pipes first: what a worker said before it died is read before its death is noticed.
@@ -82,6 +95,7 @@ class LocalExecutor:
                 found += self._receive(worker)
             elif worker.process.sentinel in signalled:
                 found += self._replace(worker)
+        self._kill_hung()  # after what they said was read: this process may itself have paused
         found += self._drop_stopped()
         self._assign()
         return found
@@ -99,7 +113,8 @@ class LocalExecutor:
         for worker in self._pool:
             if self._waiting and worker.is_ready and worker.task is None:
                 worker.task = self._waiting.popleft()
-                worker.started = time.monotonic()
+                worker.started = worker.heard = time.monotonic()
+                worker.slowest = 0.0
                 _send(worker, worker.task)
 
     def _drop_stopped(self) -> list[Event]:
@@ -119,21 +134,43 @@ class LocalExecutor:
             message = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             return self._replace(worker)
+        now = time.monotonic()
+        silence, worker.heard = now - worker.heard, now
         if message == READY:
             worker.is_ready = True
+            self._failed_starts = 0
             return []
+        if isinstance(message, EpochEnd):
+            worker.slowest = max(worker.slowest, silence)
+            self._slowest = max(self._slowest, silence)
         if isinstance(message, Finished | Failed):
             worker.task = None
             self._over(message.key)
         event: Event = message
         return [event]
 
+    def _kill_hung(self) -> None:
+        now = time.monotonic()
+        for worker in self._pool:
+            if (worker.task or not worker.is_ready) and (silence := now - worker.heard) > self._longest_silence(worker):
+                worker.hung = f"no word from it for {silence:.0f} s"
+                worker.process.kill()  # its end is noticed as that of any other
+
+    def _longest_silence(self, worker: _Worker) -> float:
+        if self.trial_timeout is not None and worker.is_ready:
+            return self.trial_timeout
+        return SLOWER * worker.slowest + SILENCE if worker.slowest else SLOWER * self._slowest + FIRST_SILENCE
+
     def _replace(self, worker: _Worker) -> list[Event]:
         worker.process.join()
         worker.pipe.close()
-        code = worker.process.exitcode
+        end = worker.hung or _end_in_words(worker.process.exitcode)
         if not worker.is_ready:
-            raise SearchError(f"A worker process ended with exit code {code} before it could train. Its own message stands above.")
+            self._failed_starts += 1
+            if self._failed_starts == MAX_STARTS:
+                raise SearchError(
+                    f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand above."
+                )
         self._pool[self._pool.index(worker)] = self._spawn()
         if worker.task is None:
             return []
@@ -143,8 +180,14 @@ class LocalExecutor:
             self._waiting.append(worker.task)
             return []
         self._over(key)
-        reason = f"its worker process died {MAX_TRIES} times, last with exit code {code}"
+        reason = f"its worker process ended {MAX_TRIES} times, the last time so: {end}"
         return [Failed(key, "error", reason, time.monotonic() - worker.started)]
+
+
+def _end_in_words(exitcode: int | None) -> str:
+    if exitcode == -signal.SIGKILL:
+        return "killed by the system, which it does for want of memory, or by somebody (exit code -9)"
+    return f"exit code {exitcode}"
 
 
 def _send(worker: _Worker, message: Task | Stop) -> None:

@@ -17,9 +17,12 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.errors import FmnistError
-from fmnist.predict import RESIZED
-from fmnist.train import DivergedError, Epoch, fit
-from search.executors import EpochEnd, Event, Failed, Finished, Task
+from fmnist.memory import available_memory
+from fmnist.model import ConvNet, memory_floor
+from fmnist.predict import RESIZED, latency_ms
+from fmnist.train import DivergedError, Epoch, fit, is_mixed
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Resumed, Task
+from search.executors.snapshots import Snapshots
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Setup:
     split_seed: int
     device: str
     threads: int
+    snapshot_seconds: float = 15.0  # that a training goes on, at least, between two snapshots
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Stop:
     """The message that ends the current task after its epoch."""
 
     key: str
+
+
+class _TooSlowError(FmnistError):
+    """The network takes longer for an image than the task allows."""
 
 
 READY = "ready"
@@ -63,18 +71,26 @@ def serve(pipe: Connection, setup: Setup) -> None:
 
 
 def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event], None], stopped: Callable[[float], bool]) -> None:
-    """Trains one task, sends its epochs, and saves its checkpoint where it has one.
+    """Trains one task, from its snapshot where there is one, sends its epochs, and saves its checkpoint where it has one.
 
     After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
     """
     train_images, valid_images = _images(task, setup, splits)
     device = torch.device(setup.device)
+    _require_memory(task, len(train_images.class_names), device)
+    _require_speed(task, len(train_images.class_names), device, send)
+    snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds)
+    after, before = snapshots.found()
+    if after:
+        send(Resumed(task.key, before))
     last: Epoch | None = None
-    start = time.monotonic()
-    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device):
-        send(_epoch_end(task.key, last, time.monotonic() - start))
+    start = time.monotonic() - (before[-1].seconds if before else 0)
+    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after):
+        end = _epoch_end(task.key, last, time.monotonic() - start)
+        send(end)
         if stopped(PATIENCE * last.seconds):
             return
+        snapshots.take(last, end)
     if task.checkpoint and last:
         origin = {
             "data": setup.source.name,
@@ -88,19 +104,52 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
 
 def _run(task: Task, setup: Setup, splits: SearchSplits, pipe: Connection) -> None:
     start = time.monotonic()
-    end: Event
     try:
         train(task, setup, splits, pipe.send, lambda patience: _stop_came(pipe, task.key, patience))
-    except DivergedError as error:
-        end = Failed(task.key, "diverged", str(error), time.monotonic() - start)
-    except FmnistError as error:  # such as a disk that is full: trying again would not help
-        end = Failed(task.key, "error", str(error), time.monotonic() - start)
-    except (RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
-        traceback.print_exc()  # a bug or the machine's limit: the trial fails with its reason, the worker goes on
-        end = Failed(task.key, "error", f"{type(error).__name__}: {error}".splitlines()[0], time.monotonic() - start)
+    except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
+        kind, reason = _told(error, setup)
+        pipe.send(Failed(task.key, kind, reason, time.monotonic() - start))
     else:
-        end = Finished(task.key, time.monotonic() - start)
-    pipe.send(end)
+        pipe.send(Finished(task.key, time.monotonic() - start))
+    if setup.device.startswith("cuda"):
+        torch.cuda.empty_cache()  # other workers share the device, and the next training has other shapes
+
+
+def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
+    if isinstance(error, DivergedError):
+        return "diverged", str(error)
+    if isinstance(error, _TooSlowError):
+        return "latency", str(error)
+    if isinstance(error, FmnistError):  # such as a disk that is full: trying again would not help
+        return "error", str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "memory", f"out of memory on {setup.device}: {_first_line(error)}"
+    traceback.print_exception(error)  # a bug: the trial fails with its reason, the worker goes on
+    return "error", f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
+
+
+def _require_memory(task: Task, classes: int, device: torch.device) -> None:
+    """The training is not hopeless.
+
+    Raises: MemoryError where even the least that it takes is more than there is.
+    """
+    least = memory_floor(task.config, classes, mixed=is_mixed(device))
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    if least > free:
+        raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")
+
+
+def _require_speed(task: Task, classes: int, device: torch.device, send: Callable[[Event], None]) -> None:
+    if task.max_latency_ms is None:
+        return
+    found = latency_ms(ConvNet(task.config, classes), device)
+    send(Measured(task.key, found))
+    if found > task.max_latency_ms:
+        raise _TooSlowError(f"one image takes {found:.3g} ms, over {task.max_latency_ms:g} ms")
 
 
 def _images(task: Task, setup: Setup, splits: SearchSplits) -> tuple[Images, Images | None]:

@@ -1,0 +1,91 @@
+"""`fmnist-search run`: the main job, from the command line."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from search.arguments import DEFAULT_STORAGE, Data, Device, SkipUnreadable, Storage, Test, quiet_optuna
+
+if TYPE_CHECKING:
+    from search.run import RunRequest
+
+
+Study = Annotated[str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; without it: quick.")]
+Trials = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials of the study in all, over all its runs.")]
+Minutes = Annotated[float | None, typer.Option(metavar="M", min=0.01, help="Minutes of search in all, over all its runs.")]
+Workers = Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")]
+OrSynthetic = Annotated[bool, typer.Option("--or-synthetic", help="Where Fashion-MNIST cannot be had, show the job on drawn images.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study, for a second one of the same kind.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", min=0, help="Seed of the search and its trainings.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin or narrow a knob; may be repeated.")]
+TrialTimeout = Annotated[float | None, typer.Option(metavar="S", min=1, help="Seconds without an epoch that make a worker a hung one.")]
+MaxParams = Annotated[int | None, typer.Option(metavar="N", min=1, help="Parameters that a network may have.")]
+MaxSize = Annotated[int | None, typer.Option(metavar="BYTES", min=1, help="Bytes that its weights may take.")]
+MaxLatency = Annotated[float | None, typer.Option(metavar="MS", min=0.001, help="Milliseconds that it may take for an image, here.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")]
+
+
+def run(
+    study: Study = None,
+    trials: Trials = None,
+    minutes: Minutes = None,
+    workers: Workers = None,
+    device: Device = None,
+    data: Data = None,
+    test: Test = None,
+    skip_unreadable: SkipUnreadable = False,
+    or_synthetic: OrSynthetic = False,
+    storage: Storage = DEFAULT_STORAGE,
+    name: Name = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    trial_timeout: TrialTimeout = None,
+    max_params: MaxParams = None,
+    max_size: MaxSize = None,
+    max_latency_ms: MaxLatency = None,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Search, confirm, retrain, test once, report and export; run again to continue.
+
+    Example: fmnist-search run quick --trials 20 --set batch_norm=true
+    """
+    from search.executors.processes import warm_up
+
+    if not dry_run:
+        warm_up()  # before the next line, which takes seconds
+    from search.run import RunRequest
+
+    request = RunRequest(
+        *(storage, study, trials, minutes, workers, device, data, test, skip_unreadable, or_synthetic, name, seed, tuple(settings or ())),
+        *(trial_timeout, max_params, max_size, max_latency_ms),
+    )
+    _perform(request, quiet=quiet, dry_run=dry_run)
+
+
+def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
+    quiet_optuna()
+    from search.interrupt import EXIT_CODE, InterruptedRunError
+    from search.progress import open_progress
+    from search.report import print_report, read_report
+    from search.run import carry_out, check_storage, make_plan
+    from search.summary import print_end, print_plan
+
+    console = Console()
+    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
+    if not quiet or dry_run:
+        print_plan(plan, console)
+    if dry_run:
+        check_storage(plan)
+        console.print("Nothing was started.")
+        return
+    try:
+        with open_progress(console, quiet=quiet) as progress:
+            finished = carry_out(plan, progress)
+    except InterruptedRunError:
+        console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
+        raise typer.Exit(EXIT_CODE) from None
+    print_report(read_report(finished), console)
+    print_end(finished, console)

@@ -1,0 +1,114 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fmnist.config import TrialConfig
+from fmnist.data import synthetic
+from fmnist.data.images import Images
+from fmnist.errors import FmnistError
+from fmnist.snapshot import load_snapshot, save_snapshot
+from fmnist.train import Epoch, fit
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {"depth": 1, "filters": 8, "head": "max", "learning_rate": 3e-3, "batch_size": 32, "epochs": 4}
+KNOBS = {
+    "batch_norm": st.booleans(),
+    "dropout": st.sampled_from((0.0, 0.3)),
+    "augmentation": st.sampled_from((0.0, 0.5)),
+    "ema": st.sampled_from((0.0, 0.98)),
+    "optimizer": st.sampled_from(("adam", "adamw")),
+    "schedule": st.sampled_from(("constant", "cosine", "triangle")),
+    "small_epochs": st.sampled_from((0.0, 0.5)),
+    "hidden": st.sampled_from((0, 16)),
+    "l2": st.sampled_from((0.0, 0.1)),
+}
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return synthetic.draw(100, seed=1)
+
+
+def figures(epoch: Epoch) -> tuple[int, float, float | None, float | None]:
+    return epoch.number, epoch.train_loss, epoch.valid_loss, epoch.macro_f1
+
+
+def weights(epoch: Epoch) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in epoch.model.state_dict().values()]
+
+
+@given(changes=st.fixed_dictionaries(KNOBS), at=st.integers(1, 3), seed=st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_a_training_that_goes_on_equals_one_that_never_stopped(
+    images: Images, tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], at: int, seed: int
+) -> None:
+    config = TrialConfig(**{**SMALL, **changes})
+    path = tmp_path_factory.mktemp("snapshot") / "one.safetensors"
+    whole = [(figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU)]
+    for epoch in fit(config, images, images, seed=seed, device=CPU):
+        if epoch.number == at:
+            save_snapshot(path, epoch.snapshot(), {"key": "one"})
+            break
+    torch.rand(17)  # what else the process does in between
+    after, about = load_snapshot(path)
+    assert (after.epoch, about) == (at, {"key": "one"})
+    rest = [(figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU, after=after)]
+    assert [told for told, _ in rest] == [told for told, _ in whole[at:]]
+    assert all(torch.equal(a, b) for a, b in zip(rest[-1][1], whole[-1][1], strict=True))
+
+
+def test_taking_snapshots_changes_nothing(images: Images) -> None:
+    config = TrialConfig(**SMALL, dropout=0.3, augmentation=0.5, ema=0.9)
+    plain = [figures(epoch) for epoch in fit(config, images, images, seed=0, device=CPU)]
+    watched = []
+    for epoch in fit(config, images, images, seed=0, device=CPU):
+        epoch.snapshot()
+        watched.append(figures(epoch))
+    assert watched == plain
+
+
+def test_a_snapshot_keeps_what_it_was_when_training_goes_on(images: Images) -> None:
+    epochs = fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)
+    taken = next(epochs).snapshot()
+    before = {name: tensor.clone() for name, tensor in taken.tensors.items()}
+    next(epochs)
+    assert all(torch.equal(before[name], tensor) for name, tensor in taken.tensors.items())
+
+
+@pytest.mark.parametrize("changes", [{"filters": 12}, {"batch_norm": True}, {"ema": 0.9}, {"epochs": 1}])
+def test_a_snapshot_of_another_training_is_refused(images: Images, changes: dict[str, Any]) -> None:
+    taken = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
+    other = TrialConfig(**{**SMALL, **changes})
+    with pytest.raises(FmnistError, match="only from a snapshot of its own"):
+        next(fit(other, images, None, seed=0, device=CPU, after=taken))
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_damaged_file_is_one_clean_error(images: Images, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("snapshot") / "one.safetensors"
+    save_snapshot(path, next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot(), {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(FmnistError, match="must be the snapshot of a training"):
+        load_snapshot(path)
+
+
+def test_a_file_of_something_else_is_one_clean_error(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(FmnistError, match="must be the snapshot of a training"):
+        load_snapshot(tmp_path / "other.safetensors")
+
+
+def test_a_snapshot_that_cannot_be_written_says_so(images: Images, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    taken = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
+    with pytest.raises(FmnistError, match="must be writable"):
+        save_snapshot(tmp_path / "file" / "one.safetensors", taken, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
