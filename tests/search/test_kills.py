@@ -1,0 +1,111 @@
+"""Fifty times kill -9, at random moments of the whole job, against a study that nobody disturbed."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from fmnist.config import TrialConfig
+from fmnist.data.sources import Source, find_source
+from fmnist.data.splits import SPLIT_SEED, search_splits
+from fmnist.train import fit
+from search.records import Confirmation, Final, Timing
+from search.study import RUNNING, load_study, open_storage, read
+from tests.search.tiny import CPU, run_command, surroundings
+
+KILLS = 50
+BUDGET = 6
+TOML = f"""\
+[search]
+trials = {BUDGET}
+sampler = "random"
+pruner = "none"
+
+[knobs]
+epochs = 6
+depth = 1
+filters = [4, 8]
+pool = "before"
+batch_norm = true
+head = "max"
+batch_size = 64
+dropout = 0.2
+augmentation = 0.3
+ema = 0.98
+schedule = "triangle"
+learning_rate = {{ low = 0.003, high = 0.01, log = true }}
+
+[confirm]
+top = 2
+seeds = 1
+
+[final]
+seeds = 2
+"""
+ARGUMENTS = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.toml").write_text(TOML)
+    return tmp_path
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """For the sockets and folders that processes killed with -9 leave behind; its path is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def study_in(folder: Path, name: str) -> optuna.Study:
+    return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), name)
+
+
+def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
+    """Each epoch's macro F1, of the trial's configuration and seed trained once more without a stop."""
+    splits = search_splits(source, seed=SPLIT_SEED)
+    config = TrialConfig.parse(trial.user_attrs["config"], where="trial")
+    return [epoch.macro_f1 for epoch in fit(config, splits.train, splits.valid, seed=trial.user_attrs["seed"], device=CPU)]
+
+
+@pytest.mark.slow
+def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
+    script = Path(__file__).with_name("killed_runs.py")
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, str(script), str(KILLS), "0", *ARGUMENTS, "--name", "killed-{}"]
+    around = surroundings(PYTHONPATH=root, TMPDIR=str(scratch))
+    ran = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    codes = ran.stdout.split()
+    assert set(codes) == {"0"}, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert run_command(folder, *ARGUMENTS, "--name", "undisturbed").returncode == 0
+    undisturbed, source = study_in(folder, "undisturbed"), find_source("synthetic", announce=lambda _: None)
+    assert len(undisturbed.trials) == BUDGET
+    for name in (f"killed-{index}" for index in range(len(codes))):
+        study = study_in(folder, name)
+        assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * BUDGET
+        assert [trial.number for trial in study.trials] == list(range(BUDGET))
+        trained = [(str(trial.user_attrs["config"]), trial.user_attrs["seed"]) for trial in study.trials]
+        assert len(set(trained)) == BUDGET
+        for trial in study.trials:
+            values = [point["macro_f1"] for point in trial.user_attrs["curve"]]
+            assert list(trial.intermediate_values) == list(range(1, 7))
+            assert values == list(trial.intermediate_values.values()) == retrained(source, trial)
+        for record in (Final, Confirmation, Timing):
+            key = "timing" if record is Timing else record.__name__.lower()
+            assert (read(study, key, record) is None) == (read(undisturbed, key, record) is None)
+        final = read(study, "final", Final)
+        assert final is not None
+        assert len(final.runs) == 2
+        assert (folder / "studies" / name / "export" / "model.onnx").exists()
+        assert not list((folder / "studies" / name / RUNNING).glob("*"))
+    left = [process for process in psutil.process_iter(["environ"]) if (process.info["environ"] or {}).get("TMPDIR") == str(scratch)]
+    assert not psutil.wait_procs(left, timeout=60)[1]
