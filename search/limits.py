@@ -32,8 +32,12 @@ def violations(constraints: Mapping[str, float], limits: LimitsSection) -> str |
     for name, value in constraints.items():
         limit = getattr(limits, name)
         if value > 0:
-            found.append(f"{name} {limit * (1 + value):,.4g}, over {limit:,.4g}")
+            found.append(f"{name} {_number(limit * (1 + value))}, over {_number(limit)}")
     return "; ".join(found) or None
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def constrain(trial: Trial, constraints: Mapping[str, float]) -> None:

@@ -18,7 +18,7 @@ from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
-from search.study import REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
+from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best
 
 MOST_FAILURES = 10  # in a row
@@ -60,13 +60,19 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
 def is_searched(study: optuna.Study, spec: StudySpec) -> bool:
     """Whether the budget is used up, in trials or in minutes, and nothing is left running."""
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    return not unfinished and (len(finished_trials(study)) >= budget(spec) or _seconds_left(study, spec) <= 0)
+    return not unfinished and (_spent(study, spec) >= budget(spec) or _seconds_left(study, spec) <= 0)
 
 
 def budget(spec: StudySpec) -> int:
     """How many trials the study has in all: a grid ends when every point has been tried."""
     points = spec.space.points if spec.search.sampler == "grid" else float("inf")
     return int(min(spec.search.trials, points))
+
+
+def _spent(study: optuna.Study, spec: StudySpec) -> int:
+    """Of the budget."""
+    # A grid is not refilled: it has no other point for one that is over a limit.
+    return len(study.get_trials(deepcopy=False, states=FINISHED) if spec.search.sampler == "grid" else finished_trials(study))
 
 
 def put_back(study: optuna.Study) -> None:
@@ -100,7 +106,7 @@ class _Loop:
         self.given_up: str | None = None
 
     def next_task(self) -> Task | None:
-        while not self.given_up and not self._is_late() and len(finished_trials(self.study)) + len(self.active) < self.budget:
+        while not self.given_up and not self._is_late() and _spent(self.study, self.spec) + len(self.active) < self.budget:
             trial = self.study.ask()
             config = self.spec.space.suggest(trial)
             seed = note_start(trial, config, self.spec.seed, self.classes)

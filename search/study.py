@@ -210,7 +210,7 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
         case "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+            return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "grid":
@@ -245,6 +245,14 @@ def _pruner(spec: StudySpec) -> BasePruner:
 class _GridSampler(optuna.samplers.GridSampler):
     def after_trial(self, *_: object) -> None:
         """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
+
+
+class _CmaEsSampler(optuna.samplers.CmaEsSampler):
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so once."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Constraints have been set")
+            super().after_trial(study, trial, state, values)
 
 
 class _HyperbandPruner(optuna.pruners.HyperbandPruner):

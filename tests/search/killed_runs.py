@@ -14,6 +14,7 @@ import traceback
 from functools import partial
 from multiprocessing import forkserver
 from time import monotonic, sleep
+from unittest.mock import patch
 
 import search.run
 from search.cli import main
@@ -74,8 +75,11 @@ def kill_often(kills: int, moments: random.Random, arguments: list[str]) -> list
 
 
 if __name__ == "__main__":
-    search.run.Setup = partial(Setup, snapshot_seconds=0.0)  # type: ignore[assignment,misc]
     warm_up()
-    # One server of workers for all of them: a process forked from this one may use it, but cannot ask whether its parent's child is alive.
-    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
-    print(*kill_often(int(sys.argv[1]), random.Random(int(sys.argv[2])), sys.argv[3:]))  # noqa: T201
+    with (
+        patch.object(search.run, "Setup", partial(Setup, snapshot_seconds=0.0)),
+        # One server of workers for all runs: a forked process may use it, but cannot ask whether a child of its parent is alive.
+        patch.object(forkserver, "ensure_running", lambda: None),
+        patch.object(forkserver._forkserver, "ensure_running", lambda: None),
+    ):
+        print(*kill_often(int(sys.argv[1]), random.Random(int(sys.argv[2])), sys.argv[3:]))  # noqa: T201

@@ -1,0 +1,201 @@
+"""Limits on a network's size and speed, and failures that the sampler learns from."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._serializer import serialize_frozen_trial
+
+from fmnist.config import TrialConfig
+from fmnist.model import ConvNet, parameter_count, weight_bytes
+from search.errors import SearchError
+from search.executors import Event, Failed, Measured, Task
+from search.interrupt import Interrupt
+from search.limits import DASHBOARD_KEY
+from search.optimize import MOST_FAILURES, MOST_REFUSED, is_searched, optimize
+from search.progress import Silent
+from search.spec import StudySpec
+from search.study import REFUSED, finished_trials, load_study, open_storage
+from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
+
+WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}
+
+
+def limited(spec: StudySpec, **limits: float) -> StudySpec:
+    return spec.overridden(limits=limits)
+
+
+def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> optuna.Study:
+    study = in_database(folder, spec)
+    optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
+    return study
+
+
+def config_of(trial: FrozenTrial) -> TrialConfig:
+    return TrialConfig.parse(trial.user_attrs["config"], where="trial")
+
+
+class Fails(Inline):
+    """Every training fails in that way."""
+
+    def __init__(self, kind: Any, reason: str) -> None:
+        super().__init__()
+        self.kind, self.reason = kind, reason
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        yield Failed(task.key, self.kind, self.reason, 0.1)
+
+
+class Timed(Inline):
+    """Measures a latency of a millisecond for every four filters."""
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        assert task.max_latency_ms is not None
+        latency = task.config.filters / 4
+        yield Measured(task.key, latency)
+        if latency > task.max_latency_ms:
+            yield Failed(task.key, "latency", "too slow", 0.1)
+        else:
+            yield from super()._train(task)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsga2", "gp"])
+def test_no_network_over_a_limit_is_trained_and_the_budget_is_of_those_within(tmp_path: Path, sampler: str) -> None:
+    spec = limited(tiny_spec(trials=5, sampler=sampler, epochs=1, **WIDTHS), max_params=250)
+    executor = Inline()
+    study = searched(tmp_path, spec, executor)
+    assert is_searched(study, spec)
+    assert len(executor.trained) == 5
+    assert all(parameter_count(task.config, CLASSES) <= 250 for task in executor.trained)
+    assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 5
+    refused = [trial for trial in study.trials if trial.user_attrs.get(REFUSED)]
+    assert refused
+    for trial in study.trials:
+        count = parameter_count(config_of(trial), CLASSES)
+        assert trial.constraints["max_params"] == pytest.approx(count / 250 - 1)
+        assert (trial in refused) == (count > 250)
+    assert refused[0].state == TrialState.PRUNED
+    assert refused[0].user_attrs["reason"] == f"max_params {parameter_count(config_of(refused[0]), CLASSES):,}, over 250"
+
+
+def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=2, epochs=1, **WIDTHS), max_params=250, max_size=1200)
+    searched(tmp_path, spec)
+    study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "tiny")
+    for trial in study.trials:
+        shown = serialize_frozen_trial(study._study_id, trial, study._storage.get_study_system_attrs(study._study_id))["constraints"]
+        assert (
+            shown == trial.system_attrs[DASHBOARD_KEY] == [trial.system_attrs[f"constraints:{name}"] for name in ("max_params", "max_size")]
+        )
+        assert any(value > 0 for value in shown) == trial.user_attrs.get(REFUSED, False)
+    assert study.best_trial in finished_trials(study)
+
+
+def test_tpe_learns_to_stay_within_a_limit(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=12, sampler="tpe", epochs=1, filters={"low": 4, "high": 64}), max_params=250)
+    study = searched(tmp_path, spec)
+    refused = [REFUSED in trial.user_attrs for trial in study.trials]
+    share_at_random = 1 - 10 / 61
+    assert sum(refused[-10:]) / 10 < share_at_random
+
+
+def test_a_measured_latency_is_a_constraint_of_every_trial(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=6, epochs=1, filters=[4, 8, 12, 16]), max_latency_ms=2.5)
+    study = searched(tmp_path, spec, Timed())
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in study.trials:
+        value = trial.constraints["max_latency_ms"]
+        assert value == pytest.approx(config_of(trial).filters / 4 / 2.5 - 1)
+        assert (trial.state == TrialState.PRUNED) == (value > 0)
+
+
+def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reason(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=5), max_params=1)
+    executor = Inline()
+    with pytest.raises(SearchError, match=rf"{MOST_REFUSED} proposed networks in a row were over a limit, .*max_params .*, over 1\. Raise"):
+        searched(tmp_path, spec, executor)
+    assert not executor.trained
+    assert not finished_trials(in_database(tmp_path, spec))
+
+
+@pytest.mark.parametrize(("kind", "state"), [("diverged", TrialState.PRUNED), ("memory", TrialState.PRUNED), ("error", TrialState.FAIL)])
+def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(tmp_path: Path, kind: str, state: TrialState) -> None:
+    spec = tiny_spec(trials=50)
+    cause = "out of memory on cpu"
+    with pytest.raises(
+        SearchError, match=f"{MOST_FAILURES} trials in a row failed, 10 of them so: {cause}. The last one: {cause}: 7 bytes"
+    ):
+        searched(tmp_path, spec, Fails(kind, f"{cause}: 7 bytes"))
+    study = in_database(tmp_path, spec)
+    assert [trial.state for trial in study.trials] == [state] * MOST_FAILURES
+    for trial in study.trials:
+        assert trial.constraints.get(kind) == (None if kind == "error" else 1.0)
+    assert len(searched(tmp_path, spec).trials) == 50  # the cause was mended, the same command goes on
+
+
+def test_failures_between_which_trials_succeed_stop_nothing(tmp_path: Path) -> None:
+    class Every(Inline):
+        def _train(self, task: Task) -> Iterator[Event]:
+            if len(self.trained) % MOST_FAILURES:
+                yield Failed(task.key, "memory", "out of memory", 0.1)
+            else:
+                yield from super()._train(task)
+
+    assert len(searched(tmp_path, tiny_spec(trials=3 * MOST_FAILURES, epochs=1), Every()).trials) == 3 * MOST_FAILURES
+
+
+def test_a_pruned_trial_is_no_failure(tmp_path: Path) -> None:
+    spec = tiny_spec(trials=3, minutes=1e-9, epochs=2)
+    study = searched(tmp_path, spec)
+    assert all("diverged" not in trial.user_attrs.get("reason", "") for trial in study.trials)
+
+
+def test_the_bytes_of_the_weights_are_those_of_the_state(tmp_path: Path) -> None:
+    for changes in ({}, {"batch_norm": True}, {"batch_norm": True, "depth": 3, "blocks": 2, "hidden": 32}):
+        config = TrialConfig.parse(changes, where="test")
+        state = ConvNet(config, 7).state_dict().values()
+        assert weight_bytes(config, 7) == sum(tensor.numel() * tensor.element_size() for tensor in state)
+
+
+@pytest.mark.slow
+def test_limits_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML)
+    limits = ("--max-params", "10000", "--max-size", "100000", "--max-latency-ms", "1000")
+    done = run_command(tmp_path, "run", "tiny.toml", "--data", "synthetic", "--workers", "1", *limits)
+    assert done.returncode == 0, done.stderr
+    study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "tiny-synthetic")
+    assert len(finished_trials(study)) == 3
+    for trial in finished_trials(study):
+        assert {"max_params", "max_size", "max_latency_ms"} <= set(trial.constraints)
+        assert all(value <= 0 for value in trial.constraints.values())
+    metrics = json.loads((tmp_path / "studies" / "tiny-synthetic" / "export" / "metrics.json").read_text())
+    assert metrics["parameters"] <= 10000
+    again = run_command(tmp_path, "run", "tiny.toml", "--data", "synthetic", "--workers", "1", "--max-params", "9000")
+    assert again.returncode == 2
+    assert "limits.max_params = 9000" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"max_params": 0}, "limits.max_params"),
+        ({"max_size": -1}, "limits.max_size"),
+        ({"max_latency_ms": 0}, "limits.max_latency_ms"),
+        ({"max_parms": 3}, "Did you mean 'max_params'"),
+    ],
+)
+def test_wrong_limits_are_refused(limits: dict[str, Any], said: str) -> None:
+    values = tiny_spec().model_dump() | {"limits": limits}
+    with pytest.raises(SearchError, match=said):
+        StudySpec.parse(values, where="tiny.toml")
+
+
+def test_the_grid_ends_although_some_of_its_points_are_over_a_limit(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=50, sampler="grid", epochs=1, filters=[4, 8, 16], learning_rate=0.01), max_params=200)
+    study = searched(tmp_path, spec)
+    assert sorted(config_of(trial).filters for trial in study.trials) == [4, 8, 16]
+    assert is_searched(study, spec)
