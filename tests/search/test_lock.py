@@ -38,9 +38,9 @@ def holder(folder: Path) -> "subprocess.Popen[str]":
 
 def test_a_second_run_is_refused_with_host_and_process_of_the_first(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
-        with pytest.raises(SearchError, match=f"at work on the study 'mine': process {first.pid} on {socket.gethostname()}, since 20"):
-            with sole_run(tmp_path, "mine"):
-                pytest.fail("the study is held")
+        told = f"at work on the study 'mine': process {first.pid} on {socket.gethostname()}, since 20"
+        with pytest.raises(SearchError, match=told), sole_run(tmp_path, "mine"):
+            pytest.fail("the study is held")
         first.kill()
 
 
