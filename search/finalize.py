@@ -89,7 +89,7 @@ def _retrain(
     tasks = [Task(f"seed {seed}", config, seed, "full", final_folder(study, seed)) for seed in seeds if seed not in done]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
-        train_all(tasks, executor, progress, interrupt, keep)
+        train_all(study, tasks, executor, progress, interrupt, keep)
     return tuple(done[seed] for seed in seeds)
 
 

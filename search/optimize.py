@@ -1,6 +1,7 @@
 """The search loop: ask, submit, report, prune, tell. The coordinator runs it, and nothing else writes trials to the storage."""
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
@@ -9,12 +10,14 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task, drive
+from search.errors import StorageLostError
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
+from search.storage import is_lost, require_storage
 from search.study import complete_trials, finished_trials, read, timed
 from search.tally import Best
 
@@ -30,18 +33,22 @@ STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = 
 def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    Raises: InterruptedRunError, after the running trials were put back for the next run.
+    Raises: InterruptedRunError or StorageLostError, after the running trials were put back for the next run.
     """
     put_back(study)
     progress.begin("search", total=budget(spec), done=len(finished_trials(study)), best=_best(study))
     with timed(study, "search"):
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)
-        drive(executor, loop.next_task, loop.handle, stopped=lambda: interrupt.requested)
-    if interrupt.requested:
+        with suppress(StorageLostError):  # of an ask; what has arrived is handled first
+            drive(executor, loop.next_task, loop.handle, stopped=lambda: interrupt.requested or is_lost(study))
+        if is_lost(study):
+            drain(executor, loop.handle)
+    if interrupt.requested or is_lost(study):
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
+        require_storage(study)
         raise InterruptedRunError
     _end_waiting(study, TIME_IS_UP if _seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()
