@@ -1,5 +1,6 @@
 """A storage is opened: it is sound, of this Optuna's schema, and a SQLite file is in WAL mode; or it is refused and left as it was."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -8,8 +9,10 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import scoped_session, sessionmaker
 
 from search.errors import SearchError
 from search.masking import masked
@@ -17,16 +20,22 @@ from search.patience import fault_of
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
+SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 _ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
+_WRITABLE = f"The file and its folder must be writable: make them so, or {_ELSEWHERE}."
 _NEXT_STEPS = {  # part of the reason -> what a person can do
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
     "No space": f"Make room there, or {_ELSEWHERE}.",
+    "I/O": f"The disk may be full or broken: mend it, or {_ELSEWHERE}.",
     "malformed": f"It is damaged: restore it from a copy, save what can be read with `sqlite3 FILE .recover`, or {_ELSEWHERE}.",
     "not a database": f"Name a SQLite file or one that is not there yet, such as {DEFAULT_STORAGE}.",
-    "readonly": f"Make the file and its folder writable, or {_ELSEWHERE}.",
-    "unable to open": f"The file and its folder must be writable; make them so, or {_ELSEWHERE}.",
+    "directory": f"Name a file in a folder, or one that is not there yet, such as {DEFAULT_STORAGE}.",
+    "readonly": _WRITABLE,
+    "Read-only": _WRITABLE,
+    "Permission": _WRITABLE,
+    "unable to open": _WRITABLE,
 }
 
 
@@ -44,11 +53,13 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
     options: dict[str, Any] = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else {"pool_pre_ping": True}
     try:
         with _left_as_it_was(path):
+            if path:
+                _require_database(path)
             is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
             # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
             storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options, skip_table_creation=is_optunas)
             if is_sqlite:
-                _use_wal(storage.engine)
+                _use_wal(storage.engine, to_write=create)
                 _without_waiting_for_the_disk(storage.engine)
             return storage
     except (ImportError, SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, OSError) as error:
@@ -72,7 +83,10 @@ def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -
     try:
         if is_file:
             _require_soundness(engine)
-        return inspect(engine).has_table("alembic_version")
+        is_optunas = inspect(engine).has_table("alembic_version")
+        if is_optunas:  # here, because an RDBStorage that refuses leaves its connections open
+            _VersionManager(url, engine, scoped_session(sessionmaker(bind=engine))).check_table_schema_compatibility()
+        return is_optunas
     finally:
         engine.dispose()
 
@@ -85,9 +99,23 @@ def _require_soundness(engine: Engine) -> None:
         raise sqlite3.DatabaseError(f"database disk image is malformed ({' '.join(str(found).split())})")
 
 
-def _use_wal(engine: Engine) -> None:
+def _require_database(path: Path) -> None:
+    # SQLite takes a file of a few bytes, whatever they say, for an empty database, and writes over it.
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
+    if path.exists() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(SQLITE_HEADER)) != SQLITE_HEADER:
+                raise sqlite3.DatabaseError("file is not a database")
+
+
+def _use_wal(engine: Engine, *, to_write: bool) -> None:
     with closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        if to_write:  # a file that can only be read opens like any other, and even begins a transaction
+            cursor.execute("UPDATE alembic_version SET version_num = version_num")
+            connection.rollback()
 
 
 def _without_waiting_for_the_disk(engine: Engine) -> None:
@@ -126,18 +154,22 @@ def _left_as_it_was(path: Path | None) -> Iterator[None]:
 
 
 def _refusal(error: Exception, url: str) -> SearchError:
-    if isinstance(error, RuntimeError):
-        reason, step = _schema(str(error))
+    fault = fault_of(error)
+    if isinstance(error, RuntimeError) and "schema" in str(error):
+        reason, step = _schema(str(error), url)
     else:
-        fault = fault_of(error)
-        reason = fault.reason if fault else masked(str(error).splitlines()[0].rstrip("."), url)
+        reason = fault.reason if fault else _told(error)
         step = next((step for part, step in _NEXT_STEPS.items() if part in reason), _EXAMPLE)
     return SearchError(f"The storage {masked(url)!r} cannot be opened: {masked(reason, url)}. {step}")
 
 
-def _schema(message: str) -> tuple[str, str]:
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error).splitlines()[0].rstrip(".")
+
+
+def _schema(message: str, url: str) -> tuple[str, str]:
     if "storage upgrade" in message:
-        return "an older Optuna made its tables", "To bring them up to date: optuna storage upgrade --storage URL"
-    if "schema" in message:
-        return "a newer Optuna made its tables than the one installed", "To use them: pip install -U optuna"
-    return message.splitlines()[0].rstrip("."), _EXAMPLE
+        return "an older Optuna made its tables", f"To bring them up to date: optuna storage upgrade --storage {masked(url)}"
+    return "a newer Optuna made its tables than the one installed", "To use them: pip install -U optuna"
