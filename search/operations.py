@@ -11,7 +11,6 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
-from sqlalchemy import update
 
 from search.journal import Operation
 
@@ -56,6 +55,6 @@ def trial_of(operation: Operation) -> int | None:
 def _set_state(backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:
     backend.set_trial_state_values(trial_id, state, values)
     if state.is_finished():  # when it happened, not when the storage came back
-        ended: dict[str, Any] = {"datetime_complete": at}
         with _create_scoped_session(backend.scoped_session) as session:
-            session.execute(update(TrialModel).where(TrialModel.trial_id == trial_id).values(**ended))
+            model: Any = TrialModel.find_or_raise_by_id(trial_id, session)
+            model.datetime_complete = at

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 from search.masking import masked
 from search.wording import duration
 
+SECONDS = 120.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 _PASSING = {
     sqlite3.SQLITE_BUSY,
@@ -55,7 +56,7 @@ class StorageAwayError(Exception):
 class Patience:
     """How long a storage that does not answer is asked again, and who is told. The clock and the sleep are for tests."""
 
-    seconds: float = 120.0
+    seconds: float = field(default_factory=lambda: SECONDS)
     announce: Callable[[str], None] = lambda _: None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic

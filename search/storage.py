@@ -15,14 +15,16 @@ import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _StudyInfo
 from optuna.storages._rdb.models import (
+    StudyModel,
     TrialIntermediateValueModel,
     TrialParamModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
 )
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import insert
 
 from search.journal import Operation
@@ -56,7 +58,7 @@ class OwnTrials(PatientStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """The trial is in the database. Raises: StorageLostError."""
         self._read.discard(study_id)
-        create = partial(super().create_new_trial, study_id, template_trial)
+        create = partial(self._create, study_id, template_trial)
         return self._ask(create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create())
 
     def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
@@ -184,6 +186,23 @@ class OwnTrials(PatientStorage):
                 trial.values = list(values)
             trial.datetime_complete = at if state.is_finished() else None
             self._ended[trial_id] = trial
+
+    def _create(self, study_id: int, template: FrozenTrial | None) -> int:
+        # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had carried the first
+        # attempt out and only its answer was lost, that trial would stay RUNNING for ever.
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # the trial's number is counted under this lock
+            model: Any = self._backend._get_prepared_new_trial(study_id, template, session)
+            trial_id, number, start = int(model.trial_id), model.number, model.datetime_start
+        if template is None:
+            trial = create_trial(state=TrialState.RUNNING)
+            trial._trial_id, trial.number, trial.datetime_start = trial_id, number, start
+            self._running[trial_id] = trial
+        else:
+            trial = self._backend.get_trial(trial_id)
+        self._studies.setdefault(study_id, _StudyInfo())
+        self._add_trials_to_cache(study_id, [trial])
+        return trial_id
 
     def _made_already(self, study_id: int, template: FrozenTrial | None) -> int | None:
         """The trial that a failed attempt made after all: unknown here, although all that were there before are known."""
