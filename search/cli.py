@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fmnist.errors import FmnistError
 from search.arguments import DEFAULT_STORAGE, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.errors import StorageLostError
 from search.run_command import run
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 2 a user's error in one clean message, 130 interrupted."""
+    """Runs the command line. Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted."""
     try:
         app()
     except FmnistError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, StorageLostError) else 2)
 
 
 app.command()(run)
@@ -165,8 +166,9 @@ def status(storage: Storage = DEFAULT_STORAGE) -> None:
 
     Example: fmnist-search status
     """
+    from search.opening import open_storage
     from search.status import print_status
-    from search.study import load_study, open_storage, storage_names
+    from search.study import load_study, storage_names
 
     opened = open_storage(storage, create=False)
     print_status([load_study(opened, name) for name in storage_names(opened)], Console())
@@ -194,7 +196,7 @@ def dashboard(
     """
     from optuna_dashboard import run_server
 
-    from search.study import open_storage
+    from search.opening import open_storage
 
     opened = open_storage(storage, create=False)
     typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
@@ -203,7 +205,8 @@ def dashboard(
 
 def _open(study: str | None, storage: str) -> "optuna.Study":
     quiet_optuna()
-    from search.study import load_study, open_storage
+    from search.opening import open_storage
+    from search.study import load_study
 
     return load_study(open_storage(storage, create=False), study)
 

@@ -48,7 +48,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
     if tasks:
         progress.begin("confirm", total=len(wanted), done=len(wanted) - len(tasks))
         with timed(study, "confirm") as note_time:
-            train_all(tasks, executor, progress, interrupt, keep)
+            train_all(study, tasks, executor, progress, interrupt, keep)
     winner = max(candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value)
     write(study, "confirmation", Confirmation(candidates=tuple(candidates.values()), winner=winner.trial))
     return winner

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from search.masking import masked
 from search.records import Environment
 
 PACKAGES = ("fmnist-search", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "onnxruntime")
@@ -27,7 +28,7 @@ def capture_environment(*, device: str, workers: int, threads_per_worker: int) -
     """What this run runs on."""
     return Environment(
         at=now(),
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=" ".join([Path(sys.argv[0]).name, *map(masked, sys.argv[1:])]),
         commit=_commit(),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         platform=platform.platform(),

@@ -1,7 +1,11 @@
-"""The search's own error, a kind of FmnistError, so that one `except` at the edge catches both."""
+"""The search's own errors, kinds of FmnistError, so that one `except` at the edge catches all."""
 
 from fmnist.errors import FmnistError
 
 
 class SearchError(FmnistError):
     """A study, storage or command was asked for something it cannot do."""
+
+
+class StorageLostError(SearchError):
+    """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command goes on."""

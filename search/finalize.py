@@ -93,7 +93,7 @@ def _retrain(
     ]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
-        train_all(tasks, executor, progress, interrupt, keep)
+        train_all(study, tasks, executor, progress, interrupt, keep)
     return tuple(done[seed] for seed in seeds)
 
 

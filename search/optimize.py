@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
@@ -10,14 +11,15 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
-from search.errors import SearchError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Resumed, Task, drive
+from search.errors import SearchError, StorageLostError
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
+from search.storage import is_lost, require_storage
 from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best
 
@@ -35,7 +37,8 @@ STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = 
 def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    Raises: InterruptedRunError, or SearchError where one trial after the other fails; the running trials were put back for the next run.
+    Raises: InterruptedRunError, StorageLostError, or SearchError where one trial after the other fails; the running trials were put back
+    for the next run.
     """
     put_back(study)
     progress.begin("search", total=budget(spec), done=len(finished_trials(study)), best=_best(study))
@@ -47,11 +50,15 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
             loop.handle(event)
             note_time()
 
-        drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or loop.given_up is not None)
-    if interrupt.requested or loop.given_up:
+        with suppress(StorageLostError):  # of an ask; what has arrived is handled first
+            drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or is_lost(study) or loop.given_up is not None)
+        if is_lost(study):
+            drain(executor, loop.handle)
+    if interrupt.requested or is_lost(study) or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
+        require_storage(study)
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     _end_waiting(study, TIME_IS_UP if _seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()

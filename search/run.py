@@ -24,6 +24,8 @@ from search.export import ExportReport, ModelFacts, export_model
 from search.finalize import final_folder, finalize
 from search.interrupt import Interrupt
 from search.lock import sole_run
+from search.masking import masked
+from search.opening import open_storage, storage_url
 from search.optimize import budget, is_searched, optimize
 from search.progress import Progress
 from search.records import Confirmation, DataRecord, Environment, Final
@@ -35,9 +37,8 @@ from search.study import (
     complete_trials,
     create_study,
     finished_trials,
-    open_storage,
+    journalled,
     read,
-    storage_url,
     study_folder,
     study_spec,
 )
@@ -90,7 +91,7 @@ class Plan:
     @property
     def shown_storage(self) -> str:
         """The storage's URL without a password."""
-        return storage_url(self.storage).render_as_string(hide_password=True)
+        return masked(self.storage)
 
     @property
     def environment(self) -> Environment:
@@ -127,25 +128,13 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
-    Raises: SearchError where another run is at work on the study, or it cannot go on. InterruptedRunError.
+    Raises: SearchError where another run is at work on the study, or it cannot go on. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
     with sole_run(study_folder(name), name):
         study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
-        export_folder = study_folder(name) / "export"
-        is_new = read(study, "final", Final) is None
-        if is_new:
-            append(study, "environments", plan.environment)
-            _train(study, plan, progress)
-        elif not is_searched(study, plan.spec):
-            done, wanted = len(finished_trials(study)), budget(plan.spec)
-            raise SearchError(
-                f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
-                "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
-            )
-        write_report(read_report(study), study_folder(name))
-        if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
-            export_study(study, plan.source, export_folder, progress.message)
+        with journalled(study, progress.message):
+            _bring_to_its_end(study, plan, progress)
     return study
 
 
@@ -196,6 +185,24 @@ def check_storage(plan: Plan) -> None:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return
     check_resumable(open_storage(plan.storage, create=False), plan.spec, plan.data)
+
+
+def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+    name = study.study_name
+    export_folder = study_folder(name) / "export"
+    is_new = read(study, "final", Final) is None
+    if is_new:
+        append(study, "environments", plan.environment)
+        _train(study, plan, progress)
+    elif not is_searched(study, plan.spec):
+        done, wanted = len(finished_trials(study)), budget(plan.spec)
+        raise SearchError(
+            f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
+            "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
+        )
+    write_report(read_report(study), study_folder(name))
+    if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
+        export_study(study, plan.source, export_folder, progress.message)
 
 
 def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:

@@ -1,11 +1,10 @@
 """A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
 
 import difflib
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -17,22 +16,20 @@ from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from fmnist.suggestions import did_you_mean
-from search.errors import SearchError
+from search.errors import SearchError, StorageLostError
+from search.journal import Journal
 from search.records import DataRecord, Record, Timing
+from search.recovery import identity, take_up
 from search.spec import StudySpec
-from search.storage import OwnTrials, without_waiting_for_the_disk
+from search.storage import OwnTrials, require_storage
 
 FOLDER = Path("studies")
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
-DEFAULT_STORAGE = f"sqlite:///{FOLDER}/fmnist.db"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-_EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 BUDGET_KEYS = {"trials", "minutes"}
 
 R = TypeVar("R", bound=Record)
@@ -48,41 +45,18 @@ def snapshot_path(study: str, key: str) -> Path:
     return study_folder(study) / RUNNING / f"{key.replace(',', '').replace(' ', '-')}.safetensors"
 
 
-def open_storage(url: str, *, create: bool) -> RDBStorage:
-    """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
-
-    Raises: SearchError where it does not exist and `create` is false, or cannot be opened.
-    """
-    parsed = storage_url(url)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    try:
-        if is_sqlite and parsed.database:
-            _prepare_sqlite(Path(parsed.database), url, create)
-        storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else None)
-        if is_sqlite:
-            without_waiting_for_the_disk(storage)
-        return storage
-    except (NoSuchModuleError, ImportError, DatabaseError, sqlite3.Error, RuntimeError, OSError) as error:
-        shown, reason = parsed.render_as_string(hide_password=True), str(error).splitlines()[0].rstrip(".")
-        raise SearchError(f"The storage {shown!r} cannot be opened: {reason}. {_EXAMPLE}") from None
-
-
-def storage_url(url: str) -> URL:
-    """The storage's URL in its parts.
-
-    Raises: SearchError where it is none; the text itself is not shown, for it may hold a password.
-    """
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):  # the latter where a port is no number
-        raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
+def journal_path(name: str) -> Path:
+    """Where the writes wait that the database of the study of that name did not take."""
+    return study_folder(name) / "journal.jsonl"
 
 
 def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optuna.Study:
     """The study of that name, new or resumed, with its sampler and pruner.
 
-    Raises: SearchError where it exists with another space, seed or data: its trials could not be compared.
+    What an earlier run left in its journal is in the database before anything is read.
+    Raises: SearchError where it exists with another space, seed or data: its trials could not be compared. StorageLostError.
     """
+    take_up(journal_path(spec.name), spec.name, OwnTrials(storage))
     check_resumable(storage, spec, data)
     study = optuna.create_study(
         study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
@@ -95,6 +69,21 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     return study
 
 
+@contextmanager
+def journalled(study: optuna.Study, announce: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, what the database does not take stands in the study's journal, and `announce` is told of it.
+
+    Raises: SearchError where there is no room for a journal. StorageLostError at the end of the block if the database was lost in it.
+    """
+    own = study._storage
+    assert isinstance(own, OwnTrials), "create_study made the study"
+    own.patience.announce = announce
+    with Journal(journal_path(study.study_name), study=study.study_name, identity=identity(own, study._study_id)) as own.overflow.journal:
+        with suppress(StorageLostError):  # raised below, with all that was written on the way here
+            yield
+        require_storage(study)
+
+
 def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:
     """The storage holds no study of that name, or one with the same set-up and data.
 
@@ -102,7 +91,7 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
     """
     if spec.name not in storage_names(storage):
         return
-    study = optuna.load_study(study_name=spec.name, storage=storage)
+    study = optuna.load_study(study_name=spec.name, storage=OwnTrials(storage))
     if "spec" not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
@@ -121,14 +110,14 @@ def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
 
     Raises: SearchError where there is none.
     """
-    names = storage_names(storage)
+    own, names = OwnTrials(storage), storage_names(storage)
     if not names:
         raise SearchError("The storage holds no study yet. `fmnist-search run` makes one.")
     if name is None:
-        return max((optuna.load_study(study_name=each, storage=storage) for each in names), key=_last_at_work)
+        return max((optuna.load_study(study_name=each, storage=own) for each in names), key=_last_at_work)
     if name not in names:
         raise SearchError(f"The storage holds no study named {name!r}. {did_you_mean(name, names)}")
-    return optuna.load_study(study_name=name, storage=storage)
+    return optuna.load_study(study_name=name, storage=own)
 
 
 def _last_at_work(study: optuna.Study) -> datetime:
@@ -138,7 +127,7 @@ def _last_at_work(study: optuna.Study) -> datetime:
 
 def storage_names(storage: RDBStorage) -> list[str]:
     """Names of the studies in the storage."""
-    return optuna.get_all_study_names(storage)
+    return optuna.get_all_study_names(OwnTrials(storage))
 
 
 def study_spec(study: optuna.Study) -> StudySpec:
@@ -288,13 +277,3 @@ def _lines(values: dict[str, object], prefix: str = "") -> list[str]:
     for key, value in sorted(values.items()):
         lines += _lines(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value!r}"]
     return lines
-
-
-def _prepare_sqlite(path: Path, url: str, create: bool) -> None:
-    if not create and not path.exists():
-        raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
-    with closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
-    engine.dispose()

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 
+import optuna
+
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Resumed, Task, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
+from search.storage import is_lost, require_storage
 
 Keep = Callable[[Task, float | None, float], None]
 
 
-def train_all(tasks: Sequence[Task], executor: Executor, progress: Progress, interrupt: Interrupt, keep: Keep) -> None:
+def train_all(study: optuna.Study, tasks: Sequence[Task], executor: Executor, progress: Progress, interrupt: Interrupt, keep: Keep) -> None:
     """Each task was trained and `keep` was told its last validation macro F1, if it has one, and its seconds.
 
-    Raises: SearchError where a training fails. InterruptedRunError, with what was done kept.
+    Raises: SearchError where a training fails. InterruptedRunError or StorageLostError, with what was done kept.
     """
     by_key = {task.key: task for task in tasks}
     values: dict[str, float | None] = {}
@@ -40,7 +43,10 @@ def train_all(tasks: Sequence[Task], executor: Executor, progress: Progress, int
             case Failed(key, reason=reason):
                 raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
 
-    drive(executor, start, handle, stopped=lambda: interrupt.requested)
+    drive(executor, start, handle, stopped=lambda: interrupt.requested or is_lost(study))
+    if is_lost(study):
+        drain(executor, handle)
+        require_storage(study)
     if interrupt.requested:
         raise InterruptedRunError
     progress.end()

@@ -34,7 +34,16 @@ FMNIST = {
     "checkpoint": {"atomic", "config", "model", "errors"},
     "predict": {"checkpoint", "data", "model", "train", "errors"},
 }
-WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py", "search/storage.py", "search/limits.py"}
+WRITERS = {
+    "search/optimize.py",
+    "search/study.py",
+    "search/objective.py",
+    "search/limits.py",
+    "search/storage.py",
+    "search/patient_storage.py",
+    "search/operations.py",
+    "search/recovery.py",
+}
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),

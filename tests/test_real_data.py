@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fmnist.data.sources import find_source, fingerprint
+from search.opening import open_storage
 from search.records import DataRecord, Final
-from search.study import load_study, open_storage, read
+from search.study import load_study, read
 from tests.search.tiny import run_command
 
 SMALL = """\

@@ -114,3 +114,10 @@ def drive(executor: Executor, next_task: Callable[[], Task | None], handle: Call
             return
         for event in executor.events(timeout=0.2):
             handle(event)
+
+
+def drain(executor: Executor, handle: Callable[[Event], None]) -> None:
+    """What has happened already has been passed to `handle`."""
+    while arrived := executor.events(timeout=0):
+        for event in arrived:
+            handle(event)

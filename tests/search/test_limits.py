@@ -16,10 +16,11 @@ from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.interrupt import Interrupt
 from search.limits import DASHBOARD_KEY
+from search.opening import open_storage
 from search.optimize import MOST_FAILURES, MOST_REFUSED, is_searched, optimize
 from search.progress import Silent
 from search.spec import StudySpec
-from search.study import REFUSED, finished_trials, load_study, open_storage
+from search.study import REFUSED, finished_trials, load_study
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
 
 WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}

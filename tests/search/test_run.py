@@ -22,8 +22,9 @@ from PIL import Image
 
 from fmnist.data import synthetic
 from search.cli import main
+from search.opening import open_storage
 from search.records import Final, Opening
-from search.study import load_study, open_storage, read, study_spec
+from search.study import load_study, read, study_spec
 from tests.search.tiny import TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow

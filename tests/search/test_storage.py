@@ -1,20 +1,17 @@
 """What OwnTrials remembers is what stands in the database, for whoever else reads it."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.opening import open_storage
 from search.optimize import put_back
 from search.storage import OwnTrials
-from search.study import open_storage
 
 STEPS = st.lists(
     st.one_of(
@@ -125,20 +122,3 @@ def test_a_sqlite_file_is_in_wal_mode_and_not_flushed_at_every_write(url: str) -
     with open_storage(url, create=True).engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
-
-
-def test_what_a_locked_database_refused_is_written_with_the_next_attempt(url: str) -> None:
-    open_storage(url, create=True)
-    storage = OwnTrials(RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 0.1}}))
-    study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
-    first, second = study.ask(), study.ask()
-    values = [trial.suggest_float("a", 0, 1) for trial in (first, second)]
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageInternalError):
-            first.report(0.5, step=1)
-        other.rollback()
-    first.report(0.5, step=1)
-    found = in_the_database(url)
-    assert [trial.params for trial in found] == [{"a": value} for value in values]
-    assert found[0].intermediate_values == {1: 0.5}

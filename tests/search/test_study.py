@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
+from search.opening import open_storage
 from search.records import DataRecord, Timing
 from search.spec import Pruner, Sampler, StudySpec
 from search.study import (
@@ -21,7 +22,6 @@ from search.study import (
     load_study,
     make_pruner,
     make_sampler,
-    open_storage,
     read,
     study_spec,
     timed,
