@@ -25,12 +25,14 @@ FMNIST = {
     "graphs": set(),
     "metrics": set(),
     "device": {"errors"},
-    "config": {"knobs", "errors", "suggestions"},
+    "refusals": {"suggestions"},
+    "files": {"errors"},
+    "config": {"knobs", "errors", "refusals"},
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
     "train": {"adam", "config", "data", "augment", "model", "metrics", "graphs", "errors"},
-    "checkpoint": {"atomic", "config", "model", "errors"},
+    "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
     "predict": {"checkpoint", "data", "train", "errors"},
 }
 WRITERS = {"search/optimize.py", "search/study.py", "search/objective.py", "search/storage.py"}

@@ -33,7 +33,7 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         (("run", "absent.toml"), "'absent.toml' cannot be read"),
         ((*TINY, "--set", "dropout"), "--set takes knob=value"),
         ((*TINY, "--set", "droput=0.1"), "Did you mean 'dropout'?"),
-        ((*TINY, "--name", "../up"), "name: "),
+        ((*TINY, "--name", "../up"), "--name must be 1 to 100 of the characters"),
         ((*TINY, "--device", "tpu"), "must be cpu, cuda"),
         (("run", "tiny.toml", "--data", "nowhere"), "nowhere does not exist. Check the path."),
         ((*TINY, "--storage", "nonsense"), "it is not a URL"),
