@@ -9,7 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
+from fmnist.refusals import shown
 from search.data_tables import kept_warnings
+from search.errors import SearchError
 from search.facts import Report, read_report
 from search.tables import Mark, Table, differing, tables
 from search.wording import counted, f1, times, visible
@@ -141,7 +143,14 @@ def to_json(report: Report) -> str:
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """report.md and report.json are in `folder`, each either whole or as it was before."""
+    """report.md and report.json are in `folder`, each either whole or as it was before.
+
+    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the folder of studies.
+    """
+    if folder.name != report.study or report.study == "..":
+        raise SearchError(
+            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it under another."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))
 

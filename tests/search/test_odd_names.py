@@ -1,6 +1,7 @@
 """Names that a stranger chose: of classes, studies and files. They are shown, and do nothing."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -189,3 +190,17 @@ def test_a_study_of_odd_classes_stays_in_its_folder_and_is_readable(say: Say, tm
         code, output, errors = say(*arguments)
         assert (code, errors) == (0, "")
         assert arguments == ("status",) or all(name in output for name in ODD[:6]), output
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "a/b", ".", "/", "[red]\x1b[2J/../../y"])
+def test_a_study_of_another_program_cannot_lead_out_of_the_folder_of_studies(say: Say, tmp_path: Path, name: str) -> None:
+    (tmp_path / "here" / "studies").mkdir(parents=True)
+    os.chdir(tmp_path / "here")  # which `say` puts back
+    optuna.create_study(study_name=name, storage="sqlite:///studies/fmnist.db", direction="maximize")
+    code, output, errors = say("report")
+    assert code == 2
+    assert errors.startswith("Error: A study's name must be that of a folder")
+    assert "\x1b" not in output + errors
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} <= {
+        "tiny.toml", *(f"here/studies/fmnist.db{end}" for end in ("", "-wal", "-shm"))
+    }  # fmt: skip
