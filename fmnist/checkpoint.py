@@ -1,7 +1,12 @@
-"""A trained network as a folder: its weights (safetensors) and everything else needed to use them (config.json). Never pickle."""
+"""A trained network as a folder: its weights (safetensors) and everything else needed to use them (config.json). Never pickle.
+
+config.json has the SHA-256 of the weights, and one of all else that it says itself. They protect against damage and careless edits,
+not against somebody who rewrites both. So nothing in a folder is trusted: sizes, names and shapes are checked before memory is taken.
+"""
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +20,20 @@ from torch import Tensor, nn
 
 from fmnist.atomic import folder_in_place
 from fmnist.config import TrialConfig
+from fmnist.data.labels import FEWEST_CLASSES, LONGEST_NAME, MOST_CLASSES
 from fmnist.errors import FmnistError
+from fmnist.files import read_file, require_file
 from fmnist.model import ConvNet
+from fmnist.refusals import listed, refusals, shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
 LARGEST_CONFIG = 2**20  # bytes; a real one has about a thousand
+LARGEST_HEADER = 2**20  # bytes of the weights' file that are not weights
+Tensors = dict[str, tuple[tuple[int, ...], str]]  # name -> shape and type
 CPU: Final = torch.device("cpu")
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them; the integers are batch norm's counters
+_SIZES = {"F32": 4, "I64": 8}
 _AGAIN = "Copy the whole folder again, or train again."
 
 
@@ -46,19 +57,16 @@ def save_checkpoint(
     _require_replaceable(folder)
     # Contiguous float32 on the CPU, whatever the layout and precision it was trained in.
     weights = {name: (t.float() if t.is_floating_point() else t).cpu().contiguous() for name, t in model.state_dict().items()}
-    _require_tensors({name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in weights.items()}, config, len(class_names), "The model")
+    found = {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in weights.items()}
+    _require_tensors(found, _tensors(config, len(class_names)), "The model")
     data = save(weights)
-    about = {
-        "format": FORMAT,
-        "config": config.model_dump(mode="json"),
-        "class_names": list(class_names),
-        "origin": dict(origin),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
+    known = {"format": FORMAT, "config": config.model_dump(mode="json"), "class_names": class_names, "origin": dict(origin)}
+    about = _parsed(json.dumps(known | {"sha256": hashlib.sha256(data).hexdigest()}, allow_nan=False).encode(), "The model")
+    about = about.model_copy(update={"checksum": about.seal})
     try:
         with folder_in_place(folder) as fresh:
             (fresh / WEIGHTS).write_bytes(data)
-            (fresh / CONFIG).write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            (fresh / CONFIG).write_text(json.dumps(about.model_dump(), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise FmnistError(f"{folder} must be writable: {error.strerror}. Free space there, or name another folder.") from error
 
@@ -71,13 +79,18 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
     """
     about = _read_about(folder)
     config = TrialConfig.parse(about.config, where=str(folder / CONFIG))
-    path = folder / WEIGHTS
+    if about.checksum not in (None, about.seal):
+        raise FmnistError(
+            f"{folder / CONFIG} must have the checksum {about.seal[:12]}…, got {shown(about.checksum)}. It was changed. {_AGAIN}"
+        )
+    path, expected = folder / WEIGHTS, _tensors(config, len(about.class_names))
     try:
+        require_file(path, _bytes(expected) + LARGEST_HEADER)  # a configuration may describe a network that no memory holds
         _require_checksum(path, about.sha256)
         with safe_open(path, framework="pt") as file:  # reads the header only: nothing is allocated before it is known to fit
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in parts.items()}
-        _require_tensors(found, config, len(about.class_names), str(path))
+        _require_tensors(found, expected, str(path))
         weights = load_file(path)
     except SafetensorError as error:
         raise FmnistError(f"{path} must be a safetensors file: {error}. {_AGAIN}") from error
@@ -95,36 +108,51 @@ class _About(BaseModel):
     config: dict[str, Any]
     class_names: tuple[str, ...]
     origin: dict[str, Any]
-    sha256: str
+    sha256: str  # of the weights
+    checksum: str | None = None  # the seal at the time of writing; older checkpoints have none
+
+    @property
+    def seal(self) -> str:
+        """The SHA-256 of all that config.json says, whatever its layout."""
+        said = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(said.encode()).hexdigest()
 
     @field_validator("format")
     @classmethod
     def _known(cls, received: int) -> int:
         if received != FORMAT:
-            raise ValueError(f"this version reads format {FORMAT}; install the version that wrote the file")
+            raise ValueError(f"{FORMAT}, the format that this version reads")
         return received
 
     @field_validator("class_names")
     @classmethod
-    def _distinct(cls, received: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(received)) < max(2, len(received)):
-            raise ValueError("at least two names, all different")
+    def _names(cls, received: tuple[str, ...]) -> tuple[str, ...]:
+        are_names = all(name.isprintable() and len(name) <= LONGEST_NAME for name in received)
+        if not are_names or not FEWEST_CLASSES <= len(received) == len(set(received)) <= MOST_CLASSES:
+            rule = f"{FEWEST_CLASSES} to {MOST_CLASSES} names, all different, of at most {LONGEST_NAME} printable characters"
+            raise ValueError(rule)
         return received
 
 
 def _read_about(folder: Path) -> _About:
     path = folder / CONFIG
     try:
-        if (size := path.stat().st_size) > LARGEST_CONFIG:
-            raise FmnistError(f"{path} must be at most {LARGEST_CONFIG:,} bytes, got {size:,}. Is it the config.json of another program?")
-        return _About.model_validate_json(path.read_bytes())
+        return _parsed(read_file(path, LARGEST_CONFIG), str(path))
     except FileNotFoundError:
         raise FmnistError(f"A checkpoint is a folder with {CONFIG} and {WEIGHTS}; there is no {path}. {_present(folder)}") from None
     except OSError as error:
         raise FmnistError(f"{path} must be readable: {error.strerror}. Name the folder that holds {CONFIG} and {WEIGHTS}.") from error
+
+
+def _parsed(text: bytes, where: str) -> _About:
+    try:
+        return _About.model_validate_json(text)
     except ValidationError as error:
-        rules = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'file'}: {part['msg']}" for part in error.errors())
-        raise FmnistError(f"{path} is not the config.json of a checkpoint: {rules}. {_AGAIN}") from None
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise FmnistError(f"{where} must be JSON: {first['ctx']['error']}. {_AGAIN}") from None
+        lines = [f"{where}: {line}" for line in refusals(error, _About)]
+        raise FmnistError(listed([*lines, f"So it is not of a checkpoint that this version can read. {_AGAIN}"])) from None
 
 
 def _present(folder: Path) -> str:
@@ -153,9 +181,17 @@ def _require_checksum(path: Path, expected: str) -> None:
         )
 
 
-def _require_tensors(found: dict[str, tuple[tuple[int, ...], str]], config: TrialConfig, classes: int, where: str) -> None:
+def _tensors(config: TrialConfig, classes: int) -> Tensors:
+    """Those of the network that `config` describes; none of them takes memory."""
     with torch.device("meta"):
-        expected = {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in ConvNet(config, classes).state_dict().items()}
+        return {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in ConvNet(config, classes).state_dict().items()}
+
+
+def _bytes(tensors: Tensors) -> int:
+    return sum(_SIZES[dtype] * math.prod(shape) for shape, dtype in tensors.values())
+
+
+def _require_tensors(found: Tensors, expected: Tensors, where: str) -> None:
     wrong = [
         f"{name} must be {_described(expected.get(name))}, got {_described(found.get(name))}"
         for name in sorted(expected.keys() | found.keys())

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fmnist.errors import FmnistError
 from fmnist.knobs import Choice, Knob, Range
-from fmnist.suggestions import did_you_mean
+from fmnist.refusals import listed, refusals
 
 Activation = Literal["relu", "gelu", "silu"]
 Head = Literal["flatten", "max", "avg"]
@@ -67,7 +67,7 @@ class TrialConfig(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise FmnistError("\n".join(f"{where}: {line}" for line in _readable(error))) from None
+            raise FmnistError(listed([f"{where}: {line}" for line in refusals(error, cls, noun="knob")])) from None
 
     @property
     def small_count(self) -> int:
@@ -90,14 +90,3 @@ def knobs() -> dict[str, Knob]:
             if isinstance(mark, Range | Choice):
                 found[name] = mark
     return found
-
-
-def _readable(error: ValidationError) -> list[str]:
-    lines = []
-    for part in error.errors():
-        name = ".".join(str(step) for step in part["loc"])
-        if part["type"] == "extra_forbidden":
-            lines.append(f"unknown knob {name!r}. {did_you_mean(name, TrialConfig.model_fields)}")
-        else:
-            lines.append(f"{name}: {part['msg'].lower()}, got {part['input']!r}.")
-    return lines

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from fmnist.errors import FmnistError
 from search.arguments import DEFAULT_STORAGE, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
 from search.errors import StorageLostError
 from search.run_command import run
+from search.terminal import Console
 
 if TYPE_CHECKING:
     import optuna
@@ -92,6 +92,7 @@ def predict(
     from fmnist.device import choose_device
     from fmnist.predict import picture_reader, top
     from fmnist.predict import predict as probabilities_of
+    from search.wording import visible
 
     checkpoint = load_checkpoint(model)
     if checkpoint.origin.get("data") == "synthetic":
@@ -104,7 +105,7 @@ def predict(
         typer.echo(json.dumps(named, indent=2))
         return
     for file, best in found:
-        typer.echo(f"{file}: " + ", ".join(f"{name} {probability:.1%}" for name, probability in best))
+        typer.echo(visible(f"{file}: ") + ", ".join(f"{name} {probability:.1%}" for name, probability in best))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from fmnist.knobs import Scalar
+from fmnist.refusals import shown
 from search.errors import SearchError
 from search.records import Confirmation, DataRecord, Environment, Final, Opening, Record, Timing
 
@@ -145,7 +146,7 @@ def _record(attributes: dict[str, Any], key: str, kind: type[T], absent: Absent)
         first = error.errors()[0]
         where = ".".join(str(step) for step in (key, *first["loc"]))
         raise SearchError(
-            f"The study's record {where!r} cannot be read: {first['msg'].lower()}, got {first['input']!r}. "
+            f"The study's record {shown(where)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
             "Report with the version of fmnist-search that wrote the study."
         ) from None
 

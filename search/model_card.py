@@ -17,7 +17,7 @@ from search.facts import most_confused
 from search.parity import Parity
 from search.records import ClassScore, DataRecord, Environment, Final, FinalRun
 from search.report import escaped
-from search.wording import counted, duration, f1, setting
+from search.wording import counted, duration, f1, setting, visible
 
 CARD, METRICS = "MODEL_CARD.md", "metrics.json"
 NOT_FASHION_MNIST = "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
@@ -117,7 +117,7 @@ def _weakest(classes: Sequence[ClassScore]) -> list[ClassScore]:
 def _data_options(data: DataRecord) -> str:
     """What names the data on a command line; without their folders, which are those of another machine."""
     test = f" --test {shlex.quote(Path(data.test_path).name)}" if data.test_path else ""
-    return f"--data {shlex.quote(Path(data.path or data.name).name)}{test}"
+    return visible(f"--data {shlex.quote(Path(data.path or data.name).name)}{test}").replace("\n", " ")  # a line within a block of code
 
 
 def _quoted(text: str) -> str:

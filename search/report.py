@@ -9,10 +9,12 @@ from rich import box
 from rich.console import Console
 from rich.text import Text
 
+from fmnist.refusals import shown
 from search.data_tables import kept_warnings
+from search.errors import SearchError
 from search.facts import Report, read_report
 from search.tables import Mark, Table, differing, tables
-from search.wording import counted, f1, times
+from search.wording import counted, f1, times, visible
 
 __all__ = [
     "Report",
@@ -32,9 +34,11 @@ TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; above it a leak is likelier than a
 NEVER_WRAPPED = 22  # characters; where space is short, columns of longer texts give way
 STYLES: dict[Mark | None, str] = {"strong": "bold green", "alarm": "bold red", None: ""}
 STARS: dict[Mark | None, str] = {"strong": "**", "alarm": "*", None: ""}
-ESCAPES = str.maketrans({"<": "&lt;", "\n": " ", "\r": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&"})
+ESCAPES = str.maketrans({"<": "&lt;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&$"})
 # Within a word, as in learning_rate, a line below is no emphasis; brackets are a link only where both kinds meet.
-SPECIAL_IN_PLACES = re.compile(r"(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+# What begins a heading, a list, a quotation or a box to tick does so at the beginning only.
+SPECIAL_IN_PLACES = re.compile(r"(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:\[]|^[#>+=\[-]")
+LISTED = re.compile(r"^\d{1,9}(?=[.)])")
 
 
 def headline(report: Report) -> str:
@@ -76,7 +80,8 @@ def warnings(report: Report) -> list[str]:
 
 def print_report(report: Report, console: Console) -> None:
     """The whole report is on `console`, the result first."""
-    console.print(Text(report.study, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in warnings(report)), sep="\n")
+    title, *alarms = visible(report.study), *warnings(report)
+    console.print(Text(title, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in alarms), sep="\n")
     for table in tables(report):
         console.print()
         print_table(table, console)
@@ -92,12 +97,12 @@ def print_table(table: Table, console: Console) -> None:
         for i, head in enumerate(table.columns):
             text = i in table.text_columns
             whole = not text or max(len(row[i]) for row in table.rows) <= NEVER_WRAPPED
-            shown.add_column(Text(head), justify="left" if text else "right", overflow="fold", no_wrap=whole)
+            shown.add_column(Text(visible(head)), justify="left" if text else "right", overflow="fold", no_wrap=whole)
         for i, row in enumerate(table.rows):
-            shown.add_row(*(Text(cell, STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
+            shown.add_row(*(Text(visible(cell), STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
         console.print(shown)
     if table.caption:
-        console.print(Text(table.caption, "dim"))
+        console.print(Text(visible(table.caption), "dim"))
 
 
 def to_markdown(report: Report) -> str:
@@ -129,7 +134,7 @@ def _markdown_rows(table: Table) -> list[str]:
 
 def escaped(text: str) -> str:
     """What GitHub's Markdown shows as `text`, on one line and within one cell of a table."""
-    return SPECIAL_IN_PLACES.sub(r"\\\g<0>", text.translate(ESCAPES))
+    return LISTED.sub(r"\g<0>\\", SPECIAL_IN_PLACES.sub(r"\\\g<0>", visible(text).strip().translate(ESCAPES)))
 
 
 def to_json(report: Report) -> str:
@@ -138,7 +143,14 @@ def to_json(report: Report) -> str:
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """report.md and report.json are in `folder`, each either whole or as it was before."""
+    """report.md and report.json are in `folder`, each either whole or as it was before.
+
+    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the folder of studies.
+    """
+    if folder.name != report.study or report.study == "..":
+        raise SearchError(
+            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it under another."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))
 

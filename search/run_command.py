@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from search.arguments import DEFAULT_STORAGE, Data, Device, SkipUnreadable, Storage, Test, quiet_optuna
+from search.terminal import Console
 
 if TYPE_CHECKING:
     from search.run import RunRequest

@@ -7,14 +7,19 @@ from typing import Any, cast
 
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import ValidationError
 
 from fmnist.config import TrialConfig, knobs
 from fmnist.errors import FmnistError
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from fmnist.suggestions import did_you_mean
+from fmnist.refusals import refusals, shown
+from fmnist.suggestions import did_you_mean, nearest
 from search.errors import SearchError
 
 SEARCH = "search"  # in a study's TOML: search this knob over all it declares
+RANGE = frozenset({"low", "high", "log", "step"})
+MOST_STEPS = 10_000  # of a range; each may become a point of a grid
+MOST_POINTS = 100_000  # of a grid, which Optuna holds in memory
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,17 @@ class Space:
     def grid(self) -> dict[str, list[Scalar]]:
         """Every value of every searched knob.
 
-        Raises: SearchError where a knob is continuous.
+        Raises: SearchError where a knob is continuous, or there are too many points.
         """
         values = {name: _values(knob) for name, knob in self.knobs.items()}
         if endless := [name for name, options in values.items() if options is None]:
             raise SearchError(
                 f"The grid sampler needs a list of values for each searched knob; without one: {', '.join(endless)}. "
                 f"Write for example {endless[0]} = [...] under [knobs], or pin it."
+            )
+        if self.points > MOST_POINTS:
+            raise SearchError(
+                f"The grid may have at most {MOST_POINTS:,} points, got {int(self.points):,}. Pin knobs, or give larger steps."
             )
         return {name: options for name, options in values.items() if options is not None}
 
@@ -111,11 +120,11 @@ def _values(knob: Knob) -> list[Scalar] | None:
 
 def _read_entry(name: str, entry: Any) -> Scalar | Knob:
     if name not in TrialConfig.model_fields:
-        raise FmnistError(f"[knobs] unknown knob {name!r}. {did_you_mean(name, TrialConfig.model_fields)}")
+        raise FmnistError(f"unknown knob {shown(name)}. {did_you_mean(name, TrialConfig.model_fields)}")
     if entry != SEARCH and not isinstance(entry, Mapping | list):
-        return _checked(name, entry)
+        return _checked(name, {name: entry})[0]
     if (knob := knobs().get(name)) is None:
-        raise FmnistError(f"[knobs] {name} cannot be searched, only pinned to one value, got {entry!r}.")
+        raise FmnistError(f"{name} must be pinned to one value, for it cannot be searched, got {shown(entry)}.")
     match entry:
         case Mapping():
             return _read_range(name, entry)
@@ -125,27 +134,28 @@ def _read_entry(name: str, entry: Any) -> Scalar | Knob:
 
 
 def _read_choice(name: str, options: list[Any]) -> Choice:
-    values = tuple(_checked(name, option) for option in options)
+    values = _checked(name, {f"{name} entry {place}": option for place, option in enumerate(options, start=1)})
     if not values or len(set(values)) < len(values):
-        raise FmnistError(f"[knobs] {name}: a list needs at least one value and each only once, got {options!r}.")
+        raise FmnistError(f"{name} must have at least one value in its list and each only once, got {shown(options)}.")
     return Choice(values)
 
 
 def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
-    if unknown := set(entry) - {"low", "high", "log", "step"}:
-        raise FmnistError(f"[knobs] {name}: unknown {sorted(unknown)[0]!r}; a range has low, high and, if wished, log or step.")
+    if unknown := sorted(set(entry) - RANGE):
+        raise FmnistError(f"{name} has an unknown {shown(unknown[0])}. {did_you_mean(unknown[0], RANGE)}")
     if not {"low", "high"} <= set(entry):
-        raise FmnistError(f"[knobs] {name}: a range needs low and high, got {dict(entry)!r}.")
-    low, high = (_number(name, entry[end]) for end in ("low", "high"))
+        raise FmnistError(f"{name} must have low and high, the ends of its range, got {shown(dict(entry))}.")
+    low, high = _ends(name, entry)
     log = entry.get("log", False)
     if not isinstance(log, bool):
-        raise FmnistError(f"[knobs] {name}: log must be true or false, got {log!r}.")
+        raise FmnistError(f"{name}.log must be true or false, got {shown(log)}.")
     if low >= high or (log and low <= 0):
-        raise FmnistError(f"[knobs] {name}: low must be below high{', and above 0 with log' if log else ''}, got {low!r} and {high!r}.")
+        rule = f"below high{', and above 0 with log' if log else ''}"
+        raise FmnistError(f"{name}.low must be {rule}, got {shown(low)} and high {shown(high)}.")
     if "step" not in entry:
         return Range(low, high, log)
     if log:
-        raise FmnistError(f"[knobs] {name}: step only goes with a range without log, got {entry['step']!r}.")
+        raise FmnistError(f"{name}.step only goes with a range without log, got {shown(entry['step'])}.")
     return Range(low, high, step=_read_step(name, entry["step"], low, high))
 
 
@@ -153,22 +163,32 @@ def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
     whole = isinstance(low, int)
     if isinstance(step, bool) or not isinstance(step, int if whole else int | float) or not 0 < step <= high - low:
         kind = "whole number" if whole else "number"
-        raise FmnistError(f"[knobs] {name}: step must be a positive {kind}, at most high - low, got {step!r}.")
+        raise FmnistError(f"{name}.step must be a positive {kind}, at most high - low, got {shown(step)}.")
     steps = (high - low) / step
-    if not math.isfinite(steps) or not math.isclose(steps, round(steps)):
-        raise FmnistError(f"[knobs] {name}: high must be low plus a whole number of steps, got {low!r}, {high!r} and step {step!r}.")
+    if steps > MOST_STEPS or not math.isclose(steps, round(steps)):
+        rule = f"such that high is low plus a whole number of steps, at most {MOST_STEPS:,}"
+        raise FmnistError(f"{name}.step must be {rule}, got {shown(step)} from {shown(low)} to {shown(high)}.")
     return step if whole else float(step)
 
 
-def _number(name: str, value: Any) -> int | float:
-    kind = TrialConfig.model_fields[name].annotation
-    if kind not in (int, float) or isinstance(value, bool) or not isinstance(value, int | float):
-        raise FmnistError(f"[knobs] {name}: only numbers have a range, got {value!r}; give a list of values.")
-    checked = _checked(name, value)
-    assert isinstance(checked, int | float)
-    return checked
+def _ends(name: str, entry: Mapping[str, Any]) -> tuple[int | float, ...]:
+    if TrialConfig.model_fields[name].annotation not in (int, float):
+        raise FmnistError(f"{name} must be a value or a list of values: only numbers have a range, got {shown(dict(entry))}.")
+    checked = _checked(name, {f"{name}.{end}": entry[end] for end in ("low", "high")})
+    assert all(isinstance(value, int | float) for value in checked)
+    return cast("tuple[int | float, ...]", checked)
 
 
-def _checked(name: str, value: Any) -> Scalar:
-    parsed: Scalar = getattr(TrialConfig.parse({name: value}, where="[knobs]"), name)
-    return parsed
+def _checked(name: str, values: Mapping[str, Any]) -> tuple[Scalar, ...]:
+    """The values as the field of that name holds them; the keys of `values` are what messages call them."""
+    found: list[Scalar] = []
+    wrong: list[str] = []
+    for called, value in values.items():
+        try:
+            found.append(getattr(TrialConfig.model_validate({name: value}), name))
+        except ValidationError as error:
+            hint = f" Did you mean {SEARCH!r}?" if isinstance(value, str) and nearest(value, [SEARCH]) else ""
+            wrong += [line + hint for line in refusals(error, TrialConfig, called={name: called})]
+    if wrong:
+        raise FmnistError("\n".join(wrong))
+    return tuple(found)

@@ -45,3 +45,10 @@ def times(count: int) -> str:
 def counted(count: int, one: str) -> str:
     """A number with its noun in the right form: "1 seed", "1,200 images"."""
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
+def visible(text: str) -> str:
+    """The text with nothing in it that could steer a terminal or turn the reading order: blanks for blanks, else a sign for "unknown"."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,14 +1,42 @@
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
+from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)  # the images are small and the tests run side by side: more threads only wait for each other
 
+ROOT = Path(__file__).parents[1]
+CACHES = {".git", ".venv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__"}  # of tools
+
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache, in this process or in one that it starts."""
+def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and the processes that they start, have a home, a cache and temporary files of their own; the tree stays as it was.
+
+    So sessions side by side do not meet, and what a killed process leaves, such as its server's socket, goes with the session.
+    """
+    before, home = _files(ROOT), tmp_path_factory.mktemp("home")
+    temporary = tempfile.mkdtemp(prefix="fm-")
+    Finalize(None, shutil.rmtree, (temporary, True), exitpriority=-200)  # after multiprocessing's own, which still needs it, of -100
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HOME", str(home))
+        for kind in ("XDG_CACHE_HOME", "MPLCONFIGDIR"):
+            patch.setenv(kind, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TMPDIR", temporary)  # short: a socket's path within it has at most some hundred characters
+        patch.setattr(tempfile, "tempdir", None)  # where Python keeps what it was
         yield
+    left = sorted([*(_files(ROOT) - before), *_files(home)])
+    assert not left, f"Tests write only to folders that pytest or tempfile give them; left behind: {', '.join(map(str, left))}"
+
+
+def _files(folder: Path) -> set[Path]:
+    found: set[Path] = set()
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in CACHES]
+        found.update(Path(top, name) for name in (*folders, *names))
+    return found

@@ -26,12 +26,14 @@ FMNIST = {
     "snapshot": {"atomic", "errors"},
     "metrics": set(),
     "device": {"errors"},
-    "config": {"knobs", "errors", "suggestions"},
+    "refusals": {"suggestions"},
+    "files": {"errors"},
+    "config": {"knobs", "errors", "refusals"},
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
     "train": {"adam", "config", "data", "augment", "model", "metrics", "graphs", "snapshot", "errors"},
-    "checkpoint": {"atomic", "config", "model", "errors"},
+    "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
     "predict": {"checkpoint", "data", "model", "train", "errors"},
 }
 WRITERS = {
@@ -50,6 +52,7 @@ REPORTS = (
     *("search.facts", "search.wording", "search.status"),
 )
 COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/arguments.py")
+PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 
 
@@ -128,6 +131,20 @@ def opens_test_images(tree: ast.AST) -> bool:
     return any(isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "test" for node in ast.walk(tree))
 
 
+def unpickles(tree: ast.AST) -> list[str]:
+    """Imports and calls that make objects of bytes, which may be any code; what `torch.export.load` reads is a kind of pickle as well."""
+    found = sorted(imported_of(tree, *PICKLES))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(ast.Attribute(ast.Name("torch"), "load")) | ast.Call(ast.Attribute(ast.Attribute(attr="export"), "load")):
+                found.append(ast.unparse(node.func))
+            case ast.keyword("allow_pickle", value) if ast.unparse(value) != "False":
+                found.append("allow_pickle")
+            case ast.Call(ast.Attribute(ast.Name("np" | "numpy"), "load")) if "allow_pickle" not in {one.arg for one in node.keywords}:
+                found.append("numpy.load")
+    return found
+
+
 def long_functions(tree: ast.AST) -> list[str]:
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [f.name for f in functions if (f.end_lineno or f.lineno) - f.lineno + 1 > MOST_LINES_OF_A_FUNCTION]
@@ -196,6 +213,12 @@ def test_the_command_line_starts_without_its_heavy_libraries() -> None:
     assert loaded_by(("search.cli",), ("typer", "optuna", "torch", "torchvision", "sklearn", "sqlalchemy", "matplotlib")) == ["typer"]
 
 
+@pytest.mark.parametrize("path", [path for path in SOURCES if not path.startswith("benchmarks/")])
+def test_nothing_is_unpickled(path: str) -> None:
+    # An export is compared with PyTorch by reading the file that the same process has just written, where nobody else writes.
+    assert unpickles(TREES[path]) == (["torch.export.load"] if path == "search/export.py" else [])
+
+
 @pytest.mark.parametrize("path", SOURCES)
 def test_files_and_functions_are_short(path: str) -> None:
     lines = SOURCES[path].read_text(encoding="utf-8").count("\n")
@@ -242,6 +265,24 @@ def test_the_rule_on_writing_lets_a_study_in_memory_be() -> None:
 def test_the_rule_on_the_test_split_sees_it_used(source: str) -> None:
     assert "test_split" in names(ast.parse(source))
     assert opens_test_images(ast.parse("images = plan.source.test()"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from torch import load",
+        "torch.load(path, weights_only=True)",
+        "torch.export.load(path)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "read_array(file, allow_pickle=flag)",
+    ],
+)
+def test_the_rule_on_pickles_sees_one(source: str) -> None:
+    assert len(unpickles(ast.parse(source))) >= 1
+    assert unpickles(ast.parse("np.load(path, allow_pickle=False); json.load(file); load_file(path)")) == []
 
 
 def test_the_rule_on_length_sees_a_long_function() -> None:

@@ -35,8 +35,12 @@ def folder(tmp_path: Path, model: ConvNet) -> Path:
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """config.json with that change, as somebody who knows of its checksum would write it."""
     about = json.loads((folder / CONFIG).read_text())
     change(about)
+    about.pop("checksum")
+    said = json.dumps(about, sort_keys=True, separators=(",", ":"))
+    about["checksum"] = hashlib.sha256(said.encode()).hexdigest()
     (folder / CONFIG).write_text(json.dumps(about))
 
 
@@ -91,13 +95,18 @@ def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> No
     ("change", "message"),
     [
         (lambda about: about["config"].update(dropuot=0.1), "unknown knob 'dropuot'. Did you mean 'dropout'"),
-        (lambda about: about["config"].update(depth=9), "depth: .* got 9"),
+        (lambda about: about["config"].update(depth=9), "depth must be a whole number from 1 to 4, got 9"),
         (lambda about: about["config"].update(filters=16), "does not fit its configuration: .*must be F32 .*got F32"),
         (lambda about: about["config"].update(hidden=0), r"must be absent, got F32|must be F32 .*, got absent"),
         (lambda about: about["config"].update(depth=4, filters=512, growth=4.0, kernel_size=5), "does not fit its configuration"),
-        (lambda about: about.update(format=2), "this version reads format 1"),
-        (lambda about: about.update(colour="red"), "colour: Extra inputs"),
-        (lambda about: about.pop("origin"), "origin: Field required"),
+        (lambda about: about.update(format=2), "format must be 1, the format that this version reads, got 2"),
+        (lambda about: about.update(colour="red"), "unknown key 'colour'"),
+        (lambda about: about.pop("origin"), "origin is missing; it must be a table"),
+        (lambda about: about.update(config=[]), r"config must be a table, got \[\]"),
+        (lambda about: about.update(class_names=["coat", 5, "bag"]), "class_names entry 2 must be a text in quotes, got 5"),
+        (lambda about: about.update(class_names=[f"{i}" for i in range(101)]), "must be 2 to 100 names"),
+        (lambda about: about.update(class_names=["coat", "\x1b[31m", "bag"]), "printable characters"),
+        (lambda about: about.update(class_names=["coat", "x" * 101, "bag"]), "of at most 100 printable"),
         (lambda about: about.update(class_names=["coat", "bag"]), "classifier.* must be F32"),
         (lambda about: about.update(class_names=["coat", "coat", "bag"]), "all different"),
         (lambda about: about.update(sha256="0" * 64), "must have the SHA-256"),
@@ -128,9 +137,9 @@ def test_weights_of_another_network_are_refused(folder: Path, change: Callable[[
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (CONFIG, b"{", "not the config.json of a checkpoint: file: Invalid JSON"),
-        (CONFIG, b"[]", "not the config.json of a checkpoint"),
-        (CONFIG, b"\xff\xfe", "not the config.json of a checkpoint"),
+        (CONFIG, b"{", "config.json must be JSON: EOF while parsing"),
+        (CONFIG, b"[]", r"all of it must be a section with keys of its own, got \[\]"),
+        (CONFIG, b"\xff\xfe", "config.json must be JSON"),
         (CONFIG, b" " * 2**21, "at most 1,048,576 bytes, got 2,097,152"),
         (WEIGHTS, b"", "must have the SHA-256"),
     ],

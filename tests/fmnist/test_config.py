@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fmnist.config import TrialConfig, knobs
 from fmnist.errors import FmnistError
 from fmnist.knobs import Choice, Knob, Range, Scalar
+from fmnist.refusals import shown
 
 FAST = settings(max_examples=100, deadline=None)
 
@@ -46,9 +47,9 @@ def test_all_errors_come_at_once_each_with_where_field_rule_and_value() -> None:
     with pytest.raises(FmnistError) as caught:
         parse(depth=9, head="mean", dropout=-0.5, learning_rat=0.1)
     assert str(caught.value).splitlines() == [
-        "my.toml: depth: input should be less than or equal to 4, got 9.",
-        "my.toml: head: input should be 'flatten', 'max' or 'avg', got 'mean'.",
-        "my.toml: dropout: input should be greater than or equal to 0, got -0.5.",
+        "my.toml: depth must be a whole number from 1 to 4, got 9.",
+        "my.toml: head must be 'flatten', 'max' or 'avg', got 'mean'.",
+        "my.toml: dropout must be a number, at least 0 and below 1, got -0.5.",
         "my.toml: unknown knob 'learning_rat'. Did you mean 'learning_rate'?",
     ]
 
@@ -84,8 +85,8 @@ def test_a_value_of_the_wrong_type_or_size_is_refused_and_shown(field: str, valu
     with pytest.raises(FmnistError) as caught:
         parse(**{field: value})
     message = str(caught.value)
-    assert message.startswith(f"my.toml: {field}: ")
-    assert message.endswith(f", got {value!r}.")
+    assert message.startswith(f"my.toml: {field} must be ")
+    assert f", got {shown(value)}." in message
     assert "\n" not in message
 
 

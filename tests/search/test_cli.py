@@ -6,6 +6,9 @@ import pytest
 import torch
 import typer.main
 
+from fmnist.checkpoint import save_checkpoint
+from fmnist.config import TrialConfig
+from fmnist.model import ConvNet
 from search.cli import app
 from tests.search.tiny import Say, command, surroundings
 
@@ -33,7 +36,7 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         (("run", "absent.toml"), "'absent.toml' cannot be read"),
         ((*TINY, "--set", "dropout"), "--set takes knob=value"),
         ((*TINY, "--set", "droput=0.1"), "Did you mean 'dropout'?"),
-        ((*TINY, "--name", "../up"), "name: "),
+        ((*TINY, "--name", "../up"), "--name must be 1 to 100 of the characters"),
         ((*TINY, "--device", "tpu"), "must be cpu, cuda"),
         (("run", "tiny.toml", "--data", "nowhere"), "nowhere does not exist. Check the path."),
         ((*TINY, "--storage", "nonsense"), "it is not a URL"),
@@ -99,3 +102,25 @@ def test_a_setting_reaches_the_plan(say: Say) -> None:
     assert code == 0
     assert "dropout, learning_rate" in output
     assert "other" in output
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("config.json", b'{"format": 1', "config.json must be JSON"),
+        ("config.json", b'{"a":' * 5000, "config.json must be JSON"),
+        ("config.json", b"[NaN]", "all of it must be a section"),
+        ("config.json", b"\xff" * 2**21, "must be at most 1,048,576 bytes"),
+        ("model.safetensors", b"\xff" * 100, "must have the SHA-256"),
+    ],
+)
+def test_a_model_that_was_damaged_is_one_clean_message(file: str, content: bytes, says: str, say: Say, tmp_path: Path) -> None:
+    config = TrialConfig(depth=1, filters=4, head="max")
+    save_checkpoint(tmp_path / "model", ConvNet(config, 2), config, ("a", "b"), origin={})
+    (tmp_path / "model" / file).write_bytes(content)
+    for arguments in (("predict", "model", "shoe.png"), ("evaluate", "model", "--data", "synthetic")):
+        code, output, errors = say(*arguments)
+        assert (code, output) == (2, "")
+        assert errors.startswith(f"Error: model/{file}")
+        assert says in errors
+        assert errors.replace("\n", "").isprintable()

@@ -67,24 +67,24 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
 @pytest.mark.parametrize(
     ("knob", "entry", "says"),
     [
-        ("dropout", {"low": 0.0, "high": 1.0}, "less than 1, got 1.0"),
-        ("depth", {"low": 0, "high": 4}, "greater than or equal to 1, got 0"),
-        ("depth", {"low": 2.0, "high": 4}, "integer, got 2.0"),
-        ("depth", [2, 5], "less than or equal to 4, got 5"),
-        ("head", ["max", "mean"], "got 'mean'"),
+        ("dropout", {"low": 0.0, "high": 1.0}, "dropout.high must be a number, at least 0 and below 1, got 1.0"),
+        ("depth", {"low": 0, "high": 4}, "depth.low must be a whole number from 1 to 4, got 0"),
+        ("depth", {"low": 2.0, "high": 4}, "depth.low must be a whole number from 1 to 4, got 2.0"),
+        ("depth", [2, 5], "depth entry 2 must be a whole number from 1 to 4, got 5"),
+        ("head", ["max", "mean"], "head entry 2 must be 'flatten', 'max' or 'avg', got 'mean'"),
         ("head", {"low": 1, "high": 2}, "only numbers have a range"),
         ("batch_norm", {"low": False, "high": True}, "only numbers have a range"),
-        ("dropout", {"low": False, "high": 0.5}, "only numbers have a range"),
-        ("dropout", {"low": 0.1}, "needs low and high"),
-        ("dropout", {"low": 0.1, "high": 0.2, "setp": 0.1}, "unknown 'setp'"),
-        ("dropout", {"low": 0.2, "high": 0.1}, "low must be below high"),
+        ("dropout", {"low": False, "high": 0.5}, "got false"),
+        ("dropout", {"low": 0.1}, "must have low and high"),
+        ("dropout", {"low": 0.1, "high": 0.2, "setp": 0.1}, "unknown 'setp'. Did you mean 'step'?"),
+        ("dropout", {"low": 0.2, "high": 0.1}, "low must be below high, got 0.2 and high 0.1"),
         ("dropout", {"low": 0.0, "high": 0.5, "log": True}, "above 0 with log"),
         ("dropout", {"low": 0.1, "high": 0.5, "log": "yes"}, "log must be true or false"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 0.2}, "whole number of steps"),
         ("l2", {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}, "without log"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": math.nan}, "step must be"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": math.inf}, "step must be"),
-        ("dropout", {"low": 0.0, "high": 0.5, "step": 1e-320}, "whole number of steps"),
+        ("dropout", {"low": 0.0, "high": 0.5, "step": 1e-320}, "at most 10,000"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 0}, "step must be"),
         ("filters", {"low": 8, "high": 16, "step": 1.6}, "step must be a positive whole number"),
         ("filters", {"low": 8, "high": 16, "step": 0.5}, "step must be a positive whole number"),
@@ -93,18 +93,21 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
         ("depth", [[2]], "got [2]"),
         ("epochs", [2, 3], "cannot be searched"),
         ("epochs", "search", "cannot be searched"),
+        ("dropout", "serach", "Did you mean 'search'?"),
+        ("head", "mx", "Did you mean 'max'?"),
+        ("dropout", "0.1", "Write it without quotes."),
         ("dropuot", 0.1, "Did you mean 'dropout'"),
     ],
 )
 def test_what_a_field_could_not_hold_is_refused(knob: str, entry: Any, says: str) -> None:
     message = refusal(**{knob: entry})
-    assert message.startswith("mine.toml: [knobs]")
+    assert message.startswith("mine.toml: ")
     assert knob in message
     assert says in message
 
 
 def test_every_wrong_entry_is_named() -> None:
-    assert len(refusal(depth=9, head="mean", dropout={"low": 0.1}).splitlines()) == 3
+    assert len(refusal(depth=9, head="mean", dropout={"low": 0.1}, l2={"low": "a", "high": 2}, growth=[0, 9, 2]).splitlines()) == 7
 
 
 @pytest.mark.parametrize("name", knobs())
@@ -156,6 +159,12 @@ def test_a_grid_has_every_value_of_every_searched_knob() -> None:
     assert grid["depth"] == [2, 3]
     assert grid["dropout"] == pytest.approx([0.0, 0.2, 0.4, 0.6])
     assert set(grid) == {"depth", "dropout"}
+
+
+def test_a_grid_that_would_fill_the_memory_is_refused() -> None:
+    fine = {"low": 0.0, "high": 0.5, "step": 0.0001}
+    with pytest.raises(SearchError, match="at most 100,000 points, got 125,075,015,001"):
+        space(dropout=fine, l2=fine, label_smoothing=fine).grid()
 
 
 def test_a_continuous_knob_has_no_grid() -> None:

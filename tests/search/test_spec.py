@@ -1,3 +1,5 @@
+import math
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
+from fmnist.errors import FmnistError
 from search.errors import SearchError
 from search.spec import StudySpec, load_spec, pinned_spec, shipped_studies
 
@@ -80,49 +83,101 @@ def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: 
     ).splitlines()
     expected = [
         ("unknown knob 'droput'", "Did you mean 'dropout'?"),
-        ("l2", "less than or equal to 1", "got 7."),
-        ("depth", "less than or equal to 4", "got 9."),
-        ("seed", "greater than or equal to 0", "got -1."),
+        ("[knobs]: l2", "from 0 to 1", "got 7."),
+        ("[knobs]: depth entry 2", "from 1 to 4", "got 9."),
+        ("seed", "from 0 to 2147483647", "got -1."),
         ("search.trials is missing",),
         ("search.sampler", "'tpe', 'gp'", "got 'bayes'."),
         ("unknown key 'search.trails'", "Did you mean 'trials'?"),
-        ("final.seeds", "greater than or equal to 1", "got 0."),
+        ("final.seeds", "from 1 to 1000", "got 0."),
     ]
     assert len(lines) == len(expected)
     for parts in expected:
-        assert [line for line in lines if line.startswith("mine.toml: ") and all(part in line for part in parts)], parts
+        assert [line for line in lines if line.startswith("mine.toml") and all(part in line for part in parts)], parts
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("[search\ntrials = 1", "not valid TOML"),
-        ("", "search is missing"),
-        ("search = 5", "search"),
-        ("knobs = 5\n[search]\ntrials = 1", "knobs: input should be a valid dictionary, got 5."),
-        ('name = "../up"\n[search]\ntrials = 1', "name: "),
-        ('name = ""\n[search]\ntrials = 1', "name: "),
-        ("[search]\ntrials = 0", "search.trials: "),
+        ("", "search is missing; it must be a section"),
+        ("search = 5", "search must be a section with keys of its own, got 5."),
+        ("search = [1]", "search must be a section with keys of its own, got [1]."),
+        ("[[search]]\ntrials = 1", "got [{trials = 1}]. Write its name in single brackets, and once."),
+        ("[search.trials]\nx = 1", "search.trials must be a whole number from 1 to 1000000, got {x = 1}."),
+        ("knobs = 5\n[search]\ntrials = 1", "knobs must be a table, got 5."),
+        ('name = "../up"\n[search]\ntrials = 1', "name must be 1 to 100 of the characters A-Z, a-z"),
+        ('name = ""\n[search]\ntrials = 1', "name must be "),
+        ('name = "a\\u001b[31m\\nb"\n[search]\ntrials = 1', r"got 'a\x1b[31m\nb'."),
+        (f'name = "{"x" * 3000}"\n[search]\ntrials = 1', f"got '{'x' * 79}…."),
+        ("description = 5\n[search]\ntrials = 1", "description must be a text in quotes, got 5."),
+        ('unlisted = "serch"\n[search]\ntrials = 1', "unlisted must be 'default' or 'search', got 'serch'. Did you mean 'search'?"),
+        ("[search]\ntrials = 0", "search.trials must be a whole number from 1 to 1000000, got 0."),
         ("[search]\ntrials = 2.5", "got 2.5."),
-        ("[search]\ntrials = true", "got True."),
-        ("[search]\ntrials = 1\nminutes = nan", "search.minutes: "),
-        ("[search]\ntrials = 2024-01-01", "search.trials: "),
+        ("[search]\ntrials = true", "got true."),
+        ('[search]\ntrials = "1"', "got '1'. Write it without quotes."),
+        ("[search]\ntrials = inf", "got inf."),
+        (f"[search]\ntrials = 0x{'f' * 5000}", "got a number of about 6000 digits."),
+        ("[search]\ntrials = 1\nminutes = nan", "search.minutes must be a number, above 0 and at most 10000000, got nan."),
+        ("[search]\ntrials = 1\nminutes = inf", "search.minutes must be a number, above 0 and at most 10000000, got inf."),
+        ("[search]\ntrials = 2024-01-01", "got the date or time 2024-01-01."),
+        ('[search]\ntrials = 1\nsampler = "tpee"', "'grid' or 'nsga2', got 'tpee'. Did you mean 'tpe'?"),
+        ('[search]\ntrials = 1\nsampler = "TPE"', "Did you mean 'tpe'?"),
+        ('[search]\ntrials = 1\npruner = "hyperbnd"', "'wilcoxon' or 'none', got 'hyperbnd'. Did you mean 'hyperband'?"),
+        ("[search]\ntrials = 1\n[final]\nepochs = 5000", "final.epochs must be a whole number from 1 to 1000, got 5000."),
+        ('[search]\ntrials = 1\n[cleaning]\nblank = "dorp"', "cleaning.blank must be 'drop' or 'keep', got 'dorp'. Did you mean 'drop'?"),
+        ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", 1]', "cleaning.classes entry 2 must be a text in quotes, got 1."),
+        ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", "a"]', "names each only once"),
+        ('[search]\ntrials = 1\n[cleaning]\nrename = { "a b" = 1 }', "cleaning.rename.'a b' must be a text in quotes, got 1."),
         ("serch = 5\n[search]\ntrials = 1", "Did you mean 'search'?"),
-        (f"[search]\ntrials = {'9' * 5000}", "not valid TOML"),
-        (f"x = {'[' * 5000}", "not valid TOML"),
+        ("dropout = 0.1\n[search]\ntrials = 1", "unknown key 'dropout'. It belongs under [knobs]."),
+        ("trials = 1", "unknown key 'trials'. It belongs under [search]."),
+        ("[search]\ntrials = 1\nseed = 3", "unknown key 'search.seed'. It belongs at the top, before the first section."),
+        ('[search]\ntrials = 1\n"\\u202e\\n" = 1', r"unknown key search.'\u202e\n'."),
+        (f"[search]\ntrials = 1\n[knobs]\n{'dropout.' * 60}low.{'x.' * 30}y = 1", "dropout has an unknown 'dropout'"),
+        (f"[search]\ntrials = {'9' * 5000}", "not valid TOML: a number has too many digits"),
+        (f"x = {'[' * 5000}", "not valid TOML: lists or tables lie too deep"),
+        (f"{'a.' * 5000}b = 1", "not valid TOML: a key must have at most 100 dots"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_reason(text: str, says: str, tmp_path: Path) -> None:
     message = refusal(text, tmp_path)
-    assert message.startswith("mine.toml: ")
+    assert message.startswith("mine.toml")
     assert says in message
+    assert message.replace("\n", "").isprintable()
+
+
+def test_of_very_many_errors_the_first_are_named(tmp_path: Path) -> None:
+    *_, last = lines = refusal(f"[search]\ntrials = 1\nx = 1\n[knobs]\ndropout = [{'7, ' * 2000}]", tmp_path).splitlines()
+    assert len(lines) == 41
+    assert "1961 more errors" in last
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "absent.toml", tmp_path / "binary.toml", tmp_path):
-        with pytest.raises(SearchError, match="cannot be read"):
-            load_spec(f"{path}/" if path.is_dir() else str(path))
+    (tmp_path / "binary.toml").write_bytes(b"#\xff\xfe\x00")
+    (tmp_path / "large.toml").write_bytes(b"#" * 100_000)
+    for name, says in {
+        "absent.toml": "No such file or directory",
+        "binary.toml": "it must be text in UTF-8, byte 2 is 0xff",
+        "large.toml": "must be at most 65,536 bytes, got 100,000",
+        "": "must be a file, got a folder",
+    }.items():
+        with pytest.raises(FmnistError, match=says):
+            load_spec(f"{tmp_path}/{name}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("pipe.toml", "zero.toml"):
+        with pytest.raises(FmnistError, match="must be a file, got a pipe, a socket or a device"):
+            load_spec(str(tmp_path / name))
+
+
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + VALID.replace("\n", "\r\n").encode())
+    assert load_spec(str(tmp_path / "mine.toml")) == load_spec(written(tmp_path, VALID))
 
 
 def test_an_unknown_shipped_study_is_refused_with_a_hint() -> None:
@@ -167,11 +222,39 @@ def test_a_setting_without_knob_or_value_is_refused(setting: str) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "says"),
-    [("droput=1", "Did you mean 'dropout'"), ("dropout=2", "got 2."), ("head=maxi", "got 'maxi'."), ("depth=[2", "got '\\[2'.")],
+    [
+        ("droput=1", "unknown knob 'droput'. Did you mean 'dropout'?"),
+        ("dropout=2", "dropout must be a number, at least 0 and below 1, got 2."),
+        ("head=maxi", "got 'maxi'. Did you mean 'max'?"),
+        ("depth=[2", "not valid TOML: Unclosed array"),
+        ("head=[max, avg]", "Words in lists and tables need quotes"),
+        ("dropout={low=0.1, hihg=0.2}", "unknown 'hihg'. Did you mean 'high'?"),
+    ],
 )
-def test_a_wrong_setting_is_refused_as_one_of_the_command_line(setting: str, says: str) -> None:
-    with pytest.raises(SearchError, match=f"command line: .*{says}"):
+def test_a_wrong_setting_is_refused_in_full(setting: str, says: str) -> None:
+    with pytest.raises(SearchError) as caught:
         spec().overridden(settings=[setting])
+    assert str(caught.value).startswith(f"--set {setting}: ")
+    assert says in str(caught.value)
+
+
+def test_a_setting_is_one_setting() -> None:
+    with pytest.raises(SearchError, match="dropout must be a number"):
+        spec().overridden(settings=['dropout=0.1\nhead="max"'])
+
+
+def test_all_that_is_wrong_on_the_command_line_is_reported_at_once_by_its_option() -> None:
+    with pytest.raises(SearchError) as caught:
+        spec().overridden(settings=["droput=1", "head", "dropout=2"], name="../x", trials=0, seed=-1, minutes=math.inf)
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        "--set droput=1",
+        "--set takes knob=value, got 'head'. For example",
+        "--set dropout=2",
+    ]
+    assert [line.split(" must be ")[0] for line in lines[3:]] == [
+        f"command line: {option}" for option in ("--name", "--seed", "--trials", "--minutes")
+    ]
 
 
 def test_a_winner_becomes_a_study_of_one_trial() -> None:
@@ -191,7 +274,7 @@ specs = st.builds(
     unlisted=st.sampled_from(["default", "search"]),
     search=st.fixed_dictionaries(
         {"trials": st.integers(1, 10**6), "sampler": st.sampled_from(["tpe", "random"]), "pruner": st.sampled_from(["none", "halving"])},
-        optional={"minutes": st.floats(min_value=0, exclude_min=True, allow_infinity=False)},
+        optional={"minutes": st.floats(min_value=0, exclude_min=True, max_value=1e7)},
     ),
     knobs=st.fixed_dictionaries(
         {},
@@ -248,10 +331,10 @@ def test_a_damaged_file_is_a_study_or_one_clean_error(
         text = text[:start] + chance.choice([*fragments, ""]) + text[end:]
     try:
         load_spec(written(tmp_path_factory.getbasetemp(), text)).space.distributions()
-        message = "mine.toml: "
+        message = "mine.toml"
     except SearchError as error:
         message = str(error)
-    assert "mine.toml: " in message
+    assert message.startswith("mine.toml")
 
 
 values = st.sampled_from(
