@@ -22,13 +22,15 @@ def sole_run(folder: Path, study: str) -> Iterator[None]:
     The operating system frees the lock when its process dies, however it dies: one that is left over holds nobody up.
     Raises: SearchError where another run is at work, with its host and process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         held = filelock.FileLock(folder / LOCK).acquire(timeout=0)
     except filelock.Timeout:
         raise SearchError(
             f"Another run is at work on the study {study!r}: {_holder(folder)}. Wait for it, or give --name for a new study."
         ) from None
+    except OSError as error:
+        raise SearchError(f"The study {study!r} needs the folder {str(folder)!r}: {error.strerror}. Give --name for another one.") from None
     with held:
         (folder / HOLDER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now()}) + "\n")
         try:

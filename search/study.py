@@ -1,27 +1,25 @@
 """A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
 
-import difflib
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.suggestions import did_you_mean
+from search.drift import require_same_data, require_same_set_up
 from search.errors import SearchError, StorageLostError
 from search.journal import Journal
 from search.records import DataRecord, Record, Timing
 from search.recovery import identity, take_up
+from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
 from search.storage import OwnTrials, require_storage
 
@@ -30,7 +28,7 @@ NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-BUDGET_KEYS = {"trials", "minutes"}
+TOOLKIT = "toolkit"  # the version that a study was last run with
 
 R = TypeVar("R", bound=Record)
 
@@ -64,6 +62,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     if "final" not in study.user_attrs:  # what a finished study was made with stays
         study.set_user_attr("spec", spec.model_dump(mode="json"))
         write(study, "data", data)
+        study.set_user_attr(TOOLKIT, version("fmnist-search"))
     # Seeded by what is there already: a resumed search goes on instead of proposing its first configurations again.
     study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)))
     return study
@@ -96,13 +95,10 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
         if study.get_trials(deepcopy=False):
             raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
         return  # killed between its first two writes
-    before, now = _identity(study_spec(study)), _identity(spec)
-    if before != now:
-        diff = difflib.unified_diff(before, now, "in the storage", "asked for", lineterm="", n=0)
-        lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
-        raise SearchError(f"The study {spec.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}")
+    toolkit = version("fmnist-search")
+    require_same_set_up(study_spec(study), spec, made_by=study.user_attrs.get(TOOLKIT, toolkit), version=toolkit)
     if kept := read(study, "data", DataRecord):
-        _require_same_data(spec.name, kept, data)
+        require_same_data(spec.name, kept, data)
 
 
 def load_study(storage: RDBStorage, name: str | None) -> optuna.Study:
@@ -188,92 +184,3 @@ def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
         yield note_now_and_then
     finally:
         note()
-
-
-def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
-    """Optuna's sampler of that name, with the project's settings."""
-    match spec.search.sampler:
-        case "tpe":
-            # A third of a small budget at random, then the model; Optuna's own default is 10 whatever the budget.
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
-        case "cmaes":
-            return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
-        case "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        case "grid":
-            return _GridSampler(spec.space.grid(), seed=spec.seed)
-        case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, spec.search.trials // 5)))
-
-
-def make_pruner(spec: StudySpec) -> BasePruner:
-    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
-        return _pruner(spec)
-
-
-def _pruner(spec: StudySpec) -> BasePruner:
-    match spec.search.pruner:
-        case "hyperband":
-            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
-        case "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
-        case "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=4)
-        case "patient":
-            return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)
-        case "wilcoxon":
-            return optuna.pruners.WilcoxonPruner()
-        case "none":
-            return optuna.pruners.NopPruner()
-
-
-class _GridSampler(optuna.samplers.GridSampler):
-    def after_trial(self, *_: object) -> None:
-        """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
-
-
-class _CmaEsSampler(optuna.samplers.CmaEsSampler):
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so once."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Constraints have been set")
-            super().after_trial(study, trial, state, values)
-
-
-class _HyperbandPruner(optuna.pruners.HyperbandPruner):
-    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a verdict cost.
-
-    def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
-        views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})
-        key = (id(study._storage), study._study_id, bracket_id)  # a kept view keeps its storage, so no other one has its id
-        if key not in views:
-            views[key] = super()._create_bracket_study(study, bracket_id)
-        return views[key]
-
-
-def _identity(spec: StudySpec) -> list[str]:
-    values = spec.model_dump(exclude_none=True, exclude={"description"})
-    for key in BUDGET_KEYS:
-        values["search"].pop(key, None)
-    return _lines(values)
-
-
-def _require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
-    splits = [("training images", kept.fingerprint, data.fingerprint), ("test images", kept.test_fingerprint, data.test_fingerprint)]
-    for split, before, now in splits:
-        if before and before != now:
-            raise SearchError(
-                f"The study {study!r} was made on other {split}: those of {kept.name} had the fingerprint {before}, "
-                f"now those of {data.name} have {now}. Give --name for a new study, or the data as they were."
-            )
-
-
-def _lines(values: dict[str, object], prefix: str = "") -> list[str]:
-    lines: list[str] = []
-    for key, value in sorted(values.items()):
-        lines += _lines(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key} = {value!r}"]
-    return lines

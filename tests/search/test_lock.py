@@ -60,3 +60,11 @@ def test_a_lock_without_its_note_still_holds(tmp_path: Path) -> None:
             with pytest.raises(SearchError, match="it began this very moment"), sole_run(tmp_path, "mine"):
                 pytest.fail("the study is held")
         first.kill()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clean_error(tmp_path: Path) -> None:
+    taken = tmp_path / "fmnist.db"
+    taken.touch()
+    told = r"needs the folder '.*fmnist\.db': File exists\. Give --name"
+    with pytest.raises(SearchError, match=told), sole_run(taken, "fmnist.db"):
+        pytest.fail("there is no folder")

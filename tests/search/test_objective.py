@@ -5,8 +5,8 @@ from optuna.trial import TrialState
 from fmnist.config import TrialConfig
 from fmnist.model import flop_count, parameter_count
 from search.objective import Objective, note_start
+from search.sampling import make_sampler
 from search.spec import StudySpec
-from search.study import make_sampler
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
 
 

@@ -11,8 +11,9 @@ from search.interrupt import Interrupt, InterruptedRunError
 from search.optimize import TIME_IS_UP, budget, is_searched, optimize, put_back
 from search.progress import Progress, Silent
 from search.records import Candidate, FinalTrainings, Opening, Timing
+from search.sampling import make_sampler
 from search.spec import StudySpec
-from search.study import make_sampler, read, write
+from search.study import read, write
 from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)

@@ -7,8 +7,8 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.model import parameter_count
 from search.cli import main
+from search.sampling import make_pruner, make_sampler
 from search.spec import load_spec, shipped_studies
-from search.study import make_pruner, make_sampler
 from tests.search.tiny import CLASSES
 
 

@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -13,20 +14,9 @@ from optuna.trial import TrialState, create_trial
 from search.errors import SearchError
 from search.opening import open_storage
 from search.records import DataRecord, Timing
+from search.sampling import make_pruner, make_sampler
 from search.spec import Pruner, Sampler, StudySpec
-from search.study import (
-    append,
-    complete_trials,
-    create_study,
-    finished_trials,
-    load_study,
-    make_pruner,
-    make_sampler,
-    read,
-    study_spec,
-    timed,
-    write,
-)
+from search.study import TOOLKIT, append, complete_trials, create_study, finished_trials, load_study, read, study_spec, timed, write
 from tests.search.tiny import DATA, in_database, tiny_spec
 
 
@@ -113,6 +103,20 @@ def test_other_data_are_refused_with_both_fingerprints(changes: dict[str, str], 
     refused = refusal(tmp_path, tiny_spec(), kept.model_copy(update=changes))
     assert f"made on other {says}" in refused
     assert "have 0123456789abcdef. Give --name for a new study" in refused
+
+
+@pytest.mark.parametrize(("made_by", "shown"), [("0.0.9", "0.0"), ("2.4.1", "2")])
+def test_a_study_of_a_toolkit_whose_trials_may_differ_is_refused(made_by: str, shown: str, tmp_path: Path) -> None:
+    in_database(tmp_path, tiny_spec()).set_user_attr(TOOLKIT, made_by)
+    present = ".".join(version("fmnist-search").split(".")[:2])
+    lines = [line.strip() for line in refusal(tmp_path, tiny_spec()).splitlines()]
+    assert lines[1:] == ["--- in the storage", "+++ asked for", f"-toolkit = '{shown}'", f"+toolkit = '{present}'"]
+
+
+def test_a_study_of_another_release_of_the_same_version_goes_on(tmp_path: Path) -> None:
+    major, minor, _ = version("fmnist-search").split(".")
+    in_database(tmp_path, tiny_spec()).set_user_attr(TOOLKIT, f"{major}.{minor}.99")
+    assert in_database(tmp_path, tiny_spec()).user_attrs[TOOLKIT] == version("fmnist-search")
 
 
 def test_a_study_made_by_other_means_is_refused(tmp_path: Path) -> None:
