@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from fmnist.errors import FmnistError
+from fmnist.memory import available_memory
 
 
 def choose_device(asked: str | None) -> torch.device:
@@ -37,6 +38,11 @@ def available_devices() -> list[str]:
 def device_name(device: torch.device) -> str:
     """The GPU's own name, or the kind of device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a training on the device may still take."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
 
 
 def _is_present(device: torch.device) -> bool:

@@ -9,9 +9,10 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.device import torch_threads
-from fmnist.model import flop_count
-from fmnist.train import measure_speed
+from fmnist.device import free_memory, torch_threads
+from fmnist.model import flop_count, memory_floor
+from fmnist.train import is_mixed, measure_speed
+from search.errors import SearchError
 from search.records import DataRecord
 from search.spec import StudySpec
 
@@ -33,9 +34,12 @@ class Estimate:
 
 
 def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int) -> Estimate:
-    """The cost of `spec` here. `images` is the number of all training images."""
-    configs = _sample(spec)
+    """The cost of `spec` here. `images` is the number of all training images.
+
+    Raises: SearchError where none of its networks can be trained in the memory that there is.
+    """
     classes = len(data.class_names)
+    configs = _within_memory(_sample(spec), classes, device)
     costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
@@ -53,6 +57,17 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
 def _sample(spec: StudySpec) -> list[TrialConfig]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
+
+
+def _within_memory(configs: list[TrialConfig], classes: int, device: torch.device) -> list[TrialConfig]:
+    free = free_memory(device)
+    least = {config: memory_floor(config, classes, mixed=is_mixed(device)) for config in configs}
+    if (smallest := min(least.values())) > free:
+        raise SearchError(
+            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}. "
+            "Narrow depth, blocks, filters, growth or batch_size."
+        )
+    return [config for config in configs if least[config] <= free]
 
 
 def _full_epochs(config: TrialConfig) -> float:

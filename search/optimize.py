@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError, StorageLostError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Resumed, Task, drain, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Noted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
@@ -143,6 +143,8 @@ class _Loop:
                         self._epoch(epoch, active)
             case Measured():
                 active.constraints |= over(event.latency_ms, self.spec.limits)
+            case Noted():
+                self.progress.message(f"{event.key}: {event.text}")
             case Finished():
                 self.failures.clear()
                 self._tell(event.key, TrialState.COMPLETE, None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import optuna
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Resumed, Task, drain, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
 from search.storage import is_lost, require_storage
@@ -35,6 +35,8 @@ def train_all(study: optuna.Study, tasks: Sequence[Task], executor: Executor, pr
             case Resumed(key, epochs):
                 values[key] = epochs[-1].macro_f1
                 progress.message(f"{key} goes on after epoch {epochs[-1].number}.")
+            case Noted(key, text):
+                progress.message(f"{key}: {text}")
             case Finished(key, seconds):
                 keep(by_key[key], values[key], seconds)
                 if snapshot := by_key[key].snapshot:

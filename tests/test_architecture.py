@@ -25,7 +25,7 @@ FMNIST = {
     "graphs": set(),
     "snapshot": {"atomic", "errors"},
     "metrics": set(),
-    "device": {"errors"},
+    "device": {"errors", "memory"},
     "refusals": {"suggestions"},
     "files": {"errors"},
     "config": {"knobs", "errors", "refusals"},

@@ -32,3 +32,9 @@ def test_the_knob_in_the_readme_is_declared_so() -> None:
     shown = re.search(r"^dropout: Annotated.*$", README, re.MULTILINE)
     assert shown is not None
     assert shown[0] in (files("fmnist") / "config.py").read_text(encoding="utf-8")
+
+
+def test_the_tests_that_show_a_promise_are_there() -> None:
+    named = set(re.findall(r"`((?:\.\./)*(?:\w+/)*test_\w+\.py)`", README))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (Path(__file__).parent / "search" / name).exists()] == []

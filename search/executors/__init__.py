@@ -57,6 +57,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something about a task that a person should read; it goes on."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """A task is over: trained to its end, or stopped on request after the epoch it was in."""
 
@@ -74,7 +82,7 @@ class Failed:
     seconds: float
 
 
-Event = EpochEnd | Resumed | Measured | Finished | Failed
+Event = EpochEnd | Resumed | Measured | Noted | Finished | Failed
 
 
 class Executor(Protocol):

@@ -1,8 +1,9 @@
 """When a worker keeps a snapshot of its training, and what makes one a training's own."""
 
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,10 +19,10 @@ SHARE = 0.02  # of a training's time that its snapshots may take, after the firs
 
 
 class Snapshots:
-    """Of one task. Without a file there are none."""
+    """Of one task; without a file there are none. What goes wrong with them is noted, and the training goes on without."""
 
-    def __init__(self, task: Task, images: Images, device: torch.device, seconds: float) -> None:
-        self._task, self._images, self._device, self._seconds = task, images, device, seconds
+    def __init__(self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]) -> None:
+        self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
         self._epochs: list[EpochEnd] = []
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last one took
@@ -33,12 +34,12 @@ class Snapshots:
             return None, ()
         try:
             snapshot, about = load_snapshot(path)
-        except FmnistError as error:
-            print(f"{self._task.key} starts anew: {error}", file=sys.stderr)  # noqa: T201
+            if about["training"] != self._training:
+                return None, ()  # of a study that had the same name
+            self._epochs = [EpochEnd(**{**epoch, "key": self._task.key}) for epoch in about["epochs"]]
+        except (FmnistError, LookupError, TypeError) as error:
+            self._note(f"starts anew, its snapshot is of no use: {error}")
             return None, ()
-        if about.get("training") != self._training():
-            return None, ()  # of a study that had the same name
-        self._epochs = [EpochEnd(**{**epoch, "key": self._task.key}) for epoch in about["epochs"]]
         return snapshot, tuple(self._epochs)
 
     def take(self, epoch: Epoch, end: EpochEnd) -> None:
@@ -47,11 +48,14 @@ class Snapshots:
         path, now = self._task.snapshot, time.monotonic()
         if path is None or epoch.number == self._task.config.epochs or now - self._last < max(self._seconds, self._cost / SHARE):
             return
-        about = {"training": self._training(), "epochs": [asdict(one) for one in self._epochs]}
-        save_snapshot(path, epoch.snapshot(), about)
+        try:
+            save_snapshot(path, epoch.snapshot(), {"training": self._training, "epochs": [asdict(one) for one in self._epochs]})
+        except FmnistError as error:  # such as a full disk: what is trained is worth more than that it could go on
+            self._note(f"no snapshot: {error}")
         self._last = time.monotonic()
         self._cost = self._last - now
 
+    @cached_property
     def _training(self) -> dict[str, Any]:
         # All that its figures follow from: the same of another study would be as good.
         task = self._task

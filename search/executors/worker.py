@@ -16,12 +16,12 @@ from fmnist.checkpoint import save_checkpoint
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
+from fmnist.device import free_memory
 from fmnist.errors import FmnistError
-from fmnist.memory import available_memory
 from fmnist.model import ConvNet, memory_floor
 from fmnist.predict import RESIZED, latency_ms
 from fmnist.train import DivergedError, Epoch, fit, is_mixed
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Resumed, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Noted, Resumed, Task
 from search.executors.snapshots import Snapshots
 
 
@@ -48,6 +48,7 @@ class _TooSlowError(FmnistError):
 
 
 READY = "ready"
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in errors of the CPU and of MPS, which have no kind of their own
 # A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a pruned
 # trial costs one epoch more than it should.
 PATIENCE = 0.01  # of the epoch's own time
@@ -79,7 +80,7 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
     device = torch.device(setup.device)
     _require_memory(task, len(train_images.class_names), device)
     _require_speed(task, len(train_images.class_names), device, send)
-    snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds)
+    snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds, lambda text: send(Noted(task.key, text)))
     after, before = snapshots.found()
     if after:
         send(Resumed(task.key, before))
@@ -122,7 +123,7 @@ def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
         return "latency", str(error)
     if isinstance(error, FmnistError):  # such as a disk that is full: trying again would not help
         return "error", str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return "memory", f"out of memory on {setup.device}: {_first_line(error)}"
     traceback.print_exception(error)  # a bug: the trial fails with its reason, the worker goes on
     return "error", f"{type(error).__name__}: {_first_line(error)}"
@@ -138,7 +139,7 @@ def _require_memory(task: Task, classes: int, device: torch.device) -> None:
     Raises: MemoryError where even the least that it takes is more than there is.
     """
     least = memory_floor(task.config, classes, mixed=is_mixed(device))
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    free = free_memory(device)
     if least > free:
         raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")
 

@@ -180,6 +180,16 @@ def test_limits_on_the_command_line(tmp_path: Path) -> None:
     assert "limits.max_params = 9000" in again.stderr
 
 
+def test_a_study_of_hopeless_networks_is_refused_before_it_starts(tmp_path: Path) -> None:
+    huge = [f"{knob}={value}" for knob, value in {"depth": 4, "blocks": 4, "filters": 512, "growth": 4.0, "batch_size": 4096}.items()]
+    settings = [part for setting in huge for part in ("--set", setting)]
+    refused = run_command(tmp_path, "run", "quick", "--data", "synthetic", *settings)
+    assert refused.returncode == 2
+    assert "A training of this study takes at least" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("limits", "said"),
     [

@@ -244,6 +244,17 @@ def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
     assert found.confirm == 7.0
 
 
+def test_a_stage_that_is_killed_has_noted_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.study.NOTE_SECONDS", 0.0)
+    study = in_database(tmp_path, tiny_spec())
+    with timed(study, "search") as note_time:
+        note_time()
+        # What another process would find now, were this one killed.
+        found = read(in_database(tmp_path, tiny_spec()), "timing", Timing)
+    assert found is not None
+    assert found.search > 0
+
+
 def test_plain_optuna_loads_the_study_without_this_package(tmp_path: Path) -> None:
     spec = tiny_spec(pruner="hyperband")
     values = [trial["learning_rate"] for trial in search(in_database(tmp_path, spec), spec, 3)]

@@ -11,7 +11,7 @@ import pytest
 from fmnist.data.sources import Source
 from fmnist.snapshot import load_snapshot
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Resumed, Task, local
+from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, local
 from search.executors.local import LocalExecutor
 from search.executors.worker import Setup
 from tests.search.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
@@ -107,7 +107,23 @@ def test_the_snapshot_of_another_training_is_left_alone(source: Source, tmp_path
         path.write_bytes(path.read_bytes()[:1000])
         found = trained(executor, Task(other.key, other.config, 0, other.images, snapshot=path))
     assert not resumed(found)
+    (note,) = [event for event in found if isinstance(event, Noted)]
+    assert note.text.startswith(f"starts anew, its snapshot is of no use: {path} must be the snapshot of a training")
     assert [number for number, _ in curve(found, "long")] == [1, 2]
+
+
+@pytest.mark.slow
+def test_without_room_for_snapshots_a_training_goes_on_and_says_so(
+    source: Source, undisturbed: list[tuple[int, float | None]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with LocalExecutor(eager(source), workers=1) as executor:
+        found = trained(executor, long(tmp_path / "file" / "long.safetensors"))
+    assert isinstance(found[-1], Finished)
+    assert curve(found, "long") == undisturbed
+    notes = [event.text for event in found if isinstance(event, Noted)]
+    assert notes
+    assert all("no snapshot: " in note and "must be writable" in note for note in notes)
 
 
 @pytest.mark.slow
