@@ -12,7 +12,7 @@ from search.interrupt import Interrupt
 from search.progress import Progress
 from search.records import Candidate, Confirmation, SeedRun
 from search.spec import StudySpec
-from search.study import complete_trials, read, snapshot_path, timed, write
+from search.study import complete_trials, read, snapshot_path, write
 from search.trainings import train_all
 
 FIRST_SEED = 1000  # past the search's own seeds
@@ -34,7 +34,6 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
         run = SeedRun(seed=task.seed, macro_f1=value, seconds=seconds)
         candidates[candidate.trial] = candidate.model_copy(update={"runs": (*candidate.runs, run)})
         write(study, "confirmation", Confirmation(candidates=tuple(candidates.values())))
-        note_time()
 
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.confirm.seeds)
     # Seed by seed, not candidate by candidate: all candidates are compared on equal terms at any moment.
@@ -47,8 +46,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
     ]
     if tasks:
         progress.begin("confirm", total=len(wanted), done=len(wanted) - len(tasks))
-        with timed(study, "confirm") as note_time:
-            train_all(study, tasks, executor, progress, interrupt, keep)
+        train_all(study, "confirm", tasks, executor, progress, interrupt, keep)
     winner = max(candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value)
     write(study, "confirmation", Confirmation(candidates=tuple(candidates.values()), winner=winner.trial))
     return winner

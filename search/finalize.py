@@ -26,7 +26,7 @@ from search.interrupt import Interrupt
 from search.progress import Progress
 from search.records import Candidate, ClassScore, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.spec import StudySpec
-from search.study import append, read, snapshot_path, study_folder, timed, write
+from search.study import append, read, snapshot_path, study_folder, write
 from search.trainings import train_all
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
@@ -42,8 +42,7 @@ def finalize(
     """
     if (final := read(study, "final", Final)) is not None:
         return final
-    with timed(study, "finalize"):
-        trained = _retrain(study, spec, winner, executor, progress, interrupt)
+    trained = _retrain(study, spec, winner, executor, progress, interrupt)
     progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source)
     write(study, "final", final)
@@ -93,7 +92,7 @@ def _retrain(
     ]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
-        train_all(study, tasks, executor, progress, interrupt, keep)
+        train_all(study, "finalize", tasks, executor, progress, interrupt, keep)
     return tuple(done[seed] for seed in seeds)
 
 

@@ -156,3 +156,13 @@ class Timing(Record):
     search: float = 0.0
     confirm: float = 0.0
     finalize: float = 0.0
+
+
+class Holder(Record):
+    """The run that works on a study, or did last."""
+
+    host: str
+    process: int
+    since: str
+    seen: str  # when it was last known to be at work
+    is_over: bool = False

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from search.executors.worker import Setup
 from search.export import ExportReport, ModelFacts, export_model
 from search.finalize import final_folder, finalize
 from search.interrupt import Interrupt
-from search.lock import sole_run
+from search.lock import noted_run, sole_run
 from search.masking import masked
 from search.opening import open_storage, storage_url
 from search.optimize import budget, is_searched, optimize
@@ -133,7 +134,8 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     name = plan.spec.name
     with sole_run(study_folder(name), name):
         study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
-        with journalled(study, progress.message):
+        is_server = storage_url(plan.storage).get_backend_name() != "sqlite"
+        with journalled(study, progress.message), noted_run(study) if is_server else nullcontext():
             _bring_to_its_end(study, plan, progress)
     return study
 

@@ -15,15 +15,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.suggestions import did_you_mean
 from search.drift import require_same_data, require_same_set_up
+from search.environment import now
 from search.errors import SearchError, StorageLostError
 from search.journal import Journal
-from search.records import DataRecord, Record, Timing
+from search.records import DataRecord, Holder, Record, Timing
 from search.recovery import identity, take_up
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
 from search.storage import OwnTrials, require_storage
 
 FOLDER = Path("studies")
+HOLDER = "holder"  # the run at work, where the storage is a server's
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
@@ -173,6 +175,8 @@ def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
     def note() -> None:
         timing = read(study, "timing", Timing) or Timing()
         write(study, "timing", timing.model_copy(update={stage: before + time.monotonic() - start}))
+        if (holder := read(study, HOLDER, Holder)) and not holder.is_over:
+            write(study, HOLDER, holder.model_copy(update={"seen": now()}))
 
     def note_now_and_then() -> None:
         nonlocal noted

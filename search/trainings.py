@@ -9,12 +9,15 @@ from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted,
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
 from search.storage import is_lost, require_storage
+from search.study import timed
 
 Keep = Callable[[Task, float | None, float], None]
 
 
-def train_all(study: optuna.Study, tasks: Sequence[Task], executor: Executor, progress: Progress, interrupt: Interrupt, keep: Keep) -> None:
-    """Each task was trained and `keep` was told its last validation macro F1, if it has one, and its seconds.
+def train_all(
+    study: optuna.Study, stage: str, tasks: Sequence[Task], executor: Executor, progress: Progress, interrupt: Interrupt, keep: Keep
+) -> None:
+    """Each task was trained and `keep` was told its last validation macro F1, if it has one, and its seconds; the stage was timed.
 
     Raises: SearchError where a training fails. InterruptedRunError or StorageLostError, with what was done kept.
     """
@@ -45,10 +48,16 @@ def train_all(study: optuna.Study, tasks: Sequence[Task], executor: Executor, pr
             case Failed(key, reason=reason):
                 raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
 
-    drive(executor, start, handle, stopped=lambda: interrupt.requested or is_lost(study))
-    if is_lost(study):
-        drain(executor, handle)
-        require_storage(study)
+    with timed(study, stage) as note_time:
+
+        def handle_and_note(event: Event) -> None:
+            handle(event)
+            note_time()
+
+        drive(executor, start, handle_and_note, stopped=lambda: interrupt.requested or is_lost(study))
+        if is_lost(study):
+            drain(executor, handle)
+            require_storage(study)
     if interrupt.requested:
         raise InterruptedRunError
     progress.end()

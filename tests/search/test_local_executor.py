@@ -145,10 +145,9 @@ def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(executor
 
 def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
-        train_all(
-            optuna.create_study(), [task("seed 5", checkpoint=tmp_path / "file" / "to")], executor, Silent(), Interrupt(), lambda *_: None
-        )
+        train_all(optuna.create_study(), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None)
 
 
 def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
