@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
 from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.worker import READY, Setup, Stop, serve
 
@@ -181,7 +181,9 @@ class LocalExecutor:
             return []
         self._over(key)
         reason = f"its worker process ended {MAX_TRIES} times, the last time so: {end}"
-        return [Failed(key, "error", reason, time.monotonic() - worker.started)]
+        # Killed so often, it was for want of memory: the sampler should learn from that.
+        kind: FailureKind = "memory" if worker.process.exitcode == -signal.SIGKILL and not worker.hung else "error"
+        return [Failed(key, kind, reason, time.monotonic() - worker.started)]
 
 
 def _end_in_words(exitcode: int | None) -> str:

@@ -209,7 +209,7 @@ def test_a_task_whose_worker_dies_three_times_fails(source: Source) -> None:
             kill(pid)
         (failed,) = until(executor, is_over("deadly"))[-1:]
     assert isinstance(failed, Failed)
-    assert (failed.kind, failed.reason) == ("error", "its worker process ended 3 times, the last time so: " + KILLED)
+    assert (failed.kind, failed.reason) == ("memory", "its worker process ended 3 times, the last time so: " + KILLED)
 
 
 @pytest.mark.slow

@@ -157,6 +157,7 @@ def test_a_task_that_hangs_three_times_fails_with_its_reason(source: Source) -> 
                 os.kill(pid, signal.SIGSTOP)
                 stopped.add(pid)
     assert isinstance(found[-1], Failed)
+    assert found[-1].kind == "error"
     assert found[-1].reason.startswith("its worker process ended 3 times, the last time so: no word from it for ")
     assert executor.free() == 1
 
