@@ -20,6 +20,8 @@ from search.patience import fault_of
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
+CONNECT_SECONDS = 10  # that a server may take to answer; one whose machine is off never would
+TIMED_DRIVERS = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "mysql+pymysql", "mysql+mysqldb", "mysql")
 SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 _ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
@@ -51,6 +53,8 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
         raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
     # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
     options: dict[str, Any] = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else {"pool_pre_ping": True}
+    if parsed.drivername in TIMED_DRIVERS and "connect_timeout" not in parsed.query:
+        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
     try:
         with _left_as_it_was(path):
             if path:

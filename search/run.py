@@ -132,8 +132,9 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     Raises: SearchError where another run is at work on the study, or it cannot go on. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
+    storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
     with sole_run(study_folder(name), name):
-        study = create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
+        study = create_study(storage, plan.spec, plan.data)
         is_server = storage_url(plan.storage).get_backend_name() != "sqlite"
         with journalled(study, progress.message), noted_run(study) if is_server else nullcontext():
             _bring_to_its_end(study, plan, progress)
