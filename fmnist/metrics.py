@@ -58,7 +58,7 @@ def bootstrap_interval(
     Shape: labels [N], predictions [S, N] of S models.
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
     """
-    return _interval(_resampled_means(labels, predictions, classes, resamples, seed), level)
+    return _interval(_resampled(labels, predictions, classes, resamples, seed).mean(axis=1), level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ def paired_difference(
     Source: Koehn, "Statistical Significance Tests for Machine Translation Evaluation", 2004.
     """
     value = _mean_macro_f1(labels, first, classes) - _mean_macro_f1(labels, second, classes)
-    differences = _resampled_means(labels, first, classes, resamples, seed) - _resampled_means(labels, second, classes, resamples, seed)
-    return Difference(value, *_interval(differences, level))
+    scores = _resampled(labels, np.vstack([first, second]), classes, resamples, seed)
+    return Difference(value, *_interval(scores[:, : len(first)].mean(axis=1) - scores[:, len(first) :].mean(axis=1), level))
 
 
 def _mean_macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
@@ -95,10 +95,10 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled_means(labels: Ints, predictions: Ints, classes: int, resamples: int, seed: int) -> Floats:
-    """The models' mean macro F1 on each of the resamples, whose images depend on nothing but their number and the seed.
+def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, seed: int) -> Floats:
+    """Each model's macro F1 on each of the resamples, which are the same images for all.
 
-    Shape: labels [N], predictions [S, N] -> [R].
+    Shape: labels [N], predictions [S, N] -> [R, S].
     """
     # Images with the same label and the same predictions are alike: of 10,000 there are some hundred kinds, and only those are counted.
     kinds, kind = np.unique(np.vstack([labels[None], predictions]), axis=1, return_inverse=True)  # [1 + S, K], [N]
@@ -106,12 +106,12 @@ def _resampled_means(labels: Ints, predictions: Ints, classes: int, resamples: i
     # One cell of one model's confusion matrix per prediction, so that counting cells is counting all the matrices at once.
     cell = (np.arange(models)[:, None] * cells + kinds[0] * classes + kinds[1:]).ravel()  # [S * K]
     random = np.random.default_rng(seed)
-    means = np.empty(resamples)
+    scores = np.empty((resamples, models))
     for i in range(resamples):
         counts = np.bincount(kind.ravel()[random.integers(len(labels), size=len(labels))], minlength=kinds.shape[1])  # [K]
         confusions = np.bincount(cell, weights=np.tile(counts, models), minlength=models * cells)
-        means[i] = _macro_f1(confusions.reshape(models, classes, classes)).mean()
-    return means
+        scores[i] = _macro_f1(confusions.reshape(models, classes, classes))
+    return scores
 
 
 def _macro_f1(confusions: Ints | Floats) -> Floats:
