@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import optuna
+from pydantic import ValidationError
 
 from fmnist.metrics import Difference, macro_f1, paired_difference
 from search.answer import Answer, Facts
@@ -56,7 +57,11 @@ def compare(studies: Sequence[optuna.Study]) -> Answer:
 
 
 def _final(study: optuna.Study) -> tuple[Final, DataRecord]:
-    final, data = read(study, "final", Final), read(study, "data", DataRecord)
+    try:
+        final, data = read(study, "final", Final), read(study, "data", DataRecord)
+    except ValidationError:
+        step = "Compare with the version of fmnist-search that wrote it, or leave it out."
+        raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {step}") from None
     if final is None or data is None:
         raise SearchError(
             f"A comparison needs final scores; the study {study.study_name!r} has none yet. Finish it with the `fmnist-search run` that "

@@ -24,6 +24,8 @@ UNREADABLE = "unreadable"  # its records are those of another version
 def status(studies: Sequence[optuna.Study]) -> Answer:
     """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall clock."""
     rows = [_row(study) for study in studies]
+    if not rows:
+        return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
     some = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
     columns = ("study", "stage", "trials", *some, "best", "test macro F1", "time")
     shown = [

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from search.answer import FORMULA, Answer, to_csv, to_json
 from search.completion import study_names, trial_numbers
-from tests.search.listed import FOREIGN
+from search.opening import open_storage
+from search.study import load_study
+from tests.search.listed import FOREIGN, STORAGE
 from tests.search.tiny import Say, command, surroundings
 
 LOOKS = (("status",), ("trials", "going"), ("show", "1", "--study", "going"), ("compare", "first", "second"))
@@ -53,6 +55,25 @@ def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
     assert table["going"]["final"] == ""
     assert float(table["first"]["final"]) == found["first"]["final"]
     assert "'@SUM(1)[/x]\ufffd[2J" in table
+
+
+def test_records_of_another_version_hide_no_other_study(listed: Say) -> None:
+    load_study(open_storage(STORAGE, create=False), "first").set_user_attr("final", {"score": 1})
+    code, output, errors = listed("status")
+    assert (code, errors) == (0, "")
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    assert lines["first"].split()[1:3] == ["unreadable", "2/-"]
+    assert "finished" in lines["second"]
+    code, output, errors = listed("compare", "first", "second")
+    assert (code, output) == (2, "")
+    assert errors.startswith("Error: The study 'first' holds records that this version cannot read.")
+
+
+def test_a_storage_without_studies_is_said_to_be_so(say: Say) -> None:
+    open_storage(STORAGE, create=True)
+    assert "None yet." in say("status")[1]
+    assert say("status", "--json")[1] == "[]\n"
+    assert say("status", "--csv")[1].startswith("study,stage,done,budget")
 
 
 @pytest.mark.parametrize("look", LOOKS)
