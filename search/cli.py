@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fmnist.errors import FmnistError
-from search.arguments import DEFAULT_STORAGE, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.arguments import DEFAULT_STORAGE, AsJson, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.completion import study_names
 from search.errors import StorageLostError
+from search.list_commands import compare, show, status, trials
 from search.run_command import run
 from search.terminal import Console
 
@@ -36,20 +38,27 @@ def main() -> None:
 
 
 app.command()(run)
+app.command()(status)
+app.command()(trials)
+app.command()(show)
+app.command()(compare)
 
 
 @app.command()
-def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
+def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """Print a study's report and write it as Markdown and JSON into the study's folder.
 
     Example: fmnist-search report quick
     """
-    from search.report import print_report, read_report, write_report
+    from search.report import print_report, read_report, to_json, write_report
     from search.study import study_folder
 
-    opened, console = _open(study, storage), Console()
+    opened, console = _open(study, storage), Console(stderr=as_json)
     found = read_report(opened)
-    print_report(found, console)
+    if as_json:
+        typer.echo(to_json(found), nl=False)
+    else:
+        print_report(found, console)
     written = write_report(found, study_folder(opened.study_name))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
 
@@ -115,7 +124,8 @@ def evaluate(
     test: Test = None,
     device: Device = None,
     study: Annotated[
-        str | None, typer.Option(metavar="STUDY", help="The study that made the model; the opening is recorded there.")
+        str | None,
+        typer.Option(metavar="STUDY", help="The study that made the model; the opening is recorded there.", autocompletion=study_names),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
@@ -159,20 +169,6 @@ def show_data(
         print_inspection(found, progress)
     for written in write_files(found, sheet, save):
         progress.print(f"Written: {written}", highlight=False)
-
-
-@app.command()
-def status(storage: Storage = DEFAULT_STORAGE) -> None:
-    """List the studies with their progress, best validation value and final score.
-
-    Example: fmnist-search status
-    """
-    from search.opening import open_storage
-    from search.status import print_status
-    from search.study import load_study, storage_names
-
-    opened = open_storage(storage, create=False)
-    print_status([load_study(opened, name) for name in storage_names(opened)], Console())
 
 
 @app.command()

@@ -61,7 +61,8 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
                 _require_database(path)
             is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
             # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
-            storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options, skip_table_creation=is_optunas)
+            url_in_braces = url.replace("{", "{{").replace("}", "}}")
+            storage = RDBStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _without_waiting_for_the_disk(storage.engine)

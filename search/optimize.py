@@ -41,7 +41,7 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
     for the next run.
     """
     put_back(study)
-    progress.begin("search", total=budget(spec), done=len(finished_trials(study)), best=_best(study))
+    progress.begin("search", total=spec.budget, done=len(finished_trials(study)), best=_best(study))
     with timed(study, "search") as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)
@@ -67,13 +67,7 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
 def is_searched(study: optuna.Study, spec: StudySpec) -> bool:
     """Whether the budget is used up, in trials or in minutes, and nothing is left running."""
     unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    return not unfinished and (_spent(study, spec) >= budget(spec) or _seconds_left(study, spec) <= 0)
-
-
-def budget(spec: StudySpec) -> int:
-    """How many trials the study has in all: a grid ends when every point has been tried."""
-    points = spec.space.points if spec.search.sampler == "grid" else float("inf")
-    return int(min(spec.search.trials, points))
+    return not unfinished and (_spent(study, spec) >= spec.budget or _seconds_left(study, spec) <= 0)
 
 
 def _spent(study: optuna.Study, spec: StudySpec) -> int:
@@ -105,7 +99,7 @@ class _Active:
 class _Loop:
     def __init__(self, study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, classes: int) -> None:
         self.study, self.spec, self.executor, self.progress, self.classes = study, spec, executor, progress, classes
-        self.budget = budget(spec)
+        self.budget = spec.budget
         self.deadline = time.monotonic() + _seconds_left(study, spec)
         self.active: dict[str, _Active] = {}  # submitted and not told
         self.failures: list[str] = []  # why the last trials failed, since one that did not

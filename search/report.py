@@ -89,7 +89,7 @@ def print_report(report: Report, console: Console) -> None:
 
 def print_table(table: Table, console: Console) -> None:
     """The table is on `console`, its caption below."""
-    console.print(Text(table.title, "bold cyan"))
+    console.print(Text(visible(table.title), "bold cyan"))
     if table.rows:
         shown = rich.table.Table(
             box=box.SIMPLE_HEAD, header_style="dim", show_header=any(table.columns), show_edge=False, padding=(0, 1, 0, 0)

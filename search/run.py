@@ -27,7 +27,7 @@ from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.masking import masked
 from search.opening import open_storage, storage_url
-from search.optimize import budget, is_searched, optimize
+from search.optimize import is_searched, optimize
 from search.progress import Progress
 from search.records import Confirmation, DataRecord, Environment, Final
 from search.report import read_report, write_report
@@ -198,7 +198,7 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
         append(study, "environments", plan.environment)
         _train(study, plan, progress)
     elif not is_searched(study, plan.spec):
-        done, wanted = len(finished_trials(study)), budget(plan.spec)
+        done, wanted = len(finished_trials(study)), plan.spec.budget
         raise SearchError(
             f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
             "To search longer, give --name for a new study: choosing again after the test would spoil its figure."

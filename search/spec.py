@@ -98,6 +98,11 @@ class StudySpec(_Section):
         """Epochs of a trial that nothing prunes."""
         return int(self.knobs.get("epochs", TrialConfig.model_fields["epochs"].default))
 
+    @property
+    def budget(self) -> int:
+        """Trials of the study in all: a grid ends when every point has been tried."""
+        return int(min(self.search.trials, self.space.points)) if self.search.sampler == "grid" else self.search.trials
+
     def overridden(
         self,
         *,

@@ -1,5 +1,6 @@
 """A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -144,6 +145,12 @@ def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that trained to their end, best first."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(trials, key=lambda trial: -(trial.value or 0.0))
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """The trial's one value, None where it has none that is a number: not yet, or as another program's study with several."""
+    values = trial.values or []
+    return values[0] if len(values) == 1 and not math.isnan(values[0]) else None
 
 
 def read(study: optuna.Study, key: str, kind: type[R]) -> R | None:

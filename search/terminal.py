@@ -1,6 +1,7 @@
 """A terminal that shows names from data and files as what they are, text: no markup, no emoji codes, no escape sequences."""
 
-from typing import Any
+import os
+from typing import Any, Literal
 
 import rich.console
 from rich.text import Text
@@ -12,7 +13,9 @@ class Console(rich.console.Console):
     """Rich's, for which a string is only ever text; what is to have a style is a `Text`, or has the style beside it."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False)
+        # Rich itself leaves bold and dim where NO_COLOR is set, which a log that asked for plain text shows as signs.
+        colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+        super().__init__(stderr=stderr, markup=False, emoji=False, color_system=colours)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text with that style; all that Rich prints, in tables too, comes through here if it is a string."""

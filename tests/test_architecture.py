@@ -49,9 +49,10 @@ WRITERS = {
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
-    *("search.facts", "search.wording", "search.status"),
+    *("search.facts", "search.wording", "search.status", "search.answer", "search.comparison"),
+    *("search.trial_rows", "search.trial_page", "search.conditions"),
 )
-COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/arguments.py")
+COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/arguments.py")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 

@@ -1,20 +1,65 @@
 """The README says what is so: its commands, options and the study it shows exist as it writes them."""
 
 import re
+import shlex
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 import typer
 
 from search.cli import app
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does
+TYPED = re.findall(r"^\$ (fmnist-search .*)$", README, re.MULTILINE)
 COMMANDS = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]
 
 
 def test_every_command_in_the_readme_exists_and_every_command_is_in_it() -> None:
     assert set(re.findall(r"`fmnist-search ([a-z]+)", README)) == set(COMMANDS)
+
+
+def parse(line: str) -> None:
+    """Raises what a person would be told who gives the command of that line, up to where the shell takes its output elsewhere."""
+    program, name, *arguments = shlex.split(re.split(r" [>|] ", line)[0])
+    assert program == "fmnist-search"
+    COMMANDS[name].make_context(name, arguments)
+
+
+def stems(text: str) -> set[str]:
+    return {word[:5] for word in re.findall(r"[a-z]{4,}", text.lower()) if word not in ("with", "that", "their", "each", "whole", "from")}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_in_a_commands_help_is_one_that_it_takes(name: str) -> None:
+    (example,) = re.findall(r"^\s*Example: (.*)$", COMMANDS[name].help or "", re.MULTILINE)
+    assert example.split()[:2] == ["fmnist-search", name]
+    parse(example)
+
+
+def test_what_is_typed_in_the_readme_is_taken() -> None:
+    assert len(TYPED) >= 3
+    for line in TYPED:
+        parse(line)
+
+
+def test_an_example_that_is_wrong_would_be_seen() -> None:
+    for line in ("fmnist-search status --jsn", "fmnist-search show seven", "fmnist-search compare", "fmnist-search best a b"):
+        with pytest.raises(Exception, match=r"(?i)no such option|valid integer|missing|unexpected"):
+            parse(line)
+
+
+@pytest.mark.parametrize("usage", ROWS)
+def test_the_readme_names_the_arguments_of_a_command_and_says_what_its_help_says(usage: str) -> None:
+    name = usage.split(maxsplit=1)[0]
+    arguments = [one.metavar for one in COMMANDS[name].params if one.param_type_name == "argument"]
+    assert re.findall(r"(?<!-)\b[A-Z]+\b(?:\.\.\.)?", re.sub(r"--\w+ [A-Z]+", "", usage)) == arguments
+    said = {each: (COMMANDS[each].help or "").splitlines()[0] for each in COMMANDS}
+    shared = {each: len(stems(said[each]) & stems(ROWS[usage])) for each in COMMANDS}
+    assert shared[name] >= 2, (said[name], ROWS[usage])
+    assert shared[name] == max(shared.values()), shared
 
 
 def test_every_option_in_the_readme_is_one_of_some_command() -> None:

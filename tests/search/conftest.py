@@ -1,9 +1,11 @@
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from search.cli import main
+from tests.search.listed import fill
 from tests.search.tiny import TOML, Say
 
 
@@ -23,3 +25,18 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return int(ended.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the studies of listed.py, to be copied."""
+    folder = tmp_path_factory.mktemp("listed")
+    fill(folder)
+    return folder / "studies"
+
+
+@pytest.fixture
+def listed(say: Say, tmp_path: Path, filled: Path) -> Say:
+    """Runs the command where those studies are."""
+    shutil.copytree(filled, tmp_path / "studies")
+    return say

@@ -8,7 +8,7 @@ from fmnist.data.sources import Source
 from search.confirm import confirm
 from search.finalize import finalize
 from search.interrupt import Interrupt, InterruptedRunError
-from search.optimize import TIME_IS_UP, budget, is_searched, optimize, put_back
+from search.optimize import TIME_IS_UP, is_searched, optimize, put_back
 from search.progress import Progress, Silent
 from search.records import Candidate, FinalTrainings, Opening, Timing
 from search.sampling import make_sampler
@@ -70,7 +70,7 @@ def test_a_grid_ends_when_every_point_was_tried() -> None:
     spec = tiny_spec(trials=10, sampler="grid", learning_rate=[0.003, 0.01], epochs=1)
     study = in_memory(spec)
     study.sampler = make_sampler(spec, seed=0)
-    assert budget(spec) == 4
+    assert spec.budget == 4
     searched(study, spec)
     assert len({tuple(trial.params.items()) for trial in study.trials}) == len(study.trials) == 4
 

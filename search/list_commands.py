@@ -1,0 +1,128 @@
+"""The commands that look and change nothing: `fmnist-search status`, `trials`, `show`, `compare`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Storage, StudyName, quiet_optuna
+from search.completion import study_names, trial_numbers
+from search.errors import SearchError
+from search.terminal import Console
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+    from search.answer import Answer, Form
+
+Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Smallest first; of value, best first.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."),
+]
+Trial = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.", autocompletion=trial_numbers)]
+InStudy = Annotated[
+    str | None, typer.Option(metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names)
+]
+Studies = Annotated[
+    list[str],
+    typer.Argument(metavar="STUDY...", help="Two finished studies or more; the first is the measure.", autocompletion=study_names),
+]
+
+
+def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List the studies with their stage, trials, best validation value, final score with interval, and time.
+
+    Example: fmnist-search status
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.status import status as status_of
+    from search.study import load_study, storage_names
+
+    _print(status_of([load_study(opened, name) for name in storage_names(opened)]), form, Console())
+
+
+def trials(
+    study: StudyName = None,
+    sort: Sort = "number",
+    reverse: Reverse = False,
+    where: Where = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List a study's trials with state, value, time, reason and knobs, sorted and picked as asked.
+
+    Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != < <= > >=.
+    States: waiting, running, complete, pruned, refused (over a limit before it trained), failed.
+
+    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1'
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.conditions import read_conditions
+    from search.study import load_study
+    from search.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
+
+    found, console = load_study(opened, study), Console()
+    rows = trial_rows(found)
+    columns = kinds(rows)
+    conditions = read_conditions(where or (), columns)
+    picked = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    by = ordered(picked, column(sort, columns), reverse=reverse)
+    asked = [sort, *(condition.column for condition in conditions)]
+    if all(row["state"] != "complete" for row in by):
+        asked.append("reason")  # before the knobs: a list of failures is read for their causes
+    wanted = (*asked, *searched_knobs(found), "reason", "parameters")
+    _print(trials_answer(found.study_name, by, list(columns), wanted, len(rows), console.width), form, console)
+
+
+def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Show one trial whole: state and reason, configuration, every epoch, limits. CSV has the epochs.
+
+    Example: fmnist-search show 7 --study quick
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.study import load_study
+    from search.trial_page import trial_page
+
+    _print(trial_page(load_study(opened, study), trial), form, Console())
+
+
+def compare(studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Compare finished studies on the same test images, with intervals of score and difference; opens no test images.
+
+    Example: fmnist-search compare baseline improved
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.comparison import compare as compared
+    from search.study import load_study
+
+    _print(compared([load_study(opened, name) for name in studies]), form, Console())
+
+
+def _form(as_json: bool, as_csv: bool) -> "Form":
+    if as_json and as_csv:
+        raise SearchError("One of --json and --csv may be given, got both. Leave one out.")
+    if as_json:
+        return "json"
+    return "csv" if as_csv else "tables"
+
+
+def _storage(url: str) -> "RDBStorage":
+    quiet_optuna()
+    from search.opening import open_storage
+
+    return open_storage(url, create=False)
+
+
+def _print(answer: "Answer", form: "Form", console: Console) -> None:
+    from search.answer import to_csv, to_json
+    from search.report import print_table
+
+    if form == "tables":
+        for i, table in enumerate(answer.tables):
+            if i:
+                console.print()
+            print_table(table, console)
+    else:
+        typer.echo(to_json(answer) if form == "json" else to_csv(answer))
