@@ -12,6 +12,7 @@ Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="The te
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
+AnyModel = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fmnist.errors import FmnistError
-from search.arguments import DEFAULT_STORAGE, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.arguments import DEFAULT_STORAGE, AnyModel, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
 from search.errors import StorageLostError
 from search.run_command import run
 from search.terminal import Console
@@ -75,7 +75,7 @@ def export(
 
 @app.command()
 def predict(
-    model: Model,
+    model: AnyModel,
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Pictures of any format, colour and size.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = None,
@@ -88,18 +88,14 @@ def predict(
 
     import numpy as np
 
-    from fmnist.checkpoint import load_checkpoint
-    from fmnist.device import choose_device
-    from fmnist.predict import picture_reader, top
-    from fmnist.predict import predict as probabilities_of
+    from fmnist.classifier import load_classifier, top
     from search.wording import visible
 
-    checkpoint = load_checkpoint(model)
-    if checkpoint.origin.get("data") == "synthetic":
+    classifier = load_classifier(model, device)
+    if classifier.data == "synthetic":
         typer.echo("Note: this model was trained on synthetic images; it does not know real garments.", err=True)
-    read = picture_reader(checkpoint)
-    rows = probabilities_of(checkpoint, np.stack([read(file) for file in files]), choose_device(device))
-    found = [(file, top(row, checkpoint.class_names)) for file, row in zip(files, rows, strict=True)]
+    rows = classifier.probabilities(np.stack([classifier.read(file) for file in files]))
+    found = [(file, top(row, classifier.class_names)) for file, row in zip(files, rows, strict=True)]
     if as_json:
         named = [{"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]} for file, best in found]
         typer.echo(json.dumps(named, indent=2))
