@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from fmnist.metrics import bootstrap_interval, macro_f1, score
+from fmnist.metrics import bootstrap_interval, expected_calibration_error, macro_f1, score
 
 CLASSES = 4
 
@@ -102,3 +102,28 @@ def test_perfect_predictions_leave_no_doubt() -> None:
 def test_predictions_that_are_always_wrong_leave_none_either() -> None:
     labels = np.arange(300) % 3
     assert bootstrap_interval(labels, ((labels + 1) % 3)[None], 3, resamples=50) == (0.0, 0.0)
+
+
+def test_calibration_of_a_small_case_by_hand() -> None:
+    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.3, 0.7], [0.4, 0.6], [0.45, 0.55]])
+    labels = np.array([0, 1, 1, 1, 0])
+    # Fifteenths: the first two lie in the last bin, then one each in 11, 9 (to 0.6, which it holds) and 9.
+    by_hand = (abs(2 * 0.95 - 1) + abs(0.7 - 1) + abs(0.6 + 0.55 - 1)) / 5
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(by_hand)
+
+
+def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
+    labels = np.arange(100) % 10
+    sure = np.eye(10, dtype=np.float32)
+    assert expected_calibration_error(labels, sure[labels]) == 0.0
+    assert expected_calibration_error(labels, sure[(labels + 1) % 10]) == 1.0
+    assert expected_calibration_error(labels, np.full((100, 10), 0.1)) == pytest.approx(0.0)
+
+
+def test_answers_drawn_with_their_own_probabilities_are_calibrated_and_flattened_ones_are_not() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.full(5, 0.3), 20_000)
+    labels = (random.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 4)
+    assert expected_calibration_error(labels, probabilities) < 0.015
+    flat = probabilities**0.5 / (probabilities**0.5).sum(axis=1, keepdims=True)
+    assert expected_calibration_error(labels, flat) > 0.1
