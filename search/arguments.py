@@ -13,6 +13,10 @@ SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave o
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
 AnyModel = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="NAME", help="safetensors, pt2, onnx or onnx-int8; may be repeated; without it all of them."),
+]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fmnist.errors import FmnistError
-from search.arguments import DEFAULT_STORAGE, AnyModel, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.arguments import DEFAULT_STORAGE, AnyModel, Data, Device, Formats, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
 from search.errors import StorageLostError
 from search.run_command import run
 from search.terminal import Console
@@ -58,18 +58,22 @@ def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
 def export(
     study: StudyName = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
+    formats: Formats = None,
     data: Data = None,
     test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write a study's final model as safetensors, ONNX and torch.export, each checked against PyTorch.
+    """Write a study's final model as safetensors, ONNX (also in int8) and torch.export, each checked against PyTorch and timed.
 
-    Example: fmnist-search export quick --to model
+    Example: fmnist-search export quick --to model --format onnx --format onnx-int8
     """
+    from search.formats import chosen
+
+    files = chosen(formats or [])  # first: what follows takes seconds to import
     from search.run import export_study
 
     opened, console = _open(study, storage), Console()
-    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False))
+    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 

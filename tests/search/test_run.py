@@ -22,6 +22,7 @@ from PIL import Image
 
 from fmnist.data import synthetic
 from search.cli import main
+from search.formats import FORMATS
 from search.opening import open_storage
 from search.records import Final, Opening
 from search.study import load_study, read, study_spec
@@ -30,7 +31,7 @@ from tests.search.tiny import TOML, run_command, start_command, surroundings, wa
 pytestmark = pytest.mark.slow
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "1")
 NAME = "tiny-synthetic"
-EXPORTED = {"model.safetensors", "config.json", "model.onnx", "model.pt2", "labels.json", "metrics.json", "MODEL_CARD.md"}
+EXPORTED = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
 DEADLINE = 120.0
 
 
