@@ -98,7 +98,7 @@ def calibration_pixels(train: Images) -> NDArray[np.uint8]:
     random, classes = np.random.default_rng(CALIBRATION_SEED), len(train.class_names)
     of_class = [np.flatnonzero(train.labels == index) for index in range(classes)]
     rows = np.concatenate([random.permutation(rows)[: max(1, CALIBRATION // classes)] for rows in of_class])
-    return train.pixels[np.sort(rows)]
+    return np.asarray(train.pixels[np.sort(rows)])
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
