@@ -33,13 +33,17 @@ def read_tested(study: optuna.Study, final: Final) -> Tested | None:
     """
     path = study_folder(study.study_name) / "final" / "predictions.npz"
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # of a damaged file, NumPy leaves its own open
             labels, probabilities = kept["labels"], kept["probabilities"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise SearchError(f"{path} must hold the final answers; it cannot be read: {error}. Delete it, to export without them.") from None
-    if probabilities.shape != (len(final.runs), final.test_images, len(final.classes)) or labels.shape != (final.test_images,):
+    if (
+        probabilities.shape != (len(final.runs), final.test_images, len(final.classes))
+        or labels.shape != (final.test_images,)
+        or not set(np.unique(labels)) <= set(range(len(final.classes)))
+    ):
         raise SearchError(f"{path} must hold the answers of the study's {len(final.runs)} final models. Delete it, to export without them.")
     seeds = [run.seed for run in final.runs]
     return Tested(labels, probabilities[seeds.index(final.exported_seed)])

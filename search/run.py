@@ -153,15 +153,16 @@ def export_study(
     final, data = read(study, "final", Final), read(study, "data", DataRecord)
     if final is None or data is None:
         raise SearchError(f"The study {study.study_name!r} has no final model yet. `fmnist-search run` brings it to its end.")
-    train = source.train()
-    if fingerprint(train) != data.fingerprint or data.test_fingerprint not in (None, test_fingerprint(source)):
+    train, pixels = source.train(), test_pixels(source)
+    is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
+    if fingerprint(train) != data.fingerprint or not is_same_test:
         raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
     announce(f"Exporting to {to}")
     tested = read_tested(study, final)
     return export_model(
         final_folder(study, final.exported_seed),
         to,
-        test_pixels=test_pixels(source),
+        test_pixels=pixels,
         test_labels=tested.labels if tested else None,
         calibration=calibration_pixels(train),
         facts=read_facts(study, final, data, tested, winning_spec(study).to_toml()),
