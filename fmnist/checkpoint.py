@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fmnist.atomic import folder_in_place
 from fmnist.config import TrialConfig
-from fmnist.data.labels import FEWEST_CLASSES, LONGEST_NAME, MOST_CLASSES
+from fmnist.data.labels import NAMES, are_class_names
 from fmnist.errors import FmnistError
 from fmnist.files import read_file, require_file
 from fmnist.model import ConvNet
@@ -127,10 +127,8 @@ class _About(BaseModel):
     @field_validator("class_names")
     @classmethod
     def _names(cls, received: tuple[str, ...]) -> tuple[str, ...]:
-        are_names = all(name.isprintable() and len(name) <= LONGEST_NAME for name in received)
-        if not are_names or not FEWEST_CLASSES <= len(received) == len(set(received)) <= MOST_CLASSES:
-            rule = f"{FEWEST_CLASSES} to {MOST_CLASSES} names, all different, of at most {LONGEST_NAME} printable characters"
-            raise ValueError(rule)
+        if not are_class_names(received):
+            raise ValueError(NAMES)
         return received
 
 

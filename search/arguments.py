@@ -19,6 +19,11 @@ Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else: figures as they are, without units.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else: figures as they are, without units.")]
+AnyModel = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", metavar="NAME", help="safetensors, pt2, onnx or onnx-int8; may be repeated; without it all of them."),
+]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fmnist.errors import FmnistError
-from search.arguments import DEFAULT_STORAGE, AsJson, Data, Device, Model, SkipUnreadable, Storage, StudyName, Test, quiet_optuna
+from search.arguments import (
+    DEFAULT_STORAGE,
+    AnyModel,
+    AsJson,
+    Data,
+    Device,
+    Formats,
+    Model,
+    SkipUnreadable,
+    Storage,
+    StudyName,
+    Test,
+    quiet_optuna,
+)
 from search.completion import study_names
 from search.errors import StorageLostError
 from search.list_commands import compare, show, status, trials
@@ -67,24 +80,28 @@ def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json:
 def export(
     study: StudyName = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
+    formats: Formats = None,
     data: Data = None,
     test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write a study's final model as safetensors, ONNX and torch.export, each checked against PyTorch.
+    """Write a study's final model as safetensors, ONNX (also in int8) and torch.export, each checked against PyTorch and timed.
 
-    Example: fmnist-search export quick --to model
+    Example: fmnist-search export quick --to model --format onnx --format onnx-int8
     """
+    from search.formats import chosen
+
+    files = chosen(formats or [])  # first: what follows takes seconds to import
     from search.run import export_study
 
     opened, console = _open(study, storage), Console()
-    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False))
+    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
 @app.command()
 def predict(
-    model: Model,
+    model: AnyModel,
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Pictures of any format, colour and size.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = None,
@@ -97,18 +114,14 @@ def predict(
 
     import numpy as np
 
-    from fmnist.checkpoint import load_checkpoint
-    from fmnist.device import choose_device
-    from fmnist.predict import picture_reader, top
-    from fmnist.predict import predict as probabilities_of
+    from fmnist.classifier import load_classifier, top
     from search.wording import visible
 
-    checkpoint = load_checkpoint(model)
-    if checkpoint.origin.get("data") == "synthetic":
+    classifier = load_classifier(model, device)
+    if classifier.data == "synthetic":
         typer.echo("Note: this model was trained on synthetic images; it does not know real garments.", err=True)
-    read = picture_reader(checkpoint)
-    rows = probabilities_of(checkpoint, np.stack([read(file) for file in files]), choose_device(device))
-    found = [(file, top(row, checkpoint.class_names)) for file, row in zip(files, rows, strict=True)]
+    rows = classifier.probabilities(np.stack([classifier.read(file) for file in files]))
+    found = [(file, top(row, classifier.class_names)) for file, row in zip(files, rows, strict=True)]
     if as_json:
         named = [{"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]} for file, best in found]
         typer.echo(json.dumps(named, indent=2))

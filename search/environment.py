@@ -32,12 +32,22 @@ def capture_environment(*, device: str, workers: int, threads_per_worker: int) -
         commit=_commit(),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         platform=platform.platform(),
-        processor=_processor(),
+        processor=processor(),
         cores=cores(),
         device=device,
         workers=workers,
         threads_per_worker=threads_per_worker,
     )
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
@@ -52,12 +62,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return told.stdout.strip()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

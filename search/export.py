@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
@@ -18,28 +17,36 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fmnist.atomic import folder_in_place
-from fmnist.checkpoint import CONFIG, CPU, WEIGHTS, Checkpoint, load_checkpoint
+from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.data.images import SIDE
+from fmnist.metrics import Ints
+from fmnist.model import folded
 from fmnist.predict import predict
 from fmnist.train import as_input
 from search.errors import SearchError
+from search.formats import CONFIG, FORMATS, INT8, ONNX, PT2, WEIGHTS
+from search.latency import Latency, latency_of
 from search.model_card import CARD, METRICS, ModelFacts, write_card
-from search.parity import Parity, compare
+from search.onnx_export import about_model, to_int8, to_onnx
+from search.parity import Parity, Quantised, compare, measure
 
 __all__ = ["ExportReport", "ModelFacts", "Parity", "compare", "export_model"]
 
-ONNX, PT2, LABELS = "model.onnx", "model.pt2", "labels.json"
-FILES = {WEIGHTS, CONFIG, ONNX, PT2, LABELS, METRICS, CARD}
-OPSET = 18  # what torch.onnx translates to; any other one is converted from it
+LABELS = "labels.json"
+FILES = {*FORMATS.values(), CONFIG, LABELS, METRICS, CARD}
 BATCH = 1000
+Announce = Callable[[str], None]
+Reader = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> probabilities [N, classes]
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, and how near each file is to PyTorch."""
+    """What was exported, how near each file is to PyTorch, and how long it takes to answer."""
 
     folder: Path
     parities: tuple[Parity, ...]
+    int8: Quantised | None
+    latencies: tuple[Latency, ...]
     seconds: float
 
 
@@ -56,26 +63,37 @@ class Classifier(nn.Module):
 
 
 def export_model(
-    checkpoint_folder: Path, to: Path, *, test_pixels: NDArray[np.uint8], facts: ModelFacts, announce: Callable[[str], None]
+    checkpoint_folder: Path,
+    to: Path,
+    *,
+    test_pixels: NDArray[np.uint8],
+    test_labels: Ints | None = None,
+    calibration: NDArray[np.uint8],
+    facts: ModelFacts,
+    announce: Announce,
+    files: tuple[str, ...] = tuple(FORMATS.values()),
 ) -> ExportReport:
-    """`to` holds the model as safetensors, ONNX and torch.export, with its card and metrics; an earlier export there is replaced.
+    """`to` holds the model in the formats of `files`, with its card and metrics; an earlier export there is replaced.
 
-    Shape: test_pixels [N, 28, 28]; every file is compared with PyTorch on all of them.
+    Shape: test_pixels [N, 28, 28], on all of which every file is compared with PyTorch; calibration [M, 28, 28], training images.
     Raises: FmnistError where the checkpoint cannot be loaded; SearchError where `to` holds something else, cannot be written, the
-    facts are of another model, or a file does not say what PyTorch says. `to` is as it was then.
+    facts are of another model, or a file but the int8 one does not say what PyTorch says. `to` is as it was then.
     """
     start = time.perf_counter()
     _require_free(to)
     checkpoint = load_checkpoint(checkpoint_folder)
     _require_same_model(checkpoint, facts)
+    expected = predict(checkpoint, test_pixels, CPU)
+    if not np.isfinite(expected).all():
+        raise SearchError(f"A model must give finite probabilities; that in {checkpoint_folder} does not. Train it again.")
     try:
         with folder_in_place(to) as fresh:
-            _write_formats(fresh, checkpoint_folder, checkpoint, facts)
-            parities = tuple(_compared(fresh, checkpoint, test_pixels, announce))
-            write_card(fresh, facts, parities)
+            _write_formats(fresh, checkpoint_folder, checkpoint, facts, calibration, files)
+            parities, int8, latencies = _measured(fresh, files, expected, test_pixels, test_labels, announce)
+            write_card(fresh, facts, parities, int8, latencies)
     except OSError as error:
         raise SearchError(f"{to} must be writable: {error.strerror or error}. Free space there, or name another folder.") from error
-    return ExportReport(to, parities, time.perf_counter() - start)
+    return ExportReport(to, tuple(parities), int8, tuple(latencies), time.perf_counter() - start)
 
 
 def _require_free(to: Path) -> None:
@@ -95,14 +113,29 @@ def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:
         )
 
 
-def _write_formats(fresh: Path, checkpoint_folder: Path, checkpoint: Checkpoint, facts: ModelFacts) -> None:
-    for name in (WEIGHTS, CONFIG):
+def _write_formats(
+    fresh: Path,
+    checkpoint_folder: Path,
+    checkpoint: Checkpoint,
+    facts: ModelFacts,
+    calibration: NDArray[np.uint8],
+    files: tuple[str, ...],
+) -> None:
+    for name in (WEIGHTS, CONFIG) if WEIGHTS in files else ():
         shutil.copyfile(checkpoint_folder / name, fresh / name)
+    (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
+    if files == (WEIGHTS,):
+        return
     with _exporters_quiet():
         program = _captured(checkpoint)
-        torch.export.save(program, fresh / PT2)
-        _write_onnx(program, fresh / ONNX, checkpoint.class_names, facts)
-    (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
+        if PT2 in files:
+            torch.export.save(program, fresh / PT2)
+        if {ONNX, INT8} & set(files):
+            model = to_onnx(program, about_model(checkpoint, facts))
+            if ONNX in files:
+                (fresh / ONNX).write_bytes(model.SerializeToString())
+            if INT8 in files:
+                (fresh / INT8).write_bytes(to_int8(model, calibration).SerializeToString())
 
 
 def _captured(checkpoint: Checkpoint) -> ExportedProgram:
@@ -111,26 +144,6 @@ def _captured(checkpoint: Checkpoint) -> ExportedProgram:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names the folders of this machine
     return program
-
-
-def _write_onnx(program: ExportedProgram, path: Path, class_names: tuple[str, ...], facts: ModelFacts) -> None:
-    translated = torch.onnx.export(
-        program, dynamo=True, input_names=["images"], output_names=["probabilities"], opset_version=OPSET, verbose=False
-    )
-    if translated is None:
-        raise SearchError(f"PyTorch {torch.__version__} gave no ONNX program. Install the version that pyproject.toml asks for.")
-    model = translated.model_proto
-    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a name that torch.export made up
-    values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
-    for dim in (dim for value in values for dim in value.type.tensor_type.shape.dim):
-        if dim.dim_param == batch:
-            dim.dim_param = "N"
-    for part in (*model.graph.node, *values):
-        del part.metadata_props[:]  # PyTorch's names for everything, half of the file
-    about = {"labels": json.dumps(class_names), "version": facts.version, "study": facts.study, "data": facts.data.name}
-    onnx.helper.set_model_props(model, about)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
 
 
 @contextmanager
@@ -142,32 +155,69 @@ def _exporters_quiet() -> Iterator[None]:
         yield
 
 
-def _compared(folder: Path, checkpoint: Checkpoint, pixels: NDArray[np.uint8], announce: Callable[[str], None]) -> Iterator[Parity]:
-    expected = predict(checkpoint, pixels, CPU)
-    for name, read in ((WEIGHTS, _from_safetensors), (PT2, _from_pt2), (ONNX, _from_onnx)):
-        size = (folder / name).stat().st_size
-        parity = compare(name, size, expected, read(folder / name, pixels))
+def _measured(
+    folder: Path,
+    files: tuple[str, ...],
+    expected: NDArray[np.float32],
+    pixels: NDArray[np.uint8],
+    labels: Ints | None,
+    announce: Announce,
+) -> tuple[list[Parity], Quantised | None, list[Latency]]:
+    # The study opened the test split once, before, and kept its answers and labels: what int8 costs is told from those and opens
+    # nothing. Nor is anything chosen by it: the model is the same in every file.
+    parities, int8, latencies = list[Parity](), None, list[Latency]()
+    for name in files:
+        read, size = _reader(folder / name), (folder / name).stat().st_size
+        found = np.concatenate([read(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+        if name == INT8:
+            int8 = measure(name, size, expected, found, labels)
+            said = _said_of_int8(int8)
+        else:
+            parities.append(parity := compare(name, size, expected, found))
+            said = f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} classed otherwise"
+        latencies.append(latency := latency_of(name, read))
         announce(
-            f"{name}: {size:,} bytes; on {parity.images:,} images within {parity.largest_difference:.1e} of PyTorch's probabilities, "
-            f"{parity.disagreements} classed otherwise."
+            f"{name}: {size:,} bytes; on {len(pixels):,} images {said}; "
+            f"1 image takes {latency.one:.3g} ms, 256 images {latency.many:.3g} ms."
         )
-        yield parity
+    return parities, int8, latencies
 
 
-def _from_safetensors(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return predict(load_checkpoint(path.parent), pixels, CPU)
+def _said_of_int8(int8: Quantised) -> str:
+    said = f"{int8.disagreements} classed otherwise than by PyTorch"
+    if int8.macro_f1 is None:
+        return said
+    return f"macro F1 {int8.macro_f1:.4f} ({int8.macro_f1_difference:+.4f}), {said}"
 
 
-def _from_pt2(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    with _exporters_quiet(), torch.inference_mode():
+def _reader(path: Path) -> Reader:
+    readers = {WEIGHTS: _of_safetensors, PT2: _of_pt2, ONNX: _of_onnx, INT8: _of_onnx}
+    return readers[path.name](path)
+
+
+def _of_safetensors(path: Path) -> Reader:
+    network = folded(load_checkpoint(path.parent).model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def read(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(as_input(torch.tensor(pixels))).softmax(dim=1))
+
+    return read
+
+
+def _of_pt2(path: Path) -> Reader:
+    with _exporters_quiet():
         module = torch.export.load(path).module()
-        return np.concatenate([module(torch.tensor(batch)).numpy() for batch in _batches(pixels)])
+
+    def read(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with _exporters_quiet(), torch.inference_mode():
+            return np.asarray(module(torch.tensor(pixels)))
+
+    return read
 
 
-def _from_onnx(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(["probabilities"], {"images": batch})[0] for batch in _batches(pixels)])
-
-
-def _batches(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+def _of_onnx(path: Path) -> Reader:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # so that the times of all files can be compared
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: np.asarray(session.run(["probabilities"], {"images": pixels})[0])

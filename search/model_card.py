@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ from jinja2 import PackageLoader, StrictUndefined
 
 from fmnist.config import TrialConfig
 from search.data_tables import cleaning_sentences, kept_warnings
-from search.facts import most_confused
-from search.parity import Parity
+from search.environment import processor
+from search.facts import Confusion, most_confused
+from search.formats import INT8, ONNX, PT2, WEIGHTS, WHAT
+from search.latency import Latency
+from search.parity import Parity, Quantised
 from search.records import ClassScore, DataRecord, Environment, Final, FinalRun
 from search.report import escaped
 from search.wording import counted, duration, f1, setting, visible
@@ -23,6 +26,23 @@ CARD, METRICS = "MODEL_CARD.md", "metrics.json"
 NOT_FASHION_MNIST = "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
 SHOWN = 5  # confusions
 WEAKEST = 3  # classes
+TAKEN_FOR = 2  # classes that a weak one is most often taken for
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the search took."""
+
+    trials: int  # that count: complete, pruned or failed
+    complete: int
+    pruned: int
+    failed: int
+    sampler: str
+    pruner: str
+    confirmed: int  # configurations that were trained again on fresh seeds
+    fresh_seeds: int  # of each of those
+    search_seconds: float
+    all_seconds: float  # with confirm and final
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,8 @@ class ModelFacts:
     final: Final
     environment: Environment | None
     toml: str  # the winning configuration, as a study file
+    budget: Budget | None = None
+    calibration_error: float | None = None  # expected, of the exported model on the test split; None where its answers are not at hand
 
     @property
     def exported(self) -> FinalRun:
@@ -46,14 +68,16 @@ class ModelFacts:
         return (self.environment.versions if self.environment else {}).get("fmnist-search", "not recorded")
 
 
-def write_card(folder: Path, facts: ModelFacts, parities: Sequence[Parity]) -> None:
+def write_card(
+    folder: Path, facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None = None, latencies: Sequence[Latency] = ()
+) -> None:
     """MODEL_CARD.md and metrics.json are in `folder`."""
-    metrics = json.dumps(_metrics(facts, parities), indent=2, allow_nan=False)
+    metrics = json.dumps(_metrics(facts, parities, int8, latencies), indent=2, allow_nan=False)
     (folder / METRICS).write_text(metrics + "\n", encoding="utf-8")
-    (folder / CARD).write_text(_card(facts, parities), encoding="utf-8")
+    (folder / CARD).write_text(_card(facts, parities, int8, latencies), encoding="utf-8")
 
 
-def _metrics(facts: ModelFacts, parities: Sequence[Parity]) -> dict[str, Any]:
+def _metrics(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> dict[str, Any]:
     """`macro_f1` and `accuracy` are the exported model's; mean, sd and interval those of all seeds."""
     final, run = facts.final, facts.exported
     return {
@@ -76,11 +100,51 @@ def _metrics(facts: ModelFacts, parities: Sequence[Parity]) -> dict[str, Any]:
         "confusion": final.confusion,
         "parameters": final.parameters,
         "flops": final.flops,
+        "calibration_error": facts.calibration_error,
+        "budget": asdict(facts.budget) if facts.budget else None,
         "parity": [one.as_json() for one in parities],
+        "int8": int8.as_json() if int8 else None,
+        "latency": _latency(latencies),
     }
 
 
-def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
+def _latency(latencies: Sequence[Latency]) -> dict[str, Any] | None:
+    if not latencies:
+        return None
+    milliseconds = {one.file: {"1": one.one, "256": one.many} for one in latencies}
+    return {"device": "cpu", "processor": processor(), "threads": latencies[0].threads, "milliseconds": milliseconds}
+
+
+@dataclass(frozen=True)
+class _File:
+    """A row of the card's table of files."""
+
+    name: str
+    what: str
+    bytes: int
+    difference: float
+    otherwise: str
+    latency: Latency | None
+
+
+def _files(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> list[_File]:
+    latency = {one.file: one for one in latencies}
+    every: list[Parity | Quantised] = [*parities, *([int8] if int8 else [])]
+    ties = {one.file for one in parities if one.ties}
+    return [
+        _File(
+            one.file,
+            WHAT[one.file],
+            one.bytes,
+            one.largest_difference,
+            f"{one.disagreements:,}{' (ties)' if one.file in ties else ''}",
+            latency.get(one.file),
+        )
+        for one in every
+    ]
+
+
+def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> str:
     templates = Templates(
         loader=PackageLoader("search"),
         undefined=StrictUndefined,
@@ -91,6 +155,8 @@ def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
     )
     templates.filters |= {"f1": f1, "setting": setting, "duration": duration, "text": escaped, "yaml": _quoted}
     final, cleaning = facts.final, facts.data.cleaning
+    files = _files(parities, int8, latencies)
+    names = [one.name for one in files]
     return templates.get_template(f"{CARD}.j2").render(
         facts=facts,
         final=final,
@@ -98,9 +164,13 @@ def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
         several=len(final.runs) > 1,
         seeds=counted(len(final.runs), "seed"),
         knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
-        weakest=_weakest(final.classes),
+        weakest=_weakest(final),
         confusions=most_confused(final, SHOWN),
-        parities=parities,
+        files=files,
+        loaded=next((name for name in (ONNX, INT8, WEIGHTS, PT2) if name in names), None),
+        compared=parities[0].images if parities else int8.images if int8 else 0,
+        int8=int8,
+        speed=_latency(latencies),
         warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
         official=facts.data.is_fashion_mnist,
         flattered=kept_warnings(cleaning) if cleaning else [],
@@ -110,8 +180,11 @@ def _card(facts: ModelFacts, parities: Sequence[Parity]) -> str:
     )
 
 
-def _weakest(classes: Sequence[ClassScore]) -> list[ClassScore]:
-    return sorted(classes, key=lambda one: one.f1)[:WEAKEST]
+def _weakest(final: Final) -> list[tuple[ClassScore, list[Confusion]]]:
+    """The classes of the lowest F1, each with what the exported model most often takes it for."""
+    mistakes = most_confused(final, len(final.classes) ** 2)
+    lowest = sorted(range(len(final.classes)), key=lambda index: final.classes[index].f1)[:WEAKEST]
+    return [(final.classes[index], [one for one in mistakes if one.true == index][:TAKEN_FOR]) for index in lowest]
 
 
 def _data_options(data: DataRecord) -> str:

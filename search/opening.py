@@ -22,6 +22,7 @@ DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
 CONNECT_SECONDS = 10  # that a server may take to answer; one whose machine is off never would
 TIMED_DRIVERS = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "mysql+pymysql", "mysql+mysqldb", "mysql")
+SMALLEST_DATABASE = 4096  # bytes: one page, as SQLite makes them
 SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 _ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
@@ -108,7 +109,9 @@ def _require_database(path: Path) -> None:
     # SQLite takes a file of a few bytes, whatever they say, for an empty database, and writes over it.
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
-    if path.exists() and path.stat().st_size:
+    # A larger one is not opened here: closing a file drops every lock that this process has on it, those of SQLite's connections too, and
+    # another process may then take away the log from under them. Source: sqlite.org/howtocorrupt.html, section 2.2.
+    if path.exists() and 0 < path.stat().st_size < SMALLEST_DATABASE:
         with path.open("rb") as file:
             if file.read(len(SQLITE_HEADER)) != SQLITE_HEADER:
                 raise sqlite3.DatabaseError("file is not a database")

@@ -21,11 +21,14 @@ from search.errors import SearchError
 from search.estimate import Estimate, estimate
 from search.executors.local import LocalExecutor
 from search.executors.worker import Setup
-from search.export import ExportReport, ModelFacts, export_model
+from search.export import ExportReport, export_model
 from search.finalize import final_folder, finalize
+from search.formats import FORMATS
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.masking import masked
+from search.model_facts import read_facts, read_tested
+from search.onnx_export import calibration_pixels
 from search.opening import open_storage, storage_url
 from search.optimize import is_searched, optimize
 from search.progress import Progress
@@ -141,26 +144,32 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     return study
 
 
-def export_study(study: optuna.Study, source: Source, to: Path, announce: Callable[[str], None]) -> ExportReport:
-    """`to` holds the study's final model in every format, each compared with PyTorch on all test images.
+def export_study(
+    study: optuna.Study, source: Source, to: Path, announce: Callable[[str], None], files: tuple[str, ...] = tuple(FORMATS.values())
+) -> ExportReport:
+    """`to` holds the study's final model in the formats of `files`, each compared with PyTorch on all test images.
 
     Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
     """
     final, data = read(study, "final", Final), read(study, "data", DataRecord)
     if final is None or data is None:
         raise SearchError(f"The study {study.study_name!r} has no final model yet. `fmnist-search run` brings it to its end.")
-    if fingerprint(source.train()) != data.fingerprint:
+    train, pixels = source.train(), test_pixels(source)
+    is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
+    if fingerprint(train) != data.fingerprint or not is_same_test:
         raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
-    environments = study.user_attrs.get("environments", [])
-    facts = ModelFacts(
-        study=study.study_name,
-        data=data,
-        final=final,
-        environment=Environment.model_validate(environments[-1], strict=False) if environments else None,
-        toml=winning_spec(study).to_toml(),
-    )
     announce(f"Exporting to {to}")
-    return export_model(final_folder(study, final.exported_seed), to, test_pixels=test_pixels(source), facts=facts, announce=announce)
+    tested = read_tested(study, final)
+    return export_model(
+        final_folder(study, final.exported_seed),
+        to,
+        test_pixels=pixels,
+        test_labels=tested.labels if tested else None,
+        calibration=calibration_pixels(train),
+        facts=read_facts(study, final, data, tested, winning_spec(study).to_toml()),
+        announce=announce,
+        files=files,
+    )
 
 
 def winning_spec(study: optuna.Study) -> StudySpec:

@@ -34,7 +34,10 @@ FMNIST = {
     "model": {"config", "data"},
     "train": {"adam", "config", "data", "augment", "model", "metrics", "graphs", "snapshot", "errors"},
     "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
-    "predict": {"checkpoint", "data", "model", "train", "errors"},
+    "predict": {"checkpoint", "data", "model", "train", "timing", "errors"},
+    "timing": set(),
+    "onnx_file": {"data", "files", "refusals", "errors"},
+    "classifier": {"onnx_file", "checkpoint", "device", "predict", "data", "errors"},
 }
 WRITERS = {
     "search/optimize.py",

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.preprocessing import LabelEncoder
 
 from fmnist.data.raw import Raw
 from fmnist.errors import FmnistError
@@ -13,6 +12,7 @@ from fmnist.suggestions import did_you_mean
 
 FEWEST_CLASSES, MOST_CLASSES = 2, 100
 LONGEST_NAME = 100  # characters
+NAMES = f"{FEWEST_CLASSES} to {MOST_CLASSES} names, all different, of at most {LONGEST_NAME} printable characters"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -57,8 +57,16 @@ def require_classes(labels: NDArray[np.str_], classes: tuple[str, ...], where: s
     _require_fit(classes, where)
 
 
+def are_class_names(names: Sequence[str]) -> bool:
+    """Whether a model may have classes of these names: NAMES says the rule."""
+    are_names = all(name.isprintable() and len(name) <= LONGEST_NAME for name in names)
+    return are_names and FEWEST_CLASSES <= len(names) == len(set(names)) <= MOST_CLASSES
+
+
 def encode(labels: NDArray[np.str_], classes: tuple[str, ...]) -> NDArray[np.int64]:
     """Each label's class, by its place in `classes`; every label must be one of them. Shape: str [N] -> int64 [N]."""
+    from sklearn.preprocessing import LabelEncoder  # a second to import, and a trained model needs none of it
+
     encoder = LabelEncoder().fit(classes)  # in its own order, by letter
     place = np.array([classes.index(name) for name in encoder.classes_], np.int64)
     return np.asarray(place[encoder.transform(labels).astype(np.int64)])

@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fmnist.errors import FmnistError
 
 TOLERANCE = 0.05 * 255  # closer to the ground than this is ground
 LIGHT = 127  # a ground above this grey is light
+RESIZED, PREPARED = "resized", "as Fashion-MNIST's"  # how a model's training images became 28 x 28: under "pictures", where it comes from
 LARGE = 2048  # pixels of a side; what is larger is averaged down first, to save memory
 # What Pillow's readers raise for files that are damaged or of a kind they do not know.
 _UNREADABLE = (
@@ -92,6 +94,11 @@ def resized_picture(path: Path) -> NDArray[np.uint8]:
     Raises: FmnistError as `grey_picture` does.
     """
     return resized(grey_picture(path))
+
+
+def picture_reader(prepared: object) -> Callable[[Path], NDArray[np.uint8]]:
+    """What reads a picture the way a network's training images were made: resized as they were, else as Fashion-MNIST's were."""
+    return resized_picture if prepared == RESIZED else read_picture
 
 
 def _decoded(source: Path | io.BytesIO, where: str) -> NDArray[np.uint8]:

@@ -14,12 +14,13 @@ import torch
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.data.images import Images
+from fmnist.data.pictures import PREPARED, RESIZED
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, memory_floor
-from fmnist.predict import RESIZED, latency_ms
+from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit, is_mixed
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Noted, Resumed, Task
 from search.executors.snapshots import Snapshots
@@ -95,7 +96,7 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
     if task.checkpoint and last:
         origin = {
             "data": setup.source.name,
-            "pictures": RESIZED if setup.source.is_resized else "as Fashion-MNIST's",
+            "pictures": RESIZED if setup.source.is_resized else PREPARED,
             "seed": task.seed,
             "images": len(train_images),
             "epochs": last.number,

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fmnist.classifier import top
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet
-from fmnist.predict import predict, top
+from fmnist.predict import predict
 
 CPU = torch.device("cpu")
 NAMES = synthetic.CLASS_NAMES

@@ -44,6 +44,7 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         (("status",), "There is no database"),
         (("best",), "There is no database"),
         (("export",), "There is no database"),
+        (("export", "--format", "onx"), "Did you mean 'onnx'?"),
         (("dashboard",), "There is no database"),
         (("report", "--storage", "sqlite:///tiny.toml"), "file is not a database"),
         (("evaluate", "nowhere", "--data", "synthetic"), "nowhere"),

@@ -17,17 +17,25 @@ from numpy.typing import NDArray
 from fmnist.checkpoint import CPU, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
+from fmnist.metrics import macro_f1
 from fmnist.model import ConvNet
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export import ExportReport, ModelFacts, compare, export_model
-from search.model_card import write_card
+from search.formats import FORMATS, chosen
+from search.model_card import Budget, write_card
+from search.onnx_export import calibration_pixels, to_int8
 from search.parity import Parity
 from search.records import ClassScore, DataRecord, Final
 from tests.search.sample import CLASSES, caught, cleaned, data, environment, final
 
 PIXELS = np.concatenate([synthetic.test().pixels, synthetic.train().pixels[:3]])  # more than a batch, and not a multiple of it
+LABELS = np.concatenate([synthetic.test().labels, synthetic.train().labels[:3]])
+CALIBRATION = synthetic.train().pixels[:100]
 RICH = TrialConfig(depth=3, blocks=2, filters=8, batch_norm=True, residual=True, activation="gelu", pool="before", head="max", hidden=16)
+
+
+EVERY = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
 
 
 def checkpoint_of(folder: Path, config: TrialConfig, *, scale: float = 1.0) -> Path:
@@ -48,7 +56,10 @@ def facts_of(config: TrialConfig, *, name: str = "Fashion-MNIST", seeds: tuple[f
 
 def exported(folder: Path, config: TrialConfig, name: str = "Fashion-MNIST") -> ExportReport:
     source = checkpoint_of(folder / "model", config)
-    return export_model(source, folder / "export", test_pixels=PIXELS, facts=facts_of(config, name=name), announce=lambda _: None)
+    facts = facts_of(config, name=name)
+    return export_model(
+        source, folder / "export", test_pixels=PIXELS, test_labels=LABELS, calibration=CALIBRATION, facts=facts, announce=lambda _: None
+    )
 
 
 def run_onnx(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -67,14 +78,85 @@ def card(report: ExportReport) -> str:
 
 
 def test_every_file_is_there_and_agrees_with_pytorch(report: ExportReport) -> None:
-    names = {path.name for path in report.folder.iterdir()}
-    assert names == {"model.safetensors", "config.json", "model.onnx", "model.pt2", "labels.json", "metrics.json", "MODEL_CARD.md"}
+    assert {path.name for path in report.folder.iterdir()} == EVERY
     assert [one.file for one in report.parities] == ["model.safetensors", "model.pt2", "model.onnx"]
     assert all(one.largest_difference <= 1e-4 and one.disagreements == one.ties and one.images == 1003 for one in report.parities)
     assert all(one.bytes == (report.folder / one.file).stat().st_size for one in report.parities)
     assert load_checkpoint(report.folder).origin == {"seed": 2000}
     assert json.loads((report.folder / "labels.json").read_text()) == list(CLASSES)
     assert {path.name for path in report.folder.parent.iterdir()} == {"model", "export"}
+
+
+def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
+    config = TrialConfig(depth=1, filters=4, head="avg")
+    source = checkpoint_of(tmp_path / "model", config)
+    for names, files, shown in (
+        (["onnx-int8"], {"model.int8.onnx"}, 'InferenceSession("model.int8.onnx")'),
+        (["safetensors"], {"model.safetensors", "config.json"}, "`fmnist-search predict . PICTURE...`"),
+        (["pt2", "pt2"], {"model.pt2"}, 'torch.export.load("model.pt2")'),
+        (["onnx", "safetensors"], {"model.onnx", "model.safetensors", "config.json"}, 'InferenceSession("model.onnx")'),
+    ):
+        report = export_model(
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS[:10],
+            calibration=CALIBRATION,
+            facts=facts_of(config),
+            announce=lambda _: None,
+            files=chosen(names),
+        )
+        assert {path.name for path in report.folder.iterdir()} == files | {"labels.json", "metrics.json", "MODEL_CARD.md"}
+        assert {one.file for one in report.latencies} == files - {"config.json"}
+        card = (report.folder / "MODEL_CARD.md").read_text()
+        assert shown in card
+        assert ("- onnx\n" in card) == any("onnx" in name for name in names)
+
+
+def test_an_unknown_format_names_the_nearest() -> None:
+    assert chosen([]) == tuple(FORMATS.values())
+    with pytest.raises(
+        SearchError, match=r"--format must be safetensors, pt2, onnx, onnx-int8; got 'onnx-int'. Did you mean 'onnx-int8'\?"
+    ):
+        chosen(["onnx", "onnx-int"])
+
+
+def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
+    int8, folder = report.int8, report.folder
+    assert int8 is not None
+    assert int8.bytes < (folder / "model.onnx").stat().st_size
+    exact, found = (run_onnx(folder / name, PIXELS) for name in ("model.onnx", "model.int8.onnx"))
+    assert int8.largest_difference == pytest.approx(float(np.abs(exact - found).max()), abs=1e-4)
+    assert 0 < int8.largest_difference < 0.2
+    assert int8.disagreements == int((exact.argmax(1) != found.argmax(1)).sum())
+    assert int8.macro_f1 == pytest.approx(macro_f1(LABELS, found.argmax(1), 10))
+    assert int8.accuracy_difference == pytest.approx(float((found.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean()))
+    told = json.loads((folder / "metrics.json").read_text())["int8"]
+    assert told == int8.as_json()
+    assert told["share_otherwise"] == int8.disagreements / 1003
+    assert f"and has macro F1 {int8.macro_f1:.4f} (" in (folder / "MODEL_CARD.md").read_text()
+    kinds = {node.op_type for node in onnx.load(folder / "model.int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+def test_the_int8_file_is_the_same_each_time_and_calibrated_on_every_class_alike(report: ExportReport) -> None:
+    model = onnx.load(report.folder / "model.onnx")
+    assert to_int8(model, CALIBRATION).SerializeToString() == (report.folder / "model.int8.onnx").read_bytes()
+    assert model == onnx.load(report.folder / "model.onnx"), "the model that it is made of stays as it is"
+    train = synthetic.train()
+    pixels = calibration_pixels(train)
+    assert pixels.shape == (500, 28, 28)
+    np.testing.assert_array_equal(pixels, calibration_pixels(train))
+    label_of = {image.tobytes(): label for image, label in zip(train.pixels, train.labels, strict=True)}
+    assert set(np.bincount([label_of[image.tobytes()] for image in pixels])) == {50}
+    few = train.take(np.concatenate([np.flatnonzero(train.labels == 0)[:3], np.flatnonzero(train.labels > 0)]))
+    assert len(calibration_pixels(few)) == 453
+
+
+def test_every_file_is_timed(report: ExportReport) -> None:
+    told = json.loads((report.folder / "metrics.json").read_text())["latency"]
+    assert (told["device"], told["threads"], bool(told["processor"])) == ("cpu", torch.get_num_threads(), True)
+    assert set(told["milliseconds"]) == set(FORMATS.values())
+    assert all(0 < one["1"] < one["256"] for one in told["milliseconds"].values())
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -94,6 +176,12 @@ def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
     assert [dim.dim_param or dim.dim_value for dim in probabilities.type.tensor_type.shape.dim] == ["N", 10]
     facts = {prop.key: prop.value for prop in model.metadata_props}
     assert json.loads(facts["labels"]) == list(CLASSES)
+    assert TrialConfig.parse(json.loads(facts["config"]), where="the file") == RICH
+    assert json.loads(facts["normalisation"]) == {"divisor": 255, "mean": 0.286, "std": 0.353}
+    assert facts["pictures"] == "as Fashion-MNIST's"
+    assert facts["input"].startswith("images: uint8 [N, 28, 28], grey")
+    int8 = onnx.load(report.folder / "model.int8.onnx")
+    assert {prop.key: prop.value for prop in int8.metadata_props} == facts
     assert (facts["version"], facts["study"], facts["data"]) == ("0.1.0", "quick", "Fashion-MNIST")
     training = [attribute.i for node in model.graph.node for attribute in node.attribute if attribute.name == "training_mode"]
     assert "Dropout" not in {node.op_type for node in model.graph.node}
@@ -129,8 +217,21 @@ def test_the_card_states_the_result_and_its_limits(card: str) -> None:
     assert "- Shirt taken for T-shirt/top: 102 of 1,052 images (9.7 %)." in card
     assert all(f"| `{name}` |" in card for name in TrialConfig.model_fields)
     assert '````toml\nname = "winner"\n\n[knobs]\ndepth = 3\n````' in card
+    assert "are. It takes them most often for Shirt (5.8 %).\n" in card
     assert card.startswith("---\nlicense: mit\n")
     assert "SYNTHETIC" not in card
+
+
+def test_the_card_states_budget_and_calibration(tmp_path: Path) -> None:
+    budget = Budget(12, 8, 3, 1, "tpe", "median", 2, 2, search_seconds=255, all_seconds=800)
+    write_card(tmp_path, replace(facts_of(RICH), budget=budget, calibration_error=0.0123), [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "The search took 12 trials (8 complete, 3 pruned, 1 failed; sampler tpe, pruner median) and 4 min 15 s; " in card
+    assert "the best 2 were trained again on 2 fresh seeds; with the final trainings it was 13 min 20 s." in card
+    assert "differ by 1.2 percentage points on average (expected calibration error 0.0123, 15 bins)" in card
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["budget"]["pruned"], metrics["calibration_error"]) == (3, 0.0123)
+    assert (metrics["int8"], metrics["latency"]) == (None, None)
 
 
 def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
@@ -220,12 +321,12 @@ def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path:
     config = TrialConfig(depth=1, filters=4, head="avg")
     source, told = checkpoint_of(tmp_path / "model", config), list[str]()
     for facts in (facts_of(config), facts_of(config, seeds=(0.9,))):
-        export_model(source, tmp_path / "export", test_pixels=PIXELS[:10], facts=facts, announce=told.append)
+        export_model(source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts, announce=told.append)
     card = (tmp_path / "export" / "MODEL_CARD.md").read_text()
     assert "**Test macro F1 0.9000 over 1 seed, 95 %" in card
     assert "One seed says nothing of the spread" in card
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["sd"] is None
-    assert [line.split(":")[0] for line in told] == ["model.safetensors", "model.pt2", "model.onnx"] * 2
+    assert [line.split(":")[0] for line in told] == ["model.safetensors", "model.pt2", "model.onnx", "model.int8.onnx"] * 2
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "config.json", "MODEL_CARD.md/notes"])
@@ -235,24 +336,30 @@ def test_only_an_export_is_replaced(tmp_path: Path, name: str) -> None:
     mine.parent.mkdir()
     mine.write_text("years of work")
     with pytest.raises(SearchError, match=f"holds '{mine.name}'"):
-        export_model(source, tmp_path / "export", test_pixels=PIXELS, facts=facts_of(RICH), announce=lambda _: None)
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
+        )
     with pytest.raises(SearchError, match="is a file"):
-        export_model(source, mine, test_pixels=PIXELS, facts=facts_of(RICH), announce=lambda _: None)
+        export_model(source, mine, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None)
     assert mine.read_text() == "years of work"
 
 
 def test_facts_of_another_model_are_refused(tmp_path: Path) -> None:
     source = checkpoint_of(tmp_path / "model", RICH)
     with pytest.raises(SearchError, match="must be of the final model of 'quick'"):
-        export_model(source, tmp_path / "export", test_pixels=PIXELS, facts=facts_of(TrialConfig()), announce=lambda _: None)
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(TrialConfig()), announce=lambda _: None
+        )
     assert not (tmp_path / "export").exists()
 
 
-def test_a_model_that_does_not_say_what_pytorch_says_is_not_exported(tmp_path: Path) -> None:
+def test_a_model_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
     config = TrialConfig(depth=1, filters=4, head="avg")
     source = checkpoint_of(tmp_path / "model", config, scale=float("nan"))
-    with pytest.raises(SearchError, match=r"model.safetensors must say what PyTorch says, .* differs by up to nan"):
-        export_model(source, tmp_path / "export", test_pixels=PIXELS[:10], facts=facts_of(config), announce=lambda _: None)
+    with pytest.raises(SearchError, match=r"must give finite probabilities; that in .*model does not"):
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts_of(config), announce=lambda _: None
+        )
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -275,5 +382,7 @@ def test_ties_may_be_decided_otherwise_and_nothing_else() -> None:
     clear = np.array([[0.50007, 0.49993]], np.float32)  # further apart than a tie, though each moved within the tolerance
     with pytest.raises(SearchError, match="class of 1 of 1 images"):
         compare("a", 1, clear, clear + np.array([[-9e-5, 9e-5]], np.float32))
+    with pytest.raises(SearchError, match="differs by up to nan"):
+        compare("a", 1, clear, clear * np.float32("nan"))
     with pytest.raises(SearchError, match=r"must give probabilities \[1, 2\] as PyTorch does, got \[1, 1\]"):
         compare("a", 1, clear, clear[:, :1])

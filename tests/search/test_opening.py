@@ -1,6 +1,8 @@
 """A storage that cannot be used is refused in one message, and what was on the disk is as it was."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -126,3 +128,18 @@ def test_a_database_of_plain_optuna_is_opened_as_it_is(tmp_path: Path) -> None:
     open_storage(f"sqlite:///{tmp_path}/plain.db", create=False).engine.dispose()
     with closing(sqlite3.connect(tmp_path / "plain.db")) as connection:
         assert connection.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
+
+
+def test_opening_a_database_again_leaves_the_locks_of_its_connections_alone(tmp_path: Path) -> None:
+    path = tmp_path / "one.db"
+    first = open_storage(f"sqlite:///{path}", create=True)
+    # SQLite holds a lock on these bytes for as long as a connection reads, so that no other process takes the log away.
+    attempt = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'rb+'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    with first.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT * FROM studies").fetchall()
+        before = subprocess.run([sys.executable, "-c", attempt, str(path)], capture_output=True, text=True, check=False)
+        open_storage(f"sqlite:///{path}", create=False).engine.dispose()
+        after = subprocess.run([sys.executable, "-c", attempt, str(path)], capture_output=True, text=True, check=False)
+    first.engine.dispose()
+    assert "BlockingIOError" in before.stderr
+    assert "BlockingIOError" in after.stderr

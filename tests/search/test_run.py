@@ -21,7 +21,9 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from fmnist.data import synthetic
+from fmnist.metrics import expected_calibration_error
 from search.cli import main
+from search.formats import FORMATS
 from search.opening import open_storage
 from search.records import Final, Opening
 from search.study import load_study, read, study_spec
@@ -30,7 +32,7 @@ from tests.search.tiny import TOML, run_command, start_command, surroundings, wa
 pytestmark = pytest.mark.slow
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "1")
 NAME = "tiny-synthetic"
-EXPORTED = {"model.safetensors", "config.json", "model.onnx", "model.pt2", "labels.json", "metrics.json", "MODEL_CARD.md"}
+EXPORTED = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
 DEADLINE = 120.0
 
 
@@ -168,6 +170,29 @@ def test_export_writes_all_files(finished: Path, monkeypatch: pytest.MonkeyPatch
     code, _, errors = say(monkeypatch, capsys, "export", "--to", "out/model")
     assert (code, errors) == (0, "")
     assert {path.name for path in Path("out/model").iterdir()} == EXPORTED
+
+
+def test_an_export_tells_budget_calibration_and_int8_and_opens_nothing(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, before = Path("studies") / NAME, openings(finished)
+    code, output, errors = say(monkeypatch, capsys, "export", "--to", "out", "--format", "onnx-int8")
+    assert (code, errors) == (0, "")
+    assert "model.int8.onnx: " in output
+    assert openings(finished) == before
+    told = json.loads(Path("out/metrics.json").read_text())
+    assert (told["budget"]["trials"], told["budget"]["confirmed"], told["budget"]["fresh_seeds"]) == (3, 2, 1)
+    assert told["budget"]["all_seconds"] > told["budget"]["search_seconds"] > 0
+    assert told["int8"]["macro_f1"] == pytest.approx(told["macro_f1"] + told["int8"]["macro_f1_difference"])
+    kept = np.load(folder / "final" / "predictions.npz", allow_pickle=False)
+    assert told["calibration_error"] == expected_calibration_error(kept["labels"], kept["probabilities"][0])
+
+    (folder / "final" / "predictions.npz").unlink()  # then what needs labels is left out
+    assert say(monkeypatch, capsys, "export", "--to", "out", "--format", "onnx-int8")[0] == 0
+    told = json.loads(Path("out/metrics.json").read_text())
+    assert (told["int8"]["macro_f1"], told["calibration_error"]) == (None, None)
+    assert told["int8"]["share_otherwise"] < 0.1
+    assert openings(finished) == before
 
 
 def test_predict_names_garments(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
