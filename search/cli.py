@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print. Heavy modules are imported inside the commands, so that --help comes at once."""
 
 import sys
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,10 +40,17 @@ app.command()(run)
 
 
 @app.command()
-def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
-    """Print a study's report and write it as Markdown and JSON into the study's folder.
+def report(
+    study: StudyName = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report with figures as one page there.")] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open that page in the browser; without --html it is in the study's folder.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Print a study's report and write it as Markdown and JSON into the study's folder; with figures as one HTML page.
 
-    Example: fmnist-search report quick
+    Example: fmnist-search report quick --html quick.html
     """
     from search.report import print_report, read_report, write_report
     from search.study import study_folder
@@ -50,8 +58,14 @@ def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
     opened, console = _open(study, storage), Console()
     found = read_report(opened)
     print_report(found, console)
-    written = write_report(found, study_folder(opened.study_name))
+    written = [*write_report(found, study_folder(opened.study_name))]
+    if html or show:
+        from search.html_report import PAGE, write_page
+
+        written.append(write_page(opened, html or study_folder(opened.study_name) / PAGE))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
+    if show and not webbrowser.open(written[-1].absolute().as_uri()):
+        console.print("No browser could be opened here; open the last of these files in one.", highlight=False)
 
 
 @app.command()
@@ -181,7 +195,7 @@ def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
 
     Example: fmnist-search best quick > mine.toml
     """
-    from search.run import winning_spec
+    from search.winner import winning_spec
 
     typer.echo(winning_spec(_open(study, storage)).to_toml(), nl=False)
 

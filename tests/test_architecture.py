@@ -50,6 +50,8 @@ WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
     *("search.facts", "search.wording", "search.status"),
+    *("search.html_report", "search.page", "search.page_tables", "search.figures", "search.paths", "search.pictures"),
+    *("search.predictions", "search.calibration", "search.winner"),
 )
 COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/arguments.py")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
