@@ -3,6 +3,7 @@
 One accent marks what was chosen, grey what was not; blue and vermilion are of Okabe and Ito's palette, told apart by the colour-blind.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,6 +19,7 @@ from search.wording import f1, setting, visible
 ACCENT, ALARM, INK, MUTED, LINE = "var(--accent)", "var(--alarm)", "var(--ink)", "var(--muted)", "var(--line)"
 FAINT = "var(--faint)"  # of what is behind
 LONGEST_LABEL = 22  # characters
+WORDS_SHOWN = 8  # on one axis of the parallel ones
 SCORE = "validation macro F1"
 Trace = dict[str, Any]
 
@@ -60,7 +62,7 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
         )
     shapes = [{"type": "line", "x0": r.epoch, "x1": r.epoch, "yref": "paper", "y0": 0, "y1": 1} for r in levels]
     notes = [
-        {"x": r.epoch, "yref": "paper", "y": 1, "yanchor": "bottom", "text": f"{r.pruned} pruned", "showarrow": False, "font": {"size": 11}}
+        {"x": r.epoch, "yref": "paper", "y": 1, "yanchor": "bottom", "text": f"{r.pruned}", "showarrow": False, "font": {"size": 11}}
         for r in levels
     ]
     layout = {
@@ -133,15 +135,15 @@ def importances(found: Importances) -> Figure:
     return Figure("Share of the score's variation that each knob explains", [bars], layout, 20 + 28 * len(names))
 
 
-def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str]) -> Figure:
+def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str], log: frozenset[str]) -> Figure:
     """A line for each trial through its knobs to its score; the best quarter darker, the best one in front.
 
     Lines rather than Plotly's own parallel coordinates, which need WebGL and are lost in print.
     """
     scored = sorted((path for path in paths if path.counts), key=lambda path: path.searched.value or 0.0)
     axes = [*knobs, "macro F1"]
-    places = {name: _places([path.searched.knobs.get(name) for path in scored]) for name in knobs}
-    places["macro F1"] = _places([path.searched.value for path in scored])
+    places = {name: _places([path.searched.knobs.get(name) for path in scored], log=name in log) for name in knobs}
+    places["macro F1"] = _places([path.searched.value for path in scored], log=False)
     traces: list[Trace] = []
     for i, path in enumerate(scored):
         chosen, good = path.number == best, i >= 0.75 * len(scored)
@@ -158,11 +160,7 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str])
                 "hovertemplate": f"trial {path.number}<br>%{{text}}<extra></extra>",
             }
         )
-    ends = [
-        {"x": x, "y": y, "yshift": 12 if y else -12, "text": label(places[name][1][y]), "showarrow": False}
-        for x, name in enumerate(axes)
-        for y in (0, 1)
-    ]
+    ends = [_mark(x, height, text) for x, name in enumerate(axes) for height, text in places[name][1]]
     layout = {
         "xaxis": {"tickvals": list(range(len(axes))), "ticktext": [label(name) for name in axes], "side": "top", "showgrid": True},
         "yaxis": {"visible": False, "range": [-0.12, 1.12]},
@@ -172,18 +170,24 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str])
     return Figure("Each complete trial as a line through its knobs to its score", traces, layout, 400, width=105 * len(axes))
 
 
-def _places(values: Sequence[Scalar | None]) -> tuple[list[float | None], tuple[str, str]]:
-    """Heights from 0 to 1, by size for numbers and evenly for words, with what stands at either end."""
+def _mark(x: int, height: float, text: str) -> dict[str, Any]:
+    beside = {"xshift": 7, "xanchor": "left"} if 0 < height < 1 else {"yshift": 12 if height else -12}
+    return {"x": x, "y": height, "text": label(text), "showarrow": False} | beside
+
+
+def _places(values: Sequence[Scalar | None], *, log: bool) -> tuple[list[float | None], list[tuple[float, str]]]:
+    """Heights from 0 to 1, by size for numbers and evenly for words; and what stands beside the axis, where."""
     known = [value for value in values if value is not None]
     if any(isinstance(value, str | bool) for value in known):
         words = sorted({setting(value) for value in known})
         height = {word: i / max(1, len(words) - 1) for i, word in enumerate(words)}
-        ends = (words[0], words[-1] if len(words) > 1 else "")
-        return [None if value is None else height[setting(value)] for value in values], ends
-    low, high = (end((value for value in known), key=float, default=0.0) for end in (min, max))
-    span = float(high) - float(low) or 1.0
-    heights = [None if value is None else (float(value) - float(low)) / span for value in values]
-    return heights, (setting(low), setting(high) if high != low else "")
+        marks = [(place, word) for word, place in height.items() if len(words) <= WORDS_SHOWN or place in (0, 1)]
+        return [None if value is None else height[setting(value)] for value in values], marks
+    scale = math.log if log else float
+    low, high = (end((value for value in known), key=float, default=1.0) for end in (min, max))
+    span = scale(float(high)) - scale(float(low)) or 1.0
+    heights = [None if value is None else (scale(float(value)) - scale(float(low))) / span for value in values]
+    return heights, [(0, setting(low)), (1, setting(high))] if high != low else [(0, setting(low))]
 
 
 def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bool) -> Figure:

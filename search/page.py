@@ -1,7 +1,7 @@
 """What the HTML page of a study holds, in its order, free of HTML: sections of blocks. What is missing says why. No torch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from search.calibration import calibration
 from search.facts import Report
 from search.figures import Figure
 from search.page_tables import brief, curves_table, infeasible_table, knob_names, pairs_table, reliability_table, trials_table
-from search.paths import TrialPath, rungs
+from search.paths import Rung, TrialPath, rungs
 from search.pictures import as_address
 from search.predictions import Predictions, surest_mistakes
 from search.records import Final
@@ -22,7 +22,7 @@ from search.wording import counted, duration, f1
 
 MISTAKES_SHOWN = 40
 CURVES_DRAWN = 400  # the best ones; more can be told apart by nobody
-NO_FINAL = "There is no final model yet, so the test split is unopened. `fmnist-search run` brings the study to its end."
+NO_FINAL = "There is no final model yet: fmnist-search run brings the study to its end, and the test split is for then."
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class Facts:
 
 def sections(facts: Facts) -> list[Section]:
     """The whole page below its head."""
+    facts = replace(facts)  # with all its tables, whoever took some
     found = [
         Section("result", "The result", list(_result(facts))),
         Section("confirm", "Confirmed on fresh seeds", [_confirm(facts)]),
@@ -224,11 +225,15 @@ def _curves(facts: Facts) -> Block:
         return Block(title, "No trial has finished an epoch yet.")
     drawn = _best_first(curved)[:CURVES_DRAWN]
     levels = rungs(curved, facts.report.spec)
-    at = f" Dotted lines are the epochs at which the pruner ended trials: {', '.join(str(one.epoch) for one in levels)}." if levels else ""
+    at = f" Dotted lines are where the pruner looks, with how many it ended: {_told(levels)}." if levels else ""
     ended = "" if levels else " None was pruned."
     cut = f" Of {len(curved):,} trials the best {CURVES_DRAWN} are drawn." if len(curved) > len(drawn) else ""
     front = "" if facts.best is None else f"Trial {facts.best} is in front; complete trials are grey, pruned ones pale and end in a cross."
     return Block(title, f"{front}{at}{ended}{cut}".strip(), [figures.curves(drawn, facts.best, levels)], behind=[curves_table(facts.paths)])
+
+
+def _told(levels: Sequence[Rung]) -> str:
+    return ", ".join(f"{one.pruned} at epoch {one.epoch}" for one in levels)
 
 
 def _best_first(paths: Sequence[TrialPath]) -> list[TrialPath]:
@@ -265,7 +270,9 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     moved = [name for name in knobs if len({path.searched.knobs.get(name) for path in complete}) > 1] or knobs
     drawn = _best_first(complete)[:CURVES_DRAWN]
     told = "Each line is a complete trial, from knob to knob to its score; the best quarter is darker."
-    yield Block("The knobs together", told, [figures.parallel(drawn, facts.best, moved)], behind=[trials_table(complete, facts.best)])
+    yield Block(
+        "The knobs together", told, [figures.parallel(drawn, facts.best, moved, facts.log)], behind=[trials_table(complete, facts.best)]
+    )
     slices = [figures.slice_of(name, facts.paths, facts.best, log=name in facts.log) for name in knobs]
     yield Block("The knobs one by one", "A dot is a trial; crosses are pruned or over a limit.", slices, layout="grid")
 

@@ -12,7 +12,7 @@ from search.study import complete_trials, read, study_spec
 def winning_spec(study: optuna.Study) -> StudySpec:
     """A study that trains the winner without a search: confirmed if it is, else the best of the search so far.
 
-    Raises: SearchError where no trial is complete.
+    Raises: SearchError where no trial is complete, or another program made the best one.
     """
     confirmation, spec = read(study, "confirmation", Confirmation), study_spec(study)
     if confirmation is not None and confirmation.winner is not None:
@@ -21,5 +21,8 @@ def winning_spec(study: optuna.Study) -> StudySpec:
         number = complete[0].number
     else:
         raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
-    config = TrialConfig.parse(study.get_trials(deepcopy=False)[number].user_attrs["config"], where=f"trial {number}")
+    attributes = study.get_trials(deepcopy=False)[number].user_attrs
+    if "config" not in attributes:
+        raise SearchError(f"Trial {number} of the study {study.study_name!r} was added by another program: it holds no configuration.")
+    config = TrialConfig.parse(attributes["config"], where=f"trial {number}")
     return pinned_spec(f"{study.study_name}-best", config, spec)

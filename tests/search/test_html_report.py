@@ -282,6 +282,14 @@ def test_a_study_that_has_just_begun_says_what_is_missing(study: optuna.Study) -
     assert "was not made by fmnist-search" in page.text
 
 
+def test_a_trial_of_another_program_has_no_toml(say: Say, finished: Path) -> None:
+    optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db").set_user_attr("confirmation", {"candidates": []})
+    optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db").add_trial(create_trial(value=0.999))
+    assert say("report", "--html", "page.html")[0] == 0
+    assert "Trial 2 of the study 'tiny' was added by another program" in Path("page.html").read_text(encoding="utf-8").replace("&#39;", "'")
+    assert say("best")[0] == 2
+
+
 def test_a_study_under_way(study: optuna.Study) -> None:
     study.add_trials([with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)])
     study.add_trial(trial(None, TrialState.RUNNING))
@@ -298,7 +306,7 @@ def test_a_study_under_way(study: optuna.Study) -> None:
     curves = page.figures["search-0-0"]
     assert [line["name"] for line in curves["data"]][-1] == "trial 1"
     assert {line["line"]["color"] for line in curves["data"] if line["name"] == "trial 2"} == {"var(--faint)"}
-    assert [note["text"] for note in curves["layout"]["annotations"]] == ["1 pruned"]
+    assert [note["text"] for note in curves["layout"]["annotations"]] == ["1"]
 
 
 def with_curve(*values: float, state: TrialState = TrialState.COMPLETE, depth: int = 2, **attributes: Any) -> optuna.trial.FrozenTrial:
@@ -393,6 +401,27 @@ def test_very_many_classes_are_a_heatmap(study: optuna.Study) -> None:
     page = page_of(study)
     assert_self_contained(page)
     assert [trace["type"] for figure in page.figures.values() for trace in figure["data"]] == ["heatmap"]
+
+
+def test_parallel_axes_are_marked_with_what_lies_on_them(study: optuna.Study) -> None:
+    study.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=3), with_curve(0.92, depth=4)])
+    figure = page_of(study).figures["search-3-0"]
+    marks = [(one["x"], one["y"], one["text"]) for one in figure["layout"]["annotations"]]
+    assert marks == [
+        (0, 0, "2"),
+        (0, 1, "4"),
+        (1, 0, "0.002"),
+        (1, 1, "0.004"),
+        (2, 0, "avg"),
+        (2, 1, "max"),
+        (3, 0, "0.9"),
+        (3, 1, "0.92"),
+    ]
+    assert [line["y"][:3] for line in figure["data"]] == [
+        [0, 0, 1],
+        [0.5, pytest.approx(np.log(1.5) / np.log(2)), 0],  # the learning rate is on a logarithmic scale
+        [1, 1, 1],
+    ]
 
 
 def test_every_table_of_the_report_is_in_the_page() -> None:
