@@ -201,9 +201,19 @@ def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bo
     traces = [
         _dots(kind, colour, symbol, found, [_shown(path.searched.knobs[name]) for path in found]) for kind, colour, symbol, found in kinds
     ]
-    words = any(isinstance(path.searched.knobs[name], str | bool) for path in scored)
-    axis = {"title": {"text": label(name)}, "type": "category" if words else "log" if log else "linear", "nticks": 5, "tickangle": 0}
-    return Figure(f"Score over {name}", traces, {"xaxis": axis, "margin": {"l": 48, "r": 10, "t": 10, "b": 46}}, 240)
+    values = [path.searched.knobs[name] for path in scored]
+    words = any(isinstance(value, str | bool) for value in values)
+    axis: dict[str, Any] = {
+        "title": {"text": label(name)},
+        "type": "category" if words else "log" if log else "linear",
+        "nticks": 5,
+        "tickangle": 0,
+    }
+    if log and values:
+        low, high = (end(float(value or 0) for value in values) for end in (min, max))
+        ticks = [low, math.sqrt(low * high), high] if high > low else [low]  # Plotly's own crowd where there are less than ten to one
+        axis |= {"tickvals": ticks, "ticktext": [setting(tick) for tick in ticks]}
+    return Figure(f"Score over {name}", traces, {"xaxis": axis, "margin": {"l": 48, "r": 22, "t": 10, "b": 46}}, 240)
 
 
 def _shown(value: Scalar | None) -> Scalar | None:
