@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print. Heavy modules are imported inside the commands, so that --help comes at once."""
 
 import sys
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,10 +59,18 @@ app.command()(compare)
 
 
 @app.command()
-def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Print a study's report and write it as Markdown and JSON into the study's folder.
+def report(
+    study: StudyName = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report with figures as one page there.")] = None,
+    in_browser: Annotated[
+        bool, typer.Option("--open", help="Open that page in the browser; without --html it is in the study's folder.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Print a study's report and write it as Markdown and JSON into the study's folder; with figures as one HTML page.
 
-    Example: fmnist-search report quick
+    Example: fmnist-search report quick --html quick.html
     """
     from search.report import print_report, read_report, to_json, write_report
     from search.study import study_folder
@@ -72,8 +81,14 @@ def report(study: StudyName = None, storage: Storage = DEFAULT_STORAGE, as_json:
         typer.echo(to_json(found), nl=False)
     else:
         print_report(found, console)
-    written = write_report(found, study_folder(opened.study_name))
+    written = [*write_report(found, study_folder(opened.study_name))]
+    if html or in_browser:
+        from search.html_report import PAGE, write_page
+
+        written.append(write_page(opened, html or study_folder(opened.study_name) / PAGE))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
+    if in_browser and not webbrowser.open(written[-1].absolute().as_uri()):
+        console.print("No browser could be opened here; open the last of these files in one.", highlight=False)
 
 
 @app.command()
@@ -190,7 +205,7 @@ def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
 
     Example: fmnist-search best quick > mine.toml
     """
-    from search.run import winning_spec
+    from search.winner import winning_spec
 
     typer.echo(winning_spec(_open(study, storage)).to_toml(), nl=False)
 

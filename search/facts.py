@@ -83,6 +83,20 @@ class Confusion(NamedTuple):
     images: int  # of the true class
 
 
+class Pair(NamedTuple):
+    """Two classes, by their numbers, that the exported model takes for each other; the one more often mistaken first."""
+
+    one: int
+    other: int
+    one_as_other: int
+    other_as_one: int
+
+    @property
+    def together(self) -> int:
+        """Mistakes both ways."""
+        return self.one_as_other + self.other_as_one
+
+
 class Report(Record):
     """Everything a report says; its fields are the keys of report.json. None or empty: the study has not got there yet."""
 
@@ -137,6 +151,16 @@ def most_confused(final: Final, shown: int) -> list[Confusion]:
     return sorted(found, key=lambda one: one.mistaken, reverse=True)[:shown]
 
 
+def hardest_pairs(final: Final, shown: int) -> list[Pair]:
+    """The `shown` pairs of classes with most mistakes both ways together, most first."""
+    found = []
+    for i, row in enumerate(final.confusion):
+        for j in range(i):
+            one, other = (i, j) if row[j] >= final.confusion[j][i] else (j, i)
+            found.append(Pair(one, other, final.confusion[one][other], final.confusion[other][one]))
+    return sorted((pair for pair in found if pair.together), key=lambda pair: pair.together, reverse=True)[:shown]
+
+
 def _record(attributes: dict[str, Any], key: str, kind: type[T], absent: Absent) -> T | Absent:
     if key not in attributes:
         return absent
@@ -178,12 +202,13 @@ def _best(trials: Sequence[FrozenTrial]) -> tuple[Searched, ...]:
     def rank(row: Searched) -> tuple[bool, bool, float]:
         return row.feasible, row.state == "complete", -math.inf if row.value is None else row.value
 
-    ended = [_searched(trial) for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended = [searched(trial) for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     scored = [row for row in ended if row.value is not None]
     return tuple(sorted(scored, key=rank, reverse=True)[:BEST_SHOWN])
 
 
-def _searched(trial: FrozenTrial) -> Searched:
+def searched(trial: FrozenTrial) -> Searched:
+    """The trial's score, size and configuration; its state in small letters."""
     attributes = trial.user_attrs
     return Searched(
         number=trial.number,

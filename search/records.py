@@ -157,6 +157,11 @@ class Timing(Record):
     confirm: float = 0.0
     finalize: float = 0.0
 
+    @property
+    def total(self) -> float:
+        """Of all stages."""
+        return self.search + self.confirm + self.finalize
+
 
 class Holder(Record):
     """The run that works on a study, or did last."""

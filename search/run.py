@@ -9,7 +9,6 @@ from pathlib import Path
 import optuna
 import torch
 
-from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import FASHION_MNIST, Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
@@ -24,6 +23,7 @@ from search.executors.worker import Setup
 from search.export import ExportReport, export_model
 from search.finalize import final_folder, finalize
 from search.formats import FORMATS
+from search.html_report import PAGE, write_page
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.masking import masked
@@ -32,20 +32,19 @@ from search.onnx_export import calibration_pixels
 from search.opening import open_storage, storage_url
 from search.optimize import is_searched, optimize
 from search.progress import Progress
-from search.records import Confirmation, DataRecord, Environment, Final
+from search.records import DataRecord, Environment, Final
 from search.report import read_report, write_report
-from search.spec import LimitsSection, StudySpec, load_spec, pinned_spec
+from search.spec import LimitsSection, StudySpec, load_spec
 from search.study import (
     append,
     check_resumable,
-    complete_trials,
     create_study,
     finished_trials,
     journalled,
     read,
     study_folder,
-    study_spec,
 )
+from search.winner import winning_spec
 
 GPU_WORKERS = 2
 
@@ -172,22 +171,6 @@ def export_study(
     )
 
 
-def winning_spec(study: optuna.Study) -> StudySpec:
-    """A study that trains the winner without a search: confirmed if it is, else the best of the search so far.
-
-    Raises: SearchError where no trial is complete.
-    """
-    confirmation, spec = read(study, "confirmation", Confirmation), study_spec(study)
-    if confirmation is not None and confirmation.winner is not None:
-        number = confirmation.winner
-    elif complete := complete_trials(study):
-        number = complete[0].number
-    else:
-        raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
-    config = TrialConfig.parse(study.get_trials(deepcopy=False)[number].user_attrs["config"], where=f"trial {number}")
-    return pinned_spec(f"{study.study_name}-best", config, spec)
-
-
 def check_storage(plan: Plan) -> None:
     """The storage can be opened and has room for the study; a database that is not there yet is not made.
 
@@ -213,6 +196,7 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
             "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
         )
     write_report(read_report(study), study_folder(name))
+    write_page(study, study_folder(name) / PAGE)
     if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
         export_study(study, plan.source, export_folder, progress.message)
 

@@ -46,7 +46,7 @@ def print_end(study: optuna.Study, console: Console) -> None:
     for line in warnings(found):
         console.print(line, style="bold red", highlight=False)
     table = rich.table.Table.grid(padding=(0, 2))
-    table.add_row("Report", f"{folder}/report.md, report.json")
+    table.add_row("Report", f"{folder}/report.html, report.md, report.json")
     table.add_row("Model", f"{folder}/export")
     table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
     table.add_row("", "fmnist-search dashboard")

@@ -179,7 +179,7 @@ def _timing(report: Report) -> Table | None:
     if not any(stages.values()):
         return None
     rows = [(stage, duration(seconds)) for stage, seconds in stages.items()]
-    rows.append(("total", duration(sum(stages.values()))))
+    rows.append(("total", duration(report.timing.total)))
     return Table("Wall clock", ("stage", "time"), rows, "Summed over all runs of the study.", frozenset({0, 1}))
 
 

@@ -54,6 +54,8 @@ REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
     *("search.facts", "search.wording", "search.status", "search.answer", "search.comparison"),
     *("search.trial_rows", "search.trial_page", "search.conditions"),
+    *("search.html_report", "search.page", "search.page_tables", "search.figures", "search.paths", "search.pictures"),
+    *("search.predictions", "search.calibration", "search.winner"),
 )
 COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/arguments.py")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")

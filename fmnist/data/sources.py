@@ -96,12 +96,13 @@ def find_source(
     test: str | None = None,
     rules: CleaningRules | None = None,
     or_synthetic: bool = False,
+    may_download: bool = True,
     announce: Announce,
 ) -> Source:
     """The source that was asked for: verified, read, cleaned by `rules` and announced.
 
     Looks at `data` (a file or folder, or the word "synthetic"), else $FMNIST_DATA, else ./data, the user's cache folder, and the
-    network, which are for Fashion-MNIST only. `test` is a file or folder of its own for the test split.
+    network if it `may_download`, which are for Fashion-MNIST only. `test` is a file or folder of its own for the test split.
     With `or_synthetic`, images drawn by code stand in where all of the last three fail; for data that were named, nothing does.
 
     Raises: FmnistError where there are no data to be had, they cannot be read, or are not fit to train on.
@@ -115,7 +116,7 @@ def find_source(
             announce(f"Data: synthetic images, drawn by code ({option}).")
             return Source(SYNTHETIC, None)
         if place is None:
-            return _found(rules, or_synthetic, announce)
+            return _found(rules, or_synthetic, may_download, announce)
         return _named(option, _path(place), _path(test) if test else None, rules, announce)
     except OSError as error:
         raise FmnistError(
@@ -131,11 +132,13 @@ def _path(place: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(place)))  # noqa: PTH100, PTH111
 
 
-def _found(rules: CleaningRules, or_synthetic: bool, announce: Announce) -> Source:
+def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announce: Announce) -> Source:
     if raw_folder(Path("data")) is not None:
         return _fashion_mnist(Path("data").resolve(), "./data", rules, announce)
     # Of the cache, only what is complete counts: an earlier run may have been stopped while it downloaded.
     if lacking(cache_folder()):
+        if not may_download:
+            raise FmnistError(f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. {_put_into(Path('data'))}.")
         announce(f"Data: Fashion-MNIST is not on this machine yet; downloading it (30 MB) into {cache_folder()}.")
         try:
             download()

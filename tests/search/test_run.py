@@ -85,7 +85,7 @@ def test_one_command_does_the_whole_job(whole: Path) -> None:
     assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", read(study, "final", Final).trial)]  # type: ignore[union-attr]
     folder = whole / "studies" / NAME
     assert {path.name for path in (folder / "export").iterdir()} == EXPORTED
-    assert {"report.md", "report.json"} <= {path.name for path in folder.iterdir()}
+    assert {"report.md", "report.json", "report.html"} <= {path.name for path in folder.iterdir()}
     assert "Test macro F1" in output
     assert "Traceback" not in (whole / "errors.txt").read_text()
     with sqlite3.connect(whole / "studies" / "fmnist.db") as connection:

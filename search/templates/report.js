@@ -1,0 +1,59 @@
+"use strict";
+// Draws the figures of the page, in the colours of its stylesheet, and again whenever those change: at night, and on paper.
+(() => {
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const PAPER_WIDTH = 680; // pixels
+
+  // "var(--accent)" -> the colour that the stylesheet has for it now.
+  const coloured = (value, style) => {
+    if (typeof value === "string") return value.replace(/^var\((--[a-z]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
+    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((one) => coloured(one, style));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, coloured(one, style)]));
+  };
+
+  const axis = { gridcolor: "var(--line)", linecolor: "var(--line)", zeroline: false, ticks: "", automargin: true, fixedrange: false };
+  const base = (narrow) => ({
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, sans-serif", size: 12, color: "var(--ink)" },
+    hoverlabel: { bgcolor: "var(--paper)", bordercolor: "var(--line)", font: { color: "var(--ink)" }, align: "left" },
+    margin: { l: narrow ? 46 : 60, r: 16, t: 26, b: 48 },
+    showlegend: false,
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+    hovermode: "closest",
+    dragmode: narrow ? false : "zoom",
+    bargap: 0.25,
+  });
+
+  const layout = (own, style, element, width) => {
+    const place = width || element.clientWidth;
+    const found = { ...base(place < 480), ...own, height: element.clientHeight, ...(width ? { width } : { autosize: true }) };
+    for (const name of ["xaxis", "yaxis", "yaxis2"]) {
+      if (name === "yaxis2" && !own.yaxis2) continue;
+      found[name] = { ...axis, ...own[name] };
+    }
+    return coloured(found, style);
+  };
+
+  const draw = (width = 0) => {
+    const style = getComputedStyle(document.documentElement);
+    for (const [id, figure] of Object.entries(figures)) {
+      const element = document.getElementById(id);
+      const fits = width && Math.min(width, element.closest(".grid") ? width / 2 - 12 : width);
+      const config = { displayModeBar: false, responsive: !width, displaylogo: false };
+      Plotly.react(element, coloured(figure.data, style), layout(figure.layout, style, element, fits), config);
+    }
+  };
+
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw());
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printed");
+    draw(PAPER_WIDTH);
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printed");
+    draw();
+  });
+})();

@@ -1,0 +1,28 @@
+"""The winner of a study as a study of its own. No torch."""
+
+import optuna
+
+from fmnist.config import TrialConfig
+from search.errors import SearchError
+from search.records import Confirmation
+from search.spec import StudySpec, pinned_spec
+from search.study import complete_trials, read, study_spec
+
+
+def winning_spec(study: optuna.Study) -> StudySpec:
+    """A study that trains the winner without a search: confirmed if it is, else the best of the search so far.
+
+    Raises: SearchError where no trial is complete, or another program made the best one.
+    """
+    confirmation, spec = read(study, "confirmation", Confirmation), study_spec(study)
+    if confirmation is not None and confirmation.winner is not None:
+        number = confirmation.winner
+    elif complete := complete_trials(study):
+        number = complete[0].number
+    else:
+        raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
+    attributes = study.get_trials(deepcopy=False)[number].user_attrs
+    if "config" not in attributes:
+        raise SearchError(f"Trial {number} of the study {study.study_name!r} was added by another program: it holds no configuration.")
+    config = TrialConfig.parse(attributes["config"], where=f"trial {number}")
+    return pinned_spec(f"{study.study_name}-best", config, spec)
