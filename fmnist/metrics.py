@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
-BINS = 15  # of confidence, as in the paper
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,19 +93,6 @@ def _mean_macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
 def _interval(values: Floats, level: float) -> tuple[float, float]:
     low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
     return float(low), float(high)
-
-
-def expected_calibration_error(labels: Ints, probabilities: npt.NDArray[np.floating]) -> float:
-    """By how much confidence and accuracy differ, from 0 to 1: the mean over bins of equal width, weighted by their images.
-
-    Confidence is the probability of the likeliest class; a model that is right nine times of ten when it says 0.9 has 0.
-    Shape: labels [N], encoded 0 .. C - 1; probabilities [N, C].
-    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599, equation 3.
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    surplus = confidence - (probabilities.argmax(axis=1) == labels)
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)  # a bin holds its upper edge
-    return float(np.abs(np.bincount(place, weights=surplus, minlength=BINS)).sum() / len(labels))
 
 
 def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, seed: int) -> Floats:

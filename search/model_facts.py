@@ -8,7 +8,8 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import TrialState
 
-from fmnist.metrics import Ints, expected_calibration_error
+from fmnist.metrics import Ints
+from search.calibration import calibration
 from search.errors import SearchError
 from search.model_card import Budget, ModelFacts
 from search.records import Confirmation, DataRecord, Environment, Final, Timing
@@ -59,8 +60,13 @@ def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Test
         environment=Environment.model_validate(environments[-1], strict=False) if environments else None,
         toml=toml,
         budget=_budget(study) if final.trial is not None else None,
-        calibration_error=expected_calibration_error(tested.labels, tested.probabilities) if tested else None,
+        calibration_error=_calibration_error(tested) if tested else None,
     )
+
+
+def _calibration_error(tested: Tested) -> float:
+    sure, likeliest = tested.probabilities.max(axis=1), tested.probabilities.argmax(axis=1)
+    return calibration(sure, likeliest == tested.labels).error
 
 
 def _budget(study: optuna.Study) -> Budget:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from fmnist.metrics import Difference, bootstrap_interval, expected_calibration_error, macro_f1, paired_difference, score
+from fmnist.metrics import Difference, bootstrap_interval, macro_f1, paired_difference, score
 
 CLASSES = 4
 
@@ -161,28 +161,3 @@ def test_the_paired_interval_holds_the_true_difference_about_as_often_as_it_says
         found = paired_difference(labels, first, second, 4, resamples=150, level=0.9, seed=seed)
         held += found.low <= 0.03 <= found.high
     assert 0.82 <= held / rounds <= 0.97
-
-
-def test_calibration_of_a_small_case_by_hand() -> None:
-    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.3, 0.7], [0.4, 0.6], [0.45, 0.55]])
-    labels = np.array([0, 1, 1, 1, 0])
-    # Fifteenths: the first two lie in the last bin, then one each in 11, 9 (to 0.6, which it holds) and 9.
-    by_hand = (abs(2 * 0.95 - 1) + abs(0.7 - 1) + abs(0.6 + 0.55 - 1)) / 5
-    assert expected_calibration_error(labels, probabilities) == pytest.approx(by_hand)
-
-
-def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
-    labels = np.arange(100) % 10
-    sure = np.eye(10, dtype=np.float32)
-    assert expected_calibration_error(labels, sure[labels]) == 0.0
-    assert expected_calibration_error(labels, sure[(labels + 1) % 10]) == 1.0
-    assert expected_calibration_error(labels, np.full((100, 10), 0.1)) == pytest.approx(0.0)
-
-
-def test_answers_drawn_with_their_own_probabilities_are_calibrated_and_flattened_ones_are_not() -> None:
-    random = np.random.default_rng(0)
-    probabilities = random.dirichlet(np.full(5, 0.3), 20_000)
-    labels = (random.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 4)
-    assert expected_calibration_error(labels, probabilities) < 0.015
-    flat = probabilities**0.5 / (probabilities**0.5).sum(axis=1, keepdims=True)
-    assert expected_calibration_error(labels, flat) > 0.1
