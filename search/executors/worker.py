@@ -72,9 +72,10 @@ def serve(pipe: Connection, setup: Setup) -> None:
             _run(message, setup, splits, pipe)
 
 
-def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event], None], stopped: Callable[[float], bool]) -> None:
+def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event], None], stopped: Callable[[float], bool]) -> float:
     """Trains one task, from its snapshot where there is one, sends its epochs, and saves its checkpoint where it has one.
 
+    Returns the seconds that it took, those of earlier tries until the snapshot included.
     After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
     """
     train_images, valid_images = _images(task, setup, splits)
@@ -91,7 +92,7 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
         end = _epoch_end(task.key, last, time.monotonic() - start)
         send(end)
         if stopped(PATIENCE * last.seconds):
-            return
+            return time.monotonic() - start
         snapshots.take(last, end)
     if task.checkpoint and last:
         origin = {
@@ -102,17 +103,18 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
             "epochs": last.number,
         }
         save_checkpoint(task.checkpoint, last.model, task.config, train_images.class_names, origin=origin)
+    return time.monotonic() - start
 
 
 def _run(task: Task, setup: Setup, splits: SearchSplits, pipe: Connection) -> None:
     start = time.monotonic()
     try:
-        train(task, setup, splits, pipe.send, lambda patience: _stop_came(pipe, task.key, patience))
+        seconds = train(task, setup, splits, pipe.send, lambda patience: _stop_came(pipe, task.key, patience))
     except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
         kind, reason = _told(error, setup)
         pipe.send(Failed(task.key, kind, reason, time.monotonic() - start))
     else:
-        pipe.send(Finished(task.key, time.monotonic() - start))
+        pipe.send(Finished(task.key, seconds))
     if setup.device.startswith("cuda"):
         torch.cuda.empty_cache()  # other workers share the device, and the next training has other shapes
 

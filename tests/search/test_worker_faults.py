@@ -92,6 +92,8 @@ def test_a_new_executor_goes_on_where_a_dead_one_was(source: Source, undisturbed
     assert whole_curve(found) == undisturbed
     seconds = [event.seconds for event in (*resumed(found)[0].epochs, *found) if isinstance(event, EpochEnd)]
     assert seconds == sorted(seconds)  # of both tries together
+    assert isinstance(found[-1], Finished)
+    assert found[-1].seconds >= seconds[-1]
 
 
 @pytest.mark.slow
