@@ -7,7 +7,7 @@
   // "var(--accent)" -> the colour that the stylesheet has for it now.
   const coloured = (value, style) => {
     if (typeof value === "string") return value.replace(/^var\((--[a-z]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((one) => coloured(one, style));
+    if (Array.isArray(value)) return typeof value.at(-1) === "number" ? value : value.map((one) => coloured(one, style)); // figures stay
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, coloured(one, style)]));
   };
