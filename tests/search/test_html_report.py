@@ -29,6 +29,7 @@ from search.interrupt import Interrupt
 from search.opening import open_storage
 from search.optimize import optimize
 from search.paths import best_so_far, read_paths, rungs
+from search.pictures import find_pixels
 from search.predictions import Mistake, Predictions, read_predictions, surest_mistakes
 from search.progress import Silent
 from search.report import headline, read_report, write_report
@@ -231,6 +232,16 @@ def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say
         assert says in page.text
         assert "img" not in page.kinds
         assert "Expected calibration error" in page.text
+
+
+def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FMNIST_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("fmnist.data.sources.download", lambda: pytest.fail("a report fetches nothing"))
+    found = find_pixels(data(test_fingerprint="5e0b"), {})
+    assert "the data are not to be had here: Fashion-MNIST is neither in" in str(found)
+    assert find_pixels(data(), {}) == "The study does not record which test images it saw, so none can be shown."
 
 
 @pytest.mark.parametrize(
