@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from search.facts import Searched, searched
 from search.records import Record
-from search.study import REFUSED
+from search.sampling import REDUCTION
+from search.study import REFUSED, constraints_of
 
-REDUCTION = 3  # of hyperband and halving, as search/sampling.py sets them
 HALVING = ("hyperband", "halving")
 
 
@@ -74,7 +74,7 @@ def _path(trial: FrozenTrial) -> TrialPath:
         searched=searched(trial),
         curve=tuple((step, value) for step, value in sorted(trial.intermediate_values.items()) if value == value),  # no NaN  # noqa: PLR0124
         reason=None if reason is None else str(reason),
-        over=tuple(name for name, value in trial.constraints.items() if value > 0),
+        over=tuple(name for name, value in constraints_of(trial).items() if value > 0),
         is_refused=bool(trial.user_attrs.get(REFUSED)),
     )
 

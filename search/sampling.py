@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.spec import StudySpec
 
+REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
+
 
 def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
     """Optuna's sampler of that name, with the project's settings."""
@@ -40,9 +42,9 @@ def make_pruner(spec: StudySpec) -> BasePruner:
 def _pruner(spec: StudySpec) -> BasePruner:
     match spec.search.pruner:
         case "hyperband":
-            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=3)
+            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=REDUCTION)
         case "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
         case "median":
             return optuna.pruners.MedianPruner(n_startup_trials=4)
         case "patient":

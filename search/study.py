@@ -153,6 +153,12 @@ def value_of(trial: FrozenTrial) -> float | None:
     return values[0] if len(values) == 1 and not math.isnan(values[0]) else None
 
 
+def constraints_of(trial: FrozenTrial) -> dict[str, float]:
+    """Limit -> by how much of it the trial is over it; up to 0 is within."""
+    named = {name: share for name, share in trial.constraints.items() if not name.isdigit()}
+    return named or trial.constraints  # those with numbers are the same again, for optuna-dashboard, or all that another program gave
+
+
 def read(study: optuna.Study, key: str, kind: type[R]) -> R | None:
     """The record kept under `key`, None where there is none yet."""
     found = study.user_attrs.get(key)

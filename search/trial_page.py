@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from fmnist.config import TrialConfig
 from search.answer import Answer, Facts, Value
 from search.errors import SearchError
-from search.study import value_of
+from search.study import constraints_of, value_of
 from search.table import Mark, Row, Table
 from search.trial_rows import FIXED, said_of, state_of, trial_row
 from search.wording import f1, setting
@@ -103,13 +103,8 @@ def _said(key: str, value: Value) -> str:
             return str(value)
 
 
-def _limits(trial: FrozenTrial) -> dict[str, float]:
-    named = {name: share for name, share in trial.constraints.items() if not name.isdigit()}
-    return named or trial.constraints  # those with numbers are the same again, for optuna-dashboard, or all that others have
-
-
 def _constraints(trial: FrozenTrial) -> Table | None:
-    if not (found := _limits(trial)):
+    if not (found := constraints_of(trial)):
         return None
     rows = [(name, f"{100 * share:+.1f} %", "over" if share > 0 else "within") for name, share in found.items()]
     marks: dict[tuple[int, int], Mark] = {(i, 2): "alarm" for i, row in enumerate(rows) if row[2] == "over"}
@@ -129,6 +124,6 @@ def _document(study: optuna.Study, trial: FrozenTrial, curve: Sequence[dict[str,
         "searched": dict(trial.params),
         "fixed": _fixed(trial),
         "curve": [{"epoch": one.get("number"), **{key: one.get(key) for key in CURVE[1:]}} for one in curve],
-        "constraints": dict(_limits(trial)),
+        "constraints": dict(constraints_of(trial)),
     }
     return cast("dict[str, JsonValue]", found)

@@ -357,7 +357,10 @@ def test_a_study_without_a_search_says_so(study: optuna.Study) -> None:
 
 def test_infeasible_trials_are_listed_with_their_limits(study: optuna.Study) -> None:
     over = create_trial(
-        state=TrialState.PRUNED, constraints={"max_params": 0.5}, user_attrs={"refused": True, "reason": "max_params 150, over 100"}
+        state=TrialState.PRUNED,
+        constraints={"max_params": 0.5},
+        system_attrs={"constraints": [0.5]},  # the same once more, as the search loop writes it for optuna-dashboard
+        user_attrs={"refused": True, "reason": "max_params 150, over 100"},
     )
     study.add_trials([over, trial(0.9)])
     study.set_user_attr("spec", {"limits": {"max_params": 100, "max_size": None}})
