@@ -38,7 +38,7 @@ class Postgres:
     """A server on a free port of 127.0.0.1 that knows one user, by password. It runs after start()."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = unused_port()
         self._folder, self._data, self._log = folder, folder / "data", folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._alive = -1
@@ -152,6 +152,16 @@ def postgres() -> Iterator[Postgres]:
         shutil.rmtree(folder)
 
 
+def unused_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    # Below those that the system gives to clients: one of them could take the port while the server is down.
+    for port in random.sample(range(15_000, 30_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("No port is free between 15,000 and 30,000.")
+
+
 def _program(name: str) -> str:
     if found := shutil.which(name):
         return found
@@ -165,12 +175,3 @@ def _ordinary_user() -> pwd.struct_passwd:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'")
-
-
-def _free_port() -> int:
-    # Below those that the system gives to clients: one of them could take the port while the server is down.
-    for port in random.sample(range(15_000, 30_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("No port is free between 15,000 and 30,000.")

@@ -1,31 +1,45 @@
 """A search that is kept in PostgreSQL: a real server, which is stopped, killed and cut off while the search goes on."""
 
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from fmnist.data.sources import find_source
-from search.journal import read_journal
-from search.opening import open_storage
+from search.errors import SearchError
+from search.journal import Journal, read_journal
+from search.opening import NETWORK, open_storage
+from search.optimize import put_back
+from search.patience import Patience
+from search.recovery import identity
+from search.storage import OwnTrials
 from search.study import load_study
-from tests.search.postgres import SHOWN, Postgres, postgres
+from tests.search.faults import Clock, Fault, Faulty, faulty, open_watched
+from tests.search.postgres import SHOWN, Postgres, postgres, unused_port
 from tests.search.test_kills import retrained
+from tests.search.test_storage import STEPS, act
+from tests.search.test_storage_faults import plain
 from tests.search.tiny import TOML, Say, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.cluster
 
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--storage")
-TRIALS = 3
+TRIALS, EXAMPLES = 3, 12
+NUMBERS = count()  # of studies that share a database
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +53,11 @@ def server(one_server: Postgres) -> Postgres:
     if not one_server.is_running:  # a test failed while it was stopped
         one_server.start()
     return one_server
+
+
+@pytest.fixture
+def database(server: Postgres) -> str:
+    return server.new_database()
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +98,7 @@ def assert_undisturbed(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_job_and_its_reports_work_and_show_no_password(server: Postgres, say: Say, tmp_path: Path) -> None:
-    database = server.new_database()
+def test_the_whole_job_and_its_reports_work_and_show_no_password(server: Postgres, database: str, say: Say, tmp_path: Path) -> None:
     url = server.url(database)
     code, *texts = say(*RUN, url, "--dry-run")
     assert code == 0, texts
@@ -116,9 +134,9 @@ def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(server: Postgres, tmp_path: Path) -> None:
+def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(server: Postgres, database: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
-    url = server.url(server.new_database())
+    url = server.url(database)
     with running(start_command(tmp_path, *RUN, url)) as process:
         for end in (server.stop, server.kill):
             wait_for_line(process, "epoch 1/2")
@@ -140,8 +158,10 @@ IMPATIENT = "import sys, search.patience; search.patience.SECONDS = 1.0; from se
 
 
 @pytest.mark.slow
-def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(server: Postgres, say: Say, tmp_path: Path) -> None:
-    url = server.url(server.new_database())
+def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(
+    server: Postgres, database: str, say: Say, tmp_path: Path
+) -> None:
+    url = server.url(database)
     impatient = subprocess.Popen(
         [sys.executable, "-c", IMPATIENT, *RUN, url],
         cwd=tmp_path,
@@ -172,3 +192,130 @@ def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(serve
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()
     assert_undisturbed(url)
+
+
+@dataclass
+class Cut:
+    """The server ends all connections to the database at calls of the driver: before number `n`, or after it took effect."""
+
+    server: Postgres
+    database: str
+    moments: dict[int, str]
+    calls: int = 0
+
+    def let(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        when, self.calls = self.moments.get(self.calls), self.calls + 1
+        if when == "before":
+            self.server.cut_connections(self.database)
+        result = call(*arguments)
+        if when == "after":
+            self.server.cut_connections(self.database)
+            # What the driver meets where the answer itself is lost. A commit is given the connection, a statement its cursor.
+            cut = getattr(arguments[0], "driver_connection", None) or arguments[0].connection
+            cut.execute("SELECT 1")
+        return result
+
+
+def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], met: Fault, journal: Path) -> None:
+    """A study is made, and its trials are asked for, take their steps and end."""
+    clock, opened = Clock(), open_storage(url, create=True)
+    storage = OwnTrials(opened, Patience(60, lambda _: None, clock.sleep, clock.time))
+    with faulty(opened, met):
+        sampler = optuna.samplers.RandomSampler(seed=1)
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
+        with Journal(journal, study=name, identity=identity(storage, study._study_id)) as storage.overflow.journal:
+            study.enqueue_trial({"a": 0.25})
+            running = [study.ask() for _ in trials]
+            for trial, steps in zip(running, trials, strict=True):
+                act(trial, steps)
+            study.set_user_attr("seen", [trial.number for trial in running])
+            for trial in running[1:]:
+                study.tell(trial, 0.5)
+            put_back(study)
+    opened.engine.dispose()
+    assert not storage.is_lost
+    assert not journal.exists()
+
+
+@pytest.mark.slow
+@given(
+    trials=st.lists(STEPS, min_size=1, max_size=3),
+    moments=st.dictionaries(st.integers(0, 60), st.sampled_from(["before", "after"]), min_size=1, max_size=8),
+)
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each example takes half a second: to shrink one, minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_connections_that_are_cut_at_any_moment_change_nothing(
+    trials: list[list[tuple[str, str | int]]], moments: dict[int, str], server: Postgres, database: str, tmp_path: Path
+) -> None:
+    quiet, url = f"sqlite:///{tmp_path}/quiet.db", server.url(database)
+    name, journal, cut = f"study {next(NUMBERS)}", tmp_path / "journal.jsonl", Cut(server, database, moments)
+    take_steps(quiet, name, trials, Faulty(), journal)
+    take_steps(url, name, trials, cut, journal)
+    assert cut.calls > min(moments), "a connection was cut"
+    with study_in(quiet, name) as expected, study_in(url, name) as found:
+        assert plain(found.get_trials()) == plain(expected.get_trials())
+        assert found.user_attrs == expected.user_attrs
+
+
+def test_a_server_that_only_reads_for_a_while_is_written_again(server: Postgres, database: str) -> None:
+    def only_reads(is_so: bool) -> None:
+        with server.connect() as other:
+            other.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = {is_so}".encode())
+        server.cut_connections(database)
+
+    watched = open_watched(server.url(database))
+    trial = watched.study.ask()
+    only_reads(True)
+    watched.clock.at_each_sleep = lambda number: only_reads(False) if number == 3 else None
+    trial.report(0.5, step=1)
+    assert watched.told[0].startswith("The storage does not answer: ")
+    assert watched.told[1].endswith("nothing is lost.")
+    with study_in(server.url(database), "tiny") as study:
+        assert study.trials[0].intermediate_values == {1: 0.5}
+
+
+def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(server: Postgres, database: str, say: Say, tmp_path: Path) -> None:
+    refusals = {
+        server.url(database, port=unused_port()): ("Connection refused", "Start the server, or mend host and port in --storage."),
+        server.url(database, password="Sesame-wrong"): ("password authentication failed", "Mend the user or the password in --storage."),
+        server.url("nowhere"): ('database "nowhere" does not exist', "Make it, with `createdb` for instance, or mend its name"),
+        server.url(database).replace("127.0.0.1", "no.such.host.invalid"): ("resolve host", "Mend the host in --storage."),
+    }
+    for url, (reason, step) in refusals.items():
+        for arguments in (("status", "--storage"), RUN):
+            code, output, errors = say(*arguments, url)
+            assert code == 2, output + errors
+            (line,) = errors.splitlines()
+            assert reason in line
+            assert step in line
+            assert SHOWN not in output + errors
+    assert not list(tmp_path.rglob("journal.jsonl"))
+
+
+def test_a_host_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORK, "connect_timeout", 2)  # the least that libpq takes
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and says nothing
+        url = f"postgresql+psycopg://user:Sesame@127.0.0.1:{silent.getsockname()[1]}/studies"
+        with pytest.raises(SearchError, match=r"timeout expired.* --storage must name the host and port of a server") as caught:
+            open_storage(url, create=True)
+    assert "Sesame" not in str(caught.value)
+
+
+def test_a_network_that_falls_silent_is_noticed_unless_the_url_says_otherwise(server: Postgres, database: str) -> None:
+    for query, timeout in (("", "25000"), ("?tcp_user_timeout=1000", "1000")):
+        opened = open_storage(server.url(database) + query, create=True)
+        with closing(opened.engine.raw_connection()) as connection:
+            driver: Any = connection.driver_connection
+            known = driver.info.get_parameters()
+        opened.engine.dispose()
+        assert (known["tcp_user_timeout"], known["connect_timeout"], known["keepalives_idle"]) == (timeout, "10", "10")
+
+
+def test_without_its_driver_the_refusal_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SearchError, match=r"pip install 'fmnist-search\[cluster\]'"):
+        open_storage("postgresql+psycopg://user@127.0.0.1/studies", create=True)
