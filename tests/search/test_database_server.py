@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 
 from fmnist.data.sources import find_source
+from search import patience
 from search.errors import SearchError
 from search.journal import Journal, read_journal
 from search.opening import NETWORK, open_storage
@@ -276,6 +277,32 @@ def test_a_server_that_only_reads_for_a_while_is_written_again(server: Postgres,
     assert watched.told[1].endswith("nothing is lost.")
     with study_in(server.url(database), "tiny") as study:
         assert study.trials[0].intermediate_values == {1: 0.5}
+
+
+@pytest.mark.parametrize("arguments", [("status", "--storage"), ("report", "--storage"), (*RUN[:-1], "--dry-run", "--storage"), RUN])
+def test_a_server_that_stops_under_a_command_and_stays_away_ends_it_with_1(
+    arguments: tuple[str, ...], server: Postgres, database: str, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "SECONDS", 0.0)
+    url = server.url(database)
+    watched = open_watched(url, name="tiny-synthetic")
+    watched.study.tell(watched.study.ask(), 0.5)
+
+    def stop(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM studies" in statement and server.is_running:
+            server.stop()
+
+    event.listen(Engine, "before_cursor_execute", stop)
+    try:
+        code, output, errors = say(*arguments, url)
+    finally:
+        event.remove(Engine, "before_cursor_execute", stop)
+    assert not server.is_running
+    assert code == 1, output + errors
+    (line,) = errors.splitlines()
+    assert line.startswith("Error: The storage was lost: ")
+    assert line.endswith("When it is back, the same command goes on.")
+    assert SHOWN not in output + errors
 
 
 def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(server: Postgres, database: str, say: Say, tmp_path: Path) -> None:
