@@ -1,5 +1,6 @@
 """A real PostgreSQL server in a folder of its own, which a test can stop, kill and start again."""
 
+import ctypes
 import os
 import pwd
 import random
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +26,7 @@ USER = "searcher"
 PASSWORD = "0pen-Sesame@9"  # with a character that URLs escape
 SHOWN = "Sesame"  # the part of it that stands in every form of it
 START_SECONDS = 60
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -92,7 +95,15 @@ class Postgres:
         settings = [f"--{name}={value}" for name, value in (SETTINGS | {"port": str(self.port)}).items()]
         with self._log.open("ab") as log:
             command = [_program("postgres"), "-D", str(self._data), *settings]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, pass_fds=[held], **self._as_user)
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[held],
+                preexec_fn=_end_with_the_tests,  # noqa: PLW1509 - its one call takes no lock
+                **self._as_user,
+            )
         os.close(held)
         self._wait_until_it_answers(self._process)
 
@@ -160,6 +171,11 @@ def unused_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("No port is free between 15,000 and 30,000.")
+
+
+def _end_with_the_tests() -> None:
+    if LIBC is not None:
+        LIBC.prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG: the system stops the server where pytest is killed and cannot
 
 
 def _program(name: str) -> str:
