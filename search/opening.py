@@ -20,14 +20,28 @@ from search.patience import fault_of
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
-CONNECT_SECONDS = 10  # that a server may take to answer; one whose machine is off never would
-TIMED_DRIVERS = ("postgresql+psycopg", "postgresql+psycopg2", "postgresql", "mysql+pymysql", "mysql+mysqldb", "mysql")
 SMALLEST_DATABASE = 4096  # bytes: one page, as SQLite makes them
 SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 _ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
 _WRITABLE = f"The file and its folder must be writable: make them so, or {_ELSEWHERE}."
+NETWORK = {  # of libpq: a host that drops packets is away after seconds; the system itself would wait for a quarter of an hour and more
+    "connect_timeout": 10,  # seconds, and so are the next two
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds that what was sent may stay unacknowledged
+}
 _NEXT_STEPS = {  # part of the reason -> what a person can do
+    "Connection refused": "Start the server, or mend host and port in --storage.",
+    "resolve host": "Mend the host in --storage.",
+    "timeout expired": "--storage must name the host and port of a server that this machine reaches.",
+    "password": "Mend the user or the password in --storage.",
+    "does not exist": "Make it, with `createdb` for instance, or mend its name in --storage.",
+    "starting up": "Give the same command again in a moment.",
+    "shutting down": "Give the same command again once the server is back.",
+    "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
+    "psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]'",
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
     "No space": f"Make room there, or {_ELSEWHERE}.",
@@ -52,11 +66,8 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
     path = Path(parsed.database) if is_sqlite and parsed.database else None
     if path and not create and not path.exists():
         raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
-    # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
-    options: dict[str, Any] = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else {"pool_pre_ping": True}
-    if parsed.drivername in TIMED_DRIVERS and "connect_timeout" not in parsed.query:
-        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
     try:
+        options = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else _server_options(parsed)
         with _left_as_it_was(path):
             if path:
                 _require_database(path)
@@ -81,6 +92,13 @@ def storage_url(url: str) -> URL:
         return make_url(url)
     except (ArgumentError, ValueError):  # the latter where a port is no number
         raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
+
+
+def _server_options(url: URL) -> dict[str, Any]:
+    is_libpq = url.get_backend_name() == "postgresql" and url.get_driver_name() in ("psycopg", "psycopg2")
+    network = {name: value for name, value in NETWORK.items() if is_libpq and name not in url.query}
+    # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
+    return {"pool_pre_ping": True, "connect_args": network}
 
 
 def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -> bool:

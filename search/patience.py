@@ -36,6 +36,7 @@ _PASSING = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
+_READ_ONLY = "25006"  # SQLSTATE of a server that only reads, as a standby does until it takes over
 
 T = TypeVar("T")
 
@@ -111,7 +112,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _passes(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return _is_passing(error.orig)
-    # A server's ProgrammingError and InternalError, such as a table that is not there, stay as they are.
+    if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+        return True
+    # A server's other ProgrammingErrors and InternalErrors, such as a table that is not there, stay as they are.
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
 
 

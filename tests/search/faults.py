@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 import pytest
@@ -45,14 +45,14 @@ class Watched:
 
 
 def open_watched(
-    url: str, at_each_sleep: Callable[[int], None] = lambda _: None, *, seconds: float = 60, lock_seconds: float = 0
+    url: str, at_each_sleep: Callable[[int], None] = lambda _: None, *, name: str = "tiny", seconds: float = 60, lock_seconds: float = 0
 ) -> Watched:
     told: list[str] = []
     clock = Clock(at_each_sleep)
     patience = Patience(seconds, told.append, clock.sleep, clock.time)
     storage = OwnTrials(open_storage(url, create=True, lock_seconds=lock_seconds), patience)
     sampler = optuna.samplers.RandomSampler(seed=1)
-    study = optuna.create_study(study_name="tiny", storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
     return Watched(study, storage, clock, told)
 
 
@@ -86,6 +86,13 @@ def remount(disk: Path, mode: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
 
 
+class Fault(Protocol):
+    """What happens at a call of the database's driver."""
+
+    def let(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Makes the call, or does not."""
+
+
 @dataclass
 class Faulty:
     """Calls of the database's driver fail: number `n` before or after it took effect, and every one from `gone_from` on."""
@@ -106,7 +113,7 @@ class Faulty:
 
 
 @contextmanager
-def faulty(storage: RDBStorage, faults: Faulty) -> Iterator[None]:
+def faulty(storage: RDBStorage, faults: Fault) -> Iterator[None]:
     """The storage meets the faults."""
     dialect: Any = storage.engine.dialect
     execute, commit = dialect.do_execute, dialect.do_commit

@@ -1,96 +1,193 @@
-"""A real PostgreSQL server for a test: in a temporary folder, on the loopback interface, stopped and started at will."""
+"""A real PostgreSQL server in a folder of its own, which a test can stop, kill and start again."""
 
+import ctypes
 import os
 import pwd
+import random
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import tempfile
-from contextlib import closing
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import create_server
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-PASSWORD = "h0rse-b4ttery"
-DEADLINE = 60.0  # seconds that a loaded machine may take
-FAST = "fsync=off\n"  # a commit outlives the server, if not the machine
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    import psycopg
+
+USER = "searcher"
+PASSWORD = "0pen-Sesame@9"  # with a character that URLs escape
+SHOWN = "Sesame"  # the part of it that stands in every form of it
+START_SECONDS = 60
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",  # a server that is killed loses nothing by it, only a machine would
+    "shared_buffers": "16MB",
+    "max_connections": "20",
+    "lc_messages": "C",
+}
 
 
-def _program(name: str) -> str | None:
-    return shutil.which(name) or next((str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None)
+class Postgres:
+    """A server on a free port of 127.0.0.1 that knows one user, by password. It runs after start()."""
 
-
-def missing() -> str | None:
-    """Why there can be no server here; None where there can."""
-    if find_spec("psycopg") is None:
-        return "psycopg is not installed"
-    return None if _program("initdb") and _program("pg_ctl") else "PostgreSQL is not installed"
-
-
-class Server:
-    """Use it as a context manager: leaving it ends the server and removes its folder."""
-
-    def __enter__(self) -> "Server":
-        self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
-        self.data = self.folder / "data"
-        with closing(create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
-        # PostgreSQL refuses to run as root.
-        self.user = next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.geteuid() == 0 else None
-        if self.user:
-            shutil.chown(self.folder, self.user)
-            self.folder.parent.chmod(self.folder.parent.stat().st_mode | 0o011)  # the session's own folder: to be passed through
-        secret = self.folder / "password"
+    def __init__(self, folder: Path) -> None:
+        self.port = unused_port()
+        self._folder, self._data, self._log = folder, folder / "data", folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._alive = -1
+        self._made = 0
+        secret = folder / "password"
         secret.write_text(PASSWORD)
-        secret.chmod(0o644)
-        self._run("initdb", "-D", self.data, "-U", "tester", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", "-E", "UTF8")
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.write(f"{FAST}listen_addresses='127.0.0.1'\nport={self.port}\nunix_socket_directories='{self.folder}'\n")
-        self.start()
-        return self
+        self._as_user: dict[str, Any] = {"cwd": folder}
+        if os.geteuid() == 0:  # as which PostgreSQL refuses to run
+            user = _ordinary_user()
+            self._as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            for path in (folder, secret):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        options = ["--no-sync", "--locale=C", "--encoding=UTF8", "--auth=scram-sha-256", f"--username={USER}", f"--pwfile={secret}"]
+        made = subprocess.run([_program("initdb"), *options, str(self._data)], capture_output=True, text=True, check=False, **self._as_user)
+        assert made.returncode == 0, made.stdout + made.stderr
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        shutil.rmtree(self.folder)
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
 
-    def start(self) -> None:
-        """The server answers."""
-        self._run("pg_ctl", "-D", self.data, "-w", "-t", int(DEADLINE), "-l", self.folder / "log", "start")
+    def url(self, database: str, *, password: str = PASSWORD, port: int | None = None) -> str:
+        """As --storage takes it."""
+        return f"postgresql+psycopg://{USER}:{quote(password)}@127.0.0.1:{port or self.port}/{database}"
 
-    def stop(self) -> None:
-        """The server is gone at once, and with it every connection, as when its machine is."""
-        if (self.data / "postmaster.pid").exists():
-            self._run("pg_ctl", "-D", self.data, "-w", "-t", int(DEADLINE), "-m", "immediate", "stop")
-
-    def database(self, name: str) -> str:
-        """The URL of a new database."""
-        self.execute(f'CREATE DATABASE "{name}"')
-        return self.url(name)
-
-    def url(self, name: str, password: str = PASSWORD) -> str:
-        """The URL of a database."""
-        return f"postgresql+psycopg://tester:{password}@127.0.0.1:{self.port}/{name}"
-
-    def execute(self, statement: str, database: str = "postgres") -> None:
-        """The statement is carried out."""
+    def connect(self, database: str = "postgres") -> "psycopg.Connection":
+        """A connection whose every statement is a transaction."""
         import psycopg
 
-        place = f"host=127.0.0.1 port={self.port} user=tester password={PASSWORD} dbname={database}"
-        with closing(psycopg.connect(place, autocommit=True)) as connection:
-            connection.execute(statement.encode())
+        return psycopg.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True)
 
-    def _run(self, program: str, *arguments: object) -> None:
-        found = _program(program)
-        assert found
-        # To a file: the server inherits the output, and a pipe would stay open for as long as it runs.
-        with (self.folder / f"{program}.out").open("w") as output:
-            command = [found, *map(str, arguments)]
-            done = subprocess.run(command, user=self.user, cwd=self.folder, stdout=output, stderr=output, check=False)
-        assert done.returncode == 0, (self.folder / f"{program}.out").read_text()
+    def new_database(self) -> str:
+        """The name of a database that is there and empty."""
+        self._made += 1
+        name = f"db{self._made}"
+        with self.connect() as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return name
+
+    def cut_connections(self, database: str) -> int:
+        """All connections to the database are ended by the server; how many there were."""
+        with self.connect() as connection:
+            cut = connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", [database]
+            ).fetchall()  # each waits until the backend is gone
+        return len(cut)
+
+    def start(self) -> None:
+        """It answers, on the same port as ever and with what it had."""
+        self._alive, held = os.pipe()  # all processes of the server hold the other end
+        settings = [f"--{name}={value}" for name, value in (SETTINGS | {"port": str(self.port)}).items()]
+        with self._log.open("ab") as log:
+            command = [_program("postgres"), "-D", str(self._data), *settings]
+            self._process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[held],
+                preexec_fn=_end_with_the_tests,  # noqa: PLW1509 - its one call takes no lock
+                **self._as_user,
+            )
+        os.close(held)
+        self._wait_until_it_answers(self._process)
+
+    def stop(self) -> None:
+        """It is gone as after `pg_ctl stop -m immediate`: it told every client, wrote no checkpoint, and recovers at the next start."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._wait_until_gone()
+
+    def kill(self) -> None:
+        """All its processes are gone as after kill -9."""
+        assert self._process is not None
+        with suppress(psutil.NoSuchProcess):
+            server = psutil.Process(self._process.pid)
+            for process in [server, *server.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        self._wait_until_gone()
+
+    def _wait_until_gone(self) -> None:
+        assert self._process is not None
+        self._process.wait()
+        os.read(self._alive, 1)  # returns when the last of its processes has ended
+        os.close(self._alive)
+        self._process = None
+
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
+        import psycopg
+
+        for _ in range(START_SECONDS * 50):
+            with suppress(psycopg.OperationalError):
+                self.connect().close()
+                return
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
+                break
+        raise AssertionError(f"PostgreSQL does not start: {self._log.read_text()}")
 
 
-def _exists(user: str) -> bool:
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A server that runs while the block does; then nothing is left of it. Skips the test where PostgreSQL or its driver is absent."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
+    _program("initdb"), _program("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    if os.geteuid() == 0:  # the user as which the server runs must get through to its folder
+        folder.parent.chmod(folder.parent.stat().st_mode | 0o001)
     try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
+        server = Postgres(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            if server.is_running:
+                server.kill()
+    finally:
+        shutil.rmtree(folder)
+
+
+def unused_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    # Below those that the system gives to clients: one of them could take the port while the server is down.
+    for port in random.sample(range(15_000, 30_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("No port is free between 15,000 and 30,000.")
+
+
+def _end_with_the_tests() -> None:
+    if LIBC is not None:
+        LIBC.prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG: the system stops the server where pytest is killed and cannot
+
+
+def _program(name: str) -> str:
+    if found := shutil.which(name):
+        return found
+    if debians := sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")):  # which are not on the PATH
+        return str(debians[-1])
+    pytest.skip(f"PostgreSQL is not installed: there is no program {name!r}")
+
+
+def _ordinary_user() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'")
