@@ -1,20 +1,19 @@
 """Finished studies side by side, on the same test images: from the predictions that were stored when each was tested. Opens nothing."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import optuna
 from pydantic import ValidationError
 
-from fmnist.metrics import Difference, macro_f1, paired_difference
+from fmnist.metrics import Difference, paired_difference
 from search.answer import Answer, Facts
 from search.errors import SearchError
+from search.predictions import predictions_path, read_predictions
 from search.records import DataRecord, Final, Timing
-from search.study import read, study_folder
+from search.study import read
 from search.table import Mark, Row, Table
 from search.wording import counted, duration, f1
 
@@ -22,7 +21,6 @@ KEYS = (
     *("study", "final", "final_sd", "final_low", "final_high", "level", "seeds", "difference", "difference_low", "difference_high"),
     *("parameters", "flops", "training_seconds", "seconds", "test_images"),
 )
-SAME_FIGURE = 1e-9  # macro F1; what is stored was reckoned by the same code from the same predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,37 +83,14 @@ def _require_same_images(names: Sequence[str], found: Sequence[DataRecord]) -> N
 
 
 def _tested(study: optuna.Study, final: Final, data: DataRecord) -> Tested:
-    path = study_folder(study.study_name) / "final" / "predictions.npz"
-    labels, predictions = _stored(path, study.study_name, len(data.class_names))
-    timing = read(study, "timing", Timing) or Timing()
-    found = Tested(study.study_name, final, data, sum(timing.model_dump().values()), labels, predictions)
-    scores = [macro_f1(labels, row, len(data.class_names)) for row in predictions]
-    expected = [run.macro_f1 for run in final.runs]
-    if len(scores) != len(expected) or any(abs(one - other) > SAME_FIGURE for one, other in zip(scores, expected, strict=True)):
+    name, timing = study.study_name, read(study, "timing", Timing) or Timing()
+    found = read_predictions(name, final)
+    if found is None:
         raise SearchError(
-            f"The predictions in {path} are not those that the study {found.name!r} was scored on: macro F1 {_list(scores)}, where the "
-            f"study has {_list(expected)}. Give the command in the folder where the study ran."
+            f"A comparison needs the predictions of the study {name!r}, which are not here: there is no {predictions_path(name)}. Give the "
+            "command in the folder where the study ran."
         )
-    return found
-
-
-def _stored(path: Path, study: str, classes: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # of a damaged file, NumPy leaves open what it opened
-            labels, probabilities = kept["labels"], kept["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        reason = "they are not there" if isinstance(error, FileNotFoundError) else f"the file is damaged ({error})"
-        raise SearchError(
-            f"The predictions of the study {study!r} cannot be read from {path}: {reason}. Give the command in the folder where the study "
-            "ran."
-        ) from None
-    fits = labels.ndim == 1 and probabilities.ndim == 3 and probabilities.shape[1:] == (len(labels), classes) and labels.dtype.kind in "iu"
-    if not fits or not len(labels) or labels.min() < 0 or labels.max() >= classes:
-        shapes = f"{labels.shape} and {probabilities.shape}"
-        raise SearchError(
-            f"{path} must hold labels [N] below {classes} and probabilities [S, N, {classes}], got {shapes}. Restore it from a copy."
-        )
-    return labels.astype(np.int64), probabilities.argmax(axis=2)
+    return Tested(name, final, data, timing.total, found.labels, found.predicted)
 
 
 def _require_same_labels(first: Tested, others: Sequence[Tested]) -> None:
@@ -177,7 +152,3 @@ def _verdict(found: Difference) -> str:
     if found.low > 0:
         return "better"
     return "worse" if found.high < 0 else "cannot be told apart"
-
-
-def _list(scores: Sequence[float]) -> str:
-    return ", ".join(f1(one) for one in scores) or "none"

@@ -23,6 +23,7 @@ from search.environment import now
 from search.errors import SearchError
 from search.executors import Executor, Task
 from search.interrupt import Interrupt
+from search.predictions import predictions_path
 from search.progress import Progress
 from search.records import Candidate, ClassScore, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.spec import StudySpec
@@ -106,7 +107,7 @@ def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, 
     images = _open_test(source, study, by="finalize", trial=winner.trial)
     probabilities = np.stack([predict(checkpoint, images.pixels, torch.device("cpu")) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)
-    np.savez_compressed(study_folder(study.study_name) / "final" / "predictions.npz", labels=images.labels, probabilities=probabilities)
+    np.savez_compressed(predictions_path(study.study_name), labels=images.labels, probabilities=probabilities)
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)

@@ -21,14 +21,14 @@ from search.facts import read_report
 from search.page import Facts, Section, card, sections
 from search.paths import log_knobs, read_paths
 from search.pictures import find_pixels
-from search.predictions import read_predictions
+from search.predictions import Predictions, predictions_path, read_predictions
+from search.records import Final
 from search.report import headline, warnings
-from search.study import study_folder, study_spec
+from search.study import study_spec
 from search.winner import winning_spec
 from search.wording import visible
 
 PAGE = "report.html"  # in the study's folder
-PREDICTIONS = Path("final") / "predictions.npz"
 
 
 def write_page(study: optuna.Study, path: Path) -> Path:
@@ -48,7 +48,7 @@ def read_facts(study: optuna.Study) -> Facts:
     """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
     report = read_report(study)
     final, data = report.final, report.data
-    predictions = "There are none yet." if final is None else read_predictions(study_folder(study.study_name) / PREDICTIONS, final)
+    predictions = "There are none yet." if final is None else _predictions(study.study_name, final)
     pixels = "There is no record of the data." if data is None else ""
     is_shown = data is not None and not isinstance(predictions, str)
     return Facts(
@@ -60,6 +60,14 @@ def read_facts(study: optuna.Study) -> Facts:
         again=_toml(lambda: study_spec(study).to_toml()),
         winner=_toml(lambda: winning_spec(study).to_toml()),
     )
+
+
+def _predictions(study: str, final: Final) -> Predictions | str:
+    try:
+        found = read_predictions(study, final)
+    except SearchError as error:
+        return str(error)
+    return f"The final models' predictions are not on this machine: there is no {predictions_path(study)}." if found is None else found
 
 
 def _toml(write: Callable[[], str]) -> str:

@@ -1,4 +1,4 @@
-"""The exported model's predictions on the test split, as the study's end left them; nothing is opened or scored anew. No torch."""
+"""What the final models said of the test split, as the study's end left it; nothing is opened or scored anew. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,29 +7,48 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.metrics import Floats, Ints, macro_f1
+from search.errors import SearchError
 from search.records import Final
+from search.study import study_folder
+from search.wording import f1
+
+SAME_FIGURE = 1e-9  # macro F1; what is stored was reckoned by the same code from the same predictions
+_STEP = (
+    "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do without it once it is deleted."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of the seed that is exported.
+    """Of all final seeds, on the test images.
 
-    Shape: labels, predicted and confidence [N].
+    Shape: labels [N], probabilities [S, N, C].
     """
 
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.floating]  # the probability of the predicted class
+    labels: Ints
+    probabilities: NDArray[np.floating]
+    exported: int  # the row of the seed that is exported
+
+    @property
+    def predicted(self) -> Ints:
+        """The likeliest class, by each seed. Shape: [S, N]."""
+        return np.asarray(self.probabilities.argmax(axis=2))
+
+    @property
+    def confidence(self) -> Floats:
+        """The probability of the class that the exported model predicts. Shape: [N]."""
+        return np.asarray(self.probabilities[self.exported].max(axis=1), np.float64)
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
-        """Which images are named as they are."""
-        return np.equal(self.labels, self.predicted)
+        """Which images the exported model names as they are. Shape: [N]."""
+        return np.asarray(self.labels == self.predicted[self.exported])
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image of the test split, by its row, that the model is sure of and wrong about."""
+    """An image of the test split, by its row, that the exported model is sure of and wrong about."""
 
     row: int
     true: int
@@ -37,40 +56,45 @@ class Mistake:
     confidence: float
 
 
-def read_predictions(path: Path, final: Final) -> Predictions | str:
-    """What `search/finalize.py` wrote to `path`; or, in a sentence, why it cannot be used."""
-    if not path.exists():
-        return f"The final model's predictions are not on this machine: there is no {path}."
+def predictions_path(study: str) -> Path:
+    """Where they lie, of the study of that name."""
+    return study_folder(study) / "final" / "predictions.npz"
+
+
+def read_predictions(study: str, final: Final) -> Predictions | None:
+    """Those that the study was scored on; None where the file is gone.
+
+    Raises: SearchError where the file is damaged, or holds something else.
+    """
+    path = predictions_path(study)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            labels, probabilities = arrays["labels"], arrays["probabilities"]  # [N], [S, N, C]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        return f"{path} cannot be read ({error}); it is damaged or of another program."
-    seed = [run.seed for run in final.runs].index(final.exported_seed)
-    classes = len(final.classes)
-    if labels.shape != (final.test_images,) or probabilities.shape != (len(final.runs), final.test_images, classes):
-        return _of_another_run(path)
-    exported = probabilities[seed]
-    predicted = exported.argmax(axis=1)
-    in_range = bool(np.all((labels >= 0) & (labels < classes)))
-    if not in_range or not np.array_equal(_confusion(labels, predicted, classes), np.array(final.confusion)):
-        return _of_another_run(path)
-    return Predictions(labels, predicted, exported.max(axis=1))
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # of a damaged file, NumPy leaves open what it opened
+            labels, probabilities = kept["labels"], kept["probabilities"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
+        raise SearchError(f"{path} must hold the predictions of the study's final models; it is damaged ({error}). {_STEP}") from None
+    images, classes = final.test_images, len(final.classes)
+    fits = labels.shape == (images,) and probabilities.shape == (len(final.runs), images, classes) and labels.dtype.kind in "iu"
+    if not fits or labels.min() < 0 or labels.max() >= classes:
+        wanted = f"labels [{images}] below {classes} and probabilities [{len(final.runs)}, {images}, {classes}]"
+        raise SearchError(f"{path} must hold {wanted}, got {list(labels.shape)} and {list(probabilities.shape)}. {_STEP}")
+    found = Predictions(labels.astype(np.int64), probabilities, [run.seed for run in final.runs].index(final.exported_seed))
+    _require_same_scores(path, [macro_f1(found.labels, row, classes) for row in found.predicted], [run.macro_f1 for run in final.runs])
+    return found
 
 
 def surest_mistakes(predictions: Predictions, shown: int) -> list[Mistake]:
-    """The `shown` mistakes with the highest probability, highest first."""
-    wrong = np.flatnonzero(~predictions.is_right)
-    order = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:shown]
-    return [
-        Mistake(int(row), int(predictions.labels[row]), int(predictions.predicted[row]), float(predictions.confidence[row]))
-        for row in order
-    ]
+    """The `shown` mistakes of the exported model with the highest probability, highest first."""
+    wrong, confidence = np.flatnonzero(~predictions.is_right), predictions.confidence
+    named = predictions.predicted[predictions.exported]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
+    return [Mistake(int(row), int(predictions.labels[row]), int(named[row]), float(confidence[row])) for row in order]
 
 
-def _confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def _of_another_run(path: Path) -> str:
-    return f"{path} holds other predictions than those that the study was scored on, so they are not shown."
+def _require_same_scores(path: Path, found: list[float], expected: list[float]) -> None:
+    if any(abs(one - other) > SAME_FIGURE for one, other in zip(found, expected, strict=True)):
+        raise SearchError(
+            f"{path} must hold the predictions that the study was scored on: macro F1 {', '.join(map(f1, expected))}; those in it have "
+            f"{', '.join(map(f1, found))}. {_STEP}"
+        )

@@ -27,10 +27,11 @@ from search.html_report import PAGE, write_page
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.masking import masked
-from search.model_facts import read_facts, read_tested
+from search.model_facts import read_facts
 from search.onnx_export import calibration_pixels
 from search.opening import open_storage, storage_url
 from search.optimize import is_searched, optimize
+from search.predictions import read_predictions
 from search.progress import Progress
 from search.records import DataRecord, Environment, Final
 from search.report import read_report, write_report
@@ -158,7 +159,7 @@ def export_study(
     if fingerprint(train) != data.fingerprint or not is_same_test:
         raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
     announce(f"Exporting to {to}")
-    tested = read_tested(study, final)
+    tested = read_predictions(study.study_name, final)
     return export_model(
         final_folder(study, final.exported_seed),
         to,

@@ -71,7 +71,7 @@ def _records(study: optuna.Study, done: int) -> dict[str, Value]:
         "final_sd": final.sd if final else None,
         "final_low": final.low if final else None,
         "final_high": final.high if final else None,
-        "seconds": sum(timing.model_dump().values()) if timing else None,
+        "seconds": timing.total if timing else None,
     }
 
 

@@ -30,7 +30,6 @@ from search.opening import open_storage
 from search.optimize import optimize
 from search.paths import best_so_far, read_paths, rungs
 from search.pictures import find_pixels
-from search.predictions import Mistake, Predictions, read_predictions, surest_mistakes
 from search.progress import Silent
 from search.report import headline, read_report, write_report
 from search.spec import FinalSection, load_spec
@@ -248,8 +247,8 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     ("spoil", "says"),
     [
         (lambda path: path.unlink(), "not on this machine"),
-        (lambda path: path.write_bytes(b"PK"), "cannot be read"),
-        (lambda path: np.savez(path, labels=np.zeros(3, np.int64), probabilities=np.ones((1, 3, 10))), "holds other predictions"),
+        (lambda path: path.write_bytes(b"PK"), "it is damaged"),
+        (lambda path: np.savez(path, labels=np.zeros(3, np.int64), probabilities=np.ones((1, 3, 10))), "must hold labels"),
     ],
 )
 def test_without_predictions_the_page_says_why(say: Say, finished: Path, spoil: Any, says: str) -> None:
@@ -384,23 +383,6 @@ def test_only_complete_trials_within_the_limits_become_the_best(study: optuna.St
 def test_pairs_of_classes_are_counted_both_ways() -> None:
     pairs = hardest_pairs(final(0.9), 3)
     assert [(one.one, one.other, one.one_as_other, one.other_as_one) for one in pairs] == [(6, 0, 102, 58), (4, 2, 61, 0), (9, 7, 3, 0)]
-
-
-def test_mistakes_come_the_surest_first() -> None:
-    made = Predictions(np.array([0, 1, 1, 0]), np.array([1, 1, 0, 1]), np.array([0.6, 0.99, 0.9, 0.7]))
-    assert surest_mistakes(made, 2) == [Mistake(2, 1, 0, 0.9), Mistake(3, 0, 1, 0.7)]
-
-
-def test_predictions_are_those_of_the_exported_seed(tmp_path: Path) -> None:
-    labels = np.array([0, 0, 1])
-    wrong, exported = np.eye(2)[[1, 1, 0]], np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
-    np.savez(tmp_path / "p.npz", labels=labels, probabilities=np.stack([wrong, exported]))
-    whole = final(0.5, 0.6)
-    told = whole.model_copy(update={"classes": whole.classes[:2], "confusion": ((1, 1), (0, 1)), "exported_seed": 2001, "test_images": 3})
-    found = read_predictions(tmp_path / "p.npz", told)
-    assert isinstance(found, Predictions)
-    assert found.is_right.tolist() == [True, False, True]
-    assert "holds other predictions" in str(read_predictions(tmp_path / "p.npz", told.model_copy(update={"exported_seed": 2000})))
 
 
 names = st.lists(st.sampled_from([*ODD, *VILE]) | st.text(max_size=8), min_size=10, max_size=10)
