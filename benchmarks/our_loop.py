@@ -18,11 +18,11 @@ from search.executors import EpochEnd, Event, Executor, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.worker import Setup
 from search.interrupt import Interrupt
-from search.opening import open_storage
 from search.optimize import optimize
 from search.progress import Silent
 from search.records import DataRecord
 from search.spec import StudySpec
+from search.storage.opening import open_storage
 from search.study import complete_trials, create_study
 
 

@@ -55,11 +55,11 @@ from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.worker import Setup
 from search.interrupt import Interrupt
-from search.opening import open_storage
 from search.optimize import optimize
 from search.progress import Silent
 from search.records import DataRecord
 from search.spec import StudySpec, load_spec
+from search.storage.opening import open_storage
 from search.study import create_study
 from search.table import Table
 

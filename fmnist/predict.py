@@ -11,6 +11,8 @@ from fmnist.model import ConvNet, folded
 from fmnist.timing import median_ms
 from fmnist.train import as_input, class_scores
 
+LATENCY_PASSES = 30
+
 
 def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
     """The probability of each class for each image; the checkpoint's network is on `device` then.
@@ -25,9 +27,9 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     return probabilities
 
 
-def latency_ms(model: ConvNet, device: torch.device, *, images: int = 1, passes: int = 30, seconds: float = float("inf")) -> float:
-    """Milliseconds from raw pixels to class scores on the CPU, for so many images at once: as `median_ms` takes it."""
+def latency_ms(model: ConvNet, device: torch.device) -> float:
+    """Milliseconds from the raw pixels of one image to its class scores on the CPU, as `median_ms` takes it."""
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pixels = torch.zeros((images, SIDE, SIDE), dtype=torch.uint8)
+    pixels = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
     with torch.inference_mode():
-        return median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=passes, seconds=seconds)
+        return median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=LATENCY_PASSES)

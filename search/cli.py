@@ -83,7 +83,7 @@ def report(
         print_report(found, console)
     written = [*write_report(found, study_folder(opened.study_name))]
     if html or in_browser:
-        from search.html_report import PAGE, write_page
+        from search.page.html import PAGE, write_page
 
         written.append(write_page(opened, html or study_folder(opened.study_name) / PAGE))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
@@ -104,7 +104,7 @@ def export(
 
     Example: fmnist-search export quick --to model --format onnx --format onnx-int8
     """
-    from search.formats import chosen
+    from search.export.formats import chosen
 
     files = chosen(formats or [])  # first: what follows takes seconds to import
     from search.run import export_study
@@ -221,7 +221,7 @@ def dashboard(
     """
     from optuna_dashboard import run_server
 
-    from search.opening import open_storage
+    from search.storage.opening import open_storage
 
     opened = open_storage(storage, create=False)
     typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
@@ -230,7 +230,7 @@ def dashboard(
 
 def _open(study: str | None, storage: str) -> "optuna.Study":
     quiet_optuna()
-    from search.opening import open_storage
+    from search.storage.opening import open_storage
     from search.study import load_study
 
     return load_study(open_storage(storage, create=False), study)

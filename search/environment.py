@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from search.masking import masked
 from search.records import Environment
+from search.storage.masking import masked
 
 PACKAGES = ("fmnist-search", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "onnxruntime")
 

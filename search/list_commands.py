@@ -12,7 +12,7 @@ from search.terminal import Console
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-    from search.answer import Answer, Form
+    from search.lists.answer import Answer, Form
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Smallest first; of value, best first.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
@@ -36,7 +36,7 @@ def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: 
     Example: fmnist-search status
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
-    from search.status import status as status_of
+    from search.lists.status import status as status_of
     from search.study import load_study, storage_names
 
     _print(status_of([load_study(opened, name) for name in storage_names(opened)]), form, Console())
@@ -59,9 +59,9 @@ def trials(
     Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1'
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
-    from search.conditions import read_conditions
+    from search.lists.conditions import read_conditions
+    from search.lists.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
     from search.study import load_study
-    from search.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
 
     found, console = load_study(opened, study), Console()
     rows = trial_rows(found)
@@ -82,8 +82,8 @@ def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE
     Example: fmnist-search show 7 --study quick
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.lists.trial_page import trial_page
     from search.study import load_study
-    from search.trial_page import trial_page
 
     _print(trial_page(load_study(opened, study), trial), form, Console())
 
@@ -94,7 +94,7 @@ def compare(studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJso
     Example: fmnist-search compare baseline improved
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
-    from search.comparison import compare as compared
+    from search.lists.comparison import compare as compared
     from search.study import load_study
 
     _print(compared([load_study(opened, name) for name in studies]), form, Console())
@@ -110,13 +110,13 @@ def _form(as_json: bool, as_csv: bool) -> "Form":
 
 def _storage(url: str) -> "RDBStorage":
     quiet_optuna()
-    from search.opening import open_storage
+    from search.storage.opening import open_storage
 
     return open_storage(url, create=False)
 
 
 def _print(answer: "Answer", form: "Form", console: Console) -> None:
-    from search.answer import to_csv, to_json
+    from search.lists.answer import to_csv, to_json
     from search.report import print_table
 
     if form == "tables":

@@ -19,7 +19,7 @@ from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
-from search.storage import is_lost, require_storage
+from search.storage.own_trials import is_lost, require_storage
 from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best
 

@@ -20,22 +20,22 @@ from search.errors import SearchError
 from search.estimate import Estimate, estimate
 from search.executors.local import LocalExecutor
 from search.executors.worker import Setup
-from search.export import ExportReport, export_model
+from search.export.export import ExportReport, export_model
+from search.export.formats import FORMATS
+from search.export.model_facts import read_facts
+from search.export.onnx_export import calibration_pixels
 from search.finalize import final_folder, finalize
-from search.formats import FORMATS
-from search.html_report import PAGE, write_page
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
-from search.masking import masked
-from search.model_facts import read_facts
-from search.onnx_export import calibration_pixels
-from search.opening import open_storage, storage_url
 from search.optimize import is_searched, optimize
+from search.page.html import PAGE, write_page
 from search.predictions import read_predictions
 from search.progress import Progress
 from search.records import DataRecord, Environment, Final
 from search.report import read_report, write_report
 from search.spec import LimitsSection, StudySpec, load_spec
+from search.storage.masking import masked
+from search.storage.opening import open_storage, storage_url
 from search.study import (
     append,
     check_resumable,

@@ -18,12 +18,12 @@ from fmnist.suggestions import did_you_mean
 from search.drift import require_same_data, require_same_set_up
 from search.environment import now
 from search.errors import SearchError, StorageLostError
-from search.journal import Journal
 from search.records import DataRecord, Holder, Record, Timing
-from search.recovery import identity, take_up
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
-from search.storage import OwnTrials, require_storage
+from search.storage.journal import Journal
+from search.storage.own_trials import OwnTrials, require_storage
+from search.storage.recovery import identity, take_up
 
 FOLDER = Path("studies")
 HOLDER = "holder"  # the run at work, where the storage is a server's
@@ -180,7 +180,7 @@ def append(study: optuna.Study, key: str, record: Record) -> None:
 def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
     """The stage's wall clock in the study's Timing has grown by what the block took, however it ended.
 
-    The block calls what it is given now and then, so that little is lost to a kill.
+    The block calls what it is given now and then, so that little is lost to a kill, and other machines see that the run is at work.
     """
     start = noted = time.monotonic()
     before = getattr(read(study, "timing", Timing) or Timing(), stage)

@@ -8,7 +8,7 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
-from search.storage import is_lost, require_storage
+from search.storage.own_trials import is_lost, require_storage
 from search.study import timed
 
 Keep = Callable[[Task, float | None, float], None]

@@ -44,17 +44,18 @@ WRITERS = {
     "search/study.py",
     "search/objective.py",
     "search/limits.py",
-    "search/storage.py",
-    "search/patient_storage.py",
-    "search/operations.py",
-    "search/recovery.py",
+    "search/storage/own_trials.py",
+    "search/storage/patient.py",
+    "search/storage/operations.py",
+    "search/storage/recovery.py",
 }
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
+WRITES |= {"set_constraint", "set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values", "set_trial_param"}
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
-    *("search.facts", "search.wording", "search.status", "search.answer", "search.comparison"),
-    *("search.trial_rows", "search.trial_page", "search.conditions"),
-    *("search.html_report", "search.page", "search.page_tables", "search.figures", "search.paths", "search.pictures"),
+    *("search.facts", "search.wording", "search.lists.status", "search.lists.answer", "search.lists.comparison"),
+    *("search.lists.trial_rows", "search.lists.trial_page", "search.lists.conditions"),
+    *("search.page.html", "search.page.sections", "search.page.tables", "search.page.figures", "search.page.paths", "search.page.pictures"),
     *("search.predictions", "search.calibration", "search.winner"),
 )
 COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/arguments.py")
@@ -222,7 +223,7 @@ def test_the_command_line_starts_without_its_heavy_libraries() -> None:
 @pytest.mark.parametrize("path", [path for path in SOURCES if not path.startswith("benchmarks/")])
 def test_nothing_is_unpickled(path: str) -> None:
     # An export is compared with PyTorch by reading the file that the same process has just written, where nobody else writes.
-    assert unpickles(TREES[path]) == (["torch.export.load"] if path == "search/export.py" else [])
+    assert unpickles(TREES[path]) == (["torch.export.load"] if path == "search/export/export.py" else [])
 
 
 @pytest.mark.parametrize("path", SOURCES)

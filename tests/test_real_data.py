@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fmnist.data.sources import find_source, fingerprint
-from search.opening import open_storage
 from search.records import DataRecord, Final
+from search.storage.opening import open_storage
 from search.study import load_study, read
 from tests.search.tiny import run_command
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from tests.search.listed import fill
+from tests.search.lists.listed import fill
 from tests.search.tiny import TOML, Say
 
 

@@ -15,8 +15,8 @@ from fmnist.config import TrialConfig
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.train import fit
-from search.opening import open_storage
 from search.records import Confirmation, Final, Timing
+from search.storage.opening import open_storage
 from search.study import RUNNING, load_study, read
 from tests.search.tiny import CPU, run_command, surroundings
 

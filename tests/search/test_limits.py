@@ -16,10 +16,10 @@ from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.interrupt import Interrupt
 from search.limits import DASHBOARD_KEY
-from search.opening import open_storage
 from search.optimize import MOST_FAILURES, MOST_REFUSED, is_searched, optimize
 from search.progress import Silent
 from search.spec import StudySpec
+from search.storage.opening import open_storage
 from search.study import REFUSED, finished_trials, load_study
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
 

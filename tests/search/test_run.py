@@ -23,9 +23,9 @@ from PIL import Image
 from fmnist.data import synthetic
 from search.calibration import calibration
 from search.cli import main
-from search.formats import FORMATS
-from search.opening import open_storage
+from search.export.formats import FORMATS
 from search.records import Final, Opening
+from search.storage.opening import open_storage
 from search.study import load_study, read, study_spec
 from tests.search.tiny import TOML, run_command, start_command, surroundings, wait_for_line
 

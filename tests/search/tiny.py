@@ -17,10 +17,10 @@ from fmnist.data.splits import SearchSplits
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.interrupt import Interrupt
-from search.opening import open_storage
 from search.progress import Silent
 from search.records import DataRecord
 from search.spec import StudySpec
+from search.storage.opening import open_storage
 from search.study import create_study
 from tests.fmnist.data.prepared import prepared
 

@@ -1,0 +1,24 @@
+"""The formats that a model is exported in."""
+
+from collections.abc import Sequence
+
+from fmnist.classifier import CHECKPOINT_FILES, ONNX_FILES
+from fmnist.suggestions import did_you_mean
+from search.errors import SearchError
+
+CONFIG, WEIGHTS = CHECKPOINT_FILES
+ONNX, INT8 = ONNX_FILES
+PT2 = "model.pt2"
+FORMATS = {"safetensors": WEIGHTS, "pt2": PT2, "onnx": ONNX, "onnx-int8": INT8}  # name -> file, in the order they are written
+WHAT = {WEIGHTS: f"weights, with {CONFIG}", PT2: "torch.export", ONNX: "ONNX", INT8: "ONNX, weights and activations in 8 bits"}
+
+
+def chosen(names: Sequence[str]) -> tuple[str, ...]:
+    """The files of the formats of these names, each once and in our order; of none, those of all.
+
+    Raises: SearchError where a name is unknown.
+    """
+    for name in names:
+        if name not in FORMATS:
+            raise SearchError(f"--format must be {', '.join(FORMATS)}; got {name!r}. {did_you_mean(name, FORMATS)}")
+    return tuple(file for name, file in FORMATS.items() if not names or name in names)

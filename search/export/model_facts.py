@@ -1,0 +1,43 @@
+"""What a study knows of the model that it exports, gathered for its card; the test split is not opened for it."""
+
+import optuna
+from optuna.trial import TrialState
+
+from search.calibration import calibration
+from search.export.model_card import Budget, ModelFacts
+from search.predictions import Predictions
+from search.records import Confirmation, DataRecord, Environment, Final, Timing
+from search.study import finished_trials, read, study_spec
+
+
+def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
+    """All that the card says."""
+    environments = study.user_attrs.get("environments", [])
+    return ModelFacts(
+        study=study.study_name,
+        data=data,
+        final=final,
+        environment=Environment.model_validate(environments[-1], strict=False) if environments else None,
+        toml=toml,
+        budget=_budget(study) if final.trial is not None else None,
+        calibration_error=calibration(tested.confidence, tested.is_right).error if tested else None,
+    )
+
+
+def _budget(study: optuna.Study) -> Budget:
+    trials, spec = finished_trials(study), study_spec(study)
+    states = [trial.state for trial in trials]
+    timing = read(study, "timing", Timing) or Timing()
+    confirmation = read(study, "confirmation", Confirmation) or Confirmation(candidates=())
+    return Budget(
+        trials=len(trials),
+        complete=states.count(TrialState.COMPLETE),
+        pruned=states.count(TrialState.PRUNED),
+        failed=states.count(TrialState.FAIL),
+        sampler=spec.search.sampler,
+        pruner=spec.search.pruner,
+        confirmed=len(confirmation.candidates),
+        fresh_seeds=max((len(one.runs) for one in confirmation.candidates), default=0),
+        search_seconds=timing.search,
+        all_seconds=timing.total,
+    )

@@ -1,0 +1,60 @@
+"""Writes of a study as data, so that they can wait in a journal; carried out so that twice is the same as once."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialModel
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import TrialState
+
+from search.storage.journal import Operation
+
+
+def parameter(trial_id: int, name: str, value: float, distribution: BaseDistribution) -> Operation:
+    """The write of a trial's parameter; the value is as Optuna stores it."""
+    return Operation("set_trial_param", (trial_id, name, value, distribution_to_json(distribution)))
+
+
+def state_and_values(trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> Operation:
+    """The write of a trial's end, or of its return to those that wait."""
+    return Operation("set_trial_state_values", (trial_id, state.name, None if values is None else list(values), at.isoformat()))
+
+
+def perform(operation: Operation, backend: RDBStorage) -> None:
+    """The write stands in the database, now or from before."""
+    # What has ended had every earlier write too: operations are carried out in their order.
+    with suppress(UpdateFinishedTrialError):
+        match operation:
+            case Operation("set_trial_param", (trial_id, name, value, distribution)):
+                backend._set_trial_param(trial_id, name, value, json_to_distribution(distribution), None)
+            case Operation("set_trial_state_values", (trial_id, state, values, at)):
+                _set_state(backend, trial_id, TrialState[state], values, datetime.fromisoformat(at))
+            case Operation(
+                "set_trial_intermediate_value"
+                | "set_trial_user_attr"
+                | "set_trial_system_attr"
+                | "set_study_user_attr"
+                | "set_study_system_attr" as name,
+                arguments,
+            ):
+                getattr(backend, name)(*arguments)
+            case _:
+                raise ValueError(f"There is no operation {operation.name!r} with {len(operation.arguments)} arguments.")
+
+
+def trial_of(operation: Operation) -> int | None:
+    """The id of the trial that is written; None where the study itself is."""
+    return int(operation.arguments[0]) if operation.name.startswith("set_trial_") else None
+
+
+def _set_state(backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:
+    backend.set_trial_state_values(trial_id, state, values)
+    if state.is_finished():  # when it happened, not when the storage came back
+        with _create_scoped_session(backend.scoped_session) as session:
+            model: Any = TrialModel.find_or_raise_by_id(trial_id, session)
+            model.datetime_complete = at

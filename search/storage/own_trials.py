@@ -1,0 +1,253 @@
+"""Optuna's storage for a process that alone writes the trials it runs: what it wrote, it need not read again.
+
+Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was a third of what a trial cost
+beside its training (benchmarks/overhead.py).
+"""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _StudyInfo
+from optuna.storages._rdb.models import (
+    StudyModel,
+    TrialIntermediateValueModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+)
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import insert
+
+from search.storage.journal import Operation
+from search.storage.operations import parameter, state_and_values
+from search.storage.patience import Patience
+from search.storage.patient import PatientStorage
+
+T = TypeVar("T")
+
+
+class OwnTrials(PatientStorage):
+    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written next."""
+
+    def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
+        super().__init__(backend, patience)
+        self._running: dict[int, FrozenTrial] = {}
+        self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
+        self._seen: set[int] = set()  # studies whose trials were read
+        self._read: set[int] = set()  # those of which no trial has begun or ended since their trials were read
+        self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}  # trial -> parameter -> value as stored
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """A copy of the trial."""
+        if trial_id not in self._running:
+            trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
+            if trial.state != TrialState.RUNNING:
+                return trial
+            self._running[trial_id] = trial
+        return _copied(self._running[trial_id])
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """The trial is in the database. Raises: StorageLostError."""
+        self._read.discard(study_id)
+        create = partial(self._create, study_id, template_trial)
+        return self._ask(create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create())
+
+    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
+        """The parameter is known, and in the database after the trial's next attribute, value or state."""
+        trial, known = self._mine(trial_id), self._known(trial_id)
+        if param_name in known:
+            check_distribution_compatibility(known[param_name], distribution)
+        trial.params[param_name] = distribution.to_external_repr(param_value_internal)
+        trial.distributions[param_name] = distribution
+        self._unwritten.setdefault(trial_id, {})[param_name] = (param_value_internal, distribution)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """The value is in the database."""
+        values = self._mine(trial_id).intermediate_values
+        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
+        row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        arguments = (trial_id, step, float(intermediate_value))
+        replace = partial(super().set_trial_intermediate_value, *arguments)
+        write = replace if step in values else partial(self._insert, TrialIntermediateValueModel, row)
+        self._write(Operation("set_trial_intermediate_value", arguments), write)
+        values[step] = intermediate_value
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """The attribute is in the database."""
+        self._note(TrialUserAttributeModel, self._mine(trial_id).user_attrs, trial_id, key, value, super().set_trial_user_attr)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """The attribute is in the database."""
+        self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value, super().set_trial_system_attr)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """The state is in the database, and the trial no longer in memory. Raises: StorageLostError where the trial would begin."""
+        write = partial(super().set_trial_state_values, trial_id, state, values)
+        if state == TrialState.RUNNING:
+            # After a failed attempt that was carried out after all, Optuna's answer would be that another process took the trial.
+            is_mine = self._ask(write, lost=self._raise_lost, again=lambda: self._backend.get_trial(trial_id).state == state or write())
+        else:
+            at = datetime.now()  # local, as Optuna's own
+            is_mine = self._write(state_and_values(trial_id, state, values, at), write)
+            self._remember_end(trial_id, state, values, at)
+        self._running.pop(trial_id, None)
+        self._read.clear()
+        return is_mine
+
+    def _write(self, operation: Operation | None, write: Callable[[], object]) -> bool:
+        """The parameters and then the operation are in the database, or in the journal."""
+
+        def both() -> object:
+            self._write_parameters()
+            return write()
+
+        done = self._deliver(both, lambda: self._with_parameters(operation))
+        self._forget_parameters()
+        return done
+
+    def _with_parameters(self, operation: Operation | None) -> list[Operation]:
+        found = [
+            parameter(trial_id, name, value, distribution)
+            for trial_id, parameters in self._unwritten.items()
+            for name, (value, distribution) in parameters.items()
+        ]
+        return found + ([operation] if operation else [])
+
+    def _forget_parameters(self) -> None:
+        for trial_id, parameters in self._unwritten.items():
+            for name, (_, distribution) in parameters.items():
+                self._known(trial_id).setdefault(name, distribution)
+        self._unwritten.clear()
+
+    def _mine(self, trial_id: int) -> FrozenTrial:
+        if trial_id not in self._running:
+            trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
+            if trial.state.is_finished():
+                raise UpdateFinishedTrialError(f"Trial {trial.number} has ended, and what has ended stays as it is.")
+            self._running[trial_id] = trial
+        return self._running[trial_id]
+
+    def _known(self, trial_id: int) -> dict[str, BaseDistribution]:
+        """The distribution of each parameter that a trial of the same study had."""
+        return self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
+
+    def _note(
+        self, table: type, known: dict[str, Any], trial_id: int, key: str, value: Any, replace: Callable[[int, str, Any], None]
+    ) -> None:
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        write = partial(replace, trial_id, key, value) if key in known else partial(self._insert, table, row)
+        name = "set_trial_user_attr" if table is TrialUserAttributeModel else "set_trial_system_attr"
+        self._write(Operation(name, (trial_id, key, value)), write)
+        known[key] = copy.deepcopy(value)
+
+    def _insert(self, table: type, row: dict[str, Any]) -> None:
+        # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            session.execute(insert(table), [row])
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        if self._unwritten:
+            self._write(None, lambda: None)
+        if study_id not in self._read:
+            self._ask(super()._read_trials_from_remote_storage, study_id, lost=lambda: None)
+            if not self.is_lost:
+                self._read.add(study_id)
+                self._seen.add(study_id)
+                self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
+        if study_id not in self._seen:
+            self._raise_lost()
+        for trial_id, trial in [*self._ended.items(), *self._running.items()]:
+            if self._study_of(trial_id) == study_id:
+                self._studies[study_id].trials[trial.number] = trial
+
+    def _study_of(self, trial_id: int) -> int:
+        return self._trial_id_to_study_id_and_number[trial_id][0]
+
+    def _remembered(self, trial_id: int) -> FrozenTrial:
+        if trial_id not in self._trial_id_to_study_id_and_number:
+            self._raise_lost()
+        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+        return self._ended.get(trial_id) or self._studies[study_id].trials[number]
+
+    def _remember_end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:
+        if trial_id in self._trial_id_to_study_id_and_number:
+            trial = _copied(self._running.get(trial_id) or self._remembered(trial_id))
+            trial.state = state
+            if values is not None:
+                trial.values = list(values)
+            trial.datetime_complete = at if state.is_finished() else None
+            self._ended[trial_id] = trial
+
+    def _create(self, study_id: int, template: FrozenTrial | None) -> int:
+        # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had carried the first
+        # attempt out and only its answer was lost, that trial would stay RUNNING for ever.
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # the trial's number is counted under this lock
+            model: Any = self._backend._get_prepared_new_trial(study_id, template, session)
+            trial_id, number, start = int(model.trial_id), model.number, model.datetime_start
+        if template is None:
+            trial = create_trial(state=TrialState.RUNNING)
+            trial._trial_id, trial.number, trial.datetime_start = trial_id, number, start
+            self._running[trial_id] = trial
+        else:
+            trial = self._backend.get_trial(trial_id)
+        self._studies.setdefault(study_id, _StudyInfo())
+        self._add_trials_to_cache(study_id, [trial])
+        return trial_id
+
+    def _made_already(self, study_id: int, template: FrozenTrial | None) -> int | None:
+        """The trial that a failed attempt made after all: unknown here, although all that were there before are known."""
+        newest = max((each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id), default=-1)
+        for trial in self._backend._get_trials(study_id, (template.state if template else TrialState.RUNNING,), set(), newest):
+            if template is None or (trial.params, trial.user_attrs, trial.system_attrs) == (
+                template.params,
+                template.user_attrs,
+                template.system_attrs,
+            ):
+                self._add_trials_to_cache(study_id, [trial])
+                return trial._trial_id
+        return None
+
+    def _write_parameters(self) -> None:
+        for trial_id, parameters in list(self._unwritten.items()):
+            known = self._known(trial_id)
+            with _create_scoped_session(self._backend.scoped_session, True) as session:
+                for name, (value, distribution) in parameters.items():
+                    if name in known:
+                        kind = distribution_to_json(distribution)
+                        row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
+                        session.execute(insert(TrialParamModel), [row])
+                    else:
+                        self._backend._set_trial_param_without_commit(session, trial_id, name, value, distribution)
+            for name, (_, distribution) in parameters.items():
+                known.setdefault(name, distribution)
+            del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
+
+
+def is_lost(study: optuna.Study) -> bool:
+    """Whether the study's database is given up for the rest of this process."""
+    return isinstance(study._storage, OwnTrials) and study._storage.is_lost
+
+
+def require_storage(study: optuna.Study) -> None:
+    """Raises: StorageLostError where the study's database is given up."""
+    if isinstance(study._storage, OwnTrials) and study._storage.is_lost:
+        raise study._storage.overflow.error
+
+
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    # As deep as Optuna changes what it is given.
+    copied = copy.copy(trial)
+    copied.params, copied.distributions = dict(trial.params), dict(trial.distributions)
+    copied.user_attrs, copied.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
+    copied.intermediate_values = dict(trial.intermediate_values)
+    return copied

@@ -1,0 +1,388 @@
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fmnist.checkpoint import CPU, load_checkpoint, save_checkpoint
+from fmnist.config import TrialConfig
+from fmnist.data import synthetic
+from fmnist.metrics import macro_f1
+from fmnist.model import ConvNet
+from fmnist.predict import predict
+from search.errors import SearchError
+from search.export.export import ExportReport, export_model
+from search.export.formats import FORMATS, chosen
+from search.export.model_card import Budget, ModelFacts, write_card
+from search.export.onnx_export import calibration_pixels, to_int8
+from search.export.parity import Parity, compare
+from search.records import ClassScore, DataRecord, Final
+from tests.search.sample import CLASSES, caught, cleaned, data, environment, final
+
+PIXELS = np.concatenate([synthetic.test().pixels, synthetic.train().pixels[:3]])  # more than a batch, and not a multiple of it
+LABELS = np.concatenate([synthetic.test().labels, synthetic.train().labels[:3]])
+CALIBRATION = synthetic.train().pixels[:100]
+RICH = TrialConfig(depth=3, blocks=2, filters=8, batch_norm=True, residual=True, activation="gelu", pool="before", head="max", hidden=16)
+
+
+EVERY = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
+
+
+def checkpoint_of(folder: Path, config: TrialConfig, *, scale: float = 1.0) -> Path:
+    torch.manual_seed(0)
+    model = ConvNet(config, len(CLASSES))
+    with torch.no_grad():
+        model(torch.rand(64, 1, 28, 28))  # moves batch norm's statistics away from 0 and 1
+        model.get_parameter("stages.0.conv.weight").mul_(scale)
+    save_checkpoint(folder, model, config, CLASSES, origin={"seed": 2000})
+    return folder
+
+
+def facts_of(config: TrialConfig, *, name: str = "Fashion-MNIST", seeds: tuple[float, ...] = (0.943, 0.944, 0.942)) -> ModelFacts:
+    result: Final = final(*seeds).model_copy(update={"config": config, "sd": 0.0008 if len(seeds) > 1 else None})
+    versions = {"fmnist-search": "0.1.0", "torch": torch.__version__}
+    return ModelFacts("quick", data(name), result, environment(versions=versions), 'name = "winner"\n\n[knobs]\ndepth = 3\n')
+
+
+def exported(folder: Path, config: TrialConfig, name: str = "Fashion-MNIST") -> ExportReport:
+    source = checkpoint_of(folder / "model", config)
+    facts = facts_of(config, name=name)
+    return export_model(
+        source, folder / "export", test_pixels=PIXELS, test_labels=LABELS, calibration=CALIBRATION, facts=facts, announce=lambda _: None
+    )
+
+
+def run_onnx(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["probabilities"], {"images": pixels})[0])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    return exported(tmp_path_factory.mktemp("rich"), RICH)
+
+
+@pytest.fixture
+def card(report: ExportReport) -> str:
+    return (report.folder / "MODEL_CARD.md").read_text()
+
+
+def test_every_file_is_there_and_agrees_with_pytorch(report: ExportReport) -> None:
+    assert {path.name for path in report.folder.iterdir()} == EVERY
+    assert [one.file for one in report.parities] == ["model.safetensors", "model.pt2", "model.onnx"]
+    assert all(one.largest_difference <= 1e-4 and one.disagreements == one.ties and one.images == 1003 for one in report.parities)
+    assert all(one.bytes == (report.folder / one.file).stat().st_size for one in report.parities)
+    assert load_checkpoint(report.folder).origin == {"seed": 2000}
+    assert json.loads((report.folder / "labels.json").read_text()) == list(CLASSES)
+    assert {path.name for path in report.folder.parent.iterdir()} == {"model", "export"}
+
+
+def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
+    config = TrialConfig(depth=1, filters=4, head="avg")
+    source = checkpoint_of(tmp_path / "model", config)
+    for names, files, shown in (
+        (["onnx-int8"], {"model.int8.onnx"}, 'InferenceSession("model.int8.onnx")'),
+        (["safetensors"], {"model.safetensors", "config.json"}, "`fmnist-search predict . PICTURE...`"),
+        (["pt2", "pt2"], {"model.pt2"}, 'torch.export.load("model.pt2")'),
+        (["onnx", "safetensors"], {"model.onnx", "model.safetensors", "config.json"}, 'InferenceSession("model.onnx")'),
+    ):
+        report = export_model(
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS[:10],
+            calibration=CALIBRATION,
+            facts=facts_of(config),
+            announce=lambda _: None,
+            files=chosen(names),
+        )
+        assert {path.name for path in report.folder.iterdir()} == files | {"labels.json", "metrics.json", "MODEL_CARD.md"}
+        assert {one.file for one in report.latencies} == files - {"config.json"}
+        card = (report.folder / "MODEL_CARD.md").read_text()
+        assert shown in card
+        assert ("- onnx\n" in card) == any("onnx" in name for name in names)
+
+
+def test_an_unknown_format_names_the_nearest() -> None:
+    assert chosen([]) == tuple(FORMATS.values())
+    with pytest.raises(
+        SearchError, match=r"--format must be safetensors, pt2, onnx, onnx-int8; got 'onnx-int'. Did you mean 'onnx-int8'\?"
+    ):
+        chosen(["onnx", "onnx-int"])
+
+
+def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
+    int8, folder = report.int8, report.folder
+    assert int8 is not None
+    assert int8.bytes < (folder / "model.onnx").stat().st_size
+    exact, found = (run_onnx(folder / name, PIXELS) for name in ("model.onnx", "model.int8.onnx"))
+    assert int8.largest_difference == pytest.approx(float(np.abs(exact - found).max()), abs=1e-4)
+    assert 0 < int8.largest_difference < 0.2
+    assert int8.disagreements == int((exact.argmax(1) != found.argmax(1)).sum())
+    assert int8.macro_f1 == pytest.approx(macro_f1(LABELS, found.argmax(1), 10))
+    assert int8.accuracy_difference == pytest.approx(float((found.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean()))
+    told = json.loads((folder / "metrics.json").read_text())["int8"]
+    assert told == int8.as_json()
+    assert told["share_otherwise"] == int8.disagreements / 1003
+    assert f"and has macro F1 {int8.macro_f1:.4f} (" in (folder / "MODEL_CARD.md").read_text()
+    kinds = {node.op_type for node in onnx.load(folder / "model.int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+
+
+def test_the_int8_file_is_the_same_each_time_and_calibrated_on_every_class_alike(report: ExportReport) -> None:
+    model = onnx.load(report.folder / "model.onnx")
+    assert to_int8(model, CALIBRATION).SerializeToString() == (report.folder / "model.int8.onnx").read_bytes()
+    assert model == onnx.load(report.folder / "model.onnx"), "the model that it is made of stays as it is"
+    train = synthetic.train()
+    pixels = calibration_pixels(train)
+    assert pixels.shape == (500, 28, 28)
+    np.testing.assert_array_equal(pixels, calibration_pixels(train))
+    label_of = {image.tobytes(): label for image, label in zip(train.pixels, train.labels, strict=True)}
+    assert set(np.bincount([label_of[image.tobytes()] for image in pixels])) == {50}
+    few = train.take(np.concatenate([np.flatnonzero(train.labels == 0)[:3], np.flatnonzero(train.labels > 0)]))
+    assert len(calibration_pixels(few)) == 453
+
+
+def test_every_file_is_timed(report: ExportReport) -> None:
+    told = json.loads((report.folder / "metrics.json").read_text())["latency"]
+    assert (told["device"], told["threads"], bool(told["processor"])) == ("cpu", torch.get_num_threads(), True)
+    assert set(told["milliseconds"]) == set(FORMATS.values())
+    assert all(0 < one["1"] < one["256"] for one in told["milliseconds"].values())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_number_of_images(report: ExportReport, count: int) -> None:
+    expected = predict(load_checkpoint(report.folder), PIXELS[:count], CPU)
+    np.testing.assert_allclose(run_onnx(report.folder / "model.onnx", PIXELS[:count]), expected, atol=1e-5)
+    module = torch.export.load(report.folder / "model.pt2").module()
+    np.testing.assert_allclose(module(torch.tensor(PIXELS[:count])).detach(), expected, atol=1e-5)
+
+
+def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
+    model = onnx.load(report.folder / "model.onnx")
+    (images,), (probabilities,) = model.graph.input, model.graph.output
+    assert (images.name, images.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
+    assert [dim.dim_param or dim.dim_value for dim in images.type.tensor_type.shape.dim] == ["N", 28, 28]
+    assert (probabilities.name, probabilities.type.tensor_type.elem_type) == ("probabilities", onnx.TensorProto.FLOAT)
+    assert [dim.dim_param or dim.dim_value for dim in probabilities.type.tensor_type.shape.dim] == ["N", 10]
+    facts = {prop.key: prop.value for prop in model.metadata_props}
+    assert json.loads(facts["labels"]) == list(CLASSES)
+    assert TrialConfig.parse(json.loads(facts["config"]), where="the file") == RICH
+    assert json.loads(facts["normalisation"]) == {"divisor": 255, "mean": 0.286, "std": 0.353}
+    assert facts["pictures"] == "as Fashion-MNIST's"
+    assert facts["input"].startswith("images: uint8 [N, 28, 28], grey")
+    int8 = onnx.load(report.folder / "model.int8.onnx")
+    assert {prop.key: prop.value for prop in int8.metadata_props} == facts
+    assert (facts["version"], facts["study"], facts["data"]) == ("0.1.0", "quick", "Fashion-MNIST")
+    training = [attribute.i for node in model.graph.node for attribute in node.attribute if attribute.name == "training_mode"]
+    assert "Dropout" not in {node.op_type for node in model.graph.node}
+    assert not any(training)
+
+
+def test_no_file_names_the_folders_of_this_machine(report: ExportReport) -> None:
+    here = str(Path(__file__).parents[3]).encode()
+    assert [path.name for path in report.folder.iterdir() if here in path.read_bytes()] == []
+
+
+def test_the_card_s_code_runs_with_onnx_runtime_alone(report: ExportReport, card: str) -> None:
+    found = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert found is not None
+    assert len(found[1].splitlines()) == 5
+    absent = "\nimport sys\nassert not {'torch', 'fmnist', 'search'} & set(sys.modules)"
+    told = subprocess.run([sys.executable, "-I", "-c", found[1] + absent], cwd=report.folder, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() in CLASSES
+
+
+def test_metrics(report: ExportReport) -> None:
+    metrics = json.loads((report.folder / "metrics.json").read_text())
+    assert metrics["macro_f1"] == 0.943
+    assert (metrics["mean"], metrics["sd"], metrics["interval"]) == (pytest.approx(0.943), 0.0008, [0.9391, 0.947])
+    assert (metrics["seed"], metrics["seeds"]) == (2000, [2000, 2001, 2002])
+    assert (metrics["study"], metrics["data"], metrics["warning"]) == ("quick", "Fashion-MNIST", None)
+    assert [one["file"] for one in metrics["parity"]] == [one.file for one in report.parities]
+
+
+def test_the_card_states_the_result_and_its_limits(card: str) -> None:
+    assert "**Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470]** on 10,000 test images." in card
+    assert "- **T-shirt/top**, F1 0.8000: it finds 95.0 % of them" in card
+    assert "- Shirt taken for T-shirt/top: 102 of 1,052 images (9.7 %)." in card
+    assert all(f"| `{name}` |" in card for name in TrialConfig.model_fields)
+    assert '````toml\nname = "winner"\n\n[knobs]\ndepth = 3\n````' in card
+    assert "are. It takes them most often for Shirt (5.8 %).\n" in card
+    assert card.startswith("---\nlicense: mit\n")
+    assert "SYNTHETIC" not in card
+
+
+def test_the_card_states_budget_and_calibration(tmp_path: Path) -> None:
+    budget = Budget(12, 8, 3, 1, "tpe", "median", 2, 2, search_seconds=255, all_seconds=800)
+    write_card(tmp_path, replace(facts_of(RICH), budget=budget, calibration_error=0.0123), [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "The search took 12 trials (8 complete, 3 pruned, 1 failed; sampler tpe, pruner median) and 4 min 15 s; " in card
+    assert "the best 2 were trained again on 2 fresh seeds; with the final trainings it was 13 min 20 s." in card
+    assert "differ by 1.2 percentage points on average (expected calibration error 0.0123, 15 bins)" in card
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["budget"]["pruned"], metrics["calibration_error"]) == (3, 0.0123)
+    assert (metrics["int8"], metrics["latency"]) == (None, None)
+
+
+def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
+    classes = tuple(ClassScore(name=name, precision=0.9, recall=0.9, f1=0.9, images=1000) for name in record.class_names)
+    facts = replace(facts_of(RICH), data=record, study=study)
+    size = len(classes)
+    counts = tuple(tuple(5 if i == j else 1 for j in range(size)) for i in range(size))
+    facts = replace(facts, final=facts.final.model_copy(update={"classes": classes, "confusion": counts}))
+    write_card(folder, facts, [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_path: Path) -> None:
+    found = cleaned(caught("duplicates", 12, action="dropped from train"), caught("blank"), caught("missing_labels", 3, 1))
+    record = data(
+        "my shop.csv", cleaning=found, test=2000, test_fingerprint="7e57", path="/home/me/my shop.csv", test_path="/home/me/t.csv"
+    )
+    card = written_card(tmp_path, record)
+    assert not [word for word in ("license", "fashion-mnist\n", "Fashion-MNIST", "zalando", "garment", "/home/me") if word in card]
+    assert '      name: "my shop.csv"\n      type: custom\n' in card
+    assert (
+        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training images and 1" in card
+    )
+    assert "fmnist-search run winner.toml --data 'my shop.csv' --test t.csv\n" in card
+    assert "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
+    assert "found nothing to mend" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
+    kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
+    assert "> **Also in the test split, and kept: 1 training image. The test score is flattered.**" in kept
+
+
+@given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5), st.text(min_size=1), st.text(min_size=1))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["a|b", '"*<>`', "裙子: [x](y)"], "x\u2028: {y}.csv", '# "\\ 😀')
+def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, study: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    card = written_card(tmp_path, data(name, class_names=tuple(classes)), study)
+    for block in card.split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in block.split("\n") if line}) == 1
+    _, front, _ = card.split("---\n", 2)
+    (told,) = yaml.safe_load(front)["model-index"]
+    assert (told["name"], told["results"][0]["dataset"]["name"]) == (study, name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrialConfig(depth=4, filters=8, kernel_size=5, activation="silu", head="flatten", hidden=16),
+        TrialConfig(depth=2, blocks=3, filters=8, kernel_size=5, batch_norm=True, residual=True, head="avg", dropout=0.4),
+    ],
+    ids=["deep", "wide"],
+)
+def test_other_networks_and_synthetic_data(tmp_path: Path, config: TrialConfig) -> None:
+    report = exported(tmp_path, config, name="synthetic")
+    assert max(one.largest_difference for one in report.parities) <= 1e-4
+    assert run_onnx(report.folder / "model.onnx", PIXELS[:1]).shape == (1, 10)
+    assert "No figure here is Fashion-MNIST's" in json.loads((report.folder / "metrics.json").read_text())["warning"]
+    card = (report.folder / "MODEL_CARD.md").read_text()
+    assert card.count("SYNTHETIC DATA") == 2
+    assert "zalando" not in card
+
+
+@pytest.mark.slow
+def test_random_networks(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(4):
+        config = TrialConfig.parse(
+            {
+                "depth": int(random.integers(1, 5)),
+                "blocks": int(random.integers(1, 4)),
+                "filters": int(random.integers(4, 24)),
+                "kernel_size": int(random.choice((3, 5))),
+                "growth": float(random.uniform(1, 2)),
+                **{name: bool(random.integers(2)) for name in ("batch_norm", "residual")},
+                "activation": str(random.choice(("relu", "gelu", "silu"))),
+                "pool": str(random.choice(("before", "after"))),
+                "head": str(random.choice(("flatten", "max", "avg"))),
+                "hidden": int(random.choice((0, 32))),
+            },
+            where="test",
+        )
+        (tmp_path / str(number)).mkdir()
+        assert exported(tmp_path / str(number), config).folder.is_dir()
+
+
+def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path: Path) -> None:
+    config = TrialConfig(depth=1, filters=4, head="avg")
+    source, told = checkpoint_of(tmp_path / "model", config), list[str]()
+    for facts in (facts_of(config), facts_of(config, seeds=(0.9,))):
+        export_model(source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts, announce=told.append)
+    card = (tmp_path / "export" / "MODEL_CARD.md").read_text()
+    assert "**Test macro F1 0.9000 over 1 seed, 95 %" in card
+    assert "One seed says nothing of the spread" in card
+    assert json.loads((tmp_path / "export" / "metrics.json").read_text())["sd"] is None
+    assert [line.split(":")[0] for line in told] == ["model.safetensors", "model.pt2", "model.onnx", "model.int8.onnx"] * 2
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "config.json", "MODEL_CARD.md/notes"])
+def test_only_an_export_is_replaced(tmp_path: Path, name: str) -> None:
+    source = checkpoint_of(tmp_path / "model", RICH)
+    mine = tmp_path / "export" / name.replace("/", ".")
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    with pytest.raises(SearchError, match=f"holds '{mine.name}'"):
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
+        )
+    with pytest.raises(SearchError, match="is a file"):
+        export_model(source, mine, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None)
+    assert mine.read_text() == "years of work"
+
+
+def test_facts_of_another_model_are_refused(tmp_path: Path) -> None:
+    source = checkpoint_of(tmp_path / "model", RICH)
+    with pytest.raises(SearchError, match="must be of the final model of 'quick'"):
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(TrialConfig()), announce=lambda _: None
+        )
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_model_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
+    config = TrialConfig(depth=1, filters=4, head="avg")
+    source = checkpoint_of(tmp_path / "model", config, scale=float("nan"))
+    with pytest.raises(SearchError, match=r"must give finite probabilities; that in .*model does not"):
+        export_model(
+            source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts_of(config), announce=lambda _: None
+        )
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_tampered_file_does_not_agree(report: ExportReport, tmp_path: Path) -> None:
+    model = onnx.load(report.folder / "model.onnx")
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights = onnx.numpy_helper.to_array(largest) * np.float32(1.01)
+    largest.CopyFrom(onnx.numpy_helper.from_array(weights, largest.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    expected = predict(load_checkpoint(report.folder), PIXELS, CPU)
+    assert compare("model.onnx", 1, expected, run_onnx(report.folder / "model.onnx", PIXELS)).ties == 0
+    with pytest.raises(SearchError, match=r"model.onnx must say what PyTorch says, within 0.0001"):
+        compare("model.onnx", 1, expected, run_onnx(tmp_path / "model.onnx", PIXELS))
+
+
+def test_ties_may_be_decided_otherwise_and_nothing_else() -> None:
+    expected = np.array([[0.50001, 0.49999], [0.9, 0.1]], np.float32)
+    parity = compare("a", 1, expected, expected + np.array([[-5e-5, 5e-5], [0, 0]], np.float32))
+    assert (parity.disagreements, parity.ties) == (1, 1)
+    clear = np.array([[0.50007, 0.49993]], np.float32)  # further apart than a tie, though each moved within the tolerance
+    with pytest.raises(SearchError, match="class of 1 of 1 images"):
+        compare("a", 1, clear, clear + np.array([[-9e-5, 9e-5]], np.float32))
+    with pytest.raises(SearchError, match="differs by up to nan"):
+        compare("a", 1, clear, clear * np.float32("nan"))
+    with pytest.raises(SearchError, match=r"must give probabilities \[1, 2\] as PyTorch does, got \[1, 1\]"):
+        compare("a", 1, clear, clear[:, :1])

@@ -1,0 +1,187 @@
+"""`fmnist-search trials` and `show`, on a study with trials in every state."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from fmnist.config import knobs
+from search.lists.trial_rows import FIXED
+from tests.search.lists.listed import FOREIGN, ODD_REASON
+from tests.search.tiny import Say
+
+STATES = ["complete", "complete", "pruned", "failed", "refused", "running", "waiting"]
+
+
+def picked(listed: Say, *arguments: str) -> list[int]:
+    code, output, errors = listed("trials", "going", "--json", *arguments)
+    assert (code, errors) == (0, "")
+    return [row["number"] for row in json.loads(output)]
+
+
+def test_every_trial_is_on_a_line_with_its_state(listed: Say) -> None:
+    code, output, errors = listed("trials", "going")
+    assert (code, errors) == (0, "")
+    lines = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
+    assert [line[1] for line in lines] == STATES
+    for part in ("0.9350", "median after epoch 1", "105,674", "0.00123", "1 min 02 s", "7 trials."):
+        assert part in output
+
+
+def test_rows_for_programs_have_every_knob_and_always_the_same_keys(listed: Say) -> None:
+    _, output, _ = listed("trials", "going", "--json")
+    found = json.loads(output)
+    assert [row["state"] for row in found] == STATES
+    assert {tuple(row) for row in found} == {(*FIXED, *knobs())}
+    first = {
+        "number": 0,
+        "value": 0.91,
+        "epochs": 3,
+        "seconds": 61.5,
+        "parameters": 105_674,
+        "flops": 12_300_000,
+        "reason": None,
+        "seed": 7,
+    }
+    assert first.items() <= found[0].items()
+    assert (found[0]["filters"], found[0]["learning_rate"], found[0]["flip"]) == (48, 0.0012345, True)
+    assert found[3]["reason"] == ODD_REASON
+    assert (found[5]["epochs"], found[5]["value"], found[6]["depth"]) == (2, None, None)
+    _, output, _ = listed("trials", "going", "--csv")
+    table = list(csv.DictReader(io.StringIO(output)))
+    assert (table[0]["learning_rate"], table[0]["parameters"], table[0]["flip"], table[0]["reason"]) == ("0.0012345", "105674", "true", "")
+    assert table[3]["reason"].startswith("'=HYPERLINK(1), [red]")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "numbers"),
+    [
+        (("state=PRUNED",), [2]),
+        (("state=fail",), [3]),
+        (("state != complete", "depth>=3"), [2, 3, 4]),
+        (("value>0.91",), [1]),
+        (("value>=0.91",), [0, 1]),
+        (("value<0.91",), [2]),
+        (("value<=0.81", "state=pruned"), [2]),
+        (("value!=0.91",), [1, 2, 3, 4, 5, 6]),
+        (("depth=4",), [1, 4]),
+        (("filters>=32",), [0, 1, 2, 3, 4, 5]),
+        (("filters>48",), []),
+        (("flip=TRUE", "head=max", "epochs=3"), [0, 1]),
+        (("reason=median after epoch 1",), [2]),
+        (("learning_rate<1.3e-3", "number>3"), [4, 5]),
+    ],
+)
+def test_where_picks(listed: Say, conditions: tuple[str, ...], numbers: list[int]) -> None:
+    assert picked(listed, *(part for one in conditions for part in ("--where", one))) == numbers
+
+
+def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> None:
+    assert picked(listed, "--sort", "value") == [1, 0, 2, 3, 4, 5, 6]
+    assert picked(listed, "--sort", "value", "--reverse") == [2, 0, 1, 3, 4, 5, 6]
+    assert picked(listed, "--sort", "depth") == [0, 5, 2, 3, 1, 4, 6]
+    assert picked(listed, "--sort", "state")[:3] == [0, 1, 3]
+    assert picked(listed, "--reverse") == [6, 5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--sort", "valeu"), "There is no column 'valeu' of trials. Did you mean 'value'?"),
+        (("--where", "fitlers>=32"), "--where 'fitlers>=32': There is no column 'fitlers' of trials. Did you mean 'filters'?"),
+        (("--where", "state=prunned"), "state is never 'prunned'. Did you mean 'pruned'?"),
+        (("--where", "head=maxx"), "head is never 'maxx'. Did you mean 'max'?"),
+        (("--where", "flip=ja"), "flip is never 'ja'. Valid: false, true."),
+        (("--where", "filters=many"), "filters must be compared with a number, got 'many'."),
+        (("--where", "value>nan"), "value must be compared with a number, got 'nan'."),
+        (("--where", "state<pruned"), "state has words, no numbers: use = or !=, got <."),
+        (("--where", "filters"), "It must be a column, one of != <= >= = < >, and a value"),
+        (("--where", "=3"), "It must be a column"),
+        (("--where", "\x1b[2J=3"), "There is no column '\\x1b[2J' of trials."),
+    ],
+)
+def test_what_is_not_so_is_refused_with_the_nearest(listed: Say, arguments: tuple[str, ...], says: str) -> None:
+    code, output, errors = listed("trials", "going", *arguments)
+    assert (code, output) == (2, "")
+    assert says in errors
+
+
+def test_all_wrong_conditions_are_named_at_once(listed: Say) -> None:
+    _, _, errors = listed("trials", "going", "--where", "stat=x", "--where", "depth=x", "--where", "state=failed")
+    assert [line.split(":")[-2].split()[-1] for line in errors.strip().splitlines()] == ["'stat=x'", "'depth=x'"]
+
+
+def test_a_narrow_terminal_leaves_out_knobs_and_says_which(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = listed("trials", "going")
+    assert "No room for reason, parameters: --json and --csv have all" in output.replace("\n", " ")
+    assert "0.00123" in output
+    _, output, _ = listed("trials", "going", "--where", "state!=complete", "--where", "parameters>1000")
+    assert all(part in output for part in ("105,674", "median after epoch 1", "No room for"))
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_nothing_picked_is_said_in_words(listed: Say) -> None:
+    assert "None of 7 trials is so." in listed("trials", "going", "--where", "depth>4")[1]
+    assert listed("trials", "going", "--where", "depth>4", "--json")[1] == "[]\n"
+    assert listed("trials", "going", "--where", "depth>4", "--csv")[1].startswith("number,state,value")
+
+
+def test_another_programs_study_is_listed_as_it_is(listed: Say) -> None:
+    code, output, _ = listed("trials", FOREIGN, "--json", "--where", "knob.value=3", "--where", "kind==odd")
+    (row,) = json.loads(output)
+    assert (code, row["knob.value"], row["kind"], row["value"], row["depth"]) == (0, 3, "=odd", None, None)
+    code, output, _ = listed("trials", FOREIGN)
+    assert (code, output.replace("\n", "").isprintable()) == (0, True)
+    code, output, _ = listed("show", "0", "--study", FOREIGN)
+    assert (code, "=odd" in output) == (0, True)
+
+
+def test_a_trial_is_shown_whole(listed: Say) -> None:
+    code, output, errors = listed("show", "0", "--study", "going")
+    assert (code, errors) == (0, "")
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    for line in (
+        "Trial 0 of going",
+        "state complete",
+        "macro F1 0.9100",
+        "seed 7",
+        "time 1 min 02 s",
+        "depth 2 searched stages, each halves the image",
+        "filters 48 width of the first stage",
+        "2 0.5000 0.7500 0.8200 0.8100 41.0",
+        "max_params -25.0 % within",
+    ):
+        assert line in lines
+
+
+def test_a_trial_that_did_not_end_well_says_why(listed: Say) -> None:
+    assert "max_params 105,674, over 100,000" in listed("show", "4", "--study", "going")[1]
+    refused = listed("show", "4", "--study", "going")[1]
+    assert all(part in refused for part in ("+5.7 %", "over", "None: it was not trained for a whole epoch."))
+    failed = listed("show", "3", "--study", "going")[1]
+    assert "=HYPERLINK(1), [red] \ufffd[2J\ufffdevil" in failed
+    running = listed("show", "5", "--study", "going")[1]
+    assert "0.8200" in running
+    assert "train loss" not in running
+    assert "None yet: the trial has not begun." in listed("show", "6", "--study", "going")[1]
+
+
+def test_a_trial_for_programs(listed: Say) -> None:
+    found = json.loads(listed("show", "0", "--study", "going", "--json")[1])
+    assert (found["study"], found["number"], found["state"], found["value"]) == ("going", 0, "complete", 0.91)
+    assert found["searched"] == {"depth": 2, "learning_rate": 0.0012345, "head": "max"}
+    assert found["fixed"]["filters"] == 48
+    assert not found["fixed"].keys() & found["searched"].keys()
+    assert found["constraints"] == {"max_params": -0.25}
+    assert found["curve"][1] == {"epoch": 2, "train_loss": 0.5, "valid_loss": 0.75, "macro_f1": 0.82, "accuracy": 0.81, "seconds": 41.0}
+    table = list(csv.DictReader(io.StringIO(listed("show", "0", "--study", "going", "--csv")[1])))
+    assert [(row["trial"], row["epoch"], row["macro_f1"]) for row in table] == [("0", "1", "0.81"), ("0", "2", "0.82"), ("0", "3", "0.83")]
+
+
+def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
+    code, _, errors = listed("show", "12", "--study", "going")
+    assert (code, "has no trial 12. It has 0 to 6. `fmnist-search trials` lists them." in errors) == (2, True)
+    code, _, errors = listed("trials", "goin")
+    assert (code, "Did you mean 'going'?" in errors) == (2, True)

@@ -1,0 +1,122 @@
+"""A run whose storage is lost stops with what it has, and the next one goes on to the exact budget."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.confirm import confirm
+from search.errors import StorageLostError
+from search.interrupt import Interrupt
+from search.optimize import optimize
+from search.progress import Silent
+from search.records import Confirmation
+from search.spec import StudySpec
+from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
+from search.study import journal_path, journalled, load_study, read
+from tests.search.storage.faults import Faulty, faulty, impatient
+from tests.search.test_run import RUN, study_in
+from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, surroundings, tiny_spec, wait_for_line
+
+# The real command, but that it waits for 15 seconds, in which SQLite's own 10 fit, instead of two minutes.
+IMPATIENT = impatient(15.0)
+
+
+def backend_of(study: optuna.Study) -> Any:
+    storage = study._storage
+    assert isinstance(storage, OwnTrials)
+    storage.patience.seconds = 0.0
+    return storage._backend
+
+
+def search_and_confirm(folder: Path, spec: StudySpec, faults: Faulty, places: int) -> None:
+    study = in_database(folder, spec)
+    with faulty(backend_of(study), faults), journalled(study, lambda _: None):
+        executor, interrupt = Inline(places), Interrupt()
+        optimize(study, spec, executor, Silent(), interrupt, CLASSES)
+        confirm(study, spec, executor, Silent(), interrupt)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("places", [1, 2])
+def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, undisturbed = tiny_spec(trials=4), Faulty()
+    search_and_confirm(tmp_path / "count", spec, undisturbed, places)
+    assert not journal_path("tiny").exists()
+    for gone_from in range(2, undisturbed.calls, undisturbed.calls // 8):
+        folder = tmp_path / str(gone_from)
+        with pytest.raises(StorageLostError, match="was lost: disk I/O error"):
+            search_and_confirm(folder, spec, Faulty(gone_from=gone_from), places)
+        search_and_confirm(folder, spec, Faulty(), places)
+        assert not journal_path("tiny").exists()
+        study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), "tiny")
+        assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(4)]
+        assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2]] * 4
+        confirmation = read(study, "confirmation", Confirmation)
+        assert confirmation is not None
+        assert confirmation.winner is not None
+
+
+@pytest.mark.slow
+def test_what_finished_while_the_storage_was_lost_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tiny_spec(trials=2)
+    study = in_database(tmp_path, spec)
+    faults, executor = Faulty(), Inline(2)
+
+    class AtTheFirstEpoch(Silent):
+        def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002
+            faults.gone_from = 0
+
+    with pytest.raises(StorageLostError), faulty(backend_of(study), faults), journalled(study, lambda _: None):
+        optimize(study, spec, executor, AtTheFirstEpoch(), Interrupt(), CLASSES)
+    assert len(executor.trained) == 2
+    again = Inline(2)
+    study = in_database(tmp_path, spec)
+    with journalled(study, lambda _: None):
+        optimize(study, spec, again, Silent(), Interrupt(), CLASSES)
+    assert again.trained == []
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.slow
+def test_the_command_ends_with_1_and_given_again_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML)
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, *RUN],
+        cwd=tmp_path,
+        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_line(process, "epoch 1/2")
+        with closing(sqlite3.connect(tmp_path / "studies" / "fmnist.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            output, errors = process.communicate()
+            other.rollback()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+    assert process.returncode == 1, output + errors
+    assert "The storage does not answer: database is locked. Waiting up to 15 s; the trainings go on." in output
+    (line,) = errors.splitlines()
+    assert line.startswith("Error: The storage was lost: database is locked.")
+    assert line.endswith("wait in studies/tiny-synthetic/journal.jsonl. When it is back, the same command goes on.")
+
+    done = run_command(tmp_path, *RUN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = study_in(tmp_path)
+    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
+    assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()
