@@ -2,6 +2,7 @@
 
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from optuna.storages import RDBStorage
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
+from tests.search.tiny import surroundings
 
 
 @dataclass
@@ -130,9 +132,18 @@ def contents(folder: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
-def impatient(seconds: float) -> str:
-    """A program that is the real command, but that it waits for a storage so long instead of for two minutes."""
-    return (
+def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.Popen[str]":
+    """The real command, under way in that folder, but that it waits for a storage so long instead of for two minutes."""
+    program = (
         f"import sys; from search.storage import patience; patience.SECONDS = {seconds}; from search.cli import main; "
         "sys.argv[0] = 'fmnist-search'; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
+        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )

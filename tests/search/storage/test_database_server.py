@@ -30,12 +30,12 @@ from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.storage.recovery import identity
 from search.study import load_study
-from tests.search.storage.faults import Clock, Fault, Faulty, faulty, impatient, open_watched
+from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
 from tests.search.storage.postgres import SHOWN, Postgres, postgres, unused_port
 from tests.search.storage.test_own_trials import STEPS, act
 from tests.search.storage.test_storage_faults import plain
 from tests.search.test_kills import retrained
-from tests.search.tiny import TOML, Say, run_command, start_command, surroundings, wait_for_line
+from tests.search.tiny import TOML, Say, run_command, start_command, wait_for_line
 
 pytestmark = pytest.mark.cluster
 
@@ -155,25 +155,12 @@ def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(ser
     assert_undisturbed(url)
 
 
-# The real command, but that it waits for a second instead of two minutes.
-IMPATIENT = impatient(1.0)
-
-
 @pytest.mark.slow
 def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(
     server: Postgres, database: str, say: Say, tmp_path: Path
 ) -> None:
     url = server.url(database)
-    process = subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *RUN, url],
-        cwd=tmp_path,
-        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with running(process) as process:
+    with running(start_impatient(tmp_path, 1.0, *RUN, url)) as process:
         wait_for_line(process, "epoch 1/2")
         server.stop()
         output, errors = process.communicate()

@@ -2,8 +2,6 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,9 @@ from search.spec import StudySpec
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.study import journal_path, journalled, load_study, read
-from tests.search.storage.faults import Faulty, faulty, impatient
+from tests.search.storage.faults import Faulty, faulty, start_impatient
 from tests.search.test_run import RUN, study_in
-from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, surroundings, tiny_spec, wait_for_line
-
-# The real command, but that it waits for 15 seconds, in which SQLite's own 10 fit, instead of two minutes.
-IMPATIENT = impatient(15.0)
+from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
 
 
 def backend_of(study: optuna.Study) -> Any:
@@ -91,15 +86,7 @@ def test_what_finished_while_the_storage_was_lost_is_not_trained_again(tmp_path:
 @pytest.mark.slow
 def test_the_command_ends_with_1_and_given_again_goes_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
-    process = subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *RUN],
-        cwd=tmp_path,
-        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_impatient(tmp_path, 15.0, *RUN)  # in which SQLite's own 10 fit
     try:
         wait_for_line(process, "epoch 1/2")
         with closing(sqlite3.connect(tmp_path / "studies" / "fmnist.db", isolation_level=None)) as other:
