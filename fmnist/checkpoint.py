@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ LARGEST_HEADER = 2**20  # bytes of the weights' file that are not weights
 Tensors = dict[str, tuple[tuple[int, ...], str]]  # name -> shape and type
 CPU: Final = torch.device("cpu")
 _DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them; the integers are batch norm's counters
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 _SIZES = {"F32": 4, "I64": 8}
 _AGAIN = "Copy the whole folder again, or train again."
 
@@ -93,7 +94,7 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
         _require_tensors(found, expected, str(path))
         weights = load_file(path)
     except SafetensorError as error:
-        raise FmnistError(f"{path} must be a safetensors file: {error}. {_AGAIN}") from error
+        raise FmnistError(f"{path} must be a safetensors file: {shown(str(error))}. {_AGAIN}") from error
     except OSError as error:
         raise FmnistError(f"{path} must be readable: {error.strerror or error}. {_AGAIN}") from error
     return Checkpoint(_network(config, weights, len(about.class_names)).to(device), config, about.class_names, about.origin)
@@ -108,8 +109,8 @@ class _About(BaseModel):
     config: dict[str, Any]
     class_names: tuple[str, ...]
     origin: dict[str, Any]
-    sha256: str  # of the weights
-    checksum: str | None = None  # the seal at the time of writing; older checkpoints have none
+    sha256: Digest  # of the weights
+    checksum: Digest | None = None  # the seal at the time of writing; older checkpoints have none
 
     @property
     def seal(self) -> str:
@@ -191,7 +192,7 @@ def _bytes(tensors: Tensors) -> int:
 
 def _require_tensors(found: Tensors, expected: Tensors, where: str) -> None:
     wrong = [
-        f"{name} must be {_described(expected.get(name))}, got {_described(found.get(name))}"
+        f"{name if name in expected else shown(name)} must be {_described(expected.get(name))}, got {_described(found.get(name))}"
         for name in sorted(expected.keys() | found.keys())
         if expected.get(name) != found.get(name)
     ]

@@ -119,6 +119,7 @@ def _bare(kind: Any, marks: tuple[Any, ...], description: str | None) -> _Place:
         kind, *inner = get_args(kind)
         for mark in inner:
             marks += tuple(mark.metadata) if isinstance(mark, FieldInfo) else (mark,)
+            description = description or (mark.description if isinstance(mark, FieldInfo) else None)
         return _bare(kind, marks, description)
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (option for option in get_args(kind) if option is not NoneType)

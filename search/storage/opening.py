@@ -41,7 +41,7 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
     "starting up": "Give the same command again in a moment.",
     "shutting down": "Give the same command again once the server is back.",
     "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
-    "psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]'",
+    "psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
     "No space": f"Make room there, or {_ELSEWHERE}.",

@@ -123,7 +123,7 @@ def test_a_config_that_was_changed_is_refused(folder: Path, change: Callable[[di
     ("change", "message"),
     [
         (lambda weights: weights.pop("stages.0.conv.weight"), r"stages.0.conv.weight must be F32 \[8, 1, 3, 3\], got absent"),
-        (lambda weights: weights.update(more=torch.zeros(2)), r"more must be absent, got F32 \[2\]"),
+        (lambda weights: weights.update(more=torch.zeros(2)), r"'more' must be absent, got F32 \[2\]"),
         (lambda weights: weights.update(mean=torch.zeros(2)), r"mean must be F32 \[\], got F32 \[2\]"),
         (lambda weights: weights.update(mean=torch.zeros((), dtype=torch.float64)), r"mean must be F32 \[\], got F64 \[\]"),
     ],

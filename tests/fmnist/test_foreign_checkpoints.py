@@ -189,8 +189,10 @@ def test_any_value_in_the_configuration_is_refused_or_harmless(folder: Path, at:
     if not sealed:
         about.pop("checksum", None)
     (folder / CONFIG).write_text(json.dumps(about))
-    loaded_or_refused(folder)
-    (folder / CONFIG).write_text(original)
+    try:
+        loaded_or_refused(folder)
+    finally:
+        (folder / CONFIG).write_text(original)
 
 
 def damaged(data: bytes, chance: st.DataObject) -> bytes:
@@ -207,8 +209,10 @@ def damaged(data: bytes, chance: st.DataObject) -> bytes:
 def test_a_damaged_configuration_is_refused_or_harmless(folder: Path, chance: st.DataObject) -> None:
     original = (folder / CONFIG).read_bytes()
     (folder / CONFIG).write_bytes(damaged(original, chance))
-    loaded_or_refused(folder)
-    (folder / CONFIG).write_bytes(original)
+    try:
+        loaded_or_refused(folder)
+    finally:
+        (folder / CONFIG).write_bytes(original)
 
 
 @given(st.data())
@@ -247,6 +251,24 @@ def test_a_header_of_any_claimed_length_is_refused(folder: Path, size: int) -> N
 def test_a_header_that_lies_is_refused(folder: Path, header: str) -> None:
     rehashed(folder, struct.pack("<Q", len(header)) + header.encode() + b"\x00" * 4)
     assert WEIGHTS in refusal(folder)
+
+
+@pytest.mark.parametrize("key", ["sha256", "checksum"])
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "G" * 64, "A" * 64, "\x1b[31m" + "0" * 60, "\x9c"])
+def test_a_checksum_that_is_none_is_refused_as_text(folder: Path, key: str, digest: str) -> None:
+    changed(folder, lambda about: about.update({key: digest}))
+    message = refusal(folder)
+    assert f"{key} must be 64 hexadecimal digits in lower case, got " in message
+    assert message.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "\x9b31m", "a\nb", "x" * 10_000])
+def test_names_of_tensors_are_shown_as_text(folder: Path, name: str) -> None:
+    header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
+    rehashed(folder, struct.pack("<Q", len(header)) + header.encode() + b"\x00" * 4)
+    message = refusal(folder)
+    assert message.replace("\n", "").isprintable()
+    assert len(message) < 2000
 
 
 def loaded_or_refused(folder: Path) -> None:

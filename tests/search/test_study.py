@@ -132,7 +132,6 @@ def test_a_study_made_by_other_means_is_refused(tmp_path: Path) -> None:
         ("", "it is not a URL"),
         ("oracle9://host/db", "oracle9"),
         ("sqlite:////proc/no/such.db", "/proc/no/such.db"),
-        ("postgresql://user:secret@host/db", "'postgresql://user:***@host/db'"),
         ("postgresql://user:secret@host:port/db", "it is not a URL"),
     ],
 )
@@ -140,6 +139,14 @@ def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(url: st
     message = storage_refusal(url, create=True)
     assert says in message
     assert "such as sqlite:///studies/fmnist.db" in message
+    assert "secr" not in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_server_that_cannot_be_reached_is_refused_without_its_password() -> None:
+    message = storage_refusal("postgresql+psycopg://user:secret@127.0.0.1:1/db", create=True)
+    assert "'postgresql+psycopg://user:***@127.0.0.1:1/db' cannot be opened: " in message
+    assert "Start the server, or mend host and port in --storage." in message
     assert "secr" not in message
     assert len(message.splitlines()) == 1
 
