@@ -41,6 +41,7 @@ class Epoch:
     """What one pass over the training images gave. The validation figures are None where there is no validation split.
 
     `model` is the network that was scored (the averaged weights where the configuration asks for them); it trains on.
+    `logits` are what it says of the validation images. Shape: [N, classes], on the CPU.
     `snapshot` gives what the training can go on from, if it is called before the next epoch.
     """
 
@@ -52,6 +53,7 @@ class Epoch:
     seconds: float
     images_per_second: float
     model: ConvNet = field(repr=False)
+    logits: Tensor | None = field(repr=False)
     snapshot: Callable[[], Snapshot] = field(repr=False)
 
 
@@ -76,7 +78,9 @@ def fit(
         seconds = time.perf_counter() - start
         _check(train_loss, number, len(train.class_names))
         model = run.scored_model()
-        valid_loss, f1, accuracy = _validate(model, valid, device, side) if valid else (None, None, None)
+        # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
+        logits = class_scores(model, valid.pixels, device, side) if valid else None
+        valid_loss, f1, accuracy = (None, None, None) if valid is None or logits is None else _scored(logits, valid)
         yield Epoch(
             number=number,
             train_loss=train_loss,
@@ -86,6 +90,7 @@ def fit(
             seconds=time.perf_counter() - start,
             images_per_second=len(train) / seconds,
             model=model,
+            logits=logits,
             snapshot=partial(run.snapshot, number),
         )
 
@@ -275,10 +280,9 @@ def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:
             return max(0.1, done / WARM_UP) if done < WARM_UP else max(0.001, (1 - done) / (1 - WARM_UP))
 
 
-def _validate(model: ConvNet, valid: Images, device: torch.device, side: int) -> tuple[float, float, float]:
-    # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
-    logits, labels = class_scores(model, valid.pixels, device, side), torch.from_numpy(valid.labels)
-    predictions = logits.argmax(dim=1)
+def _scored(logits: Tensor, valid: Images) -> tuple[float, float, float]:
+    """Mean loss, macro F1 and accuracy."""
+    labels, predictions = torch.from_numpy(valid.labels), logits.argmax(dim=1)
     f1 = macro_f1(valid.labels, predictions.numpy(), len(valid.class_names))
     return cross_entropy(logits, labels).item(), f1, (predictions == labels).float().mean().item()
 

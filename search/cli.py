@@ -23,6 +23,7 @@ from search.arguments import (
     quiet_optuna,
 )
 from search.completion import study_names
+from search.dashboard_command import dashboard
 from search.errors import StorageLostError
 from search.list_commands import compare, show, status, trials
 from search.run_command import run
@@ -56,6 +57,7 @@ app.command()(status)
 app.command()(trials)
 app.command()(show)
 app.command()(compare)
+app.command()(dashboard)
 
 
 @app.command()
@@ -208,24 +210,6 @@ def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
     from search.winner import winning_spec
 
     typer.echo(winning_spec(_open(study, storage)).to_toml(), nl=False)
-
-
-@app.command()
-def dashboard(
-    storage: Storage = DEFAULT_STORAGE,
-    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 8080,
-) -> None:
-    """Serve optuna-dashboard on the studies, on this machine only: it has no login and can delete.
-
-    Example: fmnist-search dashboard --port 8080
-    """
-    from optuna_dashboard import run_server
-
-    from search.storage.opening import open_storage
-
-    opened = open_storage(storage, create=False)
-    typer.echo(f"http://127.0.0.1:{port}/  (Ctrl-C ends it)")
-    run_server(opened, host="127.0.0.1", port=port)
 
 
 def _open(study: str | None, storage: str) -> "optuna.Study":

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError, StorageLostError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Noted, Resumed, Task, drain, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Noted, Predicted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
@@ -22,6 +22,7 @@ from search.spec import StudySpec
 from search.storage.own_trials import is_lost, require_storage
 from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best
+from search.validation import keep_predictions
 
 MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
@@ -94,6 +95,7 @@ class _Active:
     config: TrialConfig
     constraints: dict[str, float]  # name -> above 0 where the network is over its limit
     curve: list[dict[str, float | int | None]] = field(default_factory=list)
+    predicted: Predicted | None = None
 
 
 class _Loop:
@@ -137,6 +139,8 @@ class _Loop:
                         self._epoch(epoch, active)
             case Measured():
                 active.constraints |= over(event.latency_ms, self.spec.limits)
+            case Predicted():
+                active.predicted = event
             case Noted():
                 self.progress.message(f"{event.key}: {event.text}")
             case Finished():
@@ -191,6 +195,12 @@ class _Loop:
         constrain(active.trial, active.constraints)
         self.study.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
         snapshot_path(self.study.study_name, key).unlink(missing_ok=True)
+        if (
+            state == TrialState.COMPLETE
+            and active.predicted
+            and (fault := keep_predictions(self.study, active.trial.number, active.predicted))
+        ):
+            self.progress.message(fault)
         self.progress.ended(key, STATE_WORDS[state], last, reason, active.trial.params)
 
     def _is_late(self) -> bool:

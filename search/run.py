@@ -15,6 +15,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test
 from fmnist.device import choose_device, device_name
 from fmnist.train import is_mixed
 from search.confirm import confirm
+from search.dashboard.annotate import annotate
 from search.environment import capture_environment, cores
 from search.errors import SearchError
 from search.estimate import Estimate, estimate
@@ -200,12 +201,19 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
     write_page(study, study_folder(name) / PAGE)
     if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
         export_study(study, plan.source, export_folder, progress.message)
+    _annotate(study, plan)
+
+
+def _annotate(study: optuna.Study, plan: Plan) -> None:
+    is_tested = read(study, "final", Final) is not None
+    annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 
 
 def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:
     classes = len(plan.data.class_names)
     with Interrupt() as interrupt, LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as executor:
         optimize(study, plan.spec, executor, progress, interrupt, classes)
+        _annotate(study, plan)
         winner = confirm(study, plan.spec, executor, progress, interrupt)
         finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
 

@@ -48,17 +48,29 @@ WRITERS = {
     "search/storage/patient.py",
     "search/storage/operations.py",
     "search/storage/recovery.py",
+    "search/dashboard/annotate.py",
+    "search/dashboard/artifacts.py",
 }
 WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
-WRITES |= {"set_constraint", "set_trial_user_attr", "set_trial_system_attr", "set_trial_state_values", "set_trial_param"}
+WRITES |= {
+    "set_constraint",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "set_trial_state_values",
+    "set_trial_param",
+    "set_study_user_attr",
+    "set_study_system_attr",
+}
 REPORTS = (
     *("search.report", "search.table", "search.tables", "search.data_tables", "search.sheet"),
     *("search.facts", "search.wording", "search.lists.status", "search.lists.answer", "search.lists.comparison"),
     *("search.lists.trial_rows", "search.lists.trial_page", "search.lists.conditions"),
     *("search.page.html", "search.page.sections", "search.page.tables", "search.page.figures", "search.page.paths", "search.page.pictures"),
-    *("search.predictions", "search.calibration", "search.winner"),
+    *("search.predictions", "search.validation", "search.calibration", "search.winner"),
+    *("search.dashboard.annotate", "search.dashboard.notes", "search.dashboard.pictures", "search.dashboard.artifacts"),
+    "search.dashboard.server",
 )
-COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/arguments.py")
+COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/dashboard_command.py", "search/arguments.py")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 

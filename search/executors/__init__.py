@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fmnist.config import TrialConfig
 
 FailureKind = Literal["diverged", "memory", "latency", "error"]
@@ -56,6 +59,18 @@ class Measured:
     latency_ms: float
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What the trained network of a task says of the validation images, once it is trained to its end.
+
+    Shape: labels [N]; probabilities [N, C].
+    """
+
+    key: str
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Noted:
     """Something about a task that a person should read; it goes on."""
@@ -82,7 +97,7 @@ class Failed:
     seconds: float
 
 
-Event = EpochEnd | Resumed | Measured | Noted | Finished | Failed
+Event = EpochEnd | Resumed | Measured | Predicted | Noted | Finished | Failed
 
 
 class Executor(Protocol):

@@ -22,7 +22,7 @@ from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, memory_floor
 from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit, is_mixed
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Noted, Resumed, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Measured, Noted, Predicted, Resumed, Task
 from search.executors.snapshots import Snapshots
 
 
@@ -94,6 +94,8 @@ def train(task: Task, setup: Setup, splits: SearchSplits, send: Callable[[Event]
         if stopped(PATIENCE * last.seconds):
             return time.monotonic() - start
         snapshots.take(last, end)
+    if valid_images is not None and last and last.logits is not None:
+        send(Predicted(task.key, valid_images.labels, torch.softmax(last.logits, dim=1).numpy()))
     if task.checkpoint and last:
         origin = {
             "data": setup.source.name,

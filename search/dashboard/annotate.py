@@ -1,0 +1,96 @@
+"""A study is made readable in optuna-dashboard: notes on it and on its best trials, with pictures and the final model's files.
+
+The coordinator does this at the end of its stages; the dashboard itself only reads, and may be open all the while.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
+
+from search.dashboard import pictures
+from search.dashboard.artifacts import attach
+from search.dashboard.notes import study_note, trial_note
+from search.facts import Report, read_report
+from search.page.paths import read_paths
+from search.predictions import Predictions, read_predictions
+from search.records import DataRecord, Final
+from search.study import read, study_folder
+from search.validation import read_validation
+from search.winner import winning_spec
+
+WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
+
+
+def annotate(study: optuna.Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray[np.uint8] | None = None) -> None:
+    """The study and its best trials have their notes and artifacts, as of now; a note that a person changed is left as it is.
+
+    Shape: valid_pixels [N, 28, 28], the validation images; test_pixels [M, 28, 28], once the study has its result.
+    """
+    report, trials = read_report(study), study.get_trials(deepcopy=False)
+    shown = _shown(report)
+    for number in shown:
+        found = read_validation(study.study_name, trials[number])
+        _note(study, trial_note(report, trials[number], study._study_id, found), trials[number])
+        for name, content in _trial_pictures(study, trials[number], found, valid_pixels):
+            attach(study, name, content, trials[number])
+    if report.final is not None:
+        trial = None if report.final.trial is None else trials[report.final.trial]
+        for name, content in _final_files(study, report.final, test_pixels):
+            attach(study, name, content, trial)
+        attach(study, f"{study.study_name}-best.toml", winning_spec(study).to_toml().encode())
+    if (page := study_folder(study.study_name) / "report.html").exists():
+        attach(study, "report.html", page.read_bytes())
+    _note(study, study_note(report, study._study_id, shown))
+
+
+def _shown(report: Report) -> list[int]:
+    """The winner first, then the others as the search ranked them."""
+    ranked = [row.number for row in report.best if row.feasible and row.state == "complete"]
+    return list(dict.fromkeys(([] if report.winner is None else [report.winner]) + ranked))
+
+
+def _trial_pictures(
+    study: optuna.Study, trial: FrozenTrial, found: Predictions | None, pixels: NDArray[np.uint8]
+) -> Iterator[tuple[str, bytes]]:
+    data = read(study, "data", DataRecord)
+    if curve := trial.user_attrs.get("curve"):
+        yield "learning-curve.png", pictures.learning_curve(trial.number, curve, read_paths(study))
+    if found is not None and data is not None:
+        yield from _answers(found, pixels, data.class_names, "validation")
+
+
+def _final_files(study: optuna.Study, final: Final, pixels: NDArray[np.uint8] | None) -> Iterator[tuple[str, bytes]]:
+    found = read_predictions(study.study_name, final)
+    if found is not None and pixels is not None:
+        yield from _answers(found, pixels, [one.name for one in final.classes], "test")
+    for path in sorted((study_folder(study.study_name) / "export").glob("*")):
+        yield path.name, path.read_bytes()
+
+
+def _answers(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str], split: str) -> Iterator[tuple[str, bytes]]:
+    yield f"{split}-confusion.png", pictures.confusion(found.labels, found.predicted[found.exported], names, split)
+    if (sheet := pictures.mistakes(found, pixels, names, split)) is not None:
+        yield f"{split}-mistakes.png", sheet
+
+
+def _note(study: optuna.Study, body: str, trial: FrozenTrial | None = None) -> None:
+    storage, number = study._storage, study._study_id
+    attributes = storage.get_study_system_attrs(number)
+    key = "study" if trial is None else str(trial.number)
+    written = attributes.get(WRITTEN, {})
+    present = get_note_from_system_attrs(attributes, trial and trial._trial_id)
+    before = _digest(present["body"])
+    if present["body"] in ("", body) or before in written.get(key, ()):
+        # First, so that a run killed in between knows the next time that the earlier note is no person's.
+        storage.set_study_system_attr(number, WRITTEN, written | {key: [_digest(body), before]})
+        if present["body"] != body:
+            save_note_with_version(storage, number, trial and trial._trial_id, present["version"] + 1, body)
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:16]

@@ -1,0 +1,64 @@
+"""The files that optuna-dashboard shows with a study or a trial; they lie in the study's own folder, under ids that the database knows."""
+
+import json
+import mimetypes
+import shutil
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+import optuna
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
+
+from fmnist.atomic import write_in_place
+from search.study import FOLDER, study_folder
+
+ARTIFACTS = "artifacts"  # within a study's folder
+KINDS = {".onnx": "application/onnx", ".toml": "text/plain", ".safetensors": "application/octet-stream", ".pt2": "application/octet-stream"}
+
+
+class StudyFolders:
+    """An artifact store of Optuna's over the folders of all studies: an artifact lies in the one of its own study."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The artifact's bytes. Raises: ArtifactNotFound."""
+        return self._path(artifact_id).open("rb")
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """The artifact, which a person adds in the dashboard, lies beside the studies: of which it is, only the database is told."""
+        folder = FOLDER / ARTIFACTS
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _checked(artifact_id)).open("wb") as file:
+            shutil.copyfileobj(content_body, file)
+
+    def remove(self, artifact_id: str) -> None:
+        """The artifact is gone. Raises: ArtifactNotFound."""
+        self._path(artifact_id).unlink()
+
+    def _path(self, artifact_id: str) -> Path:
+        name = _checked(artifact_id)
+        for path in (FOLDER / ARTIFACTS / name, *FOLDER.glob(f"*/{ARTIFACTS}/{name}")):
+            if path.is_file():
+                return path
+        raise ArtifactNotFound(f"There is no artifact {artifact_id} in the folders of the studies.")
+
+
+def attach(study: optuna.Study, name: str, content: bytes, trial: FrozenTrial | None = None) -> None:
+    """The study, or the trial, has an artifact of that name and content; one that it had of that name is replaced."""
+    owner = f"trial {trial.number}" if trial else "study"
+    known = uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{owner}/{name}")
+    write_in_place(study_folder(study.study_name) / ARTIFACTS / str(known), content)
+    kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    about = json.dumps({"artifact_id": str(known), "filename": name, "mimetype": kind, "encoding": None})
+    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
+    key = f"dashboard:artifacts:{trial._trial_id}:{known}" if trial else f"artifacts:{known}"
+    if study._storage.get_study_system_attrs(study._study_id).get(key) != about:
+        study._storage.set_study_system_attr(study._study_id, key, about)
+
+
+def _checked(artifact_id: str) -> str:
+    try:
+        return str(uuid.UUID(artifact_id))
+    except ValueError:
+        raise ArtifactNotFound(f"An artifact's id must be a UUID, got {artifact_id!r}.") from None
