@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -31,6 +33,7 @@ NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+METRIC = "macro F1"  # what a trial's value is, on the validation split
 TOOLKIT = "toolkit"  # the version that a study was last run with
 
 R = TypeVar("R", bound=Record)
@@ -62,6 +65,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     study = optuna.create_study(
         study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
     )
+    _name_value(study)
     if "final" not in study.user_attrs:  # what a finished study was made with stays
         study.set_user_attr("spec", spec.model_dump(mode="json"))
         write(study, "data", data)
@@ -69,6 +73,14 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     # Seeded by what is there already: a resumed search goes on instead of proposing its first configurations again.
     study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)))
     return study
+
+
+def _name_value(study: optuna.Study) -> None:
+    """optuna-dashboard calls a trial's value what it is, not "Objective 0"."""
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([METRIC])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The coordinator does this at the end of its stages; the dashboard itself only re
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import optuna
@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
 from search.dashboard import pictures
-from search.dashboard.artifacts import attach
+from search.dashboard.artifacts import attach, is_attached
 from search.dashboard.notes import study_note, trial_note
 from search.facts import Report, read_report
+from search.page.html import PAGE
 from search.page.paths import read_paths
 from search.predictions import Predictions, read_predictions
 from search.records import DataRecord, Final
@@ -24,6 +25,8 @@ from search.validation import read_validation
 from search.winner import winning_spec
 
 WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
+
+Drawings = dict[str, Callable[[], bytes | None]]  # name of a picture -> what draws it, if there is something to draw
 
 
 def annotate(study: optuna.Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray[np.uint8] | None = None) -> None:
@@ -36,15 +39,15 @@ def annotate(study: optuna.Study, valid_pixels: NDArray[np.uint8], test_pixels: 
     for number in shown:
         found = read_validation(study.study_name, trials[number])
         _note(study, trial_note(report, trials[number], study._study_id, found), trials[number])
-        for name, content in _trial_pictures(study, trials[number], found, valid_pixels):
-            attach(study, name, content, trials[number])
+        _attach_new(study, _of_trial(study, trials[number], found, valid_pixels), trials[number])
     if report.final is not None:
         trial = None if report.final.trial is None else trials[report.final.trial]
-        for name, content in _final_files(study, report.final, test_pixels):
-            attach(study, name, content, trial)
+        _attach_new(study, _of_test(study, report.final, test_pixels), trial)
+        for path in sorted((study_folder(study.study_name) / "export").glob("*")):
+            attach(study, path.name, path.read_bytes(), trial)
         attach(study, f"{study.study_name}-best.toml", winning_spec(study).to_toml().encode())
-    if (page := study_folder(study.study_name) / "report.html").exists():
-        attach(study, "report.html", page.read_bytes())
+    if (page := study_folder(study.study_name) / PAGE).exists():
+        attach(study, PAGE, page.read_bytes())
     _note(study, study_note(report, study._study_id, shown))
 
 
@@ -54,28 +57,29 @@ def _shown(report: Report) -> list[int]:
     return list(dict.fromkeys(([] if report.winner is None else [report.winner]) + ranked))
 
 
-def _trial_pictures(
-    study: optuna.Study, trial: FrozenTrial, found: Predictions | None, pixels: NDArray[np.uint8]
-) -> Iterator[tuple[str, bytes]]:
-    data = read(study, "data", DataRecord)
-    if curve := trial.user_attrs.get("curve"):
-        yield "learning-curve.png", pictures.learning_curve(trial.number, curve, read_paths(study))
-    if found is not None and data is not None:
-        yield from _answers(found, pixels, data.class_names, "validation")
+def _attach_new(study: optuna.Study, drawings: Drawings, trial: FrozenTrial | None) -> None:
+    # What a network says of its images is the same whenever it is drawn, and drawing takes a fifth of a second.
+    for name, draw in drawings.items():
+        if not is_attached(study, name, trial) and (picture := draw()) is not None:
+            attach(study, name, picture, trial)
 
 
-def _final_files(study: optuna.Study, final: Final, pixels: NDArray[np.uint8] | None) -> Iterator[tuple[str, bytes]]:
+def _of_trial(study: optuna.Study, trial: FrozenTrial, found: Predictions | None, pixels: NDArray[np.uint8]) -> Drawings:
+    data, curve = read(study, "data", DataRecord), trial.user_attrs.get("curve")
+    drawn: Drawings = {"learning-curve.png": lambda: pictures.learning_curve(trial.number, curve, read_paths(study))} if curve else {}
+    return drawn | (_of_answers(found, pixels, data.class_names, "validation") if found and data else {})
+
+
+def _of_test(study: optuna.Study, final: Final, pixels: NDArray[np.uint8] | None) -> Drawings:
     found = read_predictions(study.study_name, final)
-    if found is not None and pixels is not None:
-        yield from _answers(found, pixels, [one.name for one in final.classes], "test")
-    for path in sorted((study_folder(study.study_name) / "export").glob("*")):
-        yield path.name, path.read_bytes()
+    return _of_answers(found, pixels, [one.name for one in final.classes], "test") if found and pixels is not None else {}
 
 
-def _answers(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str], split: str) -> Iterator[tuple[str, bytes]]:
-    yield f"{split}-confusion.png", pictures.confusion(found.labels, found.predicted[found.exported], names, split)
-    if (sheet := pictures.mistakes(found, pixels, names, split)) is not None:
-        yield f"{split}-mistakes.png", sheet
+def _of_answers(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str], split: str) -> Drawings:
+    return {
+        f"{split}-confusion.png": lambda: pictures.confusion(found.labels, found.predicted[found.exported], names, split),
+        f"{split}-mistakes.png": lambda: pictures.mistakes(found, pixels, names, split),
+    }
 
 
 def _note(study: optuna.Study, body: str, trial: FrozenTrial | None = None) -> None:

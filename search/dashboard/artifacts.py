@@ -46,15 +46,28 @@ class StudyFolders:
 
 def attach(study: optuna.Study, name: str, content: bytes, trial: FrozenTrial | None = None) -> None:
     """The study, or the trial, has an artifact of that name and content; one that it had of that name is replaced."""
-    owner = f"trial {trial.number}" if trial else "study"
-    known = uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{owner}/{name}")
-    write_in_place(study_folder(study.study_name) / ARTIFACTS / str(known), content)
+    known = _id(study, name, trial)
+    write_in_place(study_folder(study.study_name) / ARTIFACTS / known, content)
     kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    about = json.dumps({"artifact_id": str(known), "filename": name, "mimetype": kind, "encoding": None})
-    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
-    key = f"dashboard:artifacts:{trial._trial_id}:{known}" if trial else f"artifacts:{known}"
+    about = json.dumps({"artifact_id": known, "filename": name, "mimetype": kind, "encoding": None})
+    key = _key(study, name, trial)
     if study._storage.get_study_system_attrs(study._study_id).get(key) != about:
         study._storage.set_study_system_attr(study._study_id, key, about)
+
+
+def is_attached(study: optuna.Study, name: str, trial: FrozenTrial | None = None) -> bool:
+    """Whether it has an artifact of that name, and the file is there."""
+    path = study_folder(study.study_name) / ARTIFACTS / _id(study, name, trial)
+    return bool(study._storage.get_study_system_attrs(study._study_id).get(_key(study, name, trial))) and path.is_file()
+
+
+def _id(study: optuna.Study, name: str, trial: FrozenTrial | None) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{f'trial {trial.number}' if trial else 'study'}/{name}"))
+
+
+def _key(study: optuna.Study, name: str, trial: FrozenTrial | None) -> str:
+    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
+    return f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}" if trial else f"artifacts:{_id(study, name, trial)}"
 
 
 def _checked(artifact_id: str) -> str:

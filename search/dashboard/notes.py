@@ -1,5 +1,6 @@
 """What a study's note and its best trials' notes say, as the Markdown that optuna-dashboard shows. No torch."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from search.report import escaped, headline, table_to_markdown, warnings
 from search.study import value_of
 from search.table import Mark, Table
 from search.wording import counted, duration, f1, setting, settings
+
+LINE = 80  # characters
 
 
 def study_note(report: Report, study_id: int, shown: Sequence[int]) -> str:
@@ -30,7 +33,7 @@ def trial_note(report: Report, trial: FrozenTrial, study_id: int, found: Predict
     fixed = {name: value for name, value in trial.user_attrs.get("config", {}).items() if name not in searched}
     knobs = Table("Configuration", ("searched knob", "value"), [(name, setting(value)) for name, value in searched.items()])
     lines = [f"# {_standing(report, trial.number)}", "", *_figures(trial), *_again(report, trial.number)]
-    lines += [*table_to_markdown(knobs), f"Not searched: {escaped(settings(fixed))}.", ""]
+    lines += [*table_to_markdown(knobs), *_wrapped(f"Not searched: {settings(fixed)}."), ""]
     if found is not None and report.data is not None:
         lines += table_to_markdown(_classes(found, report.data.class_names))
     else:
@@ -121,8 +124,14 @@ def _again(report: Report, number: int) -> Iterator[str]:
             yield f"Trained again on {counted(one.seeds, 'fresh seed')}: {_spread(one)}."
             yield ""
     if report.final is not None and report.final.trial == number:
-        yield f"Trained again on all training images: {escaped(headline(report))}"
+        yield from _wrapped(f"Trained again on all training images: {headline(report)}")
         yield ""
+
+
+def _wrapped(text: str) -> list[str]:
+    # A trial's page is as wide as the longest line in it.
+    lines = textwrap.wrap(text, LINE, break_long_words=False, break_on_hyphens=False)
+    return [*(f"{escaped(line)}\\" for line in lines[:-1]), escaped(lines[-1])]
 
 
 def _classes(found: Predictions, names: Sequence[str]) -> Table:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -52,14 +53,16 @@ def confusion(labels: Ints, predicted: Ints, names: Sequence[str], split: str) -
     side = min(14.0, 3 + 0.5 * classes)
     figure = Figure((side, side), layout="constrained")
     axes = figure.subplots()
-    shown = shares * np.where(np.eye(classes, dtype=bool), 0.25, 4)  # what is right fills the diagonal; the mistakes are to be seen
-    axes.imshow(np.minimum(shown, 1), cmap="Blues", vmin=0, vmax=1)
+    is_right = np.eye(classes, dtype=bool)
+    # Mistakes in a colour of their own, and strong: a tenth of a class is many.
+    shown = np.minimum(1, shares * np.where(is_right, 0.4, 6))
+    axes.imshow(np.where(is_right[:, :, None], colormaps["Blues"](shown), colormaps["Oranges"](shown)))
     if classes <= MOST_CLASSES:
         ticks = [_plain_text(brief(name)) for name in names]
         axes.set_xticks(range(classes), ticks, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(classes), ticks)
         for i, j in zip(*np.nonzero(counts), strict=True):
-            colour = PAPER if min(shown[i, j], 1) > 0.6 else INK
+            colour = PAPER if shown[i, j] > 0.6 else INK
             axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_title(f"{counted(len(labels), f'{split} image')}: true class down, predicted class across", fontsize=10)
     axes.tick_params(length=0)
@@ -82,7 +85,7 @@ def mistakes(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str]
     for axes, one in zip(figure.axes, surest, strict=False):
         axes.imshow(pixels[one.row], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         true, predicted = _plain_text(brief(names[one.true])), _plain_text(brief(names[one.predicted]))
-        axes.set_title(f"{true}\nnot {predicted} ({one.confidence:.0%})", fontsize=8, color=INK)
+        axes.set_title(f"{true}\ntaken for {predicted} ({one.confidence:.0%})", fontsize=8, color=INK)
     return _png(figure)
 
 
