@@ -53,8 +53,8 @@ def _winner(report: Report, study_id: int) -> Iterator[str]:
         yield f"The winner is {link(study_id, report.winner)}{_confirmed_in_words(report, report.winner)}."
         if (flattery := report.optimism) is not None:
             yield (
-                f"The search flattered its best trial, {flattery.trial}, by {flattery.difference:+.4f}: "
-                f"that much its value in the list lies above its mean over fresh seeds."
+                f"The search gave its best trial, {flattery.trial}, {f1(flattery.search_value)}; "
+                f"on fresh seeds it has {f1(flattery.confirmed_mean)} ({-flattery.difference:+.4f})."
             )
     yield ""
 

@@ -1,6 +1,7 @@
 """Pictures of one network, as PNG: how it learned, what it takes for what, and where it is sure and wrong. No torch."""
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,5 +102,7 @@ def _plain_text(name: str) -> str:
 
 def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, facecolor=PAPER)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # of names in Chinese and others: they are boxes here
+        figure.savefig(file, format="png", dpi=DPI, facecolor=PAPER)
     return file.getvalue()

@@ -2,11 +2,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
 from search.cli import main
 from tests.search.lists.listed import fill
-from tests.search.tiny import TOML, Say
+from tests.search.tiny import RUN, TOML, Say, run_command
 
 
 @pytest.fixture
@@ -25,6 +26,30 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return int(ended.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder in which the command ran once to its end; all test processes share it, and none writes to it."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / "whole"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not (folder / "output.txt").exists():
+            folder.mkdir()
+            (folder / "tiny.toml").write_text(TOML)
+            done = run_command(folder, *RUN)
+            assert done.returncode == 0, done.stdout + done.stderr
+            (folder / "errors.txt").write_text(done.stderr)
+            (folder / "output.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def finished(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to work in, which is the current folder."""
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
 
 
 @pytest.fixture(scope="session")

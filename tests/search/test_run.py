@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +12,6 @@ from socket import create_server
 from time import monotonic, sleep
 from typing import Any
 
-import filelock
 import numpy as np
 import optuna
 import pytest
@@ -29,11 +27,9 @@ from search.lock import sole_run
 from search.records import Final, Opening
 from search.storage.opening import open_storage
 from search.study import load_study, read, study_folder, study_spec
-from tests.search.tiny import TOML, run_command, start_command, surroundings, wait_for_line
+from tests.search.tiny import NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
-RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "1")
-NAME = "tiny-synthetic"
 EXPORTED = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
 DEADLINE = 120.0
 
@@ -44,30 +40,6 @@ def study_in(folder: Path) -> optuna.Study:
 
 def openings(folder: Path) -> list[Opening]:
     return [Opening(**entry) for entry in study_in(folder).user_attrs["openings"]]
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder in which the command ran once to its end; all test processes share it, and none writes to it."""
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "whole"
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / "output.txt").exists():
-            folder.mkdir()
-            (folder / "tiny.toml").write_text(TOML)
-            done = run_command(folder, *RUN)
-            assert done.returncode == 0, done.stdout + done.stderr
-            (folder / "errors.txt").write_text(done.stderr)
-            (folder / "output.txt").write_text(done.stdout)
-    return folder
-
-
-@pytest.fixture
-def finished(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy to work in, which is the current folder."""
-    shutil.copytree(whole, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:

@@ -55,6 +55,8 @@ seeds = 1
 seeds = 1
 epochs = 2
 """
+RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "1")
+NAME = "tiny-synthetic"  # of the study that it makes
 
 
 def tiny_spec(*, trials: int = 3, minutes: float | None = None, sampler: str = "random", pruner: str = "none", **knobs: Any) -> StudySpec:

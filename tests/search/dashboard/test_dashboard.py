@@ -1,0 +1,218 @@
+"""optuna-dashboard on a study, over HTTP as a browser asks: notes, artifacts, its port, and a run at work beside it."""
+
+import io
+import json
+import re
+import signal
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socket import create_server
+from typing import Any
+from urllib.error import HTTPError
+
+import numpy as np
+import optuna
+import pytest
+from PIL import Image
+
+from search.records import Confirmation, Final
+from search.storage.opening import open_storage
+from search.study import complete_trials, load_study, read
+from search.validation import FOLDER
+from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
+
+pytestmark = pytest.mark.slow
+Serve = Callable[..., "Dashboard"]
+
+
+class Dashboard:
+    """A real process, asked as a browser would."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.process = start_command(folder, "dashboard", *arguments)
+        self.line = wait_for_line(self.process, "http://")
+        self.address = re.findall(r"http://\S+", self.line)[0]
+        self.origin = re.findall(r"http://[^/]+", self.line)[0]
+
+    def bytes_at(self, path: str, **headers: str) -> bytes:
+        with urllib.request.urlopen(urllib.request.Request(self.origin + path, headers=headers), timeout=30) as answer:
+            return bytes(answer.read())
+
+    def at(self, path: str) -> Any:
+        return json.loads(self.bytes_at(path))
+
+    def end(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGINT)
+        output, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, output + errors
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    begun: list[Dashboard] = []
+
+    def begin(folder: Path, *arguments: str) -> Dashboard:
+        begun.append(Dashboard(folder, *(arguments or ("--port", str(free_port())))))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.process.kill()
+        one.process.communicate()
+
+
+def free_port() -> int:
+    with create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def study_in(folder: Path) -> optuna.Study:
+    return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME)
+
+
+def winner_of(folder: Path) -> int:
+    confirmation = read(study_in(folder), "confirmation", Confirmation)
+    assert confirmation is not None
+    assert confirmation.winner is not None
+    return confirmation.winner
+
+
+def trials_of(page: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    return {trial["number"]: trial for trial in page["trials"]}
+
+
+def artifacts_of(dashboard: Dashboard, shown: dict[str, Any], trial: int | None = None) -> dict[str, bytes]:
+    where = "/artifacts/1/" if trial is None else f"/artifacts/1/{shown['trial_id']}/"
+    return {one["filename"]: dashboard.bytes_at(where + one["artifact_id"]) for one in shown["artifacts"]}
+
+
+def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: Path, serve: Serve) -> None:
+    page = serve(whole).at("/api/studies/1")
+    final, winner = read(study_in(whole), "final", Final), winner_of(whole)
+    assert final is not None
+    note = page["note"]["body"]
+    assert f"Test macro F1 {final.mean:.4f}" in note
+    assert f"The winner is [trial {winner}](/dashboard/studies/1/trials?numbers={winner})" in note
+    assert "these figures are not Fashion" in note
+    for number, trial in trials_of(page).items():
+        body = trial["note"]["body"]
+        assert body.startswith(f"# Trial {number}, ")
+        assert ("the winner" in body) == (number == winner)
+        rows = re.findall(r"^\| (.+?) \| [\d.]+ \| [\d.]+ \| \*?([\d.]+)\*? \| \d+ \|$", body.replace("\\.", "."), re.MULTILINE)
+        assert len(rows) == len(final.classes)
+        assert np.mean([float(f1) for _, f1 in rows]) == pytest.approx(trial["values"][0], abs=1e-4)
+        assert all(f"| {param['name']} |" in body for param in trial["params"])
+
+
+def test_the_winner_has_its_pictures_and_the_models_files(whole: Path, serve: Serve) -> None:
+    dashboard, winner = serve(whole), winner_of(whole)
+    page = dashboard.at("/api/studies/1")
+    found = artifacts_of(dashboard, trials_of(page)[winner], winner)
+    pictures = {name for name in found if name.endswith(".png")}
+    mine = {"learning-curve.png", "validation-confusion.png", "validation-mistakes.png"}
+    assert pictures == mine | {"test-confusion.png", "test-mistakes.png"}
+    for name in pictures:
+        with Image.open(io.BytesIO(found[name])) as picture:
+            assert min(picture.size) > 300
+            assert len(set(picture.convert("L").tobytes())) > 20
+    for path in (whole / "studies" / NAME / "export").iterdir():
+        assert found[path.name] == path.read_bytes()
+    for number, trial in trials_of(page).items():
+        assert number == winner or {one["filename"] for one in trial["artifacts"]} == mine
+    of_study = artifacts_of(dashboard, page)
+    assert of_study["report.html"] == (whole / "studies" / NAME / "report.html").read_bytes()
+    assert b"[knobs]" in of_study[f"{NAME}-best.toml"]
+
+
+def test_a_taken_port_is_replaced_and_ctrl_c_ends_it(whole: Path, serve: Serve) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        dashboard = serve(whole, NAME, "--port", str(port))
+        assert dashboard.origin != f"http://127.0.0.1:{port}"
+        assert dashboard.address.endswith("/dashboard/studies/1")
+        assert b"<html" in dashboard.bytes_at("/dashboard").lower()
+    code, said = dashboard.end()
+    assert code == 0
+    assert "Traceback" not in said
+
+
+def test_a_name_that_leads_here_from_elsewhere_is_refused(whole: Path, serve: Serve) -> None:
+    dashboard = serve(whole)
+    assert b"<html" in dashboard.bytes_at("/dashboard", Host=f"localhost:{dashboard.origin.rpartition(':')[2]}").lower()
+    for host in ("evil.example:8080", "evil.example", "127.0.0.1.evil.example:80"):
+        with pytest.raises(HTTPError, match="403"):
+            dashboard.bytes_at("/api/studies", Host=host)
+
+
+@pytest.mark.parametrize("artifact", ["00000000-0000-0000-0000-000000000000", "abc"])
+def test_an_artifact_that_is_not_there_is_not_found(artifact: str, whole: Path, serve: Serve) -> None:
+    with pytest.raises(HTTPError, match="404"):
+        serve(whole).bytes_at(f"/artifacts/1/{artifact}")
+
+
+def test_an_address_of_another_machine_is_refused(finished: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    code, _, errors = say("dashboard", "--host", "192.0.2.1")
+    assert code == 2
+    assert errors.startswith("Error: The dashboard must be able to listen on 192.0.2.1:8080")
+
+
+def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: Path, serve: Serve) -> None:
+    dashboard = serve(finished)
+    page = dashboard.at("/api/studies/1")
+    mine, other = sorted(trials_of(page))[:2]
+    trial = trials_of(page)[mine]
+    edit = json.dumps({"body": "my own words", "version": trial["note"]["version"] + 1}).encode()
+    request = urllib.request.Request(
+        f"{dashboard.origin}/api/studies/1/{trial['trial_id']}/note", edit, {"Content-Type": "application/json"}, method="PUT"
+    )
+    urllib.request.urlopen(request, timeout=30).close()
+    study = study_in(finished)
+    study.set_user_attr("spec", study.user_attrs["spec"] | {"description": "told anew"})  # what a note is made of has changed
+    before = artifacts_of(dashboard, page)
+    done = run_command(finished, *RUN)
+    assert done.returncode == 0, done.stderr
+    again = serve(finished).at("/api/studies/1")
+    assert trials_of(again)[mine]["note"]["body"] == "my own words"
+    assert trials_of(again)[other]["note"]["body"] == trials_of(page)[other]["note"]["body"]
+    assert "told anew" in again["note"]["body"]
+    assert {one["artifact_id"] for one in again["artifacts"]} == {one["artifact_id"] for one in page["artifacts"]}
+    assert before.keys() == {one["filename"] for one in again["artifacts"]}
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[set[str]]]:
+    """A folder with a study of seven trials, and which states of trials the dashboard showed after each line that its run said."""
+    folder, states = tmp_path_factory.mktemp("longer"), []
+    (folder / "tiny.toml").write_text(TOML.replace("trials = 3", "trials = 7"))
+    run = start_command(folder, *RUN)
+    wait_for_line(run, "epoch 1/2")
+    dashboard = Dashboard(folder, "--port", str(free_port()))
+    try:
+        assert run.stdout is not None
+        for _ in run.stdout:
+            states.append({trial["state"] for trial in dashboard.at("/api/studies/1")["trials"]})
+        assert run.wait() == 0, run.stderr.read() if run.stderr else ""
+    finally:
+        for process in (run, dashboard.process):
+            process.kill()
+            process.communicate()
+    return folder, states
+
+
+def test_it_answers_while_a_run_writes(longer: tuple[Path, list[set[str]]]) -> None:
+    _, states = longer
+    assert any({"Running", "Complete"} <= seen for seen in states)
+    assert states[-1] == {"Complete"}
+
+
+def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(longer: tuple[Path, list[set[str]]], serve: Serve) -> None:
+    folder, best = longer[0] / "studies" / NAME / FOLDER, complete_trials(study_in(longer[0]))[:5]
+    assert {path.name for path in folder.iterdir()} == {f"trial-{trial.number}.npz" for trial in best}
+    (folder / f"trial-{best[0].number}.npz").write_bytes(b"damaged")
+    done = run_command(longer[0], *RUN)
+    assert done.returncode == 0, done.stderr
+    trials = trials_of(serve(longer[0]).at("/api/studies/1"))
+    assert "were not kept" in trials[best[0].number]["note"]["body"]
+    assert "Each class" in trials[best[1].number]["note"]["body"]
