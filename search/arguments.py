@@ -1,11 +1,17 @@
 """What the commands have in common: their arguments and options."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.completion import study_names
+from search.terminal import Console
+
+if TYPE_CHECKING:
+    import optuna
+
+    from fmnist.data.sources import Source
 
 StudyName = Annotated[
     str | None,
@@ -32,3 +38,25 @@ def quiet_optuna() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def opened_study(study: str | None, storage: str) -> "optuna.Study":
+    """The study of that name in that storage; without a name the one that ran last."""
+    quiet_optuna()
+    from search.storage.opening import open_storage
+    from search.study import load_study
+
+    return load_study(open_storage(storage, create=False), study)
+
+
+def source_of(data: str | None, test: str | None, study: "optuna.Study | None", console: Console) -> "Source":
+    """The data that were named, else those of the study; cleaned as the study says."""
+    from fmnist.data.sources import find_source
+    from search.records import DataRecord
+    from search.study import read, study_spec
+
+    kept = read(study, "data", DataRecord) if study else None
+    if kept and data is None and test is None:
+        data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
+    rules = study_spec(study).cleaning if study else None
+    return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))

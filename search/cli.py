@@ -3,11 +3,12 @@
 import sys
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fmnist.errors import FmnistError
+from search.ablate_command import ablate
 from search.arguments import (
     DEFAULT_STORAGE,
     AnyModel,
@@ -20,7 +21,8 @@ from search.arguments import (
     Storage,
     StudyName,
     Test,
-    quiet_optuna,
+    opened_study,
+    source_of,
 )
 from search.completion import study_names
 from search.dashboard_command import dashboard
@@ -28,11 +30,6 @@ from search.errors import StorageLostError
 from search.list_commands import compare, show, status, trials
 from search.run_command import run
 from search.terminal import Console
-
-if TYPE_CHECKING:
-    import optuna
-
-    from fmnist.data.sources import Source
 
 app = typer.Typer(
     help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
@@ -58,6 +55,7 @@ app.command()(trials)
 app.command()(show)
 app.command()(compare)
 app.command()(dashboard)
+app.command()(ablate)
 
 
 @app.command()
@@ -77,7 +75,7 @@ def report(
     from search.report import print_report, read_report, to_json, write_report
     from search.study import study_folder
 
-    opened, console = _open(study, storage), Console(stderr=as_json)
+    opened, console = opened_study(study, storage), Console(stderr=as_json)
     found = read_report(opened)
     if as_json:
         typer.echo(to_json(found), nl=False)
@@ -111,8 +109,8 @@ def export(
     files = chosen(formats or [])  # first: what follows takes seconds to import
     from search.run import export_study
 
-    opened, console = _open(study, storage), Console()
-    written = export_study(opened, _source(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)
+    opened, console = opened_study(study, storage), Console()
+    written = export_study(opened, source_of(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
@@ -168,8 +166,8 @@ def evaluate(
     from search.finalize import evaluate as score_on_test
 
     console, checkpoint = Console(), load_checkpoint(model)
-    opened = _open(study, storage) if study else None
-    scores, (low, high) = score_on_test(checkpoint, _source(data, test, opened, console), opened, choose_device(device))
+    opened = opened_study(study, storage) if study else None
+    scores, (low, high) = score_on_test(checkpoint, source_of(data, test, opened, console), opened, choose_device(device))
     console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
@@ -209,25 +207,4 @@ def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
     """
     from search.winner import winning_spec
 
-    typer.echo(winning_spec(_open(study, storage)).to_toml(), nl=False)
-
-
-def _open(study: str | None, storage: str) -> "optuna.Study":
-    quiet_optuna()
-    from search.storage.opening import open_storage
-    from search.study import load_study
-
-    return load_study(open_storage(storage, create=False), study)
-
-
-def _source(data: str | None, test: str | None, study: "optuna.Study | None", console: Console) -> "Source":
-    """The data that were named, else those of the study; cleaned as the study says."""
-    from fmnist.data.sources import find_source
-    from search.records import DataRecord
-    from search.study import read, study_spec
-
-    kept = read(study, "data", DataRecord) if study else None
-    if kept and data is None and test is None:
-        data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
-    rules = study_spec(study).cleaning if study else None
-    return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))
+    typer.echo(winning_spec(opened_study(study, storage)).to_toml(), nl=False)

@@ -1,6 +1,7 @@
 """What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -52,6 +53,16 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
         confirm=_rounds(min(spec.confirm.top, spec.search.trials) * spec.confirm.seeds, workers) * trial,
         final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
+
+
+def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord) -> float:
+    """Wall clock of these trainings on the search's training images, `workers` side by side."""
+    classes = len(data.class_names)
+    with torch_threads(threads):
+        speed = measure_speed(configs[0], classes, device=device)
+    per_operation = data.train / (speed * flop_count(configs[0], classes))
+    every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
+    return _rounds(len(every), workers) * fmean(every)
 
 
 def _sample(spec: StudySpec) -> list[TrialConfig]:

@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from fmnist.knobs import Scalar
 from fmnist.refusals import shown
 from search.errors import SearchError
-from search.records import Confirmation, DataRecord, Environment, Final, Opening, Record, Timing
+from search.records import Ablation, Ablations, Confirmation, DataRecord, Environment, Final, Opening, Record, Timing
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
@@ -107,6 +107,7 @@ class Report(Record):
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
     optimism: Optimism | None
+    ablation: Ablation | None  # the latest
     best: tuple[Searched, ...]  # of the search, best first
     states: States
     importances: Importances
@@ -131,6 +132,7 @@ def read_report(study: optuna.Study) -> Report:
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         optimism=_optimism(confirmation),
+        ablation=next(reversed(_record(attributes, "ablations", Ablations, Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),

@@ -89,6 +89,27 @@ class Confirmation(Record):
     winner: int | None = None
 
 
+class Variant(Record):
+    """The winner with one regulariser switched off, trained on several seeds and scored on the validation split."""
+
+    without: str | None  # the knob, at its neutral value; None of the winner as it is
+    runs: tuple[SeedRun, ...] = ()
+
+
+class Ablation(Record):
+    """What the winner is without each of its regularisers; every variant is trained on the same seeds."""
+
+    trial: int
+    config: TrialConfig
+    variants: tuple[Variant, ...] = ()
+
+
+class Ablations(Record):
+    """All of a study: one for each winner and length of training, the latest last."""
+
+    found: tuple[Ablation, ...] = ()
+
+
 class Opening(Record):
     """One look at the test split."""
 
@@ -156,10 +177,11 @@ class Timing(Record):
     search: float = 0.0
     confirm: float = 0.0
     finalize: float = 0.0
+    ablate: float = 0.0  # what was learned of the winner afterwards
 
     @property
     def total(self) -> float:
-        """Of all stages."""
+        """Of the job itself: search, confirm and final."""
         return self.search + self.confirm + self.finalize
 
 

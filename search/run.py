@@ -123,11 +123,16 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     device = choose_device(request.device)
     source = find_source(request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce)
     spec = spec.overridden(name=request.name or _study_name(spec.name, source))
-    workers = request.workers or (GPU_WORKERS if device.type != "cpu" else cores())
+    workers = request.workers or default_workers(device)
     threads = max(1, cores() // workers)
     data, images = _describe(source)
     cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images)
     return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout)
+
+
+def default_workers(device: torch.device) -> int:
+    """Trainings side by side that keep the device busy."""
+    return GPU_WORKERS if device.type != "cpu" else cores()
 
 
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:

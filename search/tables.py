@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
+from search.ablation import ablation_table
 from search.data_tables import cleaning_in_brief, data_rows
 from search.facts import Report, Searched, most_confused
 from search.records import Environment, Final
@@ -178,8 +179,10 @@ def _timing(report: Report) -> Table | None:
     stages = report.timing.model_dump()
     if not any(stages.values()):
         return None
-    rows = [(stage, duration(seconds)) for stage, seconds in stages.items()]
+    rows = [(stage, duration(seconds)) for stage, seconds in stages.items() if stage != "ablate"]
     rows.append(("total", duration(report.timing.total)))
+    if report.timing.ablate:
+        rows.append(("ablate", duration(report.timing.ablate)))
     return Table("Wall clock", ("stage", "time"), rows, "Summed over all runs of the study.", frozenset({0, 1}))
 
 
@@ -234,8 +237,15 @@ def differing(environments: Iterable[Environment]) -> list[str]:
 
 
 _RESULT: tuple[Callable[[Final, Report], Table], ...] = (_final_runs, _per_class, _confusion)
+
+
+def _ablation(report: Report) -> Table | None:
+    return None if report.ablation is None else ablation_table(report.ablation)
+
+
 _REST: tuple[Callable[[Report], Table | None], ...] = (
     _confirmed,
+    _ablation,
     _best_trials,
     _importances,
     _states,

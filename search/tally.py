@@ -8,10 +8,10 @@ from typing import Literal
 
 from search.wording import counted, duration, f1, settings
 
-Stage = Literal["search", "confirm", "final"]
+Stage = Literal["search", "confirm", "final", "ablate"]
 EndState = Literal["complete", "pruned", "failed", "put back"]
-UNITS: dict[Stage, str] = {"search": "trial", "confirm": "training", "final": "training"}
-TITLES: dict[Stage, str] = {"search": "Search", "confirm": "Confirm", "final": "Final training"}
+UNITS: dict[Stage, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
+TITLES: dict[Stage, str] = {"search": "Search", "confirm": "Confirm", "final": "Final training", "ablate": "Ablation"}
 
 
 @dataclass(slots=True)

@@ -10,11 +10,20 @@ from search.study import complete_trials, read, study_spec
 
 
 def winning_spec(study: optuna.Study) -> StudySpec:
-    """A study that trains the winner without a search: confirmed if it is, else the best of the search so far.
+    """A study that trains the winner without a search.
 
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
-    confirmation, spec = read(study, "confirmation", Confirmation), study_spec(study)
+    spec = study_spec(study)
+    return pinned_spec(f"{study.study_name}-best", winner(study)[1], spec)
+
+
+def winner(study: optuna.Study) -> tuple[int, TrialConfig]:
+    """The winning trial's number and configuration: confirmed if it is, else the best of the search so far.
+
+    Raises: SearchError where no trial is complete, or another program made the best one.
+    """
+    confirmation = read(study, "confirmation", Confirmation)
     if confirmation is not None and confirmation.winner is not None:
         number = confirmation.winner
     elif complete := complete_trials(study):
@@ -24,5 +33,4 @@ def winning_spec(study: optuna.Study) -> StudySpec:
     attributes = study.get_trials(deepcopy=False)[number].user_attrs
     if "config" not in attributes:
         raise SearchError(f"Trial {number} of the study {study.study_name!r} was added by another program: it holds no configuration.")
-    config = TrialConfig.parse(attributes["config"], where=f"trial {number}")
-    return pinned_spec(f"{study.study_name}-best", config, spec)
+    return number, TrialConfig.parse(attributes["config"], where=f"trial {number}")

@@ -66,11 +66,12 @@ REPORTS = (
     *("search.facts", "search.wording", "search.lists.status", "search.lists.answer", "search.lists.comparison"),
     *("search.lists.trial_rows", "search.lists.trial_page", "search.lists.conditions"),
     *("search.page.html", "search.page.sections", "search.page.tables", "search.page.figures", "search.page.paths", "search.page.pictures"),
-    *("search.predictions", "search.validation", "search.calibration", "search.winner"),
+    *("search.predictions", "search.validation", "search.ablation", "search.calibration", "search.winner"),
     *("search.dashboard.annotate", "search.dashboard.notes", "search.dashboard.pictures", "search.dashboard.artifacts"),
     "search.dashboard.server",
 )
-COMMAND_LINE = ("search/cli.py", "search/run_command.py", "search/list_commands.py", "search/dashboard_command.py", "search/arguments.py")
+COMMAND_LINE = {"search/cli.py", "search/arguments.py", "search/list_commands.py"}
+COMMAND_LINE |= {f"search/{name}_command.py" for name in ("run", "dashboard", "ablate", "demo")}
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from search.ablation import WORTH
 from search.calibration import calibration
 from search.facts import Report
 from search.page import figures
@@ -102,7 +103,7 @@ def sections(facts: Facts) -> list[Section]:
     facts = replace(facts)  # with all its tables, whoever took some
     found = [
         Section("result", "The result", list(_result(facts))),
-        Section("confirm", "Confirmed on fresh seeds", [_confirm(facts)]),
+        Section("confirm", "Confirmed on fresh seeds", [_confirm(facts), *map(_of_table, facts.take(WORTH))]),
         Section("search", "The path of the search", list(_search(facts))),
         Section("record", "On the record", list(_record(facts))),
         Section("again", "Run it again", list(_again(facts))),
