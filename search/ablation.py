@@ -85,7 +85,8 @@ def ablation_table(found: Ablation) -> Table:
     off = [knob for knob in REGULARISERS if knob not in used(found.config)]
     caption = (
         f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same {counted(len(whole), 'seed')}. Worth: the "
-        f"winner minus the variant, seed by seed, with {100 * LEVEL:g} % interval; the test split is not used."
+        f"winner minus the variant, seed by seed, with {100 * LEVEL:g} % interval; unclear where that holds 0, or one seed has none. "
+        "The test split is not used."
     )
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""
     marks: dict[tuple[int, int], Mark] = {(i + 1, 4): "strong" for i, row in enumerate(rows) if _verdict(row) == "helps"}
@@ -137,8 +138,8 @@ def _said(row: Worth) -> tuple[str, str, str]:
 
 def _verdict(row: Worth) -> str:
     if row.interval is None:
-        return "one seed tells little"
+        return "unclear"
     low, high = row.interval
     if low > 0:
         return "helps"
-    return "hurts" if high < 0 else "cannot be told from nothing"
+    return "hurts" if high < 0 else "unclear"

@@ -21,9 +21,8 @@ from search.storage.opening import open_storage
 from search.study import load_study, read
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
 
-ABLATED = TOML.replace("batch_norm = true", "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98").replace(
-    "trials = 3", "trials = 1"
-)
+ON = "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98"
+ABLATED = TOML.replace("batch_norm = true", ON).replace("trials = 3", "trials = 1")
 ABLATE = ("ablate", "--workers", "1", "--epochs", "1")
 USED = {"batch_norm", "dropout", "augmentation", "ema"}
 
@@ -140,7 +139,7 @@ def test_the_interval_is_students_t() -> None:
     (worth,) = worths(found)
     assert (worth.mean, worth.sd) == (pytest.approx(0.02), pytest.approx(0.01))
     assert worth.interval == pytest.approx((0.02 - 4.30265 * 0.01 / math.sqrt(3), 0.02 + 4.30265 * 0.01 / math.sqrt(3)), abs=1e-6)
-    assert "cannot be told from nothing" in str(ablation_table(found).rows)
+    assert "unclear" in str(ablation_table(found).rows)
 
 
 def variant(without: str | None, *scores: float) -> Variant:
