@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test install lint types unit clean
+.PHONY: run test install lint types unit browser-test chromium screenshots clean
 
 run: install
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
@@ -26,6 +26,19 @@ types: install
 
 unit: install
 	$(BIN)/pytest -n 2
+
+browser-test: install chromium
+	$(BIN)/pytest -m browser
+
+# The browser tests skip where no Chromium is; CHROMIUM names one that is elsewhere.
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" chromium-browser google-chrome google-chrome-stable >/dev/null || \
+	{ command -v apt-get >/dev/null && SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -q && $$SUDO apt-get install -y -q chromium; } || \
+	{ echo "Chromium is needed and could not be installed: install it, or set CHROMIUM to the path of one." >&2; exit 1; }
+
+# docs/*.png, of the study that `make run` made.
+screenshots: install chromium
+	PATH="$$PWD/$(BIN):$$PATH" PYTHONPATH=. $(BIN)/python docs/screenshots.py $(or $(ARGS),quick)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -216,13 +216,18 @@ def searched(trial: FrozenTrial) -> Searched:
         number=trial.number,
         state=trial.state.name.lower(),
         value=None if trial.value is None or math.isnan(trial.value) else trial.value,
-        feasible=all(value <= 0 for value in trial.constraints.values()),
+        feasible=is_feasible(trial),
         knobs=trial.params,
         parameters=attributes.get("parameters"),
         flops=attributes.get("flops"),
         seconds=attributes.get("seconds"),
         seed=attributes.get("seed"),
     )
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
+    return all(over <= 0 for over in trial.constraints.values())
 
 
 def _states(trials: Sequence[FrozenTrial]) -> States:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from fmnist.metrics import macro_f1
 from search.executors import Predicted
-from search.facts import BEST_SHOWN
+from search.facts import BEST_SHOWN, is_feasible
 from search.predictions import Predictions
 from search.study import study_folder, value_of
 
@@ -74,4 +74,4 @@ def _kept(study: str) -> set[int]:
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float]:
     value = value_of(trial)
-    return all(over <= 0 for over in trial.constraints.values()), float("-inf") if value is None else value
+    return is_feasible(trial), float("-inf") if value is None else value

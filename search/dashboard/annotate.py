@@ -14,8 +14,8 @@ from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_ve
 
 from search.dashboard import pictures
 from search.dashboard.artifacts import attach, is_attached
-from search.dashboard.notes import study_note, trial_note
-from search.facts import Report, read_report
+from search.dashboard.notes import infeasible_note, study_note, trial_note
+from search.facts import Report, is_feasible, read_report
 from search.page.html import PAGE
 from search.page.paths import read_paths
 from search.predictions import Predictions, read_predictions
@@ -26,6 +26,7 @@ from search.winner import winning_spec
 
 WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
 
+INFEASIBLE_SHOWN = 50  # trials with a note
 Drawings = dict[str, Callable[[], bytes | None]]  # name of a picture -> what draws it, if there is something to draw
 
 
@@ -40,11 +41,13 @@ def annotate(study: optuna.Study, valid_pixels: NDArray[np.uint8], test_pixels: 
         found = read_validation(study.study_name, trials[number])
         _note(study, trial_note(report, trials[number], study._study_id, found), trials[number])
         _attach_new(study, _of_trial(study, trials[number], found, valid_pixels), trials[number])
+    for trial in [trial for trial in trials if not is_feasible(trial)][:INFEASIBLE_SHOWN]:
+        _note(study, infeasible_note(trial, study._study_id), trial)
     if report.final is not None:
-        trial = None if report.final.trial is None else trials[report.final.trial]
-        _attach_new(study, _of_test(study, report.final, test_pixels), trial)
+        winner = None if report.final.trial is None else trials[report.final.trial]
+        _attach_new(study, _of_test(study, report.final, test_pixels), winner)
         for path in sorted((study_folder(study.study_name) / "export").glob("*")):
-            attach(study, path.name, path.read_bytes(), trial)
+            attach(study, path.name, path.read_bytes(), winner)
         attach(study, f"{study.study_name}-best.toml", winning_spec(study).to_toml().encode())
     if (page := study_folder(study.study_name) / PAGE).exists():
         attach(study, PAGE, page.read_bytes())

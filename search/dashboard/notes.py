@@ -10,7 +10,7 @@ from fmnist.metrics import score
 from search.facts import Confirmed, Report
 from search.predictions import Predictions
 from search.report import escaped, headline, table_to_markdown, warnings
-from search.study import value_of
+from search.study import constraints_of, value_of
 from search.table import Mark, Table
 from search.wording import counted, duration, f1, setting, settings
 
@@ -38,6 +38,15 @@ def trial_note(report: Report, trial: FrozenTrial, study_id: int, found: Predict
         lines += table_to_markdown(_classes(found, report.data.class_names))
     else:
         lines += ["Its network's answers on the validation images were not kept, so nothing can be said of each class.", ""]
+    return "\n".join([*lines, f"[All of the study](/dashboard/studies/{study_id}/note)"])
+
+
+def infeasible_note(trial: FrozenTrial, study_id: int) -> str:
+    """Why the trial is infeasible: Optuna's own pages do not say of one that was not trained."""
+    over = ", ".join(f"{name} by {share:.1%}" for name, share in constraints_of(trial).items() if share > 0)
+    lines = [f"# Trial {trial.number}, infeasible", "", f"Over its limit: {escaped(over)}.", ""]
+    if reason := trial.user_attrs.get("reason"):
+        lines += [*_wrapped(str(reason)), ""]
     return "\n".join([*lines, f"[All of the study](/dashboard/studies/{study_id}/note)"])
 
 
@@ -71,14 +80,14 @@ def _spread(one: Confirmed) -> str:
 
 
 def _best(report: Report, study_id: int, shown: Sequence[int]) -> Iterator[str]:
+    # A list, not a table: on a phone it has room.
     values = {row.number: row for row in report.best}
-    if shown:
-        yield "| trial | macro F1 | parameters | configuration |"
-        yield "| :-- | --: | --: | :-- |"
     for number in shown:
-        row = values.get(number)
-        size = "-" if row is None or row.parameters is None else f"{row.parameters:,}"
-        yield f"| {link(study_id, number)} | {f1(row.value if row else None)} | {size} | {escaped(settings(row.knobs if row else {}))} |"
+        if (row := values.get(number)) is None:
+            yield f"- {link(study_id, number)}"
+        else:
+            size = "" if row.parameters is None else f", {row.parameters:,} parameters"
+            yield f"- {link(study_id, number)}: {f1(row.value)}{size}; {escaped(settings(row.knobs))}"
     yield ""
 
 
@@ -90,7 +99,7 @@ def _reading(report: Report) -> Iterator[str]:
     if report.timing.total:
         stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.timing.model_dump().items() if seconds)
         yield f"- **Time**: {duration(report.timing.total)} of wall clock ({stages})."
-    yield "- **Infeasible** trials are over a limit of the study, or diverged, or found no memory; their reason is among their attributes."
+    yield "- **Infeasible** trials are over a limit of the study, or diverged, or found no memory; their notes say which."
     yield "- **Notes and artifacts**: the trials above have their figures for each class, their curve and their surest mistakes."
     if report.final is not None:
         yield "- **The model**, its card and the report page are artifacts of the winner and of this study."

@@ -1,0 +1,90 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.chromium import DESK, Complaints, find_chromium, launch
+from tests.search.tiny import run_command
+
+TOML = """\
+description = "some trials pruned, some over a limit"
+
+[search]
+trials = 6
+sampler = "random"
+pruner = "halving"
+
+[limits]
+max_params = 20000
+
+[knobs]
+epochs = 4
+depth = 1
+filters = [4, 8, 64]
+batch_norm = true
+batch_size = 256
+learning_rate = { low = 0.0003, high = 0.03, log = true }
+dropout = { low = 0.0, high = 0.4 }
+
+[confirm]
+top = 2
+seeds = 2
+
+[final]
+seeds = 2
+epochs = 2
+"""
+NAME = "seen-synthetic"
+Open = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    absent = find_chromium() is None
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+            if absent:
+                item.add_marker(pytest.mark.skip(reason="Chromium is not installed: make browser-test installs it"))
+
+
+@pytest.fixture(scope="session")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study: trials pruned and over a limit, two seeds each in confirm and final."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    (folder / "seen.toml").write_text(TOML)
+    done = run_command(folder, "run", "seen.toml", "--data", "synthetic", "--workers", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright, tmp_path_factory.mktemp("chromium"))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(chromium: Browser) -> Iterator[Open]:
+    """Opens an address in a window; when the test ends, the page must have had nothing to complain of."""
+    seen: list[Complaints] = []
+
+    def at(address: str, *, width: int = DESK, height: int = 900, script: bool = True, dark: bool = False) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=script, color_scheme="dark" if dark else "light"
+        )
+        page = context.new_page()
+        origin = address.split("/dashboard", maxsplit=1)[0]
+        seen.append(Complaints((origin,)))
+        seen[-1].watch(page)
+        page.goto(address)
+        return page
+
+    yield at
+    for context in chromium.contexts:
+        context.close()
+    assert [line for one in seen for line in one.found] == []

@@ -1,0 +1,107 @@
+"""optuna-dashboard in a real browser, on a study that the toolkit made."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import optuna
+import pytest
+from playwright.sync_api import Page
+
+from search.limits import constrain
+from tests.browser.chromium import PHONE, drawn_marks
+from tests.browser.conftest import NAME, Open
+from tests.search.tiny import start_command, wait_for_line
+
+TRACES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap((one) => one.data)"
+
+
+@pytest.fixture(scope="session")
+def origin(reviewed: Path) -> Iterator[str]:
+    server = start_command(reviewed, "dashboard", "--port", str(free_port()))
+    try:
+        yield re.findall(r"http://[^/]+", wait_for_line(server, "http://"))[0]
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def free_port() -> int:
+    with create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def trials_of(origin: str) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{origin}/api/studies/1", timeout=30) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["trials"]
+    return found
+
+
+def winner_of(reviewed: Path) -> int:
+    return int(json.loads((reviewed / "studies" / NAME / "report.json").read_text())["winner"])
+
+
+def heading(page: Page, text: str) -> None:
+    page.get_by_role("heading", name=text).first.wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_the_studys_charts_are_drawn(origin: str, look: Open, width: int) -> None:
+    page = look(f"{origin}/dashboard", width=width)
+    page.get_by_text(NAME).first.click()
+    page.wait_for_url("**/dashboard/studies/1*")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .trace').length > 10")
+    assert sum(1 for count in drawn_marks(page).values() if count) >= 3
+    assert page.get_by_text("macro F1").count() > 0
+
+
+def test_the_note_links_the_winner_and_the_winner_is_explained(origin: str, reviewed: Path, look: Open) -> None:
+    page, winner = look(f"{origin}/dashboard/studies/1/note"), winner_of(reviewed)
+    heading(page, NAME)
+    assert page.get_by_text("Test macro F1").count() == 1
+    page.get_by_role("link", name=f"trial {winner}").first.click()
+    heading(page, f"Trial {winner}, the winner")
+    heading(page, "Each class, on the validation split")
+
+
+def test_the_winners_artifacts_open(origin: str, reviewed: Path, look: Open) -> None:
+    page = look(f"{origin}/dashboard/studies/1/trials?numbers={winner_of(reviewed)}")
+    heading(page, "Artifacts")
+    page.wait_for_function("[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth > 300).length === 5")
+    exported = reviewed / "studies" / NAME / "export"
+    for name in ("model.onnx", "MODEL_CARD.md"):
+        card = page.locator("div", has=page.get_by_text(name, exact=True)).filter(has=page.locator("a[download]")).last
+        with page.expect_download() as begun:
+            card.locator("a[download]").first.click()
+        assert Path(begun.value.path()).read_bytes() == (exported / name).read_bytes()
+
+
+def test_a_trial_that_was_refused_says_so_in_its_note(origin: str, look: Open) -> None:
+    over = [trial["number"] for trial in trials_of(origin) if any(value > 0 for value in trial["constraints"])]
+    assert over
+    page = look(f"{origin}/dashboard/studies/1/trials?numbers={over[0]}")
+    heading(page, f"Trial {over[0]}, infeasible")
+    assert page.get_by_text("Over its limit: max_params").count() == 1
+
+
+def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(reviewed: Path, origin: str, look: Open) -> None:
+    storage = f"sqlite:///{reviewed}/studies/fmnist.db"
+    study = optuna.create_study(storage=storage, study_name="limited", direction="maximize", load_if_exists=True)
+    for value, over in ((0.5, -0.2), (0.9, 0.2)):
+        trial = study.ask()
+        trial.suggest_float("dropout", 0, 1)
+        constrain(trial, {"max_params": over})
+        study.tell(trial, value)
+    page = look(f"{origin}/dashboard/studies/{study._study_id}")
+    page.wait_for_function(f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)")
+
+
+def test_a_note_is_read_on_a_phone(origin: str, look: Open) -> None:
+    page = look(f"{origin}/dashboard/studies/1/note", width=PHONE)
+    heading(page, NAME)
+    line = page.get_by_text("Test macro F1").first
+    assert line.evaluate("(one) => one.getBoundingClientRect().right") <= PHONE

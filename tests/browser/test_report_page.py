@@ -1,0 +1,114 @@
+"""report.html in a real browser, from the disk and without a network."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow
+from tests.browser.conftest import NAME, Open
+
+SECTIONS = ["result", "confirm", "search", "record", "again"]
+
+
+@pytest.fixture(scope="session")
+def address(reviewed: Path) -> str:
+    return (reviewed / "studies" / NAME / "report.html").as_uri()
+
+
+def images(page: Page) -> list[list[int]]:
+    found: list[list[int]] = page.evaluate("[...document.images].map((one) => [one.naturalWidth, one.naturalHeight, one.alt.length])")
+    return found
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_every_figure_is_drawn(address: str, look: Open, width: int, dark: bool) -> None:
+    page = look(address, width=width, dark=dark)
+    page.wait_for_function("document.querySelectorAll('.figure:not(.js-plotly-plot)').length === 0")
+    marks = drawn_marks(page)
+    assert len(marks) == page.locator(".figure").count() >= 6
+    assert [name for name, count in marks.items() if not count] == []
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_the_page_is_no_wider_than_its_window_and_its_letters_are_readable(address: str, look: Open, width: int) -> None:
+    page = look(address, width=width)
+    page.wait_for_selector(".js-plotly-plot")
+    assert overflow(page) <= 0
+    letters = page.locator("main p, main td, main th, main a, dd, dt")
+    sizes = letters.evaluate_all("(all) => all.map((one) => parseFloat(getComputedStyle(one).fontSize))")
+    assert min(sizes) >= READABLE
+    links = page.locator("nav a").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().height)")
+    assert min(links) >= 24, "a finger finds the links"
+
+
+def test_dark_and_light_are_told_apart_and_both_have_contrast(address: str, look: Open) -> None:
+    shades = []
+    for dark in (False, True):
+        page = look(address, dark=dark)
+        colours = page.evaluate("['color', 'backgroundColor'].map((name) => getComputedStyle(document.body)[name])")
+        ink, paper = (luminance(colour) for colour in colours)
+        assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 7
+        shades.append(paper)
+    assert shades[0] > 0.7
+    assert shades[1] < 0.1
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "rgb(r, g, b)", as the Web Content Accessibility Guidelines define it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_without_a_script_all_tables_and_pictures_are_there(address: str, reviewed: Path, look: Open) -> None:
+    page = look(address, script=False)
+    final = json.loads((reviewed / "studies" / NAME / "report.json").read_text())["final"]
+    assert f"{final['mean']:.4f}" in page.inner_text("header")
+    assert page.locator("table.matrix tbody tr").count() == len(final["classes"])
+    for one in final["classes"]:
+        assert page.locator("td", has_text=one["name"]).count() > 0
+    assert "[knobs]" in page.inner_text("#again")
+    assert page.locator(".figure").evaluate_all("(all) => all.every((one) => getComputedStyle(one).display === 'none')")
+
+
+def test_the_mistakes_are_pictures_with_a_text_each(address: str, look: Open) -> None:
+    found = images(look(address))
+    assert 1 <= len(found) <= 40
+    assert all(width >= 28 and height >= 28 and text > 5 for width, height, text in found)
+
+
+def test_the_links_lead_to_the_sections_and_tables_are_reached_by_keyboard(address: str, look: Open) -> None:
+    page = look(address)
+    assert [link.get_attribute("href") for link in page.locator("nav a").all()] == [f"#{name}" for name in SECTIONS]
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#result")
+    page.locator("nav a[href='#again']").click()
+    expect(page.locator("#again h2")).to_be_in_viewport()
+    assert page.locator(".scroll").evaluate_all("(all) => all.every((one) => one.tabIndex === 0)")
+    folded = page.locator("details").first
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert folded.evaluate("(one) => one.open")
+
+
+def test_pointing_at_a_figure_tells_its_figures(address: str, look: Open) -> None:
+    page = look(address)
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .point", state="attached")
+    point = page.locator(".js-plotly-plot .scatterlayer .point").first
+    point.scroll_into_view_if_needed()
+    point.hover(force=True)
+    page.wait_for_selector(".hoverlayer .hovertext")
+
+
+def test_on_paper_no_page_is_blank(address: str, look: Open) -> None:
+    page = look(address)
+    page.wait_for_selector(".js-plotly-plot")
+    sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
+    assert 3 <= len(sheets) <= 40
+    page.emulate_media(media="print")
+    assert overflow(page) <= 0
