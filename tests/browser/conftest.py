@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.chromium import DESK, Complaints, find_chromium, launch
-from tests.search.tiny import run_command
+from tests.search.tiny import made_once, run_command
 
 TOML = """\
 description = "some trials pruned, some over a limit"
@@ -45,19 +45,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("browser"))
             if absent:
                 item.add_marker(pytest.mark.skip(reason="Chromium is not installed: make browser-test installs it"))
 
 
 @pytest.fixture(scope="session")
-def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reviewed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder with a finished study: trials pruned and over a limit, two seeds each in confirm and final."""
-    folder = tmp_path_factory.mktemp("reviewed")
+    return made_once(tmp_path_factory, worker_id, "reviewed", _run_seen)
+
+
+def _run_seen(folder: Path) -> None:
     (folder / "seen.toml").write_text(TOML)
     done = run_command(folder, "run", "seen.toml", "--data", "synthetic", "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 @pytest.fixture(scope="session")

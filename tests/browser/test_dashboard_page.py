@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socket import create_server
 from typing import Any
@@ -22,7 +23,13 @@ TRACES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap((one) => one
 
 @pytest.fixture(scope="session")
 def origin(reviewed: Path) -> Iterator[str]:
-    server = start_command(reviewed, "dashboard", "--port", str(free_port()))
+    with served(reviewed) as origin:
+        yield origin
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    server = start_command(folder, "dashboard", "--port", str(free_port()))
     try:
         yield re.findall(r"http://[^/]+", wait_for_line(server, "http://"))[0]
     finally:
@@ -88,16 +95,17 @@ def test_a_trial_that_was_refused_says_so_in_its_note(origin: str, look: Open) -
     assert page.get_by_text("Over its limit: max_params").count() == 1
 
 
-def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(reviewed: Path, origin: str, look: Open) -> None:
-    storage = f"sqlite:///{reviewed}/studies/fmnist.db"
-    study = optuna.create_study(storage=storage, study_name="limited", direction="maximize", load_if_exists=True)
+def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, look: Open) -> None:
+    (tmp_path / "studies").mkdir()
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/studies/fmnist.db", study_name="limited", direction="maximize")
     for value, over in ((0.5, -0.2), (0.9, 0.2)):
         trial = study.ask()
         trial.suggest_float("dropout", 0, 1)
         constrain(trial, {"max_params": over})
         study.tell(trial, value)
-    page = look(f"{origin}/dashboard/studies/{study._study_id}")
-    page.wait_for_function(f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)")
+    with served(tmp_path) as origin:
+        page = look(f"{origin}/dashboard/studies/1")
+        page.wait_for_function(f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)")
 
 
 def test_a_note_is_read_on_a_phone(origin: str, look: Open) -> None:

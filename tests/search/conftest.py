@@ -2,12 +2,11 @@ import shutil
 import sys
 from pathlib import Path
 
-import filelock
 import pytest
 
 from search.cli import main
 from tests.search.lists.listed import fill
-from tests.search.tiny import RUN, TOML, Say, run_command
+from tests.search.tiny import RUN, TOML, Say, made_once, run_command
 
 
 @pytest.fixture
@@ -31,17 +30,15 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder in which the command ran once to its end; all test processes share it, and none writes to it."""
-    root = tmp_path_factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / "whole"
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / "output.txt").exists():
-            folder.mkdir()
-            (folder / "tiny.toml").write_text(TOML)
-            done = run_command(folder, *RUN)
-            assert done.returncode == 0, done.stdout + done.stderr
-            (folder / "errors.txt").write_text(done.stderr)
-            (folder / "output.txt").write_text(done.stdout)
-    return folder
+    return made_once(tmp_path_factory, worker_id, "whole", _run_tiny)
+
+
+def _run_tiny(folder: Path) -> None:
+    (folder / "tiny.toml").write_text(TOML)
+    done = run_command(folder, *RUN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "errors.txt").write_text(done.stderr)
+    (folder / "output.txt").write_text(done.stdout)
 
 
 @pytest.fixture

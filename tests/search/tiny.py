@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import optuna
+import pytest
 import torch
 
 from fmnist.checkpoint import save_checkpoint
@@ -74,6 +76,18 @@ def in_database(folder: Path, spec: StudySpec) -> optuna.Study:
 def small_source(folder: Path) -> Source:
     """500 drawn images, kept in `folder`."""
     return prepared(folder, synthetic.draw(500, seed=3))
+
+
+def made_once(factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` has filled, by whichever of the test processes came first; they share it, and none writes to it."""
+    root = factory.getbasetemp()
+    folder = (root if worker_id == "master" else root.parent) / name
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not (folder / ".made").exists():
+            folder.mkdir()
+            make(folder)
+            (folder / ".made").touch()
+    return folder
 
 
 class Inline:
