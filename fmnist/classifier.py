@@ -22,6 +22,9 @@ class Classifier:
     data: str | None  # what it was trained on; None where nobody wrote it down
     read: Callable[[Path], NDArray[np.uint8]]  # a picture's file -> [28, 28], as the training images were made
     probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> [N, classes]
+    features: (
+        Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
+    )  # uint8 [N, 28, 28] -> [N, features]; an ONNX file does not give them
 
 
 def load_classifier(model: Path, device: str | None) -> Classifier:
@@ -60,15 +63,21 @@ def _of_onnx(path: Path, device: str | None) -> Classifier:
     if device not in (None, "cpu"):
         raise FmnistError(f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights.")
     found = load_onnx(path)
-    return Classifier(found.class_names, found.data, picture_reader(found.pictures), found.probabilities)
+    return Classifier(found.class_names, found.data, picture_reader(found.pictures), found.probabilities, None)
 
 
 def _of_checkpoint(folder: Path, device: str | None) -> Classifier:
     from fmnist.checkpoint import load_checkpoint
     from fmnist.device import choose_device
-    from fmnist.predict import predict
+    from fmnist.predict import features, predict
 
     checkpoint = load_checkpoint(folder)
     origin, chosen = checkpoint.origin, choose_device(device)
     read, data = picture_reader(origin.get("pictures")), origin.get("data")
-    return Classifier(checkpoint.class_names, None if data is None else str(data), read, lambda pixels: predict(checkpoint, pixels, chosen))
+    return Classifier(
+        checkpoint.class_names,
+        None if data is None else str(data),
+        read,
+        lambda pixels: predict(checkpoint, pixels, chosen),
+        lambda pixels: features(checkpoint, pixels, chosen),
+    )

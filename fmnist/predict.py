@@ -1,8 +1,11 @@
 """From images to class probabilities."""
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import SIDE
@@ -25,6 +28,19 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     logits = class_scores(checkpoint.model.to(device), writable, device)
     probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
     return probabilities
+
+
+def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
+    """What the network's last layer reads its classes from, for each image.
+
+    Shape: uint8 [N, 28, 28] -> [N, features].
+    """
+    model = copy.deepcopy(checkpoint.model)
+    assert isinstance(model.classifier, nn.Sequential)
+    model.classifier[-1] = nn.Identity()
+    writable = np.require(pixels, requirements=["C", "W"])
+    found: NDArray[np.float32] = class_scores(model.to(device), writable, device).numpy()
+    return found
 
 
 def latency_ms(model: ConvNet, device: torch.device) -> float:

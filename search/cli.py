@@ -26,6 +26,7 @@ from search.arguments import (
 )
 from search.completion import study_names
 from search.dashboard_command import dashboard
+from search.demo_command import demo
 from search.errors import StorageLostError
 from search.list_commands import compare, show, status, trials
 from search.run_command import run
@@ -56,6 +57,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(dashboard)
 app.command()(ablate)
+app.command()(demo)
 
 
 @app.command()

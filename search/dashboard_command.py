@@ -1,6 +1,7 @@
 """`fmnist-search dashboard`: the studies in optuna-dashboard."""
 
 import webbrowser
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -27,7 +28,7 @@ def dashboard(
 
     console, opened = Console(), open_storage(storage, create=False)
     page = "" if study is None else f"dashboard/studies/{load_study(opened, study)._study_id}"
-    with open_server(opened, host, port) as server:
+    with suppress(KeyboardInterrupt), open_server(opened, host, port) as server:
         if server.server_port != port:
             console.print(f"Port {port} is taken, so it is another one.", highlight=False)
         if host != LOOPBACK:
@@ -36,7 +37,5 @@ def dashboard(
         console.print(f"{address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
         if in_browser and not webbrowser.open(address):
             console.print("No browser could be opened here; open that address in one.", highlight=False)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            console.print("Ended.")
+        server.serve_forever()
+    console.print("Ended.")

@@ -36,6 +36,7 @@ FMNIST = {
     "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
     "predict": {"checkpoint", "data", "model", "train", "timing", "errors"},
     "timing": set(),
+    "neighbours": {"data"},
     "onnx_file": {"data", "files", "refusals", "errors"},
     "classifier": {"onnx_file", "checkpoint", "device", "predict", "data", "errors"},
 }

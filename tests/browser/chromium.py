@@ -32,18 +32,23 @@ class Complaints:
     """What a page logged as a warning or an error, threw, or could not load; and where else it asked."""
 
     allowed: tuple[str, ...]  # beginnings of addresses
+    kinds: tuple[str, ...] = ("error", "warning")
     found: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
         """All that the page does from now on is seen."""
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.found.append(f"thrown: {error}"))
-        page.on("requestfailed", lambda request: self.found.append(f"failed: {request.url} {request.failure}"))
+        page.on("requestfailed", self._failed)
         page.on("request", self._asked)
 
     def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in self.kinds:
             self.found.append(f"{message.type}: {message.text}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left while an answer was on its way
+            self.found.append(f"failed: {request.url} {request.failure}")
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((*self.allowed, "data:", "blob:")):

@@ -36,6 +36,7 @@ seeds = 2
 epochs = 2
 """
 NAME = "seen-synthetic"
+KINDS = ("error", "warning")  # of messages that the page must not log
 Open = Callable[..., Page]
 
 
@@ -74,13 +75,15 @@ def look(chromium: Browser) -> Iterator[Open]:
     """Opens an address in a window; when the test ends, the page must have had nothing to complain of."""
     seen: list[Complaints] = []
 
-    def at(address: str, *, width: int = DESK, height: int = 900, script: bool = True, dark: bool = False) -> Page:
+    def at(
+        address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = ("error", "warning")
+    ) -> Page:
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=script, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": 900}, java_script_enabled=script, color_scheme="dark" if dark else "light"
         )
         page = context.new_page()
         origin = address.split("/dashboard", maxsplit=1)[0]
-        seen.append(Complaints((origin,)))
+        seen.append(Complaints((origin,), kinds))
         seen[-1].watch(page)
         page.goto(address)
         return page

@@ -171,7 +171,10 @@ def test_a_stopped_task_whose_worker_died_is_not_trained_again(executor: LocalEx
 
 
 @pytest.mark.slow
-def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(source: Source) -> None:
+def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     spec = tiny_spec(trials=1, epochs=3)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
 

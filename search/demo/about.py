@@ -1,0 +1,38 @@
+"""What the page says of the model, as HTML; names are text in it. No torch."""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fmnist.classifier import Classifier
+from search.export.model_card import METRICS
+from search.wording import f1, visible
+
+
+def about(model: Path, classifier: Classifier) -> list[str]:
+    """The model's place and score, and what a person must know who tries it."""
+    lines = [f"{escape(visible(str(model)))}: {len(classifier.class_names)} classes{_score(model)}."]
+    if classifier.data == "synthetic":
+        lines.append("<strong>This model was trained on synthetic images; it does not know real garments.</strong>")
+    return lines
+
+
+def _score(model: Path) -> str:
+    metrics = _metrics(model)
+    if not isinstance(macro_f1 := metrics.get("macro_f1"), float):
+        return ""
+    match metrics.get("interval"):
+        case [float(low), float(high)]:
+            between = f" (95 % interval of the mean over seeds {f1(low)} to {f1(high)})"
+        case _:
+            between = ""
+    return f", test macro F1 {f1(macro_f1)}{between}"
+
+
+def _metrics(model: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((model / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a .onnx alone has none, and the page does without it
+        return {}
+    return found if isinstance(found, dict) else {}

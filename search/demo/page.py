@@ -1,0 +1,109 @@
+"""The page itself, made with Gradio, and its server: on this machine only, and nothing is asked of any other."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from search.errors import SearchError
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+
+try:
+    import gradio
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+except ImportError as missing:
+    raise SearchError(
+        f"The demo needs Gradio, which is not installed ({missing.name} is missing): pip install 'fmnist-search[demo]', "
+        "or in a checkout .venv/bin/pip install -e '.[demo]'."
+    ) from None
+
+LOOPBACK = "127.0.0.1"
+SIDE = 336  # of the drawing, in pixels: twelve times the model's
+INKS = ("#18181b", "#52525b", "#a1a1aa")
+WAYS = ("Picture", "Draw")
+# Of the drawing's tools none is chosen at first, and a person would draw in vain.
+TAKE_BRUSH = "() => setTimeout(() => document.querySelector('button[aria-label=\"Brush\"]:not(.highlight)')?.click(), 300)"
+PAGE_STYLE = """
+.gradio-container { max-width: 1080px !important; margin: 0 auto; }
+.about { opacity: 0.75; }
+"""
+Answer = Callable[[Path], str]
+
+
+def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
+    """The page: a picture or a drawing on the left, what `answer` says of it on the right."""
+
+    def of_picture(path: str | None) -> str:
+        return answer(Path(path)) if path else empty
+
+    def of_drawing(drawn: dict[str, Any] | None) -> str:
+        return of_picture(drawn["composite"] if drawn else None)
+
+    page: gradio.Blocks
+    with gradio.Blocks(title="fmnist-search demo", analytics_enabled=False) as page:
+        gradio.Markdown("# What garment is this?")
+        gradio.HTML("".join(f'<p class="about">{line}</p>' for line in about))
+        with gradio.Row():
+            with gradio.Column(), gradio.Tabs():
+                with gradio.Tab(WAYS[0]):
+                    picture = gradio.Image(
+                        type="filepath", image_mode=None, sources=["upload", "clipboard"], label="A picture of one garment", height=SIDE
+                    )
+                with gradio.Tab(WAYS[1]) as drawing_tab:
+                    drawing = gradio.Sketchpad(
+                        type="filepath",
+                        label="A drawing, filled in",
+                        canvas_size=(SIDE, SIDE),
+                        fixed_canvas=True,
+                        layers=False,
+                        transforms=(),
+                        sources=(),
+                        brush=gradio.Brush(default_size=28, colors=list(INKS), color_mode="fixed"),
+                        format="png",
+                    )
+            with gradio.Column():
+                told = gradio.HTML(empty)
+        picture.change(of_picture, picture, told, show_progress="minimal", api_visibility="private")
+        drawing.change(of_drawing, drawing, told, show_progress="hidden", api_visibility="private")
+        drawing_tab.select(None, js=TAKE_BRUSH, api_visibility="private")
+    return page
+
+
+def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
+    """Answers at that socket until Ctrl-C; what was uploaded is gone then.
+
+    Raises: KeyboardInterrupt.
+    """
+    with ExitStack() as stack:
+        os.environ["GRADIO_TEMP_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
+        application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        application.add_middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
+        mounted = gradio.mount_gradio_app(
+            application,
+            page,
+            path="/",
+            server_name=LOOPBACK,
+            footer_links=[],
+            ssr_mode=False,
+            # The default fonts are fetched from Google.
+            theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            css=PAGE_STYLE + style,
+        )
+        options = uvicorn.Config(mounted, log_level="warning", timeout_graceful_shutdown=1)
+        uvicorn.Server(options).run(sockets=[listening])
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on this machine's own address, on `port` or, where that is taken, on a free one."""
+    for wanted in (port, 0):
+        try:
+            return socket.create_server((LOOPBACK, wanted))
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise SearchError(f"The demo must be able to listen on {LOOPBACK}:{port}: {reason}. Give another --port.")

@@ -1,0 +1,139 @@
+"""`fmnist-search demo` in a real browser: what a person sees is what `predict` says."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from fmnist.data import synthetic
+from tests.browser.chromium import DESK, PHONE, overflow
+from tests.browser.conftest import NAME, Open
+from tests.search.tiny import run_command, start_command, surroundings, wait_for_line
+
+ERRORS = ("error",)  # the drawing's own library warns of what it does not use itself
+
+
+@contextmanager
+def shown(folder: Path, *arguments: str) -> Iterator[str]:
+    """The address of the demo, started in that folder."""
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = start_command(folder, "demo", *arguments, "--port", str(port))
+    try:
+        yield re.findall(r"http://[^/]+", wait_for_line(server, "http://"))[0]
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.fixture(scope="module")
+def address(reviewed: Path) -> Iterator[str]:
+    with shown(reviewed) as found:
+        yield found
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A garment, dark on white and large, as a shop would have it."""
+    pixels = synthetic.draw(1, seed=5).pixels[0]
+    Image.fromarray(255 - np.kron(pixels, np.ones((9, 9), np.uint8))).save(tmp_path / "garment.png")
+    return tmp_path / "garment.png"
+
+
+def upload(page: Page, file: Path) -> None:
+    page.locator("input[type=file]").first.set_input_files(file)
+
+
+def probabilities(page: Page) -> dict[str, float]:
+    page.locator(".answer .name").wait_for()
+    rows = page.locator(".answer .classes li").all()
+    return {row.locator("span").first.inner_text(): float(row.locator(".share").get_attribute("data-probability") or "nan") for row in rows}
+
+
+@pytest.mark.parametrize(("width", "dark"), [(DESK, False), (PHONE, True)])
+def test_a_picture_has_the_probabilities_that_predict_gives(
+    address: str, reviewed: Path, picture: Path, look: Open, width: int, dark: bool
+) -> None:
+    page = look(address, width=width, dark=dark, kinds=ERRORS)
+    upload(page, picture)
+    found = probabilities(page)
+    told = json.loads(run_command(reviewed, "predict", f"studies/{NAME}/export", picture, "--json").stdout)[0]["predictions"]
+    assert [(name, pytest.approx(value)) for name, value in list(found.items())[:3]] == [(one["label"], one["probability"]) for one in told]
+    assert page.locator(".answer .near img").count() == 8
+    seen = page.locator(".answer .seen img")
+    assert seen.evaluate("(one) => [one.naturalWidth, one.naturalHeight]") == [84, 84]
+    assert seen.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
+    assert "trained on synthetic images" in page.inner_text("body")
+    assert overflow(page) <= 0
+
+
+def test_a_drawing_is_named(address: str, look: Open) -> None:
+    page = look(address, kinds=ERRORS)
+    page.get_by_role("tab", name="Draw").click()
+    page.locator("button[aria-label=Brush].highlight").wait_for()
+    canvas = page.locator("canvas").first
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 50, y - 50)
+    page.mouse.down()
+    for step in ((50, -50), (50, 60), (-50, 60)):
+        page.mouse.move(x + step[0], y + step[1], steps=8)
+    page.mouse.up()
+    assert sum(probabilities(page).values()) <= 1.001
+    assert page.locator(".answer .seen img").count() == 1
+
+
+def test_what_is_no_picture_is_said_on_the_page(address: str, tmp_path: Path, look: Open) -> None:
+    (tmp_path / "blank.png").touch()
+    Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
+    page = look(address, kinds=ERRORS)
+    upload(page, tmp_path / "blank.png")
+    alert = page.get_by_role("alert").filter(has_text="The picture shows nothing darker")
+    alert.wait_for()
+    assert str(tmp_path) not in alert.inner_text()
+
+
+def test_an_onnx_file_alone_compares_pixels(reviewed: Path, picture: Path, look: Open) -> None:
+    with shown(reviewed, f"studies/{NAME}/export/model.onnx", "--data", "synthetic") as address:
+        page = look(address, kinds=ERRORS)
+        upload(page, picture)
+        assert len(probabilities(page)) == 5
+        assert "pixel by pixel" in page.inner_text(".answer")
+
+
+def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start_command(reviewed, "demo", "--port", str(port))
+        assert f":{port}/" not in wait_for_line(process, "http://")
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, output + errors
+    assert "Traceback" not in output + errors
+
+
+def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> None:
+    code = "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=reviewed, env=surroundings(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'fmnist-search[demo]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_study_or_a_model_it_is_refused(tmp_path: Path) -> None:
+    for arguments, says in (((), "There is no database"), (("nowhere",), "nowhere")):
+        done = run_command(tmp_path, "demo", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: ")
+        assert says in done.stderr
