@@ -122,5 +122,5 @@ def _watched(laps: Laps) -> Iterator[None]:
         for owner, name, part in ENDS:
             wrapped.enter_context(patch.object(owner, name, laps.ends(part, getattr(owner, name))))
         wrapped.enter_context(patch.object(train._Run, "step", laps.step(train._Run.step)))
-        wrapped.enter_context(patch.object(train, "_validate", laps.evaluation(train._validate)))
+        wrapped.enter_context(patch.object(train, "class_scores", laps.evaluation(train.class_scores)))
         yield

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def search(source: Source, config: TrialConfig, *, trials: int, workers: int, st
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
     study.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
     setup = Setup(source, SPLIT_SEED, device, threads=max(1, cores() // workers))
-    with Interrupt() as interrupt, LocalExecutor(setup, workers) as executor:
+    # The study's files go where its storage is.
+    with chdir(Path(storage.removeprefix("sqlite:///")).parent), Interrupt() as interrupt, LocalExecutor(setup, workers) as executor:
         watched = Watched(executor)
         optimize(study, spec, watched, Silent(), interrupt, len(data.class_names))
         ended = time.time()
