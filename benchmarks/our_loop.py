@@ -17,7 +17,7 @@ from search.environment import cores
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Finished, Task
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent

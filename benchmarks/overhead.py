@@ -53,7 +53,7 @@ from fmnist.model import flop_count, parameter_count
 from search.environment import cores
 from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent

@@ -16,7 +16,7 @@ from search.errors import SearchError
 from search.estimate import trainings_seconds
 from search.executors import Executor, Task
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.lock import sole_run
 from search.page.html import PAGE, write_page

@@ -20,7 +20,7 @@ from search.environment import capture_environment, cores
 from search.errors import SearchError
 from search.estimate import Estimate, estimate
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from search.export.export import ExportReport, export_model
 from search.export.formats import FORMATS
 from search.export.model_facts import read_facts

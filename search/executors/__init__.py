@@ -72,6 +72,13 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The task's snapshot is on the disk."""
+
+    key: str
+
+
+@dataclass(frozen=True)
 class Noted:
     """Something about a task that a person should read; it goes on."""
 
@@ -97,7 +104,7 @@ class Failed:
     seconds: float
 
 
-Event = EpochEnd | Resumed | Measured | Predicted | Noted | Finished | Failed
+Event = EpochEnd | Resumed | Measured | Predicted | Kept | Noted | Finished | Failed
 
 
 class Executor(Protocol):

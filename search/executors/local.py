@@ -11,7 +11,8 @@ from multiprocessing.context import ForkServerProcess, SpawnProcess
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
 from search.executors.processes import without_ctrl_c, worker_context
-from search.executors.worker import READY, Setup, Stop, serve
+from search.executors.training import Setup
+from search.executors.worker import READY, Stop, serve
 
 MAX_TRIES = 3  # of a task whose worker dies under it, or hangs
 MAX_STARTS = 3  # of workers in a row that end before they could train

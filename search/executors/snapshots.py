@@ -42,18 +42,24 @@ class Snapshots:
             return None, ()
         return snapshot, tuple(self._epochs)
 
-    def take(self, epoch: Epoch, end: EpochEnd) -> None:
-        """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to go on with."""
+    def take(self, epoch: Epoch, end: EpochEnd) -> bool:
+        """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to go on with.
+
+        Returns whether there is a new one.
+        """
         self._epochs.append(end)
         path, now = self._task.snapshot, time.monotonic()
         if path is None or epoch.number == self._task.config.epochs or now - self._last < max(self._seconds, self._cost / SHARE):
-            return
+            return False
         try:
             save_snapshot(path, epoch.snapshot(), {"training": self._training, "epochs": [asdict(one) for one in self._epochs]})
         except FmnistError as error:  # such as a full disk: what is trained is worth more than that it could go on
             self._note(f"no snapshot: {error}")
-        self._last = time.monotonic()
-        self._cost = self._last - now
+            return False
+        finally:
+            self._last = time.monotonic()
+            self._cost = self._last - now
+        return True
 
     @cached_property
     def _training(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import search.run
 from search.cli import main
 from search.executors.processes import warm_up
-from search.executors.worker import Setup
+from search.executors.training import Setup
 
 LONGEST = 2.0  # seconds
 

@@ -15,7 +15,7 @@ from fmnist.data.sources import Source
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent
@@ -223,7 +223,7 @@ def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) 
         "from pathlib import Path\n"
         "from fmnist.data.sources import Source\n"
         "from search.executors.local import LocalExecutor\n"
-        "from search.executors.worker import Setup\n"
+        "from search.executors.training import Setup\n"
         "from tests.search.test_local_executor import task\n"
         "if __name__ == '__main__':\n"
         f"    with LocalExecutor(Setup(Source('drawn', Path({str(source.root)!r})), 0, 'cpu', 1), workers=1) as executor:\n"

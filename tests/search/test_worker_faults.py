@@ -13,7 +13,7 @@ from fmnist.snapshot import load_snapshot
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, local
 from search.executors.local import LocalExecutor
-from search.executors.worker import Setup
+from search.executors.training import Setup
 from tests.search.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
 from tests.search.tiny import small_source
 

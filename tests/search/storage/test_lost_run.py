@@ -21,8 +21,8 @@ from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.study import journal_path, journalled, load_study, read
 from tests.search.storage.faults import Faulty, faulty, start_impatient
-from tests.search.test_run import RUN, study_in
-from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
+from tests.search.test_run import study_in
+from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
 
 
 def backend_of(study: optuna.Study) -> Any:

@@ -1,0 +1,163 @@
+"""One task, trained: its events one after another, whatever carries them to the coordinator. It never opens the storage."""
+
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from fmnist.checkpoint import save_checkpoint
+from fmnist.data.images import Images
+from fmnist.data.pictures import PREPARED, RESIZED
+from fmnist.data.sources import Source
+from fmnist.data.splits import SearchSplits, full_split, search_splits
+from fmnist.device import free_memory
+from fmnist.errors import FmnistError
+from fmnist.model import ConvNet, memory_floor
+from fmnist.predict import latency_ms
+from fmnist.train import DivergedError, Epoch, fit, is_mixed
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task
+from search.executors.snapshots import Snapshots
+
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in errors of the CPU and of MPS, which have no kind of their own
+# A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a pruned
+# trial costs one epoch more than it should.
+PATIENCE = 0.01  # of the epoch's own time
+Stopped = Callable[[float], bool]  # seconds that it may wait for word -> whether the training is to end
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all workers of a run share."""
+
+    source: Source
+    split_seed: int
+    device: str
+    threads: int
+    snapshot_seconds: float = 15.0  # that a training goes on, at least, between two snapshots
+
+
+@dataclass(frozen=True)
+class Material:
+    """The images that a worker trains on, and what a checkpoint says of them."""
+
+    splits: SearchSplits
+    full: Callable[[], Images]  # train and validation together
+    origin: dict[str, str]
+
+
+class _TooSlowError(FmnistError):
+    """The network takes longer for an image than the task allows."""
+
+
+def load_material(setup: Setup) -> Material:
+    """The images of the run's source, split."""
+    return Material(search_splits(setup.source, seed=setup.split_seed), partial(full_split, setup.source), origin_of(setup.source))
+
+
+def origin_of(source: Source) -> dict[str, str]:
+    """What a checkpoint says of its images."""
+    return {"data": source.name, "pictures": RESIZED if source.is_resized else PREPARED}
+
+
+def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Iterator[Event]:
+    """Trains the task, from its snapshot where there is one, and saves its checkpoint where it has one; the last event is its end.
+
+    After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
+    """
+    start = time.monotonic()
+    try:
+        seconds = yield from _train(task, setup, material, stopped)
+    except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
+        kind, reason = _told(error, setup)
+        yield Failed(task.key, kind, reason, time.monotonic() - start)
+    else:
+        yield Finished(task.key, seconds)
+    if setup.device.startswith("cuda"):
+        torch.cuda.empty_cache()  # other workers share the device, and the next training has other shapes
+
+
+def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Generator[Event, None, float]:
+    """Returns the seconds that it took, those of earlier tries until the snapshot included."""
+    train_images, valid_images = material.splits if task.images == "search" else (material.full(), None)
+    device = torch.device(setup.device)
+    _require_memory(task, len(train_images.class_names), device)
+    if task.max_latency_ms is not None:
+        yield from _speed(task, len(train_images.class_names), device, task.max_latency_ms)
+    notes: list[str] = []
+    snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds, notes.append)
+    after, before = snapshots.found()
+    yield from _noted(task, notes)
+    if after:
+        yield Resumed(task.key, before)
+    last: Epoch | None = None
+    start = time.monotonic() - (before[-1].seconds if before else 0)
+    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after):
+        end = _epoch_end(task.key, last, time.monotonic() - start)
+        yield end
+        if stopped(PATIENCE * last.seconds):
+            return time.monotonic() - start
+        if snapshots.take(last, end):
+            yield Kept(task.key)
+        yield from _noted(task, notes)
+    if valid_images is not None and last and last.logits is not None:
+        yield Predicted(task.key, valid_images.labels, torch.softmax(last.logits, dim=1).numpy())
+    if task.checkpoint and last:
+        origin = {**material.origin, "seed": task.seed, "images": len(train_images), "epochs": last.number}
+        save_checkpoint(task.checkpoint, last.model, task.config, train_images.class_names, origin=origin)
+    return time.monotonic() - start
+
+
+def _noted(task: Task, notes: list[str]) -> Iterator[Noted]:
+    while notes:
+        yield Noted(task.key, notes.pop(0))
+
+
+def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
+    if isinstance(error, DivergedError):
+        return "diverged", str(error)
+    if isinstance(error, _TooSlowError):
+        return "latency", str(error)
+    if isinstance(error, FmnistError):  # such as a disk that is full: trying again would not help
+        return "error", str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
+        return "memory", f"out of memory on {setup.device}: {_first_line(error)}"
+    traceback.print_exception(error)  # a bug: the trial fails with its reason, the worker goes on
+    return "error", f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
+
+
+def _require_memory(task: Task, classes: int, device: torch.device) -> None:
+    """The training is not hopeless.
+
+    Raises: MemoryError where even the least that it takes is more than there is.
+    """
+    least = memory_floor(task.config, classes, mixed=is_mixed(device))
+    free = free_memory(device)
+    if least > free:
+        raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")
+
+
+def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iterator[Event]:
+    found = latency_ms(ConvNet(task.config, classes), device)
+    yield Measured(task.key, found)
+    if found > limit:
+        raise _TooSlowError(f"one image takes {found:.3g} ms, over {limit:g} ms")
+
+
+def _epoch_end(key: str, epoch: Epoch, seconds: float) -> EpochEnd:
+    return EpochEnd(
+        key=key,
+        number=epoch.number,
+        train_loss=epoch.train_loss,
+        valid_loss=epoch.valid_loss,
+        macro_f1=epoch.macro_f1,
+        accuracy=epoch.accuracy,
+        images_per_second=epoch.images_per_second,
+        seconds=seconds,
+    )
