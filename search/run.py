@@ -1,8 +1,8 @@
 """The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
 
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from search.dashboard.annotate import annotate
 from search.environment import capture_environment, cores
 from search.errors import SearchError
 from search.estimate import Estimate, estimate
+from search.executors import Executor
+from search.executors.cluster import Cluster, choose_cluster
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.export.export import ExportReport, export_model
@@ -72,6 +74,11 @@ class RunRequest:
     max_params: int | None = None
     max_size: int | None = None
     max_latency_ms: float | None = None
+    executor: str = "local"
+    address: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    max_workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,12 @@ class Plan:
     storage: str
     estimate: Estimate
     trial_timeout: float | None
+    cluster: Cluster | None
 
     @property
     def setup(self) -> Setup:
         """What the workers need to know."""
-        return Setup(self.source, SPLIT_SEED, str(self.device), self.threads)
+        return Setup(self.source, SPLIT_SEED, self.cluster.device if self.cluster else str(self.device), self.threads)
 
     @property
     def shown_storage(self) -> str:
@@ -120,14 +128,26 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     )
     if spec.search.sampler == "grid":
         spec.space.grid()
+    cluster = choose_cluster(
+        request.executor,
+        request.address,
+        request.cpus_per_trial,
+        request.gpus_per_trial,
+        request.max_workers,
+        given=request.workers or request.device,
+    )
     device = choose_device(request.device)
     source = find_source(request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce)
     spec = spec.overridden(name=request.name or _study_name(spec.name, source))
-    workers = request.workers or default_workers(device)
-    threads = max(1, cores() // workers)
+    if cluster is None:
+        workers = request.workers or default_workers(device)
+        threads = max(1, cores() // workers)
+    else:  # a guess, for the estimate: which nodes there are is known once they are connected
+        threads = cluster.threads
+        workers = cluster.max_workers or max(1, cores() // threads)
     data, images = _describe(source)
     cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images)
-    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout)
+    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster)
 
 
 def default_workers(device: torch.device) -> int:
@@ -194,7 +214,6 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
     export_folder = study_folder(name) / "export"
     is_new = read(study, "final", Final) is None
     if is_new:
-        append(study, "environments", plan.environment)
         _train(study, plan, progress)
     elif not is_searched(study, plan.spec):
         done, wanted = len(finished_trials(study)), plan.spec.budget
@@ -216,11 +235,25 @@ def _annotate(study: optuna.Study, plan: Plan) -> None:
 
 def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:
     classes = len(plan.data.class_names)
-    with Interrupt() as interrupt, LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as executor:
+    with Interrupt() as interrupt, _workers(plan) as (executor, environment):
+        append(study, "environments", environment)
         optimize(study, plan.spec, executor, progress, interrupt, classes)
         _annotate(study, plan)
         winner = confirm(study, plan.spec, executor, progress, interrupt)
         finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
+
+
+@contextmanager
+def _workers(plan: Plan) -> Iterator[tuple[Executor, Environment]]:
+    """Where the plan's trainings run, and what the study is to remember of it."""
+    if plan.cluster is None:
+        with LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as local:
+            yield local, plan.environment
+    else:
+        from search.executors.ray import RayExecutor
+
+        with RayExecutor(plan.setup, plan.cluster, plan.trial_timeout) as far:
+            yield far, plan.environment.model_copy(update={"device": far.describe(), "workers": far.free()})
 
 
 def _study_name(spec_name: str, source: Source) -> str:

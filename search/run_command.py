@@ -23,6 +23,11 @@ TrialTimeout = Annotated[float | None, typer.Option(metavar="S", min=1, help="Se
 MaxParams = Annotated[int | None, typer.Option(metavar="N", min=1, help="Parameters that a network may have.")]
 MaxSize = Annotated[int | None, typer.Option(metavar="BYTES", min=1, help="Bytes that its weights may take.")]
 MaxLatency = Annotated[float | None, typer.Option(metavar="MS", min=0.001, help="Milliseconds that it may take for an image, here.")]
+ExecutorName = Annotated[str, typer.Option("--executor", metavar="local|ray", help="Worker processes here, or a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(metavar="auto|HOST:PORT", help="The Ray cluster; without it Ray is started here.")]
+CpusPerTrial = Annotated[float | None, typer.Option(metavar="C", min=0, help="CPUs of a node that a training on Ray takes; 1.")]
+GpusPerTrial = Annotated[float | None, typer.Option(metavar="G", min=0, help="GPUs, or a share of one, such as 0.25; none.")]
+MaxWorkers = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trainings on Ray side by side at most.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")]
 
@@ -45,6 +50,11 @@ def run(
     max_params: MaxParams = None,
     max_size: MaxSize = None,
     max_latency_ms: MaxLatency = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
+    cpus_per_trial: CpusPerTrial = None,
+    gpus_per_trial: GpusPerTrial = None,
+    max_workers: MaxWorkers = None,
     quiet: Quiet = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -54,13 +64,13 @@ def run(
     """
     from search.executors.processes import warm_up
 
-    if not dry_run:
+    if not dry_run and executor == "local":
         warm_up()  # before the next line, which takes seconds
     from search.run import RunRequest
 
     request = RunRequest(
         *(storage, study, trials, minutes, workers, device, data, test, skip_unreadable, or_synthetic, name, seed, tuple(settings or ())),
-        *(trial_timeout, max_params, max_size, max_latency_ms),
+        *(trial_timeout, max_params, max_size, max_latency_ms, executor, address, cpus_per_trial, gpus_per_trial, max_workers),
     )
     _perform(request, quiet=quiet, dry_run=dry_run)
 

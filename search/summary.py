@@ -21,7 +21,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     facts = {
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
-        "Device": f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}",
+        "Device": _device(plan),
         "Storage": plan.shown_storage,
         "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}, {spec.search.sampler}, {_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
@@ -51,6 +51,12 @@ def print_end(study: optuna.Study, console: Console) -> None:
     table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
     table.add_row("", "fmnist-search dashboard")
     console.print(table, highlight=False)
+
+
+def _device(plan: Plan) -> str:
+    if plan.cluster is not None:
+        return str(plan.cluster)
+    return f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}"
 
 
 def _pruning(spec: StudySpec) -> str:

@@ -10,27 +10,20 @@ from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
+from search.executors.attempts import MAX_STARTS, MAX_TRIES, Silence
 from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.training import Setup
 from search.executors.worker import READY, Stop, serve
-
-MAX_TRIES = 3  # of a task whose worker dies under it, or hangs
-MAX_STARTS = 3  # of workers in a row that end before they could train
-# A worker hangs that is silent for so much longer than its task's slowest epoch; before there is an epoch, than the slowest of any task.
-SLOWER = 10
-SILENCE = 60.0  # seconds on top of that
-FIRST_SILENCE = 600.0  # seconds for the first epoch, on top; and for a worker's start
 
 
 @dataclass
 class _Worker:
     process: ForkServerProcess | SpawnProcess
     pipe: Connection
+    silence: Silence
     is_ready: bool = False
     task: Task | None = None
     started: float = 0.0
-    heard: float = field(default_factory=time.monotonic)  # when it was last known to be at work
-    slowest: float = 0.0  # seconds of its task's slowest epoch
     hung: str = ""  # why it was taken for hung, and killed
 
 
@@ -49,7 +42,7 @@ class LocalExecutor:
     _waiting: deque[Task] = field(default_factory=deque)
     _tries: dict[str, int] = field(default_factory=dict)
     _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
-    _slowest: float = 0.0  # seconds of the slowest epoch so far
+    _slowest: list[float] = field(default_factory=lambda: [0.0])  # seconds of the slowest epoch of any task
     _failed_starts: int = 0  # in a row
 
     def __enter__(self) -> "LocalExecutor":
@@ -108,14 +101,14 @@ class LocalExecutor:
         with without_ctrl_c():
             process.start()
         theirs.close()  # so that the pipe ends when the worker does
-        return _Worker(process, ours)
+        return _Worker(process, ours, Silence(self._slowest, self.trial_timeout))
 
     def _assign(self) -> None:
         for worker in self._pool:
             if self._waiting and worker.is_ready and worker.task is None:
                 worker.task = self._waiting.popleft()
-                worker.started = worker.heard = time.monotonic()
-                worker.slowest = 0.0
+                worker.started = time.monotonic()
+                worker.silence.begin()
                 _send(worker, worker.task)
 
     def _drop_stopped(self) -> list[Event]:
@@ -135,15 +128,11 @@ class LocalExecutor:
             message = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
             return self._replace(worker)
-        now = time.monotonic()
-        silence, worker.heard = now - worker.heard, now
+        worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         if message == READY:
             worker.is_ready = True
             self._failed_starts = 0
             return []
-        if isinstance(message, EpochEnd):
-            worker.slowest = max(worker.slowest, silence)
-            self._slowest = max(self._slowest, silence)
         if isinstance(message, Finished | Failed):
             worker.task = None
             self._over(message.key)
@@ -151,16 +140,10 @@ class LocalExecutor:
         return [event]
 
     def _kill_hung(self) -> None:
-        now = time.monotonic()
         for worker in self._pool:
-            if (worker.task or not worker.is_ready) and (silence := now - worker.heard) > self._longest_silence(worker):
-                worker.hung = f"no word from it for {silence:.0f} s"
+            if (worker.task or not worker.is_ready) and (silent := worker.silence.too_long(is_ready=worker.is_ready)):
+                worker.hung = f"no word from it for {silent:.0f} s"
                 worker.process.kill()  # its end is noticed as that of any other
-
-    def _longest_silence(self, worker: _Worker) -> float:
-        if self.trial_timeout is not None and worker.is_ready:
-            return self.trial_timeout
-        return SLOWER * worker.slowest + SILENCE if worker.slowest else SLOWER * self._slowest + FIRST_SILENCE
 
     def _replace(self, worker: _Worker) -> list[Event]:
         worker.process.join()

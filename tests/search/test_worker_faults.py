@@ -11,7 +11,7 @@ import pytest
 from fmnist.data.sources import Source
 from fmnist.snapshot import load_snapshot
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, local
+from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, attempts
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from tests.search.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
@@ -132,7 +132,7 @@ def test_without_room_for_snapshots_a_training_goes_on_and_says_so(
 def test_a_hung_worker_is_replaced_and_its_task_goes_on(
     source: Source, undisturbed: list[tuple[int, float | None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "SILENCE", 1.0)  # an epoch takes a hundredth of that
+    monkeypatch.setattr(attempts, "SILENCE", 1.0)  # an epoch takes a hundredth of that
     others, path = workers(), tmp_path / "long.safetensors"
     with LocalExecutor(eager(source), workers=1) as executor:
         executor.submit(long(path))
