@@ -29,6 +29,7 @@ from tests.search.tiny import TOML, Say, run_command, small_source, start_comman
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+TOKEN = secrets.token_hex(32)
 BUDGET, NAME, DEADLINE = 4, "long-synthetic", 120.0
 LONG = TOML.replace("trials = 3", f"trials = {BUDGET}").replace("epochs = 2\ndepth", "epochs = 8\ndepth").replace("[4, 8]", "[8, 16]")
 Shared = Callable[..., Any]
@@ -38,7 +39,7 @@ Shared = Callable[..., Any]
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
     """One of these tests at a time: they look for Ray's processes, and "auto" finds any cluster of the machine."""
     root = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # else Ray writes one into the home; a process reads it once
     with filelock.FileLock((root if worker_id == "master" else root.parent) / "ray.lock"):
         yield
 
