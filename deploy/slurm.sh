@@ -14,6 +14,8 @@
 set -euo pipefail
 
 export PATH="${FMNIST_VENV:-$PWD/.venv}/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n') # of this job alone
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=${FMNIST_RAY_PORT:-$((20000 + SLURM_JOB_ID % 10000))} # two jobs may share a node
 

@@ -65,7 +65,10 @@ def connect(address: str | None, undo: ExitStack) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or ["no reason given"])[0]
-        raise SearchError(f"--address {address}: no Ray cluster answers ({first}). Start one with ray start --head.") from None
+        raise SearchError(
+            f"--address {address}: no Ray cluster answers ({first}). Start one with ray start --head. "
+            "If it runs and asks for tokens, set RAY_AUTH_MODE=token."
+        ) from None
 
 
 def _require_listener(address: str) -> None:
