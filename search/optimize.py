@@ -52,7 +52,7 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
             note_time()
 
         with suppress(StorageLostError):  # of an ask; what has arrived is handled first
-            drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or is_lost(study) or loop.given_up is not None)
+            drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or is_lost(study) or loop.is_over)
         if is_lost(study):
             drain(executor, loop.handle)
     if interrupt.requested or is_lost(study) or loop.given_up:
@@ -107,6 +107,11 @@ class _Loop:
         self.failures: list[str] = []  # why the last trials failed, since one that did not
         self.refused = 0  # trials in a row, for their limits
         self.given_up: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may begin any more and nothing is left to end; or, after one failure upon the other, nothing should."""
+        return self.given_up is not None or (self._is_late() and not self.active)
 
     def next_task(self) -> Task | None:
         while not self.given_up and not self._is_late() and _spent(self.study, self.spec) + len(self.active) < self.budget:

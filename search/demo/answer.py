@@ -55,7 +55,7 @@ def answer(path: Path, classifier: Classifier, neighbours: Neighbours | str) -> 
     found = classifier.probabilities(pixels[None])[0]
     best = top(found, classifier.class_names, SHOWN)
     return (
-        f'<div class="answer" data-file="{_text(path.name)}"><div><p class="name">{_text(best[0][0])}</p>'
+        f'<div class="answer"><div><p class="name">{_text(brief(best[0][0]))}</p>'
         f'<div class="seen"><div><h2>What the model sees</h2>{_picture(pixels, "the picture in 28 by 28 pixels")}</div>'
         f'<div class="classes"><h2>How sure it is</h2><ul>{"".join(_share(*one) for one in best)}</ul></div></div></div>'
         f"<div><h2>Nearest training images</h2>{_near(pixels, neighbours)}</div></div>"
@@ -64,7 +64,7 @@ def answer(path: Path, classifier: Classifier, neighbours: Neighbours | str) -> 
 
 def _share(name: str, probability: float) -> str:
     return (
-        f'<li><span>{_text(name)}</span><span class="track"><span style="width: {100 * probability:.1f}%"></span></span>'
+        f'<li><span>{_text(brief(name))}</span><span class="track"><span style="width: {100 * probability:.1f}%"></span></span>'
         f'<span class="share" data-probability="{probability!r}">{probability:.1%}</span></li>'
     )
 
@@ -79,7 +79,7 @@ def _near(pixels: NDArray[np.uint8], neighbours: Neighbours | str) -> str:
 
 
 def _names(images: Images) -> list[str]:
-    return [images.class_names[label] for label in images.labels]
+    return [brief(images.class_names[label]) for label in images.labels]
 
 
 def _picture(pixels: NDArray[np.uint8], told: str) -> str:
@@ -87,4 +87,4 @@ def _picture(pixels: NDArray[np.uint8], told: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(brief(text) if len(text) < 200 else visible(text))
+    return escape(visible(text))

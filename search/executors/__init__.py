@@ -140,8 +140,8 @@ def drive(executor: Executor, next_task: Callable[[], Task | None], handle: Call
                 more = False
             else:
                 executor.submit(task)
-        if not executor.running():
-            return
+        if not more and not executor.running():
+            return  # with more to do and no place for it, as when a cluster has lost its nodes, it waits for one
         for event in executor.events(timeout=0.2):
             handle(event)
 

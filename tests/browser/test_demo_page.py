@@ -99,7 +99,9 @@ def test_what_is_no_picture_is_said_on_the_page(address: str, tmp_path: Path, lo
     Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
     page = look(address, kinds=ERRORS)
     upload(page, tmp_path / "blank.png")
-    alert = page.get_by_role("alert").filter(has_text="The picture shows nothing darker")
+    alert = page.get_by_role("alert").filter(
+        has_text="The picture shows nothing darker than its light ground (grey 255 of 255). Take another picture."
+    )
     alert.wait_for()
     assert str(tmp_path) not in alert.inner_text()
 

@@ -6,6 +6,7 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
 from search.confirm import confirm
+from search.executors import Event
 from search.finalize import finalize
 from search.interrupt import Interrupt, InterruptedRunError
 from search.optimize import TIME_IS_UP, is_searched, optimize, put_back
@@ -208,3 +209,28 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path
 
 def config_of(study: optuna.Study, number: int) -> TrialConfig:
     return TrialConfig.parse(study.trials[number].user_attrs["config"] | {"dropout": number / 10}, where="trial")
+
+
+class WithoutAPlaceAtFirst(Inline):
+    """As a cluster that has lost its nodes, until others join."""
+
+    calls = 0
+
+    def free(self) -> int:
+        return super().free() if self.calls > 3 else 0
+
+    def events(self, timeout: float) -> list[Event]:
+        self.calls += 1
+        return super().events(timeout)
+
+
+def test_a_search_waits_for_a_place_to_train_in() -> None:
+    spec = tiny_spec(trials=2)
+    assert states(searched(in_memory(spec), spec, WithoutAPlaceAtFirst())) == ["COMPLETE"] * 2
+
+
+def test_a_search_without_a_place_ends_when_its_minutes_are_up() -> None:
+    spec = tiny_spec(trials=2, minutes=0.01)
+    executor = WithoutAPlaceAtFirst()
+    executor.calls = -1_000_000_000
+    assert states(searched(in_memory(spec), spec, executor)) == []

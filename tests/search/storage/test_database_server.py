@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.pool import Pool
 
 from fmnist.data.sources import find_source
@@ -97,6 +97,19 @@ def assert_undisturbed(url: str) -> None:
             assert curve == [trial.intermediate_values[1], trial.intermediate_values[2]] == retrained(source, trial)
             assert trial.value == curve[-1]
         assert len(study.user_attrs["openings"]) == 1
+
+
+def test_the_password_may_be_in_the_environment(database: str, server: Postgres, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url(server.url(database))
+    bare = f"{url.drivername}://{url.username}@{url.host}:{url.port}/{url.database}"
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    code, _, errors = say(*RUN, bare, "--dry-run")
+    assert code == 2
+    assert "password" in errors
+    monkeypatch.setenv("PGPASSWORD", str(url.password))
+    code, output, errors = say(*RUN, bare, "--dry-run")
+    assert code == 0, errors
+    assert "Nothing was started." in output
 
 
 @pytest.mark.slow
