@@ -15,6 +15,7 @@ from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_ve
 from search.dashboard import pictures
 from search.dashboard.artifacts import attach, is_attached
 from search.dashboard.notes import infeasible_note, study_note, trial_note
+from search.errors import SearchError
 from search.facts import Report, is_feasible, read_report
 from search.page.html import PAGE
 from search.page.paths import read_paths
@@ -74,7 +75,10 @@ def _of_trial(study: optuna.Study, trial: FrozenTrial, found: Predictions | None
 
 
 def _of_test(study: optuna.Study, final: Final, pixels: NDArray[np.uint8] | None) -> Drawings:
-    found = read_predictions(study.study_name, final)
+    try:
+        found = read_predictions(study.study_name, final)
+    except SearchError:  # damaged: the report page says so, and what to do
+        return {}
     return _of_answers(found, pixels, [one.name for one in final.classes], "test") if found and pixels is not None else {}
 
 

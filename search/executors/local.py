@@ -2,15 +2,13 @@
 
 import signal
 import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 
-from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
-from search.executors.attempts import MAX_STARTS, MAX_TRIES, Silence
+from search.executors.attempts import Attempts, Silence
 from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.training import Setup
 from search.executors.worker import READY, Stop, serve
@@ -39,11 +37,8 @@ class LocalExecutor:
     workers: int
     trial_timeout: float | None = None
     _pool: list[_Worker] = field(default_factory=list)
-    _waiting: deque[Task] = field(default_factory=deque)
-    _tries: dict[str, int] = field(default_factory=dict)
-    _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
+    _attempts: Attempts = field(default_factory=Attempts)
     _slowest: list[float] = field(default_factory=lambda: [0.0])  # seconds of the slowest epoch of any task
-    _failed_starts: int = 0  # in a row
 
     def __enter__(self) -> "LocalExecutor":
         self._pool = [self._spawn() for _ in range(self.workers)]
@@ -62,16 +57,17 @@ class LocalExecutor:
 
     def running(self) -> list[str]:
         """Keys of the tasks that were submitted and are not over."""
-        return [task.key for task in self._waiting] + [worker.task.key for worker in self._pool if worker.task]
+        return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]
 
     def submit(self, task: Task) -> None:
         """Starts the task on a free worker, or as soon as one has loaded its images."""
-        self._waiting.append(task)
+        self._attempts.waiting.append(task)
         self._assign()
 
     def stop(self, key: str) -> None:
         """Asks the task to end after its epoch; its Finished event still comes."""
-        self._stopped |= {key} & set(self.running())
+        if key in self.running():
+            self._attempts.stop(key)
         for worker in self._pool:
             if worker.task and worker.task.key == key:
                 _send(worker, Stop(key))
@@ -90,7 +86,7 @@ class LocalExecutor:
             elif worker.process.sentinel in signalled:
                 found += self._replace(worker)
         self._kill_hung()  # after what they said was read: this process may itself have paused
-        found += self._drop_stopped()
+        found += self._attempts.drop_stopped()
         self._assign()
         return found
 
@@ -105,23 +101,11 @@ class LocalExecutor:
 
     def _assign(self) -> None:
         for worker in self._pool:
-            if self._waiting and worker.is_ready and worker.task is None:
-                worker.task = self._waiting.popleft()
+            if self._attempts.waiting and worker.is_ready and worker.task is None:
+                worker.task = self._attempts.waiting.popleft()
                 worker.started = time.monotonic()
                 worker.silence.begin()
                 _send(worker, worker.task)
-
-    def _drop_stopped(self) -> list[Event]:
-        # Their worker died before it saw the stop: nothing is left to train.
-        dropped = [task for task in self._waiting if task.key in self._stopped]
-        for task in dropped:
-            self._waiting.remove(task)
-            self._over(task.key)
-        return [Finished(task.key, 0.0) for task in dropped]
-
-    def _over(self, key: str) -> None:
-        self._tries.pop(key, None)
-        self._stopped.discard(key)
 
     def _receive(self, worker: _Worker) -> list[Event]:
         try:
@@ -131,11 +115,11 @@ class LocalExecutor:
         worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         if message == READY:
             worker.is_ready = True
-            self._failed_starts = 0
+            self._attempts.started()
             return []
         if isinstance(message, Finished | Failed):
             worker.task = None
-            self._over(message.key)
+            self._attempts.over(message.key)
         event: Event = message
         return [event]
 
@@ -150,24 +134,13 @@ class LocalExecutor:
         worker.pipe.close()
         end = worker.hung or _end_in_words(worker.process.exitcode)
         if not worker.is_ready:
-            self._failed_starts += 1
-            if self._failed_starts == MAX_STARTS:
-                raise SearchError(
-                    f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand above."
-                )
+            self._attempts.not_started(end)
         self._pool[self._pool.index(worker)] = self._spawn()
         if worker.task is None:
             return []
-        key = worker.task.key
-        self._tries[key] = self._tries.get(key, 0) + 1
-        if self._tries[key] < MAX_TRIES:
-            self._waiting.append(worker.task)
-            return []
-        self._over(key)
-        reason = f"its worker process ended {MAX_TRIES} times, the last time so: {end}"
-        # Killed so often, it was for want of memory: the sampler should learn from that.
+        # Killed so often as it may be tried, it was for want of memory: the sampler should learn from that.
         kind: FailureKind = "memory" if worker.process.exitcode == -signal.SIGKILL and not worker.hung else "error"
-        return [Failed(key, kind, reason, time.monotonic() - worker.started)]
+        return self._attempts.died(worker.task, end, kind, time.monotonic() - worker.started)
 
 
 def _end_in_words(exitcode: int | None) -> str:

@@ -5,7 +5,6 @@ An actor trains one task after another; where it, or its node, dies, the task go
 
 import math
 import time
-from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from fmnist.atomic import folder_in_place, write_in_place
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Noted, Task
-from search.executors.attempts import MAX_STARTS, MAX_TRIES, Silence
+from search.executors.attempts import Attempts, Silence
 from search.executors.cluster import Cluster
 from search.executors.ray_worker import Carried, Ready, Trainer
 from search.executors.training import Setup, load_material
@@ -55,11 +54,8 @@ class RayExecutor:
     cluster: Cluster
     trial_timeout: float | None = None
     _pool: list[_Worker] = field(default_factory=list)
-    _waiting: deque[Task] = field(default_factory=deque)
-    _tries: dict[str, int] = field(default_factory=dict)
-    _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
+    _attempts: Attempts = field(default_factory=Attempts)
     _slowest: list[float] = field(default_factory=lambda: [0.0])  # seconds of the slowest epoch of any task
-    _failed_starts: int = 0  # in a row
     _counted: tuple[float, int] = (-math.inf, 0)  # when the nodes were looked at, and how many workers fit them
     _exit: ExitStack = field(default_factory=ExitStack)
 
@@ -91,16 +87,17 @@ class RayExecutor:
 
     def running(self) -> list[str]:
         """Keys of the tasks that were submitted and are not over."""
-        return [task.key for task in self._waiting] + [worker.task.key for worker in self._pool if worker.task]
+        return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]
 
     def submit(self, task: Task) -> None:
         """Starts the task on a free worker, or on a new one."""
-        self._waiting.append(task)
+        self._attempts.waiting.append(task)
         self._assign()
 
     def stop(self, key: str) -> None:
         """Asks the task to end after its epoch; its Finished event still comes."""
-        self._stopped |= {key} & set(self.running())
+        if key in self.running():
+            self._attempts.stop(key)
         for worker in self._pool:
             if worker.task and worker.task.key == key:
                 worker.actor.stop.remote(key)
@@ -121,18 +118,18 @@ class RayExecutor:
                 if at_work[ready].task:
                     found += self._receive(at_work[ready])
         self._kill_hung()
-        found += self._drop_stopped()
+        found += self._attempts.drop_stopped()
         self._assign()
         return found
 
     def _assign(self) -> None:
-        while self._waiting:
+        while self._attempts.waiting:
             idle = next((worker for worker in self._pool if worker.task is None), None)
             if idle is None:
                 if self._pool and len(self._pool) >= self._places():
                     return  # one more would wait for room that the idle ones hold
                 idle = self._new_worker()
-            task = self._waiting.popleft()
+            task = self._attempts.waiting.popleft()
             snapshot = task.snapshot.read_bytes() if task.snapshot and task.snapshot.exists() else None
             # The files lie here; there, each worker has a folder of its own.
             idle.events = idle.actor.train.remote(replace(task, checkpoint=None, snapshot=None), snapshot, task.checkpoint is not None)
@@ -165,14 +162,15 @@ class RayExecutor:
         worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         match message:
             case Ready():
-                worker.is_ready, self._failed_starts = True, 0
+                worker.is_ready = True
+                self._attempts.started()
                 return []
             case Carried():
                 assert worker.task is not None
                 return _stored(worker.task, message)
             case Finished(key) | Failed(key):
                 worker.task = None
-                self._over(key)
+                self._attempts.over(key)
         return [message]
 
     def _replace(self, worker: _Worker, error: RayError) -> list[Event]:
@@ -181,38 +179,18 @@ class RayExecutor:
         with suppress(RayError):
             ray.kill(worker.actor)
         if not worker.is_ready:
-            self._failed_starts += 1
-            if self._failed_starts == MAX_STARTS:
-                raise SearchError(f"{MAX_STARTS} workers in a row ended before they could train: {end}.")
+            self._attempts.not_started(end)
         task, worker.task = worker.task, None
         if task is None:
             return []
-        self._tries[task.key] = self._tries.get(task.key, 0) + 1
-        if self._tries[task.key] < MAX_TRIES:
-            self._waiting.append(task)
-            return []
-        self._over(task.key)
         kind: FailureKind = "memory" if isinstance(error, OutOfMemoryError) else "error"
-        reason = f"its worker ended {MAX_TRIES} times, the last time so: {end}"
-        return [Failed(task.key, kind, reason, time.monotonic() - worker.started)]
+        return self._attempts.died(task, end, kind, time.monotonic() - worker.started)
 
     def _kill_hung(self) -> None:
         for worker in self._pool:
             if worker.task and not worker.hung and (silent := worker.silence.too_long(is_ready=worker.is_ready)):
                 worker.hung = f"no word from it for {silent:.0f} s"
                 ray.kill(worker.actor)  # its end is noticed as that of any other
-
-    def _drop_stopped(self) -> list[Event]:
-        # Their worker died before it saw the stop: nothing is left to train.
-        dropped = [task for task in self._waiting if task.key in self._stopped]
-        for task in dropped:
-            self._waiting.remove(task)
-            self._over(task.key)
-        return [Finished(task.key, 0.0) for task in dropped]
-
-    def _over(self, key: str) -> None:
-        self._tries.pop(key, None)
-        self._stopped.discard(key)
 
     def _places(self) -> int:
         at, count = self._counted
