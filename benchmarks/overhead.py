@@ -183,10 +183,10 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
     tell(f"A study of {size:,} trials.")
     with tempfile.TemporaryDirectory() as folder:
         longer = spec.overridden(trials=size + measured)
-        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, _no_data())
-        study.add_trials(_finished(spec, number) for number in range(size))
-        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, _no_data())  # as a run that goes on
-        study.pruner = _Merciful(study.pruner)
+        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())
+        study.add_trials(finished(spec, number) for number in range(size))
+        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())  # as a run that goes on
+        study.pruner = Merciful(study.pruner)
         laps, executor = Laps(), MadeUp()
         start = time.perf_counter()
         with Interrupt() as interrupt, _watched(laps):
@@ -198,13 +198,14 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
     return {"trials": size, **parts, "other": max(0.0, other), "all": median(whole)}
 
 
-class _Merciful(optuna.pruners.BasePruner):
+class Merciful(optuna.pruners.BasePruner):
     """Asks another pruner, at its full price, and prunes nothing."""
 
     def __init__(self, inner: optuna.pruners.BasePruner) -> None:
         self.inner = inner
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """False, when the other has had its say."""
         self.inner.prune(study, trial)
         return False
 
@@ -217,7 +218,7 @@ def _watched(laps: Laps) -> Iterator[None]:
         yield
 
 
-def _finished(spec: StudySpec, number: int) -> FrozenTrial:
+def finished(spec: StudySpec, number: int) -> FrozenTrial:
     """A trial as the search leaves it: one in three complete, the others pruned on their way."""
     fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = spec.space.suggest(fixed)
@@ -240,7 +241,8 @@ def _finished(spec: StudySpec, number: int) -> FrozenTrial:
     )
 
 
-def _no_data() -> DataRecord:
+def no_data() -> DataRecord:
+    """Of images that nobody trains on."""
     return DataRecord(name="made up", fingerprint="0" * 64, train=50_000, valid=10_000, class_names=tuple("0123456789"))
 
 

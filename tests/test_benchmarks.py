@@ -65,6 +65,24 @@ def test_overhead_tells_what_a_trial_costs_in_studies_of_each_size(tmp_path: Pat
     assert all(part in table for part in parts)
 
 
+def test_scale_keeps_simulated_workers_busy_on_one_coordinator(tmp_path: Path) -> None:
+    options = ("--trials", "5,20", "--workers", "1,4", "--study", "quick", "--most", "6")
+    figures, table = measured("scale", tmp_path, *options)
+    assert [(row["trials"], row["workers"]) for row in figures["rows"]] == [(5, 1), (5, 4), (20, 1), (20, 4)]
+    for row in figures["rows"]:
+        assert row["trained"] == min(6, max(row["workers"] + 2, 3 * row["workers"]))
+        assert 0 < row["busy"] <= 1
+        assert 0 < row["coordinator"] < 1
+        assert 0 <= row["latency"] <= row["latency_95"] < 30
+        assert row["asks"] >= row["capacity"] > 0
+        assert row["bytes"] > 50_000
+    assert figures["rows"][0]["busy"] > 0.95  # one worker of 30-second trials never waits long
+    assert "coordinator" in table
+    url = f"sqlite:///{tmp_path}/mine.db"
+    figures, _ = measured("scale", tmp_path, "--trials", "3", "--workers", "1", "--study", "quick", "--most", "3", "--storage", url)
+    assert (tmp_path / "mine.db").stat().st_size >= figures["rows"][0]["bytes"] > 0
+
+
 def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> None:
     (tmp_path / "pinned.toml").write_text(PINNED)
     figures, _ = measured("speedrun", tmp_path, "--study", "pinned.toml", "--seeds", "2")
