@@ -31,10 +31,13 @@ browser-test: install chromium
 	$(BIN)/pytest -m browser
 
 # The browser tests skip where no Chromium is; CHROMIUM names one that is elsewhere.
+FIND_CHROMIUM := $(PYTHON) tests/browser/find_chromium.py >/dev/null
 chromium:
-	@command -v "$${CHROMIUM:-chromium}" chromium-browser google-chrome google-chrome-stable >/dev/null || \
-	{ command -v apt-get >/dev/null && SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -q && $$SUDO apt-get install -y -q chromium; } || \
-	{ echo "Chromium is needed and could not be installed: install it, or set CHROMIUM to the path of one." >&2; exit 1; }
+	@$(FIND_CHROMIUM) || \
+	{ [ -z "$$CHROMIUM" ] && command -v apt-get >/dev/null && SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && \
+	$$SUDO apt-get update -q && $$SUDO apt-get install -y -q chromium && $(FIND_CHROMIUM); } || \
+	{ echo "The browser tests need Chromium, and it could not be installed: install the package chromium (or Google Chrome)," \
+	"or set CHROMIUM to the path of one$${CHROMIUM:+; there is none at $$CHROMIUM}." >&2; exit 1; }
 
 # docs/*.png, of the study that `make run` made.
 screenshots: install chromium

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import optuna
 from optuna import Trial
@@ -21,14 +21,14 @@ from search.records import Timing
 from search.spec import StudySpec
 from search.storage.own_trials import is_lost, require_storage
 from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
-from search.tally import Best
+from search.tally import Best, EndState
 from search.validation import keep_predictions
 
 MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
 BUDGET_IS_USED_UP = "the study's budget of trials is used up"
-STATE_WORDS: Final[dict[TrialState, Literal["complete", "pruned", "failed"]]] = {
+STATE_WORDS: Final[dict[TrialState, EndState]] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
@@ -170,7 +170,7 @@ class _Loop:
 
     def _refuse(self, key: str, reason: str) -> None:
         self.active[key].trial.set_user_attr(REFUSED, True)
-        self._tell(key, TrialState.PRUNED, reason)
+        self._tell(key, TrialState.PRUNED, reason, word="refused")
         self.refused += 1
         if self.refused == MOST_REFUSED:
             self.given_up = f"{MOST_REFUSED} proposed networks in a row were over a limit, the last one so: {reason}. "
@@ -190,7 +190,7 @@ class _Loop:
             self.given_up = f"{MOST_FAILURES} trials in a row failed, {count} of them so: {cause}. The last one: {event.reason}. "
             self.given_up += "Narrow the knobs, or mend the cause; the same command goes on."
 
-    def _tell(self, key: str, state: TrialState, reason: str | None) -> None:
+    def _tell(self, key: str, state: TrialState, reason: str | None, *, word: EndState | None = None) -> None:
         active = self.active.pop(key)
         last = active.curve[-1]["macro_f1"] if active.curve else None
         active.trial.set_user_attr("curve", active.curve)
@@ -206,7 +206,7 @@ class _Loop:
             and (fault := keep_predictions(self.study, active.trial.number, active.predicted))
         ):
             self.progress.message(fault)
-        self.progress.ended(key, STATE_WORDS[state], last, reason, active.trial.params)
+        self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
 
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline

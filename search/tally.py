@@ -9,7 +9,7 @@ from typing import Literal
 from search.wording import counted, duration, f1, settings
 
 Stage = Literal["search", "confirm", "final", "ablate"]
-EndState = Literal["complete", "pruned", "failed", "put back"]
+EndState = Literal["complete", "pruned", "failed", "refused", "put back"]
 UNITS: dict[Stage, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
 TITLES: dict[Stage, str] = {"search": "Search", "confirm": "Confirm", "final": "Final training", "ablate": "Ablation"}
 
@@ -50,7 +50,7 @@ class Best:
 
 @dataclass(slots=True)
 class Tally:
-    """One stage, brought up to date by one event after another; trainings that are put back are as if never started."""
+    """One stage, brought up to date by one event after another; what is put back, or refused for a limit, is as if never started."""
 
     stage: Stage
     total: int
@@ -77,7 +77,7 @@ class Tally:
         """`label` is no longer running. True where it is the best of the search so far."""
         one = self.running.pop(label, None)
         self.ended_here[state] += 1
-        if state == "put back":
+        if state in ("put back", "refused"):
             return False
         self.done += 1
         self._done_before += one.resumed_share if one else 0.0
@@ -108,11 +108,11 @@ class Tally:
     @property
     def done_here(self) -> int:
         """How many trainings ended in this run."""
-        return self.ended_here.total() - self.ended_here["put back"]
+        return self.ended_here.total() - self.ended_here["put back"] - self.ended_here["refused"]
 
     def counts(self) -> str:
         """ "2 running, 12 complete, 5 pruned", of this run; states that nothing is in are left out."""
-        states: tuple[EndState, ...] = ("complete", "pruned", "failed", "put back")
+        states: tuple[EndState, ...] = ("complete", "pruned", "failed", "refused", "put back")
         found = [f"{len(self.running)} running"] if self.running else []
         return ", ".join(found + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
 

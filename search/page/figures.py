@@ -56,7 +56,7 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
                 "x": [epoch for epoch, _ in path.curve],
                 "y": [round(value, 5) for _, value in path.curve],
                 "line": {"color": colour, "width": 3 if chosen else 1.2},
-                "marker": {"color": colour, "size": 7 if chosen else 4, "symbol": "circle" if complete else "x"},
+                "marker": {"color": colour if complete else MUTED, "size": 7 if chosen or not complete else 4, "symbol": _symbols(path)},
                 "hovertemplate": f"trial {path.number}, {path.searched.state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             }
         )
@@ -72,6 +72,11 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
         "annotations": [note | {"font": {"size": 11, "color": MUTED}} for note in notes],
     }
     return Figure("Validation macro F1 of each trial over its epochs", traces, layout, 420)
+
+
+def _symbols(path: TrialPath) -> str | list[str]:
+    """A circle an epoch; the last one of a trial that ended early is a cross."""
+    return "circle" if path.searched.state == "complete" else ["circle-open"] * (len(path.curve) - 1) + ["x"]
 
 
 def _whole_ticks(ends: Sequence[int]) -> dict[str, Any]:

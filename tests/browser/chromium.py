@@ -1,22 +1,15 @@
 """A real Chromium, headless, and what it has to complain of."""
 
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-VARIABLE = "CHROMIUM"  # the path of one that is elsewhere
+from tests.browser.find_chromium import find_chromium
+
 PHONE, DESK = 390, 1280  # pixels
 READABLE = 11  # pixels: the smallest letters
-
-
-def find_chromium() -> str | None:
-    """The path of the browser that the environment names, else of the first one installed; None where there is none."""
-    named = os.environ.get(VARIABLE)
-    return shutil.which(named) if named else next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def launch(playwright: Playwright, home: Path) -> Browser:

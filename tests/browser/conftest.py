@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.chromium import DESK, Complaints, find_chromium, launch
+from tests.browser.chromium import DESK, Complaints, launch
+from tests.browser.find_chromium import find_chromium
 from tests.search.tiny import made_once, run_command
 
 TOML = """\
@@ -43,7 +44,7 @@ Open = Callable[..., Page]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     absent = find_chromium() is None
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.slow)
             if absent:
@@ -75,9 +76,7 @@ def look(chromium: Browser) -> Iterator[Open]:
     """Opens an address in a window; when the test ends, the page must have had nothing to complain of."""
     seen: list[Complaints] = []
 
-    def at(
-        address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = ("error", "warning")
-    ) -> Page:
+    def at(address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = KINDS) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": 900}, java_script_enabled=script, color_scheme="dark" if dark else "light"
         )

@@ -106,6 +106,7 @@ def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, lo
     with served(tmp_path) as origin:
         page = look(f"{origin}/dashboard/studies/1")
         page.wait_for_function(f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)")
+        page.close()  # before its server ends
 
 
 def test_a_note_is_read_on_a_phone(origin: str, look: Open) -> None:

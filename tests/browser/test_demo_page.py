@@ -118,9 +118,12 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start_command(reviewed, "demo", "--port", str(port))
-        assert f":{port}/" not in wait_for_line(process, "http://")
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
+        try:
+            assert f":{port}/" not in wait_for_line(process, "http://")
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0, output + errors
     assert "Traceback" not in output + errors
 

@@ -41,7 +41,7 @@ def test_the_page_is_no_wider_than_its_window_and_its_letters_are_readable(addre
     letters = page.locator("main p, main td, main th, main a, dd, dt")
     sizes = letters.evaluate_all("(all) => all.map((one) => parseFloat(getComputedStyle(one).fontSize))")
     assert min(sizes) >= READABLE
-    links = page.locator("nav a").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().height)")
+    links = page.locator("nav a, summary").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().height)")
     assert min(links) >= 24, "a finger finds the links"
 
 
