@@ -80,8 +80,8 @@ def worths(found: Ablation) -> tuple[Worth, ...]:
 def ablation_table(found: Ablation) -> Table:
     """The winner and, below, it without each regulariser: score, worth and what can be said of it."""
     whole, rows = _scores(_whole(found)), worths(found)
-    lines: list[Row] = [("nothing", "", *_spread(whole), "", "", "")]
-    lines += [(row.without, setting(getattr(found.config, row.without)), *_spread(row.scores), *_said(row)) for row in rows]
+    lines: list[Row] = [("nothing", "", _spread(whole), "", "", "")]
+    lines += [(row.without, setting(getattr(found.config, row.without)), _spread(row.scores), *_said(row)) for row in rows]
     off = [knob for knob in REGULARISERS if knob not in used(found.config)]
     caption = (
         f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same {counted(len(whole), 'seed')}. Worth: the "
@@ -89,9 +89,9 @@ def ablation_table(found: Ablation) -> Table:
         "The test split is not used."
     )
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""
-    marks: dict[tuple[int, int], Mark] = {(i + 1, 4): "strong" for i, row in enumerate(rows) if _verdict(row) == "helps"}
-    marks |= {(i + 1, 4): "alarm" for i, row in enumerate(rows) if _verdict(row) == "hurts"}
-    return Table(WORTH, ("without", "was", "macro F1", "seeds", "worth", "interval", "so"), lines, caption, frozenset({0, 1, 6}), marks)
+    marks: dict[tuple[int, int], Mark] = {(i + 1, 3): "strong" for i, row in enumerate(rows) if _verdict(row) == "helps"}
+    marks |= {(i + 1, 3): "alarm" for i, row in enumerate(rows) if _verdict(row) == "hurts"}
+    return Table(WORTH, ("without", "was", "macro F1", "worth", "interval", "so"), lines, caption, frozenset({0, 1, 5}), marks)
 
 
 def ablation_answer(found: Ablation) -> Answer:
@@ -123,17 +123,16 @@ def _scores(variant: Variant) -> tuple[float, ...]:
     return tuple(run.macro_f1 for run in variant.runs)
 
 
-def _spread(scores: Sequence[float]) -> tuple[str, str]:
+def _spread(scores: Sequence[float]) -> str:
     if not scores:
-        return "-", "0"
-    return f1(fmean(scores)) + (f" ± {f1(stdev(scores))}" if len(scores) > 1 else ""), str(len(scores))
+        return "-"
+    return f1(fmean(scores)) + (f" ± {f1(stdev(scores))}" if len(scores) > 1 else "")
 
 
 def _said(row: Worth) -> tuple[str, str, str]:
     if row.mean is None:
         return "-", "-", "not trained yet"
-    worth = f"{row.mean:+.4f}" + (f" ± {row.sd:.4f}" if row.sd is not None else "")
-    return worth, "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), _verdict(row)
+    return f"{row.mean:+.4f}", "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), _verdict(row)
 
 
 def _verdict(row: Worth) -> str:
