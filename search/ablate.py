@@ -1,6 +1,7 @@
 """After a study: its winner again, with one regulariser switched off at a time, on fresh seeds and the validation split."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import optuna
@@ -18,7 +19,7 @@ from search.executors import Executor, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.interrupt import Interrupt
-from search.lock import sole_run
+from search.lock import noted_run, sole_run
 from search.page.html import PAGE, write_page
 from search.progress import Progress
 from search.records import Ablation, Ablations, DataRecord, SeedRun, Variant
@@ -89,7 +90,8 @@ def carry_out(plan: Plan, progress: Progress) -> Ablation:
         own = plan.study._storage
         assert isinstance(own, OwnTrials), "load_study opened the study"
         take_up(journal_path(name), name, own)
-        with journalled(plan.study, progress.message):
+        is_server = own._backend.engine.name != "sqlite"
+        with journalled(plan.study, progress.message), noted_run(plan.study) if is_server else nullcontext():
             return _perform(plan, setup, progress)
 
 

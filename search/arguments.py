@@ -1,5 +1,6 @@
 """What the commands have in common: their arguments and options."""
 
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,8 @@ Formats = Annotated[
     list[str] | None,
     typer.Option("--format", metavar="NAME", help="safetensors, pt2, onnx or onnx-int8; may be repeated; without it all of them."),
 ]
+Port = Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Another free one is taken where it is in use.")]
+InBrowser = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 
@@ -60,3 +63,12 @@ def source_of(data: str | None, test: str | None, study: "optuna.Study | None", 
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
     rules = study_spec(study).cleaning if study else None
     return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))
+
+
+def say_address(console: Console, address: str, *, is_moved: bool, in_browser: bool) -> None:
+    """Where a page is served stands on the console and, if that is wanted, it is open in the browser."""
+    if is_moved:
+        console.print("The port is taken, so it is another one.", highlight=False)
+    console.print(f"{address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    if in_browser and not webbrowser.open(address):
+        console.print("No browser could be opened here; open that address in one.", highlight=False)

@@ -1,13 +1,12 @@
 """`fmnist-search demo`: a model to be tried by hand."""
 
-import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.arguments import DEFAULT_STORAGE, Data, Device, Storage, opened_study
+from search.arguments import DEFAULT_STORAGE, Data, Device, InBrowser, Port, Storage, opened_study, say_address
 from search.terminal import Console
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from fmnist.data.images import Images
 
 AnyModel = Annotated[Path | None, typer.Argument(metavar="MODEL", help="As for predict; without it the export of the study that ran last.")]
-Port = Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Another free one is taken where it is in use.")]
-InBrowser = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 
 def demo(
@@ -47,12 +44,7 @@ def demo(
     page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, teaching.neighbours()))
     with suppress(KeyboardInterrupt), listen(port) as listening:
         taken = listening.getsockname()[1]
-        if taken != port:
-            console.print(f"Port {port} is taken, so it is another one.", highlight=False)
-        address = f"http://127.0.0.1:{taken}/"
-        console.print(f"{address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
-        if in_browser and not webbrowser.open(address):
-            console.print("No browser could be opened here; open that address in one.", highlight=False)
+        say_address(console, f"http://127.0.0.1:{taken}/", is_moved=taken != port, in_browser=in_browser)
         serve(page, STYLE, listening)
     console.print("Ended.")
 

@@ -3,9 +3,11 @@
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import rich.table
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -32,6 +34,7 @@ __all__ = [
 
 TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; above it a leak is likelier than a discovery
 NEVER_WRAPPED = 22  # characters; where space is short, columns of longer texts give way
+SEPARATION = 2  # of a column from the next, in characters
 STYLES: dict[Mark | None, str] = {"strong": "bold green", "alarm": "bold red", None: ""}
 STARS: dict[Mark | None, str] = {"strong": "**", "alarm": "*", None: ""}
 ESCAPES = str.maketrans({"<": "&lt;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&$"})
@@ -94,15 +97,23 @@ def print_table(table: Table, console: Console) -> None:
         shown = rich.table.Table(
             box=box.SIMPLE_HEAD, header_style="dim", show_header=any(table.columns), show_edge=False, padding=(0, 1, 0, 0)
         )
+        wholes = _whole_columns(table, console.width)
         for i, head in enumerate(table.columns):
-            text = i in table.text_columns
-            whole = not text or max(len(row[i]) for row in table.rows) <= NEVER_WRAPPED
-            shown.add_column(Text(visible(head)), justify="left" if text else "right", overflow="fold", no_wrap=whole)
+            side: Literal["left", "right"] = "left" if i in table.text_columns else "right"
+            shown.add_column(Text(visible(head)), justify=side, overflow="fold", no_wrap=i in wholes)
         for i, row in enumerate(table.rows):
             shown.add_row(*(Text(visible(cell), STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
         console.print(shown)
     if table.caption:
         console.print(Text(visible(table.caption), "dim"))
+
+
+def _whole_columns(table: Table, width: int) -> set[int]:
+    """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is another figure."""
+    widths = [max(cell_len(visible(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    wholes = {i for i, wide in enumerate(widths) if i not in table.text_columns or wide <= NEVER_WRAPPED}
+    fits = sum(wide if i in wholes else 1 for i, wide in enumerate(widths)) + SEPARATION * len(widths) <= width
+    return wholes if fits else set()
 
 
 def to_markdown(report: Report) -> str:

@@ -26,7 +26,6 @@ from search.validation import read_validation
 from search.winner import winning_spec
 
 WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
-
 INFEASIBLE_SHOWN = 50  # trials with a note
 Drawings = dict[str, Callable[[], bytes | None]]  # name of a picture -> what draws it, if there is something to draw
 
@@ -50,8 +49,8 @@ def annotate(study: optuna.Study, valid_pixels: NDArray[np.uint8], test_pixels: 
         for path in sorted((study_folder(study.study_name) / "export").glob("*")):
             attach(study, path.name, path.read_bytes(), winner)
         attach(study, f"{study.study_name}-best.toml", winning_spec(study).to_toml().encode())
-    if (page := study_folder(study.study_name) / PAGE).exists():
-        attach(study, PAGE, page.read_bytes())
+        if (page := study_folder(study.study_name) / PAGE).exists():  # before there is a result, one there is of a study since deleted
+            attach(study, PAGE, page.read_bytes())
     _note(study, study_note(report, study._study_id, shown))
 
 

@@ -97,7 +97,8 @@ def _reading(report: Report) -> Iterator[str]:
     running = f", {states.running} running, {states.waiting} waiting" if states.running or states.waiting else ""
     yield f"- **Trials**: {ended}{running}. A trial's value is its last epoch's macro F1 on the validation split, of one seed."
     if report.timing.total:
-        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.timing.model_dump().items() if seconds)
+        spent = report.timing.model_dump(exclude={"ablate"})  # which is not of the job
+        stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items() if seconds)
         yield f"- **Time**: {duration(report.timing.total)} of wall clock ({stages})."
     yield "- **Infeasible** trials are over a limit of the study, or diverged, or found no memory; their notes say which."
     yield "- **Notes and artifacts**: the trials above have their figures for each class, their curve and their surest mistakes."

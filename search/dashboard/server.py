@@ -3,7 +3,6 @@
 Served with a thread a connection: a browser opens several at once, and with Optuna's own server the second waits for the first.
 """
 
-import errno
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -13,9 +12,8 @@ import optuna_dashboard
 from optuna.storages import RDBStorage
 
 from search.dashboard.artifacts import StudyFolders
-from search.errors import SearchError
+from search.serving import LOOPBACK, on_port_or_free
 
-LOOPBACK = "127.0.0.1"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -42,24 +40,7 @@ def open_server(storage: RDBStorage, host: str, port: int) -> WSGIServer:
     application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders())
     if host == LOOPBACK:
         application = _for_local_names(application)
-    try:
-        return _listen(host, port, application)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise _refused(host, port, error) from None
-    try:
-        return _listen(host, 0, application)
-    except OSError as error:
-        raise _refused(host, 0, error) from None
-
-
-def _listen(host: str, port: int, application: Application) -> WSGIServer:
-    return make_server(host, port, application, server_class=Server, handler_class=Quiet)
-
-
-def _refused(host: str, port: int, error: OSError) -> SearchError:
-    where = f"{host}:{port}" if port else host
-    return SearchError(f"The dashboard must be able to listen on {where}: {error.strerror or error}. Give another --host or --port.")
+    return on_port_or_free(lambda at: make_server(host, at, application, server_class=Server, handler_class=Quiet), host, port)
 
 
 def _for_local_names(application: Application) -> Application:

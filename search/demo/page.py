@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SearchError
+from search.serving import LOOPBACK, on_port_or_free
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
@@ -23,7 +24,6 @@ except ImportError as missing:
         "or in a checkout .venv/bin/pip install -e '.[demo]'."
     ) from None
 
-LOOPBACK = "127.0.0.1"
 SIDE = 336  # of the drawing, in pixels: twelve times the model's
 INKS = ("#18181b", "#52525b", "#a1a1aa")
 WAYS = ("Picture", "Draw")
@@ -100,10 +100,5 @@ def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on this machine's own address, on `port` or, where that is taken, on a free one."""
-    for wanted in (port, 0):
-        try:
-            return socket.create_server((LOOPBACK, wanted))
-        except OSError as error:
-            reason = error.strerror or str(error)
-    raise SearchError(f"The demo must be able to listen on {LOOPBACK}:{port}: {reason}. Give another --port.")
+    """A socket on this machine's own address, on `port` or, where that is taken, on a free one. Raises: SearchError."""
+    return on_port_or_free(lambda at: socket.create_server((LOOPBACK, at)), LOOPBACK, port)

@@ -42,8 +42,8 @@ class Trainer:
         torch.set_num_threads(self._setup.threads)
         # The images lie in memory that all processes of the node share and none may write to, nor does.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self._stop.clear()  # before the key is known: from then on a stop is this task's
         self._key = task.key
-        self._stop.clear()
         yield Ready()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

@@ -105,7 +105,7 @@ def test_pointing_at_a_figure_tells_its_figures(address: str, look: Open) -> Non
     page.wait_for_selector(".hoverlayer .hovertext")
 
 
-def test_on_paper_no_page_is_blank(address: str, look: Open) -> None:
+def test_on_paper_it_is_some_sheets_and_no_wider_than_one(address: str, look: Open) -> None:
     page = look(address)
     page.wait_for_selector(".js-plotly-plot")
     sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))

@@ -1,8 +1,16 @@
+import io
+from collections import Counter
+from itertools import chain
+
 import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from search.records import ClassScore, Confirmation, Final
-from search.report import headline, read_report
+from search.report import headline, print_table, read_report
+from search.table import Table
 from search.tables import short_names, tables
 from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
@@ -136,3 +144,14 @@ def test_studies_of_earlier_versions_have_no_cleaning(study: optuna.Study) -> No
 def test_short_names_tell_classes_apart() -> None:
     assert short_names(["Shirt", "Shirts", "Bag"]) == ["Shirt", "Shirts", "Bag"]
     assert short_names(["class one", "class two"]) == ["0", "1"]
+
+
+@given(st.integers(34, 130))
+def test_no_figure_is_cut_however_narrow_the_terminal(width: int) -> None:
+    rows = [("label_smoothing", "0.0727", "0.9212 ± 0.0022", "+0.0008", "[-0.0062, +0.0079]", "unclear")] * 2
+    table = Table("Wide", ("without", "was", "macro F1", "worth", "interval", "so"), rows, text_columns=frozenset({0, 1, 5}))
+    screen = io.StringIO()
+    print_table(table, Console(file=screen, width=width))
+    shown = Counter("".join(screen.getvalue().split()))
+    for char, count in Counter("".join("".join((*table.columns, *chain(*rows))).split())).items():
+        assert shown[char] >= count, (char, screen.getvalue())

@@ -137,6 +137,16 @@ def test_a_taken_port_is_replaced_and_ctrl_c_ends_it(whole: Path, serve: Serve) 
     assert "Traceback" not in said
 
 
+def test_open_opens_the_studys_page_in_the_browser(whole: Path, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    dashboard = serve(whole, NAME, "--port", str(free_port()), "--open")
+    assert b"<html" in dashboard.bytes_at("/dashboard").lower()  # it answers once the browser was told
+    assert (tmp_path / "opened").read_text().strip() == dashboard.address
+
+
 def test_a_name_that_leads_here_from_elsewhere_is_refused(whole: Path, serve: Serve) -> None:
     dashboard = serve(whole)
     assert b"<html" in dashboard.bytes_at("/dashboard", Host=f"localhost:{dashboard.origin.rpartition(':')[2]}").lower()
@@ -155,7 +165,7 @@ def test_an_address_of_another_machine_is_refused(finished: Path, say: Say, monk
     monkeypatch.chdir(finished)
     code, _, errors = say("dashboard", "--host", "192.0.2.1")
     assert code == 2
-    assert errors.startswith("Error: The dashboard must be able to listen on 192.0.2.1:8080")
+    assert errors.startswith("Error: The page must be able to listen on 192.0.2.1:8080")
 
 
 def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: Path, serve: Serve) -> None:

@@ -1,10 +1,8 @@
 """The page of a study, through the command where it can be, read as a browser reads it."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -40,7 +38,6 @@ from tests.search.sample import SPACE, data, final, finished_study, remember, tr
 from tests.search.test_odd_names import ODD, VILE
 from tests.search.tiny import CLASSES, DATA, Inline, Say, tiny_spec
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -259,18 +256,6 @@ def test_without_predictions_the_page_says_why(say: Say, finished: Path, spoil: 
     assert "Expected calibration error" not in page.text
     assert page.table("class")
     assert_self_contained(page)
-
-
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_a_browser_draws_every_figure_and_has_nothing_to_complain_of(finished: Path, tmp_path: Path) -> None:
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom")
-    folder = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    command = [str(CHROMIUM), *options, f"--user-data-dir={tmp_path / 'chromium'}", (finished / PAGE).as_uri()]
-    done = subprocess.run(command, env=os.environ | folder, capture_output=True, text=True, timeout=120, check=True)
-    drawn = re.findall(r'class="figure js-plotly-plot" id="([a-z0-9-]+)"', done.stdout)
-    assert drawn == list(read_page(finished).figures)
-    assert "CONSOLE" not in done.stderr
 
 
 def test_open_shows_the_page_of_the_studys_folder(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
