@@ -47,7 +47,7 @@ from benchmarks.options import whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
 from search import optimize as loop
 from search.environment import cores
-from search.executors import EpochEnd, Event, Finished, Task
+from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.interrupt import Interrupt
 from search.progress import Silent
 from search.spec import StudySpec, load_spec
@@ -145,10 +145,10 @@ class Asks:
         """Within, each is timed."""
         real = loop._Loop.next_task
 
-        def timed(this: loop._Loop) -> Task | None:
+        def timed(this: loop._Loop) -> Task | Later | None:
             start = time.perf_counter()
             task = real(this)
-            if task is not None:
+            if isinstance(task, Task):
                 self.seconds.append(time.perf_counter() - start)
             return task
 

@@ -7,5 +7,9 @@ class SearchError(FmnistError):
     """A study, storage or command was asked for something it cannot do."""
 
 
+class AnotherRunError(SearchError):
+    """Another run brings the study to its end, or has brought it there."""
+
+
 class StorageLostError(SearchError):
     """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command goes on."""

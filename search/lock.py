@@ -1,9 +1,9 @@
-"""One run at a time on a study: a lock in its folder and, where the storage is a server that other machines see too, a note there."""
+"""One run at a time in a study's folder; and, where the storage is a server that other machines see too, one that ends the study."""
 
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ import optuna
 import psutil
 
 from search.environment import now
-from search.errors import SearchError
+from search.errors import AnotherRunError, SearchError
 from search.records import Holder
-from search.study import HOLDER, read, write
+from search.study import HOLDER, alone, is_mine, mine, read, write
 
 LOCK, ABOUT = "run.lock", "run.json"
 UNSEEN_SECONDS = 120.0  # after which a run on another machine is taken for dead; it shows itself every few seconds while it trains
@@ -47,28 +47,47 @@ def sole_run(folder: Path, study: str) -> Iterator[None]:
 
 @contextmanager
 def noted_run(study: optuna.Study) -> Iterator[None]:
-    """Within, the storage says which run works on the study; `timed` refreshes the note.
+    """Within, the storage says that this run brings the study to its end; `timed` refreshes the note.
 
-    Raises: SearchError where another run is at work, with its host and process. One that was not seen for a while is dead.
+    Raises: AnotherRunError where another one does, with its host and process.
     """
-    kept = read(study, HOLDER, Holder)
-    if kept and not kept.is_over and (left := _seconds_until_dead(kept)) > 0:
-        at_work = f"process {kept.process} on {kept.host}, since {kept.since}"
-        raise SearchError(
-            f"Another run is at work on the study {study.study_name!r}: {at_work}. Wait for it, or give --name for a new study. "
-            f"If it was killed, its hold ends in {left:.0f} s."
-        )
-    mine = Holder(host=socket.gethostname(), process=os.getpid(), since=now(), seen=now())
-    write(study, HOLDER, mine)
+    with alone(study):
+        require_nobody_ends(study)
+        this = mine()
+        write(study, HOLDER, this)
     try:
         yield
     finally:
-        write(study, HOLDER, mine.model_copy(update={"seen": now(), "is_over": True}))
+        write(study, HOLDER, mine(since=this.since, is_over=True))
+
+
+def require_nobody_ends(study: optuna.Study) -> None:
+    """No other run brings the study to its end. One that was not seen for a while is dead.
+
+    Raises: AnotherRunError with its host and process.
+    """
+    kept = read(study, HOLDER, Holder)
+    if kept and is_alive(kept):
+        raise AnotherRunError(
+            f"Another run is at work on the study {study.study_name!r}: {at_work([kept])}. Wait for it, or give --name for a new study. "
+            f"If it was killed, its hold ends in {_seconds_until_dead(kept):.0f} s."
+        )
+
+
+def is_alive(holder: Holder) -> bool:
+    """Whether that run, which is another one, is at work, as far as is known here."""
+    # A container that was started again has the host's name and the process's number of the one before.
+    if holder.is_over or is_mine(holder) or (holder.host == socket.gethostname() and not psutil.pid_exists(holder.process)):
+        return False
+    return _seconds_until_dead(holder) > 0
+
+
+def at_work(holders: Iterable[Holder]) -> str:
+    """Who they are, in words."""
+    return "; ".join(f"process {holder.process} on {holder.host}, since {holder.since}" for holder in holders)
 
 
 def _seconds_until_dead(holder: Holder) -> float:
-    if holder.host == socket.gethostname() and (holder.process == os.getpid() or not psutil.pid_exists(holder.process)):
-        return 0
     return UNSEEN_SECONDS - (datetime.now(UTC) - datetime.fromisoformat(holder.seen)).total_seconds()
 
 

@@ -1,9 +1,11 @@
 """The search loop: ask, submit, report, prune, tell. The coordinator runs it, and nothing else writes trials to the storage."""
 
+import math
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 import optuna
@@ -11,19 +13,23 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
+from search.coordinators import share_of, take_back
 from search.errors import SearchError, StorageLostError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Measured, Noted, Predicted, Resumed, Task, drain, drive
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Later, Measured, Noted, Predicted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
 from search.progress import Progress
 from search.records import Timing
 from search.spec import StudySpec
-from search.storage.own_trials import is_lost, require_storage
-from search.study import FINISHED, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
+from search.storage.own_trials import OwnTrials
+from search.storage.patient import is_lost, require_storage
+from search.storage.sharing import OWNER, NoRoomError, TakenOverError
+from search.study import FINISHED, NOTE_SECONDS, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
 from search.tally import Best, EndState
 from search.validation import keep_predictions
 
+LATER_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
 MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
@@ -47,12 +53,13 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)
 
-        def handle(event: Event) -> None:
-            loop.handle(event)
+        def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
+            loop.look_around()
+            return interrupt.requested or is_lost(study) or loop.is_over
 
         with suppress(StorageLostError):  # of an ask; what has arrived is handled first
-            drive(executor, loop.next_task, handle, stopped=lambda: interrupt.requested or is_lost(study) or loop.is_over)
+            drive(executor, loop.next_task, loop.handle, stopped)
         if is_lost(study):
             drain(executor, loop.handle)
     if interrupt.requested or is_lost(study) or loop.given_up:
@@ -78,9 +85,14 @@ def _spent(study: optuna.Study, spec: StudySpec) -> int:
 
 
 def put_back(study: optuna.Study) -> None:
-    """Trials that a dead or interrupted run left running wait again: the next ask takes them first, with their configuration."""
+    """Trials that this run, or a dead or interrupted one, left running wait: the next ask takes them first, with their configuration."""
+    share = share_of(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        if share is None or trial.system_attrs.get(OWNER) == share.owner:
+            with suppress(TakenOverError):
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    if share:
+        take_back(study)
 
 
 def _best(study: optuna.Study) -> Best | None:
@@ -107,18 +119,37 @@ class _Loop:
         self.failures: list[str] = []  # why the last trials failed, since one that did not
         self.refused = 0  # trials in a row, for their limits
         self.given_up: str | None = None
+        self.is_shared = share_of(study) is not None
+        self.done_before, self.done_here = len(finished_trials(study)), 0
+        self.looked_around = self.asked_in_vain = -math.inf  # when
 
     @property
     def is_over(self) -> bool:
         """Whether nothing may begin any more and nothing is left to end; or, after one failure upon the other, nothing should."""
-        return self.given_up is not None or (self._is_late() and not self.active)
+        return self.given_up is not None or (self._is_late() and not self.active and not self._has_more_to_come())
 
-    def next_task(self) -> Task | None:
+    def look_around(self) -> None:
+        """Now and then, what other runs have done is on the screen, and what dead ones left running waits for whoever asks next."""
+        if not self.is_shared or time.monotonic() - self.looked_around < NOTE_SECONDS:
+            return
+        self.looked_around = time.monotonic()
+        take_back(self.study)
+        self.progress.elsewhere(len(finished_trials(self.study)) - self.done_before - self.done_here, _best(self.study))
+
+    def next_task(self) -> Task | Later | None:
+        if time.monotonic() - self.asked_in_vain < LATER_SECONDS:
+            return Later()
         while not self.given_up and not self._is_late() and _spent(self.study, self.spec) + len(self.active) < self.budget:
-            trial = self.study.ask()
+            try:
+                trial = self.study.ask()
+            except NoRoomError:
+                break  # the trials that others have running use the budget up, unless they are refused or put back
+            key = f"trial {trial.number}"
+            if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
+                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                break
             config = self.spec.space.suggest(trial)
             seed = note_start(trial, config, self.spec.seed, self.classes)
-            key = f"trial {trial.number}"
             self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
             self.progress.started(key, config.epochs)
             if reason := violations(self.active[key].constraints, self.spec.limits):
@@ -127,12 +158,23 @@ class _Loop:
             self.refused = 0
             snapshot = snapshot_path(self.study.study_name, key)
             return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
-        return None
+        if self.given_up or not self._has_more_to_come():
+            return None
+        self.asked_in_vain = time.monotonic()
+        return Later()
 
     def handle(self, event: Event) -> None:
         if event.key not in self.active:
             return  # what a worker still says of a trial that was pruned
-        active = self.active[event.key]
+        try:
+            self._handle(event, self.active[event.key])
+        except TakenOverError:
+            self.active.pop(event.key, None)
+            if event.key in self.executor.running():
+                self.executor.stop(event.key)
+            self.progress.ended(event.key, "put back", None, "this run was not seen for a while, and another one took it over", {})
+
+    def _handle(self, event: Event, active: _Active) -> None:
         match event:
             case EpochEnd():
                 self.progress.epoch(event.key, event.number, event.macro_f1, event.images_per_second)
@@ -199,6 +241,7 @@ class _Loop:
             active.trial.set_user_attr("reason", reason)
         constrain(active.trial, active.constraints)
         self.study.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
+        self.done_here += word != "refused"
         snapshot_path(self.study.study_name, key).unlink(missing_ok=True)
         if (
             state == TrialState.COMPLETE
@@ -211,11 +254,20 @@ class _Loop:
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
+    def _has_more_to_come(self) -> bool:
+        """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
+        states = (TrialState.RUNNING,) if self._is_late() else (TrialState.RUNNING, TrialState.WAITING)
+        trials = self.study.get_trials(deepcopy=False, states=states) if self.is_shared else []
+        return any(f"trial {trial.number}" not in self.active for trial in trials)
+
 
 def _end_waiting(study: optuna.Study, reason: str) -> None:
     # Trials that an earlier run put back and that have no more time, or no place in a budget made smaller, would wait for ever.
-    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        trial = study.ask()
+    own = study._storage
+    if isinstance(own, OwnTrials) and own.share:
+        own.share = replace(own.share, budget=sys.maxsize)
+    while (trial_id := study._pop_waiting_trial_id()) is not None:
+        trial = Trial(study, trial_id)
         trial.set_user_attr("reason", reason)
         study.tell(trial, state=TrialState.PRUNED)
 

@@ -34,6 +34,9 @@ class Progress(Protocol):
     def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
         """A training is over; `knobs` are the searched ones of its configuration. One that is put back will start again."""
 
+    def elsewhere(self, count: int, best: Best | None) -> None:
+        """So many trials of other runs have ended since the stage began, and this is the best of all."""
+
     def end(self) -> None:
         """The stage is over."""
 
@@ -67,6 +70,9 @@ class Silent:
         """Nothing is shown."""
 
     def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
+        """Nothing is shown."""
+
+    def elsewhere(self, count: int, best: Best | None) -> None:
         """Nothing is shown."""
 
     def end(self) -> None:
@@ -125,6 +131,10 @@ class Lines:
     def _now(self) -> Tally:
         assert self._tally is not None, "begin() comes first"
         return self._tally
+
+    def elsewhere(self, count: int, best: Best | None) -> None:
+        """Nothing is printed: the next line that counts will count them."""
+        self._now.ended_elsewhere(count, best)
 
     def end(self) -> None:
         """A line sums up the stage."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test
 from fmnist.device import choose_device, device_name
 from fmnist.train import is_mixed
 from search.confirm import confirm
+from search.coordinators import joined, require_agreement
 from search.dashboard.annotate import annotate
 from search.environment import capture_environment, cores
-from search.errors import SearchError
+from search.errors import AnotherRunError, SearchError
 from search.estimate import Estimate, estimate
 from search.executors import Executor
 from search.executors.cluster import Cluster, choose_cluster
@@ -102,6 +103,11 @@ class Plan:
         return Setup(self.source, SPLIT_SEED, self.cluster.device if self.cluster else str(self.device), self.threads)
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other runs may be at work on the study: a database server has it."""
+        return storage_url(self.storage).get_backend_name() != "sqlite"
+
+    @property
     def shown_storage(self) -> str:
         """The storage's URL without a password."""
         return masked(self.storage)
@@ -158,14 +164,16 @@ def default_workers(device: torch.device) -> int:
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
-    Raises: SearchError where another run is at work on the study, or it cannot go on. StorageLostError. InterruptedRunError.
+    Raises: SearchError where it cannot go on, or another run is at work in its folder. AnotherRunError where another run, on the same
+    database server, brings the study to its end. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
     storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
     with sole_run(study_folder(name), name):
+        if plan.is_shared:
+            require_agreement(storage, plan.spec)
         study = create_study(storage, plan.spec, plan.data)
-        is_server = storage_url(plan.storage).get_backend_name() != "sqlite"
-        with journalled(study, progress.message), noted_run(study) if is_server else nullcontext():
+        with journalled(study, progress.message):
             _bring_to_its_end(study, plan, progress)
     return study
 
@@ -213,19 +221,20 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
     name = study.study_name
     export_folder = study_folder(name) / "export"
     is_new = read(study, "final", Final) is None
-    if is_new:
-        _train(study, plan, progress)
-    elif not is_searched(study, plan.spec):
-        done, wanted = len(finished_trials(study)), plan.spec.budget
-        raise SearchError(
-            f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
-            "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
-        )
-    write_report(read_report(study), study_folder(name))
-    write_page(study, study_folder(name) / PAGE)
-    if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
-        export_study(study, plan.source, export_folder, progress.message)
-    _annotate(study, plan)
+    with ExitStack() as ends:
+        if is_new:
+            _train(study, plan, progress, ends)
+        elif not is_searched(study, plan.spec):
+            done, wanted = len(finished_trials(study)), plan.spec.budget
+            raise SearchError(
+                f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
+                "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
+            )
+        write_report(read_report(study), study_folder(name))
+        write_page(study, study_folder(name) / PAGE)
+        if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
+            export_study(study, plan.source, export_folder, progress.message)
+        _annotate(study, plan)
 
 
 def _annotate(study: optuna.Study, plan: Plan) -> None:
@@ -233,11 +242,17 @@ def _annotate(study: optuna.Study, plan: Plan) -> None:
     annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 
 
-def _train(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack) -> None:
+    """The study has its result; until `ends` is left, no other run touches it."""
     classes = len(plan.data.class_names)
     with Interrupt() as interrupt, _workers(plan) as (executor, environment):
         append(study, "environments", environment)
-        optimize(study, plan.spec, executor, progress, interrupt, classes)
+        with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
+            optimize(study, plan.spec, executor, progress, interrupt, classes)
+        if plan.is_shared:
+            ends.enter_context(noted_run(study))
+            if read(study, "final", Final) is not None:
+                raise AnotherRunError("Another run has brought the study to its end: `fmnist-search report` shows it.")
         _annotate(study, plan)
         winner = confirm(study, plan.spec, executor, progress, interrupt)
         finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)

@@ -77,6 +77,7 @@ def run(
 
 def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     quiet_optuna()
+    from search.errors import AnotherRunError
     from search.interrupt import EXIT_CODE, InterruptedRunError
     from search.progress import open_progress
     from search.report import print_report, read_report
@@ -94,6 +95,9 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     try:
         with open_progress(console, quiet=quiet) as progress:
             finished = carry_out(plan, progress)
+    except AnotherRunError as error:
+        console.print(f"The search is over, and so is this run's part in it. {error}", highlight=False, markup=False, soft_wrap=True)
+        return
     except InterruptedRunError:
         console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")
         raise typer.Exit(EXIT_CODE) from None

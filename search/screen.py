@@ -59,6 +59,11 @@ class Screen:
         with self._lock:
             self._now.epoch(label, number, macro_f1, images_per_second)
 
+    def elsewhere(self, count: int, best: Best | None) -> None:
+        """They are in the count, and the best is on the screen."""
+        with self._lock:
+            self._now.ended_elsewhere(count, best)
+
     def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
         """The training's line is gone. A new best, a failure and a training put back each leave a line above the screen."""
         line = end_line(label, state, value, reason)

@@ -1,10 +1,12 @@
 """A study in its storage: created, opened, resumed; its sampler and pruner; the attributes that hold its records."""
 
 import math
+import os
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +26,13 @@ from search.records import DataRecord, Holder, Record, Timing
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
 from search.storage.journal import Journal
-from search.storage.own_trials import OwnTrials, require_storage
+from search.storage.own_trials import OwnTrials
+from search.storage.patient import require_storage
 from search.storage.recovery import identity, take_up
 
 FOLDER = Path("studies")
-HOLDER = "holder"  # the run at work, where the storage is a server's
+HOLDER = "holder"  # where the storage is a server's: the run that brings the study to its end
+COORDINATOR = "coordinator:"  # and, with an id behind it, each run that searches
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
@@ -185,12 +189,31 @@ def write(study: optuna.Study, key: str, record: Record | Sequence[Record]) -> N
 
 def append(study: optuna.Study, key: str, record: Record) -> None:
     """The record stands in the storage at the end of the list under `key`."""
-    study.set_user_attr(key, [*study.user_attrs.get(key, []), record.model_dump(mode="json")])
+    with alone(study):
+        study.set_user_attr(key, [*study.user_attrs.get(key, []), record.model_dump(mode="json")])
+
+
+@contextmanager
+def alone(study: optuna.Study) -> Iterator[None]:
+    """Within, no other run on the same server is in such a block of the study: what is read can be written back."""
+    own = study._storage
+    with own.held(study.study_name) if isinstance(own, OwnTrials) else nullcontext():
+        yield
+
+
+def mine(*, since: str | None = None, is_over: bool = False) -> Holder:
+    """This process as a study remembers it."""
+    return Holder(host=socket.gethostname(), process=os.getpid(), since=since or now(), seen=now(), is_over=is_over)
+
+
+def is_mine(holder: Holder) -> bool:
+    """Whether it is this process."""
+    return (holder.host, holder.process) == (socket.gethostname(), os.getpid())
 
 
 @contextmanager
 def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
-    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended.
+    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended; blocks side by side count once.
 
     The block calls what it is given now and then, so that little is lost to a kill, and other machines see that the run is at work.
     """
@@ -198,10 +221,11 @@ def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
     before = getattr(read(study, "timing", Timing) or Timing(), stage)
 
     def note() -> None:
-        timing = read(study, "timing", Timing) or Timing()
-        write(study, "timing", timing.model_copy(update={stage: before + time.monotonic() - start}))
-        if (holder := read(study, HOLDER, Holder)) and not holder.is_over:
-            write(study, HOLDER, holder.model_copy(update={"seen": now()}))
+        with alone(study):
+            timing = read(study, "timing", Timing) or Timing()
+            seconds = max(getattr(timing, stage), before + time.monotonic() - start)
+            write(study, "timing", timing.model_copy(update={stage: seconds}))
+        _show_up(study)
 
     def note_now_and_then() -> None:
         nonlocal noted
@@ -213,3 +237,11 @@ def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
         yield note_now_and_then
     finally:
         note()
+
+
+def _show_up(study: optuna.Study) -> None:
+    own = study._storage
+    keys = [HOLDER, COORDINATOR + own.share.owner] if isinstance(own, OwnTrials) and own.share else [HOLDER]
+    for key in keys:
+        if (holder := read(study, key, Holder)) and not holder.is_over and is_mine(holder):
+            write(study, key, mine(since=holder.since))

@@ -59,6 +59,7 @@ class Tally:
     best: Best | None = None
     running: dict[str, Running] = field(default_factory=dict)
     ended_here: Counter[EndState] = field(default_factory=Counter)
+    others: int = 0  # ended in other runs since the stage began
     _done_before: float = 0.0  # in trainings: of what ended here, the share that an earlier run had trained
 
     def started(self, label: str, epochs: int) -> None:
@@ -88,6 +89,13 @@ class Tally:
         self.best = Best(label, value, knobs)
         return True
 
+    def ended_elsewhere(self, count: int, best: Best | None) -> None:
+        """Other runs have ended so many of the stage since it began; `best` is that of all runs."""
+        self.done += count - self.others
+        self.others = count
+        if best and (self.best is None or best.value > self.best.value):
+            self.best = best
+
     @property
     def position(self) -> float:
         """How many trainings are behind us, shares of the running ones included."""
@@ -99,8 +107,8 @@ class Tally:
         return sum(one.images_per_second for one in self.running.values())
 
     def seconds_left(self, now: float) -> float | None:
-        """The rest at the pace so far; None before anything is known."""
-        here = self.done_here + sum(one.share - one.resumed_share for one in self.running.values()) - self._done_before
+        """The rest at the pace so far, of all runs together; None before anything is known."""
+        here = self.done_here + self.others + sum(one.share - one.resumed_share for one in self.running.values()) - self._done_before
         if here <= 0 or now <= self.since:
             return None
         return max(0.0, self.total - self.position) * (now - self.since) / here

@@ -8,7 +8,7 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.progress import Progress
-from search.storage.own_trials import is_lost, require_storage
+from search.storage.patient import is_lost, require_storage
 from search.study import timed
 
 Keep = Callable[[Task, float | None, float], None]
@@ -50,11 +50,11 @@ def train_all(
 
     with timed(study, stage) as note_time:
 
-        def handle_and_note(event: Event) -> None:
-            handle(event)
+        def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
+            return interrupt.requested or is_lost(study)
 
-        drive(executor, start, handle_and_note, stopped=lambda: interrupt.requested or is_lost(study))
+        drive(executor, start, handle, stopped)
         if is_lost(study):
             drain(executor, handle)
             require_storage(study)

@@ -107,6 +107,10 @@ class Failed:
 Event = EpochEnd | Resumed | Measured | Predicted | Kept | Noted | Finished | Failed
 
 
+class Later:
+    """In place of a task: there is none now, and there may be one in a moment."""
+
+
 class Executor(Protocol):
     """What the search loop asks of any place where trainings run."""
 
@@ -131,12 +135,17 @@ class Executor(Protocol):
         ...
 
 
-def drive(executor: Executor, next_task: Callable[[], Task | None], handle: Callable[[Event], None], stopped: Callable[[], bool]) -> None:
+def drive(
+    executor: Executor, next_task: Callable[[], Task | Later | None], handle: Callable[[Event], None], stopped: Callable[[], bool]
+) -> None:
     """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it is `stopped`."""
     more = True
     while not stopped():
         while more and executor.free():
-            if (task := next_task()) is None:
+            task = next_task()
+            if isinstance(task, Later):
+                break
+            if task is None:
                 more = False
             else:
                 executor.submit(task)

@@ -25,6 +25,7 @@ class Operation:
 
     name: str
     arguments: tuple[Any, ...]
+    owner: str | None = None  # where several runs share the study: whose write to a trial it is, void once the trial has changed hands
 
 
 class Journal:
@@ -66,7 +67,7 @@ class Journal:
 
     def append(self, operation: Operation) -> None:
         """The operation is on the disk. Raises: OSError, and then the journal is as it was."""
-        line = _line(asdict(operation))
+        line = _line({name: value for name, value in asdict(operation).items() if value is not None})
         self._put(self._end, line)  # where this fails half-way, the next one overwrites it
         self._end += len(line)
         self._count += 1
@@ -119,7 +120,7 @@ def read_journal(path: Path) -> Kept | None:
             if line.startswith(b" "):
                 break  # emptied
             entry = json.loads(line)
-            operations.append(Operation(str(entry["name"]), tuple(entry["arguments"])))
+            operations.append(Operation(str(entry["name"]), tuple(entry["arguments"]), entry.get("owner")))
         return Kept(header["study"], header["id"], tuple(operations))
     except (ValueError, KeyError, TypeError):
         reason = f"The journal {str(path)!r} is damaged at line {number}: it must be an operation in JSON."

@@ -17,9 +17,11 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from search.errors import SearchError
 from search.storage.masking import masked
 from search.storage.patience import fault_of
+from search.storage.sharing import held
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
+BACKENDS = ("sqlite", "postgresql", "mysql", "mariadb")
 SMALLEST_DATABASE = 4096  # bytes: one page, as SQLite makes them
 SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
@@ -41,7 +43,9 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
     "starting up": "Give the same command again in a moment.",
     "shutting down": "Give the same command again once the server is back.",
     "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
-    "psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
+    "pymysql": "MySQL needs a driver: pip install pymysql, and a URL that begins with mysql+pymysql://.",
+    "MySQLdb": "MySQL needs a driver: pip install pymysql, and a URL that begins with mysql+pymysql://.",
+    "No module named 'psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
     "No space": f"Make room there, or {_ELSEWHERE}.",
@@ -68,7 +72,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
         raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
     try:
         options = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else _server_options(parsed)
-        with _left_as_it_was(path):
+        with _left_as_it_was(path), _alone_at_the_tables(url, options):
             if path:
                 _require_database(path)
             is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
@@ -89,9 +93,23 @@ def storage_url(url: str) -> URL:
     Raises: SearchError where it is none; the text itself is not shown, for it may hold a password.
     """
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):  # the latter where a port is no number
         raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
+    if (backend := parsed.get_backend_name()) not in BACKENDS:
+        raise SearchError(f"The storage must be one of {', '.join(BACKENDS)}, got {backend!r}. {_EXAMPLE}")
+    return parsed
+
+
+@contextmanager
+def _alone_at_the_tables(url: str, options: dict[str, Any]) -> Iterator[None]:
+    """Within, no other run makes Optuna's tables on that server: two that did would be in each other's way."""
+    engine = create_engine(url, **options)
+    try:
+        with held(engine, "tables"):
+            yield
+    finally:
+        engine.dispose()
 
 
 def _server_options(url: URL) -> dict[str, Any]:

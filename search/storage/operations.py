@@ -1,7 +1,7 @@
 """Writes of a study as data, so that they can wait in a journal; carried out so that twice is the same as once."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 
 from search.storage.journal import Operation
+from search.storage.sharing import TakenOverError, holder_of
 
 
 def parameter(trial_id: int, name: str, value: float, distribution: BaseDistribution) -> Operation:
@@ -26,15 +27,15 @@ def state_and_values(trial_id: int, state: TrialState, values: Sequence[float] |
 
 
 def perform(operation: Operation, backend: RDBStorage) -> None:
-    """The write stands in the database, now or from before."""
+    """The write stands in the database, now or from before; that of a trial that is another run's by now is dropped."""
     # What has ended had every earlier write too: operations are carried out in their order.
-    with suppress(UpdateFinishedTrialError):
-        match operation:
-            case Operation("set_trial_param", (trial_id, name, value, distribution)):
+    with suppress(UpdateFinishedTrialError, TakenOverError), _while_its_own(operation, backend):
+        match (operation.name, operation.arguments):
+            case ("set_trial_param", (trial_id, name, value, distribution)):
                 backend._set_trial_param(trial_id, name, value, json_to_distribution(distribution), None)
-            case Operation("set_trial_state_values", (trial_id, state, values, at)):
+            case ("set_trial_state_values", (trial_id, state, values, at)):
                 _set_state(backend, trial_id, TrialState[state], values, datetime.fromisoformat(at))
-            case Operation(
+            case (
                 "set_trial_intermediate_value"
                 | "set_trial_user_attr"
                 | "set_trial_system_attr"
@@ -50,6 +51,18 @@ def perform(operation: Operation, backend: RDBStorage) -> None:
 def trial_of(operation: Operation) -> int | None:
     """The id of the trial that is written; None where the study itself is."""
     return int(operation.arguments[0]) if operation.name.startswith("set_trial_") else None
+
+
+@contextmanager
+def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
+    if operation.owner is None or (trial_id := trial_of(operation)) is None:
+        yield
+        return
+    # Optuna's own session within is this one, for a thread has one: whose the trial is stays so until it is written.
+    with _create_scoped_session(backend.scoped_session) as session:
+        if holder_of(session, trial_id)[1] != operation.owner:
+            raise TakenOverError(trial_id)
+        yield
 
 
 def _set_state(backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:

@@ -6,18 +6,19 @@ beside its training (benchmarks/overhead.py).
 
 import copy
 import json
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _StudyInfo
 from optuna.storages._rdb.models import (
-    StudyModel,
     TrialIntermediateValueModel,
     TrialParamModel,
     TrialSystemAttributeModel,
@@ -25,25 +26,31 @@ from optuna.storages._rdb.models import (
 )
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from search.storage.journal import Operation
 from search.storage.operations import parameter, state_and_values
 from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
+from search.storage.sharing import OWNER, TakenOverError, let_go, lock_study
+
+STALE_SECONDS = 1.0  # that other runs' trials may be older here than in the database; what must be exact is asked there
 
 T = TypeVar("T")
 
 
 class OwnTrials(PatientStorage):
-    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written next."""
+    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written next.
+
+    With a `share`, other runs have trials of the same study: then every write to a trial may raise TakenOverError.
+    """
 
     def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
         super().__init__(backend, patience)
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
         self._seen: set[int] = set()  # studies whose trials were read
-        self._read: set[int] = set()  # those of which no trial has begun or ended since their trials were read
+        self._read: dict[int, float] = {}  # those of which no trial has begun or ended here since their trials were read -> when that was
         self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}  # trial -> parameter -> value as stored
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -56,8 +63,8 @@ class OwnTrials(PatientStorage):
         return _copied(self._running[trial_id])
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """The trial is in the database. Raises: StorageLostError."""
-        self._read.discard(study_id)
+        """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
+        self._read.pop(study_id, None)
         create = partial(self._create, study_id, template_trial)
         return self._ask(create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create())
 
@@ -76,41 +83,52 @@ class OwnTrials(PatientStorage):
         stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
         row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         arguments = (trial_id, step, float(intermediate_value))
-        replace = partial(super().set_trial_intermediate_value, *arguments)
-        write = replace if step in values else partial(self._insert, TrialIntermediateValueModel, row)
-        self._write(Operation("set_trial_intermediate_value", arguments), write)
+        write = partial(self._put, TrialIntermediateValueModel, row, ("trial_id", "step") if step in values else ())
+        self._write(trial_id, Operation("set_trial_intermediate_value", arguments), write)
         values[step] = intermediate_value
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        self._note(TrialUserAttributeModel, self._mine(trial_id).user_attrs, trial_id, key, value, super().set_trial_user_attr)
+        self._note(TrialUserAttributeModel, self._mine(trial_id).user_attrs, trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
-        self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value, super().set_trial_system_attr)
+        self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """The state is in the database, and the trial no longer in memory. Raises: StorageLostError where the trial would begin."""
         write = partial(super().set_trial_state_values, trial_id, state, values)
         if state == TrialState.RUNNING:
+            claim = partial(self._claim, trial_id, write)
             # After a failed attempt that was carried out after all, Optuna's answer would be that another process took the trial.
-            is_mine = self._ask(write, lost=self._raise_lost, again=lambda: self._backend.get_trial(trial_id).state == state or write())
+            is_mine = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_mine_already(trial_id) or claim())
         else:
             at = datetime.now()  # local, as Optuna's own
-            is_mine = self._write(state_and_values(trial_id, state, values, at), write)
+            is_mine = self._write(trial_id, state_and_values(trial_id, state, values, at), partial(self._as_mine, trial_id, write))
             self._remember_end(trial_id, state, values, at)
         self._running.pop(trial_id, None)
         self._read.clear()
         return is_mine
 
-    def _write(self, operation: Operation | None, write: Callable[[], object]) -> bool:
+    def release(self, trial_id: int, owner: str | None) -> bool:
+        """The running trial of the run `owner`, which is dead, waits for the next one, unless it has ended or changed hands meanwhile."""
+        self._read.clear()
+        return self._ask(partial(let_go, self._backend, trial_id, owner), lost=lambda: False)
+
+    def _write(self, trial_id: int | None, operation: Operation | None, write: Callable[[], object]) -> bool:
         """The parameters and then the operation are in the database, or in the journal."""
 
         def both() -> object:
             self._write_parameters()
             return write()
 
-        done = self._deliver(both, lambda: self._with_parameters(operation))
+        try:
+            done = self._deliver(both, lambda: self._with_parameters(operation))
+        except TakenOverError:
+            if trial_id is not None:
+                self._running.pop(trial_id, None)
+            self._read.clear()
+            raise
         self._forget_parameters()
         return done
 
@@ -120,7 +138,8 @@ class OwnTrials(PatientStorage):
             for trial_id, parameters in self._unwritten.items()
             for name, (value, distribution) in parameters.items()
         ]
-        return found + ([operation] if operation else [])
+        found += [operation] if operation else []
+        return [replace(each, owner=self.share.owner) for each in found] if self.share else found
 
     def _forget_parameters(self) -> None:
         for trial_id, parameters in self._unwritten.items():
@@ -140,34 +159,59 @@ class OwnTrials(PatientStorage):
         """The distribution of each parameter that a trial of the same study had."""
         return self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
 
-    def _note(
-        self, table: type, known: dict[str, Any], trial_id: int, key: str, value: Any, replace: Callable[[int, str, Any], None]
-    ) -> None:
+    def _note(self, table: Any, known: dict[str, Any], trial_id: int, key: str, value: Any) -> None:
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        write = partial(replace, trial_id, key, value) if key in known else partial(self._insert, table, row)
+        write = partial(self._put, table, row, ("trial_id", "key") if key in known else ())
         name = "set_trial_user_attr" if table is TrialUserAttributeModel else "set_trial_system_attr"
-        self._write(Operation(name, (trial_id, key, value)), write)
+        self._write(trial_id, Operation(name, (trial_id, key, value)), write)
         known[key] = copy.deepcopy(value)
 
-    def _insert(self, table: type, row: dict[str, Any]) -> None:
+    def _put(self, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
         # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
         with _create_scoped_session(self._backend.scoped_session) as session:
+            if self.share:
+                self.share.require_own(session, row["trial_id"])
+            if replaces:
+                session.execute(delete(table).where(*(getattr(table, name) == row[name] for name in replaces)))
             session.execute(insert(table), [row])
+
+    def _as_mine(self, trial_id: int, write: Callable[[], T]) -> T:
+        if self.share is None:
+            return write()
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            self.share.require_own(session, trial_id)
+            return write()
+
+    def _claim(self, trial_id: int, begin: Callable[[], bool]) -> bool:
+        if self.share is None:
+            return begin()
+        with _create_scoped_session(self._backend.scoped_session) as session:
+            return self.share.claim(session, self._study_of(trial_id), trial_id) and begin()
+
+    def _is_mine_already(self, trial_id: int) -> bool:
+        trial = self._backend.get_trial(trial_id)
+        return trial.state == TrialState.RUNNING and (self.share is None or trial.system_attrs.get(OWNER) == self.share.owner)
+
+    def _is_read(self, study_id: int) -> bool:
+        at = self._read.get(study_id)
+        return at is not None and (self.share is None or time.monotonic() - at < STALE_SECONDS)
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if self._unwritten:
-            self._write(None, lambda: None)
-        if study_id not in self._read:
+            self._write(None, None, lambda: None)
+        if not self._is_read(study_id):
             self._ask(super()._read_trials_from_remote_storage, study_id, lost=lambda: None)
             if not self.is_lost:
-                self._read.add(study_id)
+                self._read[study_id] = time.monotonic()
                 self._seen.add(study_id)
                 self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
         if study_id not in self._seen:
             self._raise_lost()
+        trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
-            if self._study_of(trial_id) == study_id:
-                self._studies[study_id].trials[trial.number] = trial
+            # One that has ended in the database and runs here was taken over; it is never read again, so it must stay as it was read.
+            if self._study_of(trial_id) == study_id and not (trial.number in trials and trials[trial.number].state.is_finished()):
+                trials[trial.number] = trial
 
     def _study_of(self, trial_id: int) -> int:
         return self._trial_id_to_study_id_and_number[trial_id][0]
@@ -191,12 +235,17 @@ class OwnTrials(PatientStorage):
         # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had carried the first
         # attempt out and only its answer was lost, that trial would stay RUNNING for ever.
         with _create_scoped_session(self._backend.scoped_session) as session:
-            StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # the trial's number is counted under this lock
+            lock_study(session, study_id)  # the trial's number is counted under this lock
+            if self.share and template is None:
+                self.share.require_room(session, study_id)
             model: Any = self._backend._get_prepared_new_trial(study_id, template, session)
             trial_id, number, start = int(model.trial_id), model.number, model.datetime_start
+            if self.share and template is None:
+                self.share.sign(session, trial_id)
         if template is None:
             trial = create_trial(state=TrialState.RUNNING)
             trial._trial_id, trial.number, trial.datetime_start = trial_id, number, start
+            trial._system_attrs = {OWNER: self.share.owner} if self.share else {}
             self._running[trial_id] = trial
         else:
             trial = self._backend.get_trial(trial_id)
@@ -208,6 +257,8 @@ class OwnTrials(PatientStorage):
         """The trial that a failed attempt made after all: unknown here, although all that were there before are known."""
         newest = max((each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id), default=-1)
         for trial in self._backend._get_trials(study_id, (template.state if template else TrialState.RUNNING,), set(), newest):
+            if self.share and template is None and trial.system_attrs.get(OWNER) != self.share.owner:
+                continue
             if template is None or (trial.params, trial.user_attrs, trial.system_attrs) == (
                 template.params,
                 template.user_attrs,
@@ -220,7 +271,9 @@ class OwnTrials(PatientStorage):
     def _write_parameters(self) -> None:
         for trial_id, parameters in list(self._unwritten.items()):
             known = self._known(trial_id)
-            with _create_scoped_session(self._backend.scoped_session, True) as session:
+            with suppress(TakenOverError), _create_scoped_session(self._backend.scoped_session, True) as session:
+                if self.share:
+                    self.share.require_own(session, trial_id)
                 for name, (value, distribution) in parameters.items():
                     if name in known:
                         kind = distribution_to_json(distribution)
@@ -231,17 +284,6 @@ class OwnTrials(PatientStorage):
             for name, (_, distribution) in parameters.items():
                 known.setdefault(name, distribution)
             del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
-
-
-def is_lost(study: optuna.Study) -> bool:
-    """Whether the study's database is given up for the rest of this process."""
-    return isinstance(study._storage, OwnTrials) and study._storage.is_lost
-
-
-def require_storage(study: optuna.Study) -> None:
-    """Raises: StorageLostError where the study's database is given up."""
-    if isinstance(study._storage, OwnTrials) and study._storage.is_lost:
-        raise study._storage.overflow.error
 
 
 def _copied(trial: FrozenTrial) -> FrozenTrial:

@@ -1,10 +1,12 @@
 """Optuna's storage for a database that may be away for a while: it is asked again, and what it does not take waits in the journal."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study import StudyDirection
@@ -14,6 +16,7 @@ from search.storage.journal import Operation
 from search.storage.operations import perform
 from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
+from search.storage.sharing import Share, held
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ class PatientStorage(_CachedStorage):
         super().__init__(backend)
         self.patience = patience or Patience()
         self.overflow = Overflow()
+        self.share: Share | None = None  # where other runs have trials of the same study
         self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # "user" or "system", study -> as read or written last
 
     @property
@@ -79,6 +83,16 @@ class PatientStorage(_CachedStorage):
         """What `work`, which is the same if it is done twice, returned from the database. Raises: StorageLostError."""
         return self._ask(work, lost=self._raise_lost)
 
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Within, no other run on the same server is in a block of that name; without a lock where the database is lost.
+
+        One such block in another waits for itself.
+        """
+        with ExitStack() as stack:
+            self._ask(lambda: stack.enter_context(held(self._backend.engine, name)), lost=lambda: None)
+            yield
+
     def _ask(self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """What the database answers, or what `lost` does where it gives no answer."""
         if not self.is_lost:
@@ -132,6 +146,17 @@ class PatientStorage(_CachedStorage):
 
     def _raise_lost(self) -> NoReturn:
         raise self.overflow.error
+
+
+def is_lost(study: optuna.Study) -> bool:
+    """Whether the study's database is given up for the rest of this process."""
+    return isinstance(study._storage, PatientStorage) and study._storage.is_lost
+
+
+def require_storage(study: optuna.Study) -> None:
+    """Raises: StorageLostError where the study's database is given up."""
+    if isinstance(study._storage, PatientStorage) and study._storage.is_lost:
+        raise study._storage.overflow.error
 
 
 def _as_stored(value: Any) -> Any:

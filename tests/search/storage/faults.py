@@ -134,10 +134,13 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.Popen[str]":
     """The real command, under way in that folder, but that it waits for a storage so long instead of for two minutes."""
-    program = (
-        f"import sys; from search.storage import patience; patience.SECONDS = {seconds}; from search.cli import main; "
-        "sys.argv[0] = 'fmnist-search'; main()"
-    )
+    return start_with(cwd, {"search.storage.patience.SECONDS": seconds}, *arguments)
+
+
+def start_with(cwd: Path, constants: dict[str, float], *arguments: str) -> "subprocess.Popen[str]":
+    """The real command, under way in that folder with other constants than the modules have."""
+    lines = [f"import {name.rpartition('.')[0]}; {name} = {value}" for name, value in constants.items()]
+    program = "; ".join([*lines, "import sys; sys.argv[0] = 'fmnist-search'; from search.cli import main; main()"])
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         cwd=cwd,

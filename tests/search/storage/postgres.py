@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import psutil
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 if TYPE_CHECKING:
     import psycopg
@@ -35,6 +37,21 @@ SETTINGS = {
     "max_connections": "20",
     "lc_messages": "C",
 }
+
+
+@contextmanager
+def connections_closed() -> Iterator[None]:
+    """Those opened within are closed after it, those too that a command leaves to the end of its process, which here is pytest's."""
+    opened: list[Any] = []
+
+    def note(connection: Any, _record: Any) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", note)
+    yield
+    event.remove(Pool, "connect", note)
+    for connection in opened:
+        connection.close()
 
 
 class Postgres:

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from sqlalchemy import Engine, event, make_url
-from sqlalchemy.pool import Pool
 
 from fmnist.data.sources import find_source
 from search.errors import SearchError
@@ -31,7 +30,7 @@ from search.storage.patience import Patience
 from search.storage.recovery import identity
 from search.study import load_study
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
-from tests.search.storage.postgres import SHOWN, Postgres, postgres, unused_port
+from tests.search.storage.postgres import SHOWN, Postgres, connections_closed, postgres, unused_port
 from tests.search.storage.test_own_trials import STEPS, act
 from tests.search.storage.test_storage_faults import plain
 from tests.search.test_kills import retrained
@@ -64,17 +63,8 @@ def database(server: Postgres) -> str:
 
 @pytest.fixture(autouse=True)
 def _connections_end_with_their_test() -> Iterator[None]:
-    """Those too that a command leaves to the end of its process, which here is pytest's."""
-    opened: list[Any] = []
-
-    def note(connection: Any, _record: Any) -> None:
-        opened.append(connection)
-
-    event.listen(Pool, "connect", note)
-    yield
-    event.remove(Pool, "connect", note)
-    for connection in opened:
-        connection.close()
+    with connections_closed():
+        yield
 
 
 @contextmanager
@@ -264,7 +254,7 @@ def test_connections_that_are_cut_at_any_moment_change_nothing(
 
 
 @pytest.mark.slow
-def test_a_run_from_another_folder_is_refused_while_one_is_at_work(
+def test_a_run_from_another_folder_is_refused_while_one_brings_the_study_to_its_end(
     server: Postgres, database: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folders = tmp_path, tmp_path_factory.mktemp("elsewhere")
@@ -272,7 +262,7 @@ def test_a_run_from_another_folder_is_refused_while_one_is_at_work(
         (folder / "tiny.toml").write_text(TOML)
     process = start_command(tmp_path, *RUN, server.url(database))
     try:
-        wait_for_line(process, ", epoch 1/")
+        wait_for_line(process, "Confirm: ")
         process.send_signal(signal.SIGSTOP)  # so that it is not over before the second one has begun
         second = run_command(folders[1], *RUN, server.url(database))
     finally:

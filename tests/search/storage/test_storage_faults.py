@@ -19,8 +19,9 @@ from search.errors import SearchError, StorageLostError
 from search.optimize import put_back
 from search.storage.journal import Journal, read_journal
 from search.storage.opening import open_storage
-from search.storage.own_trials import OwnTrials, is_lost
+from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
+from search.storage.patient import is_lost
 from search.storage.recovery import identity, take_up
 from tests.search.storage.faults import Clock, Faulty, Watched, faulty, fill, open_watched, remount, small_disk
 from tests.search.storage.test_own_trials import STEPS, act

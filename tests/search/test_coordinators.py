@@ -1,0 +1,293 @@
+"""Several runs on one study: real processes in folders of their own, on a real PostgreSQL server; some are killed, stopped or come late."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fmnist.data.sources import find_source
+from search.coordinators import joined, take_back
+from search.errors import AnotherRunError, SearchError
+from search.lock import noted_run
+from search.optimize import put_back
+from search.records import Holder, Timing
+from search.storage.journal import Operation
+from search.storage.opening import open_storage
+from search.storage.operations import perform
+from search.storage.own_trials import OwnTrials
+from search.storage.sharing import OWNER, NoRoomError, TakenOverError
+from search.study import COORDINATOR, append, create_study, load_study, mine, read, timed
+from tests.search.storage.faults import start_with
+from tests.search.storage.postgres import Postgres, connections_closed, postgres
+from tests.search.test_kills import retrained
+from tests.search.tiny import DATA, NAME, TOML, run_command, tiny_spec, wait_for_line
+
+pytestmark = pytest.mark.cluster
+
+TRIALS = 10
+RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--trials", str(TRIALS), "--storage")
+UNSEEN = 6.0  # seconds instead of two minutes
+IMPATIENT = {"search.lock.UNSEEN_SECONDS": UNSEEN, "search.study.NOTE_SECONDS": 0.5, "search.optimize.NOTE_SECONDS": 0.5}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _connections_end_with_their_test() -> Iterator[None]:
+    with connections_closed():
+        yield
+
+
+@pytest.fixture
+def url(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("search.storage.own_trials.STALE_SECONDS", 0.0)
+    return server.url(server.new_database())
+
+
+@contextmanager
+def runs(url: str, tmp_path: Path) -> Iterator["Runs"]:
+    """Whatever happens, all processes are gone afterwards."""
+    with ExitStack() as stack:
+        yield Runs(url, tmp_path, stack)
+
+
+class Runs:
+    def __init__(self, url: str, root: Path, stack: ExitStack) -> None:
+        self._url, self._root, self._stack, self._count = url, root, stack, 0
+
+    def begin(self, *more: str) -> "subprocess.Popen[str]":
+        """One more run, in a folder of its own."""
+        process = start_with(self.folder(), IMPATIENT, *RUN, self._url, *more)
+        self._stack.callback(_end, process)
+        return process
+
+    def folder(self) -> Path:
+        self._count += 1
+        folder = self._root / f"run-{self._count}"
+        folder.mkdir()
+        # Epochs that are long enough for something to happen in them.
+        (folder / "tiny.toml").write_text(TOML.replace("epochs = 2\ndepth", "epochs = 3\ndepth"))
+        return folder
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def assert_exact(url: str, *, trials: int = TRIALS) -> optuna.Study:
+    """Its budget, each trial once and as an undisturbed training; one confirmation, one look at the test split."""
+    study = load_study(open_storage(url, create=False), NAME)
+    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(trials)]
+    assert len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.trials}) == trials
+    source = find_source("synthetic", announce=lambda _: None)
+    for trial in study.trials:
+        curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
+        assert curve == list(trial.intermediate_values.values()) == retrained(source, trial)
+    assert len(study.user_attrs["openings"]) == 1
+    assert study.user_attrs["final"]["trial"] == study.user_attrs["confirmation"]["winner"]
+    return study
+
+
+@pytest.mark.slow
+def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) -> None:
+    with runs(url, tmp_path) as run:
+        ended = [(process.communicate(), process.returncode) for process in [run.begin() for _ in range(4)]]
+    assert [code for _, code in ended] == [0] * 4, [errors for (_, errors), _ in ended]
+    texts = [output for (output, _), _ in ended]
+    (leader,) = [text for text in texts if "Opening the test split, once." in text]
+    assert "Exporting to" in leader
+    assert all("The search is over, and so is this run's part in it." in text for text in texts if text is not leader)
+    assert any("at work on this study: process " in text for text in texts)
+    study = assert_exact(url)
+    owners = {trial.system_attrs[OWNER] for trial in study.trials}
+    assert len(owners) > 1
+    assert len(study.user_attrs["environments"]) == 4
+    assert len(list(tmp_path.glob("*/studies/*/export/model.onnx"))) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(url: str, tmp_path: Path) -> None:
+    with runs(url, tmp_path) as run:
+        first, second = run.begin(), run.begin()
+        wait_for_line(first, ", epoch 1/")
+        os.killpg(first.pid, signal.SIGKILL)
+        late = run.begin()
+        ended = [(process.communicate(), process.returncode) for process in (second, late)]
+    assert [code for _, code in ended] == [0, 0], ended
+    study = assert_exact(url)
+    (killed,) = [key for key in study.user_attrs if key.startswith(COORDINATOR) and study.user_attrs[key]["process"] == first.pid]
+    assert not study.user_attrs[killed]["is_over"]
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_was_stopped_finds_its_trials_gone_and_goes_on(url: str, tmp_path: Path) -> None:
+    with runs(url, tmp_path) as run:
+        stopped = run.begin()
+        wait_for_line(stopped, ", epoch 1/")
+        os.kill(stopped.pid, signal.SIGSTOP)  # not its worker, which trains to the end and has much to tell
+        other = run.begin()
+        output, errors = other.communicate()
+        assert other.returncode == 0, errors
+        assert "Opening the test split, once." in output
+        os.kill(stopped.pid, signal.SIGCONT)
+        output, errors = stopped.communicate()
+    assert stopped.returncode == 0, errors
+    assert "put back: this run was not seen for a while, and another one took it over" in output
+    assert "Another run has brought the study to its end" in output
+    assert_exact(url)
+
+
+@pytest.mark.slow
+def test_what_an_interrupted_coordinator_puts_back_is_taken_up_by_another(url: str, tmp_path: Path) -> None:
+    with runs(url, tmp_path) as run:
+        first, second = run.begin(), run.begin()
+        wait_for_line(first, ", epoch 1/")
+        first.send_signal(signal.SIGINT)
+        assert first.wait() == 130
+        output, errors = second.communicate()
+    assert second.returncode == 0, output + errors
+    assert_exact(url)
+
+
+@pytest.mark.slow
+def test_a_run_that_asks_for_something_else_is_refused(url: str, tmp_path: Path) -> None:
+    with runs(url, tmp_path) as run:
+        first = run.begin()
+        wait_for_line(first, ", epoch 1/")
+        os.kill(first.pid, signal.SIGSTOP)
+        other = run_command(run.folder(), *RUN, url, "--trials", "17")
+    assert other.returncode == 2
+    told = f"those at work on '{NAME}' have search.trials = {TRIALS}, this one 17. They are: process {first.pid} on "
+    assert told in other.stderr
+
+
+# From here on in this process, where each call of another() is a run of its own as far as the server knows.
+
+
+def another(url: str) -> optuna.Study:
+    return create_study(open_storage(url, create=True), tiny_spec(), DATA)
+
+
+@contextmanager
+def taking_part(url: str) -> Iterator[optuna.Study]:
+    study = another(url)
+    with joined(study, tiny_spec(), lambda _: None):
+        yield study
+
+
+def seen(study: optuna.Study, **changes: object) -> None:
+    """The study's coordinators are on another machine, and were seen as `changes` says."""
+    for key, kept in study.user_attrs.items():
+        if key.startswith(COORDINATOR):
+            study.set_user_attr(key, kept | {"host": "elsewhere"} | changes)
+
+
+def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(url: str) -> None:
+    with taking_part(url) as one, taking_part(url) as two:
+        trials = [one.ask(), two.ask(), one.ask()]
+        for study in (one, two):
+            with pytest.raises(NoRoomError):
+                study.ask()
+        trials[1].set_user_attr("refused", True)
+        two.tell(trials[1], state=TrialState.PRUNED)
+        assert one.ask().number == 3
+        with pytest.raises(NoRoomError):
+            two.ask()
+
+
+def test_a_trial_that_waits_goes_to_one_run_only(url: str) -> None:
+    with taking_part(url) as one, taking_part(url) as two:
+        trial = one.ask()
+        trial.suggest_int("filters", 1, 9)
+        put_back(one)
+        assert one.get_trials(deepcopy=False)[0].state == TrialState.WAITING
+        assert one._pop_waiting_trial_id() == trial._trial_id
+        assert two._pop_waiting_trial_id() is None
+
+
+def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trace(url: str) -> None:
+    with taking_part(url) as one, taking_part(url) as two:
+        trial = one.ask()
+        trial.report(0.5, step=1)
+        seen(one, seen="2026-01-01T00:00:00+00:00")
+        take_back(two)
+        taken = two.ask()
+        assert taken.number == trial.number
+        for write in (
+            lambda: trial.report(0.1, step=2),
+            lambda: trial.set_user_attr("curve", []),
+            lambda: one.tell(trial, 0.1),
+        ):
+            with pytest.raises(TakenOverError):
+                write()
+        storage = one._storage
+        assert isinstance(storage, OwnTrials)
+        old = Operation("set_trial_state_values", (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"), owner=storage.share.owner)  # type: ignore[union-attr]
+        perform(old, storage._backend)
+        two.tell(taken, 0.9)
+        (found,) = another(url).trials
+        assert (found.state, found.value, found.intermediate_values) == (TrialState.COMPLETE, 0.9, {1: 0.5})
+        assert "curve" not in found.user_attrs
+
+
+def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(url: str) -> None:
+    with taking_part(url) as one, taking_part(url) as two:
+        trial = one.ask()
+        seen(one, seen="2026-01-01T00:00:00+00:00")
+        take_back(two)
+        two.tell(two.ask(), 0.9)
+        one.get_trials(deepcopy=False)
+        with pytest.raises(TakenOverError):
+            trial.report(0.1, step=1)
+        assert [found.state for found in one.trials] == [TrialState.COMPLETE]
+
+
+def test_trials_of_the_living_are_left_alone(url: str) -> None:
+    with taking_part(url) as one, taking_part(url) as two:
+        one.ask()
+        seen(one)
+        take_back(two)
+        assert two.trials[0].state == TrialState.RUNNING
+
+
+def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while(url: str) -> None:
+    one, two = another(url), another(url)
+    with noted_run(one):
+        one.set_user_attr("holder", one.user_attrs["holder"] | {"host": "elsewhere", "process": 7})
+        with pytest.raises(AnotherRunError, match="process 7 on elsewhere"), noted_run(two):
+            pytest.fail("it is held")
+        with pytest.raises(SearchError, match="process 7 on elsewhere"), taking_part(url):
+            pytest.fail("the search is over")
+        one.set_user_attr("holder", one.user_attrs["holder"] | {"seen": "2026-01-01T00:00:00+00:00"})
+        with noted_run(two):
+            assert Holder.model_validate(two.user_attrs["holder"]).process == os.getpid()
+
+
+def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(url: str) -> None:
+    one, two = another(url), another(url)
+    with timed(one, "search"), timed(two, "search"):
+        for study in (one, two, one):
+            append(study, "environments", mine())
+    assert len(another(url).user_attrs["environments"]) == 3
+    spent = read(another(url), "timing", Timing)
+    assert spent is not None
+    assert spent.search > 0
+
+
+def test_coordinators_that_begin_together_propose_different_configurations(url: str) -> None:
+    with taking_part(url) as one:
+        seen(one)
+        with taking_part(url) as two:
+            assert tiny_spec().space.suggest(one.ask()) != tiny_spec().space.suggest(two.ask())
