@@ -8,7 +8,11 @@ class SearchError(FmnistError):
 
 
 class AnotherRunError(SearchError):
-    """Another run brings the study to its end, or has brought it there."""
+    """Another run brings the study to its end, or has brought it there; `who` says so in a clause."""
+
+    def __init__(self, message: str, who: str) -> None:
+        super().__init__(message)
+        self.who = who
 
 
 class StorageLostError(SearchError):

@@ -70,7 +70,8 @@ def require_nobody_ends(study: optuna.Study) -> None:
     if kept and is_alive(kept):
         raise AnotherRunError(
             f"Another run is at work on the study {study.study_name!r}: {at_work([kept])}. Wait for it, or give --name for a new study. "
-            f"If it was killed, its hold ends in {_seconds_until_dead(kept):.0f} s."
+            f"If it was killed, its hold ends in {_seconds_until_dead(kept):.0f} s.",
+            who=f"{at_work([kept])}, brings the study to its end",
         )
 
 

@@ -62,6 +62,7 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
             drive(executor, loop.next_task, loop.handle, stopped)
         if is_lost(study):
             drain(executor, loop.handle)
+        loop.look_around(at_once=True)
     if interrupt.requested or is_lost(study) or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
@@ -128,9 +129,9 @@ class _Loop:
         """Whether nothing may begin any more and nothing is left to end; or, after one failure upon the other, nothing should."""
         return self.given_up is not None or (self._is_late() and not self.active and not self._has_more_to_come())
 
-    def look_around(self) -> None:
+    def look_around(self, *, at_once: bool = False) -> None:
         """Now and then, what other runs have done is on the screen, and what dead ones left running waits for whoever asks next."""
-        if not self.is_shared or time.monotonic() - self.looked_around < NOTE_SECONDS:
+        if not self.is_shared or (time.monotonic() - self.looked_around < NOTE_SECONDS and not at_once):
             return
         self.looked_around = time.monotonic()
         take_back(self.study)

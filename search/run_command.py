@@ -96,7 +96,8 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
         with open_progress(console, quiet=quiet) as progress:
             finished = carry_out(plan, progress)
     except AnotherRunError as error:
-        console.print(f"The search is over, and so is this run's part in it. {error}", highlight=False, markup=False, soft_wrap=True)
+        end = f"The search is over, and so is this run's part in it: {error.who}. `fmnist-search report` with the same --storage shows it."
+        console.print(end, highlight=False, markup=False, soft_wrap=True)
         return
     except InterruptedRunError:
         console.print("Interrupted. What is done is kept, running trials were put back. To continue, give the same command again.")

@@ -43,8 +43,8 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
     "starting up": "Give the same command again in a moment.",
     "shutting down": "Give the same command again once the server is back.",
     "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
-    "pymysql": "MySQL needs a driver: pip install pymysql, and a URL that begins with mysql+pymysql://.",
-    "MySQLdb": "MySQL needs a driver: pip install pymysql, and a URL that begins with mysql+pymysql://.",
+    "pymysql": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
+    "MySQLdb": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
     "No module named 'psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
@@ -116,7 +116,9 @@ def _server_options(url: URL) -> dict[str, Any]:
     is_libpq = url.get_backend_name() == "postgresql" and url.get_driver_name() in ("psycopg", "psycopg2")
     network = {name: value for name, value in NETWORK.items() if is_libpq and name not in url.query}
     # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
-    return {"pool_pre_ping": True, "connect_args": network}
+    options = {"pool_pre_ping": True, "connect_args": network}
+    # MySQL's own level locks the gaps between rows too, where runs that share a study get into each other's way.
+    return options | {"isolation_level": "READ COMMITTED"} if url.get_backend_name() in ("mysql", "mariadb") else options
 
 
 def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -> bool:

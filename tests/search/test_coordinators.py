@@ -1,4 +1,4 @@
-"""Several runs on one study: real processes in folders of their own, on a real PostgreSQL server; some are killed, stopped or come late."""
+"""Several runs on one study: real processes in folders of their own, on real servers; some are killed, stopped or come late."""
 
 import os
 import signal
@@ -24,6 +24,7 @@ from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study import COORDINATOR, append, create_study, load_study, mine, read, timed
 from tests.search.storage.faults import start_with
+from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
 from tests.search.test_kills import retrained
 from tests.search.tiny import DATA, NAME, TOML, run_command, tiny_spec, wait_for_line
@@ -37,8 +38,14 @@ IMPATIENT = {"search.lock.UNSEEN_SECONDS": UNSEEN, "search.study.NOTE_SECONDS": 
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
+def postgresql() -> Iterator[Postgres]:
     with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mysql() -> Iterator[MariaDB]:
+    with mariadb() as server:
         yield server
 
 
@@ -48,10 +55,20 @@ def _connections_end_with_their_test() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def url(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(autouse=True)
+def _nothing_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.storage.own_trials.STALE_SECONDS", 0.0)
-    return server.url(server.new_database())
+
+
+@pytest.fixture
+def url(postgresql: Postgres) -> str:
+    return postgresql.url(postgresql.new_database())
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def each_url(request: pytest.FixtureRequest) -> str:
+    server = request.getfixturevalue(request.param)
+    return server.url(server.new_database()) if isinstance(server, Postgres) else server.new_database()
 
 
 @contextmanager
@@ -108,7 +125,7 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
     texts = [output for (output, _), _ in ended]
     (leader,) = [text for text in texts if "Opening the test split, once." in text]
     assert "Exporting to" in leader
-    assert all("The search is over, and so is this run's part in it." in text for text in texts if text is not leader)
+    assert all("The search is over, and so is this run's part in it: " in text for text in texts if text is not leader)
     assert any("at work on this study: process " in text for text in texts)
     study = assert_exact(url)
     owners = {trial.system_attrs[OWNER] for trial in study.trials}
@@ -118,15 +135,15 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(url: str, tmp_path: Path) -> None:
-    with runs(url, tmp_path) as run:
+def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(each_url: str, tmp_path: Path) -> None:
+    with runs(each_url, tmp_path) as run:
         first, second = run.begin(), run.begin()
         wait_for_line(first, ", epoch 1/")
         os.killpg(first.pid, signal.SIGKILL)
         late = run.begin()
         ended = [(process.communicate(), process.returncode) for process in (second, late)]
     assert [code for _, code in ended] == [0, 0], ended
-    study = assert_exact(url)
+    study = assert_exact(each_url)
     (killed,) = [key for key in study.user_attrs if key.startswith(COORDINATOR) and study.user_attrs[key]["process"] == first.pid]
     assert not study.user_attrs[killed]["is_over"]
 
@@ -145,7 +162,7 @@ def test_a_coordinator_that_was_stopped_finds_its_trials_gone_and_goes_on(url: s
         output, errors = stopped.communicate()
     assert stopped.returncode == 0, errors
     assert "put back: this run was not seen for a while, and another one took it over" in output
-    assert "Another run has brought the study to its end" in output
+    assert "this run's part in it: another run has brought the study to its end." in output
     assert_exact(url)
 
 
@@ -194,8 +211,8 @@ def seen(study: optuna.Study, **changes: object) -> None:
             study.set_user_attr(key, kept | {"host": "elsewhere"} | changes)
 
 
-def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(url: str) -> None:
-    with taking_part(url) as one, taking_part(url) as two:
+def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(each_url: str) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
         trials = [one.ask(), two.ask(), one.ask()]
         for study in (one, two):
             with pytest.raises(NoRoomError):
@@ -207,8 +224,8 @@ def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(u
             two.ask()
 
 
-def test_a_trial_that_waits_goes_to_one_run_only(url: str) -> None:
-    with taking_part(url) as one, taking_part(url) as two:
+def test_a_trial_that_waits_goes_to_one_run_only(each_url: str) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
         trial = one.ask()
         trial.suggest_int("filters", 1, 9)
         put_back(one)
@@ -217,8 +234,8 @@ def test_a_trial_that_waits_goes_to_one_run_only(url: str) -> None:
         assert two._pop_waiting_trial_id() is None
 
 
-def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trace(url: str) -> None:
-    with taking_part(url) as one, taking_part(url) as two:
+def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trace(each_url: str) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
         trial = one.ask()
         trial.report(0.5, step=1)
         seen(one, seen="2026-01-01T00:00:00+00:00")
@@ -237,13 +254,13 @@ def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trac
         old = Operation("set_trial_state_values", (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"), owner=storage.share.owner)  # type: ignore[union-attr]
         perform(old, storage._backend)
         two.tell(taken, 0.9)
-        (found,) = another(url).trials
+        (found,) = another(each_url).trials
         assert (found.state, found.value, found.intermediate_values) == (TrialState.COMPLETE, 0.9, {1: 0.5})
         assert "curve" not in found.user_attrs
 
 
-def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(url: str) -> None:
-    with taking_part(url) as one, taking_part(url) as two:
+def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(each_url: str) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
         trial = one.ask()
         seen(one, seen="2026-01-01T00:00:00+00:00")
         take_back(two)
@@ -254,40 +271,40 @@ def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(url: str) -> No
         assert [found.state for found in one.trials] == [TrialState.COMPLETE]
 
 
-def test_trials_of_the_living_are_left_alone(url: str) -> None:
-    with taking_part(url) as one, taking_part(url) as two:
+def test_trials_of_the_living_are_left_alone(each_url: str) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
         one.ask()
         seen(one)
         take_back(two)
         assert two.trials[0].state == TrialState.RUNNING
 
 
-def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while(url: str) -> None:
-    one, two = another(url), another(url)
+def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while(each_url: str) -> None:
+    one, two = another(each_url), another(each_url)
     with noted_run(one):
         one.set_user_attr("holder", one.user_attrs["holder"] | {"host": "elsewhere", "process": 7})
         with pytest.raises(AnotherRunError, match="process 7 on elsewhere"), noted_run(two):
             pytest.fail("it is held")
-        with pytest.raises(SearchError, match="process 7 on elsewhere"), taking_part(url):
+        with pytest.raises(SearchError, match="process 7 on elsewhere"), taking_part(each_url):
             pytest.fail("the search is over")
         one.set_user_attr("holder", one.user_attrs["holder"] | {"seen": "2026-01-01T00:00:00+00:00"})
         with noted_run(two):
             assert Holder.model_validate(two.user_attrs["holder"]).process == os.getpid()
 
 
-def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(url: str) -> None:
-    one, two = another(url), another(url)
+def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str) -> None:
+    one, two = another(each_url), another(each_url)
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
             append(study, "environments", mine())
-    assert len(another(url).user_attrs["environments"]) == 3
-    spent = read(another(url), "timing", Timing)
+    assert len(another(each_url).user_attrs["environments"]) == 3
+    spent = read(another(each_url), "timing", Timing)
     assert spent is not None
     assert spent.search > 0
 
 
-def test_coordinators_that_begin_together_propose_different_configurations(url: str) -> None:
-    with taking_part(url) as one:
+def test_coordinators_that_begin_together_propose_different_configurations(each_url: str) -> None:
+    with taking_part(each_url) as one:
         seen(one)
-        with taking_part(url) as two:
+        with taking_part(each_url) as two:
             assert tiny_spec().space.suggest(one.ask()) != tiny_spec().space.suggest(two.ask())

@@ -51,7 +51,8 @@ def connections_closed() -> Iterator[None]:
     yield
     event.remove(Pool, "connect", note)
     for connection in opened:
-        connection.close()
+        if getattr(connection, "open", True):  # that of PyMySQL cannot be closed twice
+            connection.close()
 
 
 class Postgres:
@@ -67,7 +68,7 @@ class Postgres:
         secret.write_text(PASSWORD)
         self._as_user: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:  # as which PostgreSQL refuses to run
-            user = _ordinary_user()
+            user = ordinary_user("postgres", "nobody")
             self._as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             for path in (folder, secret):
                 os.chown(path, user.pw_uid, user.pw_gid)
@@ -118,7 +119,7 @@ class Postgres:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=[held],
-                preexec_fn=_end_with_the_tests,  # noqa: PLW1509 - its one call takes no lock
+                preexec_fn=end_with_the_tests,  # noqa: PLW1509 - its one call takes no lock
                 **self._as_user,
             )
         os.close(held)
@@ -190,7 +191,8 @@ def unused_port() -> int:
     raise AssertionError("No port is free between 15,000 and 30,000.")
 
 
-def _end_with_the_tests() -> None:
+def end_with_the_tests() -> None:
+    """In a server that is to be: it ends when the tests do, however they do."""
     if LIBC is not None:
         LIBC.prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG: the system stops the server where pytest is killed and cannot
 
@@ -203,8 +205,9 @@ def _program(name: str) -> str:
     pytest.skip(f"PostgreSQL is not installed: there is no program {name!r}")
 
 
-def _ordinary_user() -> pwd.struct_passwd:
-    for name in ("postgres", "nobody"):
+def ordinary_user(*names: str) -> pwd.struct_passwd:
+    """The first of those users that there is; skips the test where there is none of them."""
+    for name in names:
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    pytest.skip("PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'")
+    pytest.skip(f"the server does not run as root, and there is none of the users {', '.join(names)}")

@@ -1,10 +1,12 @@
 """A search that is kept in PostgreSQL: a real server, which is stopped, killed and cut off while the search goes on."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -40,6 +42,7 @@ pytestmark = pytest.mark.cluster
 
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--storage")
 TRIALS, EXAMPLES = 3, 8
+MANY, AWAY_SECONDS = 200, 20
 NUMBERS = count()  # of studies that share a database
 
 
@@ -156,6 +159,30 @@ def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(ser
     assert errors == ""
     assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()
     assert_undisturbed(url)
+
+
+@pytest.mark.slow
+def test_200_trials_of_8_workers_lose_nothing_to_a_server_that_is_away_for_20_seconds(
+    server: Postgres, database: str, tmp_path: Path
+) -> None:
+    quick = TOML.replace("epochs = 2\ndepth", "epochs = 1\ndepth").replace("trials = 3", f"trials = {MANY}")
+    (tmp_path / "tiny.toml").write_text(quick)
+    url = server.url(database)
+    with running(start_command(tmp_path, "run", "tiny.toml", "--data", "synthetic", "--workers", "8", "--storage", url)) as process:
+        wait_for_line(process, f"{MANY // 3}/{MANY} ")
+        server.stop()
+        wait_for_line(process, "The storage does not answer: ")
+        time.sleep(AWAY_SECONDS)
+        server.start()
+        output, errors = process.communicate()
+    assert process.returncode == 0, output + errors
+    (back,) = re.findall(r"The storage answers again after (\d+) s; nothing is lost.", output)
+    assert int(back) >= AWAY_SECONDS
+    with study_in(url) as study:
+        assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(MANY)]
+        assert len({str(trial.user_attrs["config"]) for trial in study.trials}) == MANY
+        for trial in study.trials:
+            assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == [trial.intermediate_values[1]] == trial.values
 
 
 @pytest.mark.slow
