@@ -3,9 +3,10 @@
     python benchmarks/overhead.py [--trials N,N] [--study NAME] [--json FILE]        about 5 minutes on two cores
 
 A study of the space of `standard` is filled with so many finished trials, in a SQLite file of its own. Then the loop of
-`fmnist-search run` takes trials through it: the real sampler, pruner and storage, but an executor that has every epoch at once, made up,
-so that all the time is the coordinator's. No trial is pruned, so that each is reported and judged after every epoch: the dearest kind.
-The hand-over is measured apart: tiny trainings in a real worker process, from the task's way there to its last word, less its training.
+`fmnist-search run` takes trials through it: the real sampler, pruner and storage, but an executor that has every epoch at once, from a
+recorded learning curve, so that all the time is the coordinator's. No trial is pruned, so that each is reported and judged after every
+epoch: the dearest kind. The hand-over is measured apart: tiny trainings in a real worker process, from the task's way there to its last
+word, less its training.
 
 ask           the new trial in the storage; medians over the measured trials, as all columns
 notes         configuration, seed, size and curve in the storage
@@ -26,7 +27,6 @@ if __name__ == "__main__":
     # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import random
 import tempfile
 import time
 from collections import defaultdict, deque
@@ -41,15 +41,14 @@ from unittest.mock import patch
 
 import optuna
 import typer
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
 from benchmarks.options import whole_numbers
 from benchmarks.subset import part_of
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED
-from fmnist.model import flop_count, parameter_count
 from search.environment import cores
 from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
@@ -57,7 +56,6 @@ from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent
-from search.records import DataRecord
 from search.spec import StudySpec, load_spec
 from search.storage.opening import open_storage
 from search.study import create_study
@@ -65,7 +63,6 @@ from search.table import Table
 
 P = ParamSpec("P")
 R = TypeVar("R")
-CLASSES = 10
 TARGET = 0.250  # seconds a trial, in the largest study
 PARTS = ("ask", "notes", "report", "prune", "tell")
 CALLS: tuple[tuple[Any, str, str], ...] = (
@@ -94,7 +91,7 @@ class MadeUp:
 
     def submit(self, task: Task) -> None:
         """The task's events are there."""
-        curve = made_up_curve(task.config.epochs, task.seed)
+        curve = recorded_curve(task.config.epochs, task.seed)
         for number, value in enumerate(curve, start=1):
             self.coming.append(EpochEnd(task.key, number, 0.5, 0.5, value, value, 1e4, float(number)))
         self.coming.append(Finished(task.key, float(len(curve))))
@@ -173,18 +170,12 @@ def overhead(
     publish(_table(rows, figures["settings"]), figures, file)
 
 
-def made_up_curve(epochs: int, seed: int) -> list[float]:
-    """Validation F1 as a training's: rising fast, then slowly, to a height that the seed draws."""
-    height = 0.85 + 0.1 * random.Random(seed).random()
-    return [height * (1 - 0.3 / number) for number in range(1, epochs + 1)]
-
-
 def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
     tell(f"A study of {size:,} trials.")
     with tempfile.TemporaryDirectory() as folder:
         longer = spec.overridden(trials=size + measured)
         study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())
-        study.add_trials(finished(spec, number) for number in range(size))
+        fill(study, spec, size)
         study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())  # as a run that goes on
         study.pruner = Merciful(study.pruner)
         laps, executor = Laps(), MadeUp()
@@ -198,52 +189,12 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
     return {"trials": size, **parts, "other": max(0.0, other), "all": median(whole)}
 
 
-class Merciful(optuna.pruners.BasePruner):
-    """Asks another pruner, at its full price, and prunes nothing."""
-
-    def __init__(self, inner: optuna.pruners.BasePruner) -> None:
-        self.inner = inner
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """False, when the other has had its say."""
-        self.inner.prune(study, trial)
-        return False
-
-
 @contextmanager
 def _watched(laps: Laps) -> Iterator[None]:
     with ExitStack() as wrapped:
         for owner, name, part in CALLS:
             wrapped.enter_context(patch.object(owner, name, laps.watched(part, getattr(owner, name))))
         yield
-
-
-def finished(spec: StudySpec, number: int) -> FrozenTrial:
-    """A trial as the search leaves it: one in three complete, the others pruned on their way."""
-    fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
-    config = spec.space.suggest(fixed)
-    curve = made_up_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
-    notes = {
-        "config": config.model_dump(),
-        "seed": spec.seed,
-        "parameters": parameter_count(config, CLASSES),
-        "flops": flop_count(config, CLASSES),
-        "curve": [{"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)],
-        "seconds": float(len(curve)),
-    }
-    return create_trial(
-        params=fixed.params,
-        distributions=fixed.distributions,
-        value=curve[-1],
-        intermediate_values=dict(enumerate(curve, start=1)),
-        state=TrialState.COMPLETE if number % 3 == 0 else TrialState.PRUNED,
-        user_attrs=notes,
-    )
-
-
-def no_data() -> DataRecord:
-    """Of images that nobody trains on."""
-    return DataRecord(name="made up", fingerprint="0" * 64, train=50_000, valid=10_000, class_names=tuple("0123456789"))
 
 
 def _hand_over(data: str, measured: int) -> float:

@@ -3,9 +3,10 @@
     python benchmarks/scale.py [--trials N,N] [--workers N,N] [--storage URL] [--json FILE]        about a minute on two cores
 
 A study of the space of `standard` is filled with so many finished trials. Then the loop of `fmnist-search run` drives so many workers
-through it: the real sampler, pruner and storage, but workers that train in simulated time. A trial takes them 30 seconds, more or less, its
-epochs come one after another, and the coordinator's own work passes in simulated time as long as it really took. So a thousand workers
-need no thousand cores, and half a minute of training takes no time. No trial is pruned: each is reported and judged after every epoch.
+through it: the real sampler, pruner and storage, but workers that train in simulated time, with learning curves that were recorded
+(curves.csv). A trial takes them 30 seconds, more or less, its epochs come one after another, and the coordinator's own work passes in
+simulated time as long as it really took. So a thousand workers need no thousand cores, and half a minute of training takes no time. No
+trial is pruned: each is reported and judged after every epoch.
 
 asks         proposals a second: a new trial, its configuration from the sampler, its notes, handed to a worker
 trials       a second that one coordinator could take from ask to end, if it did nothing else
@@ -42,7 +43,7 @@ import typer
 from optuna.storages import RDBStorage
 from sqlalchemy import text
 
-from benchmarks import overhead
+from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
 from benchmarks.options import whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
 from search import optimize as loop
@@ -57,8 +58,8 @@ from search.table import Table
 
 TARGET = 0.9  # of the workers' time
 SPREAD = 0.2  # of a trial's time, to either side
-ROUNDS = 2  # trials that each worker trains after its first
-MOST = 130  # trials that are trained in a row of the table
+ROUNDS = 2  # trials that each worker trains after its first, or at least one
+MOST = 600  # trials that are trained in a row of the table, unless there are so many workers
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Simulated:
         """A worker begins; its epochs and its end will come in time."""
         begun = self._running[task.key] = self.now
         whole = self.seconds * random.Random(task.key).uniform(1 - SPREAD, 1 + SPREAD)
-        for number, value in enumerate(overhead.made_up_curve(self.epochs, task.seed), start=1):
+        for number, value in enumerate(recorded_curve(self.epochs, task.seed), start=1):
             at = begun + whole * number / self.epochs
             self._put(at, EpochEnd(task.key, number, 0.5, 0.5, value, value, 1e4, whole * number / self.epochs))
         self._put(begun + whole, Finished(task.key, whole))
@@ -179,19 +180,19 @@ def scale(
 
 def _row(spec: StudySpec, size: int, workers: int, url: str | None, seconds: float, most: int) -> dict[str, Any]:
     tell(f"A study of {size:,} trials, {workers:,} workers.")
-    trained = max(workers + 2, min(most, (1 + ROUNDS) * workers))
+    trained = max(2 * workers, min(most, (1 + ROUNDS) * workers), 3)
     longer = spec.overridden(trials=size + trained, name=f"scale-{size}-{workers}")
     with tempfile.TemporaryDirectory() as folder:
         where = url or f"sqlite:///{folder}/trials.db"
-        filled = create_study(open_storage(where, create=True), longer, overhead.no_data())
-        filled.add_trials(overhead.finished(spec, number) for number in range(size))
+        filled = create_study(open_storage(where, create=True), longer, no_data())
+        fill(filled, spec, size)
         opened = open_storage(where, create=True)
-        found = create_study(opened, longer, overhead.no_data())  # as a run that goes on
-        found.pruner = overhead.Merciful(found.pruner)
+        found = create_study(opened, longer, no_data())  # as a run that goes on
+        found.pruner = Merciful(found.pruner)
         executor, asks = Simulated(workers, seconds, spec.epochs), Asks()
         start = time.perf_counter()
         with Interrupt() as interrupt, asks.watched():
-            loop.optimize(found, longer, executor, Silent(), interrupt, overhead.CLASSES)
+            loop.optimize(found, longer, executor, Silent(), interrupt, CLASSES)
         took = time.perf_counter() - start
         row = _measured(executor, asks, trained / took)
         row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(opened)}

@@ -8,11 +8,7 @@ class SearchError(FmnistError):
 
 
 class AnotherRunError(SearchError):
-    """Another run brings the study to its end, or has brought it there; `who` says so in a clause."""
-
-    def __init__(self, message: str, who: str) -> None:
-        super().__init__(message)
-        self.who = who
+    """The search is over, and another run brings the study to its end, or has brought it there."""
 
 
 class StorageLostError(SearchError):

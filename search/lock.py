@@ -52,7 +52,8 @@ def noted_run(study: optuna.Study) -> Iterator[None]:
     Raises: AnotherRunError where another one does, with its host and process.
     """
     with alone(study):
-        require_nobody_ends(study)
+        if ends := who_ends(study):
+            raise AnotherRunError(f"The search is over: {at_work([ends])}, brings the study to its end.")
         this = mine()
         write(study, HOLDER, this)
     try:
@@ -62,17 +63,21 @@ def noted_run(study: optuna.Study) -> Iterator[None]:
 
 
 def require_nobody_ends(study: optuna.Study) -> None:
-    """No other run brings the study to its end. One that was not seen for a while is dead.
+    """No other run brings the study to its end.
 
-    Raises: AnotherRunError with its host and process.
+    Raises: SearchError with its host and process.
     """
-    kept = read(study, HOLDER, Holder)
-    if kept and is_alive(kept):
-        raise AnotherRunError(
-            f"Another run is at work on the study {study.study_name!r}: {at_work([kept])}. Wait for it, or give --name for a new study. "
-            f"If it was killed, its hold ends in {_seconds_until_dead(kept):.0f} s.",
-            who=f"{at_work([kept])}, brings the study to its end",
+    if ends := who_ends(study):
+        raise SearchError(
+            f"Another run is at work on the study {study.study_name!r}: {at_work([ends])}. Wait for it, or give --name for a new study. "
+            f"If it was killed, its hold ends in {_seconds_until_dead(ends):.0f} s."
         )
+
+
+def who_ends(study: optuna.Study) -> Holder | None:
+    """The other run that brings the study to its end, if one does. One that was not seen for a while is dead."""
+    kept = read(study, HOLDER, Holder)
+    return kept if kept and is_alive(kept) else None
 
 
 def is_alive(holder: Holder) -> bool:

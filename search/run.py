@@ -252,7 +252,7 @@ def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack)
         if plan.is_shared:
             ends.enter_context(noted_run(study))
             if read(study, "final", Final) is not None:
-                raise AnotherRunError(f"The study {study.study_name!r} is finished.", who="another run has brought the study to its end")
+                raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
         winner = confirm(study, plan.spec, executor, progress, interrupt)
         finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)

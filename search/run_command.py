@@ -96,7 +96,7 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
         with open_progress(console, quiet=quiet) as progress:
             finished = carry_out(plan, progress)
     except AnotherRunError as error:
-        end = f"The search is over, and so is this run's part in it: {error.who}. `fmnist-search report` with the same --storage shows it."
+        end = f"{error} This run's part is done; `fmnist-search report` with the same --storage shows the result."
         console.print(end, highlight=False, markup=False, soft_wrap=True)
         return
     except InterruptedRunError:

@@ -47,6 +47,7 @@ WRITERS = {
     "search/limits.py",
     "search/storage/own_trials.py",
     "search/storage/patient.py",
+    "search/storage/sharing.py",
     "search/storage/operations.py",
     "search/storage/recovery.py",
     "search/dashboard/annotate.py",

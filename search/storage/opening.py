@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from search.errors import SearchError
@@ -39,12 +39,15 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
     "resolve host": "Mend the host in --storage.",
     "timeout expired": "--storage must name the host and port of a server that this machine reaches.",
     "password": "Mend the user or the password in --storage.",
+    "Can't connect": "Start the server, or mend host and port in --storage.",
+    "Access denied": "Mend the user or the password in --storage, or give the user the rights to the database.",
+    "Unknown database": "Make it, with `CREATE DATABASE` for instance, or mend its name in --storage.",
     "does not exist": "Make it, with `createdb` for instance, or mend its name in --storage.",
     "starting up": "Give the same command again in a moment.",
     "shutting down": "Give the same command again once the server is back.",
     "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
-    "pymysql": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
-    "MySQLdb": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
+    "No module named 'pymysql": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
+    "No module named 'MySQLdb": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
     "No module named 'psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
     "locked": "Another process holds it: wait for it or end it, then give the same command again.",
     "full": f"Make room there, or {_ELSEWHERE}.",
@@ -96,7 +99,11 @@ def storage_url(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # the latter where a port is no number
         raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
-    if (backend := parsed.get_backend_name()) not in BACKENDS:
+    try:
+        backend = parsed.get_dialect().name
+    except NoSuchModuleError:
+        backend = parsed.drivername
+    if backend not in BACKENDS:
         raise SearchError(f"The storage must be one of {', '.join(BACKENDS)}, got {backend!r}. {_EXAMPLE}")
     return parsed
 
@@ -210,6 +217,8 @@ def _refusal(error: Exception, url: str) -> SearchError:
 
 
 def _told(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"No module named {error.name!r}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error).splitlines()[0].rstrip(".")

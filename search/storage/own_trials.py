@@ -6,6 +6,7 @@ beside its training (benchmarks/overhead.py).
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,7 +35,7 @@ from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
 from search.storage.sharing import OWNER, TakenOverError, let_go, lock_study
 
-STALE_SECONDS = 1.0  # that other runs' trials may be older here than in the database; what must be exact is asked there
+STALE_SECONDS = 1.0  # that what others wrote may be older here than in the database; what must be exact is asked there
 
 T = TypeVar("T")
 
@@ -49,8 +50,7 @@ class OwnTrials(PatientStorage):
         super().__init__(backend, patience)
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
-        self._seen: set[int] = set()  # studies whose trials were read
-        self._read: dict[int, float] = {}  # those of which no trial has begun or ended here since their trials were read -> when that was
+        self._read: dict[int, tuple[float, int]] = {}  # study -> when its trials were read, and the newest of them
         self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}  # trial -> parameter -> value as stored
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -64,7 +64,6 @@ class OwnTrials(PatientStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
-        self._read.pop(study_id, None)
         create = partial(self._create, study_id, template_trial)
         return self._ask(create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create())
 
@@ -107,12 +106,11 @@ class OwnTrials(PatientStorage):
             is_mine = self._write(trial_id, state_and_values(trial_id, state, values, at), partial(self._as_mine, trial_id, write))
             self._remember_end(trial_id, state, values, at)
         self._running.pop(trial_id, None)
-        self._read.clear()
         return is_mine
 
     def release(self, trial_id: int, owner: str | None) -> bool:
         """The running trial of the run `owner`, which is dead, waits for the next one, unless it has ended or changed hands meanwhile."""
-        self._read.clear()
+        self._look_again()
         return self._ask(partial(let_go, self._backend, trial_id, owner), lost=lambda: False)
 
     def _write(self, trial_id: int | None, operation: Operation | None, write: Callable[[], object]) -> bool:
@@ -127,7 +125,7 @@ class OwnTrials(PatientStorage):
         except TakenOverError:
             if trial_id is not None:
                 self._running.pop(trial_id, None)
-            self._read.clear()
+            self._look_again()
             raise
         self._forget_parameters()
         return done
@@ -192,26 +190,33 @@ class OwnTrials(PatientStorage):
         trial = self._backend.get_trial(trial_id)
         return trial.state == TrialState.RUNNING and (self.share is None or trial.system_attrs.get(OWNER) == self.share.owner)
 
-    def _is_read(self, study_id: int) -> bool:
-        at = self._read.get(study_id)
-        return at is not None and (self.share is None or time.monotonic() - at < STALE_SECONDS)
-
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if self._unwritten:
             self._write(None, None, lambda: None)
-        if not self._is_read(study_id):
-            self._ask(super()._read_trials_from_remote_storage, study_id, lost=lambda: None)
-            if not self.is_lost:
-                self._read[study_id] = time.monotonic()
-                self._seen.add(study_id)
-                self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
-        if study_id not in self._seen:
+        at, newest = self._read.get(study_id, (-math.inf, -1))
+        if time.monotonic() - at >= STALE_SECONDS:
+            self._ask(self._read_what_others_wrote, study_id, newest, lost=lambda: None)
+        if study_id not in self._read:
             self._raise_lost()
         trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
             # One that has ended in the database and runs here was taken over; it is never read again, so it must stay as it was read.
             if self._study_of(trial_id) == study_id and not (trial.number in trials and trials[trial.number].state.is_finished()):
                 trials[trial.number] = trial
+
+    def _read_what_others_wrote(self, study_id: int, newest: int) -> None:
+        study = self._studies.setdefault(study_id, _StudyInfo())
+        # Those that run here are known. Trials come in the order of their ids, for each is made under the study's lock.
+        trials = self._backend._get_trials(study_id, None, study.unfinished_trial_ids - self._running.keys(), newest)
+        self._add_trials_to_cache(study_id, trials)
+        for trial in trials:
+            change = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
+            change(trial._trial_id)
+        self._read[study_id] = (time.monotonic(), max([newest, *(trial._trial_id for trial in trials)]))
+        self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
+
+    def _look_again(self) -> None:
+        self._read = {study_id: (-math.inf, newest) for study_id, (_, newest) in self._read.items()}
 
     def _study_of(self, trial_id: int) -> int:
         return self._trial_id_to_study_id_and_number[trial_id][0]

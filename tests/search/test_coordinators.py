@@ -125,7 +125,7 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
     texts = [output for (output, _), _ in ended]
     (leader,) = [text for text in texts if "Opening the test split, once." in text]
     assert "Exporting to" in leader
-    assert all("The search is over, and so is this run's part in it: " in text for text in texts if text is not leader)
+    assert all("The search is over: " in text and "This run's part is done" in text for text in texts if text is not leader)
     assert any("at work on this study: process " in text for text in texts)
     study = assert_exact(url)
     owners = {trial.system_attrs[OWNER] for trial in study.trials}
@@ -162,7 +162,7 @@ def test_a_coordinator_that_was_stopped_finds_its_trials_gone_and_goes_on(url: s
         output, errors = stopped.communicate()
     assert stopped.returncode == 0, errors
     assert "put back: this run was not seen for a while, and another one took it over" in output
-    assert "this run's part in it: another run has brought the study to its end." in output
+    assert "The search is over: another run has brought the study to its end. This run's part is done" in output
     assert_exact(url)
 
 

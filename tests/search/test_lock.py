@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from search.environment import now
-from search.errors import SearchError
-from search.lock import ABOUT, noted_run, sole_run
+from search.errors import AnotherRunError, SearchError
+from search.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.records import Holder
 from search.study import HOLDER, read, timed, write
 from tests.search.tiny import in_database, surroundings, tiny_spec
@@ -18,7 +18,7 @@ from tests.search.tiny import in_database, surroundings, tiny_spec
 HOLD = """
 import sys
 from pathlib import Path
-from search.lock import sole_run
+from search.lock import sole_run, require_nobody_ends
 with sole_run(Path(sys.argv[1]), "mine"):
     print("held", flush=True)
     sys.stdin.read()
@@ -83,8 +83,11 @@ def noted(folder: Path, **changes: object) -> optuna.Study:
 
 
 def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match=r"process 7 on elsewhere, since 20.* its hold ends in 1"), noted_run(noted(tmp_path)):
+    study = noted(tmp_path)
+    with pytest.raises(AnotherRunError, match=r"The search is over: process 7 on elsewhere, since 20"), noted_run(study):
         pytest.fail("the study is held")
+    with pytest.raises(SearchError, match=r"process 7 on elsewhere, since 20.* its hold ends in 1"):
+        require_nobody_ends(study)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ STEPS = st.lists(
 )
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.storage.own_trials.STALE_SECONDS", 0.0)
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/trials.db"

@@ -1,0 +1,151 @@
+"""Studies that are filled with finished trials, whose curves were recorded from real trainings."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb.models import (
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import insert, select
+
+from benchmarks.curves import CURVES, read_curves
+from fmnist.model import flop_count, parameter_count
+from search.records import DataRecord
+from search.spec import StudySpec
+from search.storage.own_trials import OwnTrials
+
+CLASSES = 10
+AT_ONCE = 1_000  # trials that are written in one transaction
+
+
+class Merciful(optuna.pruners.BasePruner):
+    """Asks another pruner, at its full price, and prunes nothing."""
+
+    def __init__(self, inner: optuna.pruners.BasePruner) -> None:
+        self.inner = inner
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """False, when the other has had its say."""
+        self.inner.prune(study, trial)
+        return False
+
+
+def recorded_curve(epochs: int, seed: int) -> list[float]:
+    """Validation F1 after each of so many epochs: one of the recorded curves, stretched to that length."""
+    curve = _whole_curves()[seed % len(_whole_curves())]
+    return [float(value) for value in np.interp(np.linspace(1, len(curve), epochs), np.arange(1, len(curve) + 1), curve)]
+
+
+def no_data() -> DataRecord:
+    """Of images that nobody trains on."""
+    return DataRecord(name="made up", fingerprint="0" * 64, train=50_000, valid=10_000, class_names=tuple("0123456789"))
+
+
+def fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
+    """The study has so many more trials, as a search leaves them. Written in bulk: Optuna takes 20 ms for each."""
+    numbers = iter(range(size))
+    while some := list(islice(numbers, AT_ONCE)):
+        _write(study, [finished(spec, number) for number in some])
+
+
+def finished(spec: StudySpec, number: int) -> FrozenTrial:
+    """A trial as the search leaves it: one in three complete, the others pruned on their way."""
+    fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
+    config = spec.space.suggest(fixed)
+    curve = recorded_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
+    notes = {
+        "config": config.model_dump(),
+        "seed": spec.seed,
+        "parameters": parameter_count(config, CLASSES),
+        "flops": flop_count(config, CLASSES),
+        "curve": [{"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)],
+        "seconds": float(len(curve)),
+    }
+    return create_trial(
+        params=fixed.params,
+        distributions=fixed.distributions,
+        value=curve[-1],
+        intermediate_values=dict(enumerate(curve, start=1)),
+        state=TrialState.COMPLETE if number % 3 == 0 else TrialState.PRUNED,
+        user_attrs=notes,
+    )
+
+
+@lru_cache
+def _whole_curves() -> list[tuple[float, ...]]:
+    curves = [curve.curve for curve in read_curves(CURVES)]
+    longest = max(map(len, curves))
+    return [curve for curve in curves if len(curve) == longest]
+
+
+def _write(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
+    own, study_id = study._storage, study._study_id
+    assert isinstance(own, OwnTrials), "create_study made the study"
+    with own._backend.engine.begin() as connection:
+        first = len(connection.execute(select(TrialModel.number).where(TrialModel.study_id == study_id)).all())
+        rows = [
+            {
+                "number": number,
+                "study_id": study_id,
+                "state": trial.state,
+                "datetime_start": trial.datetime_start,
+                "datetime_complete": trial.datetime_complete,
+            }
+            for number, trial in enumerate(trials, start=first)
+        ]
+        connection.execute(insert(TrialModel.__table__), rows)
+        of_study = (
+            select(TrialModel.trial_id).where(TrialModel.study_id == study_id, TrialModel.number >= first).order_by(TrialModel.number)
+        )
+        ids = connection.execute(of_study).scalars().all()
+        for table, columns in _TABLES.items():
+            connection.execute(
+                insert(table.__table__),
+                [{"trial_id": each} | row for each, trial in zip(ids, trials, strict=True) for row in columns(trial)],
+            )
+
+
+def _params(trial: FrozenTrial) -> list[dict[str, Any]]:
+    return [
+        {
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(trial.params[name]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for name, distribution in trial.distributions.items()
+    ]
+
+
+def _values(trial: FrozenTrial) -> list[dict[str, Any]]:
+    stored, kind = TrialValueModel.value_to_stored_repr(trial.values[0])
+    return [{"objective": 0, "value": stored, "value_type": kind}]
+
+
+def _steps(trial: FrozenTrial) -> list[dict[str, Any]]:
+    stored = {
+        step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(value) for step, value in trial.intermediate_values.items()
+    }
+    return [{"step": step, "intermediate_value": value, "intermediate_value_type": kind} for step, (value, kind) in stored.items()]
+
+
+def _notes(trial: FrozenTrial) -> list[dict[str, Any]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in trial.user_attrs.items()]
+
+
+_TABLES: dict[Any, Any] = {
+    TrialParamModel: _params,
+    TrialValueModel: _values,
+    TrialIntermediateValueModel: _steps,
+    TrialUserAttributeModel: _notes,
+}
