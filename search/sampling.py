@@ -2,22 +2,16 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from search.spec import StudySpec
+from search.tpe import TPESampler
 
-MODELLED = 1_000  # trials that TPE makes its model of
-MOST_GOOD = 25  # of them; Optuna's limit
 REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
 
 
@@ -26,7 +20,7 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
     match spec.search.sampler:
         case "tpe":
             # A third of a small budget at random, then the model; Optuna's own default is 10 whatever the budget.
-            return _TPESampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
+            return TPESampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
         case "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
         case "cmaes":
@@ -60,55 +54,6 @@ def _pruner(spec: StudySpec) -> BasePruner:
             return optuna.pruners.WilcoxonPruner()
         case "none":
             return optuna.pruners.NopPruner()
-
-
-class _TPESampler(optuna.samplers.TPESampler):
-    """As Optuna's, whose proposals cost more the longer the study is: here a finished trial is read once, and the model is bounded."""
-
-    def __init__(self, *, seed: int, n_startup_trials: int) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
-        self._space: dict[str, BaseDistribution] = {}
-        self._points: dict[int, NDArray[np.float64] | None] = {}  # trial's number -> its values in the space; None where it has not all
-
-    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        if search_space != self._space:
-            self._space, self._points = dict(search_space), {}
-        return super()._sample(cast("optuna.Study", _Modelled(study)), trial, search_space)
-
-    def _get_internal_repr(
-        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
-    ) -> dict[str, NDArray[np.float64]]:
-        points = [point for trial in trials if (point := self._point(trial, study)) is not None]
-        table = np.array(points).reshape(-1, len(search_space))
-        return {name: table[:, index] for index, name in enumerate(search_space)}
-
-    def _point(self, trial: FrozenTrial, study: optuna.Study) -> NDArray[np.float64] | None:
-        if trial.number in self._points:
-            return self._points[trial.number]
-        params, point = self._get_params(trial, study), None
-        if self._space.keys() <= params.keys():
-            point = np.array([distribution.to_internal_repr(params[name]) for name, distribution in self._space.items()])
-        if trial.state.is_finished():
-            self._points[trial.number] = point
-        return point
-
-
-class _Modelled:
-    """A study with the trials that TPE's model is made of: all, or of many the best, which are Optuna's good ones, and the latest."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(self, **options: Any) -> list[FrozenTrial]:
-        trials: list[FrozenTrial] = self._study._get_trials(**options)
-        if len(trials) <= MODELLED:
-            return trials
-        good, _ = _split_trials(self._study, trials, MOST_GOOD)
-        chosen = {trial.number: trial for trial in [*good, *trials[MOST_GOOD - MODELLED :]]}
-        return [chosen[number] for number in sorted(chosen)]
 
 
 class _GridSampler(optuna.samplers.GridSampler):
