@@ -48,7 +48,10 @@ class Points:
     def __getitem__(self, index: int) -> dict[str, Scalar]:
         """The knobs of the sequence's point at `index`."""
         engine = SobolEngine(len(self.space.knobs), scramble=True, seed=0)
-        unit = engine.fast_forward(index).draw(1).double().numpy()[0]
+        return self.knobs(engine.fast_forward(index).draw(1).double().numpy()[0])
+
+    def knobs(self, unit: NDArray[np.float64]) -> dict[str, Scalar]:
+        """The configuration that lies there, or nearest where only some values are allowed. Shape: [knobs]."""
         return {name: _plain(value) for name, value in self._transform.untransform(unit).items()}
 
     def unit(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:

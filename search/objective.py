@@ -64,15 +64,15 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
     """
     if "seed" in trial.user_attrs:
         return int(trial.user_attrs["seed"])
-    dump = config.model_dump()
-    tried = _seeds_tried(trial.study.get_trials(deepcopy=False), trial.number, dump)
+    notes = {"parameters": parameter_count(config, classes), "flops": flop_count(config, classes), "config": config.model_dump()}
+    tried = _seeds_tried(trial.study.get_trials(deepcopy=False), trial.number, notes)
     seed = next(each for each in itertools.count(seed) if each not in tried)
-    notes = {"parameters": parameter_count(config, classes), "flops": flop_count(config, classes), "config": dump, "seed": seed}
-    for key, value in notes.items():
+    for key, value in {**notes, "seed": seed}.items():
         trial.set_user_attr(key, value)
     return seed
 
 
-def _seeds_tried(trials: Sequence[FrozenTrial], number: int, config: dict[str, Any]) -> set[int]:
+def _seeds_tried(trials: Sequence[FrozenTrial], number: int, notes: dict[str, Any]) -> set[int]:
     others = (other for other in trials if other.number != number and other.state != TrialState.FAIL)
-    return {other.user_attrs["seed"] for other in others if other.user_attrs.get("config") == config}
+    # In the order of the notes: of thousands of trials, few have as many FLOPs.
+    return {other.user_attrs["seed"] for other in others if all(other.user_attrs.get(key) == note for key, note in notes.items())}

@@ -46,7 +46,7 @@ class TPESampler(optuna.samplers.TPESampler):
         params, point = self._get_params(trial, study), None
         if self._space.keys() <= params.keys():
             point = np.array([distribution.to_internal_repr(params[name]) for name, distribution in self._space.items()])
-        if trial.state.is_finished():
+        if trial.state.is_finished() or self._space.keys() <= trial.params.keys():  # what it has stays
             self._points[trial.number] = point
         return point
 

@@ -55,12 +55,13 @@ class OwnTrials(PatientStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """A copy of the trial."""
-        if trial_id not in self._running:
+        trial = self._running.get(trial_id) or self._ended.get(trial_id)
+        if trial is None or trial.state == TrialState.WAITING:  # which another run may have begun by now
             trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
             if trial.state != TrialState.RUNNING:
                 return trial
             self._running[trial_id] = trial
-        return _copied(self._running[trial_id])
+        return _copied(trial)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
@@ -210,8 +211,7 @@ class OwnTrials(PatientStorage):
         trials = self._backend._get_trials(study_id, None, study.unfinished_trial_ids - self._running.keys(), newest)
         self._add_trials_to_cache(study_id, trials)
         for trial in trials:
-            change = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
-            change(trial._trial_id)
+            (study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add)(trial._trial_id)
         self._read[study_id] = (time.monotonic(), max([newest, *(trial._trial_id for trial in trials)]))
         self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
 
