@@ -47,6 +47,11 @@ class Replay:
         self._model = _fitted(self._units, self._values)
         self._deviations = _deviations(self._whole)
 
+    @property
+    def recorded(self) -> NDArray[np.float64]:
+        """The curves as they were recorded. Shape: [trainings, epochs]."""
+        return self._values
+
     def truth(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:
         """Validation F1 after each epoch, without noise. Shape: [epochs]."""
         return self._truths(self._points.unit(knobs)[None]).ravel()

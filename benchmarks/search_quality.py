@@ -23,6 +23,7 @@ if __name__ == "__main__":
     # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
@@ -81,6 +82,7 @@ class Searched:
 
     spent: NDArray[np.int64]
     found: NDArray[np.float64]
+    study: optuna.Study
     trials: int
 
     def at(self, epochs: float) -> float:
@@ -112,13 +114,13 @@ def search_quality(
     publish(_table(rows, settings), figures, file)
 
 
-def search(replay: Replay, make: Make, seed: int, budget: int) -> Searched:
-    """One search of so many epochs."""
+def search(replay: Replay, make: Make, seed: int, budget: int, most: float = math.inf) -> Searched:
+    """One search of so many epochs, and not more trials than `most`."""
     spec = replay.spec.overridden(trials=budget // replay.epochs)
     sampler, pruner = make(spec, seed)
     study = optuna.create_study(study_name=f"search {seed}", direction="maximize", sampler=sampler, pruner=pruner)
     used, best, spent, found, trials = 0, -1.0, [], [], 0
-    while used < budget:
+    while used < budget and trials < most:
         trial = study.ask(spec.space.distributions())
         trials += 1
         state = TrialState.COMPLETE
@@ -135,7 +137,7 @@ def search(replay: Replay, make: Make, seed: int, budget: int) -> Searched:
             best = last
             spent.append(used)
             found.append(replay.truth(trial.params)[-1])
-    return Searched(np.array(spent), np.array(found), trials)
+    return Searched(np.array(spent), np.array(found), study, trials)
 
 
 def _names(only: str) -> list[str]:
