@@ -93,7 +93,10 @@ def append_curve(file: Path, curve: Curve) -> None:
 
 def _rows(file: Path) -> Iterator[Curve]:
     with file.open(newline="", encoding="utf-8") as opened:
-        for row in csv.DictReader(opened):
+        reader = csv.DictReader(opened)
+        if tuple(reader.fieldnames or ()) != HEAD:
+            raise ValueError(f"its columns must be {', '.join(HEAD)}")
+        for row in reader:
             yield Curve(
                 point=int(row["point"]),
                 seed=int(row["seed"]),

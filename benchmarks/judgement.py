@@ -50,6 +50,7 @@ from search.table import Table
 
 BEST = 0.05  # of the trials
 PRUNERS: Final[dict[str, Make]] = {
+    "percentile": ours("random", "percentile"),
     "hyperband": ours("random", "hyperband"),
     "median": ours("random", "median"),
     "halving": ours("random", "halving"),

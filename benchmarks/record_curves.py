@@ -16,8 +16,9 @@ if __name__ == "__main__":
 
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from typing import Annotated
 
@@ -36,8 +37,6 @@ from fmnist.model import parameter_count
 from fmnist.train import DivergedError, class_scores, fit
 from search.environment import cores
 
-IMAGES = 10_000  # trained on
-
 
 def record(
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Points of the space.")] = 512,
@@ -45,27 +44,29 @@ def record(
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How often these are trained again.")] = 3,
     workers: Annotated[int, typer.Option(metavar="N", min=1)] = cores(),
     data: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="Training images.")] = 10_000,
     file: Annotated[Path, typer.Option(metavar="FILE")] = CURVES,
 ) -> None:
     """The file has them all."""
-    _train([(point, 0) for point in range(count)], workers, data, file)
+    make = partial(_curve, images=images, data=data)
+    _train([(point, 0) for point in range(count)], workers, make, file)
     best = sorted((curve for curve in read_curves(file) if curve.seed == 0), key=lambda curve: -_last(curve))[:again]
-    _train([(curve.point, seed) for seed in range(1, seeds + 1) for curve in best], workers, data, file)
+    _train([(curve.point, seed) for seed in range(1, seeds + 1) for curve in best], workers, make, file)
 
 
-def _train(wanted: list[tuple[int, int]], workers: int, data: str | None, file: Path) -> None:
+def _train(wanted: list[tuple[int, int]], workers: int, make: Callable[[int, int], Curve], file: Path) -> None:
     there = {(curve.point, curve.seed) for curve in read_curves(file)} if file.exists() else set()
     left = [each for each in wanted if each not in there]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        trainings = [pool.submit(_curve, *each, data) for each in left]
+        trainings = [pool.submit(make, *each) for each in left]
         for done, training in enumerate(as_completed(trainings), start=1):
             append_curve(file, curve := training.result())
             tell(f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, {curve.seconds:.0f} s")
 
 
-def _curve(point: int, seed: int, data: str | None) -> Curve:
+def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:
     torch.set_num_threads(1)
-    train, valid, held_out = _images(data)
+    train, valid, held_out = _images(images, data)
     spec = read_space()
     knobs = Points(spec.space)[point]
     config = TrialConfig.model_validate(spec.space.pinned | knobs)
@@ -85,9 +86,9 @@ def _curve(point: int, seed: int, data: str | None) -> Curve:
 
 
 @cache
-def _images(data: str | None) -> tuple[Images, Images, Images]:
+def _images(count: int, data: str | None) -> tuple[Images, Images, Images]:
     splits = search_splits(find_source(data, announce=tell), seed=SPLIT_SEED)
-    train, _ = _parted(splits.train, IMAGES / len(splits.train))
+    train, _ = _parted(splits.train, count / len(splits.train))
     return train, *_parted(splits.valid, 0.5)
 
 

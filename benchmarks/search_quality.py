@@ -42,12 +42,18 @@ from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from search.environment import cores
 from search.sampling import make_pruner, make_sampler
-from search.spec import Pruner, Sampler, StudySpec
+from search.spec import Pruner, Sampler, StudySpec, load_spec
 from search.table import Table
 
 SHARE = 5  # of random search's budget, one in so many
 SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
 Make = Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]
+
+
+def of_study(name: str) -> Make:
+    """As that study has it."""
+    section = load_spec(name).search
+    return ours(section.sampler, section.pruner)
 
 
 def ours(sampler: Sampler, pruner: Pruner) -> Make:
@@ -61,14 +67,15 @@ def ours(sampler: Sampler, pruner: Pruner) -> Make:
 
 
 SEARCHES: Final[dict[str, Make]] = {
-    "standard": ours("tpe", "hyperband"),
-    "quick": ours("tpe", "median"),
+    "standard": of_study("standard"),
+    "quick": of_study("quick"),
     "defaults": lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner()),
     "random": lambda _, seed: (RandomSampler(seed=seed), NopPruner()),
     "halving": lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner()),
     "hyperband": lambda spec, seed: (RandomSampler(seed=seed), HyperbandPruner(max_resource=spec.epochs)),
     "tpe": ours("tpe", "none"),
     "tpe halving": ours("tpe", "halving"),
+    "tpe hyperband": ours("tpe", "hyperband"),
     "gp": ours("gp", "none"),
     "gp median": ours("gp", "median"),
     "gp hyperband": ours("gp", "hyperband"),

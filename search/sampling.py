@@ -12,6 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from search.spec import StudySpec
 from search.tpe import TPESampler
 
+# Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to third of the best
+# trials, whose first epochs tell little (benchmarks/judgement.py).
+KEPT = {"percentile": 75.0, "median": 50.0}
 REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
 
 
@@ -19,10 +22,9 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
     """Optuna's sampler of that name, with the project's settings."""
     match spec.search.sampler:
         case "tpe":
-            # A third of a small budget at random, then the model; Optuna's own default is 10 whatever the budget.
-            return TPESampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
+            return TPESampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(4, min(10, spec.search.trials // 3)))
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
         case "cmaes":
             return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "random":
@@ -31,6 +33,11 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
             return _GridSampler(spec.space.grid(), seed=spec.seed)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, spec.search.trials // 5)))
+
+
+def _startup(trials: int) -> int:
+    """Trials at random before there is a model; Optuna's own default is 10 whatever the budget (benchmarks/search_quality.py)."""
+    return max(4, min(10, trials // 20))
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
@@ -46,8 +53,8 @@ def _pruner(spec: StudySpec) -> BasePruner:
             return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=REDUCTION)
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
-        case "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=4)
+        case "percentile" | "median" as name:
+            return optuna.pruners.PercentilePruner(KEPT[name], n_startup_trials=4)
         case "patient":
             return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)
         case "wilcoxon":

@@ -29,7 +29,7 @@ OPTIONS = {
     **{"limits.max_params": "--max-params", "limits.max_size": "--max-size", "limits.max_latency_ms": "--max-latency-ms"},
 }
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid", "nsga2"]
-Pruner = Literal["hyperband", "halving", "median", "patient", "wilcoxon", "none"]
+Pruner = Literal["percentile", "median", "hyperband", "halving", "patient", "wilcoxon", "none"]
 
 
 class _Section(BaseModel):
@@ -42,7 +42,7 @@ class SearchSection(_Section):
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
     minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
     sampler: Sampler = "tpe"
-    pruner: Pruner = "hyperband"
+    pruner: Pruner = "percentile"
 
 
 class LimitsSection(_Section):

@@ -83,6 +83,36 @@ def test_scale_keeps_simulated_workers_busy_on_one_coordinator(tmp_path: Path) -
     assert (tmp_path / "mine.db").stat().st_size >= figures["rows"][0]["bytes"] > 0
 
 
+def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
+    figures, table = measured("search_quality", tmp_path, "--seeds", "3", "--budget", "90", "--only", "standard,random")
+    assert [row["search"] for row in figures["rows"]] == ["standard", "random"]
+    for row in figures["rows"]:
+        assert len(row["regret"]) == 90
+        assert len(row["final"]) == 3
+        assert row["low"][-1] <= row["regret"][-1] <= row["high"][-1]
+        assert 0 <= row["regret"][-1] < row["regret"][9] <= 1  # something was found meanwhile
+    assert figures["rows"][1]["trials"] == 10  # random search prunes nothing
+    assert "random" in table
+    command = [sys.executable, str(ROOT / "benchmarks" / "search_quality.py"), "--only", "randm"]
+    done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "got 'randm'. There are: standard, quick," in done.stderr
+
+
+def test_judgement_tells_what_pruning_kills_and_what_confirming_is_worth(tmp_path: Path) -> None:
+    figures, table = measured("judgement", tmp_path, "--seeds", "3", "--budget", "180")
+    for row in figures["rows"]:
+        assert 0 < row["epochs"] <= 1
+        assert 0 <= row["killed"] <= 1
+        assert sum(row["at"]) == pytest.approx(row["killed"])
+    assert [rung["epoch"] for rung in figures["rungs"]] == list(range(1, 9))
+    assert figures["rungs"][-1]["all"] > 0.9
+    none, *stages = figures["confirm"]
+    assert (none["top"], none["seeds"], none["cost"]) == (1, 0, 0)
+    assert all(stage["cost"] == pytest.approx(stage["top"] * stage["seeds"] * 9 / 180) for stage in stages)
+    assert all(title in table for title in ("What pruning kills", "What an epoch tells", "What confirming is worth"))
+
+
 def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> None:
     (tmp_path / "pinned.toml").write_text(PINNED)
     figures, _ = measured("speedrun", tmp_path, "--study", "pinned.toml", "--seeds", "2")

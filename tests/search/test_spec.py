@@ -72,7 +72,7 @@ def test_a_file_is_read_as_it_states(tmp_path: Path) -> None:
 def test_what_a_file_leaves_out_has_defaults(tmp_path: Path) -> None:
     found = load_spec(written(tmp_path, "[search]\ntrials = 4\n", "short.toml"))
     assert found.name == "short"  # the file's own
-    assert (found.search.sampler, found.search.pruner, found.search.minutes) == ("tpe", "hyperband", None)
+    assert (found.search.sampler, found.search.pruner, found.search.minutes) == ("tpe", "percentile", None)
     assert found.epochs == TrialConfig().epochs
     assert not found.space.knobs
 
