@@ -71,6 +71,20 @@ def test_it_proposes_as_optunas_does(history: list[FrozenTrial], seed: int) -> N
     assert proposals(ours, 3) == proposals(theirs, 3)
 
 
+@given(history=st.lists(trials(), min_size=STARTUP, max_size=40))
+@settings(max_examples=10, deadline=None)
+def test_under_hyperband_it_learns_from_all_brackets(history: list[FrozenTrial]) -> None:
+    ours = study_of(TPESampler(seed=1, n_startup_trials=STARTUP), history)
+    ours.pruner = optuna.pruners.HyperbandPruner(1, 9, 3)
+    without = study_of(optuna.samplers.TPESampler(seed=1, n_startup_trials=STARTUP), history)
+    for study in (ours, without):
+        trial = study.ask()
+        trial.report(0.5, step=1)
+        trial.should_prune()  # makes the brackets
+        study.tell(trial, 0.5)
+    assert proposals(ours, 4) == proposals(without, 4)
+
+
 @given(history=st.lists(trials(), min_size=30, max_size=60))
 @settings(max_examples=30, deadline=None)
 def test_of_many_trials_it_models_the_good_ones_and_the_latest(history: list[FrozenTrial]) -> None:
