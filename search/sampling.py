@@ -84,6 +84,7 @@ class _HyperbandPruner(optuna.pruners.HyperbandPruner):
         key = (id(study._storage), study._study_id, bracket_id)  # a kept view keeps its storage, so no other one has its id
         if key not in views:
             views[key] = super()._create_bracket_study(study, bracket_id)
+        views[key]._thread_local.cached_all_trials = None  # as in one made anew; without this a sampler would see the first trials for ever
         return views[key]
 
     def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:

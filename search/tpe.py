@@ -9,7 +9,6 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.pruners import HyperbandPruner
 from optuna.trial import FrozenTrial, TrialState
 
 MODELLED = 1_000  # trials that the model is made of at most
@@ -19,7 +18,6 @@ MOST_GOOD = 25  # trials that it takes for good; Optuna's limit too, which is re
 class TPESampler(optuna.samplers.TPESampler):
     """Proposes as Optuna's in a study of up to MODELLED trials, and beyond from the best of all and the latest.
 
-    Under Hyperband it learns from the trials of all brackets; Optuna's learns from those of the trial's own.
     A proposal of Optuna's took 30 ms in a study of 1,000 trials, most of it to turn the same trials into the same numbers again
     (benchmarks/scale.py).
     """
@@ -29,18 +27,6 @@ class TPESampler(optuna.samplers.TPESampler):
         self._space: dict[str, BaseDistribution] = {}
         self._points: dict[int, NDArray[np.float64] | None] = {}  # trial's number -> its values in the space; None where it has not all
         self._ranks: dict[int, tuple[float, float, float]] = {}  # trial's number -> the less the better
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The knobs that all trials have."""
-        return super().infer_relative_search_space(_whole(study), trial)
-
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        """Values of these knobs."""
-        return super().sample_relative(_whole(study), trial, search_space)
-
-    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
-        """A value of one knob that not all trials have."""
-        return super().sample_independent(_whole(study), trial, param_name, param_distribution)
 
     def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         if search_space != self._space:
@@ -63,11 +49,6 @@ class TPESampler(optuna.samplers.TPESampler):
         if trial.state.is_finished() or self._space.keys() <= trial.params.keys():  # what it has stays
             self._points[trial.number] = point
         return point
-
-
-def _whole(study: optuna.Study) -> optuna.Study:
-    """The study of whose brackets Optuna shows one."""
-    return study._study if isinstance(study.pruner, HyperbandPruner) and hasattr(study, "_study") else study
 
 
 class _Modelled:

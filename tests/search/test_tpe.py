@@ -1,6 +1,7 @@
 """The sampler proposes what Optuna's proposes, and in long studies from the best trials and the latest."""
 
 import math
+from typing import get_args
 
 import optuna
 import pytest
@@ -10,7 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.sampling import make_pruner, make_sampler
+from search.spec import Pruner
 from search.tpe import TPESampler, _Modelled
+from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {
     "filters": IntDistribution(8, 64, log=True),
@@ -71,18 +75,29 @@ def test_it_proposes_as_optunas_does(history: list[FrozenTrial], seed: int) -> N
     assert proposals(ours, 3) == proposals(theirs, 3)
 
 
-@given(history=st.lists(trials(), min_size=STARTUP, max_size=40))
-@settings(max_examples=10, deadline=None)
-def test_under_hyperband_it_learns_from_all_brackets(history: list[FrozenTrial]) -> None:
-    ours = study_of(TPESampler(seed=1, n_startup_trials=STARTUP), history)
-    ours.pruner = optuna.pruners.HyperbandPruner(1, 9, 3)
-    without = study_of(optuna.samplers.TPESampler(seed=1, n_startup_trials=STARTUP), history)
-    for study in (ours, without):
-        trial = study.ask()
-        trial.report(0.5, step=1)
-        trial.should_prune()  # makes the brackets
-        study.tell(trial, 0.5)
-    assert proposals(ours, 4) == proposals(without, 4)
+@pytest.mark.parametrize("pruner", get_args(Pruner))
+def test_a_whole_search_proposes_as_optunas_does_under_each_pruner(pruner: str) -> None:
+    spec = tiny_spec(trials=100, sampler="tpe", pruner=pruner, epochs=9)
+    optunas_pruner = optuna.pruners.HyperbandPruner(1, 9, 3) if pruner == "hyperband" else make_pruner(spec)
+    ours = searched(make_sampler(spec, seed=1), make_pruner(spec))
+    assert ours == searched(optuna.samplers.TPESampler(seed=1, n_startup_trials=STARTUP), optunas_pruner)
+    assert pruner in ("none", "patient", "wilcoxon") or any(len(curve) < 9 for _, curve in ours)
+
+
+def searched(sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> list[tuple[dict[str, object], list[float]]]:
+    """Of each trial its configuration and its values."""
+    study = optuna.create_study(study_name="same", direction="maximize", sampler=sampler, pruner=pruner)
+    for _ in range(40):
+        trial = study.ask(SPACE)
+        height = 1 - abs(math.log(trial.params["rate"] / 0.01)) / 10 - trial.params["depth"] / 100
+        for epoch in range(1, 10):
+            trial.report(height * (1 - 0.3 / epoch), step=epoch)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, height)
+    return [(trial.params, list(trial.intermediate_values.values())) for trial in study.trials]
 
 
 @given(history=st.lists(trials(), min_size=30, max_size=60))
