@@ -62,7 +62,8 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
             drive(executor, loop.next_task, loop.handle, stopped)
         if is_lost(study):
             drain(executor, loop.handle)
-        loop.look_around(at_once=True)
+        else:
+            loop.look_around(at_once=True)
     if interrupt.requested or is_lost(study) or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})

@@ -84,7 +84,10 @@ def test_scale_keeps_simulated_workers_busy_on_one_coordinator(tmp_path: Path) -
 
 
 def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
-    figures, table = measured("search_quality", tmp_path, "--seeds", "3", "--budget", "90", "--only", "standard,random")
+    figures, table = measured(
+        "search_quality", tmp_path, "--seeds", "3", "--budget", "90", "--only", "standard,random", "--figure", "out.png"
+    )
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     assert [row["search"] for row in figures["rows"]] == ["standard", "random"]
     for row in figures["rows"]:
         assert len(row["regret"]) == 90

@@ -127,6 +127,7 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
     assert "Exporting to" in leader
     assert all("The search is over: " in text and "This run's part is done" in text for text in texts if text is not leader)
     assert any("at work on this study: process " in text for text in texts)
+    assert all(f"Search: {TRIALS} of {TRIALS} trials (" in text for text in texts)
     study = assert_exact(url)
     owners = {trial.system_attrs[OWNER] for trial in study.trials}
     assert len(owners) > 1
