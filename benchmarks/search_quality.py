@@ -48,6 +48,7 @@ from search.table import Table
 
 SHARE = 5  # of random search's budget, one in so many
 LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and how far down from the best F1 it goes
+TICKS = (30, 50, 100, 200, 400, 800, 1600)
 SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
 Make = Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]
 
@@ -165,6 +166,8 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
             axes.fill_between(epochs, best - np.array(row["high"]), best - np.array(row["low"]), alpha=0.15)
     axes.axhline(best, color="0.6", linewidth=0.8)
     axes.set(xscale="log", xlim=(LEFT, len(regret)), ylim=(best - HEIGHT, best + 0.001))
+    axes.set_xticks(ticks := [tick for tick in TICKS if tick < len(regret)], [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
     axes.set(xlabel="epochs trained", ylabel="true macro F1 of what was found, median")
     axes.grid(color="0.9", linewidth=0.6)
     axes.legend(loc="lower right", frameon=False)

@@ -68,6 +68,12 @@ def final_folder(study: optuna.Study, seed: int) -> Path:
     return study_folder(study.study_name) / "final" / f"seed-{seed}"
 
 
+def has_models(study: optuna.Study) -> bool:
+    """Whether the final models of the study, which is finished, are in its folder here."""
+    final = read(study, "final", Final)
+    return final is not None and final_folder(study, final.exported_seed).exists()
+
+
 def _open_test(source: Source, study: optuna.Study | None, *, by: str, trial: int | None) -> Images:
     if study is not None:
         append(study, "openings", Opening(at=now(), by=by, trial=trial))

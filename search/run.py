@@ -28,7 +28,7 @@ from search.export.export import ExportReport, export_model
 from search.export.formats import FORMATS
 from search.export.model_facts import read_facts
 from search.export.onnx_export import calibration_pixels
-from search.finalize import final_folder, finalize
+from search.finalize import final_folder, finalize, has_models
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.optimize import is_searched, optimize
@@ -232,7 +232,8 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
             )
         write_report(read_report(study), study_folder(name))
         write_page(study, study_folder(name) / PAGE)
-        if is_new or not export_folder.exists():  # the folder may be left of a study in a database since deleted
+        # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
+        if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
         _annotate(study, plan)
 

@@ -4,10 +4,11 @@ import optuna
 import rich.table
 from rich.console import Console
 
+from search.records import Holder
 from search.report import headline, read_report, warnings
 from search.run import Plan
 from search.spec import StudySpec
-from search.study import study_folder
+from search.study import HOLDER, read, study_folder
 from search.wording import counted, duration
 
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
@@ -47,9 +48,14 @@ def print_end(study: optuna.Study, console: Console) -> None:
         console.print(line, style="bold red", highlight=False)
     table = rich.table.Table.grid(padding=(0, 2))
     table.add_row("Report", f"{folder}/report.html, report.md, report.json")
-    table.add_row("Model", f"{folder}/export")
-    table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
-    table.add_row("", "fmnist-search dashboard")
+    if (folder / "export").exists():
+        table.add_row("Model", f"{folder}/export")
+        table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
+        table.add_row("", "fmnist-search dashboard")
+    else:
+        holder = read(study, HOLDER, Holder)
+        table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
+        table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)
 
 
