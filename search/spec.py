@@ -57,7 +57,7 @@ class ConfirmSection(_Section):
     """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
-    seeds: Annotated[int, Field(ge=0, le=1000)] = 2
+    seeds: Annotated[int, Field(ge=0, le=1000)] = 3
 
 
 class FinalSection(_Section):
