@@ -143,23 +143,13 @@ class _Loop:
             return Later()
         while not self.given_up and not self._is_late() and _spent(self.study, self.spec) + len(self.active) < self.budget:
             try:
-                trial = self.study.ask()
+                if task := self._begin():
+                    return task
             except NoRoomError:
                 break  # the trials that others have running use the budget up, unless they are refused or put back
-            key = f"trial {trial.number}"
-            if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
-                self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-                break
-            config = self.spec.space.suggest(trial)
-            seed = note_start(trial, config, self.spec.seed, self.classes)
-            self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
-            self.progress.started(key, config.epochs)
-            if reason := violations(self.active[key].constraints, self.spec.limits):
-                self._refuse(key, reason)
-                continue
-            self.refused = 0
-            snapshot = snapshot_path(self.study.study_name, key)
-            return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
+            except TakenOverError as error:  # this run stood still while it proposed
+                for key in [key for key, active in self.active.items() if active.trial._trial_id == error.trial_id]:
+                    self._lose(key)
         if self.given_up or not self._has_more_to_come():
             return None
         self.asked_in_vain = time.monotonic()
@@ -171,10 +161,31 @@ class _Loop:
         try:
             self._handle(event, self.active[event.key])
         except TakenOverError:
-            self.active.pop(event.key, None)
-            if event.key in self.executor.running():
-                self.executor.stop(event.key)
-            self.progress.ended(event.key, "put back", None, "this run was not seen for a while, and another one took it over", {})
+            self._lose(event.key)
+
+    def _begin(self) -> Task | None:
+        """The next trial; None where its network is over a limit. Raises: NoRoomError, TakenOverError."""
+        trial = self.study.ask()
+        key = f"trial {trial.number}"
+        if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
+            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            raise NoRoomError
+        config = self.spec.space.suggest(trial)
+        seed = note_start(trial, config, self.spec.seed, self.classes)
+        self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
+        self.progress.started(key, config.epochs)
+        if reason := violations(self.active[key].constraints, self.spec.limits):
+            self._refuse(key, reason)
+            return None
+        self.refused = 0
+        snapshot = snapshot_path(self.study.study_name, key)
+        return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
+
+    def _lose(self, key: str) -> None:
+        self.active.pop(key, None)
+        if key in self.executor.running():
+            self.executor.stop(key)
+        self.progress.ended(key, "put back", None, "this run was not seen for a while, and another one took it over", {})
 
     def _handle(self, event: Event, active: _Active) -> None:
         match event:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -14,8 +15,11 @@ from optuna.trial import TrialState
 from fmnist.data.sources import find_source
 from search.coordinators import joined, take_back
 from search.errors import AnotherRunError, SearchError
+from search.interrupt import Interrupt
 from search.lock import noted_run
-from search.optimize import put_back
+from search.objective import note_start
+from search.optimize import optimize, put_back
+from search.progress import Silent
 from search.records import Holder, Timing
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
@@ -27,7 +31,7 @@ from tests.search.storage.faults import start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
 from tests.search.test_kills import retrained
-from tests.search.tiny import DATA, NAME, TOML, run_command, tiny_spec, wait_for_line
+from tests.search.tiny import CLASSES, DATA, NAME, TOML, Inline, run_command, tiny_spec, wait_for_line
 
 pytestmark = pytest.mark.cluster
 
@@ -274,6 +278,23 @@ def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(each_url: str) 
         with pytest.raises(TakenOverError):
             trial.report(0.1, step=1)
         assert [found.state for found in one.trials] == [TrialState.COMPLETE]
+
+
+def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with taking_part(each_url) as one, taking_part(each_url) as two:
+
+        def stand_still(trial: optuna.Trial, *arguments: Any) -> int:
+            if trial.number == 0:
+                seen(one, seen="2026-01-01T00:00:00+00:00")
+                take_back(two)
+                two.tell(two.ask(), 0.9)
+            return note_start(trial, *arguments)
+
+        monkeypatch.setattr("search.optimize.note_start", stand_still)
+        with Interrupt() as interrupt:
+            optimize(one, tiny_spec(), Inline(), Silent(), interrupt, CLASSES)
+        assert [trial.state for trial in two.trials] == [TrialState.COMPLETE] * 3
+        assert two.trials[0].value == 0.9
 
 
 def test_trials_of_the_living_are_left_alone(each_url: str) -> None:
