@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run whose it is, or was
-LOCK_SECONDS = 60
+LOCK_SECONDS = 60  # that a run waits for another one's lock
+HELD_SECONDS = 30  # after which a lock is lost: its run was stopped, and would hold up all others
 ALL = tuple(TrialState)
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
 
@@ -122,15 +123,25 @@ def held(engine: Engine, name: str) -> Iterator[None]:
 
 def _lock(connection: Connection, key: bytes) -> None:
     if connection.engine.name == "postgresql":
+        _end_when_idle(connection, f"{HELD_SECONDS * 1000:.0f}")
         connection.execute(text(f"SET lock_timeout = '{LOCK_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": int.from_bytes(key[:8], signed=True)})
         connection.execute(text("SET lock_timeout = DEFAULT"))
-    elif connection.execute(text("SELECT GET_LOCK(:key, :wait)"), {"key": key.hex(), "wait": LOCK_SECONDS}).scalar_one() != 1:
+        return
+    connection.execute(text(f"SET SESSION wait_timeout = {HELD_SECONDS:.0f}"))
+    if connection.execute(text("SELECT GET_LOCK(:key, :wait)"), {"key": key.hex(), "wait": LOCK_SECONDS}).scalar_one() != 1:
         raise SQLAlchemyError("the lock of the study was not given")
 
 
 def _unlock(connection: Connection, key: bytes) -> None:
     if connection.engine.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": int.from_bytes(key[:8], signed=True)})
+        _end_when_idle(connection, "0")
     else:
         connection.execute(text("SELECT RELEASE_LOCK(:key)"), {"key": key.hex()})
+        connection.execute(text("SET SESSION wait_timeout = DEFAULT"))
+
+
+def _end_when_idle(connection: Connection, milliseconds: str) -> None:
+    known = "SELECT FROM pg_settings WHERE name = 'idle_session_timeout'"  # from PostgreSQL 14 on
+    connection.execute(text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({known})"), {"time": milliseconds})

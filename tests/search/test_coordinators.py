@@ -26,7 +26,7 @@ from search.storage.opening import open_storage
 from search.storage.operations import perform
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
-from search.study import COORDINATOR, append, create_study, load_study, mine, read, timed
+from search.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
 from tests.search.storage.faults import start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
@@ -38,7 +38,12 @@ pytestmark = pytest.mark.cluster
 TRIALS = 10
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--trials", str(TRIALS), "--storage")
 UNSEEN = 6.0  # seconds instead of two minutes
-IMPATIENT = {"search.lock.UNSEEN_SECONDS": UNSEEN, "search.study.NOTE_SECONDS": 0.5, "search.optimize.NOTE_SECONDS": 0.5}
+IMPATIENT = {
+    "search.storage.sharing.HELD_SECONDS": 3,
+    "search.lock.UNSEEN_SECONDS": UNSEEN,
+    "search.study.NOTE_SECONDS": 0.5,
+    "search.optimize.NOTE_SECONDS": 0.5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +150,10 @@ def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(each_u
         first, second = run.begin(), run.begin()
         wait_for_line(first, ", epoch 1/")
         os.killpg(first.pid, signal.SIGKILL)
+        os.kill(second.pid, signal.SIGSTOP)  # so that the search is not over before the late one has begun
         late = run.begin()
+        wait_for_line(late, "Search: ")
+        os.kill(second.pid, signal.SIGCONT)
         ended = [(process.communicate(), process.returncode) for process in (second, late)]
     assert [code for _, code in ended] == [0, 0], ended
     study = assert_exact(each_url)
@@ -327,6 +335,16 @@ def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url:
     spent = read(another(each_url), "timing", Timing)
     assert spent is not None
     assert spent.search > 0
+
+
+def test_a_run_that_stands_still_with_the_lock_loses_it(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.storage.sharing.HELD_SECONDS", 1)
+    one, two = another(each_url), another(each_url)
+    with alone(one), alone(two):
+        one.set_user_attr("key", 1)
+    with alone(one):  # as ever after it
+        one.set_user_attr("key", 2)
+    assert two.user_attrs["key"] == 2
 
 
 def test_coordinators_that_begin_together_propose_different_configurations(each_url: str) -> None:
