@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.search.storage.postgres import PASSWORD, START_SECONDS, USER, end_with_the_tests, ordinary_user, unused_port
+from tests.search.storage.postgres import PASSWORD, START_SECONDS, USER, end_with_the_tests, ordinary_user, served, unused_port
 
 
 class MariaDB:
@@ -62,7 +61,7 @@ class MariaDB:
             self._execute(f"CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
             self._execute(f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1'")
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """It is gone."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
@@ -95,22 +94,11 @@ class MariaDB:
 
 @contextmanager
 def mariadb() -> Iterator[MariaDB]:
-    """A server that runs while the block does; then nothing is left of it. Skips the test where MariaDB or its driver is absent."""
-    pytest.importorskip("pymysql", reason="PyMySQL is not installed: pip install pymysql")
+    """A server for the block. Skips the test where MariaDB or its driver is absent."""
+    pytest.importorskip("pymysql", reason="PyMySQL is not installed: pip install 'pymysql[rsa]'")
     _program("mariadb-install-db"), _program("mariadbd")
-    folder = Path(tempfile.mkdtemp(prefix="maria-"))
-    if os.geteuid() == 0:  # the user as which the server runs must get through to its folder
-        folder.parent.chmod(folder.parent.stat().st_mode | 0o001)
-    try:
-        server = MariaDB(folder)
-        try:
-            server.start()
-            yield server
-        finally:
-            if server.is_running:
-                server.stop()
-    finally:
-        shutil.rmtree(folder)
+    with served(MariaDB) as server:
+        yield server
 
 
 def _program(name: str) -> str:

@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import psutil
@@ -161,16 +161,31 @@ class Postgres:
         raise AssertionError(f"PostgreSQL does not start: {self._log.read_text()}")
 
 
+class Server(Protocol):
+    """What is started before the tests and is gone after them."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended since."""
+
+    def start(self) -> None:
+        """It answers."""
+
+    def kill(self) -> None:
+        """It is gone."""
+
+
+S = TypeVar("S", bound=Server)
+
+
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """A server that runs while the block does; then nothing is left of it. Skips the test where PostgreSQL or its driver is absent."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
-    _program("initdb"), _program("postgres")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+def served(make: Callable[[Path], S]) -> Iterator[S]:
+    """A server, made in a folder of its own, that runs while the block does; then nothing is left of it."""
+    folder = Path(tempfile.mkdtemp(prefix="server-"))
     if os.geteuid() == 0:  # the user as which the server runs must get through to its folder
         folder.parent.chmod(folder.parent.stat().st_mode | 0o001)
     try:
-        server = Postgres(folder)
+        server = make(folder)
         try:
             server.start()
             yield server
@@ -179,6 +194,15 @@ def postgres() -> Iterator[Postgres]:
                 server.kill()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A server for the block. Skips the test where PostgreSQL or its driver is absent."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
+    _program("initdb"), _program("postgres")
+    with served(Postgres) as server:
+        yield server
 
 
 def unused_port() -> int:
