@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # which Rich brings along
 from PIL import Image
@@ -95,6 +95,7 @@ def test_a_report_shows_any_name_as_text(names: list[str]) -> None:
 
 
 @given(names)
+@example(["a", " ", *"abcdefgh"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_model_card_shows_any_name_as_text(tmp_path: Path, names: list[str]) -> None:
     plain, odd = card(tmp_path, [f"class {i}" for i in range(10)]), card(tmp_path, names)
