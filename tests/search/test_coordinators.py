@@ -35,7 +35,7 @@ from tests.search.tiny import CLASSES, DATA, NAME, TOML, Inline, run_command, ti
 
 pytestmark = pytest.mark.cluster
 
-TRIALS = 8
+TRIALS = 10
 RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--trials", str(TRIALS), "--storage")
 UNSEEN = 6.0  # seconds instead of two minutes
 IMPATIENT = {
