@@ -1,6 +1,6 @@
 """Recorded learning curves: a study's space, of which so many points were really trained, with the F1 of every epoch.
 
-The points lie evenly in the space (a Sobol sequence). Whoever asks for any other point gets the curve of the nearest one.
+The points lie evenly in the space (a Sobol sequence). benchmarks/replay.py has the curves between them.
 """
 
 import csv

@@ -21,20 +21,19 @@ if __name__ == "__main__":
     # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from collections import Counter
+from itertools import combinations
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from sklearn.metrics import f1_score
 
 from benchmarks.table import perform, publish, surroundings
 from fmnist.data.sources import find_source
 from fmnist.data.splits import test_pixels
 from fmnist.errors import FmnistError
-from fmnist.metrics import Ints
+from fmnist.metrics import Ints, score
 from search.dashboard.pictures import mistakes
 from search.environment import cores
 from search.predictions import Predictions, read_predictions
@@ -60,19 +59,20 @@ def doubtful(
     together = probabilities.mean(axis=0)
     said, all_said = together.argmax(axis=1), probabilities.argmax(axis=2)
     agreed = (all_said == all_said[0]).all(axis=0) & (all_said[0] != labels)
-    pairs = Counter(tuple(sorted((int(labels[row]), int(said[row])))) for row in np.flatnonzero(said != labels))
-    each = np.mean([f1_score(labels, one, average=None) for one in all_said], axis=0)
+    both_ways = (scores := score(labels, said, len(names))).confusion + scores.confusion.T
+    pairs = sorted(combinations(range(len(names)), 2), key=lambda pair: -both_ways[pair])[:PAIRS]
+    each = np.mean([score(labels, one, len(names)).f1 for one in all_said], axis=0)
     rows = [
         {"class": name, "each": float(alone), "together": float(ensemble), "agreed": int((agreed & (labels == label)).sum())}
-        for label, (name, alone, ensemble) in enumerate(zip(names, each, f1_score(labels, said, average=None), strict=True))
+        for label, (name, alone, ensemble) in enumerate(zip(names, each, scores.f1, strict=True))
     ]
-    wrong = float((said != labels).mean())
+    wrong = 1 - scores.accuracy
     figures = {
         "benchmark": "doubtful",
         **here,
         "settings": {"studies": studies, "networks": len(all_said), "wrong": wrong, "agreed": float(agreed.mean())},
         "rows": rows,
-        "pairs": [{"pair": [names[one] for one in pair], "mistakes": count} for pair, count in pairs.most_common(PAIRS)],
+        "pairs": [{"pair": [names[one] for one in pair], "mistakes": int(both_ways[pair])} for pair in pairs],
         "ratio": float(agreed.mean()) / max(wrong, 1e-9),
     }
     if sheet is not None:

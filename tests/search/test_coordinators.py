@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -27,7 +28,7 @@ from search.storage.operations import perform
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
-from tests.search.storage.faults import start_with
+from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
 from tests.search.test_kills import retrained
@@ -326,15 +327,18 @@ def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while
             assert Holder.model_validate(two.user_attrs["holder"]).process == os.getpid()
 
 
-def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str) -> None:
+def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = another(each_url), another(each_url)
+    clock = Clock()
+    monkeypatch.setattr("search.study.time", SimpleNamespace(monotonic=clock.time))
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
             append(study, "environments", mine())
+        clock.sleep(100)
     assert len(another(each_url).user_attrs["environments"]) == 3
     spent = read(another(each_url), "timing", Timing)
     assert spent is not None
-    assert spent.search > 0
+    assert spent.search == 100
 
 
 def test_a_run_that_stands_still_with_the_lock_loses_it(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

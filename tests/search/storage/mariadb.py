@@ -96,7 +96,6 @@ class MariaDB:
 def mariadb() -> Iterator[MariaDB]:
     """A server for the block. Skips the test where MariaDB or its driver is absent."""
     pytest.importorskip("pymysql", reason="PyMySQL is not installed: pip install 'pymysql[rsa]'")
-    _program("mariadb-install-db"), _program("mariadbd")
     with served(MariaDB) as server:
         yield server
 

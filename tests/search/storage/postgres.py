@@ -200,7 +200,6 @@ def served(make: Callable[[Path], S]) -> Iterator[S]:
 def postgres() -> Iterator[Postgres]:
     """A server for the block. Skips the test where PostgreSQL or its driver is absent."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'")
-    _program("initdb"), _program("postgres")
     with served(Postgres) as server:
         yield server
 
