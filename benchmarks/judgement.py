@@ -41,7 +41,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.replay import Replay
-from benchmarks.search_quality import SEARCHES, Make, ours, search
+from benchmarks.search_quality import SEARCHES, Make, ours, search, with_rungs
 from benchmarks.table import perform, publish, surroundings, tell
 from search.environment import cores
 from search.report import print_table
@@ -51,6 +51,8 @@ from search.table import Table
 BEST = 0.05  # of the trials
 PRUNERS: Final[dict[str, Make]] = {
     "percentile": ours("random", "percentile"),
+    "percentile from 3": with_rungs("random", 3, 1),
+    "percentile every 2": with_rungs("random", 1, 2),
     "hyperband": ours("random", "hyperband"),
     "median": ours("random", "median"),
     "halving": ours("random", "halving"),

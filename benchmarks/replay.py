@@ -1,7 +1,8 @@
 """Recorded learning curves for any configuration of their space: interpolated between the recorded ones, with recorded noise.
 
-The interpolation is a Gaussian process over the knobs, fitted to all epochs at once; what it says is the truth of a replayed search. A
-training's curve is the truth plus the deviation of one that was recorded with several seeds from the mean of its seeds.
+The interpolation is a Gaussian process over the knobs, fitted to all epochs at once; what it says is the truth of a replayed search. As it
+may flatter searches that model with one, a second opinion takes the nearest recorded curve for the truth. A training's curve is the truth
+plus the deviation of one that was recorded with several seeds from the mean of its seeds.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from scipy.stats import qmc, spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsRegressor
 
 from benchmarks.curves import CURVES, Curve, Points, read_curves, read_space
 
@@ -34,9 +36,9 @@ class Fit:
 
 
 class Replay:
-    """Trainings that take no time."""
+    """Trainings that take no time; where `nearest`, each is one of the recorded."""
 
-    def __init__(self, file: Path = CURVES) -> None:
+    def __init__(self, file: Path = CURVES, *, nearest: bool = False) -> None:
         curves = read_curves(file)
         self.spec = read_space()
         self.epochs = max(len(curve.curve) for curve in curves)
@@ -44,7 +46,7 @@ class Replay:
         self._whole = [curve for curve in curves if len(curve.curve) == self.epochs]
         self._units = np.array([self._points.unit(curve.knobs) for curve in self._whole])
         self._values = np.array([curve.curve for curve in self._whole])
-        self._model = _fitted(self._units, self._values)
+        self._truth: _Smooth | _Nearest = (_Nearest if nearest else _Smooth)(self._units, self._values)
         self._deviations = _deviations(self._whole)
 
     @property
@@ -54,7 +56,7 @@ class Replay:
 
     def truth(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:
         """Validation F1 after each epoch, without noise. Shape: [epochs]."""
-        return self._truths(self._points.unit(knobs)[None]).ravel()
+        return self._truth.at(self._points.unit(knobs)[None]).ravel()
 
     def training(self, knobs: Mapping[str, Any], rng: np.random.Generator) -> NDArray[np.float64]:
         """The same with the noise of one seed. Shape: [epochs]."""
@@ -65,7 +67,7 @@ class Replay:
         """The best last epoch that there is, of many points."""
         scan = qmc.Sobol(self._units.shape[1], seed=0).random_base2(SCAN)
         unit = np.array([self._points.unit(self._points.knobs(point)) for point in scan])  # as steps and whole numbers allow
-        return float(self._truths(unit)[:, -1].max())
+        return float(self._truth.at(unit)[:, -1].max())
 
     def fit(self) -> Fit:
         """Cross-validated: no point is foretold from its own seeds."""
@@ -73,8 +75,7 @@ class Replay:
         foretold = np.zeros(len(names))
         for _, held_out in KFold(FOLDS, shuffle=True, random_state=0).split(np.unique(names)):
             out = np.isin(names, np.unique(names)[held_out])
-            model = _fitted(self._units[~out], self._values[~out], kernel=self._model.kernel_)
-            foretold[out] = _shrunk(model.predict(self._units[out]))[:, -1]
+            foretold[out] = self._truth.refitted(self._units[~out], self._values[~out]).at(self._units[out])[:, -1]
         last = self._values[:, -1]
         good = last >= np.median(last)
         return Fit(
@@ -83,15 +84,33 @@ class Replay:
             seed_deviation=float(np.sqrt(np.mean(self._deviations[:, -1] ** 2))),
         )
 
-    def _truths(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+
+class _Smooth:
+    def __init__(self, unit: NDArray[np.float64], values: NDArray[np.float64], *, kernel: Any = None) -> None:
+        """With a `kernel` that was fitted before, it stays as it is."""
+        new = ConstantKernel() * Matern(np.ones(unit.shape[1]), nu=2.5) + WhiteKernel()
+        model = GaussianProcessRegressor(kernel or new, normalize_y=True, optimizer=None if kernel else "fmin_l_bfgs_b")
+        self._model = model.fit(unit, _stretched(values))
+
+    def refitted(self, unit: NDArray[np.float64], values: NDArray[np.float64]) -> "_Smooth":
+        return _Smooth(unit, values, kernel=self._model.kernel_)
+
+    def at(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
         return _shrunk(self._model.predict(unit))
 
 
-def _fitted(unit: NDArray[np.float64], values: NDArray[np.float64], *, kernel: Any = None) -> GaussianProcessRegressor:
-    """With a `kernel` that was fitted before, it stays as it is."""
-    new = ConstantKernel() * Matern(np.ones(unit.shape[1]), nu=2.5) + WhiteKernel()
-    model = GaussianProcessRegressor(kernel or new, normalize_y=True, optimizer=None if kernel else "fmin_l_bfgs_b")
-    return model.fit(unit, _stretched(values))
+class _Nearest:
+    def __init__(self, unit: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        points, where = np.unique(unit, axis=0, return_inverse=True)
+        means = [values[where == point].mean(axis=0) for point in range(len(points))]
+        self._model = KNeighborsRegressor(1).fit(points, means)
+
+    def refitted(self, unit: NDArray[np.float64], values: NDArray[np.float64]) -> "_Nearest":
+        return _Nearest(unit, values)
+
+    def at(self, unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        curves: NDArray[np.float64] = self._model.predict(unit)
+        return curves
 
 
 def _stretched(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Claim: `standard`'s search reaches in a fifth of the training what random search reaches in all of it.
 
-    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--figure FILE.png] [--json FILE]        4 minutes
+    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE.png] [--json FILE]
 
 Each search trains configurations of curves.toml one after another until so many epochs are used up, and trainings take no time: their
 curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it had. A search has found, at any
@@ -10,7 +10,8 @@ regret   by how much the true F1 of what was found is below the best there is, i
 trials   begun in all the budget, median
 
 `standard` and `quick` are this project's samplers and pruners as those studies have them; `defaults` is optuna.create_study() as it is;
-`random` prunes nothing; `halving` and `hyperband` are Optuna's pruners with their own settings on random configurations.
+`random` prunes nothing; `halving` and `hyperband` are Optuna's pruners with their own settings on random configurations; `optuna's gp` is
+its GPSampler with our `percentile`. With --nearest the curves are not interpolated: a training is the nearest of those recorded.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of `random` at the end:
 above 1 the claim holds.
@@ -33,8 +34,9 @@ import optuna
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import GPSampler as OptunasGPSampler
 from optuna.samplers import TPESampler as OptunasTPESampler
 from optuna.trial import TrialState
 
@@ -42,7 +44,7 @@ from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from search.environment import cores
-from search.sampling import make_pruner, make_sampler
+from search.sampling import KEPT, make_pruner, make_sampler
 from search.spec import Pruner, Sampler, StudySpec, load_spec
 from search.table import Table
 
@@ -69,6 +71,16 @@ def ours(sampler: Sampler, pruner: Pruner) -> Make:
     return make
 
 
+def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
+    """As `ours` with percentile, but the first verdict is after epoch `first`, and one falls every `step` epochs."""
+
+    def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
+        sampling, _ = ours(sampler, "percentile")(spec, seed)
+        return sampling, PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
+
+    return make
+
+
 SEARCHES: Final[dict[str, Make]] = {
     "standard": of_study("standard"),
     "quick": of_study("quick"),
@@ -79,9 +91,14 @@ SEARCHES: Final[dict[str, Make]] = {
     "tpe": ours("tpe", "none"),
     "tpe halving": ours("tpe", "halving"),
     "tpe hyperband": ours("tpe", "hyperband"),
+    "tpe from 3": with_rungs("tpe", 3, 1),
+    "tpe every 2": with_rungs("tpe", 1, 2),
+    "tpe percentile": ours("tpe", "percentile"),
     "gp": ours("gp", "none"),
     "gp median": ours("gp", "median"),
+    "gp percentile": ours("gp", "percentile"),
     "gp hyperband": ours("gp", "hyperband"),
+    "optuna's gp": lambda spec, seed: (OptunasGPSampler(seed=seed), make_pruner(spec)),
 }
 USUAL = "standard,quick,defaults,random,halving,hyperband"
 
@@ -106,6 +123,7 @@ def search_quality(
     budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 900,
     only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of: {', '.join(SEARCHES)}.")] = USUAL,
     data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
+    nearest: Annotated[bool, typer.Option("--nearest", help="Trainings are recorded ones, nothing is interpolated.")] = False,
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw what was found over the epochs.")] = None,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
@@ -114,13 +132,13 @@ def search_quality(
     names = _names(only)
     here = surroundings(workers=1, threads=cores())
     tell("Fitting the recorded curves.")
-    replay = Replay()
+    replay = Replay(nearest=nearest)
     fit, best = replay.fit(), replay.best()
     rows = []
     for name in names:
         tell(f"{name}: {seeds} searches.")
         rows.append(_row(name, [search(replay, SEARCHES[name], seed, budget) for seed in range(seeds)], best, budget))
-    settings = {"seeds": seeds, "budget": budget, "epochs": replay.epochs, "best": best, "fit": asdict(fit)}
+    settings = {"seeds": seeds, "budget": budget, "epochs": replay.epochs, "nearest": nearest, "best": best, "fit": asdict(fit)}
     figures = {"benchmark": "search_quality", **here, "settings": settings, "rows": rows, "ratio": _ratio(rows, budget)}
     if figure is not None:
         draw(rows, best, figure)
@@ -215,9 +233,10 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         for row in rows
     ]
     fit = settings["fit"]
+    truth = "nearest recorded curve" if settings["nearest"] else "interpolation"
     caption = (
         f"Regret in hundredths of F1 after so many epochs, median of {settings['seeds']} seeds, at the end their middle half; a training "
-        f"has {settings['epochs']}, the best F1 there is {settings['best']:.4f}. The interpolation is off by {fit['error']:.4f}, "
+        f"has {settings['epochs']}, the best F1 there is {settings['best']:.4f}. The {truth} is off by {fit['error']:.4f}, "
         f"two seeds of one configuration differ from their mean by {fit['seed_deviation']:.4f}."
     )
     columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials")

@@ -9,6 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search.gp import GPSampler
 from search.spec import StudySpec
 from search.tpe import TPESampler
 
@@ -24,7 +25,7 @@ def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
         case "tpe":
             return TPESampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
+            return GPSampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
         case "cmaes":
             return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "random":

@@ -57,6 +57,19 @@ def test_what_the_replay_foretells_it_did_not_see(replay: Replay) -> None:
     assert 0.9 < replay.best() < 0.93
 
 
+def test_the_nearest_recorded_curve_is_replayed_as_it_was(curves: list[Curve]) -> None:
+    replay = Replay(nearest=True)
+    once = next(curve for curve in curves if sum(other.point == curve.point for other in curves) == 1)
+    assert replay.truth(once.knobs) == pytest.approx(once.curve)
+    again = [curve for curve in curves if curve.point == max(curves, key=lambda curve: curve.seed).point]
+    assert len(again) > 1
+    assert replay.truth(again[0].knobs) == pytest.approx(np.mean([curve.curve for curve in again], axis=0))
+    assert replay.best() == pytest.approx(
+        max(np.mean([c.curve[-1] for c in curves if c.point == point]) for point in {c.point for c in curves})
+    )
+    assert replay.fit().error > Replay().fit().error
+
+
 def test_a_curve_is_read_as_it_was_written(tmp_path: Path) -> None:
     curve = Curve(3, 1, {"depth": 2, "dropout": 0.25, "pool": "before"}, 1234, 5.5, float("nan"), (0.5, 0.75))
     for _ in range(2):

@@ -96,13 +96,14 @@ def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> Non
     assert study.best_trial in finished_trials(study)
 
 
-def test_tpe_learns_to_stay_within_a_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_it_learns_to_stay_within_a_limit(tmp_path: Path, sampler: str) -> None:
     def refused(sampler: str) -> int:
         spec = limited(tiny_spec(trials=12, sampler=sampler, epochs=1, filters={"low": 4, "high": 64}), max_params=250)
         study = searched(tmp_path / sampler, spec)
         return sum(REFUSED in trial.user_attrs for trial in study.trials)
 
-    assert refused("tpe") < refused("random") / 2
+    assert refused(sampler) < refused("random") / 2
 
 
 def test_a_measured_latency_is_a_constraint_of_every_trial(tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""The Gaussian process proposes what Optuna's proposes, and learns from trials that were pruned or over a limit."""
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.gp import GPSampler, _Modelled, foretold
+from search.sampling import make_pruner
+from search.spec import Pruner
+from tests.search.tiny import tiny_spec
+
+SPACE: dict[str, BaseDistribution] = {
+    "filters": IntDistribution(8, 64, log=True),
+    "rate": FloatDistribution(1e-4, 0.1, log=True),
+    "pool": CategoricalDistribution(("before", "after")),
+}
+STARTUP = 4
+EPOCHS = 9
+VALUES = st.floats(0, 1, width=16)
+
+
+def height(trial: optuna.Trial) -> float:
+    """0.98 at a rate of 0.01 with 64 filters, pooled before."""
+    wrong = abs(math.log10(trial.params["rate"]) + 2) / 4 + (64 - trial.params["filters"]) / 560
+    return float(0.98 - wrong - 0.02 * (trial.params["pool"] == "after"))
+
+
+def searched(sampler: optuna.samplers.BaseSampler, *, pruner: str = "none", trials: int = 30, largest: int = 64) -> optuna.Study:
+    """After so many trials, and those with more filters than `largest`, which are not trained."""
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=make_pruner(tiny_spec(pruner=pruner, epochs=EPOCHS)))
+    trained = 0
+    while trained < trials:
+        trial = study.ask(SPACE)
+        if largest < 64:
+            trial.set_constraint("filters", trial.params["filters"] / largest - 1)
+        if trial.params["filters"] > largest:
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
+        trained += 1
+        value = height(trial)
+        for epoch in range(1, EPOCHS + 1):
+            trial.report(value - 0.3 / epoch, step=epoch)
+            if epoch < EPOCHS and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, value - 0.3 / EPOCHS)
+    return study
+
+
+def refused(studies: Sequence[optuna.Study]) -> int:
+    """Trials that were not trained."""
+    return sum(not trial.intermediate_values for study in studies for trial in study.trials)
+
+
+def found(study: optuna.Study) -> float:
+    """The best value that the search found, without what a training of so few epochs lacks."""
+    return study.best_value + 0.3 / EPOCHS
+
+
+def test_of_whole_trials_it_proposes_as_optunas_does() -> None:
+    ours, theirs = (
+        searched(sampler, trials=12)
+        for sampler in (GPSampler(seed=1, n_startup_trials=STARTUP), optuna.samplers.GPSampler(seed=1, n_startup_trials=STARTUP))
+    )
+    assert [trial.params for trial in ours.trials] == [trial.params for trial in theirs.trials]
+
+
+@pytest.mark.parametrize("pruner", [name for name in get_args(Pruner) if name != "wilcoxon"])
+def test_it_finds_the_best_under_each_pruner(pruner: str) -> None:
+    study = searched(GPSampler(seed=3, n_startup_trials=STARTUP), pruner=pruner)
+    assert pruner in ("none", "patient") or any(trial.state == TrialState.PRUNED for trial in study.trials)
+    assert found(study) > 0.95
+
+
+def test_what_was_pruned_is_not_proposed_again() -> None:
+    for seed in range(3):
+        study = searched(GPSampler(seed=seed, n_startup_trials=STARTUP), pruner="percentile", trials=16)
+        pruned = {str(trial.params) for trial in study.trials if trial.state == TrialState.PRUNED}
+        assert len(pruned) == sum(trial.state == TrialState.PRUNED for trial in study.trials)
+
+
+def test_it_learns_a_limit_and_goes_up_to_it() -> None:
+    studies = [searched(GPSampler(seed=seed, n_startup_trials=STARTUP), trials=20, largest=20) for seed in range(3)]
+    assert sorted(study.best_params["filters"] for study in studies)[1] >= 19
+    randomly = [searched(optuna.samplers.RandomSampler(seed=seed), trials=20, largest=20) for seed in range(3)]
+    assert refused(studies) < refused(randomly) / 2
+
+
+def test_networks_that_were_refused_are_no_start() -> None:
+    sampler = GPSampler(seed=0, n_startup_trials=STARTUP)
+    study = searched(sampler, trials=3, largest=10)
+    assert len(study.trials) > STARTUP
+    randomly = searched(optuna.samplers.RandomSampler(seed=0), trials=3, largest=10)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in randomly.trials]
+
+
+def test_trials_may_differ_in_their_constraints() -> None:
+    sampler = GPSampler(seed=0, n_startup_trials=STARTUP)
+    study = searched(sampler, trials=6)
+    for constraint in ("diverged", "memory"):
+        trial = study.ask(SPACE)
+        trial.set_constraint(constraint, 1.0)
+        study.tell(trial, state=TrialState.PRUNED)
+    assert study.ask(SPACE).params.keys() == SPACE.keys()
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> FrozenTrial:
+    """One that ended."""
+    curve = draw(st.lists(VALUES | st.just(math.nan), max_size=3))
+    is_complete = bool(curve) and not math.isnan(curve[-1]) and draw(st.booleans())
+    params = {"filters": draw(st.integers(8, 64)), "rate": draw(st.floats(1e-4, 0.1)), "pool": draw(st.sampled_from(["before", "after"]))}
+    return create_trial(
+        params=params,
+        distributions=SPACE,
+        value=curve[-1] if is_complete else None,
+        intermediate_values=dict(enumerate(curve, start=1)),
+        state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
+    )
+
+
+@given(history=st.lists(trials(), max_size=12))
+def test_a_pruned_trial_counts_with_what_it_would_have_had(history: list[FrozenTrial]) -> None:
+    complete = [trial for trial in history if trial.state == TrialState.COMPLETE]
+    values = foretold(history)
+    if not complete:
+        assert values == {}
+        return
+    best = max(trial.values[0] for trial in complete)
+    for index, trial in enumerate(history):
+        reported = [(epoch, value) for epoch, value in trial.intermediate_values.items() if not math.isnan(value)]
+        if trial.state == TrialState.COMPLETE:
+            assert values[index] == trial.values[0]
+        elif not reported:
+            assert index not in values
+        else:
+            epoch, last = max(reported)
+            gains = [other.values[0] - other.intermediate_values[epoch] for other in complete if epoch in other.intermediate_values]
+            gains = [gain for gain in gains if not math.isnan(gain)]
+            assert values[index] == pytest.approx(min(best, last + (float(np.median(gains)) if gains else 0)))
+
+
+@given(history=st.lists(trials(), max_size=40))
+def test_the_model_is_of_the_best_and_the_latest(history: list[FrozenTrial]) -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(history)
+    running = study.ask(SPACE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("search.gp.MODELLED", 20)
+        modelled = _Modelled(study, SPACE, STARTUP)._get_trials(use_cache=False)
+    assert modelled[-1].number == running.number
+    ended = modelled[:-1]
+    values = foretold(history)
+    if len(values) < STARTUP:
+        assert ended == []
+        return
+    assert len(ended) == len(history) if len(history) <= 20 else 10 <= len(ended) <= 20
+    assert {trial.state for trial in ended} == {TrialState.COMPLETE}
+    assert max(trial.values[0] for trial in ended) == max(values.values())
+    latest = [trial.params for trial in history[-10:]]
+    assert [trial.params for trial in ended][-len(latest) :] == latest
