@@ -9,9 +9,10 @@ moment, its complete trial of the best validation F1.
 regret   by how much the true F1 of what was found is below the best there is, in hundredths of F1
 trials   begun in all the budget, median
 
-`standard` and `quick` are this project's samplers and pruners as those studies have them; `defaults` is optuna.create_study() as it is;
-`random` prunes nothing; `halving` and `hyperband` are Optuna's pruners with their own settings on random configurations; `optuna's gp` is
-its GPSampler with our `percentile`. With --nearest the curves are not interpolated: a training is the nearest of those recorded.
+`standard` is the sampler and the pruner of that study, and of `quick`; other pairs of names are this project's sampler and pruner, of
+which `tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes nothing; `halving` and `hyperband`
+are Optuna's pruners with their own settings on random configurations; `optuna's gp` is its GPSampler with our `percentile`. With
+--nearest no curve is interpolated: a training is the nearest of those recorded.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of `random` at the end:
 above 1 the claim holds.
@@ -83,7 +84,6 @@ def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
 
 SEARCHES: Final[dict[str, Make]] = {
     "standard": of_study("standard"),
-    "quick": of_study("quick"),
     "defaults": lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner()),
     "random": lambda _, seed: (RandomSampler(seed=seed), NopPruner()),
     "halving": lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner()),
@@ -100,7 +100,7 @@ SEARCHES: Final[dict[str, Make]] = {
     "gp hyperband": ours("gp", "hyperband"),
     "optuna's gp": lambda spec, seed: (OptunasGPSampler(seed=seed), make_pruner(spec)),
 }
-USUAL = "standard,quick,defaults,random,halving,hyperband"
+USUAL = "standard,tpe percentile,defaults,random,halving,hyperband"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
     for row in rows:
         regret = np.array(row["regret"])
         epochs = np.arange(1, len(regret) + 1)
-        is_ours = row["search"] in ("standard", "quick")
+        is_ours = row["search"] == "standard"
         axes.plot(epochs, best - regret, label=row["search"], linewidth=2.5 if is_ours else 1.2, linestyle="-" if is_ours else "--")
         if row["search"] == "standard":
             axes.fill_between(epochs, best - np.array(row["high"]), best - np.array(row["low"]), alpha=0.15)

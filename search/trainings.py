@@ -31,6 +31,8 @@ def train_all(
         return task
 
     def handle(event: Event) -> None:
+        if event.key not in by_key:
+            return  # what a worker still says of a trial that the search pruned as its last
         match event:
             case EpochEnd(key, number, macro_f1=macro_f1):
                 values[key] = macro_f1

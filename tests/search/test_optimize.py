@@ -36,6 +36,16 @@ def interrupted(study: optuna.Study, spec: StudySpec, *, epochs: int) -> optuna.
     return study
 
 
+class Seen(Silent):
+    """Remembers whose epochs were shown."""
+
+    def __init__(self) -> None:
+        self.labels: set[str] = set()
+
+    def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002
+        self.labels.add(label)
+
+
 def confirmed(study: optuna.Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
     return confirm(study, spec, executor, progress or Silent(), Interrupt())
 
@@ -139,6 +149,19 @@ def test_when_the_minutes_are_up_running_trials_end_pruned() -> None:
     assert states(study) == ["PRUNED"]
     assert study.trials[0].user_attrs["reason"] == TIME_IS_UP
     assert is_searched(study, spec)
+
+
+def test_what_a_worker_still_says_of_a_trial_whose_time_was_up_is_nothing_to_the_confirm_stage() -> None:
+    spec = tiny_spec(trials=1)
+    study = searched(in_memory(spec), spec)
+    executor = Inline(places=2)
+    searched(study, tiny_spec(trials=3, minutes=1 / 60, epochs=1000), executor)
+    assert states(study) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert executor.running() == ["trial 1", "trial 2"]  # each ends after its epoch
+    shown = Seen()
+    winner = confirmed(study, spec, executor, shown)
+    assert winner.trial == 0
+    assert shown.labels == {f"trial 0, seed {run.seed}" for run in winner.runs}
 
 
 def test_minutes_are_counted_over_all_runs() -> None:
