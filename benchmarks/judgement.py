@@ -12,7 +12,7 @@ killed       share of the true best 5 % of the trials that were pruned, and how 
 
 Rungs: Spearman's rank correlation of F1 after that epoch with F1 after the last one, over the recorded trainings, all and the better half.
 
-Confirm: the best `top` trials of a search as `standard` makes it are trained again with so many fresh seeds each, and the one with the best
+Confirm: the best `top` trials of a search, TPE with percentile, are trained again with so many fresh seeds each, and the one with the best
 mean wins. A `top` of 1 is no confirm stage: the search's best trial wins, with its own value.
 
 cost         epochs of the stage, as a share of the search's
@@ -121,7 +121,7 @@ def _confirmed(replay: Replay, seeds: int, budget: int) -> list[dict[str, Any]]:
     best = replay.best()
     outcomes: dict[tuple[int, int], list[tuple[float, float]]] = {pair: [] for pair in ((1, 0), *product(TOPS, SEEDS))}
     for seed in range(seeds):
-        study = search(replay, SEARCHES["standard"], seed, budget).study
+        study = search(replay, SEARCHES["tpe percentile"], seed, budget).study
         ranked = sorted(
             (trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE), key=lambda trial: -trial.values[0]
         )

@@ -1,6 +1,12 @@
-"""Options that take several whole numbers."""
+"""What several benchmarks' options mean."""
 
 from fmnist.errors import FmnistError
+from search.spec import Sampler, StudySpec
+
+
+def sampled_by(sampler: Sampler, spec: StudySpec) -> StudySpec:
+    """The study with that sampler in place of its own."""
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": sampler})})
 
 
 def whole_numbers(option: str, text: str, *, least: int) -> list[int]:

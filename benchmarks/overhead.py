@@ -1,12 +1,12 @@
 """Claim: on two CPU cores a trial costs under 50 ms beside its training in a study of 100 trials, and under 250 ms in one of 5,000.
 
-    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--json FILE]        about 5 minutes on two cores
+    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--sampler NAME] [--json FILE]        about 5 minutes on two cores
 
 A study of the space of `standard` is filled with so many finished trials, in a SQLite file of its own. Then the loop of
-`fmnist-search run` takes trials through it: the real sampler, pruner and storage, but an executor that has every epoch at once, from a
-recorded learning curve, so that all the time is the coordinator's. No trial is pruned, so that each is reported and judged after every
-epoch: the dearest kind. The hand-over is measured apart: tiny trainings in a real worker process, from the task's way there to its last
-word, less its training.
+`fmnist-search run` takes trials through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but an executor
+that has every epoch at once, from a recorded learning curve, so that all the time is the coordinator's. No trial is pruned, so that each
+is reported and judged after every epoch: the dearest kind. The hand-over is measured apart: tiny trainings in a real worker process, from
+the task's way there to its last word, less its training.
 
 ask           the new trial in the storage; medians over the measured trials, as all columns
 notes         configuration, seed, size and curve in the storage
@@ -43,7 +43,7 @@ import optuna
 import typer
 
 from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
-from benchmarks.options import whole_numbers
+from benchmarks.options import sampled_by, whole_numbers
 from benchmarks.subset import part_of
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
@@ -56,7 +56,7 @@ from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent
-from search.spec import StudySpec, load_spec
+from search.spec import Sampler, StudySpec, load_spec
 from search.storage.opening import open_storage
 from search.study import create_study
 from search.table import Table
@@ -140,14 +140,15 @@ class Laps:
 
 def overhead(
     trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study, one row each.")] = "10,100,1000,5000",
-    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space, sampler and pruner are used.")] = "standard",
+    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space and pruner are used.")] = "standard",
+    sampler: Annotated[Sampler, typer.Option(help="The proposals' own time is in the figures.")] = "tpe",
     measured: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are measured in each row.")] = 20,
     data: Annotated[str, typer.Option(metavar="PATH", help="Where the few images of the hand-over come from.")] = "synthetic",
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The table is on the screen."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sizes, spec = whole_numbers("--trials", trials, least=0), load_spec(study)
+    sizes, spec = whole_numbers("--trials", trials, least=0), sampled_by(sampler, load_spec(study))
     here = surroundings(workers=1, threads=cores())
     hand_over = _hand_over(data, measured)
     rows = [_row(spec, size, measured) | {"hand-over": hand_over} for size in sizes]

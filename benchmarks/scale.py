@@ -1,12 +1,12 @@
 """Claim: how many workers one coordinator keeps busy, and how that falls as its study grows.
 
-    python benchmarks/scale.py [--trials N,N] [--workers N,N] [--storage URL] [--json FILE]        about a minute on two cores
+    python benchmarks/scale.py [--trials N,N] [--workers N,N] [--sampler NAME] [--storage URL] [--json FILE]
 
 A study of the space of `standard` is filled with so many finished trials. Then the loop of `fmnist-search run` drives so many workers
-through it: the real sampler, pruner and storage, but workers that train in simulated time, with learning curves that were recorded
-(curves.csv). A trial takes them 30 seconds, more or less, its epochs come one after another, and the coordinator's own work passes in
-simulated time as long as it really took. So a thousand workers need no thousand cores, and half a minute of training takes no time. No
-trial is pruned: each is reported and judged after every epoch.
+through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but workers that train in simulated time, with
+learning curves that were recorded (curves.csv). A trial takes them 30 seconds, more or less, its epochs come one after another, and the
+coordinator's own work passes in simulated time as long as it really took. So a thousand workers need no thousand cores, and half a minute
+of training takes no time. No trial is pruned: each is reported and judged after every epoch.
 
 asks         proposals a second: a new trial, its configuration from the sampler, its notes, handed to a worker
 trials       a second that one coordinator could take from ask to end, if it did nothing else
@@ -44,14 +44,14 @@ from optuna.storages import RDBStorage
 from sqlalchemy import text
 
 from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
-from benchmarks.options import whole_numbers
+from benchmarks.options import sampled_by, whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
 from search import optimize as loop
 from search.environment import cores
 from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.interrupt import Interrupt
 from search.progress import Silent
-from search.spec import StudySpec, load_spec
+from search.spec import Sampler, StudySpec, load_spec
 from search.storage.opening import open_storage
 from search.study import create_study
 from search.table import Table
@@ -160,7 +160,8 @@ class Asks:
 def scale(
     trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study.")] = "1000",
     workers: Annotated[str, typer.Option(metavar="N,N", help="Workers, one row each for each size of the study.")] = "16,64",
-    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space, sampler and pruner are used.")] = "standard",
+    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space and pruner are used.")] = "standard",
+    sampler: Annotated[Sampler, typer.Option(help="The proposals' own time is in the figures.")] = "tpe",
     storage: Annotated[str | None, typer.Option(metavar="URL", help="An empty database of a server; without it SQLite files.")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="That a trial takes a worker.")] = 30.0,
     most: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are trained in a row at most.")] = MOST,
@@ -170,7 +171,7 @@ def scale(
     """The table is on the screen."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sizes, crowds = whole_numbers("--trials", trials, least=0), whole_numbers("--workers", workers, least=1)
-    spec, here = load_spec(study), surroundings(workers=1, threads=cores())
+    spec, here = sampled_by(sampler, load_spec(study)), surroundings(workers=1, threads=cores())
     rows = [_row(spec, size, crowd, storage, seconds, most) for size in sizes for crowd in crowds]
     largest = max((row for row in rows if row["trials"] == min(sizes)), key=lambda row: row["workers"])
     settings = {"study": study, "sampler": spec.search.sampler, "epochs": spec.epochs, "seconds": seconds, "is_server": storage is not None}

@@ -13,7 +13,7 @@ from tests.search.tiny import CLASSES
 
 
 def test_the_promised_studies_ship() -> None:
-    assert {"quick", "baseline", "improved", "sprint", "standard", "thorough"} <= set(shipped_studies())
+    assert {"quick", "baseline", "improved", "compact", "under-100k", "sprint", "standard", "thorough"} <= set(shipped_studies())
 
 
 @pytest.mark.parametrize("name", shipped_studies())
