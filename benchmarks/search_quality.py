@@ -9,10 +9,10 @@ moment, its complete trial of the best validation F1.
 regret   by how much the true F1 of what was found is below the best there is, in hundredths of F1
 trials   begun in all the budget, median
 
-`standard` is the sampler and the pruner of that study, and of `quick`; other pairs of names are this project's sampler and pruner, of
-which `tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes nothing; `halving` and `hyperband`
-are Optuna's pruners with their own settings on random configurations; `optuna's gp` is its GPSampler with our `percentile`. With
---nearest no curve is interpolated: a training is the nearest of those recorded.
+`standard` and `quick` are the samplers and pruners of those studies; other pairs of names are this project's sampler and pruner, of which
+`tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes nothing; `halving` and `hyperband` are
+Optuna's pruners with their own settings on random configurations; `optuna's gp` is its GPSampler with our `percentile`. With --nearest
+no curve is interpolated: a training is the nearest of those recorded.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of `random` at the end:
 above 1 the claim holds.
@@ -84,6 +84,7 @@ def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
 
 SEARCHES: Final[dict[str, Make]] = {
     "standard": of_study("standard"),
+    "quick": of_study("quick"),
     "defaults": lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner()),
     "random": lambda _, seed: (RandomSampler(seed=seed), NopPruner()),
     "halving": lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner()),

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from threadpoolctl import threadpool_limits
+
+from fmnist.device import torch_threads
 
 MODELLED = 200  # trials that the model is made of at most: its time grows with the cube of their number
 CONSTRAINT = "constraints:limits"
@@ -30,7 +33,9 @@ class GPSampler(optuna.samplers.GPSampler):
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """A point of the space; none, which means a random one, before enough trials were trained."""
         modelled = _Modelled(study, search_space, self._n_startup_trials)
-        return super().sample_relative(cast("optuna.Study", modelled), trial, search_space)
+        # The cores are for those who train: with threads that wait for each other beside them a proposal takes ten times as long.
+        with threadpool_limits(1), torch_threads(1):
+            return super().sample_relative(cast("optuna.Study", modelled), trial, search_space)
 
 
 class _Modelled:

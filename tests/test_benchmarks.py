@@ -99,7 +99,7 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "search_quality.py"), "--only", "randm"]
     done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert "got 'randm'. There are: standard, defaults," in done.stderr
+    assert "got 'randm'. There are: standard, quick," in done.stderr
 
 
 def test_judgement_tells_what_pruning_kills_and_what_confirming_is_worth(tmp_path: Path) -> None:
