@@ -13,8 +13,6 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
-from fmnist.device import torch_threads
-
 MODELLED = 200  # trials that the model is made of at most: its time grows with the cube of their number
 CONSTRAINT = "constraints:limits"
 WITHIN = -1.0  # of a trial that nothing speaks against
@@ -34,7 +32,7 @@ class GPSampler(optuna.samplers.GPSampler):
         """A point of the space; none, which means a random one, before enough trials were trained."""
         modelled = _Modelled(study, search_space, self._n_startup_trials)
         # The cores are for those who train: with threads that wait for each other beside them a proposal takes ten times as long.
-        with threadpool_limits(1), torch_threads(1):
+        with threadpool_limits(1):
             return super().sample_relative(cast("optuna.Study", modelled), trial, search_space)
 
 
