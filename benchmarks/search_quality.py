@@ -1,6 +1,6 @@
 """Claim: `standard`'s search reaches in a fifth of the training what random search reaches in all of it.
 
-    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE.png] [--json FILE]
+    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE] [--json FILE]     8 minutes
 
 Each search trains configurations of curves.toml one after another until so many epochs are used up, and trainings take no time: their
 curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it had. A search has found, at any
@@ -121,7 +121,7 @@ class Searched:
 
 def search_quality(
     seeds: Annotated[int, typer.Option(metavar="N", min=3, help="Searches of each kind.")] = 50,
-    budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 900,
+    budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 450,
     only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of: {', '.join(SEARCHES)}.")] = USUAL,
     data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
     nearest: Annotated[bool, typer.Option("--nearest", help="Trainings are recorded ones, nothing is interpolated.")] = False,
