@@ -6,7 +6,7 @@ Each search trains configurations of curves.toml one after another until so many
 curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it had. A search has found, at any
 moment, its complete trial of the best validation F1.
 
-regret   by how much the true F1 of what was found is below the best there is, in hundredths of F1
+regret   by how much the true F1 of what was found is below the best of 32,768 points, in hundredths of F1; a search may find a better one
 trials   begun in all the budget, median
 
 `standard` and `quick` are the samplers and pruners of those studies; other pairs of names are this project's sampler and pruner, of which
@@ -237,7 +237,7 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     truth = "nearest recorded curve" if settings["nearest"] else "interpolation"
     caption = (
         f"Regret in hundredths of F1 after so many epochs, median of {settings['seeds']} seeds, at the end their middle half; a training "
-        f"has {settings['epochs']}, the best F1 there is {settings['best']:.4f}. The {truth} is off by {fit['error']:.4f}, "
+        f"has {settings['epochs']}, the best F1 of 32,768 points is {settings['best']:.4f}. The {truth} is off by {fit['error']:.4f}, "
         f"two seeds of one configuration differ from their mean by {fit['seed_deviation']:.4f}."
     )
     columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials")

@@ -25,9 +25,6 @@ class GPSampler(optuna.samplers.GPSampler):
     (benchmarks/search_quality.py). Here a pruned trial counts with the F1 that it would have had, and one over a limit with by how much.
     """
 
-    def __init__(self, *, seed: int, n_startup_trials: int) -> None:
-        super().__init__(seed=seed, n_startup_trials=n_startup_trials)
-
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """A point of the space; none, which means a random one, before enough trials were trained."""
         modelled = _Modelled(study, search_space, self._n_startup_trials)

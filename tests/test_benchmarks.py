@@ -93,7 +93,7 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
         assert len(row["regret"]) == 90
         assert len(row["final"]) == 3
         assert row["low"][-1] <= row["regret"][-1] <= row["high"][-1]
-        assert -0.01 < row["regret"][-1] < row["regret"][9] <= 1  # something was found meanwhile
+        assert -0.01 < row["regret"][-1] < row["regret"][9] <= 1  # something was found meanwhile, perhaps a little above the best of a scan
     assert figures["rows"][1]["trials"] == 10  # random search prunes nothing
     assert "random" in table
     command = [sys.executable, str(ROOT / "benchmarks" / "search_quality.py"), "--only", "randm"]
