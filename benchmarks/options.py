@@ -1,7 +1,8 @@
 """What several benchmarks' options mean."""
 
 from fmnist.errors import FmnistError
-from search.spec import Sampler, StudySpec
+from search.names import Sampler
+from search.spec import StudySpec
 
 
 def sampled_by(sampler: Sampler, spec: StudySpec) -> StudySpec:

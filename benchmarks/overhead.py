@@ -54,9 +54,10 @@ from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.interrupt import Interrupt
+from search.names import Sampler
 from search.optimize import optimize
 from search.progress import Silent
-from search.spec import Sampler, StudySpec, load_spec
+from search.spec import StudySpec, load_spec
 from search.storage.opening import open_storage
 from search.study import create_study
 from search.table import Table

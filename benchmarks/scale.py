@@ -50,8 +50,9 @@ from search import optimize as loop
 from search.environment import cores
 from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.interrupt import Interrupt
+from search.names import Sampler
 from search.progress import Silent
-from search.spec import Sampler, StudySpec, load_spec
+from search.spec import StudySpec, load_spec
 from search.storage.opening import open_storage
 from search.study import create_study
 from search.table import Table

@@ -45,8 +45,9 @@ from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from search.environment import cores
+from search.names import Pruner, Sampler
 from search.sampling import KEPT, make_pruner, make_sampler
-from search.spec import Pruner, Sampler, StudySpec, load_spec
+from search.spec import StudySpec, load_spec
 from search.table import Table
 
 SHARE = 5  # of random search's budget, one in so many

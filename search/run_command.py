@@ -1,19 +1,29 @@
 """`fmnist-search run`: the main job, from the command line."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from search.arguments import DEFAULT_STORAGE, Data, Device, SkipUnreadable, Storage, Test, quiet_optuna
+from search.names import Pruner, Sampler, shipped_studies
 from search.terminal import Console
 
 if TYPE_CHECKING:
-    from search.run import RunRequest
+    from search.request import RunRequest
 
 
-Study = Annotated[str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; without it: quick.")]
+def _named(option: str, names: tuple[str, ...], says: str) -> Any:
+    return typer.Option(option, metavar="|".join(names), help=says, autocompletion=lambda: list(names))
+
+
+Study = Annotated[
+    str | None,
+    typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; without it: quick.", autocompletion=shipped_studies),
+]
 Trials = Annotated[int | None, typer.Option(metavar="N", min=1, help="Trials of the study in all, over all its runs.")]
 Minutes = Annotated[float | None, typer.Option(metavar="M", min=0.01, help="Minutes of search in all, over all its runs.")]
+SamplerName = Annotated[str | None, _named("--sampler", get_args(Sampler), "What proposes configurations; without it what the study says.")]
+PrunerName = Annotated[str | None, _named("--pruner", get_args(Pruner), "What ends trials early; without it what the study says.")]
 Workers = Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")]
 OrSynthetic = Annotated[bool, typer.Option("--or-synthetic", help="Where Fashion-MNIST cannot be had, show the job on drawn images.")]
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the study, for a second one of the same kind.")]
@@ -36,6 +46,8 @@ def run(
     study: Study = None,
     trials: Trials = None,
     minutes: Minutes = None,
+    sampler: SamplerName = None,
+    pruner: PrunerName = None,
     workers: Workers = None,
     device: Device = None,
     data: Data = None,
@@ -60,17 +72,18 @@ def run(
 ) -> None:
     """Search, confirm, retrain, test once, report and export; run again to continue.
 
-    Example: fmnist-search run quick --trials 20 --set batch_norm=true
+    Example: fmnist-search run quick --trials 20 --set 'dropout={low=0,high=0.3}'
     """
     from search.executors.processes import warm_up
 
     if not dry_run and executor == "local":
-        warm_up()  # before the next line, which takes seconds
-    from search.run import RunRequest
+        warm_up()  # before the imports that follow, which take seconds
+    from search.request import RunRequest
 
     request = RunRequest(
-        *(storage, study, trials, minutes, workers, device, data, test, skip_unreadable, or_synthetic, name, seed, tuple(settings or ())),
-        *(trial_timeout, max_params, max_size, max_latency_ms, executor, address, cpus_per_trial, gpus_per_trial, max_workers),
+        *(storage, study, trials, minutes, sampler, pruner, workers, device, data, test, skip_unreadable, or_synthetic, name, seed),
+        *(tuple(settings or ()), trial_timeout, max_params, max_size, max_latency_ms),
+        *(executor, address, cpus_per_trial, gpus_per_trial, max_workers),
     )
     _perform(request, quiet=quiet, dry_run=dry_run)
 

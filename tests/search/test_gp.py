@@ -13,8 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.gp import GPSampler, _Modelled, foretold
+from search.names import Pruner
 from search.sampling import make_pruner
-from search.spec import Pruner
 from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {

@@ -12,9 +12,10 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
+from search.names import Pruner, Sampler
 from search.records import DataRecord, Timing
 from search.sampling import make_pruner, make_sampler
-from search.spec import Pruner, Sampler, StudySpec
+from search.spec import StudySpec
 from search.storage.opening import open_storage
 from search.study import TOOLKIT, append, complete_trials, create_study, finished_trials, load_study, read, study_spec, timed, write
 from tests.search.tiny import DATA, in_database, tiny_spec

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.names import Pruner
 from search.sampling import make_pruner, make_sampler
-from search.spec import Pruner
 from search.tpe import TPESampler, _Modelled
 from tests.search.tiny import tiny_spec
 
