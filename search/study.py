@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import socket
 import time
 import warnings
@@ -39,6 +40,8 @@ RUNNING = "running"  # within a study's folder: snapshots of the trainings under
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 METRIC = "macro F1"  # what a trial's value is, on the validation split
 TOOLKIT = "toolkit"  # the version that a study was last run with
+PROC = Path("/proc")
+TOKENS: dict[int, str] = {}  # by the number of the process, so that one that is forked draws its own
 
 R = TypeVar("R", bound=Record)
 
@@ -203,12 +206,39 @@ def alone(study: optuna.Study) -> Iterator[None]:
 
 def mine(*, since: str | None = None, is_over: bool = False) -> Holder:
     """This process as a study remembers it."""
-    return Holder(host=socket.gethostname(), process=os.getpid(), since=since or now(), seen=now(), is_over=is_over)
+    return Holder(
+        host=socket.gethostname(),
+        process=os.getpid(),
+        since=since or now(),
+        seen=now(),
+        is_over=is_over,
+        token=_token(),
+        pid_space=_pid_space(),
+    )
 
 
 def is_mine(holder: Holder) -> bool:
     """Whether it is this process."""
-    return (holder.host, holder.process) == (socket.gethostname(), os.getpid())
+    return holder.token == _token()
+
+
+def is_numbered_here(holder: Holder) -> bool:
+    """Whether the number of its process means here what it means there."""
+    here = _pid_space()
+    return holder.pid_space == here and (here is not None or holder.host == socket.gethostname())
+
+
+def _token() -> str:
+    return TOKENS.setdefault(os.getpid(), secrets.token_hex(8))
+
+
+def _pid_space() -> str | None:
+    if not (PROC / "self").exists():  # as on macOS, which has no namespaces either
+        return None
+    try:
+        return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()} {(PROC / 'self/ns/pid').readlink()}"
+    except OSError:  # hidden in a sandbox: equal to no other's
+        return f"unknown to {_token()}"
 
 
 @contextmanager

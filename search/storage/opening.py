@@ -108,6 +108,15 @@ def storage_url(url: str) -> URL:
     return parsed
 
 
+def database_file(storage: RDBStorage) -> Path | None:
+    """The storage's SQLite file, however its URL names it; None where it has none: it is in memory, or on a server."""
+    if storage.engine.name != "sqlite":
+        return None
+    with closing(storage.engine.raw_connection()) as connection:
+        found = {name: file for _, name, file in connection.cursor().execute("PRAGMA database_list")}
+    return Path(found["main"]).resolve() if found["main"] else None
+
+
 @contextmanager
 def _alone_at_the_tables(url: str, options: dict[str, Any]) -> Iterator[None]:
     """Within, no other run makes Optuna's tables on that server: two that did would be in each other's way."""

@@ -226,7 +226,7 @@ def seen(study: optuna.Study, **changes: object) -> None:
     """The study's coordinators are on another machine, and were seen as `changes` says."""
     for key, kept in study.user_attrs.items():
         if key.startswith(COORDINATOR):
-            study.set_user_attr(key, kept | {"host": "elsewhere"} | changes)
+            study.set_user_attr(key, kept | {"host": "elsewhere", "token": "another", "pid_space": None} | changes)
 
 
 def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(each_url: str) -> None:
@@ -317,7 +317,8 @@ def test_trials_of_the_living_are_left_alone(each_url: str) -> None:
 def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while(each_url: str) -> None:
     one, two = another(each_url), another(each_url)
     with noted_run(one):
-        one.set_user_attr("holder", one.user_attrs["holder"] | {"host": "elsewhere", "process": 7})
+        about = {"host": "elsewhere", "process": 7, "token": "another", "pid_space": None}
+        one.set_user_attr("holder", one.user_attrs["holder"] | about)
         with pytest.raises(AnotherRunError, match="process 7 on elsewhere"), noted_run(two):
             pytest.fail("it is held")
         with pytest.raises(SearchError, match="process 7 on elsewhere"), taking_part(each_url):

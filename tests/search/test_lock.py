@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -7,36 +8,68 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from search.environment import now
 from search.errors import AnotherRunError, SearchError
 from search.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.records import Holder
-from search.study import HOLDER, read, timed, write
-from tests.search.tiny import in_database, surroundings, tiny_spec
+from search.storage.opening import open_storage
+from search.study import HOLDER, mine, read, timed, write
+from tests.search.tiny import NAME, RUN, TOML, in_database, run_command, start_command, surroundings, tiny_spec, wait_for_line
 
 HOLD = """
 import sys
 from pathlib import Path
-from search.lock import sole_run, require_nobody_ends
-with sole_run(Path(sys.argv[1]), "mine"):
+from search.lock import sole_run
+from search.storage.opening import open_storage
+with sole_run(Path(sys.argv[1]), "mine", *(open_storage(url, create=True) for url in sys.argv[2:])):
     print("held", flush=True)
     sys.stdin.read()
 """
+END = """
+import sys
+from search.errors import AnotherRunError
+from search.lock import noted_run
+from search.storage.opening import open_storage
+from search.study import load_study
+try:
+    with noted_run(load_study(open_storage(f"sqlite:///{sys.argv[1]}/studies/fmnist.db", create=True), "tiny")):
+        print("held", flush=True)
+        sys.stdin.read()
+except AnotherRunError as error:
+    print(error, flush=True)
+"""
+FORK = """
+import os
+from search.study import is_mine, mine
+this = mine()
+if child := os.fork():
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child takes itself for its parent"
+    assert is_mine(this) and is_mine(mine())
+else:
+    os._exit(int(is_mine(this) or not is_mine(mine())))
+"""
+OTHER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")  # as a container has
 
 
-def holder(folder: Path) -> "subprocess.Popen[str]":
-    """Another process that holds the study."""
-    root = str(Path(__file__).parents[2])
+def started(program: str, *arguments: str, within: tuple[str, ...] = ()) -> "tuple[subprocess.Popen[str], str]":
+    """Another process, and its first line."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)],
-        env=surroundings(PYTHONPATH=root),
+        [*within, sys.executable, "-c", program, *arguments],
+        env=surroundings(PYTHONPATH=str(Path(__file__).parents[2])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
+    return process, process.stdout.readline()
+
+
+def holder(folder: Path, *storage: str) -> "subprocess.Popen[str]":
+    """Another process that holds the study."""
+    process, told = started(HOLD, str(folder), *storage)
+    assert told == "held\n"
     return process
 
 
@@ -74,6 +107,69 @@ def test_a_folder_that_cannot_be_made_is_one_clean_error(tmp_path: Path) -> None
         pytest.fail("there is no folder")
 
 
+def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, two = tmp_path / "trials.db", tmp_path / "two"
+    (tmp_path / "link.db").symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    with holder(tmp_path / "one", f"sqlite:///{file}") as first:
+        told = f"at work on the study 'mine': process {first.pid} on {socket.gethostname()}, since 20"
+        for url in (f"sqlite:///{file}", "sqlite:///trials.db", "sqlite:///link.db"):
+            with pytest.raises(SearchError, match=told), sole_run(two, "mine", open_storage(url, create=False)):
+                pytest.fail("the study is held")
+        assert not two.exists()
+        storage = open_storage(f"sqlite:///{file}", create=False)
+        with sole_run(two, "mine.too", storage), sole_run(two / "longest", "x" * 100, storage):  # other studies in the same file
+            pass
+        first.kill()
+    with sole_run(two, "mine", storage):  # one that was killed holds nobody up
+        pass
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_storage_in_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with sole_run(tmp_path / "one", "mine", RDBStorage("sqlite://")), sole_run(tmp_path / "two", "mine", RDBStorage("sqlite://")):
+        assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_a_lock_that_cannot_be_made_beside_the_database_is_one_clean_error(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/trials.db", create=True)
+    (tmp_path / "trials.db-run@mine.lock").mkdir()
+    told = f"The study 'mine' needs the folder '{tmp_path}': Is a directory. .*--storage"
+    with pytest.raises(SearchError, match=told), sole_run(tmp_path / "one", "mine", storage):
+        pytest.fail("there is no lock")
+
+
+def test_a_note_that_cannot_be_taken_away_hides_no_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        (tmp_path / ABOUT).unlink()
+        (tmp_path / ABOUT).mkdir()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), sole_run(tmp_path, "mine"):
+        fail()
+
+
+@pytest.mark.slow
+def test_the_same_storage_given_in_two_folders_is_searched_by_one_run(tmp_path: Path) -> None:
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        folder.mkdir()
+        (folder / "tiny.toml").write_text(TOML)
+    storage = ("--storage", f"sqlite:///{tmp_path}/fmnist.db")
+    first = start_command(folders[0], *RUN, *storage)
+    try:
+        wait_for_line(first, "epoch 1/")
+        os.kill(first.pid, signal.SIGSTOP)
+        second = run_command(folders[1], *RUN, *storage)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    assert second.returncode == 2, second.stdout + second.stderr
+    assert f"Another run is at work on the study '{NAME}': process {first.pid} on " in second.stderr
+    assert [path.name for path in folders[1].iterdir()] == ["tiny.toml"]
+
+
 def noted(folder: Path, **changes: object) -> optuna.Study:
     """A study that another run works on."""
     study = in_database(folder, tiny_spec())
@@ -95,8 +191,9 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
     [
         {"is_over": True},
         {"seen": "2026-01-01T00:00:00+00:00"},
-        {"host": socket.gethostname(), "process": 2**22 + 1},  # no process has such a number
-        {"host": socket.gethostname(), "process": os.getpid()},
+        mine().model_dump() | {"token": "another", "process": 2**22 + 1},  # no process has such a number
+        mine().model_dump() | {"token": "another"},  # it had the number that this one has: a container that was started again
+        mine().model_dump(),
     ],
 )
 def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: dict[str, object]) -> None:
@@ -108,6 +205,45 @@ def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: dic
     holder = read(study, HOLDER, Holder)
     assert holder is not None
     assert holder.is_over
+
+
+@pytest.mark.parametrize("process", [2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("pid_space", [None, "another boot pid:[4026531836]"])  # None: a record of an earlier version
+def test_a_number_of_a_process_on_another_machine_of_the_same_name_says_nothing(
+    tmp_path: Path, process: int, pid_space: str | None
+) -> None:
+    study = noted(tmp_path, host=socket.gethostname(), process=process, pid_space=pid_space)
+    with pytest.raises(AnotherRunError, match=f"process {process} on "), noted_run(study):
+        pytest.fail("the study is held")
+
+
+@pytest.fixture
+def other_namespace() -> tuple[str, ...]:
+    done = subprocess.run([*OTHER_NAMESPACE, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no namespace can be made here: {done.stderr.strip()}")
+    return OTHER_NAMESPACE
+
+
+def test_a_container_of_the_same_host_does_not_take_a_run_for_dead(tmp_path: Path, other_namespace: tuple[str, ...]) -> None:
+    with noted_run(in_database(tmp_path, tiny_spec())):
+        other, told = started(END, str(tmp_path), within=other_namespace)  # where no process has the number of this one
+        other.communicate()
+    assert told.startswith(f"The search is over: process {os.getpid()} on {socket.gethostname()}, since 20")
+
+
+def test_two_containers_of_the_same_host_do_not_take_each_other_for_themselves(tmp_path: Path, other_namespace: tuple[str, ...]) -> None:
+    in_database(tmp_path, tiny_spec())
+    (first, held), (second, told) = (started(END, str(tmp_path), within=other_namespace) for _ in range(2))
+    for process in (first, second):
+        process.communicate()
+    assert held == "held\n"
+    assert told.startswith(f"The search is over: process 1 on {socket.gethostname()}, since 20")
+
+
+def test_a_forked_process_is_another_one() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], env=surroundings(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_shows_itself_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
