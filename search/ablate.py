@@ -1,6 +1,6 @@
 """After a study: its winner again, with one regulariser switched off at a time, on fresh seeds and the validation split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from search.storage.own_trials import OwnTrials
 from search.storage.recovery import take_up
 from search.study import journal_path, journalled, read, snapshot_path, study_folder, study_spec, write
 from search.trainings import train_all
-from search.winner import winner
+from search.winner import is_confirmed, winner
 
 FIRST_SEED = 3000  # past the seeds of search, confirm and final
 
@@ -66,6 +66,11 @@ def make_plan(
     Raises: SearchError where the study has no winner, uses none of the regularisers, or was made on other data.
     """
     trial, found = winner(study)
+    if not is_confirmed(study):
+        raise SearchError(
+            f"The study {study.study_name!r} has no winner yet, its search or confirm stage is not over. "
+            "Give the command that began it again; when it is done, ablate."
+        )
     config = TrialConfig.model_validate(found.model_dump() | ({"epochs": epochs} if epochs else {}))
     knobs = _chosen(config, only)
     data, train = read(study, "data", DataRecord), source.train()
@@ -86,9 +91,9 @@ def carry_out(plan: Plan, progress: Progress) -> Ablation:
     """
     name = plan.study.study_name
     setup = Setup(plan.source, SPLIT_SEED, str(plan.device), plan.threads)
-    with sole_run(study_folder(name), name):
-        own = plan.study._storage
-        assert isinstance(own, OwnTrials), "load_study opened the study"
+    own = plan.study._storage
+    assert isinstance(own, OwnTrials), "load_study opened the study"
+    with sole_run(study_folder(name), name, own._backend):
         take_up(journal_path(name), name, own)
         is_server = own._backend.engine.name != "sqlite"
         with journalled(plan.study, progress.message), noted_run(plan.study) if is_server else nullcontext():
@@ -106,20 +111,28 @@ def _perform(plan: Plan, setup: Setup, progress: Progress) -> Ablation:
 
 def _train(plan: Plan, executor: Executor, progress: Progress, interrupt: Interrupt) -> Ablation:
     before = _kept(plan)
-    runs = {variant: {run.seed: run for run in before.get(variant, ())} for variant in (*before, *plan.variants)}
+    kept = [before.get(variant, Variant(without=variant)) for variant in dict.fromkeys((*before, *plan.variants))]
+    runs = {variant.without: {run.seed: run for run in variant.runs} for variant in kept}
     wanted = [(variant, seed) for seed in plan.seeds for variant in plan.variants]  # seed by seed: comparable at any moment
-    missing = {_key(*each): each for each in wanted if each[1] not in runs[each[0]]}
+    diverged = {variant.without: set(variant.diverged) for variant in kept}
+    missing = {_key(*each): each for each in wanted if each[1] not in runs[each[0]] and each[1] not in diverged[each[0]]}
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
         variant, seed = missing[task.key]
         runs[variant][seed] = SeedRun(seed=seed, macro_f1=value, seconds=seconds)
-        _write(plan, runs)
+        _write(plan, runs, diverged)
+
+    def drop(task: Task, _: str) -> None:
+        variant, seed = missing[task.key]
+        diverged[variant].add(seed)
+        _write(plan, runs, diverged)
 
     if missing:
         progress.begin("ablate", total=len(wanted), done=len(wanted) - len(missing))
-        train_all(plan.study, "ablate", [_task(plan, key, *each) for key, each in missing.items()], executor, progress, interrupt, keep)
-    return _write(plan, runs)
+        tasks = [_task(plan, key, *each) for key, each in missing.items()]
+        train_all(plan.study, "ablate", tasks, executor, progress, interrupt, keep, drop)
+    return _write(plan, runs, diverged)
 
 
 def _task(plan: Plan, key: str, knob: str | None, seed: int) -> Task:
@@ -131,15 +144,18 @@ def _key(knob: str | None, seed: int) -> str:
     return f"winner, seed {seed}" if knob is None else f"without {knob}, seed {seed}"
 
 
-def _kept(plan: Plan) -> dict[str | None, tuple[SeedRun, ...]]:
+def _kept(plan: Plan) -> dict[str | None, Variant]:
     for one in (read(plan.study, "ablations", Ablations) or Ablations()).found:
         if (one.trial, one.config) == (plan.trial, plan.config):
-            return {variant.without: variant.runs for variant in one.variants}
+            return {variant.without: variant for variant in one.variants}
     return {}
 
 
-def _write(plan: Plan, runs: dict[str | None, dict[int, SeedRun]]) -> Ablation:
-    variants = tuple(Variant(without=knob, runs=tuple(by_seed[seed] for seed in sorted(by_seed))) for knob, by_seed in runs.items())
+def _write(plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverged: Mapping[str | None, set[int]]) -> Ablation:
+    variants = tuple(
+        Variant(without=knob, runs=tuple(by_seed[seed] for seed in sorted(by_seed)), diverged=tuple(sorted(diverged[knob])))
+        for knob, by_seed in runs.items()
+    )
     mine = Ablation(trial=plan.trial, config=plan.config, variants=variants)
     others = [
         one

@@ -14,7 +14,7 @@ from search.wording import counted, f1, setting
 REGULARISERS = ("augmentation", "dropout", "l2", "batch_norm", "label_smoothing", "ema")
 WORTH = "What each regulariser is worth, on the validation split"
 LEVEL = 0.95
-KEYS = ("without", "value", "macro_f1", "sd", "seeds", "worth", "worth_sd", "worth_low", "worth_high")
+KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "worth_sd", "worth_low", "worth_high")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Worth:
     without: str
     scores: tuple[float, ...]  # of the network without it
     differences: tuple[float, ...]  # one a seed that both were trained on
+    diverged: int  # seeds with which the network without it did not train at all
 
     @property
     def mean(self) -> float | None:
@@ -70,6 +71,7 @@ def worths(found: Ablation) -> tuple[Worth, ...]:
             without=variant.without,
             scores=tuple(run.macro_f1 for run in variant.runs),
             differences=tuple(whole[run.seed] - run.macro_f1 for run in variant.runs if run.seed in whole),
+            diverged=len(variant.diverged),
         )
         for variant in found.variants
         if variant.without is not None
@@ -97,21 +99,22 @@ def ablation_table(found: Ablation) -> Table:
 def ablation_answer(found: Ablation) -> Answer:
     """The same for people and for programs."""
     whole = _scores(_whole(found))
-    rows: list[Facts] = [_row(None, None, whole)]
+    rows: list[Facts] = [_row(None, None, whole, len(_whole(found).diverged))]
     for one in worths(found):
         low, high = one.interval or (None, None)
-        row = _row(one.without, getattr(found.config, one.without), one.scores)
+        row = _row(one.without, getattr(found.config, one.without), one.scores, one.diverged)
         rows.append({**row, "worth": one.mean, "worth_sd": one.sd, "worth_low": low, "worth_high": high})
     return Answer([ablation_table(found)], KEYS, rows)
 
 
-def _row(without: str | None, value: bool | float | None, scores: Sequence[float]) -> Facts:
+def _row(without: str | None, value: bool | float | None, scores: Sequence[float], diverged: int) -> Facts:
     return {
         "without": without,
         "value": value,
         "macro_f1": fmean(scores) if scores else None,
         "sd": stdev(scores) if len(scores) > 1 else None,
         "seeds": len(scores),
+        "diverged": diverged,
     }
 
 
@@ -131,11 +134,13 @@ def _spread(scores: Sequence[float]) -> str:
 
 def _said(row: Worth) -> tuple[str, str, str]:
     if row.mean is None:
-        return "-", "-", "not trained yet"
+        return "-", "-", _verdict(row) if row.diverged else "not trained yet"
     return f"{row.mean:+.4f}", "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), _verdict(row)
 
 
 def _verdict(row: Worth) -> str:
+    if row.diverged:
+        return f"diverges with {counted(row.diverged, 'seed')}"
     if row.interval is None:
         return "unclear"
     low, high = row.interval

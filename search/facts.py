@@ -12,7 +12,8 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from fmnist.knobs import Scalar
 from fmnist.refusals import shown
 from search.errors import SearchError
-from search.records import Ablation, Ablations, Confirmation, DataRecord, Environment, Final, Opening, Record, Timing
+from search.records import Ablation, Ablations, Confirmation, DataRecord, Dropped, Environment, Final, Opening, Record, Timing
+from search.study import REFUSED
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
@@ -62,8 +63,10 @@ class States(Record):
     running: int
     complete: int
     pruned: int
+    refused: int  # over a limit before they trained: Optuna's state is pruned, and they count against no budget
     failed: int
     pruned_because: dict[str, int]
+    refused_because: dict[str, int]
     failed_because: dict[str, int]
 
 
@@ -106,6 +109,7 @@ class Report(Record):
     final: Final | None  # the result, on the test split
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
+    dropped: tuple[Dropped, ...]  # that were candidates until they diverged
     optimism: Optimism | None
     ablation: Ablation | None  # the latest
     best: tuple[Searched, ...]  # of the search, best first
@@ -131,6 +135,7 @@ def read_report(study: optuna.Study) -> Report:
         final=_record(attributes, "final", Final, None),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
+        dropped=confirmation.dropped,
         optimism=_optimism(confirmation),
         ablation=next(reversed(_record(attributes, "ablations", Ablations, Ablations()).found), None),
         best=_best(trials),
@@ -231,15 +236,19 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def _states(trials: Sequence[FrozenTrial]) -> States:
-    count = Counter(trial.state for trial in trials)
+    refused = [trial for trial in trials if REFUSED in trial.user_attrs]
+    others = [trial for trial in trials if REFUSED not in trial.user_attrs]
+    count = Counter(trial.state for trial in others)
     return States(
         waiting=count[TrialState.WAITING],
         running=count[TrialState.RUNNING],
         complete=count[TrialState.COMPLETE],
         pruned=count[TrialState.PRUNED],
+        refused=len(refused),
         failed=count[TrialState.FAIL],
-        pruned_because=_reasons(trials, TrialState.PRUNED),
-        failed_because=_reasons(trials, TrialState.FAIL),
+        pruned_because=_reasons(others, TrialState.PRUNED),
+        refused_because=_reasons(refused, TrialState.PRUNED),
+        failed_because=_reasons(others, TrialState.FAIL),
     )
 
 

@@ -34,12 +34,16 @@ FIRST_SEED = 2000  # past the seeds of search and confirm
 RESAMPLES, LEVEL = 2000, 0.95
 
 
+class DivergedWinnerError(SearchError):
+    """A final training of the winner left the road, as it would each time."""
+
+
 def finalize(
     study: optuna.Study, spec: StudySpec, winner: Candidate, source: Source, executor: Executor, progress: Progress, interrupt: Interrupt
 ) -> Final:
     """The study has its Final, made now or by an earlier run; the test split is opened only if it was not.
 
-    Raises: InterruptedRunError.
+    Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
     if (final := read(study, "final", Final)) is not None:
         return final
@@ -91,6 +95,10 @@ def _retrain(
         done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds)
         write(study, "final_training", FinalTrainings(runs=tuple(done.values())))
 
+    def drop(task: Task, reason: str) -> None:
+        diverged.append(f"{reason}, in the final training with seed {task.seed}")
+
+    diverged: list[str] = []
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
     tasks = [
         Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path(study.study_name, f"seed {seed}"))
@@ -99,7 +107,9 @@ def _retrain(
     ]
     if tasks:
         progress.begin("final", total=len(seeds), done=len(done))
-        train_all(study, "finalize", tasks, executor, progress, interrupt, keep)
+        train_all(study, "finalize", tasks, executor, progress, interrupt, keep, drop, all_or_none=True)
+    if diverged:
+        raise DivergedWinnerError(diverged[0])
     return tuple(done[seed] for seed in seeds)
 
 

@@ -13,6 +13,7 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
+from search.budget import seconds_left, spent
 from search.coordinators import share_of, take_back
 from search.errors import SearchError, StorageLostError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Later, Measured, Noted, Predicted, Resumed, Task, drain, drive
@@ -20,12 +21,11 @@ from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
 from search.objective import note_start, report
 from search.progress import Progress
-from search.records import Timing
 from search.spec import StudySpec
 from search.storage.own_trials import OwnTrials
 from search.storage.patient import is_lost, require_storage
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
-from search.study import FINISHED, NOTE_SECONDS, REFUSED, complete_trials, finished_trials, read, snapshot_path, timed
+from search.study import NOTE_SECONDS, REFUSED, complete_trials, finished_trials, snapshot_path, timed
 from search.tally import Best, EndState
 from search.validation import keep_predictions
 
@@ -70,20 +70,8 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
         put_back(study)
         require_storage(study)
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
-    _end_waiting(study, TIME_IS_UP if _seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
+    _end_waiting(study, TIME_IS_UP if seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()
-
-
-def is_searched(study: optuna.Study, spec: StudySpec) -> bool:
-    """Whether the budget is used up, in trials or in minutes, and nothing is left running."""
-    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    return not unfinished and (_spent(study, spec) >= spec.budget or _seconds_left(study, spec) <= 0)
-
-
-def _spent(study: optuna.Study, spec: StudySpec) -> int:
-    """Of the budget."""
-    # A grid is not refilled: it has no other point for one that is over a limit.
-    return len(study.get_trials(deepcopy=False, states=FINISHED) if spec.search.sampler == "grid" else finished_trials(study))
 
 
 def put_back(study: optuna.Study) -> None:
@@ -116,7 +104,7 @@ class _Loop:
     def __init__(self, study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, classes: int) -> None:
         self.study, self.spec, self.executor, self.progress, self.classes = study, spec, executor, progress, classes
         self.budget = spec.budget
-        self.deadline = time.monotonic() + _seconds_left(study, spec)
+        self.deadline = time.monotonic() + seconds_left(study, spec)
         self.active: dict[str, _Active] = {}  # submitted and not told
         self.failures: list[str] = []  # why the last trials failed, since one that did not
         self.refused = 0  # trials in a row, for their limits
@@ -141,7 +129,7 @@ class _Loop:
     def next_task(self) -> Task | Later | None:
         if time.monotonic() - self.asked_in_vain < LATER_SECONDS:
             return Later()
-        while not self.given_up and not self._is_late() and _spent(self.study, self.spec) + len(self.active) < self.budget:
+        while not self.given_up and not self._is_late() and spent(self.study, self.spec) + len(self.active) < self.budget:
             try:
                 if task := self._begin():
                     return task
@@ -150,14 +138,16 @@ class _Loop:
             except TakenOverError as error:  # this run stood still while it proposed
                 for key in [key for key, active in self.active.items() if active.trial._trial_id == error.trial_id]:
                     self._lose(key)
-        if self.given_up or not self._has_more_to_come():
+        if self.given_up or not (self._has_more_to_come() or self._may_be_refused()):
             return None
         self.asked_in_vain = time.monotonic()
         return Later()
 
     def handle(self, event: Event) -> None:
-        if event.key not in self.active:
-            return  # what a worker still says of a trial that was pruned
+        if event.key not in self.active:  # what a worker still says of a trial that was pruned
+            if isinstance(event, Finished | Failed):
+                snapshot_path(self.study.study_name, event.key).unlink(missing_ok=True)
+            return
         try:
             self._handle(event, self.active[event.key])
         except TakenOverError:
@@ -177,7 +167,8 @@ class _Loop:
         if reason := violations(self.active[key].constraints, self.spec.limits):
             self._refuse(key, reason)
             return None
-        self.refused = 0
+        if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
+            self.refused = 0
         snapshot = snapshot_path(self.study.study_name, key)
         return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
 
@@ -199,6 +190,8 @@ class _Loop:
                         self._epoch(epoch, active)
             case Measured():
                 active.constraints |= over(event.latency_ms, self.spec.limits)
+                if not violations(active.constraints, self.spec.limits):
+                    self.refused = 0
             case Predicted():
                 active.predicted = event
             case Noted():
@@ -232,11 +225,13 @@ class _Loop:
             self.given_up += "Raise the limit, or narrow the knobs that make networks large."
 
     def _fail(self, event: Failed, active: _Active) -> None:
+        if event.kind == "latency":  # which was measured, and stands among the constraints
+            self._refuse(event.key, event.reason)
+            return
         if event.kind == "error":
             self._tell(event.key, TrialState.FAIL, event.reason)  # a fault of no configuration: the sampler learns nothing from it
         else:
-            if event.kind != "latency":  # which was measured, and stands among the constraints
-                active.constraints[event.kind] = 1.0
+            active.constraints[event.kind] = 1.0
             self._tell(event.key, TrialState.PRUNED, event.reason)
         self.failures.append(event.reason)
         if len(self.failures) == MOST_FAILURES:
@@ -267,6 +262,12 @@ class _Loop:
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
+    def _may_be_refused(self) -> bool:
+        """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another one."""
+        if self.spec.limits.max_latency_ms is None or self._is_late():
+            return False
+        return any("max_latency_ms" not in active.constraints for active in self.active.values())
+
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
         states = (TrialState.RUNNING,) if self._is_late() else (TrialState.RUNNING, TrialState.WAITING)
@@ -283,9 +284,3 @@ def _end_waiting(study: optuna.Study, reason: str) -> None:
         trial = Trial(study, trial_id)
         trial.set_user_attr("reason", reason)
         study.tell(trial, state=TrialState.PRUNED)
-
-
-def _seconds_left(study: optuna.Study, spec: StudySpec) -> float:
-    if spec.search.minutes is None:
-        return float("inf")
-    return spec.search.minutes * 60 - (read(study, "timing", Timing) or Timing()).search

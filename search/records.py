@@ -82,11 +82,19 @@ class Candidate(Record):
         return stdev(run.macro_f1 for run in self.runs) if len(self.runs) > 1 else None
 
 
+class Dropped(Record):
+    """A trial that is no candidate any more: trained again, it diverged."""
+
+    trial: int
+    reason: str
+
+
 class Confirmation(Record):
     """The confirm stage. `winner` is the trial with the best mean, None until every candidate has its seeds."""
 
     candidates: tuple[Candidate, ...]
     winner: int | None = None
+    dropped: tuple[Dropped, ...] = ()
 
 
 class Variant(Record):
@@ -94,6 +102,7 @@ class Variant(Record):
 
     without: str | None  # the knob, at its neutral value; None of the winner as it is
     runs: tuple[SeedRun, ...] = ()
+    diverged: tuple[int, ...] = ()  # seeds
 
 
 class Ablation(Record):
@@ -193,3 +202,6 @@ class Holder(Record):
     since: str
     seen: str  # when it was last known to be at work
     is_over: bool = False
+    # Runs of earlier versions said nothing of the rest.
+    token: str | None = None  # drawn once a process: hosts and numbers of processes repeat, in containers and machines that were cloned
+    pid_space: str | None = None  # within which a number means one process: the boot and the namespace; None where there is no /proc

@@ -72,6 +72,7 @@ def warnings(report: Report) -> list[str]:
         found += kept_warnings(data.cleaning)
     if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
         found.append(f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images.")
+    found += [f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped]
     if len(report.openings) > 1:
         found.append(f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test.")
     if fields := differing(report.environments):

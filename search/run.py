@@ -14,7 +14,8 @@ from fmnist.data.sources import FASHION_MNIST, Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from fmnist.device import choose_device, device_name
 from fmnist.train import is_mixed
-from search.confirm import confirm
+from search.budget import is_searched
+from search.confirm import confirm, drop_winner
 from search.coordinators import joined, require_agreement
 from search.dashboard.annotate import annotate
 from search.environment import capture_environment, cores
@@ -28,16 +29,17 @@ from search.export.export import ExportReport, export_model
 from search.export.formats import FORMATS
 from search.export.model_facts import read_facts
 from search.export.onnx_export import calibration_pixels
-from search.finalize import final_folder, finalize, has_models
+from search.finalize import DivergedWinnerError, final_folder, finalize, has_models
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
-from search.optimize import is_searched, optimize
+from search.optimize import optimize
 from search.page.html import PAGE, write_page
 from search.predictions import read_predictions
 from search.progress import Progress
 from search.records import DataRecord, Environment, Final
 from search.report import read_report, write_report
-from search.spec import LimitsSection, StudySpec, load_spec
+from search.request import RunRequest
+from search.spec import StudySpec
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.study import (
@@ -52,34 +54,6 @@ from search.study import (
 from search.winner import winning_spec
 
 GPU_WORKERS = 2
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What was asked for on the command line; None is what the study, or the machine, says."""
-
-    storage: str
-    study: str | None = None
-    trials: int | None = None
-    minutes: float | None = None
-    workers: int | None = None
-    device: str | None = None
-    data: str | None = None
-    test: str | None = None
-    skip_unreadable: bool = False
-    or_synthetic: bool = False
-    name: str | None = None
-    seed: int | None = None
-    settings: tuple[str, ...] = ()
-    trial_timeout: float | None = None
-    max_params: int | None = None
-    max_size: int | None = None
-    max_latency_ms: float | None = None
-    executor: str = "local"
-    address: str | None = None
-    cpus_per_trial: float | None = None
-    gpus_per_trial: float | None = None
-    max_workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,14 +98,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
     Raises: FmnistError with what is wrong.
     """
-    spec = load_spec(request.study).overridden(
-        trials=request.trials,
-        minutes=request.minutes,
-        seed=request.seed,
-        limits={key: getattr(request, key) for key in LimitsSection.model_fields},
-        settings=request.settings,
-        skip_unreadable=request.skip_unreadable,
-    )
+    spec = request.read_spec()
     if spec.search.sampler == "grid":
         spec.space.grid()
     cluster = choose_cluster(
@@ -164,12 +131,12 @@ def default_workers(device: torch.device) -> int:
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
-    Raises: SearchError where it cannot go on, or another run is at work in its folder. AnotherRunError where another run, on the same
+    Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on the same
     database server, brings the study to its end. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
     storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
-    with sole_run(study_folder(name), name):
+    with sole_run(study_folder(name), name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)
         study = create_study(storage, plan.spec, plan.data)
@@ -187,7 +154,7 @@ def export_study(
     """
     final, data = read(study, "final", Final), read(study, "data", DataRecord)
     if final is None or data is None:
-        raise SearchError(f"The study {study.study_name!r} has no final model yet. `fmnist-search run` brings it to its end.")
+        raise SearchError(f"The study {study.study_name!r} has no final model yet. The command that began it brings it to its end.")
     train, pixels = source.train(), test_pixels(source)
     is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
     if fingerprint(train) != data.fingerprint or not is_same_test:
@@ -255,8 +222,15 @@ def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack)
             if read(study, "final", Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
-        winner = confirm(study, plan.spec, executor, progress, interrupt)
-        finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
+        while True:
+            winner = confirm(study, plan.spec, executor, progress, interrupt)
+            try:
+                finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
+            except DivergedWinnerError as error:
+                drop_winner(study, winner, str(error))
+                progress.message(f"Trial {winner.trial} is no candidate any more: {error}. The next best one takes its place.")
+            else:
+                return
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from fmnist.files import read_file
 from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
+from search.names import Pruner, Sampler, shipped_studies
 from search.space import Space, read_space
 
 DEFAULT_STUDY = "quick"
@@ -24,12 +25,12 @@ LARGEST = 2**16  # bytes of a file; those that ship have less than 2,000
 DEEPEST = 100  # dots
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
+AT_THE_TOP = "at the top, before the first section"
 OPTIONS = {
     **{"name": "--name", "seed": "--seed", "search.trials": "--trials", "search.minutes": "--minutes"},
+    **{"search.sampler": "--sampler", "search.pruner": "--pruner"},
     **{"limits.max_params": "--max-params", "limits.max_size": "--max-size", "limits.max_latency_ms": "--max-latency-ms"},
 }
-Sampler = Literal["tpe", "gp", "cmaes", "random", "grid", "nsga2"]
-Pruner = Literal["percentile", "median", "hyperband", "halving", "patient", "wilcoxon", "none"]
 
 
 class _Section(BaseModel):
@@ -109,6 +110,8 @@ class StudySpec(_Section):
         name: str | None = None,
         trials: int | None = None,
         minutes: float | None = None,
+        sampler: str | None = None,
+        pruner: str | None = None,
         seed: int | None = None,
         limits: Mapping[str, float | None] | None = None,
         settings: Iterable[str] = (),
@@ -119,7 +122,7 @@ class StudySpec(_Section):
         Raises: SearchError with all that is wrong.
         """
         values, errors = self.model_dump(), []
-        wishes = {"trials": trials, "minutes": minutes}
+        wishes = {"trials": trials, "minutes": minutes, "sampler": sampler, "pruner": pruner}
         values["search"] |= {key: wish for key, wish in wishes.items() if wish is not None}
         values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
         values["limits"] |= {key: wish for key, wish in (limits or {}).items() if wish is not None}
@@ -140,6 +143,9 @@ class StudySpec(_Section):
         errors = []
         entries = values.get("knobs", {})
         if isinstance(entries, Mapping):
+            misplaced = entries.keys() & (StudySpec.model_fields.keys() - TrialConfig.model_fields.keys())
+            errors += [f"{where}, [knobs]: unknown knob {key!r}. It belongs {AT_THE_TOP}." for key in sorted(misplaced)]
+            entries = {key: entry for key, entry in entries.items() if key not in misplaced}
             try:
                 read_space(entries, search_unlisted=False, where=f"{where}, [knobs]")
             except FmnistError as error:
@@ -174,16 +180,11 @@ def load_spec(study: str | None) -> StudySpec:
     return StudySpec.parse({"name": Path(where).stem} | values, where=where)
 
 
-def shipped_studies() -> list[str]:
-    """Names of the studies that come with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in files("studies").iterdir() if entry.name.endswith(".toml"))
-
-
-def pinned_spec(name: str, config: TrialConfig, spec: StudySpec) -> StudySpec:
+def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: str) -> StudySpec:
     """A study without a search that trains exactly `config`, with the seeds and final stage of `spec`."""
     return StudySpec(
         name=name,
-        description=f"The winner of the study {spec.name}.",
+        description=description,
         seed=spec.seed,
         search=SearchSection(trials=1, sampler="random", pruner="none"),
         knobs=config.model_dump(),
@@ -247,7 +248,7 @@ def _read_setting(setting: str) -> dict[str, Any]:
 
 def _belongs() -> dict[str, str]:
     """Key -> where it belongs, for those that stand in a wrong place."""
-    places = {name: ["at the top, before the first section"] for name in StudySpec.model_fields}
+    places = {name: [AT_THE_TOP] for name in StudySpec.model_fields}
     for section, model in SECTIONS.items():
         for name in model.model_fields:
             places.setdefault(name, []).append(f"under [{section}]")

@@ -15,7 +15,15 @@ def winning_spec(study: optuna.Study) -> StudySpec:
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
     spec = study_spec(study)
-    return pinned_spec(f"{study.study_name}-best", winner(study)[1], spec)
+    number, config = winner(study)
+    said = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
+    return pinned_spec(f"{study.study_name}-best", config, spec, f"{said} of the study {study.study_name}.")
+
+
+def is_confirmed(study: optuna.Study) -> bool:
+    """Whether the study has chosen its winner, after the search and the confirm stage."""
+    confirmation = read(study, "confirmation", Confirmation)
+    return confirmation is not None and confirmation.winner is not None
 
 
 def winner(study: optuna.Study) -> tuple[int, TrialConfig]:

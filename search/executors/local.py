@@ -110,7 +110,7 @@ class LocalExecutor:
     def _receive(self, worker: _Worker) -> list[Event]:
         try:
             message = worker.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # an OSError where it died in the middle of a message
             return self._replace(worker)
         worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         if message == READY:

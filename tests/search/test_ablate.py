@@ -5,6 +5,7 @@ import io
 import json
 import math
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -14,12 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
+from fmnist.data.sources import find_source, fingerprint
 from search.ablation import KEYS, REGULARISERS, WORTH, ablation_table, neutral, switched_off, used, worths
+from search.confirm import confirm
+from search.executors import Event, Failed, Task
+from search.interrupt import Interrupt
+from search.optimize import optimize
+from search.progress import Silent
 from search.records import Ablation, Ablations, SeedRun, Variant
 from search.spec import load_spec
 from search.storage.opening import open_storage
-from search.study import load_study, read
-from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
+from search.study import load_study, read, study_spec, write
+from tests.search.tiny import CLASSES, DATA, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
 ON = "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98"
 ABLATED = TOML.replace("batch_norm = true", ON).replace("trials = 3", "trials = 1")
@@ -38,8 +45,8 @@ def regularised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ablation_in(folder: Path) -> Ablation:
-    study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME)
+def ablation_in(folder: Path, name: str = NAME) -> Ablation:
+    study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), name)
     found = read(study, "ablations", Ablations)
     assert found is not None
     return found.found[-1]
@@ -129,6 +136,54 @@ def test_a_study_without_a_winner_is_refused(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("ablate", "--data", "synthetic")
     assert code == 2
     assert errors.startswith("Error: ")
+
+
+def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec())
+    optimize(study, tiny_spec(trials=1), Inline(), Silent(), Interrupt(), CLASSES)
+    code, _, errors = say("ablate", "tiny", "--data", "synthetic")
+    assert code == 2
+    assert "has no winner yet" in errors
+    assert "Give the command that began it again" in errors
+    code, output, _ = say("best", "tiny")
+    assert code == 0
+    assert "Trial 0, the best so far and not confirmed, of the study tiny." in output
+
+
+class WithoutL2(Inline):
+    """Networks without L2 leave the road."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __enter__(self) -> "WithoutL2":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        if task.config.l2 == 0:
+            yield Failed(task.key, "diverged", "diverged", 0.1)
+        else:
+            yield from super()._train(task)
+
+
+def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.ablate.LocalExecutor", WithoutL2)
+    source = find_source("synthetic", announce=lambda _: None)
+    study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
+    optimize(study, study_spec(study), Inline(), Silent(), Interrupt(), CLASSES)
+    confirm(study, study_spec(study), Inline(), Silent(), Interrupt())
+    write(study, "data", DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
+    for _ in range(2):
+        code, output, errors = say("ablate", "tiny", "--data", "synthetic", "--seeds", "2")
+        assert (code, errors) == (0, "")
+        assert "diverges with 2 seeds" in output
+    assert output.count("complete at F1") == 0
+    found = {variant.without: variant for variant in ablation_in(tmp_path, "tiny").variants}
+    assert (found["l2"].runs, found["l2"].diverged) == ((), (3000, 3001))
+    assert [run.seed for run in found["batch_norm"].runs] == [3000, 3001]
 
 
 def test_the_interval_is_students_t() -> None:

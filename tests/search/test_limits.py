@@ -12,11 +12,12 @@ from optuna_dashboard._serializer import serialize_frozen_trial
 
 from fmnist.config import TrialConfig
 from fmnist.model import ConvNet, parameter_count, weight_bytes
+from search.budget import is_searched
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.interrupt import Interrupt
 from search.limits import DASHBOARD_KEY
-from search.optimize import MOST_FAILURES, MOST_REFUSED, is_searched, optimize
+from search.optimize import MOST_FAILURES, MOST_REFUSED, optimize
 from search.progress import Silent
 from search.spec import StudySpec
 from search.storage.opening import open_storage
@@ -114,6 +115,28 @@ def test_a_measured_latency_is_a_constraint_of_every_trial(tmp_path: Path) -> No
         value = trial.constraints["max_latency_ms"]
         assert value == pytest.approx(config_of(trial).filters / 4 / 2.5 - 1)
         assert (trial.state == TrialState.PRUNED) == (value > 0)
+
+
+@pytest.mark.parametrize("limit", [2.0, 10.0])
+def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(tmp_path: Path, limit: float) -> None:
+    """Within 2 ms is one network of fifteen: long rows of those that are not come before most of them."""
+    spec = limited(tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit)
+    executor = Timed()
+    study = searched(tmp_path, spec, executor)
+    assert is_searched(study, spec)
+    assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 4
+    refused = [trial for trial in study.trials if trial.user_attrs.get(REFUSED)]
+    assert len(refused) == len(study.trials) - 4
+    assert len(refused) > (MOST_FAILURES if limit == 2 else 0)
+    assert {trial.user_attrs["reason"] for trial in refused} == {"too slow"}
+
+
+def test_where_no_network_is_fast_enough_the_run_stops_with_the_reason(tmp_path: Path) -> None:
+    spec = limited(tiny_spec(trials=5, sampler="random", epochs=1, **WIDTHS), max_latency_ms=0.5)
+    says = rf"{MOST_REFUSED} proposed networks in a row were over a limit, the last one so: too slow\. Raise"
+    with pytest.raises(SearchError, match=says):
+        searched(tmp_path, spec, Timed())
+    assert not finished_trials(in_database(tmp_path, spec))
 
 
 def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reason(tmp_path: Path) -> None:

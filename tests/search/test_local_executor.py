@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -147,7 +148,7 @@ def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor,
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
-        train_all(optuna.create_study(), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None)
+        train_all(optuna.create_study(), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None, lambda *_: None)
 
 
 def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
@@ -157,6 +158,22 @@ def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalE
     found = trained(executor, task("next"))
     assert [number for number, _ in curve(found, "next")] == [1, 2]
     assert workers() != {pid}
+
+
+def test_a_worker_that_died_in_the_middle_of_a_message_is_replaced_and_its_task_trained(executor: LocalExecutor) -> None:
+    trained(executor, task("warm"))
+    executor.submit(task("cut", epochs=1000))
+    until(executor, lambda found: curve(found, "cut"))
+    (pid,) = workers()
+    ours, theirs = multiprocessing.Pipe()
+    os.write(theirs.fileno(), struct.pack("!i", 500_000) + b"the beginning of what 10,000 images are told to be")
+    theirs.close()
+    executor._pool[0].pipe = ours  # its own may hold whole messages yet
+    kill(pid)
+    until(executor, lambda _: workers() not in ({pid}, set()))
+    executor.stop("cut")
+    until(executor, is_over("cut"))
+    assert isinstance(trained(executor, task("next"))[-1], Finished)
 
 
 def test_a_stopped_task_whose_worker_died_is_not_trained_again(executor: LocalExecutor) -> None:

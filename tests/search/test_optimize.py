@@ -1,3 +1,4 @@
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -5,16 +6,19 @@ import pytest
 
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
-from search.confirm import confirm
-from search.executors import Event
-from search.finalize import finalize
+from search.budget import is_searched
+from search.confirm import confirm, drop_winner
+from search.errors import SearchError
+from search.executors import Event, Failed, Finished, Task
+from search.finalize import DivergedWinnerError, finalize
 from search.interrupt import Interrupt, InterruptedRunError
-from search.optimize import TIME_IS_UP, is_searched, optimize, put_back
+from search.optimize import TIME_IS_UP, optimize, put_back
 from search.progress import Progress, Silent
-from search.records import Candidate, FinalTrainings, Opening, Timing
+from search.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
+from search.report import read_report, warnings
 from search.sampling import make_sampler
 from search.spec import StudySpec
-from search.study import read, write
+from search.study import complete_trials, read, write
 from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)
@@ -196,6 +200,102 @@ def test_candidates_are_trained_on_fresh_seeds_and_the_best_mean_wins() -> None:
     again = Inline()
     assert confirmed(study, spec, again) == winner
     assert not again.trained
+
+
+class Diverges(Inline):
+    """Trainings of which `wrong` is true leave the road."""
+
+    def __init__(self, wrong: Callable[[Task], bool], places: int = 1) -> None:
+        super().__init__(places)
+        self.wrong = wrong
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        if self.wrong(task):
+            yield Failed(task.key, "diverged", "diverged: mean training loss nan", 0.1)
+        else:
+            yield from super()._train(task)
+
+
+def three_candidates() -> tuple[StudySpec, optuna.Study, list[int]]:
+    """A searched study of three, two of which are confirmed with two seeds each; its trials, best first."""
+    spec = tiny_spec(trials=3, epochs=1)
+    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"top": 2, "seeds": 2})})
+    study = searched(in_memory(spec), spec)
+    return spec, study, [trial.number for trial in complete_trials(study)]
+
+
+@pytest.mark.parametrize("places", [1, 4])
+def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(places: int) -> None:
+    spec, study, (best, second, third) = three_candidates()
+    executor = Diverges(lambda task: task.key == f"trial {best}, seed 1001", places)
+    winner = confirmed(study, spec, executor)
+    assert winner.trial in (second, third)
+    kept = read(study, "confirmation", Confirmation)
+    assert kept is not None
+    assert {candidate.trial: len(candidate.runs) for candidate in kept.candidates} == {second: 2, third: 2}
+    report = read_report(study)
+    assert report.winner == winner.trial
+    says = f"Trial {best} was trained again and is no candidate any more: diverged: mean training loss nan, with seed 1001."
+    assert says in warnings(report)
+    again = Inline()
+    assert confirmed(study, spec, again) == winner
+    assert not again.trained
+
+
+def test_where_every_candidate_diverges_the_error_says_so_and_what_to_do() -> None:
+    spec, study, _ = three_candidates()
+    for executor in (Diverges(lambda _: True), Inline()):
+        with pytest.raises(SearchError, match=r"Every trial that was completed diverged .* Search a narrower learning_rate in a new study"):
+            confirmed(study, spec, executor)
+    assert not executor.trained
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_split_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, study, _ = three_candidates()
+    winner = confirmed(study, spec, Inline())
+    executor = Diverges(lambda task: task.seed == 2001, places)
+    with pytest.raises(DivergedWinnerError, match="in the final training with seed 2001"):
+        finalize(study, spec, winner, SYNTHETIC, executor, Silent(), Interrupt())
+    assert not executor.running()
+    assert "openings" not in study.user_attrs
+    drop_winner(study, winner, "diverged")
+    other = confirmed(study, spec, Inline())
+    assert other.trial != winner.trial
+    final = finalize(study, spec, other, SYNTHETIC, Inline(), Silent(), Interrupt())
+    assert (final.trial, len(final.runs)) == (other.trial, 3)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"), [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes were over\. Raise --minutes")]
+)
+def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
+    spec = tiny_spec(minutes=minutes)
+    study = in_memory(spec)
+    write(study, "timing", Timing(search=60.0))
+    with pytest.raises(SearchError, match=says):
+        confirmed(study, spec, Inline())
+
+
+def test_the_snapshot_of_a_pruned_trial_that_its_worker_kept_late_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Keeps(Inline):
+        def _train(self, task: Task) -> Iterator[Event]:
+            for event in super()._train(task):
+                if isinstance(event, Finished) and task.snapshot:
+                    task.snapshot.parent.mkdir(parents=True, exist_ok=True)
+                    task.snapshot.touch()
+                yield event
+
+    monkeypatch.chdir(tmp_path)
+    spec = tiny_spec(trials=2, epochs=2)
+    study = in_memory(spec)
+    study.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
+    searched(study, spec, Keeps(places=2))
+    assert states(study) == ["PRUNED"] * 2
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_a_search_that_went_on_is_confirmed_with_its_new_best_trials() -> None:

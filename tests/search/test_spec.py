@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from search.errors import SearchError
-from search.spec import StudySpec, load_spec, pinned_spec, shipped_studies
+from search.names import shipped_studies
+from search.spec import StudySpec, load_spec, pinned_spec
 
 VALID = """\
 name = "mine"
@@ -191,8 +192,9 @@ def test_without_a_name_the_default_study_is_read() -> None:
 
 
 def test_the_command_line_overrides_budgets_seed_and_name() -> None:
-    changed = spec().overridden(name="other", trials=9, minutes=1.5, seed=4)
+    changed = spec().overridden(name="other", trials=9, minutes=1.5, seed=4, sampler="gp", pruner="none")
     assert (changed.name, changed.search.trials, changed.search.minutes, changed.seed) == ("other", 9, 1.5, 4)
+    assert (changed.search.sampler, changed.search.pruner) == ("gp", "none")
     assert spec().overridden() == spec()
 
 
@@ -257,9 +259,27 @@ def test_all_that_is_wrong_on_the_command_line_is_reported_at_once_by_its_option
     ]
 
 
+@pytest.mark.parametrize(
+    ("wishes", "says"),
+    [
+        ({"sampler": "tp"}, r"--sampler must be 'tpe', .* or 'nsga2', got 'tp'\. Did you mean 'tpe'\?"),
+        ({"pruner": "halve"}, r"--pruner must be 'percentile', .* or 'none', got 'halve'\. Did you mean 'halving'\?"),
+    ],
+)
+def test_a_sampler_or_pruner_that_is_none_is_refused_by_its_option(wishes: dict[str, str], says: str) -> None:
+    with pytest.raises(SearchError, match=says):
+        spec().overridden(sampler=wishes.get("sampler"), pruner=wishes.get("pruner"))
+
+
+@pytest.mark.parametrize("key", ["unlisted", "seed", "search"])
+def test_a_key_of_the_top_among_the_knobs_is_told_its_place(key: str) -> None:
+    with pytest.raises(SearchError, match=rf"mine, \[knobs\]: unknown knob '{key}'\. It belongs at the top, before the first section\."):
+        StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, where="mine")
+
+
 def test_a_winner_becomes_a_study_of_one_trial() -> None:
     config = TrialConfig(depth=3, dropout=0.25, head="avg")
-    pinned = pinned_spec("mine-best", config, spec(seed=8, final={"seeds": 5}))
+    pinned = pinned_spec("mine-best", config, spec(seed=8, final={"seeds": 5}), "Mine.")
     assert (pinned.search.trials, pinned.confirm.seeds, pinned.seed, pinned.final.seeds) == (1, 0, 8, 5)
     assert not pinned.space.knobs
     assert TrialConfig.model_validate(pinned.space.pinned) == config
