@@ -47,6 +47,11 @@ def listed(lines: Sequence[str]) -> str:
     return "\n".join([*lines[:MOST], *more])
 
 
+def rule(model: type[BaseModel], name: str) -> str:
+    """What the values of that field must be: "a whole number from 1 to 4"."""
+    return _place(model, (name,)).rule
+
+
 def shown(value: object) -> str:
     """The value on one short line, as TOML writes it: what cannot be printed is written as its number, what is too long is cut."""
     text = _written(value, DEEPEST)

@@ -167,6 +167,7 @@ class _Run:
         )
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
+        self.eager = EAGER_STEPS  # still to come before the first capture, in a training that goes on, too
         self.averaged: ConvNet | None = copy.deepcopy(self.model) if config.ema else None
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.captured: dict[int, CapturedStep] = {}  # by the side of the images
@@ -242,11 +243,12 @@ class _Run:
         self.optimizer.set_rate(self.config.learning_rate * learning_rate_scale(self.config, self.done, self.steps))
         loss = self._way(batch, side)(batch)
         self.done += 1
+        self.eager -= 1
         return loss
 
     def _way(self, batch: Tensor, side: int) -> Callable[[Tensor], Tensor]:
         eager = partial(self._train, side=side)
-        if self.stream is None or self.done < EAGER_STEPS:
+        if self.stream is None or self.eager > 0:
             return eager
         if side not in self.captured:
             self.captured[side] = CapturedStep(eager, batch, self.generator)

@@ -104,7 +104,8 @@ def _suggest(trial: Trial, name: str, knob: Knob) -> Scalar:
         case Range(int() as low, int() as high, log, step):
             return trial.suggest_int(name, low, high, log=log, step=int(step or 1))
         case Range(low, high, log, step):
-            return trial.suggest_float(name, low, high, log=log, step=step)
+            value = trial.suggest_float(name, low, high, log=log, step=step)
+            return value if step is None else _on_step(low, high, step, round((value - low) / step))
 
 
 def _values(knob: Knob) -> list[Scalar] | None:
@@ -114,8 +115,13 @@ def _values(knob: Knob) -> list[Scalar] | None:
         case Range(int() as low, int() as high, step=step):
             return list(range(low, high + 1, int(step or 1)))
         case Range(low, high, step=float() as step):
-            return [low + index * step for index in range(round((high - low) / step) + 1)]
+            return [_on_step(low, high, step, index) for index in range(round((high - low) / step) + 1)]
     return None
+
+
+def _on_step(low: float, high: float, step: float, index: int) -> float:
+    # 0.1 * 3 is above 0.3: past the end of its range, and another configuration than the 0.3 that somebody wrote.
+    return min(high, float(f"{low + index * step:.12g}"))
 
 
 def _read_entry(name: str, entry: Any) -> Scalar | Knob:

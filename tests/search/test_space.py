@@ -147,6 +147,21 @@ def test_suggestions_stay_on_the_steps_of_their_range(low: int, span: int, step:
     assert config.filters in stepped.grid()["filters"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        ({"low": 0.0, "high": 0.3, "step": 0.1}, [0.0, 0.1, 0.2, 0.3]),
+        ({"low": 0.09, "high": 1.0, "step": 0.07}, [0.09, 0.16, 0.23, 0.3, 0.37, 0.44, 0.51, 0.58, 0.65, 0.72, 0.79, 0.86, 0.93, 1.0]),
+    ],
+)
+def test_steps_of_a_range_are_the_numbers_that_a_person_would_write(entry: dict[str, float], values: list[float]) -> None:
+    stepped = space(augmentation=entry)
+    assert stepped.grid()["augmentation"] == values
+    for sampler in (optuna.samplers.GridSampler(stepped.grid()), optuna.samplers.RandomSampler(seed=0)):
+        study = optuna.create_study(sampler=sampler)
+        assert {stepped.suggest(study.ask()).augmentation for _ in range(5 * len(values))} <= set(values)
+
+
 def test_points_of_a_space() -> None:
     assert space(depth=3).points == 1
     assert space(depth=[2, 3], batch_norm="search", filters={"low": 8, "high": 32, "step": 8}).points == 2 * 2 * 4
