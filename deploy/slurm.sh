@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A study on a Slurm cluster: Ray carries the trainings to every node of the job, the coordinator runs on the first one.
 #
-#   sbatch --nodes=3 deploy/slurm.sh run standard
+#   sbatch --nodes=3 deploy/slurm.sh run under-100k
+#   sbatch --gres=gpu:1 deploy/slurm.sh run standard --gpus-per-trial 0.5
 #
 # Every node must see this folder, its .venv with the extra `cluster`, and Fashion-MNIST (FMNIST_DATA, or --data) at the same place.
 # Before the time limit Slurm interrupts the run: what is done is kept, and the same command in a new job goes on.

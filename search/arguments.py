@@ -18,8 +18,14 @@ StudyName = Annotated[
     str | None,
     typer.Argument(metavar="STUDY", help="A study's name in the storage; without it the one that ran last.", autocompletion=study_names),
 ]
-Storage = Annotated[str, typer.Option(metavar="URL", help="Where studies are kept: any SQLAlchemy URL.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help="CSV, Parquet, npz, folder of pictures, or 'synthetic'.")]
+Storage = Annotated[
+    str,
+    typer.Option(
+        metavar="URL", help="Where studies are kept: sqlite:///FILE, or on a server postgresql+psycopg://... or mysql+pymysql://..."
+    ),
+]
+DATA_FORMS = "CSV, Parquet, npz, a folder of pictures, of tables or of idx files, or 'synthetic'."
+Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help=DATA_FORMS)]
 Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="The test split, where it is not with the data.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")]
 Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]

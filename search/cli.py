@@ -2,14 +2,17 @@
 
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from fmnist.errors import FmnistError
 from search.ablate_command import ablate
 from search.arguments import (
+    DATA_FORMS,
     DEFAULT_STORAGE,
     AnyModel,
     AsJson,
@@ -28,12 +31,16 @@ from search.completion import study_names
 from search.dashboard_command import dashboard
 from search.demo_command import demo
 from search.errors import StorageLostError
-from search.list_commands import compare, show, status, trials
+from search.list_commands import compare, knobs, show, status, trials
 from search.run_command import run
 from search.terminal import Console
 
+CLOSED_PIPE = 141  # 128 and the number of SIGPIPE, as a shell says of any program that it ended
+Function = TypeVar("Function", bound=Callable[..., None])
+
 app = typer.Typer(
     help="Hyperparameter search for a Fashion-MNIST classifier whose score can be believed.",
+    context_settings={"help_option_names": ["--help", "-h"]},
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -41,26 +48,75 @@ app = typer.Typer(
 )
 
 
+class PlainCommand(TyperCommand):
+    """A command whose help names its arguments as the README does, MODEL FILES... for one, with neither braces nor types."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """What follows the command's name in a line of usage; brackets are around what may be left out."""
+        arguments = [param for param in self.params if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *(str(one.metavar) if one.required else f"[{one.metavar}]" for one in arguments)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The help has a section of arguments, where there are any, and one of options."""
+        for kind, title in (("argument", "Arguments"), ("option", "Options")):
+            params = [param for param in self.get_params(ctx) if param.param_type_name == kind]
+            found = [(param, record) for param in params if (record := param.get_help_record(ctx))]
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl([(param.metavar if kind == "argument" else name, says) for param, (name, says) in found])
+
+
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted."""
+    """Runs the command line.
+
+    Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted, 141 nobody reads on.
+    """
     try:
         app()
     except FmnistError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, StorageLostError) else 2)
+    except SystemExit as end:
+        # Where a reader such as `head` has gone, both Typer and Rich end with 1, which here says that the storage was lost.
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(CLOSED_PIPE)
+        raise
 
 
-app.command()(run)
-app.command()(status)
-app.command()(trials)
-app.command()(show)
-app.command()(compare)
-app.command()(dashboard)
-app.command()(ablate)
-app.command()(demo)
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"fmnist-search {version('fmnist-search')}")
+        raise typer.Exit
 
 
-@app.command()
+@app.callback()
+def _begin(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _command(in_brief: str, name: str | None = None) -> Callable[[Function], Function]:
+    """A command of the application; `in_brief` is what the list of all commands says of it, on one line of a narrow terminal."""
+    return app.command(name, cls=PlainCommand, short_help=in_brief)
+
+
+_command("Search, confirm, retrain, test once, export.")(run)
+_command("List the studies and how far each has come.")(status)
+_command("List a study's trials, sorted and picked.")(trials)
+_command("Show one trial whole, epoch by epoch.")(show)
+_command("Compare finished studies on the test images.")(compare)
+_command("List what can be searched, and what it means.")(knobs)
+_command("Serve optuna-dashboard on the studies.")(dashboard)
+_command("Train the winner without each regulariser.")(ablate)
+_command("Try a model by hand on a local page.")(demo)
+
+
+@_command("Print a study's report, and write it to files.")
 def report(
     study: StudyName = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report with figures as one page there.")] = None,
@@ -93,7 +149,7 @@ def report(
         console.print("No browser could be opened here; open the last of these files in one.", highlight=False)
 
 
-@app.command()
+@_command("Write a study's final model as files.")
 def export(
     study: StudyName = None,
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
@@ -116,7 +172,7 @@ def export(
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
-@app.command()
+@_command("Name the garment in each picture.")
 def predict(
     model: AnyModel,
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Pictures of any format, colour and size.")],
@@ -147,7 +203,7 @@ def predict(
         typer.echo(visible(f"{file}: ") + ", ".join(f"{name} {probability:.1%}" for name, probability in best))
 
 
-@app.command()
+@_command("Score a model on a test split.")
 def evaluate(
     model: Model,
     data: Data = None,
@@ -175,9 +231,9 @@ def evaluate(
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
 
 
-@app.command("data")
+@_command("Show what cleaning finds in a data set.", "data")
 def show_data(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="CSV, Parquet, npz, folder of pictures, or 'synthetic'.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help=DATA_FORMS)],
     test: Test = None,
     study: Annotated[str | None, typer.Option(metavar="STUDY", help="The study, or its TOML, whose cleaning rules are used.")] = None,
     skip_unreadable: SkipUnreadable = False,
@@ -201,7 +257,7 @@ def show_data(
         progress.print(f"Written: {written}", highlight=False)
 
 
-@app.command()
+@_command("Print the winning configuration as TOML.")
 def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
     """Print the winning configuration as a study's TOML, which `run` accepts.
 

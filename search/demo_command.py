@@ -57,7 +57,7 @@ def _exported(storage: str) -> Path:
     folder = study_folder(study.study_name) / "export"
     if not folder.is_dir():
         raise SearchError(
-            f"The study {study.study_name!r} has no exported model yet. `fmnist-search run` brings it to its end, or name a MODEL."
+            f"The study {study.study_name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
         )
     return folder
 

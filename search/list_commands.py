@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: `fmnist-search status`, `trials`, `show`, `compare`."""
+"""The commands that look and change nothing: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +7,7 @@ import typer
 from search.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Storage, StudyName, quiet_optuna
 from search.completion import study_names, trial_numbers
 from search.errors import SearchError
+from search.names import shipped_studies
 from search.terminal import Console
 
 if TYPE_CHECKING:
@@ -20,9 +21,21 @@ Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."),
 ]
-Trial = Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.", autocompletion=trial_numbers)]
+Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="These columns only, in this order.")]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise typer.BadParameter(f"a trial's number must be a valid integer from 0 on, got {text!r}.")
+    return int(text)
+
+
+Trial = Annotated[int, typer.Argument(metavar="TRIAL", parser=_number, help="The trial's number.", autocompletion=trial_numbers)]
 InStudy = Annotated[
     str | None, typer.Option(metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names)
+]
+OfStudy = Annotated[
+    str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; it may be left out.", autocompletion=shipped_studies)
 ]
 Studies = Annotated[
     list[str],
@@ -47,6 +60,7 @@ def trials(
     sort: Sort = "number",
     reverse: Reverse = False,
     where: Where = None,
+    columns: Columns = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -56,24 +70,25 @@ def trials(
     Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != < <= > >=.
     States: waiting, running, complete, pruned, refused (over a limit before it trained), failed.
 
-    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1'
+    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns number,value,filters
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.lists.conditions import read_conditions
     from search.lists.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
     from search.study import load_study
 
-    found, console = load_study(opened, study), Console()
+    found = load_study(opened, study)
     rows = trial_rows(found)
-    columns = kinds(rows)
-    conditions = read_conditions(where or (), columns)
+    known = kinds(rows)
+    conditions = read_conditions(where or (), known)
+    chosen = [column(name.strip(), known) for name in columns.split(",")] if columns is not None else []
     picked = [row for row in rows if all(condition.holds(row) for condition in conditions)]
-    by = ordered(picked, column(sort, columns), reverse=reverse)
+    by = ordered(picked, column(sort, known), reverse=reverse)
     asked = [sort, *(condition.column for condition in conditions)]
     if all(row["state"] != "complete" for row in by):
         asked.append("reason")  # before the knobs: a list of failures is read for their causes
     wanted = (*asked, *searched_knobs(found), "reason", "parameters")
-    _print(trials_answer(found.study_name, by, list(columns), wanted, len(rows), console.width), form, console)
+    _print(trials_answer(found.study_name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
 
 
 def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
@@ -85,7 +100,19 @@ def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE
     from search.lists.trial_page import trial_page
     from search.study import load_study
 
-    _print(trial_page(load_study(opened, study), trial), form, Console())
+    _print(trial_page(load_study(opened, study), trial, storage), form, Console())
+
+
+def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List what can be searched: every knob with its default and range, what is allowed, what it means, and what the study makes of it.
+
+    Example: fmnist-search knobs under-100k
+    """
+    form = _form(as_json, as_csv)
+    from search.lists.knob_list import knob_list
+    from search.spec import load_spec
+
+    _print(knob_list(load_spec(study) if study is not None else None), form, Console())
 
 
 def compare(studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
@@ -118,11 +145,12 @@ def _storage(url: str) -> "RDBStorage":
 def _print(answer: "Answer", form: "Form", console: Console) -> None:
     from search.lists.answer import to_csv, to_json
     from search.report import print_table
+    from search.table import fitted
 
     if form == "tables":
         for i, table in enumerate(answer.tables):
             if i:
                 console.print()
-            print_table(table, console)
+            print_table(fitted(table, console.width), console)
     else:
         typer.echo(to_json(answer) if form == "json" else to_csv(answer))

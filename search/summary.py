@@ -24,8 +24,10 @@ def print_plan(plan: Plan, console: Console) -> None:
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
         "Device": _device(plan),
         "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}, {spec.search.sampler}, {_pruning(spec)}",
+        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, {spec.search.sampler}, "
+        f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
+        **({"Limits": limits} if (limits := _limits(spec)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
         "then the test split, once",
@@ -63,6 +65,15 @@ def _device(plan: Plan) -> str:
     if plan.cluster is not None:
         return str(plan.cluster)
     return f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}"
+
+
+def _minutes(spec: StudySpec) -> str:
+    return "" if spec.search.minutes is None else f" within {duration(spec.search.minutes * 60)}"
+
+
+def _limits(spec: StudySpec) -> str:
+    found = {key: value for key, value in spec.limits.model_dump().items() if value is not None}
+    return ", ".join(f"{key} {value:,}" for key, value in found.items())
 
 
 def _pruning(spec: StudySpec) -> str:

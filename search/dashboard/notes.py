@@ -94,6 +94,7 @@ def _best(report: Report, study_id: int, shown: Sequence[int]) -> Iterator[str]:
 def _reading(report: Report) -> Iterator[str]:
     states = report.states
     ended = f"{states.complete} complete, {states.pruned} pruned, {states.failed} failed"
+    ended += f", {states.refused} refused for a limit" if states.refused else ""
     running = f", {states.running} running, {states.waiting} waiting" if states.running or states.waiting else ""
     yield f"- **Trials**: {ended}{running}. A trial's value is its last epoch's macro F1 on the validation split, of one seed."
     if report.timing.total:

@@ -132,7 +132,8 @@ def _scores(tested: Sequence[Tested]) -> Table:
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i, one in enumerate(tested) if one.final.mean == best}
     images, level = counted(tested[0].final.test_images, "test image"), tested[0].final.level
     caption = f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of the whole study."
-    return Table("Final scores", ("study", "macro F1", "sd", "interval", "seeds", "parameters", "time"), rows, caption, marks=marks)
+    columns = ("study", "macro F1", "sd", "interval", "seeds", "parameters", "time")
+    return Table("Final scores", columns, rows, caption, marks=marks, spare=(3, 2, 4, 5, 6))
 
 
 def _differences(first: Tested, others: Sequence[Tested], found: Sequence[Difference]) -> Table:
@@ -145,7 +146,8 @@ def _differences(first: Tested, others: Sequence[Tested], found: Sequence[Differ
         "Paired bootstrap, 95 % interval: both are scored on the same drawn images. It is about the test images; the spread over seeds "
         f"comes on top.{several}"
     )
-    return Table(f"Better than {first.name} by", ("study", "difference", "interval", "so"), rows, caption, frozenset({0, 3}))
+    columns = ("study", "difference", "interval", "so")
+    return Table(f"Better than {first.name} by", columns, rows, caption, frozenset({0, 3}), spare=(2,))
 
 
 def _verdict(found: Difference) -> str:

@@ -1,5 +1,6 @@
 """One trial, whole: what was trained, how it went, and why it ended."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.lists.answer import Answer, Facts, Value
 from search.lists.trial_rows import FIXED, said_of, state_of, trial_row
+from search.storage.masking import masked
+from search.storage.opening import DEFAULT_STORAGE
 from search.study import constraints_of, value_of
 from search.table import Mark, Row, Table
 from search.wording import f1, setting
@@ -20,25 +23,27 @@ KEYS = ("trial", "epoch", *CURVE[1:])
 HEADS = ("epoch", "train loss", "valid loss", "macro F1", "accuracy", "seconds")
 
 
-def trial_page(study: optuna.Study, number: int) -> Answer:
-    """All that the study knows of that trial; its rows are the epochs.
+def trial_page(study: optuna.Study, number: int, storage: str) -> Answer:
+    """All that the study, which was found at that URL, knows of that trial; its rows are the epochs.
 
     Raises: SearchError where there is no such trial.
     """
-    trial = _trial(study, number)
+    trial = _trial(study, number, storage)
     curve = _curve(trial)
     tables = [_facts(study, trial), _configuration(trial), _epochs(curve), _constraints(trial)]
     rows = [{"trial": number, "epoch": one.get("number"), **{key: one.get(key) for key in CURVE[1:]}} for one in curve]
     return Answer([table for table in tables if table is not None], KEYS, rows, _document(study, trial, curve))
 
 
-def _trial(study: optuna.Study, number: int) -> FrozenTrial:
+def _trial(study: optuna.Study, number: int, storage: str) -> FrozenTrial:
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         if trial.number == number:
             return trial
     there = f"It has 0 to {len(trials) - 1}." if trials else "It has none yet."
-    raise SearchError(f"The study {study.study_name!r} has no trial {number}. {there} `fmnist-search trials` lists them.")
+    where = [] if storage == DEFAULT_STORAGE else ["--storage", masked(storage)]
+    listed = shlex.join(["fmnist-search", "trials", study.study_name, *where])
+    raise SearchError(f"The study {study.study_name!r} has no trial {number}. {there} `{listed}` lists them.")
 
 
 def _curve(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -74,7 +79,7 @@ def _configuration(trial: FrozenTrial) -> Table:
     if not rows:
         return Table("Configuration", caption="None yet: the trial has not begun.")
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i in range(len(trial.params))}
-    return Table("Configuration", ("knob", "value", "", "meaning"), rows, text_columns=frozenset({0, 2, 3}), marks=marks)
+    return Table("Configuration", ("knob", "value", "", "meaning"), rows, text_columns=frozenset({0, 2, 3}), marks=marks, spare=(3,))
 
 
 def _meaning(name: str) -> str:
@@ -88,7 +93,9 @@ def _epochs(curve: Sequence[dict[str, Any]]) -> Table:
     shown = [key for key in CURVE if any(one.get(key) is not None for one in curve)]
     rows = [tuple(_said(key, one.get(key)) for key in shown) for one in curve]
     heads = tuple(HEADS[CURVE.index(key)] for key in shown)
-    return Table("Epochs", heads, rows, "Seconds since the training began." if "seconds" in shown else "", frozenset())
+    caption = "Seconds since the training began." if "seconds" in shown else ""
+    spare = tuple(shown.index(key) for key in ("valid_loss", "train_loss", "seconds", "accuracy") if key in shown)
+    return Table("Epochs", heads, rows, caption, frozenset(), spare=spare)
 
 
 def _said(key: str, value: Value) -> str:

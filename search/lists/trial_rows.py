@@ -25,10 +25,9 @@ STATES = {
 }
 REFUSED_STATE = "refused"  # pruned before it trained, for a limit; it counts against no budget
 FIXED = ("number", "state", "value", "epochs", "seconds", "parameters", "flops", "reason", "seed")
-ALWAYS = FIXED[:5]  # on a terminal, however narrow
+FIRST = FIXED[:5]  # on a terminal
+ALWAYS = 3  # of them, however narrow it is
 HEADS = {"number": "trial", "value": "macro F1", "seconds": "time"}
-BETWEEN = 2  # columns, in characters
-LONGEST_REASON = 22  # characters; report.print_table wraps longer ones
 
 Kind = Literal["number", "text"] | tuple[str, ...]  # the last: one of these words
 
@@ -92,26 +91,25 @@ def ordered(rows: Sequence[Facts], by: str, *, reverse: bool) -> list[Facts]:
     return found + [row for row in rows if row.get(by) is None]
 
 
-def trials_answer(study: str, rows: Sequence[Facts], columns: Sequence[str], wanted: Sequence[str], in_all: int, width: int) -> Answer:
-    """The trials for a terminal of that width, and for programs.
+def trials_answer(
+    study: str, rows: Sequence[Facts], columns: Sequence[str], wanted: Sequence[str], in_all: int, *, chosen: Sequence[str] = ()
+) -> Answer:
+    """The trials for people and for programs.
 
-    `columns` are the keys for programs; `wanted` are those that people see as far as there is room, the first ones in any case.
+    `columns` are the keys for programs; people see the first ones and `wanted`, as far as there is room. If any are `chosen`, it is those.
     """
     title = f"Trials of {study}"
     if not rows:
         said = f"None of {counted(in_all, 'trial')} is so." if in_all else "None yet."
-        return Answer([Table(title, caption=said)], columns, rows)
-    keys = list(dict.fromkeys((*ALWAYS, *wanted)))
-    filled = [key for key in keys if key in ALWAYS or any(row.get(key) is not None for row in rows)]
-    cells = {key: [HEADS.get(key, key), *(said_of(key, row.get(key)) for row in rows)] for key in filled}
-    fitting = _fitting(filled, cells, width)
-    hidden = [key for key in filled if key not in fitting]
+        return Answer([Table(title, caption=said)], chosen or columns, rows)
+    filled = [key for key in (*FIRST, *wanted) if key in FIRST or any(row.get(key) is not None for row in rows)]
+    keys = list(dict.fromkeys(chosen or filled))
+    shown_rows: list[Row] = [tuple(said_of(key, row.get(key)) for key in keys) for row in rows]
     caption = counted(len(rows), "trial") if len(rows) == in_all else f"{len(rows):,} of {counted(in_all, 'trial')}"
-    caption += f". No room for {', '.join(hidden)}: --json and --csv have all, a wider terminal more." if hidden else "."
-    shown_rows: list[Row] = list(zip(*(cells[key][1:] for key in fitting), strict=True))
-    texts = frozenset(i for i, key in enumerate(fitting) if key in ("state", "reason"))
-    heads = tuple(cells[key][0] for key in fitting)
-    return Answer([Table(title, heads, shown_rows, caption, texts, _marks(rows, fitting))], columns, rows)
+    texts = frozenset(i for i, key in enumerate(keys) if key in ("state", "reason"))
+    heads = tuple(HEADS.get(key, key) for key in keys)
+    spare = tuple(range(1 if chosen else ALWAYS, len(keys)))
+    return Answer([Table(title, heads, shown_rows, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows)
 
 
 def _key(knob: str) -> str:
@@ -145,20 +143,14 @@ def said_of(key: str, value: Value) -> str:
             return setting(value)
 
 
-def _fitting(keys: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
-    left, found = width, []
-    for key in keys:
-        longest = max(map(len, cells[key]))
-        taken = BETWEEN + (min(longest, LONGEST_REASON) if key == "reason" else longest)
-        if taken <= left or key in ALWAYS:
-            found.append(key)
-            left -= taken
-    return found
-
-
 def _marks(rows: Sequence[Facts], columns: Sequence[str]) -> dict[tuple[int, int], Mark]:
     values = [float(value) for row in rows if row["state"] == "complete" and isinstance(value := row["value"], float)]
     best = max(values, default=None)
-    value, state = columns.index("value"), columns.index("state")
-    strong: dict[tuple[int, int], Mark] = {(i, value): "strong" for i, row in enumerate(rows) if best is not None and row["value"] == best}
-    return strong | {(i, state): "alarm" for i, row in enumerate(rows) if row["state"] == "failed"}
+    at = {key: i for i, key in enumerate(columns)}
+    found: dict[tuple[int, int], Mark] = {}
+    for i, row in enumerate(rows):
+        if "value" in at and best is not None and row["value"] == best:
+            found[i, at["value"]] = "strong"
+        if "state" in at and row["state"] == "failed":
+            found[i, at["state"]] = "alarm"
+    return found

@@ -23,7 +23,7 @@ from search.wording import counted, duration, f1
 
 MISTAKES_SHOWN = 40
 CURVES_DRAWN = 400  # the best ones; more can be told apart by nobody
-NO_FINAL = "There is no final model yet: fmnist-search run brings the study to its end, and the test split is for then."
+NO_FINAL = "There is no final model yet: the command that began the study brings it to its end, and the test split is for then."
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def card(facts: Facts) -> list[tuple[str, str, str]]:
     """(name, figure, remark) of what a reader looks for first."""
     report, last = facts.report, facts.report.environments[-1] if facts.report.environments else None
     ended = f"{report.states.complete} complete, {report.states.pruned} pruned, {report.states.failed} failed"
+    ended += f"; {report.states.refused} more refused for a limit" if report.states.refused else ""
     trials = counted(sum((report.states.complete, report.states.pruned, report.states.failed)), "trial")
     found = list(_final_card(report.final)) if report.final else [_unfinished_card(facts)]
     found += [("Search", trials, ended)]

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,17 @@ def test_a_setting_reaches_the_plan(say: Say) -> None:
     assert "other" in output
 
 
+def test_sampler_and_pruner_reach_the_plan_and_make_another_study(say: Say) -> None:
+    code, output, _ = say(*TINY, "--dry-run", "--sampler", "tpe", "--pruner", "median")
+    assert code == 0
+    assert "tpe, pruned by median" in output
+    assert say(*TINY)[0] == 0
+    code, _, errors = say(*TINY, "--sampler", "tpe")
+    assert code == 2
+    assert "+search.sampler = 'tpe'" in errors
+    assert "Give --name for a new study" in errors
+
+
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
@@ -125,3 +138,49 @@ def test_a_model_that_was_damaged_is_one_clean_message(file: str, content: bytes
         assert errors.startswith(f"Error: model/{file}")
         assert says in errors
         assert errors.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_h_is_help_which_names_arguments_plainly(name: str, say: Say) -> None:
+    assert say(name, "-h") == say(name, "--help")
+    _, output, _ = say(name, "-h")
+    assert not set("{}<>") & set(output.partition("\nArguments:\n")[2].partition("\nOptions:\n")[0])
+    params = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
+    arguments = [one.metavar if one.required else f"[{one.metavar}]" for one in params if one.param_type_name == "argument"]
+    assert output.splitlines()[0] == " ".join([f"Usage: fmnist-search {name} [OPTIONS]", *arguments])
+
+
+def test_the_list_of_commands_is_whole_on_a_narrow_terminal(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "65")
+    code, output, _ = say("-h")
+    listed = output.partition("Commands:")[2].splitlines()[1:]
+    assert (code, [line.split()[0] for line in listed]) == (0, list(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def test_the_version_is_that_of_the_package_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from search.cli import main; sys.argv[1:] = ['--version']\n"
+        "try: main()\nfinally: assert not {'torch', 'optuna', 'numpy', 'sqlalchemy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"fmnist-search {version('fmnist-search')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("trials", "going"), ("trials", "going", "--json"), ("report", "going"), ("--help",)])
+def test_nobody_who_reads_the_output_ends_it_quietly(arguments: tuple[str, ...], listed: Say, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command(*arguments), cwd=tmp_path, env=surroundings(), stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("name", ["demo", "export"])
+def test_a_study_that_is_not_finished_is_so_by_the_command_that_began_it(name: str, listed: Say) -> None:
+    arguments = ("export", "going", "--data", "synthetic") if name == "export" else ("demo",)
+    code, _, errors = listed(*arguments)
+    assert code == 2
+    assert "The command that began it brings it to its end" in errors

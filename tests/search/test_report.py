@@ -127,7 +127,7 @@ def test_json_has_null_where_a_figure_is_not_finite(finished: optuna.Study) -> N
     assert report["optimism"]["trial"] == 1
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
-        "study", "spec", "data", "final", "confirmed", "winner", "optimism", "ablation", "best",
+        "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "ablation", "best",
         "states", "importances", "timing", "environments", "openings",
     ]  # fmt: skip
 

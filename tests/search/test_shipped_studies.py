@@ -7,13 +7,16 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.model import parameter_count
 from search.cli import main
+from search.names import shipped_studies
 from search.sampling import make_pruner, make_sampler
-from search.spec import load_spec, shipped_studies
+from search.spec import load_spec
 from tests.search.tiny import CLASSES
 
 
 def test_the_promised_studies_ship() -> None:
-    assert {"quick", "baseline", "improved", "compact", "under-100k", "sprint", "standard", "thorough"} <= set(shipped_studies())
+    assert {"quick", "baseline", "improved", "compact", "under-100k", "under-300k", "sprint", "standard", "thorough"} <= set(
+        shipped_studies()
+    )
 
 
 @pytest.mark.parametrize("name", shipped_studies())

@@ -6,11 +6,14 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 from rich.console import Console
 
+from search.limits import violations
 from search.records import ClassScore, Confirmation, Final
 from search.report import headline, print_table, read_report
-from search.table import Table
+from search.spec import LimitsSection
+from search.table import Table, fitted
 from search.tables import short_names, tables
 from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
@@ -64,6 +67,27 @@ def test_states_count_reasons(finished: optuna.Study) -> None:
         "failed": ("1", "out of memory (1)"),
     }
     assert "The study's plan: search trials=10, sampler=tpe; confirm top=2." in terminal(finished)
+
+
+def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: optuna.Study) -> None:
+    sizes = [f"max_params {size:,}, over 300,000" for size in range(300_001, 300_007)]
+    both = "max_params 441,706, over 300,000; max_size 1,766,824, over 1.2e+06"
+    finished.add_trials([trial(None, TrialState.PRUNED, reason=reason, refused=True) for reason in (*sizes, both)])
+    finished.add_trial(trial(None, TrialState.PRUNED, reason="one image takes 9.1 ms, over 2 ms", refused=True))
+    finished.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
+    found = cells(finished, "Trials")
+    assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
+    assert found["refused"] == (
+        "8",
+        "over max_params 300,000 (6); over max_params 300,000 and max_size 1.2e+06 (1); over max_latency_ms 2 (1)",
+    )
+
+
+def test_what_limits_say_is_counted_by_limit(study: optuna.Study) -> None:
+    limits = LimitsSection(max_params=1000, max_size=90)
+    said = violations({"max_params": 0.25, "max_size": 1.0}, limits)
+    study.add_trial(trial(None, TrialState.PRUNED, reason=said, refused=True))
+    assert cells(study, "Trials") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
 
 
 def test_importances_find_the_one_knob_that_varies(finished: optuna.Study) -> None:
@@ -144,6 +168,29 @@ def test_studies_of_earlier_versions_have_no_cleaning(study: optuna.Study) -> No
 def test_short_names_tell_classes_apart() -> None:
     assert short_names(["Shirt", "Shirts", "Bag"]) == ["Shirt", "Shirts", "Bag"]
     assert short_names(["class one", "class two"]) == ["0", "1"]
+
+
+WORDS = st.text("abcdef 0", min_size=1, max_size=30)
+FIGURES = st.floats(-1e6, 1e6).map(lambda figure: f"{figure:,.3f}")
+
+
+@given(st.lists(st.tuples(FIGURES, WORDS, FIGURES, FIGURES, WORDS), min_size=1, max_size=3), st.integers(16, 100))
+def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tuple[str, ...]], width: int) -> None:
+    table = Table(
+        "Any", ("first", "second", "third", "fourth", "fifth"), rows, "Said.", frozenset({1, 4}), {(0, 3): "strong"}, (3, 1, 4, 2)
+    )
+    found = fitted(table, width)
+    screen = io.StringIO()
+    print_table(found, Console(file=screen, width=width))
+    lines = [line.split() for line in screen.getvalue().splitlines()]
+    shown = {table.columns.index(head): i for i, head in enumerate(found.columns)}
+    assert 0 in shown
+    for i, row in enumerate(rows):
+        assert found.rows[i] == tuple(row[j] for j in shown)
+        assert any({row[j] for j in shown if j not in (1, 4)} <= set(line) for line in lines)
+    assert all((f"{table.columns[j]}," in found.caption or f"{table.columns[j]}:" in found.caption) != (j in shown) for j in range(5))
+    assert found.marks == ({(0, shown[3]): "strong"} if 3 in shown else {})
+    assert found.text_columns == {shown[j] for j in (1, 4) if j in shown}
 
 
 @given(st.integers(34, 130))

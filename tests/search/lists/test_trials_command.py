@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,8 @@ def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> N
     ("arguments", "says"),
     [
         (("--sort", "valeu"), "There is no column 'valeu' of trials. Did you mean 'value'?"),
+        (("--columns", "value,fitlers"), "There is no column 'fitlers' of trials. Did you mean 'filters'?"),
+        (("--columns", ""), "There is no column '' of trials."),
         (("--where", "fitlers>=32"), "--where 'fitlers>=32': There is no column 'fitlers' of trials. Did you mean 'filters'?"),
         (("--where", "state=prunned"), "state is never 'prunned'. Did you mean 'pruned'?"),
         (("--where", "head=maxx"), "head is never 'maxx'. Did you mean 'max'?"),
@@ -115,11 +118,26 @@ def test_all_wrong_conditions_are_named_at_once(listed: Say) -> None:
 def test_a_narrow_terminal_leaves_out_knobs_and_says_which(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = listed("trials", "going")
-    assert "No room for reason, parameters: --json and --csv have all" in output.replace("\n", " ")
+    assert "No room for reason, parameters: see --json, --csv or a wider terminal." in output.replace("\n", " ")
     assert "0.00123" in output
     _, output, _ = listed("trials", "going", "--where", "state!=complete", "--where", "parameters>1000")
     assert all(part in output for part in ("105,674", "median after epoch 1", "No room for"))
     assert max(map(len, output.splitlines())) <= 80
+
+
+def test_columns_are_chosen_by_name(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output, errors = listed("trials", "going", "--columns", "value, learning_rate,reason", "--sort", "value")
+    assert (code, errors) == (0, "")
+    lines = [line.split() for line in output.splitlines()]
+    assert lines[1] == ["macro", "F1", "learning_rate", "reason"]
+    assert lines[3] == ["0.9350", "0.00123", "-"]
+    _, output, _ = listed("trials", "going", "--columns", "reason,number", "--where", "state=pruned", "--json")
+    assert json.loads(output) == [{"reason": "median after epoch 1", "number": 2}]
+    assert listed("trials", "going", "--columns", "depth", "--csv")[1].split() == ["depth", "2", "4", "3", "3", "4", "2", '""']
+    assert listed("trials", "going", "--columns", "depth", "--where", "depth>4", "--csv")[1].split() == ["depth"]
+    monkeypatch.setenv("COLUMNS", "30")
+    _, output, _ = listed("trials", "going", "--columns", "learning_rate,value,parameters")
+    assert "7 trials. No room for parameters:" in " ".join(output.split())
 
 
 def test_nothing_picked_is_said_in_words(listed: Say) -> None:
@@ -182,6 +200,13 @@ def test_a_trial_for_programs(listed: Say) -> None:
 
 def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
     code, _, errors = listed("show", "12", "--study", "going")
-    assert (code, "has no trial 12. It has 0 to 6. `fmnist-search trials` lists them." in errors) == (2, True)
+    assert (code, "has no trial 12. It has 0 to 6. `fmnist-search trials going` lists them." in errors) == (2, True)
+    elsewhere = f"sqlite:///{Path('studies/fmnist.db').absolute()}"
+    _, _, errors = listed("show", "12", "--study", "going", "--storage", elsewhere)
+    assert f"`fmnist-search trials going --storage {elsewhere}` lists them." in errors
+    for wrong in ("seven", "1.5", ""):
+        code, output, errors = listed("show", wrong, "--study", "going")
+        assert (code, output) == (2, "")
+        assert f"Invalid value for 'TRIAL': a trial's number must be a valid integer from 0 on, got {wrong!r}." in errors
     code, _, errors = listed("trials", "goin")
     assert (code, "Did you mean 'going'?" in errors) == (2, True)

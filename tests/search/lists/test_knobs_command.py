@@ -1,0 +1,49 @@
+"""`fmnist-search knobs` through the command: every knob, what it may be, and what a study makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fmnist.config import TrialConfig
+from tests.search.tiny import Say
+
+
+def test_every_knob_is_listed_with_what_it_may_be_and_means(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, output, errors = say("knobs")
+    assert (code, errors) == (0, "")
+    for name, field in TrialConfig.model_fields.items():
+        assert name in output
+        assert (field.description or "") in output
+    assert "a whole number from 1 to 4" in output
+    assert "0.0003 to 0.03 log" in output
+
+
+def test_of_a_study_it_says_what_is_pinned_and_what_is_searched(say: Say, tmp_path: Path) -> None:
+    code, output, _ = say("knobs", "tiny.toml", "--json")
+    assert code == 0
+    rows = {row["knob"]: row for row in json.loads(output)}
+    assert list(rows) == list(TrialConfig.model_fields)
+    assert {name: rows[name]["in_study"] for name in ("filters", "learning_rate", "batch_norm", "dropout")} == {
+        "filters": "4, 8",
+        "learning_rate": "0.003 to 0.01 log",
+        "batch_norm": "true",
+        "dropout": "0",
+    }
+    assert rows["epochs"]["searched"] == "never"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_a_study_that_is_none_is_refused(say: Say) -> None:
+    code, _, errors = say("knobs", "quik")
+    assert code == 2
+    assert "Did you mean 'quick'?" in errors
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_on_a_narrow_terminal_no_line_is_too_wide(say: Say, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, output, _ = say("knobs", "quick")
+    assert code == 0
+    assert max(map(len, output.splitlines())) <= width
