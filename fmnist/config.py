@@ -41,7 +41,7 @@ class TrialConfig(BaseModel):
     # Against overfitting.
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = 0.0
     l2: Annotated[float, Field(ge=0, le=1, description="coupled in adam, decoupled in adamw"), Range(1e-6, 1e-1, log=True)] = 0.0
-    augmentation: Annotated[float, Field(ge=0, le=1, description="strength of mirroring, shifts, turns and erased boxes"), Range(0.0, 1.0)] = 0.0
+    augmentation: Annotated[float, Field(ge=0, le=1, description="strength of mirroring, shifts, erased boxes"), Range(0.0, 1.0)] = 0.0
     flip: Annotated[bool, Field(description="augmentation may mirror images"), Choice((True, False))] = True
     label_smoothing: Annotated[float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1, description="decay a step of the averaged weights, 0 for none"), Choice((0.0, 0.98, 0.995))] = (
