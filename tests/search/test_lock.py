@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -189,15 +190,15 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"is_over": True},
-        {"seen": "2026-01-01T00:00:00+00:00"},
-        mine().model_dump() | {"token": "another", "process": 2**22 + 1},  # no process has such a number
-        mine().model_dump() | {"token": "another"},  # it had the number that this one has: a container that was started again
-        mine().model_dump(),
+        lambda: {"is_over": True},
+        lambda: {"seen": "2026-01-01T00:00:00+00:00"},
+        lambda: mine().model_dump() | {"token": "another", "process": 2**22 + 1},  # no process has such a number
+        lambda: mine().model_dump() | {"token": "another"},  # it had the number that this one has: a container that was started again
+        lambda: mine().model_dump(),
     ],
 )
-def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: dict[str, object]) -> None:
-    study = noted(tmp_path, **changes)
+def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: Callable[[], dict[str, object]]) -> None:
+    study = noted(tmp_path, **changes())
     with noted_run(study):
         holder = read(study, HOLDER, Holder)
         assert holder is not None
@@ -207,11 +208,12 @@ def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: dic
     assert holder.is_over
 
 
-@pytest.mark.parametrize("process", [2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("is_taken", [False, True])
 @pytest.mark.parametrize("pid_space", [None, "another boot pid:[4026531836]"])  # None: a record of an earlier version
 def test_a_number_of_a_process_on_another_machine_of_the_same_name_says_nothing(
-    tmp_path: Path, process: int, pid_space: str | None
+    tmp_path: Path, is_taken: bool, pid_space: str | None
 ) -> None:
+    process = os.getpid() if is_taken else 2**22 + 1  # which no process has
     study = noted(tmp_path, host=socket.gethostname(), process=process, pid_space=pid_space)
     with pytest.raises(AnotherRunError, match=f"process {process} on "), noted_run(study):
         pytest.fail("the study is held")
