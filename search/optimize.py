@@ -219,6 +219,7 @@ class _Loop:
     def _refuse(self, key: str, reason: str) -> None:
         self.active[key].trial.set_user_attr(REFUSED, True)
         self._tell(key, TrialState.PRUNED, reason, word="refused")
+        self.asked_in_vain = -math.inf  # its place in the budget is free
         self.refused += 1
         if self.refused == MOST_REFUSED:
             self.given_up = f"{MOST_REFUSED} proposed networks in a row were over a limit, the last one so: {reason}. "
@@ -266,7 +267,7 @@ class _Loop:
         """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another one."""
         if self.spec.limits.max_latency_ms is None or self._is_late():
             return False
-        return any("max_latency_ms" not in active.constraints for active in self.active.values())
+        return any(active.constraints.get("max_latency_ms", 1.0) > 0 for active in self.active.values())
 
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
