@@ -144,8 +144,7 @@ def _storage(url: str) -> "RDBStorage":
 
 def _print(answer: "Answer", form: "Form", console: Console) -> None:
     from search.lists.answer import to_csv, to_json
-    from search.report import print_table
-    from search.table import fitted
+    from search.report import fitted, print_table
 
     if form == "tables":
         for i, table in enumerate(answer.tables):

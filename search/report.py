@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from search.wording import counted, f1, times, visible
 __all__ = [
     "Report",
     "escaped",
+    "fitted",
     "headline",
     "print_report",
     "print_table",
@@ -109,9 +111,37 @@ def print_table(table: Table, console: Console) -> None:
         console.print(Text(visible(table.caption), "dim"))
 
 
+def fitted(table: Table, width: int) -> Table:
+    """The table with as many of its spare columns as that many characters have room for; its caption names the others."""
+    widths = [SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide) for i, wide in enumerate(_widths(table))]
+    shown = [i for i in range(len(widths)) if i not in table.spare]
+    left = width + 1 - sum(widths[i] for i in shown)  # one more, for after the last column there is only one blank
+    for i in table.spare:
+        if widths[i] <= left:
+            shown.append(i)
+            left -= widths[i]
+    shown.sort()
+    hidden = [head for i, head in enumerate(table.columns) if i not in shown]
+    if not hidden:
+        return table
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in shown),
+        rows=[tuple(row[i] for i in shown) for row in table.rows],
+        caption=f"{table.caption} No room for {', '.join(hidden)}: see --json, --csv or a wider terminal.".lstrip(),
+        text_columns=frozenset(at for at, i in enumerate(shown) if i in table.text_columns),
+        marks={(row, shown.index(i)): mark for (row, i), mark in table.marks.items() if i in shown},
+        spare=(),
+    )
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(cell_len(visible(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+
+
 def _whole_columns(table: Table, width: int) -> set[int]:
     """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is another figure."""
-    widths = [max(cell_len(visible(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    widths = _widths(table)
     wholes = {i for i, wide in enumerate(widths) if i not in table.text_columns or wide <= NEVER_WRAPPED}
     fits = sum(wide if i in wholes else 1 for i, wide in enumerate(widths)) + SEPARATION * len(widths) <= width
     return wholes if fits else set()

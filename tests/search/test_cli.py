@@ -94,6 +94,13 @@ def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
+def test_the_plan_names_minutes_and_limits(say: Say) -> None:
+    code, output, _ = say(*TINY, "--dry-run", "--minutes", "5", "--max-params", "90000")
+    assert code == 0
+    assert "3 trials of 2 epochs within 5 min" in output
+    assert "max_params 90,000" in output
+
+
 def test_a_dry_run_checks_the_storage(say: Say) -> None:
     code, _, errors = say(*TINY, "--dry-run", "--storage", "sqlite:///tiny.toml")
     assert code == 2

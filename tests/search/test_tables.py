@@ -11,9 +11,9 @@ from rich.console import Console
 
 from search.limits import violations
 from search.records import ClassScore, Confirmation, Final
-from search.report import headline, print_table, read_report
+from search.report import fitted, headline, print_table, read_report
 from search.spec import LimitsSection
-from search.table import Table, fitted
+from search.table import Table
 from search.tables import short_names, tables
 from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
