@@ -14,13 +14,14 @@ from fmnist import train
 from fmnist.adam import FusedAdam
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
+from fmnist.scoring import class_scores
 
 Part = Literal["gather", "augment", "forward", "backward", "optimizer", "evaluate"]
 PARTS: tuple[Part, ...] = get_args(Part)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What ends a part of `_Run.step`, in the order of the step. Whatever comes after the last of them is the optimizer's.
+# What ends a part of `_Run.block`, which on a CPU is one step, in the order of the step. Whatever comes after the last of them is the optimizer's.
 ENDS: tuple[tuple[Any, str, Part], ...] = (
     (train, "as_input", "gather"),
     (train, "augment", "augment"),
@@ -121,6 +122,6 @@ def _watched(laps: Laps) -> Iterator[None]:
     with ExitStack() as wrapped:
         for owner, name, part in ENDS:
             wrapped.enter_context(patch.object(owner, name, laps.ends(part, getattr(owner, name))))
-        wrapped.enter_context(patch.object(train._Run, "step", laps.step(train._Run.step)))
-        wrapped.enter_context(patch.object(train, "class_scores", laps.evaluation(train.class_scores)))
+        wrapped.enter_context(patch.object(train._Run, "block", laps.step(train._Run.block)))
+        wrapped.enter_context(patch.object(train, "class_scores", laps.evaluation(class_scores)))
         yield

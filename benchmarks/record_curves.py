@@ -34,7 +34,8 @@ from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.data.stratify import stratified
 from fmnist.metrics import macro_f1
 from fmnist.model import parameter_count
-from fmnist.train import DivergedError, class_scores, fit
+from fmnist.scoring import class_scores
+from fmnist.train import DivergedError, fit
 from search.environment import cores
 
 
@@ -78,7 +79,7 @@ def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:
             values.append(epoch.macro_f1)
             took = time.perf_counter() - start
             if epoch.number == config.epochs:
-                guesses = class_scores(epoch.model, held_out.pixels, CPU).argmax(dim=1).numpy()
+                guesses = class_scores(epoch.model, torch.from_numpy(held_out.pixels)).argmax(dim=1).numpy()
                 held = macro_f1(held_out.labels, guesses, len(held_out.class_names))
     except DivergedError:
         pass  # its curve ends there

@@ -38,12 +38,12 @@ class FusedAdam:
         groups = [([p for p in parameters if p.ndim > 1], decay), ([p for p in parameters if p.ndim <= 1], 0.0)]
         self.groups = [_group(weights, share) for weights, share in groups if weights]
 
-    def set_rate(self, rate: float) -> None:
-        """The learning rate of the steps from now on."""
+    def set_rate(self, rate: Tensor) -> None:
+        """The learning rate of the steps from now on; on CUDA it is on the device. Shape: []."""
         if isinstance(self.rate, Tensor):
-            self.rate.fill_(rate)  # the very tensor that a captured step reads
+            self.rate.copy_(rate)  # into the tensor that a captured step reads
         else:
-            self.rate = rate
+            self.rate = rate.item()
 
     def zero_grad(self) -> None:
         """No parameter has a gradient."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from fmnist.cuda import cuda_devices, cuda_memory, cuda_name, is_cuda
 from fmnist.errors import FmnistError
 from fmnist.memory import available_memory
 
@@ -29,7 +30,7 @@ def choose_device(asked: str | None) -> torch.device:
 
 def available_devices() -> list[str]:
     """Names of the devices present, fastest first."""
-    names = ["cuda"] if torch.cuda.is_available() else []
+    names = ["cuda"] if cuda_devices() else []
     if torch.backends.mps.is_available():
         names.append("mps")
     return [*names, "cpu"]
@@ -37,17 +38,17 @@ def available_devices() -> list[str]:
 
 def device_name(device: torch.device) -> str:
     """The GPU's own name, or the kind of device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return cuda_name(device) if is_cuda(device) else device.type
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that a training on the device may still take."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    return cuda_memory(device)[0] if is_cuda(device) else available_memory()
 
 
 def _is_present(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return (device.index or 0) < torch.cuda.device_count()
+    if is_cuda(device):
+        return (device.index or 0) < cuda_devices()
     return device.type in available_devices() and not device.index
 
 

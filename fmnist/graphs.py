@@ -1,30 +1,44 @@
-"""A training step as one CUDA graph: the dozens of launches that Python would make become one.
-
-Source: "Accelerating PyTorch with CUDA Graphs", pytorch.org/blog, 2021.
-"""
+"""Training steps on a device that is faster than Python: what a step reads lies on the device, and one launch does it."""
 
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
+
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]  # images, targets, learning rate -> loss
 
 
-class CapturedStep:
-    """Does what `step` does, from the second call on of work that ran eagerly before on the current stream, which is no default one.
+class CapturedSteps:
+    """Does what `step` does, batch after batch of a block, without any work of Python in between.
 
-    The shapes are those of `batch` for good. What Python decides within `step` is decided once, at capture; numbers that change from
-    step to step, such as the learning rate, must be tensors. Random numbers go on as they would eagerly.
+    The batches of a block are copied to where the captured step reads them. The step counts for itself: it takes the next batch and
+    learning rate, and adds up the losses. What Python decides within `step` is decided once, at capture.
+
+    Args:
+        capture: Makes of a function one that repeats its work, as `fmnist.cuda.capture` does; the function itself works as well.
     """
 
-    def __init__(self, step: Callable[[Tensor], Tensor], batch: Tensor, generator: Generator) -> None:
-        self._batch = batch.clone()
-        self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)  # type: ignore[no-untyped-call]
-        with torch.cuda.graph(self._graph, stream=torch.cuda.current_stream(batch.device)):
-            self._result = step(self._batch)
+    def __init__(self, step: Step, images: Tensor, targets: Tensor, capture: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """Shape: images [B, N, 1, S, S], targets [B, N, classes], of the largest block of B batches."""
+        self._step = step
+        self._images, self._targets = torch.empty_like(images), torch.empty_like(targets)
+        self._rates = torch.zeros(len(images), device=images.device)
+        self._next = torch.zeros(1, dtype=torch.int64, device=images.device)
+        self._total = torch.zeros((), device=images.device)
+        self._replay = capture(self._one)
 
-    def __call__(self, batch: Tensor) -> Tensor:
-        """The step's result, in memory that the next call overwrites."""
-        self._batch.copy_(batch)
-        self._graph.replay()
-        return self._result
+    def __call__(self, images: Tensor, targets: Tensor, rates: Tensor) -> Tensor:
+        """The sum of the steps' losses, on the device. Shape: images [b, N, 1, S, S], targets [b, N, classes], rates [b], b <= B."""
+        count = len(images)
+        for kept, given in ((self._images, images), (self._targets, targets), (self._rates, rates)):
+            kept[:count].copy_(given)
+        self._next.zero_()
+        self._total.zero_()
+        for _ in range(count):
+            self._replay()
+        return self._total.clone()
+
+    def _one(self) -> None:
+        images, targets, rate = (each.index_select(0, self._next).squeeze(0) for each in (self._images, self._targets, self._rates))
+        self._total += self._step(images, targets, rate)
+        self._next += 1

@@ -90,7 +90,7 @@ class ConvNet(nn.Module):
         match self.head:
             case "flatten":
                 # Smaller images leave a smaller map than the classifier reads.
-                x = (x if x.shape[-1] == self.last_side else interpolate(x, (self.last_side, self.last_side), mode="bilinear")).flatten(1)
+                x = (x if x.shape[-1] == self.last_side else stretched(x, self.last_side)).flatten(1)
             case "max":
                 x = x.amax(dim=(2, 3))
             case "avg":
@@ -99,6 +99,16 @@ class ConvNet(nn.Module):
                 assert_never(self.head)
         logits: Tensor = self.classifier(x)
         return logits
+
+
+def stretched(x: Tensor, side: int) -> Tensor:
+    """Bilinear interpolation as two products with a small matrix: the backward pass of `interpolate` is not deterministic on CUDA.
+
+    Shape: [N, C, S, S] -> [N, C, side, side].
+    """
+    unit = torch.eye(x.shape[-1], device=x.device, dtype=x.dtype).unsqueeze(0)
+    weights = interpolate(unit, side, mode="linear")[0]  # [S, side]
+    return weights.T @ x @ weights
 
 
 def folded(model: ConvNet) -> ConvNet:

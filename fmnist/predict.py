@@ -11,8 +11,8 @@ from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, folded
+from fmnist.scoring import as_input, class_scores
 from fmnist.timing import median_ms
-from fmnist.train import as_input, class_scores
 
 LATENCY_PASSES = 30
 
@@ -25,7 +25,7 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
         raise FmnistError(f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a file.")
     writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of arrays it could not write to
-    logits = class_scores(checkpoint.model.to(device), writable, device)
+    logits = class_scores(checkpoint.model.to(device), torch.from_numpy(writable).to(device))
     probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
     return probabilities
 
@@ -39,7 +39,7 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     assert isinstance(model.classifier, nn.Sequential)
     model.classifier[-1] = nn.Identity()
     writable = np.require(pixels, requirements=["C", "W"])
-    found: NDArray[np.float32] = class_scores(model.to(device), writable, device).numpy()
+    found: NDArray[np.float32] = class_scores(model.to(device), torch.from_numpy(writable).to(device)).numpy()
     return found
 
 

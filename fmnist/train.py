@@ -2,9 +2,9 @@
 
 import copy
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,21 +15,22 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from fmnist.adam import FusedAdam
-from fmnist.augment import augment, resized
+from fmnist.augment import augment
 from fmnist.config import TrialConfig
+from fmnist.cuda import SideStream, capture, is_cuda, random_state, set_random_state, upload
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
-from fmnist.graphs import CapturedStep
+from fmnist.graphs import CapturedSteps
 from fmnist.metrics import macro_f1
-from fmnist.model import ConvNet, folded
+from fmnist.model import ConvNet
+from fmnist.scoring import as_input, class_scores
 from fmnist.snapshot import Snapshot
 
-CPU_EVALUATION_BATCH = 125  # images; a third faster than 1000, because they fit the caches
-EVALUATION_BATCH = 5000  # of any other device
 EXPLODED = 3  # times the loss of guessing
 BETA1 = 0.9  # of Adam
 WARM_UP = 0.2  # share of the steps that the triangle rises
-EAGER_STEPS = 3  # of a training on CUDA, before its step is captured: they allocate, choose kernels and make the optimizer's state
+EAGER_STEPS = 3  # of a training on CUDA, before its step is captured: they allocate and choose kernels
+AHEAD = 2**14  # images that are augmented at once on CUDA: a batch is so small there that launches take the time
 
 
 class DivergedError(FmnistError):
@@ -69,6 +70,7 @@ def fit(
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
     run = _Run(config, train, seed, device)
+    valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
         run.go_on(after)
     for number in range(after.epoch + 1 if after else 1, config.epochs + 1):
@@ -79,7 +81,7 @@ def fit(
         _check(train_loss, number, len(train.class_names))
         model = run.scored_model()
         # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
-        logits = class_scores(model, valid.pixels, device, side) if valid else None
+        logits = None if valid_pixels is None else class_scores(model, valid_pixels, side)
         valid_loss, f1, accuracy = (None, None, None) if valid is None or logits is None else _scored(logits, valid)
         yield Epoch(
             number=number,
@@ -95,31 +97,19 @@ def fit(
         )
 
 
-def class_scores(model: ConvNet, pixels: np.ndarray, device: torch.device, side: int = SIDE) -> Tensor:
-    """Logits of the images, brought to `side` pixels, computed in evaluation mode and in batches; on the CPU.
-
-    Shape: uint8 [N, 28, 28] -> float [N, classes].
-    """
-    with torch.inference_mode():
-        quick = folded(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        batches = torch.from_numpy(pixels).split(CPU_EVALUATION_BATCH if device.type == "cpu" else EVALUATION_BATCH)
-        return torch.cat([quick(resized(as_input(batch.to(device)), side)).float().cpu() for batch in batches])
-
-
 def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
     """Images a second that `config` trains at here, measured for about `seconds` on random images."""
     size = config.batch_size
     pixels = np.random.default_rng(0).integers(0, 256, (size, SIDE, SIDE), dtype=np.uint8)
     images = Images(pixels, np.arange(size) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
+    rows = torch.arange(size, device=device).repeat(run.ahead, 1)
     with run.own_stream():
-        batch = torch.arange(size, device=device)
-        for _ in range(EAGER_STEPS + 1 if device.type == "cuda" else 1):
-            run.step(batch).item()  # the first ones allocate and choose kernels
+        run.block(rows, SIDE).item()  # the first steps allocate, choose kernels and are captured
         start, steps = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
-            run.step(batch).item()  # waits for the device
-            steps += 1
+            run.block(rows, SIDE).item()  # waits for the device
+            steps += len(rows)
     return steps * size / elapsed
 
 
@@ -132,11 +122,6 @@ def is_mixed(device: torch.device) -> bool:
             return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         case _:
             return False
-
-
-def as_input(pixels: Tensor) -> Tensor:
-    """What a ConvNet reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
-    return pixels.unsqueeze(1).float().div_(255)
 
 
 def smooth_targets(classes: int, smoothing: float) -> Tensor:
@@ -167,33 +152,46 @@ class _Run:
         )
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
-        self.eager = EAGER_STEPS  # still to come before the first capture, in a training that goes on, too
+        self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # still to come before the first capture, also after a snapshot
+        self.ahead = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1  # batches of a block
         self.averaged: ConvNet | None = copy.deepcopy(self.model) if config.ema else None
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.captured: dict[int, CapturedStep] = {}  # by the side of the images
-
-    @contextmanager
-    def own_stream(self) -> Iterator[None]:
-        """Within, CUDA works on this training's stream: a graph cannot be captured on the default one."""
-        if self.stream is None:
-            yield
-            return
-        around = torch.cuda.current_stream(self.device)
-        self.stream.wait_stream(around)
-        with torch.cuda.stream(self.stream):
-            yield
-        around.wait_stream(self.stream)
+        self.own_stream = SideStream(device)
+        self.captured: dict[int, CapturedSteps] = {}  # by the side of the images
 
     def epoch(self, side: int) -> float:
         """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean loss."""
         self.model.train()
         with self.own_stream():
             order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
-            batches = [batch for batch in order.split(self.batch_size) if len(batch) == self.batch_size]
-            total = torch.zeros((), device=self.device)  # stays on the device: no synchronisation a step
-            for batch in batches:
-                total += self.step(batch, side)
-            return total.item() / len(batches)
+            rows = order[: len(order) // self.batch_size * self.batch_size].view(-1, self.batch_size)
+            total = torch.zeros((), device=self.device)  # stays on the device: no synchronization within an epoch
+            for block in rows.split(self.ahead):
+                total += self.block(block, side)
+            return total.item() / len(rows)
+
+    def block(self, rows: Tensor, side: int) -> Tensor:
+        """One optimizer step for each batch of images at `rows`; returns the sum of their losses, still on the device.
+
+        Shape: [batches, batch size].
+        """
+        images, targets = self.prepared(rows, side)
+        rates = self.rates(len(rows))
+        total = torch.zeros((), device=self.device)
+        eager = min(self.eager, len(rows))
+        for place in range(eager):
+            total += self.step(images[place], targets[place], rates[place])
+            self.done += 1
+        self.eager -= eager
+        if eager < len(rows):
+            total += self._captured(images, targets)(images[eager:], targets[eager:], rates[eager:])
+            self.done += len(rows) - eager
+        return total
+
+    def prepared(self, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
+        config, every = self.config, rows.flatten()
+        images = augment(as_input(self.pixels[every]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
+        return images.view(*rows.shape, 1, side, side), self.targets[self.labels[every]].view(*rows.shape, -1)
 
     def scored_model(self) -> ConvNet:
         """The network to score: the averaged one where there is one, with the present statistics of its norms."""
@@ -223,8 +221,7 @@ class _Run:
                 tensor.copy_(after.tensors[name])
         self.generator.set_state(after.tensors["random.order"])
         torch.set_rng_state(after.tensors["random.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(after.tensors["random.cuda"], self.device)
+        set_random_state(self.device, after.tensors)
         self.done = after.epoch * (self.steps // self.config.epochs)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -236,38 +233,35 @@ class _Run:
     def _random_states(self) -> dict[str, Tensor]:
         """Of the order of the images and their augmentation, and of dropout."""
         states = {"random.order": self.generator.get_state(), "random.cpu": torch.get_rng_state()}
-        return states | ({"random.cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+        return states | random_state(self.device)
 
-    def step(self, batch: Tensor, side: int = SIDE) -> Tensor:
-        """One optimizer step on the images at the rows `batch`; returns the loss, still on the device."""
-        self.optimizer.set_rate(self.config.learning_rate * learning_rate_scale(self.config, self.done, self.steps))
-        loss = self._way(batch, side)(batch)
-        self.done += 1
-        self.eager -= 1
-        return loss
-
-    def _way(self, batch: Tensor, side: int) -> Callable[[Tensor], Tensor]:
-        eager = partial(self._train, side=side)
-        if self.stream is None or self.eager > 0:
-            return eager
-        if side not in self.captured:
-            self.captured[side] = CapturedStep(eager, batch, self.generator)
-        return self.captured[side]
-
-    def _train(self, batch: Tensor, side: int) -> Tensor:
+    def step(self, images: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+        """One optimizer step; returns the loss, still on the device. Shape: images [N, 1, S, S], targets [N, classes]."""
         # Nothing in here may wait for the device, or move data to it: it is captured.
-        config = self.config
-        images = augment(as_input(self.pixels[batch]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
+        self.optimizer.set_rate(rate)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):
-            loss = cross_entropy(self.model(images), self.targets[self.labels[batch]])
+            loss = cross_entropy(self.model(images), targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         if self.averaged:
             mean, present = list(self.averaged.parameters()), list(self.model.parameters())
             # The first step's weights are where the average begins.
-            get_ema_multi_avg_fn(config.ema if self.done else 0.0)(mean, present, self.done)
+            get_ema_multi_avg_fn(self.config.ema if self.done else 0.0)(mean, present, self.done)
         return loss.detach()
+
+    def rates(self, count: int) -> Tensor:
+        """The learning rates of the next steps, where the optimizer reads them. Shape: [count]."""
+        peak = self.config.learning_rate
+        rates = [peak * learning_rate_scale(self.config, step, self.steps) for step in range(self.done, self.done + count)]
+        return upload(rates, self.device) if is_cuda(self.device) else torch.tensor(rates, dtype=torch.float64)
+
+    def _captured(self, images: Tensor, targets: Tensor) -> CapturedSteps:
+        side = images.shape[-1]
+        if side not in self.captured:
+            of_images, of_targets = (torch.empty((self.ahead, *each.shape[1:]), device=self.device) for each in (images, targets))
+            self.captured[side] = CapturedSteps(self.step, of_images, of_targets, partial(capture, device=self.device))
+        return self.captured[side]
 
 
 def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:

@@ -38,12 +38,12 @@ def ablate(
     """
     if as_json and as_csv:
         raise SearchError("One of --json and --csv may be given, got both. Leave one out.")
+    from search.executors.capacity import default_workers
     from search.executors.processes import warm_up
 
     warm_up()  # before what takes seconds to import
     from fmnist.device import choose_device
     from search.ablate import make_plan
-    from search.run import default_workers
 
     console, opened = Console(stderr=as_json or as_csv), opened_study(study, storage)
     found = choose_device(device)

@@ -9,11 +9,13 @@ import optuna
 import torch
 
 from fmnist.config import TrialConfig
+from fmnist.cuda import is_cuda
 from fmnist.data.images import SIDE
-from fmnist.device import free_memory, torch_threads
+from fmnist.device import torch_threads
 from fmnist.model import flop_count, memory_floor
 from fmnist.train import is_mixed, measure_speed
 from search.errors import SearchError
+from search.executors.capacity import memory_of_each
 from search.records import DataRecord
 from search.spec import StudySpec
 
@@ -40,7 +42,7 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
     Raises: SearchError where none of its networks can be trained in the memory that there is.
     """
     classes = len(data.class_names)
-    configs = _within_memory(_sample(spec), classes, device)
+    configs = _within_memory(_sample(spec), classes, device, workers)
     costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
@@ -70,13 +72,14 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
 
 
-def _within_memory(configs: list[TrialConfig], classes: int, device: torch.device) -> list[TrialConfig]:
-    free = free_memory(device)
+def _within_memory(configs: list[TrialConfig], classes: int, device: torch.device, workers: int) -> list[TrialConfig]:
+    free = memory_of_each(device, workers)
     least = {config: memory_floor(config, classes, mixed=is_mixed(device)) for config in configs}
     if (smallest := min(least.values())) > free:
         raise SearchError(
-            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}. "
-            "Narrow depth, blocks, filters, growth or batch_size."
+            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}"
+            f"{f' for each of {workers} workers' if is_cuda(device) else ''}. "
+            f"Narrow depth, blocks, filters, growth or batch_size{', or give fewer --workers' if is_cuda(device) and workers > 1 else ''}."
         )
     return [config for config in configs if least[config] <= free]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 import torch
@@ -17,23 +18,19 @@ from fmnist.train import is_mixed
 from search.budget import is_searched
 from search.confirm import confirm, drop_winner
 from search.coordinators import joined, require_agreement
-from search.dashboard.annotate import annotate
 from search.environment import capture_environment, cores
 from search.errors import AnotherRunError, SearchError
 from search.estimate import Estimate, estimate
 from search.executors import Executor
+from search.executors.capacity import default_workers
 from search.executors.cluster import Cluster, choose_cluster
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.export.export import ExportReport, export_model
 from search.export.formats import FORMATS
-from search.export.model_facts import read_facts
-from search.export.onnx_export import calibration_pixels
 from search.finalize import DivergedWinnerError, final_folder, finalize, has_models
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.optimize import optimize
-from search.page.html import PAGE, write_page
 from search.predictions import read_predictions
 from search.progress import Progress
 from search.records import DataRecord, Environment, Final
@@ -53,7 +50,8 @@ from search.study import (
 )
 from search.winner import winning_spec
 
-GPU_WORKERS = 2
+if TYPE_CHECKING:
+    from search.export.export import ExportReport
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,6 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster)
 
 
-def default_workers(device: torch.device) -> int:
-    """Trainings side by side that keep the device busy."""
-    return GPU_WORKERS if device.type != "cpu" else cores()
-
-
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
@@ -147,11 +140,15 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
 
 def export_study(
     study: optuna.Study, source: Source, to: Path, announce: Callable[[str], None], files: tuple[str, ...] = tuple(FORMATS.values())
-) -> ExportReport:
+) -> "ExportReport":
     """`to` holds the study's final model in the formats of `files`, each compared with PyTorch on all test images.
 
     Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
     """
+    from search.export.export import export_model  # brings ONNX Runtime, and is the last that a run does
+    from search.export.model_facts import read_facts
+    from search.export.onnx_export import calibration_pixels
+
     final, data = read(study, "final", Final), read(study, "data", DataRecord)
     if final is None or data is None:
         raise SearchError(f"The study {study.study_name!r} has no final model yet. The command that began it brings it to its end.")
@@ -185,6 +182,8 @@ def check_storage(plan: Plan) -> None:
 
 
 def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+    from search.page.html import PAGE, write_page
+
     name = study.study_name
     export_folder = study_folder(name) / "export"
     is_new = read(study, "final", Final) is None
@@ -206,6 +205,8 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
 
 
 def _annotate(study: optuna.Study, plan: Plan) -> None:
+    from search.dashboard.annotate import annotate
+
     is_tested = read(study, "final", Final) is not None
     annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 

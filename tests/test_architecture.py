@@ -23,18 +23,20 @@ FMNIST = {
     "atomic": set(),
     "augment": set(),
     "graphs": set(),
+    "cuda": set(),
+    "scoring": {"augment", "data", "model"},
     "snapshot": {"atomic", "errors"},
     "metrics": set(),
-    "device": {"errors", "memory"},
+    "device": {"cuda", "errors", "memory"},
     "refusals": {"suggestions"},
     "files": {"errors"},
     "config": {"knobs", "errors", "refusals"},
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
     "memory": {"errors"},
     "model": {"config", "data"},
-    "train": {"adam", "config", "data", "augment", "model", "metrics", "graphs", "snapshot", "errors"},
+    "train": {"adam", "config", "cuda", "data", "augment", "model", "metrics", "graphs", "scoring", "snapshot", "errors"},
     "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
-    "predict": {"checkpoint", "data", "model", "train", "timing", "errors"},
+    "predict": {"checkpoint", "data", "model", "scoring", "timing", "errors"},
     "timing": set(),
     "neighbours": {"data"},
     "onnx_file": {"data", "files", "refusals", "errors"},
@@ -72,7 +74,7 @@ REPORTS = (
     *("search.dashboard.annotate", "search.dashboard.notes", "search.dashboard.pictures", "search.dashboard.artifacts"),
     "search.dashboard.server",
 )
-COMMAND_LINE = {"search/cli.py", "search/arguments.py", "search/list_commands.py"}
+COMMAND_LINE = {"search/cli.py", "search/__main__.py", "search/arguments.py", "search/list_commands.py"}
 COMMAND_LINE |= {f"search/{name}_command.py" for name in ("run", "dashboard", "ablate", "demo")}
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50

@@ -6,16 +6,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
-
-import pyarrow as pa
-from pyarrow import csv
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from fmnist.data.raw import Raw
 from fmnist.data.table_columns import Columns, find_columns
 from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import csv
 
 BLOCK = 8 << 20  # bytes of lines parsed at once; 32 MiB take twice the time
 _LONGEST_LINE = 16 << 20  # characters: 1,000,000 pixels and more
@@ -104,6 +105,9 @@ def _checked(line: str, where: str) -> bytes:
 
 
 def _names(path: Path, header: _Line, separator: str) -> list[str]:
+    import pyarrow as pa
+    from pyarrow import csv
+
     try:
         names: list[str] = csv.read_csv(pa.BufferReader(header.text), parse_options=csv.ParseOptions(delimiter=separator)).column_names
     except pa.ArrowInvalid as error:
@@ -155,15 +159,18 @@ def _parsed(table: _Table, block: list[_Line], before: int) -> Batch:
     return to_batch(label, pixels, table.columns, row_name)
 
 
-def _cells(table: _Table, block: list[_Line], row_name: RowName) -> pa.Table:
+def _cells(table: _Table, block: list[_Line], row_name: RowName) -> "pa.Table":
     """The label and the pixels in the order of their numbers, as text: a cell is judged, and shown, as it is written."""
+    import pyarrow as pa
+    from pyarrow import csv
+
     text = b"".join(line.text for line in block)
     names = [str(position) for position in range(len(table.columns.names))]
     wanted = [names[position] for position in (table.columns.label, *table.columns.pixels)]
     texts = dict.fromkeys(wanted, pa.dictionary(pa.int32(), pa.string()))  # each distinct text once
     ragged: list[csv.InvalidRow] = []
 
-    def note(row: csv.InvalidRow) -> str:
+    def note(row: "csv.InvalidRow") -> str:
         ragged.append(row)
         return "skip"
 
@@ -177,7 +184,7 @@ def _cells(table: _Table, block: list[_Line], row_name: RowName) -> pa.Table:
     return read
 
 
-def _require_rows(whole: int, ragged: list[csv.InvalidRow], block: list[_Line], row_name: RowName) -> None:
+def _require_rows(whole: int, ragged: list["csv.InvalidRow"], block: list[_Line], row_name: RowName) -> None:
     """Every line of `block` was a row, with as many columns as the first line has."""
     # A cell that begins with a quotation mark can run on although the marks of its line are even in number: a"b,"c
     if whole + len(ragged) != len(block):

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from fmnist.data.images import SIDE
 from fmnist.data.pictures import decode_picture, resized
@@ -19,15 +18,19 @@ from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_b
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow import parquet
+
 _CELLS = 4 << 20  # read at once
 _PICTURES = 1000  # read at once
-_FLAT = (
-    *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null),
-    *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary),
+_FLAT = (  # of pyarrow.types
+    *("is_integer", "is_floating", "is_decimal", "is_boolean", "is_null"),
+    *("is_string", "is_large_string", "is_string_view"),
+    *("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary"),
 )
 
-ReadBatch = Callable[[pa.RecordBatch, RowName], Batch]
+ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
 def read_parquet(path: Path) -> Raw:
@@ -45,7 +48,10 @@ def read_parquet(path: Path) -> Raw:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
+def _opened(path: Path) -> Iterator["parquet.ParquetFile"]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     try:
         with path.open("rb") as stored, parquet.ParquetFile(stored) as file:
             if file.metadata.num_rows == 0:
@@ -56,18 +62,20 @@ def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
         raise FmnistError(f"{path} must be a Parquet file that can be read: {reason}. Check the name, or write it again.") from error
 
 
-def _is_picture(name: str, kind: pa.DataType) -> bool:
+def _is_picture(name: str, kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
     stored = kind.field("bytes").type if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
     return name.strip().lower() == "image" and (pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
 
 
-def _read_pixels(path: Path, file: parquet.ParquetFile, columns: Columns) -> Raw:
+def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns) -> Raw:
     used = [file.schema_arrow.names[position] for position in (columns.label, *columns.pixels)]
     _require_flat(path, file, used)
     require_memory(file.metadata.num_rows * len(columns.pixels) * BYTES_A_PIXEL, str(path))
     classes = _classes(path, file.schema_arrow, used[0])
 
-    def read(batch: pa.RecordBatch, row_name: RowName) -> Batch:
+    def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         label, *pixels = (batch.column(name) for name in used)
         return to_batch(label, pixels, columns, row_name, classes)
 
@@ -76,7 +84,7 @@ def _read_pixels(path: Path, file: parquet.ParquetFile, columns: Columns) -> Raw
     return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored)
 
 
-def _read_pictures(path: Path, file: parquet.ParquetFile, picture: int) -> Raw:
+def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int) -> Raw:
     names = file.schema_arrow.names
     used = [names[find_label(names, str(path))], names[picture]]
     _require_flat(path, file, used[:1])
@@ -84,7 +92,7 @@ def _read_pictures(path: Path, file: parquet.ParquetFile, picture: int) -> Raw:
     classes = _classes(path, file.schema_arrow, used[0])
     sizes: set[tuple[int, ...]] = set()
 
-    def read(batch: pa.RecordBatch, row_name: RowName) -> Batch:
+    def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         greys = [_grey(cell, row_name(index)) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
         sizes.update(grey.shape for grey in greys)
         pixels = np.array([resized(grey) for grey in greys], np.uint8)
@@ -102,7 +110,7 @@ def _grey(cell: object, where: str) -> NDArray[np.uint8]:
     return decode_picture(content, where)
 
 
-def _batches(path: Path, file: parquet.ParquetFile, used: list[str], rows: int, read: ReadBatch) -> list[Batch]:
+def _batches(path: Path, file: "parquet.ParquetFile", used: list[str], rows: int, read: ReadBatch) -> list[Batch]:
     """All rows of the columns `used`, at most `rows` of them at once."""
     batches, before = [], 0
     for cells in file.iter_batches(rows, columns=used, use_threads=False):
@@ -118,15 +126,17 @@ def _row_name(path: Path, before: int, index: int) -> str:
     return f"{path}, row {before + index + 1:,}"
 
 
-def _require_flat(path: Path, file: parquet.ParquetFile, used: list[str]) -> None:
+def _require_flat(path: Path, file: "parquet.ParquetFile", used: list[str]) -> None:
+    import pyarrow as pa
+
     for name in used:
         kind = file.schema_arrow.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not any(is_such(kind) for is_such in _FLAT):
+        if not any(getattr(pa.types, is_such)(kind) for is_such in _FLAT):
             raise FmnistError(f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these.")
 
 
-def _classes(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
+def _classes(path: Path, schema: "pa.Schema", label: str) -> tuple[str, ...]:
     """The classes that Hugging Face's description of the columns declares; () where there is none, or it declares none."""
     try:
         names = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][label]["names"]

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from fmnist.data.raw import MISSING_WORDS
 from fmnist.data.table_columns import NUMBER, Columns
 from fmnist.errors import FmnistError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BYTES_A_PIXEL = 4  # the pixel and whether it is missing, both twice while the batches are joined
 LONGEST_LABEL = 500  # characters; NumPy gives every label the room of the longest
@@ -32,7 +34,7 @@ class Batch(NamedTuple):
     labels: NDArray[np.str_]
 
 
-def to_batch(label: pa.Array, pixels: Sequence[pa.Array], columns: Columns, row_name: RowName, classes: Sequence[str] = ()) -> Batch:
+def to_batch(label: "pa.Array", pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, classes: Sequence[str] = ()) -> Batch:
     """The rows of a label column and of the pixel columns, which come in the order of `columns.pixels`.
 
     Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, and for a label that `to_labels` refuses.
@@ -48,12 +50,14 @@ def to_batch(label: pa.Array, pixels: Sequence[pa.Array], columns: Columns, row_
     return Batch(codes.astype(np.uint8), missing if missing.any() else None, to_labels(label, row_name, classes))
 
 
-def to_labels(column: pa.Array, row_name: RowName, classes: Sequence[str] = ()) -> NDArray[np.str_]:
+def to_labels(column: "pa.Array", row_name: RowName, classes: Sequence[str] = ()) -> NDArray[np.str_]:
     """The labels as text, "" where missing; whole numbers are places in `classes` where the source declares such.
 
     Shape: [N]
     Raises: FmnistError for a label that is very long or has several lines, or a number that is no place in `classes`.
     """
+    import pyarrow as pa
+
     words, of_row = _encoded(column)
     if classes and pa.types.is_integer(column.type):
         place = {"": "", "-1": ""} | {str(index): name for index, name in enumerate(classes)}  # -1 is Hugging Face's "no label"
@@ -80,8 +84,10 @@ def joined(batches: Sequence[Batch], height: int, width: int) -> tuple[NDArray[n
     return pixels, labels, missing.reshape(pixels.shape)
 
 
-def _encoded(column: pa.Array) -> tuple[list[str], NDArray[np.int64]]:
+def _encoded(column: "pa.Array") -> tuple[list[str], NDArray[np.int64]]:
     """The distinct values of a column as they are written, "" for null, and for each row its place among them."""
+    import pyarrow as pa
+
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())  # PyArrow 18 cannot encode the former
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -113,7 +119,7 @@ def _label(word: str) -> str | None:
     return None if len(label) > LONGEST_LABEL or any(mark in word for mark in "\n\r\0") else label
 
 
-def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence[pa.Array], columns: Columns, row_name: RowName) -> str:
+def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName) -> str:
     """What is wrong with the first bad pixel, first as a person who reads the table meets them."""
     row = int(bad.any(axis=1).argmax())
     index = min(np.flatnonzero(bad[row]).tolist(), key=lambda index: columns.pixels[index])

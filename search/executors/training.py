@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from fmnist.checkpoint import save_checkpoint
+from fmnist.cuda import release_memory
 from fmnist.data.images import Images
 from fmnist.data.pictures import PREPARED, RESIZED
 from fmnist.data.sources import Source
@@ -75,8 +76,7 @@ def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) ->
         yield Failed(task.key, kind, reason, time.monotonic() - start)
     else:
         yield Finished(task.key, seconds)
-    if setup.device.startswith("cuda"):
-        torch.cuda.empty_cache()  # other workers share the device, and the next training has other shapes
+    release_memory(torch.device(setup.device))  # other workers share the device, and the next training has other shapes
 
 
 def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Generator[Event, None, float]:

@@ -22,7 +22,7 @@ from fmnist.data.images import SIDE
 from fmnist.metrics import Ints
 from fmnist.model import folded
 from fmnist.predict import predict
-from fmnist.train import as_input
+from fmnist.scoring import as_input
 from search.errors import SearchError
 from search.export.formats import CONFIG, FORMATS, INT8, ONNX, PT2, WEIGHTS
 from search.export.latency import Latency, latency_of

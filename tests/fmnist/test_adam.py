@@ -39,7 +39,7 @@ def test_it_steps_as_pytorchs_own_does(learning_rate: float, beta2: float, decay
         for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
             mine.grad = torch.randn(mine.shape, generator=torch.Generator().manual_seed(step))
             other.grad = mine.grad.clone()
-        optimizer.set_rate(learning_rate / (step + 1))
+        optimizer.set_rate(torch.tensor(learning_rate / (step + 1), dtype=torch.float64))
         for group in reference.param_groups:
             group["lr"] = learning_rate / (step + 1)
         optimizer.step()

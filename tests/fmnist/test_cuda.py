@@ -1,0 +1,184 @@
+"""What only a CUDA device can show. Without one these are skipped; `python benchmarks/gpu.py --steps tests` runs them on one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fmnist.config import TrialConfig
+from fmnist.cuda import cuda_memory, release_memory
+from fmnist.data import synthetic
+from fmnist.data.images import Images
+from fmnist.model import stretched
+from fmnist.scoring import class_scores
+from fmnist.snapshot import load_snapshot, save_snapshot
+from fmnist.train import Epoch, _Run, fit, measure_speed
+
+CUDA = torch.device("cuda")
+SMALL: dict[str, Any] = {"depth": 2, "filters": 16, "batch_norm": True, "learning_rate": 3e-3, "batch_size": 64, "epochs": 4}
+EVERYTHING: dict[str, Any] = {
+    **{"dropout": 0.2, "augmentation": 0.5, "label_smoothing": 0.1, "ema": 0.9, "l2": 1e-3, "schedule": "triangle", "hidden": 16},
+    **{"blocks": 2, "residual": True, "pool": "before", "optimizer": "adamw", "mirror": True},
+}
+WAYS: list[dict[str, Any]] = [
+    {},
+    EVERYTHING,
+    {"head": "avg", "activation": "silu"},
+    {"small_side": 14, "small_epochs": 0.5},  # a flattened map that is stretched
+    {"small_side": 20, "small_epochs": 0.5, "head": "max", "ema": 0.9, "dropout": 0.3},
+]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return synthetic.draw(1500, seed=1)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """This process may have a twentieth of a GiB more than it has."""
+    release_memory(CUDA)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**26) / cuda_memory(CUDA)[1])
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    release_memory(CUDA)
+
+
+def config_of(changes: dict[str, Any]) -> TrialConfig:
+    return TrialConfig(**{**SMALL, **changes})
+
+
+def trained(images: Images, changes: dict[str, Any], **more: Any) -> Epoch:
+    *_, last = fit(config_of(changes), images, images, seed=0, device=CUDA, **more)
+    return last
+
+
+def run_of(images: Images, changes: dict[str, Any], *, eager: bool) -> _Run:
+    torch.manual_seed(0)
+    run = _Run(config_of(changes), images, 0, CUDA)
+    if eager:
+        run.eager = 10**9
+    return run
+
+
+def gradients(run: _Run) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in run.model.named_parameters() if parameter.grad is not None}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), f"{name}: largest difference {(found[name] - tensor).abs().max().item():.3g}"
+
+
+@pytest.mark.parametrize("changes", WAYS)
+def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_one(changes: dict[str, Any], images: Images) -> None:
+    eager, captured = run_of(images, changes, eager=True), run_of(images, changes, eager=False)
+    side = captured.config.small_side if captured.config.small_count else 28
+    losses = {}
+    for name, run in (("eager", eager), ("captured", captured)):
+        torch.manual_seed(0)
+        losses[name] = [run.epoch(side), run.epoch(28)]  # the second one with a graph of its own where the side is another
+    assert captured.captured
+    assert not eager.captured
+    assert losses["captured"] == losses["eager"]
+    assert_same(gradients(captured), gradients(eager))
+    assert_same(dict(captured._tensors()), dict(eager._tensors()))
+
+
+@pytest.mark.parametrize("changes", WAYS)
+def test_the_same_seed_trains_the_same_network_to_the_last_bit(changes: dict[str, Any], images: Images) -> None:
+    first, again = trained(images, changes), trained(images, changes)
+    assert (first.train_loss, first.macro_f1) == (again.train_loss, again.macro_f1)
+    assert_same(first.model.state_dict(), again.model.state_dict())
+
+
+@pytest.mark.parametrize("changes", WAYS)
+def test_a_training_that_goes_on_equals_one_that_never_stopped(changes: dict[str, Any], images: Images, tmp_path: Any) -> None:
+    whole = trained(images, changes)
+    path = tmp_path / "one.safetensors"
+    for epoch in fit(config_of(changes), images, images, seed=0, device=CUDA):
+        if epoch.number == 2:
+            save_snapshot(path, epoch.snapshot(), {})
+            break
+    torch.rand(17, device=CUDA)  # what else the process does in between
+    rest = trained(images, changes, after=load_snapshot(path)[0])
+    assert (rest.train_loss, rest.macro_f1) == (whole.train_loss, whole.macro_f1)
+    assert_same(rest.model.state_dict(), whole.model.state_dict())
+
+
+def test_dropout_of_a_captured_step_differs_from_step_to_step(images: Images) -> None:
+    run = run_of(images, {"dropout": 0.5, "hidden": 32, "learning_rate": 1e-12, "batch_norm": False}, eager=False)
+    run.model.train()
+    rows = torch.arange(64, device=CUDA).repeat(4, 1)  # the same batch again and again, with weights that stay
+    with run.own_stream():
+        run.block(rows, 28)
+        losses = {run.block(rows[:1], 28).item() for _ in range(8)}
+    assert len(losses) == 8
+
+
+def test_networks_are_scored_as_on_the_cpu(images: Images) -> None:
+    last = trained(images, EVERYTHING)
+    assert last.logits is not None
+    pixels = torch.from_numpy(images.pixels)
+    on_cpu = class_scores(last.model.cpu(), pixels)
+    torch.testing.assert_close(last.logits, on_cpu, atol=3e-2, rtol=3e-2)  # convolutions multiply in TF32 on CUDA
+    assert (last.logits.argmax(1) == on_cpu.argmax(1)).float().mean() > 0.99
+
+
+def test_want_of_memory_is_told_as_such_and_the_next_training_works(images: Images, little_memory: None) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(images, {"filters": 512, "batch_size": 1024})
+    release_memory(CUDA)
+    assert trained(images, {}).macro_f1 is not None
+
+
+def test_want_of_memory_within_a_capture_is_told_as_such(images: Images) -> None:
+    run = run_of(images, {"filters": 64}, eager=False)
+    release_memory(CUDA)
+
+    def greedy(seen: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+        return torch.empty(2**44, device=CUDA).sum()
+
+    run.eager, run.step = 0, greedy  # type: ignore[method-assign,assignment]
+    with pytest.raises(torch.OutOfMemoryError), run.own_stream():
+        run.block(torch.arange(64, device=CUDA).view(1, 64), 28)
+    release_memory(CUDA)
+    assert trained(images, {}).macro_f1 is not None
+
+
+def test_a_training_that_is_over_leaves_no_memory(images: Images) -> None:
+    trained(images, {})
+    release_memory(CUDA)
+    before = torch.cuda.memory_reserved()
+    for filters in (16, 24, 32):
+        trained(images, {"filters": filters, "epochs": 1})
+        release_memory(CUDA)
+    assert torch.cuda.memory_reserved() <= before + 2**25
+
+
+def test_within_an_epoch_the_host_does_not_wait_for_the_device(images: Images) -> None:
+    run = run_of(images, EVERYTHING, eager=False)
+    run.model.train()
+    with run.own_stream():
+        run.block(torch.arange(512, device=CUDA).view(8, 64), 28)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            run.block(torch.arange(512, device=CUDA).view(8, 64), 28)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_stretched_map_is_that_of_interpolation() -> None:
+    x = torch.randn(4, 8, 4, 4, device=CUDA)
+    expected = torch.nn.functional.interpolate(x, (7, 7), mode="bilinear")
+    torch.testing.assert_close(stretched(x, 7), expected, atol=5e-3, rtol=5e-3)
+
+
+def test_speed_is_measured_and_no_less_than_that_of_single_steps(images: Images) -> None:
+    assert measure_speed(config_of({"batch_size": 128}), 10, device=CUDA, seconds=0.3) > 20_000
+    assert np.isfinite(trained(images, {}).images_per_second)

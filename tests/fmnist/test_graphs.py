@@ -1,0 +1,60 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fmnist.config import TrialConfig
+from fmnist.data import synthetic
+from fmnist.data.images import Images
+from fmnist.graphs import CapturedSteps
+from fmnist.train import _Run
+
+CPU = torch.device("cpu")
+CONFIG: dict[str, Any] = {"depth": 2, "filters": 8, "batch_norm": True, "dropout": 0.3, "augmentation": 0.5, "ema": 0.9, "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return synthetic.draw(96, seed=1)
+
+
+def run_of(images: Images, **changes: Any) -> _Run:
+    torch.manual_seed(0)
+    run = _Run(TrialConfig(**{**CONFIG, **changes}), images, 0, CPU)
+    run.done = 1  # as after an eager step: the average of the weights has begun
+    return run
+
+
+def rows_of(images: Images) -> Tensor:
+    return torch.arange(len(images)).view(-1, CONFIG["batch_size"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"schedule": "triangle"}, {"optimizer": "adamw", "l2": 0.1}])
+def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_their_batch(changes: dict[str, Any], images: Images) -> None:
+    """The same code that CUDA captures, its function called instead of a graph replayed."""
+    plain, fixed, rows = run_of(images, **changes), run_of(images, **changes), rows_of(images)
+    seen, targets = fixed.prepared(rows, 28)
+    steps = CapturedSteps(fixed.step, torch.empty((8, *seen.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work)
+    torch.manual_seed(1)
+    lost = steps(seen, targets, fixed.rates(len(rows)).float())
+    torch.manual_seed(1)
+    expected = plain.block(rows, 28)
+    torch.testing.assert_close(lost, expected, rtol=1e-5, atol=1e-5)
+    for name, tensor in plain._tensors():
+        torch.testing.assert_close(dict(fixed._tensors())[name], tensor, rtol=1e-2, atol=1e-4)  # its rates are float32
+
+
+def test_a_second_block_begins_at_its_own_first_batch_and_sum(images: Images) -> None:
+    calls: list[float] = []
+
+    def step(seen: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+        calls.append(rate.item())
+        return seen.sum() + targets.sum()
+
+    steps = CapturedSteps(step, torch.empty(4, 2, 1, 1, 1), torch.empty(4, 2, 1), lambda work: work)
+    ones = torch.ones(4, 2, 1, 1, 1), torch.ones(4, 2, 1)
+    first = steps(*ones, torch.tensor([0.5, 0.25, 0.125, 0.0]))
+    second = steps(2 * ones[0][:2], ones[1][:2], torch.tensor([0.75, 1.0]))
+    assert calls == [0.5, 0.25, 0.125, 0.0, 0.75, 1.0]
+    assert (first.item(), second.item()) == (16.0, 12.0)

@@ -1,0 +1,63 @@
+"""Worker processes that share a CUDA device. Without one these are skipped."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fmnist.data.sources import Source
+from fmnist.data.splits import search_splits
+from fmnist.train import fit
+from search.executors import EpochEnd, Event, Finished, Resumed
+from search.executors.local import LocalExecutor
+from search.executors.training import Setup
+from tests.search.test_local_executor import curve, is_over, kill, task, trained, until, workers
+from tests.search.tiny import small_source
+
+KNOBS: dict[str, Any] = {"dropout": 0.2, "augmentation": 0.5, "ema": 0.98, "schedule": "triangle"}
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return small_source(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def setup(source: Source) -> Setup:
+    return Setup(source, split_seed=0, device="cuda", threads=1, snapshot_seconds=0.0)
+
+
+def test_two_workers_side_by_side_train_as_one_process_alone(setup: Setup) -> None:
+    tasks = [task(str(seed), epochs=3, seed=seed, **KNOBS) for seed in range(4)]
+    with LocalExecutor(setup, workers=2) as executor:
+        found = trained(executor, *tasks)
+    splits = search_splits(setup.source, seed=0)
+    for one in tasks:
+        alone = [(epoch.number, epoch.macro_f1) for epoch in fit(one.config, *splits, seed=one.seed, device=torch.device("cuda"))]
+        assert curve(found, one.key) == alone
+
+
+def test_a_killed_worker_leaves_its_training_to_the_next_from_its_snapshot(setup: Setup, tmp_path: Path) -> None:
+    long = replace(task("long", epochs=60, **KNOBS), snapshot=tmp_path / "snapshot")
+    with LocalExecutor(setup, workers=1) as executor:
+        undisturbed = curve(trained(executor, replace(long, snapshot=None)), "long")
+        executor.submit(long)
+        before = until(executor, lambda found: len(curve(found, "long")) >= 5 and long.snapshot and long.snapshot.exists())
+        (worker,) = workers()
+        kill(worker)
+        after = until(executor, is_over("long"))
+    assert isinstance(after[-1], Finished)
+    assert whole(before + after) == undisturbed
+
+
+def whole(found: list[Event]) -> list[tuple[int, float | None]]:
+    """The curve as a coordinator keeps it: what a second try says of an epoch replaces what the first one said."""
+    said: dict[int, float | None] = {}
+    for event in found:
+        for epoch in event.epochs if isinstance(event, Resumed) else [event]:
+            if isinstance(epoch, EpochEnd):
+                said[epoch.number] = epoch.macro_f1
+    return list(said.items())
