@@ -10,7 +10,6 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
-from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version
 
 from search.dashboard import pictures
 from search.dashboard.artifacts import attach, is_attached
@@ -89,6 +88,8 @@ def _of_answers(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[s
 
 
 def _note(study: optuna.Study, body: str, trial: FrozenTrial | None = None) -> None:
+    from optuna_dashboard._note import get_note_from_system_attrs, save_note_with_version  # two seconds to import
+
     storage, number = study._storage, study._study_id
     attributes = storage.get_study_system_attrs(number)
     key = "study" if trial is None else str(trial.number)

@@ -3,11 +3,9 @@
 import io
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fmnist.metrics import Ints
@@ -15,6 +13,10 @@ from search.page.paths import TrialPath
 from search.page.tables import brief
 from search.predictions import Predictions, surest_mistakes
 from search.wording import counted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Blue and vermilion of Okabe and Ito's palette, told apart by the colour-blind.
 ACCENT, ALARM, INK, MUTED, FAINT, PAPER = "#0072b2", "#d55e00", "#18181b", "#71717a", "#d4d4d8", "#ffffff"
@@ -26,7 +28,7 @@ Curve = Sequence[dict[str, float | int | None]]
 
 def learning_curve(number: int, curve: Curve, paths: Sequence[TrialPath]) -> bytes:
     """The trial's score after each epoch, the study's other trials behind it, and below its losses."""
-    figure = Figure((7, 6), layout="constrained")
+    figure = _figure(7, 6)
     score, loss = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     for path in paths:
         if path.number != number and path.curve:
@@ -48,11 +50,13 @@ def learning_curve(number: int, curve: Curve, paths: Sequence[TrialPath]) -> byt
 
 def confusion(labels: Ints, predicted: Ints, names: Sequence[str], split: str) -> bytes:
     """How many images of each true class (row) the network takes for each class (column)."""
+    from matplotlib import colormaps
+
     classes = len(names)
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     side = min(14.0, 3 + 0.5 * classes)
-    figure = Figure((side, side), layout="constrained")
+    figure = _figure(side, side)
     axes = figure.subplots()
     is_right = np.eye(classes, dtype=bool)
     # Mistakes in a colour of their own, and strong: a tenth of a class is many.
@@ -79,7 +83,7 @@ def mistakes(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str]
     if not surest:
         return None
     rows = -(-len(surest) // COLUMNS)
-    figure = Figure((10, 1.95 * rows + 0.5), layout="constrained")
+    figure = _figure(10, 1.95 * rows + 0.5)
     figure.suptitle(f"The {counted(len(surest), f'{split} image')} that it is surest and wrong about", fontsize=11)
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
@@ -90,7 +94,13 @@ def mistakes(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str]
     return _png(figure)
 
 
-def _plain(axes: Axes) -> None:
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure  # half a second to import, and who only asks what is drawn needs none of it
+
+    return Figure((width, height), layout="constrained")
+
+
+def _plain(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=FAINT, linewidth=0.5, alpha=0.6)
     axes.tick_params(colors=MUTED)
@@ -100,7 +110,7 @@ def _plain_text(name: str) -> str:
     return name.replace("$", r"\$")  # else the beginning of a formula to Matplotlib
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # of names in Chinese and others: they are boxes here

@@ -8,7 +8,6 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna_dashboard
 from optuna.storages import RDBStorage
 
 from search.dashboard.artifacts import StudyFolders
@@ -37,6 +36,8 @@ def open_server(storage: RDBStorage, host: str, port: int) -> WSGIServer:
 
     Raises: SearchError where `host` is no address of this machine, or nothing may listen there.
     """
+    import optuna_dashboard  # two seconds to import
+
     application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders())
     if host == LOOPBACK:
         application = _for_local_names(application)

@@ -11,7 +11,6 @@ import optuna
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 from pydantic import ValidationError
 
 from fmnist.atomic import write_in_place
@@ -81,6 +80,8 @@ def _toml(write: Callable[[], str]) -> str:
 
 def to_html(facts: Facts) -> str:
     """The page: names from data and files are text in it, and its content policy lets no other script run and nothing be fetched."""
+    from plotly.offline import get_plotlyjs  # only here: the page's name alone is asked for more often
+
     templates = Templates(loader=PackageLoader("search"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
     templates.filters["text"] = visible
     found = sections(facts)
