@@ -7,6 +7,8 @@ and a MedianPruner. Ours is benchmarks/our_loop.py: the search that `fmnist-sear
 Both train 4 trials of 2 epochs of one configuration: three stages of conv 3x3, batch norm, ReLU and max pooling with 32, 64 and 128
 channels, one dense layer, batch 128, Adam at 0.001, augmentation of strength 0.5, on 10,000 images (ours leaves out an epoch's last,
 part-filled batch), scored on 2,000 others after each epoch; nothing is pruned. Each row is a process of its own, one after the other.
+Where the usual loop is much the slower one, --usual-trials and --usual-epochs give it less to do: it is measured as a rate. Then the
+columns trials/h and macro F1 of the two are of different work, and do not compare.
 Ours multiplies in bfloat16 where the processor does (`bfloat16` among the settings in the JSON), the usual loop in PyTorch's own float32.
 
 images/s     images trained, over all trials, by the seconds from the first trial's start to the last one's end, with scoring and storage
@@ -91,15 +93,23 @@ class Bench:
     source: Source
     trials: int
     epochs: int
+    usual_trials: int
+    usual_epochs: int
     train: int
     valid: int
     classes: int
     device: str
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How much there is to do, as the JSON has it."""
+        counts = ("trials", "epochs", "usual_trials", "usual_epochs", "train", "valid")
+        return {"data": self.source.name, **{name: getattr(self, name) for name in counts}}
+
     def usual(self, data_workers: int) -> Loop:
         """The usual loop with so many loader workers."""
         work = {"root": str(self.folder / "torchvision"), "train": self.train, "valid": self.valid, "classes": self.classes}
-        counts = {"trials": self.trials, "epochs": self.epochs, "data_workers": data_workers, "device": self.device}
+        counts = {"trials": self.usual_trials, "epochs": self.usual_epochs, "data_workers": data_workers, "device": self.device}
         return Loop(f"usual, {counted(data_workers, 'loader')}", "benchmarks.usual_loop", work | counts)
 
     def ours(self, workers: int, pool: str) -> Loop:
@@ -120,7 +130,7 @@ class Bench:
         return Run(
             images_per_second=told["images"] / (told["ended"] - told["began"]),
             start_up=told["began"] - start,
-            trials_per_hour=self.trials / (told["ended"] - start) * 3600,
+            trials_per_hour=loop.work["trials"] / (told["ended"] - start) * 3600,
             memory=memory,
             **{key: told[key] for key in ("macro_f1", "parameters", "threads")},
         )
@@ -137,6 +147,12 @@ class Measurements:
         """One more run of the loop is measured."""
         self.runs.setdefault(loop.name, []).append(run := self.bench.measured(loop))
         tell(f"{loop.name}: {run.images_per_second:,.0f} images/s")
+
+    def add_all(self, loops: Sequence[Loop], times: int) -> None:
+        """So many more runs of each, in turn."""
+        for _ in range(times):
+            for loop in loops:
+                self.add(loop)
 
     def speed(self, loop: Loop) -> float:
         """Images a second, the median of the loop's runs."""
@@ -170,6 +186,8 @@ def throughput(
     full: Annotated[bool, typer.Option("--full", help="Take all training images.")] = False,
     trials: Annotated[int, typer.Option(metavar="N", min=1)] = 4,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Of each trial.")] = 2,
+    usual_trials: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of the usual loop; without it --trials.")] = None,
+    usual_epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of each of those; without it --epochs.")] = None,
     workers: Annotated[str, typer.Option(metavar="N,N", help="Workers of this toolkit, one row each.")] = "1,2",
     loaders: Annotated[str, typer.Option(metavar="N,N", help="num_workers of the usual loop's DataLoader, one row each.")] = "0,2",
     device: Annotated[str, typer.Option(metavar="D", help="Of both loops: cpu, cuda or cuda:N.")] = "cpu",
@@ -180,25 +198,18 @@ def throughput(
     of_workers, of_loaders = whole_numbers("--workers", workers, least=1), whole_numbers("--loaders", loaders, least=0)
     here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)), device=(on := choose_device(device)))
     with part_of(find_source(data, announce=tell), None if full else images) as (folder, source):
-        splits = search_splits(source, seed=SPLIT_SEED)
-        write_for_torchvision(splits, folder / "torchvision")
-        bench = Bench(folder, source, trials, epochs, len(splits.train), len(splits.valid), len(splits.train.class_names), device)
+        bench = _bench(folder, source, device, (trials, epochs), (usual_trials or trials, usual_epochs or epochs))
         found = Measurements(bench)
         usual, ours = [bench.usual(count) for count in of_loaders], [bench.ours(count, "after") for count in of_workers]
-        for _ in range(repeat):
-            for loop in (*usual, *ours):
-                found.add(loop)
+        found.add_all((*usual, *ours), repeat)
         fastest = found.best(ours)
-        before = bench.ours(fastest.work["workers"], "before")
-        for _ in range(repeat):
-            found.add(before)
+        found.add_all([before := bench.ours(fastest.work["workers"], "before")], repeat)
     baseline = found.speed(found.best(usual))
-    settings = {"data": source.name, "train": bench.train, "valid": bench.valid, "trials": trials, "epochs": epochs, "repeat": repeat}
-    settings["bfloat16"] = is_mixed(on)
+    settings = bench.settings | {"repeat": repeat, "bfloat16": is_mixed(on), "workers": of_workers, "loaders": of_loaders}
     figures = {
         "benchmark": "throughput",
         **here,
-        "settings": {**settings, "workers": of_workers, "loaders": of_loaders, "fastest": fastest.work["workers"], "knobs": KNOBS},
+        "settings": {**settings, "fastest": fastest.work["workers"], "knobs": KNOBS},
         "rows": list(found.rows(baseline)),
         "ratio": found.speed(fastest) / baseline,
         "ratio_pool_before": found.speed(before) / baseline,
@@ -206,10 +217,19 @@ def throughput(
     publish_table(_table(figures), figures, file)
 
 
+def _bench(folder: Path, source: Source, device: str, ours: tuple[int, int], usual: tuple[int, int]) -> Bench:
+    """With so many trials of so many epochs each; torchvision finds the images in `folder` too."""
+    splits = search_splits(source, seed=SPLIT_SEED)
+    write_for_torchvision(splits, folder / "torchvision")
+    return Bench(folder, source, *ours, *usual, len(splits.train), len(splits.valid), len(splits.train.class_names), device)
+
+
 def _table(figures: dict[str, Any]) -> Table:
     settings = figures["settings"]
     columns = ("", "images/s", "ratio", "start, s", "trials/h", "GiB", "macro F1")  # with their figures, 80 characters wide
-    work = f"{settings['trials']} trials of {counted(settings['epochs'], 'epoch')} on {counted(settings['train'], 'image')}"
+    ours, usual = ((settings[f"{of}trials"], settings[f"{of}epochs"]) for of in ("", "usual_"))
+    less = "" if usual == ours else f" (the usual loop: {_amount(*usual)}, so that only the images/s compare)"
+    work = f"{_amount(*ours)}{less} on {counted(settings['train'], 'image')}"
     of = f"Medians of {settings['repeat']} runs" if settings["repeat"] > 1 else "One run"
     caption = (
         f"{of} of {work} of {settings['data']}, scored on {settings['valid']:,} others. "
@@ -218,6 +238,10 @@ def _table(figures: dict[str, Any]) -> Table:
         f"Ours multiplies in {'bfloat16' if settings['bfloat16'] else 'float32'}, the usual loop in float32."
     )
     return Table("Throughput of a search", columns, [_cells(row) for row in figures["rows"]], caption)
+
+
+def _amount(trials: int, epochs: int) -> str:
+    return f"{counted(trials, 'trial')} of {counted(epochs, 'epoch')}"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

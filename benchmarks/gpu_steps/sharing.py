@@ -1,0 +1,149 @@
+"""Trainings side by side on one device, in processes or in threads of one process: how many images a second they train on together."""
+
+import multiprocessing
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from fmnist.config import TrialConfig
+from fmnist.data.images import SIDE, Images
+from fmnist.data.sources import find_source
+from fmnist.data.splits import full_split
+from fmnist.train import _Run
+
+PATIENCE = 45.0  # seconds that a process may take to start, to train its first steps or to answer
+CONNECTIONS = {"CUDA_DEVICE_MAX_CONNECTIONS": "32"}  # queues between a process and the device: streams that share one wait for each other
+
+
+class Trainer:
+    """One training of each configuration, which has run its first steps."""
+
+    def __init__(self, configs: list[TrialConfig], images: Images, device: torch.device, seed: int) -> None:
+        self.device, self.runs = device, [_Run(config, images, seed, device) for config in configs]
+        for which in range(len(configs)):
+            self.trained(which, 0.0)
+
+    def trained(self, which: int, seconds: float) -> float:
+        """Images a second of that configuration, over about so many seconds and at least one block of batches."""
+        run = self.runs[which]
+        run.model.train()
+        images, start = 0, time.perf_counter()
+        with run.own_stream():
+            while not images or time.perf_counter() - start < seconds:
+                rows = torch.randint(len(run.labels), (run.ahead, run.batch_size), device=self.device)
+                run.block(rows, SIDE).item()
+                images += rows.numel()
+        return images / (time.perf_counter() - start)
+
+
+class Together(ABC):
+    """Several trainers that train at the same time."""
+
+    @abstractmethod
+    def images_per_second(self, which: int, count: int, seconds: float) -> float:
+        """Of the first `count` trainers together, each on a training of its own of that configuration."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """They are gone."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process is told."""
+
+    data: str | None
+    device: str
+    configs: list[dict[str, Any]]
+    images: int
+    seed: int
+
+
+class Processes(Together):
+    """A process each."""
+
+    def __init__(self, work: Work, most: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes: list[tuple[SpawnProcess, Connection]] = []
+        for seed in range(most):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, Work(**{**work.__dict__, "seed": seed})), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append((process, ours))
+        for _, pipe in self._processes:
+            _answer(pipe)
+
+    def images_per_second(self, which: int, count: int, seconds: float) -> float:
+        """See Together."""
+        for _, pipe in self._processes[:count]:
+            pipe.send((which, seconds))
+        return sum(_answer(pipe) for _, pipe in self._processes[:count])
+
+    def end(self) -> None:
+        """See Together."""
+        for process, pipe in self._processes:
+            pipe.close()
+            process.kill()
+            process.join()
+
+
+class Threads(Together):
+    """A thread each, with a stream and a graph of its own."""
+
+    def __init__(self, work: Work, most: int) -> None:
+        images, device, configs = _material(work)
+        # One after the other: making one sets PyTorch's global seed.
+        self._trainers = [Trainer(configs, images, device, seed) for seed in range(most)]
+
+    def images_per_second(self, which: int, count: int, seconds: float) -> float:
+        """See Together."""
+        speeds = [0.0] * count
+
+        def train(index: int) -> None:
+            speeds[index] = self._trainers[index].trained(which, seconds)
+
+        threads = [threading.Thread(target=train, args=(index,)) for index in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(speeds)
+
+    def end(self) -> None:
+        """See Together."""
+        self._trainers.clear()
+
+
+def _material(work: Work) -> tuple[Images, torch.device, list[TrialConfig]]:
+    images = full_split(find_source(work.data, announce=print))
+    configs = [TrialConfig(**config) for config in work.configs]
+    return images.take(torch.arange(min(work.images, len(images))).numpy()), torch.device(work.device), configs
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    os.environ.update(CONNECTIONS)
+    torch.set_num_threads(1)
+    images, device, configs = _material(work)
+    trainer = Trainer(configs, images, device, work.seed)
+    pipe.send(0.0)
+    while True:
+        try:
+            which, seconds = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(trainer.trained(which, seconds))
+
+
+def _answer(pipe: Connection) -> float:
+    if not pipe.poll(PATIENCE):
+        raise TimeoutError(f"A training process said nothing for {PATIENCE:.0f} s.")
+    speed: float = pipe.recv()
+    return speed

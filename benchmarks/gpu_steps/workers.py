@@ -1,0 +1,62 @@
+"""How many trainings one GPU trains side by side: processes, processes under CUDA MPS, and threads of one process, 1 to 16 of them.
+
+Two networks: the middle of `quick`, which is bound by launches, and one in the middle of `standard`. A trial is 18 epochs of 50,000 images;
+its validation, its start and the search around it come on top.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_steps import Work
+from benchmarks.gpu_steps.mps import NoMpsError, mps
+from benchmarks.gpu_steps.sharing import CONNECTIONS, Processes, Threads, Together
+from benchmarks.gpu_steps.sharing import Work as Shared
+from fmnist.config import TrialConfig
+from fmnist.cuda import cuda_memory, is_cuda
+
+COMMON: dict[str, Any] = {
+    **{"batch_norm": True, "pool": "before", "head": "max", "augmentation": 0.2, "label_smoothing": 0.05, "optimizer": "adamw"},
+    **{"learning_rate": 0.01, "beta2": 0.98, "batch_size": 128, "epochs": 1000},
+}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "small": COMMON | {"depth": 4, "filters": 24, "growth": 1.4},
+    "standard": COMMON | {"depth": 3, "blocks": 2, "filters": 64, "growth": 1.65, "residual": True, "batch_size": 256},
+}
+TRIAL = 18 * 50_000  # images
+COUNTS = (1, 2, 4, 8, 16)
+SECONDS = 1.5  # of each measurement
+
+
+def measure(work: Work) -> Iterator[dict[str, Any]]:
+    """Trials an hour, by network, way of sharing and count."""
+    os.environ.update(CONNECTIONS)  # before this process begins to use CUDA
+    counts, seconds, most = ((1, 2), 0.1, 512) if work.tiny else (COUNTS, SECONDS, 60_000)
+    shared = Shared(work.data, work.device, [_tiny(config) if work.tiny else config for config in NETWORKS.values()], most, 0)
+    try:
+        with mps(Path(work.folder, "mps")):
+            yield from _measured("processes_mps", Processes(shared, counts[-1]), counts, seconds, work)
+    except (NoMpsError, TimeoutError, EOFError, ConnectionError) as error:
+        yield {"mps": f"{type(error).__name__}: {error}"}
+    yield from _measured("processes", Processes(shared, counts[-1]), counts, seconds, work)
+    yield from _measured("threads", Threads(shared, counts[-1]), counts, seconds, work)
+
+
+def _measured(way: str, together: Together, counts: tuple[int, ...], seconds: float, work: Work) -> Iterator[dict[str, Any]]:
+    try:
+        if is_cuda(device := torch.device(work.device)):
+            free, total = cuda_memory(device)
+            yield {f"{way}_gib": (total - free) / 2**30}
+        for which, network in enumerate(NETWORKS):
+            for count in counts:
+                speed = together.images_per_second(which, count, seconds)
+                yield {f"{network}_{way}_{count}": speed / TRIAL * 3600}
+    finally:
+        together.end()
+
+
+def _tiny(config: dict[str, Any]) -> dict[str, Any]:
+    return TrialConfig(**{**config, "depth": 1, "blocks": 1, "filters": 4, "batch_size": 64}).model_dump()

@@ -1,0 +1,132 @@
+"""benchmarks/gpu.py in its tiny form, on the CPU: each step as its own process, recorded the moment it ends, whatever becomes of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.search.tiny import surroundings
+
+ROOT = Path(__file__).parents[1]
+STEPS = ("tests", "epoch", "throughput", "workers", "speedrun", "standard", "resume")
+POSITIVE = [  # step, figure
+    ("tests", "skipped"),
+    ("throughput", "ratio"),
+    ("throughput", "ratio_pool_before"),
+    ("standard", "job_seconds"),
+    ("standard", "search_seconds"),
+    ("standard", "confirm_seconds"),
+    ("standard", "final_seconds"),
+    ("standard", "trials_done"),
+    ("standard", "complete"),
+    ("standard", "search_best"),
+    ("standard", "final_mean"),
+    ("standard", "final_low"),
+    ("standard", "final_high"),
+    ("standard", "parameters"),
+    ("standard", "workers"),
+    ("resume", "killed_after_seconds"),
+    ("resume", "resumed"),
+    ("resume", "trials"),
+    ("resume", "seconds"),
+]
+pytestmark = pytest.mark.slow
+
+
+def run_gpu(folder: Path, *options: str, data: str = "synthetic") -> subprocess.CompletedProcess[str]:
+    script = str(ROOT / "benchmarks" / "gpu.py")
+    command = [sys.executable, script, "--tiny", "--device", "cpu", "--json", "out.json", "--data", data, *options]
+    around = surroundings(GPU_TEST=str(folder))
+    return subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, timeout=540, check=False)
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
+    return {row["step"]: row for row in json.loads((folder / "out.json").read_text())["rows"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all steps have run once."""
+    made = tmp_path_factory.mktemp("gpu")
+    done = run_gpu(made)
+    (made / "said.txt").write_text(done.stdout + done.stderr)
+    return made
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_passes_and_leaves_figures_and_a_log(folder: Path, step: str) -> None:
+    row = rows_of(folder)[step]
+    assert row["status"] == "passed", (folder / "said.txt").read_text() + "\n".join(row["last_lines"])
+    assert 0 < row["seconds"] < row["box_seconds"]
+    assert row["figures"]
+    assert row["proves"].endswith(".")
+    assert row["last_lines"] == []
+    assert (folder / f"out.{step}.log").exists()
+    assert f"{step}: passed in" in (folder / "said.txt").read_text()
+
+
+@pytest.mark.parametrize(("step", "figure"), POSITIVE)
+def test_a_step_has_the_figure(folder: Path, step: str, figure: str) -> None:
+    assert rows_of(folder)[step]["figures"][figure] > 0
+
+
+def test_what_the_steps_found_is_what_an_undisturbed_job_leaves(folder: Path) -> None:
+    rows = rows_of(folder)
+    assert rows["resume"]["figures"]["exit_codes"] == [-9, 0]
+    assert rows["resume"]["figures"]["states"] == {"complete": 4}
+    assert rows["resume"]["figures"]["openings"] == 1
+    standard = rows["standard"]["figures"]
+    assert (standard["complete"], standard["pruned"], standard["failed"]) == (2, 0, 0)
+    assert len(standard["final_by_seed"]) == 2
+    assert standard["final_sd"] >= 0
+    assert standard["winner"]["depth"] == 1
+    assert list(rows["throughput"]["figures"]["macro_f1"]) == ["usual, 0 loaders", "ours, 1 worker", "ours, pool before"]
+    assert all(rate > 0 for rate in rows["throughput"]["figures"]["images_per_second"].values())
+
+
+def test_the_json_is_as_that_of_every_benchmark(folder: Path) -> None:
+    figures = json.loads((folder / "out.json").read_text())
+    assert {"benchmark", "at", "commit", "machine", "versions", "settings", "rows", "ratio"} <= figures.keys()
+    assert figures["ratio"] == 1
+    assert figures["settings"]["steps"] == list(STEPS)
+
+
+def test_a_step_that_fails_is_recorded_and_the_next_one_runs(tmp_path: Path) -> None:
+    done = run_gpu(tmp_path, "--steps", "standard,tests", data="nowhere")
+    assert done.returncode == 1
+    rows = rows_of(tmp_path)
+    assert list(rows) == ["standard", "tests"]
+    assert rows["standard"]["status"] == "failed"
+    assert 0 < len(rows["standard"]["last_lines"]) <= 20
+    assert "--data nowhere" in " ".join(rows["standard"]["last_lines"])
+    assert "AssertionError" in rows["standard"]["last_lines"][-1]
+    assert rows["tests"]["status"] == "passed"
+    assert "1 of 2 steps passed" in done.stdout
+
+
+def test_a_step_over_its_time_is_ended_and_one_without_time_is_not_begun(tmp_path: Path) -> None:
+    done = run_gpu(tmp_path, "--steps", "standard,tests", "--minutes", "0.2")
+    assert done.returncode == 1
+    rows = rows_of(tmp_path)
+    assert rows["standard"]["status"] == "over time"
+    assert 10 < rows["standard"]["box_seconds"] <= 12
+    assert rows["standard"]["seconds"] < 20
+    assert rows["tests"]["status"] == "not begun"
+    assert not [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get("GPU_TEST") == str(tmp_path)]
+
+
+def test_a_step_that_is_not_there_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    done = run_gpu(tmp_path, "--steps", "tests,trhoughput")
+    assert done.returncode == 2
+    assert "got 'trhoughput'. Did you mean 'throughput'?" in done.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = run_gpu(tmp_path, "--device", "cuda:99")
+    assert done.returncode == 2
+    assert "The device 'cuda:99' is not present here." in done.stderr
