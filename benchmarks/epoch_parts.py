@@ -21,7 +21,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What ends a part of `_Run.block`, which on a CPU is one step, in the order of the step. Whatever comes after the last of them is the optimizer's.
+# What ends a part of `_Run.block`, which on a CPU is one step, in its order. Whatever comes after the last of them is the optimizer's.
 ENDS: tuple[tuple[Any, str, Part], ...] = (
     (train, "as_input", "gather"),
     (train, "augment", "augment"),

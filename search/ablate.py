@@ -102,6 +102,8 @@ def carry_out(plan: Plan, progress: Progress) -> Ablation:
 
 def _perform(plan: Plan, setup: Setup, progress: Progress) -> Ablation:
     with Interrupt() as interrupt, LocalExecutor(setup, plan.workers) as executor:
+        if executor.sharing.note:
+            progress.message(executor.sharing.note)
         found = _train(plan, executor, progress, interrupt)
     folder = study_folder(plan.study.study_name)
     write_report(read_report(plan.study), folder)

@@ -214,7 +214,7 @@ def _annotate(study: optuna.Study, plan: Plan) -> None:
 def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack) -> None:
     """The study has its result; until `ends` is left, no other run touches it."""
     classes = len(plan.data.class_names)
-    with Interrupt() as interrupt, _workers(plan) as (executor, environment):
+    with Interrupt() as interrupt, _workers(plan, progress.message) as (executor, environment):
         append(study, "environments", environment)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(study, plan.spec, executor, progress, interrupt, classes)
@@ -235,11 +235,14 @@ def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack)
 
 
 @contextmanager
-def _workers(plan: Plan) -> Iterator[tuple[Executor, Environment]]:
+def _workers(plan: Plan, announce: Callable[[str], None]) -> Iterator[tuple[Executor, Environment]]:
     """Where the plan's trainings run, and what the study is to remember of it."""
     if plan.cluster is None:
         with LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as local:
-            yield local, plan.environment
+            if local.sharing.note:
+                announce(local.sharing.note)
+            how = ", side by side by MPS" if local.sharing.environ else ""
+            yield local, plan.environment.model_copy(update={"device": plan.environment.device + how})
     else:
         from search.executors.ray import RayExecutor
 

@@ -29,7 +29,7 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     Finalize(None, shutil.rmtree, (temporary, True), exitpriority=-200)  # after multiprocessing's own, which still needs it, of -100
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
-        for kind in ("XDG_CACHE_HOME", "MPLCONFIGDIR"):
+        for kind in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "CUDA_CACHE_PATH"):
             patch.setenv(kind, str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TMPDIR", temporary)  # short: a socket's path within it has at most some hundred characters
         patch.setattr(tempfile, "tempdir", None)  # where Python keeps what it was

@@ -46,13 +46,18 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     yield memory(device)
     yield where(plain, images, device)
     yield scoring(plain, splits.valid, device)
+    for name, config in others(plain):
+        yield {f"{name}_seconds": epoch_seconds(config, images, device, epochs=3)[0]}
+        yield {f"{name}_{key}": value for key, value in where(config, images, device).items()}
+
+
+def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
+    """More networks and batches, by name."""
     for batch_size in (256, 512, 1024):
-        larger = plain.model_copy(update={"batch_size": batch_size})
-        yield {f"seconds_batch_{batch_size}": epoch_seconds(larger, images, device, epochs=3)[0]}
-    before = plain.model_copy(update={"pool": "before"})
-    yield {"seconds_pool_before": epoch_seconds(before, images, device, epochs=3)[0]}
-    sprint = TrialConfig.parse(load_spec("sprint").space.pinned, where="sprint")
-    yield {"seconds_sprint": epoch_seconds(sprint, images, device, epochs=3)[0]}
+        yield f"batch_{batch_size}", plain.model_copy(update={"batch_size": batch_size})
+    yield "pool_before", plain.model_copy(update={"pool": "before"})
+    for study in ("sprint", "dash"):
+        yield study, TrialConfig.parse(load_spec(study).space.pinned, where=study)
 
 
 def epoch_seconds(config: TrialConfig, images: Images, device: torch.device, epochs: int = EPOCHS) -> tuple[float, float]:
@@ -82,7 +87,7 @@ def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str
     """What the device does in a block of steps, from the first to the last: kernels, their time, and the gaps between them."""
     run = _Run(config, images, 0, device)
     run.model.train()
-    count = min(len(images) // run.batch_size, 32 if is_cuda(device) else 2)
+    count = run.ahead if is_cuda(device) else 2
     rows = torch.arange(count * run.batch_size, device=device).view(count, -1)
     with run.own_stream():
         run.block(rows, SIDE).item()  # captures

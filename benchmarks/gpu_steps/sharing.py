@@ -5,7 +5,8 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -19,7 +20,6 @@ from fmnist.data.splits import full_split
 from fmnist.train import _Run
 
 PATIENCE = 45.0  # seconds that a process may take to start, to train its first steps or to answer
-CONNECTIONS = {"CUDA_DEVICE_MAX_CONNECTIONS": "32"}  # queues between a process and the device: streams that share one wait for each other
 
 
 class Trainer:
@@ -69,17 +69,21 @@ class Work:
 class Processes(Together):
     """A process each."""
 
-    def __init__(self, work: Work, most: int) -> None:
+    def __init__(self, work: Work, most: int, environ: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: list[tuple[SpawnProcess, Connection]] = []
         for seed in range(most):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, Work(**{**work.__dict__, "seed": seed})), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, replace(work, seed=seed), dict(environ)), daemon=True)
             process.start()
             theirs.close()
             self._processes.append((process, ours))
-        for _, pipe in self._processes:
-            _answer(pipe)
+        try:
+            for _, pipe in self._processes:
+                _answer(pipe)
+        except (TimeoutError, EOFError):
+            self.end()
+            raise
 
     def images_per_second(self, which: int, count: int, seconds: float) -> float:
         """See Together."""
@@ -128,8 +132,8 @@ def _material(work: Work) -> tuple[Images, torch.device, list[TrialConfig]]:
     return images.take(torch.arange(min(work.images, len(images))).numpy()), torch.device(work.device), configs
 
 
-def _serve(pipe: Connection, work: Work) -> None:
-    os.environ.update(CONNECTIONS)
+def _serve(pipe: Connection, work: Work, environ: dict[str, str]) -> None:
+    os.environ.update(environ)
     torch.set_num_threads(1)
     images, device, configs = _material(work)
     trainer = Trainer(configs, images, device, work.seed)

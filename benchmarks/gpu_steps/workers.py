@@ -5,18 +5,17 @@ its validation, its start and the search around it come on top.
 """
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from benchmarks.gpu_steps import Work
-from benchmarks.gpu_steps.mps import NoMpsError, mps
-from benchmarks.gpu_steps.sharing import CONNECTIONS, Processes, Threads, Together
+from benchmarks.gpu_steps.sharing import Processes, Threads, Together
 from benchmarks.gpu_steps.sharing import Work as Shared
 from fmnist.config import TrialConfig
 from fmnist.cuda import cuda_memory, is_cuda
+from search.executors.mps import CONNECTIONS, QUEUES, shared_gpu
 
 COMMON: dict[str, Any] = {
     **{"batch_norm": True, "pool": "before", "head": "max", "augmentation": 0.2, "label_smoothing": 0.05, "optimizer": "adamw"},
@@ -28,24 +27,29 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 TRIAL = 18 * 50_000  # images
 COUNTS = (1, 2, 4, 8, 16)
-SECONDS = 1.5  # of each measurement
+SECONDS = 1.2  # of each measurement
+QUEUES_ALONE = {CONNECTIONS: QUEUES}
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
     """Trials an hour, by network, way of sharing and count."""
-    os.environ.update(CONNECTIONS)  # before this process begins to use CUDA
+    os.environ[CONNECTIONS] = "32"  # of this process, whose threads have a stream each; the others are told their own
     counts, seconds, most = ((1, 2), 0.1, 512) if work.tiny else (COUNTS, SECONDS, 60_000)
     shared = Shared(work.data, work.device, [_tiny(config) if work.tiny else config for config in NETWORKS.values()], most, 0)
+    with shared_gpu(torch.device(work.device), counts[-1]) as sharing:
+        yield {"mps": sharing.note or bool(sharing.environ)}
+        if sharing.environ:
+            yield from _measured("processes_mps", lambda: Processes(shared, counts[-1], sharing.environ), counts, seconds, work)
+    yield from _measured("threads", lambda: Threads(shared, counts[-1]), counts, seconds, work)
+    yield from _measured("processes", lambda: Processes(shared, counts[-1], QUEUES_ALONE), counts, seconds, work)
+
+
+def _measured(way: str, begin: Callable[[], Together], counts: tuple[int, ...], seconds: float, work: Work) -> Iterator[dict[str, Any]]:
     try:
-        with mps(Path(work.folder, "mps")):
-            yield from _measured("processes_mps", Processes(shared, counts[-1]), counts, seconds, work)
-    except (NoMpsError, TimeoutError, EOFError, ConnectionError) as error:
-        yield {"mps": f"{type(error).__name__}: {error}"}
-    yield from _measured("processes", Processes(shared, counts[-1]), counts, seconds, work)
-    yield from _measured("threads", Threads(shared, counts[-1]), counts, seconds, work)
-
-
-def _measured(way: str, together: Together, counts: tuple[int, ...], seconds: float, work: Work) -> Iterator[dict[str, Any]]:
+        together = begin()
+    except (TimeoutError, EOFError, ConnectionError, RuntimeError) as error:
+        yield {way: f"{type(error).__name__}: {error}"}  # the other ways are measured all the same
+        return
     try:
         if is_cuda(device := torch.device(work.device)):
             free, total = cuda_memory(device)

@@ -2,13 +2,16 @@
 
 import signal
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 
+import torch
+
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
 from search.executors.attempts import Attempts, Silence
+from search.executors.mps import Sharing, shared_gpu
 from search.executors.processes import without_ctrl_c, worker_context
 from search.executors.training import Setup
 from search.executors.worker import READY, Stop, serve
@@ -29,6 +32,8 @@ class _Worker:
 class LocalExecutor:
     """Trains tasks in `workers` processes; a worker that dies or hangs is replaced and its task tried again.
 
+    On a GPU they compute side by side where CUDA MPS can be had; `sharing` says how.
+
     A worker hangs that says nothing for `trial_timeout` seconds, or without one for far longer than its epochs take.
     Use it as a context manager: leaving it ends the processes.
     """
@@ -36,11 +41,14 @@ class LocalExecutor:
     setup: Setup
     workers: int
     trial_timeout: float | None = None
+    sharing: Sharing = field(default_factory=Sharing)
+    _ends: ExitStack = field(default_factory=ExitStack)
     _pool: list[_Worker] = field(default_factory=list)
     _attempts: Attempts = field(default_factory=Attempts)
     _slowest: list[float] = field(default_factory=lambda: [0.0])  # seconds of the slowest epoch of any task
 
     def __enter__(self) -> "LocalExecutor":
+        self.sharing = self._ends.enter_context(shared_gpu(torch.device(self.setup.device), self.workers))
         self._pool = [self._spawn() for _ in range(self.workers)]
         return self
 
@@ -50,6 +58,7 @@ class LocalExecutor:
             worker.process.kill()
         for worker in self._pool:
             worker.process.join()
+        self._ends.close()
 
     def free(self) -> int:
         """How many more tasks can start now."""
@@ -93,7 +102,7 @@ class LocalExecutor:
     def _spawn(self) -> _Worker:
         context = worker_context()
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.setup), daemon=True)
+        process = context.Process(target=serve, args=(theirs, self.setup, dict(self.sharing.environ)), daemon=True)
         with without_ctrl_c():
             process.start()
         theirs.close()  # so that the pipe ends when the worker does

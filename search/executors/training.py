@@ -1,5 +1,6 @@
 """One task, trained: its events one after another, whatever carries them to the coordinator. It never opens the storage."""
 
+import gc
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
@@ -69,13 +70,15 @@ def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) ->
     After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
     """
     start = time.monotonic()
+    end: Event
     try:
-        seconds = yield from _train(task, setup, material, stopped)
+        end = Finished(task.key, (yield from _train(task, setup, material, stopped)))
     except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
         kind, reason = _told(error, setup)
-        yield Failed(task.key, kind, reason, time.monotonic() - start)
-    else:
-        yield Finished(task.key, seconds)
+        end = Failed(task.key, kind, reason, time.monotonic() - start)
+    if isinstance(end, Failed):
+        gc.collect()  # the error held what the training had computed; the next one would want for memory as well
+    yield end
     release_memory(torch.device(setup.device))  # other workers share the device, and the next training has other shapes
 
 

@@ -24,8 +24,9 @@ class Stop:
 READY = "ready"
 
 
-def serve(pipe: Connection, setup: Setup) -> None:
-    """Trains every Task that comes through `pipe` until it closes."""
+def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
+    """Trains every Task that comes through `pipe` until it closes, with `environ` added to the environment before CUDA is used."""
+    os.environ.update(environ)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the coordinator decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,5 +1,7 @@
 """What only a CUDA device can show. Without one these are skipped; `python benchmarks/gpu.py --steps tests` runs them on one."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +42,7 @@ def images() -> Images:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """This process may have a twentieth of a GiB more than it has."""
+    """This process may have 64 MiB more than it has."""
     release_memory(CUDA)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**26) / cuda_memory(CUDA)[1])
     yield
@@ -85,7 +87,7 @@ def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_o
         losses[name] = [run.epoch(side), run.epoch(28)]  # the second one with a graph of its own where the side is another
     assert captured.captured
     assert not eager.captured
-    assert losses["captured"] == losses["eager"]
+    assert losses["captured"] == pytest.approx(losses["eager"], rel=1e-6)  # summed in another order
     assert_same(gradients(captured), gradients(eager))
     assert_same(dict(captured._tensors()), dict(eager._tensors()))
 
@@ -133,6 +135,7 @@ def test_networks_are_scored_as_on_the_cpu(images: Images) -> None:
 def test_want_of_memory_is_told_as_such_and_the_next_training_works(images: Images, little_memory: None) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         trained(images, {"filters": 512, "batch_size": 1024})
+    gc.collect()  # the error holds what was computed
     release_memory(CUDA)
     assert trained(images, {}).macro_f1 is not None
 
@@ -164,11 +167,12 @@ def test_a_training_that_is_over_leaves_no_memory(images: Images) -> None:
 def test_within_an_epoch_the_host_does_not_wait_for_the_device(images: Images) -> None:
     run = run_of(images, EVERYTHING, eager=False)
     run.model.train()
-    with run.own_stream():
-        run.block(torch.arange(512, device=CUDA).view(8, 64), 28)
-        torch.cuda.set_sync_debug_mode("error")
+    rows = torch.arange(512, device=CUDA).view(8, 64)
+    with run.own_stream(), warnings.catch_warnings(action="ignore"):  # that the mode is a prototype
+        run.block(rows, 28)
         try:
-            run.block(torch.arange(512, device=CUDA).view(8, 64), 28)
+            torch.cuda.set_sync_debug_mode("error")
+            run.block(rows, 28)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

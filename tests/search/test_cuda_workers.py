@@ -53,6 +53,21 @@ def test_a_killed_worker_leaves_its_training_to_the_next_from_its_snapshot(setup
     assert whole(before + after) == undisturbed
 
 
+def test_a_worker_that_is_killed_beside_another_disturbs_neither_training(setup: Setup, tmp_path: Path) -> None:
+    tasks = [replace(task(str(seed), epochs=40, seed=seed, **KNOBS), snapshot=tmp_path / str(seed)) for seed in range(2)]
+    with LocalExecutor(setup, workers=2) as executor:
+        undisturbed = trained(executor, *(replace(one, snapshot=None) for one in tasks))
+        for one in tasks:
+            executor.submit(one)
+        before = until(executor, lambda found: all(len(curve(found, one.key)) >= 3 for one in tasks))
+        kill(min(workers()))
+        after = until(executor, lambda found: all(is_over(one.key)(found) for one in tasks))
+    for one in tasks:
+        mine = [event for event in before + after if event.key == one.key]
+        assert isinstance(mine[-1], Finished)
+        assert whole(mine) == curve(undisturbed, one.key)
+
+
 def whole(found: list[Event]) -> list[tuple[int, float | None]]:
     """The curve as a coordinator keeps it: what a second try says of an epoch replaces what the first one said."""
     said: dict[int, float | None] = {}
