@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fmnist.config import Activation, TrialConfig
 from fmnist.data.images import SIDE
+from fmnist.grey import convolve_grey
 
 MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels, scaled to 0..1
 
@@ -48,7 +49,9 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) where it pools, else H."""
-        y: Tensor = self.norm(self.pool_before(self.conv(x)))
+        on_cuda_grey = x.is_cuda and self.conv.in_channels == 1
+        y: Tensor = convolve_grey(x, self.conv.weight, self.conv.bias) if on_cuda_grey else self.conv(x)
+        y = self.norm(self.pool_before(y))
         # A maximum and a rising activation commute, and pooled first there is a quarter to activate.
         y = self.activation(self.pool_after(y)) if self.rises else self.pool_after(self.activation(y))
         return x + y if self.shortcut else y

@@ -15,7 +15,7 @@ from fmnist.device import torch_threads
 from fmnist.model import flop_count, memory_floor
 from fmnist.train import is_mixed, measure_speed
 from search.errors import SearchError
-from search.executors.capacity import memory_of_each
+from search.executors.capacity import memory_of_each, slowdown
 from search.records import DataRecord
 from search.spec import StudySpec
 
@@ -47,7 +47,7 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
         speed = measure_speed(typical, classes, device=device)
-    per_image = fmean(costs) / (speed * flop_count(typical, classes))
+    per_image = slowdown(device, workers) * fmean(costs) / (speed * flop_count(typical, classes))
     trial = per_image * data.train
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
@@ -62,7 +62,7 @@ def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, t
     classes = len(data.class_names)
     with torch_threads(threads):
         speed = measure_speed(configs[0], classes, device=device)
-    per_operation = data.train / (speed * flop_count(configs[0], classes))
+    per_operation = slowdown(device, workers) * data.train / (speed * flop_count(configs[0], classes))
     every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
     return _rounds(len(every), workers) * fmean(every)
 

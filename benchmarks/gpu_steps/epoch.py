@@ -87,7 +87,7 @@ def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str
     """What the device does in a block of steps, from the first to the last: kernels, their time, and the gaps between them."""
     run = _Run(config, images, 0, device)
     run.model.train()
-    count = run.ahead if is_cuda(device) else 2
+    count = run.ahead
     rows = torch.arange(count * run.batch_size, device=device).view(count, -1)
     with run.own_stream():
         run.block(rows, SIDE).item()  # captures

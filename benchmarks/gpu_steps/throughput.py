@@ -14,7 +14,7 @@ from benchmarks.gpu_steps import ROOT, Work, lines, require_success, started
 from search.environment import cores
 
 TINY = ("--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0")
-FULL = ("--full", "--trials", "8", "--epochs", "4", "--usual-trials", "1", "--usual-epochs", "1", "--workers", "4")
+FULL = ("--full", "--trials", "8", "--epochs", "4", "--usual-trials", "1", "--usual-epochs", "1", "--workers", "8")
 FEW_LOADERS, MOST_LOADERS = 2, 8
 ROW = re.compile(r"^(\S.*): ([\d,]+) images/s$")
 

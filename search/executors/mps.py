@@ -25,7 +25,7 @@ PATIENCE = 15.0  # seconds in which the service starts or ends
 # Queues of a process to the GPU. A training uses two streams, and the GPU has too few for 16 processes with 32 each.
 QUEUES = "2"
 # The service ends when this process does, however that ends: the shell then reads to the end of its input.
-WATCHED = '"$0" -d && echo ready; read -r _; echo quit | "$0"'
+WATCHED = 'if ! "$0" -d; then echo failed; exit; fi; echo ready; read -r _; echo quit | "$0"'
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,25 @@ class Sharing:
     note: str | None = None
 
 
+def can_share() -> bool:
+    """Whether `shared_gpu` finds the service: started by somebody, or here to be started."""
+    return PIPES in os.environ or _control() is not None
+
+
 @contextmanager
 def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
     if not is_cuda(device) or processes == 1 or PIPES in os.environ:
         yield Sharing()
-    elif (control := shutil.which(CONTROL, path=os.pathsep.join((os.environ.get("PATH", ""), *ELSEWHERE)))) is None:
+    elif (control := _control()) is None:
         yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
     else:
         with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
             yield from _served(control, Path(folder), processes)
+
+
+def _control() -> str | None:
+    return shutil.which(CONTROL, path=os.pathsep.join((os.environ.get("PATH", ""), *ELSEWHERE)))
 
 
 def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
