@@ -1,9 +1,10 @@
 """The only module that calls `torch.cuda`. On a device of another type its functions do nothing, or say what holds without CUDA."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,12 +26,6 @@ def cuda_devices() -> int:
 def cuda_name(device: torch.device) -> str:
     """The product name of a CUDA device."""
     return torch.cuda.get_device_name(device)
-
-
-@cache
-def multiprocessors(device: torch.device) -> int:
-    """How many streaming multiprocessors a CUDA device has."""
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 def cuda_memory(device: torch.device) -> tuple[int, int]:
@@ -82,6 +77,29 @@ class SideStream:
         around.wait_stream(self._stream)
 
 
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within, convolutions on CUDA multiply in float32. Otherwise cuDNN rounds their input to TF32, which has 10 bits of mantissa."""
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set up at import, where mypy does not see it
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within, no garbage is collected: the graph of an earlier training among it would be destroyed, which breaks a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """The work of `work` as a CUDA graph: each call of what is returned repeats it, at the cost of one launch.
 
@@ -93,7 +111,7 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
     stream = torch.cuda.current_stream(device)
     try:
         # Other threads may allocate memory meanwhile: only what this one does is captured.
-        with _CAPTURE, torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        with _CAPTURE, _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()
     except RuntimeError as error:
         if isinstance(error.__context__, torch.OutOfMemoryError):  # ending a capture that failed fails as well, and hides why

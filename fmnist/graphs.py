@@ -1,6 +1,7 @@
 """Training steps on a device that is faster than Python: what a step reads lies on the device, and one launch does it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,12 +21,12 @@ class CapturedSteps:
 
     def __init__(self, step: Step, images: Tensor, targets: Tensor, capture: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
         """Shape: images [B, N, 1, S, S], targets [B, N, classes], of the largest block of B batches."""
-        self._step = step
         self._images, self._targets = torch.empty_like(images), torch.empty_like(targets)
         self._rates = torch.zeros(len(images), device=images.device)
         self._next = torch.zeros(1, dtype=torch.int64, device=images.device)
         self._total = torch.zeros((), device=images.device)
-        self._replay = capture(self._one)
+        # What is captured needs `step` no more, and keeping it would tie a training and its graph in a circle of references.
+        self._replay = capture(partial(self._one, step))
 
     def __call__(self, images: Tensor, targets: Tensor, rates: Tensor) -> Tensor:
         """The sum of the steps' losses, on the device. Shape: images [b, N, 1, S, S], targets [b, N, classes], rates [b], b <= B."""
@@ -38,7 +39,7 @@ class CapturedSteps:
             self._replay()
         return self._total.clone()
 
-    def _one(self) -> None:
+    def _one(self, step: Step) -> None:
         images, targets, rate = (each.index_select(0, self._next).squeeze(0) for each in (self._images, self._targets, self._rates))
-        self._total += self._step(images, targets, rate)
+        self._total += step(images, targets, rate)
         self._next += 1

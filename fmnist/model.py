@@ -38,7 +38,8 @@ class ConvBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel_size, padding="same", bias=not batch_norm)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        if not self.conv.weight.is_meta:  # which has no numbers; to draw normal ones there imports PyTorch's compiler, for seconds
+            nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
         self.activation = _activation(activation)
         halve = nn.MaxPool2d(2, ceil_mode=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fmnist.checkpoint import Checkpoint
+from fmnist.cuda import full_precision
 from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, folded
@@ -25,7 +26,8 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
         raise FmnistError(f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a file.")
     writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of arrays it could not write to
-    logits = class_scores(checkpoint.model.to(device), torch.from_numpy(writable).to(device))
+    with full_precision():
+        logits = class_scores(checkpoint.model.to(device), torch.from_numpy(writable).to(device))
     probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
     return probabilities
 
@@ -39,7 +41,8 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     assert isinstance(model.classifier, nn.Sequential)
     model.classifier[-1] = nn.Identity()
     writable = np.require(pixels, requirements=["C", "W"])
-    found: NDArray[np.float32] = class_scores(model.to(device), torch.from_numpy(writable).to(device)).numpy()
+    with full_precision():
+        found: NDArray[np.float32] = class_scores(model.to(device), torch.from_numpy(writable).to(device)).numpy()
     return found
 
 

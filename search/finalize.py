@@ -11,7 +11,7 @@ import optuna
 import torch
 from numpy.typing import NDArray
 
-from fmnist.checkpoint import Checkpoint, load_checkpoint
+from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
@@ -39,9 +39,16 @@ class DivergedWinnerError(SearchError):
 
 
 def finalize(
-    study: optuna.Study, spec: StudySpec, winner: Candidate, source: Source, executor: Executor, progress: Progress, interrupt: Interrupt
+    study: optuna.Study,
+    spec: StudySpec,
+    winner: Candidate,
+    source: Source,
+    executor: Executor,
+    progress: Progress,
+    interrupt: Interrupt,
+    device: torch.device = CPU,
 ) -> Final:
-    """The study has its Final, made now or by an earlier run; the test split is opened only if it was not.
+    """The study has its Final, made now or by an earlier run, its networks scored on `device`; the test split is opened only if it was not.
 
     Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
@@ -49,7 +56,7 @@ def finalize(
         return final
     trained = _retrain(study, spec, winner, executor, progress, interrupt)
     progress.message("Opening the test split, once.")
-    final = _test(study, winner, trained, source)
+    final = _test(study, winner, trained, source, device)
     write(study, "final", final)
     return final
 
@@ -118,10 +125,10 @@ def _is_trained(folder: Path, config: TrialConfig) -> bool:
     return folder.exists() and load_checkpoint(folder).config == config
 
 
-def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source) -> Final:
+def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
     checkpoints = [load_checkpoint(final_folder(study, run.seed)) for run in trained]
     images = _open_test(source, study, by="finalize", trial=winner.trial)
-    probabilities = np.stack([predict(checkpoint, images.pixels, torch.device("cpu")) for checkpoint in checkpoints])  # [S, N, C]
+    probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)
     np.savez_compressed(predictions_path(study.study_name), labels=images.labels, probabilities=probabilities)
     classes = len(images.class_names)

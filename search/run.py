@@ -226,7 +226,7 @@ def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack)
         while True:
             winner = confirm(study, plan.spec, executor, progress, interrupt)
             try:
-                finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt)
+                finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt, plan.device)
             except DivergedWinnerError as error:
                 drop_winner(study, winner, str(error))
                 progress.message(f"Trial {winner.trial} is no candidate any more: {error}. The next best one takes its place.")

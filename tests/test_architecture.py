@@ -37,7 +37,7 @@ FMNIST = {
     "model": {"config", "data", "grey"},
     "train": {"adam", "config", "cuda", "data", "augment", "model", "metrics", "graphs", "scoring", "snapshot", "errors"},
     "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
-    "predict": {"checkpoint", "data", "model", "scoring", "timing", "errors"},
+    "predict": {"checkpoint", "cuda", "data", "model", "scoring", "timing", "errors"},
     "timing": set(),
     "neighbours": {"data"},
     "onnx_file": {"data", "files", "refusals", "errors"},

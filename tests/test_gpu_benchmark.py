@@ -15,8 +15,18 @@ ROOT = Path(__file__).parents[1]
 STEPS = ("tests", "epoch", "throughput", "workers", "speedrun", "standard", "resume")
 POSITIVE = [  # step, figure
     ("tests", "skipped"),
+    ("epoch", "seconds"),
+    ("epoch", "eager_seconds"),
+    ("epoch", "kernels"),
+    ("epoch", "scoring_seconds"),
+    ("epoch", "dash_seconds"),
     ("throughput", "ratio"),
     ("throughput", "ratio_pool_before"),
+    ("workers", "small_threads_2"),
+    ("workers", "standard_processes_2"),
+    ("speedrun", "0.95_seconds"),
+    ("speedrun", "0.95_f1"),
+    ("speedrun", "wall_seconds"),
     ("standard", "job_seconds"),
     ("standard", "search_seconds"),
     ("standard", "confirm_seconds"),

@@ -53,9 +53,8 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
 
 def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
     """More networks and batches, by name."""
-    for batch_size in (256, 512, 1024):
+    for batch_size in (512, 1024):
         yield f"batch_{batch_size}", plain.model_copy(update={"batch_size": batch_size})
-    yield "pool_before", plain.model_copy(update={"pool": "before"})
     for study in ("sprint", "dash"):
         yield study, TrialConfig.parse(load_spec(study).space.pinned, where=study)
 

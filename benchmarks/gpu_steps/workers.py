@@ -26,27 +26,29 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "standard": COMMON | {"depth": 3, "blocks": 2, "filters": 64, "growth": 1.65, "residual": True, "batch_size": 256},
 }
 TRIAL = 18 * 50_000  # images
-COUNTS = (1, 2, 4, 8, 16)
-SECONDS = 1.2  # of each measurement
+# How many of each way: without MPS, processes take turns, and more of them change little.
+COUNTS = {"processes_mps": (1, 2, 4, 8, 16), "threads": (1, 8, 16), "processes": (1, 2, 8)}
+SECONDS = 1.0  # of each measurement
 QUEUES_ALONE = {CONNECTIONS: QUEUES}
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
     """Trials an hour, by network, way of sharing and count."""
     os.environ[CONNECTIONS] = "32"  # of this process, whose threads have a stream each; the others are told their own
-    counts, seconds, most = ((1, 2), 0.1, 512) if work.tiny else (COUNTS, SECONDS, 60_000)
-    shared = Shared(work.data, work.device, [_tiny(config) if work.tiny else config for config in NETWORKS.values()], most, 0)
-    with shared_gpu(torch.device(work.device), counts[-1]) as sharing:
+    most, configs = (512, [_tiny(config) for config in NETWORKS.values()]) if work.tiny else (60_000, list(NETWORKS.values()))
+    shared = Shared(work.data, work.device, configs, most, 0)
+    with shared_gpu(torch.device(work.device), max(COUNTS["processes_mps"])) as sharing:
         yield {"mps": sharing.note or bool(sharing.environ)}
         if sharing.environ:
-            yield from _measured("processes_mps", lambda: Processes(shared, counts[-1], sharing.environ), counts, seconds, work)
-    yield from _measured("threads", lambda: Threads(shared, counts[-1]), counts, seconds, work)
-    yield from _measured("processes", lambda: Processes(shared, counts[-1], QUEUES_ALONE), counts, seconds, work)
+            yield from _measured("processes_mps", lambda most: Processes(shared, most, sharing.environ), work)
+    yield from _measured("threads", lambda most: Threads(shared, most), work)
+    yield from _measured("processes", lambda most: Processes(shared, most, QUEUES_ALONE), work)
 
 
-def _measured(way: str, begin: Callable[[], Together], counts: tuple[int, ...], seconds: float, work: Work) -> Iterator[dict[str, Any]]:
+def _measured(way: str, begin: Callable[[int], Together], work: Work) -> Iterator[dict[str, Any]]:
+    counts, seconds = ((1, 2), 0.1) if work.tiny else (COUNTS[way], SECONDS)
     try:
-        together = begin()
+        together = begin(counts[-1])
     except (TimeoutError, EOFError, ConnectionError, RuntimeError) as error:
         yield {way: f"{type(error).__name__}: {error}"}  # the other ways are measured all the same
         return

@@ -20,6 +20,7 @@ from fmnist.model import ConvNet
 
 CONFIGURATION = TrialConfig(filters=8, batch_norm=True, hidden=16, learning_rate=0.0123)
 NAMES = ("coat", "bag", "shirt")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -227,3 +228,17 @@ def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     else:
         assert loaded.origin["number"] >= seen[-1]
         assert loaded.model.get_parameter("classifier.1.bias")[0] == loaded.origin["number"]
+
+
+def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> None:
+    """It takes seconds in each process that does so."""
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom fmnist.checkpoint import load_checkpoint, save_checkpoint\n"
+        "from fmnist.config import TrialConfig\nfrom fmnist.model import ConvNet\n"
+        "config, names = TrialConfig(batch_norm=True, blocks=2, hidden=16), ('a', 'b')\n"
+        "save_checkpoint(Path('saved'), ConvNet(config, 2), config, names, origin={})\nload_checkpoint(Path('saved'))\n"
+        "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -3,6 +3,7 @@
 import gc
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from fmnist.checkpoint import load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.cuda import cuda_memory, release_memory
 from fmnist.data import synthetic
 from fmnist.data.images import Images
 from fmnist.model import stretched
+from fmnist.predict import predict
 from fmnist.scoring import class_scores
 from fmnist.snapshot import load_snapshot, save_snapshot
 from fmnist.train import Epoch, _Run, fit, measure_speed
@@ -100,7 +103,7 @@ def test_the_same_seed_trains_the_same_network_to_the_last_bit(changes: dict[str
 
 
 @pytest.mark.parametrize("changes", WAYS)
-def test_a_training_that_goes_on_equals_one_that_never_stopped(changes: dict[str, Any], images: Images, tmp_path: Any) -> None:
+def test_a_training_that_goes_on_equals_one_that_never_stopped(changes: dict[str, Any], images: Images, tmp_path: Path) -> None:
     whole = trained(images, changes)
     path = tmp_path / "one.safetensors"
     for epoch in fit(config_of(changes), images, images, seed=0, device=CUDA):
@@ -152,6 +155,27 @@ def test_want_of_memory_within_a_capture_is_told_as_such(images: Images) -> None
         run.block(torch.arange(64, device=CUDA).view(1, 64), 28)
     release_memory(CUDA)
     assert trained(images, {}).macro_f1 is not None
+
+
+def test_garbage_that_holds_a_graph_does_not_break_a_capture(images: Images) -> None:
+    for _ in range(3):
+        circle: list[Any] = [run_of(images, {}, eager=False)]
+        circle[0].epoch(28)
+        circle.append(circle)
+    del circle
+    before = gc.get_threshold()
+    gc.set_threshold(1)  # a collection at almost every object that Python makes, in the capture too
+    try:
+        assert trained(images, EVERYTHING).macro_f1 is not None
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_predictions_agree_with_those_of_the_cpu_to_the_last_digits(images: Images, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "one", trained(images, EVERYTHING).model, config_of(EVERYTHING), images.class_names, origin={})
+    checkpoint = load_checkpoint(tmp_path / "one")
+    on_cpu = predict(checkpoint, images.pixels, torch.device("cpu"))
+    np.testing.assert_allclose(predict(checkpoint, images.pixels, CUDA), on_cpu, atol=1e-4)
 
 
 def test_a_training_that_is_over_leaves_no_memory(images: Images) -> None:
