@@ -5,6 +5,7 @@ platform has no fork server, each worker imports anew.
 """
 
 import multiprocessing
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +20,14 @@ LONGEST_SOCKET_PATH = 103
 SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
 
 
+def keep_current_folder_off_path() -> None:
+    """Python processes that this one starts from now on import nothing from the current folder, where a random.py of the user may lie."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def worker_context() -> ForkServerContext | SpawnContext:
     """What starts worker processes on this platform."""
+    keep_current_folder_off_path()
     is_short = len(tempfile.gettempdir() + SOCKET_WITHIN) <= LONGEST_SOCKET_PATH
     if "forkserver" not in multiprocessing.get_all_start_methods() or not is_short:
         return multiprocessing.get_context("spawn")
