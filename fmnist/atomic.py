@@ -33,9 +33,16 @@ def folder_in_place(target: Path) -> Iterator[Path]:
 
 
 def write_in_place(target: Path, data: bytes) -> None:
-    """`target` holds `data`, and so does the disk; killed in between, it is as it was. Folders above it are made."""
+    """`target` holds `data`, and so does the disk; killed in between, it is as it was. Folders above it are made.
+
+    A device or a pipe is written to and stays what it is.
+    Raises: OSError, also where `target` is a folder.
+    """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)  # of a folder this raises IsADirectoryError
+        return
     fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
         with fresh.open("wb") as file:

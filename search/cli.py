@@ -33,7 +33,7 @@ from search.demo_command import demo
 from search.errors import StorageLostError
 from search.list_commands import compare, knobs, show, status, trials
 from search.run_command import run
-from search.terminal import Console
+from search.terminal import Console, replace_unprintable
 
 CLOSED_PIPE = 141  # 128 and the number of SIGPIPE, as a shell says of any program that it ended
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -71,6 +71,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted, 141 nobody reads on.
     """
+    replace_unprintable()
     try:
         app()
     except FmnistError as error:
@@ -237,7 +238,9 @@ def show_data(
     test: Test = None,
     study: Annotated[str | None, typer.Option(metavar="STUDY", help="The study, or its TOML, whose cleaning rules are used.")] = None,
     skip_unreadable: SkipUnreadable = False,
-    sheet: Annotated[Path, typer.Option("--sheet", metavar="FILE", help="Where the picture sheet goes.")] = Path("data-sheet.png"),
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="The picture sheet. Without --json data-sheet.png, with it none.")
+    ] = None,
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write the cleaned images there, for --data.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -253,7 +256,7 @@ def show_data(
         typer.echo(found.to_json())
     else:
         print_inspection(found, progress)
-    for written in write_files(found, sheet, save):
+    for written in write_files(found, sheet or (None if as_json else Path("data-sheet.png")), save):
         progress.print(f"Written: {written}", highlight=False)
 
 

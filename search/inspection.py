@@ -7,11 +7,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
+from fmnist.atomic import write_in_place
 from fmnist.data.cleaning import CleaningReport
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint
 from fmnist.data.summary import DataSummary
 from search.data_tables import balance_table, cleaning_table, pixel_table
+from search.errors import SearchError
 from search.report import print_table
 from search.sheet import draw_sheet
 from search.spec import load_spec
@@ -68,13 +70,21 @@ def print_inspection(found: Inspection, console: Console) -> None:
         print_table(table, console)
 
 
-def write_files(found: Inspection, sheet: Path, save: Path | None) -> list[Path]:
-    """The picture sheet and, where a folder is named, the cleaned images with their report are written; what was, is returned."""
-    draw_sheet(found.source.train(), found.source.caught, sheet, found.report.cleaning)
+def write_files(found: Inspection, sheet: Path | None, save: Path | None) -> list[Path]:
+    """The picture sheet, and the cleaned images with their report, are written where a file and a folder are named; returns what was.
+
+    Raises: SearchError where they cannot be.
+    """
+    written = [sheet] if sheet else []
+    if sheet:
+        draw_sheet(found.source.train(), found.source.caught, sheet, found.report.cleaning)
     if save is None:
-        return [sheet]
-    save.mkdir(parents=True, exist_ok=True)
+        return written
     images, report = save / "cleaned.npz", save / "cleaning.json"
-    found.source.save(images)
-    report.write_text(found.to_json() + "\n", encoding="utf-8")
-    return [sheet, images, report]
+    try:
+        save.mkdir(parents=True, exist_ok=True)
+        found.source.save(images)
+        write_in_place(report, (found.to_json() + "\n").encode())
+    except OSError as error:
+        raise SearchError(f"--save must name a folder that can be written to, got {str(save)!r}: {error.strerror or error}.") from error
+    return [*written, images, report]

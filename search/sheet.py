@@ -1,8 +1,8 @@
 """A data set on one picture: what its classes look like, and what cleaning caught. No torch."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fmnist.atomic import write_in_place
 from fmnist.data.cleaning import CaughtPictures, CleaningReport
 from fmnist.data.images import SIDE, Images
 from search.data_tables import rule_in_words
@@ -36,14 +37,11 @@ def draw_sheet(train: Images, caught: Mapping[str, CaughtPictures], path: Path, 
     Raises: SearchError where it cannot be written; what was there before is still there then.
     """
     sheet = _stacked([_space(MARGIN), *_class_rows(train), *_caught_rows(caught, report), _space(MARGIN - GAP)])
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    drawn = BytesIO()
+    sheet.save(drawn, format="PNG", optimize=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(part, format="PNG", optimize=True)
-        part.replace(path)
+        write_in_place(path, drawn.getvalue())
     except OSError as error:
-        if part.exists():
-            part.unlink()
         raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or name another file.") from error
 
 

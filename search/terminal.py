@@ -1,12 +1,21 @@
 """A terminal that shows names from data and files as what they are, text: no markup, no emoji codes, no escape sequences."""
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import Any, Literal
 
 import rich.console
 from rich.text import Text
 
 from search.wording import visible
+
+
+def replace_unprintable() -> None:
+    """Characters that the terminal's encoding lacks are printed as "?" from now on: a result is never lost for a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 class Console(rich.console.Console):
