@@ -51,8 +51,8 @@ def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: in
     trial = per_image * data.train
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
-        search=min(_rounds(spec.search.trials, workers) * trial, (spec.search.minutes or float("inf")) * 60),
-        confirm=_rounds(min(spec.confirm.top, spec.search.trials) * spec.confirm.seeds, workers) * trial,
+        search=min(_rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=_rounds(min(spec.confirm.top, spec.budget) * spec.confirm.seeds, workers) * trial,
         final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
 

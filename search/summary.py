@@ -24,7 +24,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
         "Device": _device(plan),
         "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.search.trials, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, {spec.search.sampler}, "
+        "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, {spec.search.sampler}, "
         f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
