@@ -13,7 +13,7 @@ from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, folded
 from fmnist.scoring import as_input, class_scores
-from fmnist.timing import median_ms
+from fmnist.timing import median_ms, steady
 
 LATENCY_PASSES = 30
 
@@ -47,8 +47,8 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
 
 
 def latency_ms(model: ConvNet, device: torch.device) -> float:
-    """Milliseconds from the raw pixels of one image to its class scores on the CPU, as `median_ms` takes it."""
+    """Milliseconds from the raw pixels of one image to its class scores on the CPU, measured until two medians agree."""
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
     with torch.inference_mode():
-        return median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=LATENCY_PASSES)
+        return steady(lambda: median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=LATENCY_PASSES))[0]

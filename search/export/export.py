@@ -176,7 +176,7 @@ def _measured(
         latencies.append(latency := latency_of(name, read))
         announce(
             f"{name}: {size:,} bytes; on {len(pixels):,} images {said}; "
-            f"1 image takes {latency.one:.3g} ms, 256 images {latency.many:.3g} ms."
+            f"1 image takes {latency.one:.3g} ms, 256 images {latency.many:.3g} ms{latency.warning}."
         )
     return parities, int8, latencies
 

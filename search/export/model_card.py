@@ -112,7 +112,14 @@ def _latency(latencies: Sequence[Latency]) -> dict[str, Any] | None:
     if not latencies:
         return None
     milliseconds = {one.file: {"1": one.one, "256": one.many} for one in latencies}
-    return {"device": "cpu", "processor": processor(), "threads": latencies[0].threads, "milliseconds": milliseconds}
+    unsteady = [one.file for one in latencies if not one.is_steady]
+    return {
+        "device": "cpu",
+        "processor": processor(),
+        "threads": latencies[0].threads,
+        "milliseconds": milliseconds,
+        "unsteady": unsteady,
+    }
 
 
 @dataclass(frozen=True)
