@@ -28,6 +28,11 @@ def cuda_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device)
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device has units for bfloat16, as those of compute capability 8.0 (Ampere) and later do; others only imitate it."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def cuda_memory(device: torch.device) -> tuple[int, int]:
     """Bytes of a CUDA device's memory: what is free, and all of it. The process has a context on the device afterwards."""
     free, total = torch.cuda.mem_get_info(device)

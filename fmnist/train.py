@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from fmnist.adam import FusedAdam
 from fmnist.augment import augment
 from fmnist.config import TrialConfig
-from fmnist.cuda import SideStream, capture, is_cuda, random_state, set_random_state, upload
+from fmnist.cuda import SideStream, capture, is_cuda, multiplies_bfloat16, random_state, set_random_state, upload
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
@@ -100,12 +100,14 @@ def fit(
 def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
     """Images a second that `config` trains at here, measured for about `seconds` on random images."""
     size = config.batch_size
-    pixels = np.random.default_rng(0).integers(0, 256, (size, SIDE, SIDE), dtype=np.uint8)
-    images = Images(pixels, np.arange(size) % classes, tuple(str(index) for index in range(classes)))
+    count = max(size, AHEAD // size * size) if is_cuda(device) else size  # as many as a training makes ready at once
+    pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+    images = Images(pixels, np.arange(count) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
-    rows = torch.arange(size, device=device).repeat(run.ahead, 1)
+    rows = torch.arange(count, device=device).view(-1, size)
     with run.own_stream():
-        run.block(rows, SIDE).item()  # the first steps allocate, choose kernels and are captured
+        for _ in range(2):
+            run.block(rows, SIDE).item()  # the first steps allocate, choose kernels and are captured
         start, steps = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
             run.block(rows, SIDE).item()  # waits for the device
@@ -117,7 +119,7 @@ def is_mixed(device: torch.device) -> bool:
     """Whether training multiplies in bfloat16 on `device`: where the hardware does, which is then faster; weights stay float32."""
     match device.type:
         case "cuda":
-            return True
+            return multiplies_bfloat16(device)
         case "cpu":
             return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
         case _:

@@ -22,6 +22,7 @@ CONTROL = "nvidia-cuda-mps-control"
 ELSEWHERE = ("/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/usr/bin")  # folders that PATH may lack
 PIPES, LOGS, CONNECTIONS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", "CUDA_DEVICE_MAX_CONNECTIONS"
 PATIENCE = 15.0  # seconds in which the service starts or ends
+DEFAULT_PIPE = Path("/tmp/nvidia-mps/control")  # of a service that was started for all users of the machine
 # Queues of a process to the GPU. A training uses two streams, and the GPU has too few for 16 processes with 32 each.
 QUEUES = "2"
 # The service ends when this process does, however that ends: the shell then reads to the end of its input.
@@ -38,7 +39,7 @@ class Sharing:
 
 def can_share() -> bool:
     """Whether `shared_gpu` finds the service: started by somebody, or here to be started."""
-    return PIPES in os.environ or _control() is not None
+    return _is_started() or _control() is not None
 
 
 @contextmanager
@@ -51,6 +52,10 @@ def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     else:
         with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
             yield from _served(control, Path(folder), processes)
+
+
+def _is_started() -> bool:
+    return PIPES in os.environ or DEFAULT_PIPE.exists()
 
 
 def _control() -> str | None:
