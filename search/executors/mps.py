@@ -45,7 +45,7 @@ def can_share() -> bool:
 @contextmanager
 def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
-    if not is_cuda(device) or processes == 1 or PIPES in os.environ:
+    if not is_cuda(device) or processes == 1 or _is_started():  # a service that is there is found without more
         yield Sharing()
     elif (control := _control()) is None:
         yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
