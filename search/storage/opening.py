@@ -105,7 +105,23 @@ def storage_url(url: str) -> URL:
         backend = parsed.drivername
     if backend not in BACKENDS:
         raise SearchError(f"The storage must be one of {', '.join(BACKENDS)}, got {backend!r}. {_EXAMPLE}")
+    if backend == "sqlite":
+        _require_file(parsed, url)
     return parsed
+
+
+def _require_file(parsed: URL, url: str) -> None:
+    """The URL of a SQLite database names one file, and the one that a person means."""
+    place = parsed.database or ""
+    if place in ("", ":memory:"):
+        raise SearchError(
+            f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is memory, which ends with the process. {_EXAMPLE}"
+        )
+    if "?" in url:  # what follows it is no part of the file's name
+        raise SearchError(f"The file's name in --storage must have no '?', got {url!r}. {_EXAMPLE}")
+    if place.startswith("~"):
+        whole = Path(place).expanduser()
+        raise SearchError(f"A '~' means nothing within a URL, got {place!r} in --storage. Write sqlite:///{whole}.")
 
 
 def database_file(storage: RDBStorage) -> Path | None:

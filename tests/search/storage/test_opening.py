@@ -143,3 +143,21 @@ def test_opening_a_database_again_leaves_the_locks_of_its_connections_alone(tmp_
     first.engine.dispose()
     assert "BlockingIOError" in before.stderr
     assert "BlockingIOError" in after.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("sqlite://", "is memory, which ends with the process"),
+        ("sqlite:///:memory:", "is memory, which ends with the process"),
+        ("sqlite:///q?z/s.db", "must have no '?'"),
+        ("sqlite:///~/x.db", "Write sqlite:///"),
+    ],
+)
+def test_a_place_that_nobody_means_is_refused_and_left_alone(url: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for create in (True, False):
+        with pytest.raises(SearchError) as caught:
+            open_storage(url, create=create)
+        assert part in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
