@@ -30,7 +30,7 @@ from search.arguments import (
 from search.completion import study_names
 from search.dashboard_command import dashboard
 from search.demo_command import demo
-from search.errors import StorageLostError
+from search.errors import SearchError, StorageLostError
 from search.list_commands import compare, knobs, show, status, trials
 from search.run_command import run
 from search.terminal import Console, replace_unprintable
@@ -73,6 +73,7 @@ def main() -> None:
     """
     replace_unprintable()
     try:
+        _require_values(sys.argv[1:])
         app()
     except FmnistError as error:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -82,6 +83,19 @@ def main() -> None:
         if isinstance(end.__context__, BrokenPipeError):
             sys.exit(CLOSED_PIPE)
         raise
+
+
+def _require_values(words: list[str]) -> None:
+    """Nothing that was given is empty: it would count as not given.
+
+    Raises: SearchError.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        name = before if before.startswith("-") else "an argument"
+        if word == "":
+            raise SearchError(f"A value must not be empty, got '' for {name}. Give one, or leave {name} out.")
+        if word.startswith("--") and word.endswith("="):
+            raise SearchError(f"A value must not be empty, got {word!r}. Give one, or leave {word[:-1]} out.")
 
 
 def _print_version(is_asked: bool) -> None:

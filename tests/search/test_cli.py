@@ -191,3 +191,26 @@ def test_a_study_that_is_not_finished_is_so_by_the_command_that_began_it(name: s
     code, _, errors = listed(*arguments)
     assert code == 2
     assert "The command that began it brings it to its end" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((*TINY, "--test", ""), "--test"),
+        ((*TINY, "--name", ""), "--name"),
+        ((*TINY, "--name="), "--name"),
+        ((*TINY, "--data", ""), "--data"),
+        (("data", ""), "an argument"),
+        (("data", "synthetic", "--sheet", ""), "--sheet"),
+        (("data", "synthetic", "--save", ""), "--save"),
+        (("report", ""), "an argument"),
+        (("status", "--storage", ""), "--storage"),
+        (("predict", "", "x.png"), "an argument"),
+    ],
+)
+def test_an_empty_value_is_refused_and_not_taken_for_none(arguments: tuple[str, ...], named: str, say: Say, tmp_path: Path) -> None:
+    code, output, errors = say(*arguments)
+    assert (code, output) == (2, "")
+    assert "must not be empty" in errors
+    assert named in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
