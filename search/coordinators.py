@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.lock import at_work, is_alive, require_nobody_ends
-from search.records import Holder
+from search.records import Holder, parse_record
 from search.sampling import make_sampler
 from search.spec import StudySpec
 from search.storage.own_trials import OwnTrials
@@ -70,7 +70,7 @@ def joined(study: optuna.Study, spec: StudySpec, announce: Callable[[str], None]
 def coordinators(study: optuna.Study) -> dict[str, Holder]:
     """All that ever worked on the study, by their ids."""
     attributes = study.user_attrs
-    return {key.removeprefix(COORDINATOR): Holder.model_validate(attributes[key]) for key in attributes if key.startswith(COORDINATOR)}
+    return {key.removeprefix(COORDINATOR): parse_record(attributes[key], key, Holder) for key in attributes if key.startswith(COORDINATOR)}
 
 
 def living(study: optuna.Study) -> dict[str, Holder]:

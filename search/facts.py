@@ -3,24 +3,19 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
 from fmnist.knobs import Scalar
-from fmnist.refusals import shown
-from search.errors import SearchError
-from search.records import Ablation, Ablations, Confirmation, DataRecord, Dropped, Environment, Final, Opening, Record, Timing
+from search.records import Ablation, Ablations, Confirmation, DataRecord, Dropped, Environment, Final, Opening, Record, Timing, read_record
 from search.study import REFUSED
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
 SAME_SCORE = 1e-6  # values nearer than this leave importances nothing to explain
-
-T = TypeVar("T")
-Absent = TypeVar("Absent")
 
 
 class Searched(Record):
@@ -127,23 +122,23 @@ def read_report(study: optuna.Study) -> Report:
     """
     attributes = study.user_attrs
     trials = study.get_trials(deepcopy=False)
-    confirmation = _record(attributes, "confirmation", Confirmation, Confirmation(candidates=()))
+    confirmation = read_record(attributes, "confirmation", Confirmation, Confirmation(candidates=()))
     return Report(
         study=study.study_name,
-        spec=_record(attributes, "spec", dict[str, JsonValue], {}),
-        data=_record(attributes, "data", DataRecord, None),
-        final=_record(attributes, "final", Final, None),
+        spec=read_record(attributes, "spec", dict[str, JsonValue], {}),
+        data=read_record(attributes, "data", DataRecord, None),
+        final=read_record(attributes, "final", Final, None),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
         optimism=_optimism(confirmation),
-        ablation=next(reversed(_record(attributes, "ablations", Ablations, Ablations()).found), None),
+        ablation=next(reversed(read_record(attributes, "ablations", Ablations, Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),
-        timing=_record(attributes, "timing", Timing, Timing()),
-        environments=_record(attributes, "environments", tuple[Environment, ...], ()),
-        openings=_record(attributes, "openings", tuple[Opening, ...], ()),
+        timing=read_record(attributes, "timing", Timing, Timing()),
+        environments=read_record(attributes, "environments", tuple[Environment, ...], ()),
+        openings=read_record(attributes, "openings", tuple[Opening, ...], ()),
     )
 
 
@@ -166,20 +161,6 @@ def hardest_pairs(final: Final, shown: int) -> list[Pair]:
             one, other = (i, j) if row[j] >= final.confusion[j][i] else (j, i)
             found.append(Pair(one, other, final.confusion[one][other], final.confusion[other][one]))
     return sorted((pair for pair in found if pair.together), key=lambda pair: pair.together, reverse=True)[:shown]
-
-
-def _record(attributes: dict[str, Any], key: str, kind: type[T], absent: Absent) -> T | Absent:
-    if key not in attributes:
-        return absent
-    try:
-        return TypeAdapter(kind).validate_python(attributes[key])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in (key, *first["loc"]))
-        raise SearchError(
-            f"The study's record {shown(where)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
-            "Report with the version of fmnist-search that wrote the study."
-        ) from None
 
 
 def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:

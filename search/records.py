@@ -1,17 +1,48 @@
 """What a study remembers beside its trials: JSON in the study's attributes, checked on the way in and out."""
 
+from collections.abc import Mapping
 from statistics import fmean, stdev
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningReport
+from fmnist.refusals import shown
+from search.errors import SearchError
+
+T = TypeVar("T")
+Absent = TypeVar("Absent")
 
 
 class Record(BaseModel):
-    """Frozen, and strict about its fields."""
+    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def read_record(attributes: Mapping[str, Any], key: str, kind: type[T], absent: Absent) -> T | Absent:
+    """What a study's attributes hold under `key`, `absent` where they hold nothing.
+
+    Raises: SearchError where it is not of that kind.
+    """
+    return parse_record(attributes[key], key, kind) if key in attributes else absent
+
+
+def parse_record(value: Any, key: str, kind: type[T]) -> T:
+    """What a study's attributes hold under `key`, as what it is.
+
+    Raises: SearchError where it is not of that kind.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in (key, *first["loc"]))
+        raise SearchError(
+            f"The study's record {shown(where)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
+            "Use the version of fmnist-search that wrote the study."
+        ) from None
 
 
 class DataRecord(Record):

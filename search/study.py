@@ -23,7 +23,7 @@ from fmnist.suggestions import did_you_mean
 from search.drift import require_same_data, require_same_set_up
 from search.environment import now
 from search.errors import SearchError, StorageLostError
-from search.records import DataRecord, Holder, Record, Timing
+from search.records import DataRecord, Holder, Record, Timing, parse_record, read_record
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
 from search.storage.journal import Journal
@@ -152,7 +152,7 @@ def study_spec(study: optuna.Study) -> StudySpec:
     """The spec that the study was last run with."""
     if "spec" not in study.user_attrs:
         raise SearchError(f"The study {study.study_name!r} was not made by fmnist-search: it holds no spec.")
-    return StudySpec.model_validate(study.user_attrs["spec"], strict=False)
+    return parse_record(study.user_attrs["spec"], "spec", StudySpec)
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -179,9 +179,11 @@ def constraints_of(trial: FrozenTrial) -> dict[str, float]:
 
 
 def read(study: optuna.Study, key: str, kind: type[R]) -> R | None:
-    """The record kept under `key`, None where there is none yet."""
-    found = study.user_attrs.get(key)
-    return None if found is None else kind.model_validate(found, strict=False)
+    """The record kept under `key`, None where there is none yet.
+
+    Raises: SearchError where this version cannot read it.
+    """
+    return read_record(study.user_attrs, key, kind, None)
 
 
 def write(study: optuna.Study, key: str, record: Record | Sequence[Record]) -> None:

@@ -6,18 +6,18 @@ from optuna.trial import TrialState
 from search.calibration import calibration
 from search.export.model_card import Budget, ModelFacts
 from search.predictions import Predictions
-from search.records import Confirmation, DataRecord, Environment, Final, Timing
+from search.records import Confirmation, DataRecord, Environment, Final, Timing, read_record
 from search.study import finished_trials, read, study_spec
 
 
 def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
     """All that the card says."""
-    environments = study.user_attrs.get("environments", [])
+    environments = read_record(study.user_attrs, "environments", tuple[Environment, ...], ())
     return ModelFacts(
         study=study.study_name,
         data=data,
         final=final,
-        environment=Environment.model_validate(environments[-1], strict=False) if environments else None,
+        environment=environments[-1] if environments else None,
         toml=toml,
         budget=_budget(study) if final.trial is not None else None,
         calibration_error=calibration(tested.confidence, tested.is_right).error if tested else None,
