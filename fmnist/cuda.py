@@ -77,9 +77,11 @@ class SideStream:
             return
         around = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(around)
-        with torch.cuda.stream(self._stream):
-            yield
-        around.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:  # after an error too: what is queued still writes
+            around.wait_stream(self._stream)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from fmnist.adam import FusedAdam
 from fmnist.augment import augment
 from fmnist.config import TrialConfig
-from fmnist.cuda import SideStream, capture, is_cuda, multiplies_bfloat16, random_state, set_random_state, upload
+from fmnist.cuda import SideStream, capture, is_cuda, multiplies_bfloat16, random_state, release_memory, set_random_state, upload
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
@@ -68,7 +68,6 @@ def fit(
     Raises: DivergedError at the end of the epoch in which training diverged. FmnistError where the snapshot is of another training.
     """
     torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic = True
     run = _Run(config, train, seed, device)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
@@ -112,6 +111,8 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
         while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
             run.block(rows, SIDE).item()  # waits for the device
             steps += len(rows)
+    del run, rows
+    release_memory(device)  # this process may train nothing itself, and others share the device
     return steps * size / elapsed
 
 
@@ -135,6 +136,7 @@ class _Run:
     """What lives as long as one training: the images on the device, the network and its optimizer."""
 
     def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
+        torch.backends.cudnn.deterministic = True
         self.config, self.device, self.is_mixed = config, device, is_mixed(device)
         classes = len(train.class_names)
         self.pixels = torch.from_numpy(train.pixels).to(device)
@@ -176,6 +178,9 @@ class _Run:
 
         Shape: [batches, batch size].
         """
+        if self.captured and side not in self.captured:  # the first steps of another size allocate and choose kernels as well
+            self.captured.clear()
+            self.eager = EAGER_STEPS
         images, targets = self.prepared(rows, side)
         rates = self.rates(len(rows))
         total = torch.zeros((), device=self.device)

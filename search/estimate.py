@@ -36,24 +36,32 @@ class Estimate:
         return self.search + self.confirm + self.final
 
 
-def estimate(spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int) -> Estimate:
-    """The cost of `spec` here. `images` is the number of all training images.
+def estimate(
+    spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int, is_cluster: bool = False
+) -> Estimate:
+    """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training images.
 
     Raises: SearchError where none of its networks can be trained in the memory that there is.
     """
     classes = len(data.class_names)
-    configs = _within_memory(_sample(spec), classes, device, workers)
+    configs = _within_memory(_sample(spec), classes, device, 1 if is_cluster else workers)
     costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
         speed = measure_speed(typical, classes, device=device)
-    per_image = slowdown(device, workers) * fmean(costs) / (speed * flop_count(typical, classes))
+    per_image = fmean(costs) / (speed * flop_count(typical, classes))
     trial = per_image * data.train
+
+    def beside(trainings: int) -> float:
+        """How much longer each of so many takes than alone; the nodes of a cluster share no device."""
+        return 1.0 if is_cluster else slowdown(device, min(workers, trainings))
+
+    confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
-        search=min(_rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60),
-        confirm=_rounds(min(spec.confirm.top, spec.budget) * spec.confirm.seeds, workers) * trial,
-        final=_rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
+        search=min(beside(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=beside(confirmed) * _rounds(confirmed, workers) * trial,
+        final=beside(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
 
 
@@ -62,7 +70,7 @@ def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, t
     classes = len(data.class_names)
     with torch_threads(threads):
         speed = measure_speed(configs[0], classes, device=device)
-    per_operation = slowdown(device, workers) * data.train / (speed * flop_count(configs[0], classes))
+    per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * flop_count(configs[0], classes))
     every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
     return _rounds(len(every), workers) * fmean(every)
 

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.data.images import Images
+from fmnist.data.images import SIDE, Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
 from fmnist.model import flop_count, parameter_count
 from fmnist.predict import predict
+from fmnist.scoring import BATCH
 from search.environment import now
 from search.errors import SearchError
 from search.executors import Executor, Task
@@ -127,6 +128,9 @@ def _is_trained(folder: Path, config: TrialConfig) -> bool:
 
 def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
     checkpoints = [load_checkpoint(final_folder(study, run.seed)) for run in trained]
+    if device.type != "cpu":  # what can fail for want of memory fails before the test split is opened
+        for checkpoint in checkpoints:
+            predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
     images = _open_test(source, study, by="finalize", trial=winner.trial)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)

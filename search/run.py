@@ -117,7 +117,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         threads = cluster.threads
         workers = cluster.max_workers or max(1, cores() // threads)
     data, images = _describe(source)
-    cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images)
+    cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images, is_cluster=cluster is not None)
     return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster)
 
 
@@ -241,7 +241,7 @@ def _workers(plan: Plan, announce: Callable[[str], None]) -> Iterator[tuple[Exec
         with LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as local:
             if local.sharing.note:
                 announce(local.sharing.note)
-            how = ", side by side by MPS" if local.sharing.environ else ""
+            how = ", side by side by MPS" if local.sharing.by_mps else ""
             yield local, plan.environment.model_copy(update={"device": plan.environment.device + how})
     else:
         from search.executors.ray import RayExecutor

@@ -38,8 +38,8 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     most, configs = (512, [_tiny(config) for config in NETWORKS.values()]) if work.tiny else (60_000, list(NETWORKS.values()))
     shared = Shared(work.data, work.device, configs, most, 0)
     with shared_gpu(torch.device(work.device), max(COUNTS["processes_mps"])) as sharing:
-        yield {"mps": sharing.note or bool(sharing.environ)}
-        if sharing.environ:
+        yield {"mps": sharing.note or sharing.by_mps}
+        if sharing.by_mps:
             yield from _measured("processes_mps", lambda most: Processes(shared, most, sharing.environ), work)
     yield from _measured("threads", lambda most: Threads(shared, most), work)
     yield from _measured("processes", lambda most: Processes(shared, most, QUEUES_ALONE), work)

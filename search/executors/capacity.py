@@ -24,7 +24,7 @@ def default_workers(device: torch.device) -> int:
 
 def slowdown(device: torch.device, workers: int) -> float:
     """How many times as long a training takes beside the others as alone."""
-    if not is_cuda(device):
+    if not is_cuda(device) or workers <= 1:
         return 1.0
     return max(1.0, workers / GAIN) if can_share() else float(workers)
 

@@ -21,12 +21,13 @@ from fmnist.cuda import is_cuda
 CONTROL = "nvidia-cuda-mps-control"
 ELSEWHERE = ("/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/usr/bin")  # folders that PATH may lack
 PIPES, LOGS, CONNECTIONS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", "CUDA_DEVICE_MAX_CONNECTIONS"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE = 15.0  # seconds in which the service starts or ends
 DEFAULT_PIPE = Path("/tmp/nvidia-mps/control")  # of a service that was started for all users of the machine
 # Queues of a process to the GPU. A training uses two streams, and the GPU has too few for 16 processes with 32 each.
 QUEUES = "2"
 # The service ends when this process does, however that ends: the shell then reads to the end of its input.
-WATCHED = 'if ! "$0" -d; then echo failed; exit; fi; echo ready; read -r _; echo quit | "$0"'
+WATCHED = 'if ! "$0" -d >/dev/null; then echo failed; exit; fi; echo ready; read -r _; echo quit | "$0"'
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Sharing:
 
     environ: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
+    by_mps: bool = False
 
 
 def can_share() -> bool:
@@ -45,8 +47,10 @@ def can_share() -> bool:
 @contextmanager
 def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
-    if not is_cuda(device) or processes == 1 or _is_started():  # a service that is there is found without more
+    if not is_cuda(device) or processes == 1:
         yield Sharing()
+    elif _is_started():  # and is found without more
+        yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
     elif (control := _control()) is None:
         yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
     else:
@@ -68,7 +72,8 @@ def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
         (folder / each).mkdir()
     with subprocess.Popen(
         ["sh", "-c", WATCHED, control],
-        env={**os.environ, **environ},
+        # The workers choose among all devices of the service by CUDA_VISIBLE_DEVICES; it would count twice if the service had it too.
+        env={name: value for name, value in os.environ.items() if name != VISIBLE} | environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -79,7 +84,7 @@ def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
         assert service.stdout is not None
         is_ready = service.stdout.readline().strip() == "ready"
         try:
-            yield Sharing(environ) if is_ready else Sharing(note=_taking_turns(processes, f"{CONTROL} does not start"))
+            yield Sharing(environ, by_mps=True) if is_ready else Sharing(note=_taking_turns(processes, f"{CONTROL} does not start"))
         finally:
             service.stdin.close()
             try:

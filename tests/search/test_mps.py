@@ -28,6 +28,7 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> Pat
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv(PIPES, raising=False)
+    monkeypatch.setattr("search.executors.mps.DEFAULT_PIPE", folder / "control")  # this machine may have a service of its own
     return log
 
 
@@ -77,10 +78,20 @@ def test_nothing_is_started_where_nothing_is_shared(device: str, processes: int,
     assert not log.exists()
 
 
+def test_a_service_at_the_usual_place_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = service(tmp_path, monkeypatch)
+    (tmp_path / "control").touch()
+    with shared_gpu(CUDA, 4) as sharing:
+        assert PIPES not in sharing.environ
+        assert sharing.by_mps
+    assert not log.exists()
+
+
 def test_a_service_that_somebody_has_started_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = service(tmp_path, monkeypatch)
     monkeypatch.setenv(PIPES, str(tmp_path))
     assert can_share()
     with shared_gpu(CUDA, 4) as sharing:
-        assert not sharing.environ  # workers inherit it
+        assert PIPES not in sharing.environ  # workers inherit it
+        assert sharing.by_mps
     assert not log.exists()
