@@ -19,6 +19,7 @@ from fmnist.data.sources import find_source, fingerprint
 from search.ablation import KEYS, REGULARISERS, WORTH, ablation_table, neutral, switched_off, used, worths
 from search.confirm import confirm
 from search.executors import Event, Failed, Task
+from search.executors.mps import Sharing
 from search.interrupt import Interrupt
 from search.optimize import optimize
 from search.progress import Silent
@@ -155,6 +156,7 @@ class WithoutL2(Inline):
 
     def __init__(self, *_: object) -> None:
         super().__init__()
+        self.sharing = Sharing()
 
     def __enter__(self) -> "WithoutL2":
         return self
