@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import optuna
-from pydantic import ValidationError
 
 from fmnist.metrics import Difference, paired_difference
 from search.errors import SearchError
@@ -57,7 +56,7 @@ def compare(studies: Sequence[optuna.Study]) -> Answer:
 def _final(study: optuna.Study) -> tuple[Final, DataRecord]:
     try:
         final, data = read(study, "final", Final), read(study, "data", DataRecord)
-    except ValidationError:
+    except SearchError:
         step = "Compare with the version of fmnist-search that wrote it, or leave it out."
         raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {step}") from None
     if final is None or data is None:

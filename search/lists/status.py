@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import ValidationError
 
+from search.errors import SearchError
 from search.lists.answer import Answer, Facts, Value
 from search.records import Confirmation, Final, Timing
 from search.study import FINISHED, REFUSED, read, study_spec, value_of
@@ -59,7 +59,7 @@ def _row(study: optuna.Study) -> Facts:
     }
     try:
         return found | _records(study, done)
-    except ValidationError:
+    except SearchError:
         return found | {"stage": UNREADABLE}
 
 

@@ -149,8 +149,8 @@ def test_written_files_replace_older_ones_and_leave_nothing_else(finished: optun
 
 
 def test_a_record_of_another_version_is_one_clean_error(study: optuna.Study) -> None:
-    study.set_user_attr("openings", [{"at": "2025-01-01", "by": "finalize", "trial": None, "new": 1}])
-    with pytest.raises(SearchError, match=r"record 'openings\.0\.new' cannot be read.*got 1\."):
+    study.set_user_attr("openings", [{"at": "2025-01-01", "by": 1, "trial": None, "new": 1}])
+    with pytest.raises(SearchError, match=r"record 'openings\.0\.by' cannot be read.*got 1\."):
         read_report(study)
 
 

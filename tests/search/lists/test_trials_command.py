@@ -91,7 +91,7 @@ def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> N
     [
         (("--sort", "valeu"), "There is no column 'valeu' of trials. Did you mean 'value'?"),
         (("--columns", "value,fitlers"), "There is no column 'fitlers' of trials. Did you mean 'filters'?"),
-        (("--columns", ""), "There is no column '' of trials."),
+        (("--columns", ""), "A value must not be empty, got '' for --columns."),
         (("--where", "fitlers>=32"), "--where 'fitlers>=32': There is no column 'fitlers' of trials. Did you mean 'filters'?"),
         (("--where", "state=prunned"), "state is never 'prunned'. Did you mean 'pruned'?"),
         (("--where", "head=maxx"), "head is never 'maxx'. Did you mean 'max'?"),
@@ -204,7 +204,7 @@ def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
     elsewhere = f"sqlite:///{Path('studies/fmnist.db').absolute()}"
     _, _, errors = listed("show", "12", "--study", "going", "--storage", elsewhere)
     assert f"`fmnist-search trials going --storage {elsewhere}` lists them." in errors
-    for wrong in ("seven", "1.5", ""):
+    for wrong in ("seven", "1.5"):
         code, output, errors = listed("show", wrong, "--study", "going")
         assert (code, output) == (2, "")
         assert f"Invalid value for 'TRIAL': a trial's number must be a valid integer from 0 on, got {wrong!r}." in errors
