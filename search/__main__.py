@@ -2,5 +2,5 @@
 
 from search.cli import main
 
-if __name__ == "__main__":  # worker processes import this module anew, and are no commands
+if __name__ == "__main__":  # a spawned worker process imports this module too
     main()
