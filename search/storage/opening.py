@@ -118,7 +118,7 @@ def _require_file(parsed: URL, url: str) -> None:
             f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is memory, which ends with the process. {_EXAMPLE}"
         )
     if "?" in url:  # what follows it is no part of the file's name
-        raise SearchError(f"The file's name in --storage must have no '?', got {url!r}. {_EXAMPLE}")
+        raise SearchError(f"The file's name in --storage must have no '?', got {masked(url)!r}. {_EXAMPLE}")
     if place.startswith("~"):
         whole = Path(place).expanduser()
         raise SearchError(f"A '~' means nothing within a URL, got {place!r} in --storage. Write sqlite:///{whole}.")
