@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from fmnist.data.flat import flat_side, readings
 from fmnist.data.images import Images
 from fmnist.data.raw import MISSING_WORDS, Raw
+from fmnist.data.scale import BYTE, how_to_state, stated, to_greys
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 from fmnist.suggestions import did_you_mean
@@ -63,8 +66,10 @@ class _Member(NamedTuple):
         return FmnistError(f"{self.path} {self.key}{place}: {rule}")
 
 
-def read_npz(path: Path) -> tuple[Raw, Raw | None]:
+def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None]:
     """The rows of the train split and, where the file has one, of the test split; what else it holds is listed as ignored.
+
+    Pixels are whole numbers from 0 to 255, or any numbers from 0 to `white` where the study states it.
 
     Raises: FmnistError naming file, key and row where the file is damaged, lacks arrays, or holds what are no images or labels.
     """
@@ -81,8 +86,9 @@ def read_npz(path: Path) -> tuple[Raw, Raw | None]:
         names = _class_names(archive, headers[NAMES]) if NAMES in used else ()
         ignored = tuple(sorted(members.keys() - used))
         pairs = (train, test) if test else (train,)
-        splits = [_split(archive, headers[images], headers[labels], names, ignored) for images, labels in pairs]
-    return splits[0], splits[1] if test else None
+        splits = [_split(archive, headers[images], headers[labels], names, white) for images, labels in pairs]
+    whole = [replace(split, ignored=ignored) for split in splits]
+    return whole[0], whole[1] if test else None
 
 
 def write_npz(path: Path, train: Images, test: Images) -> None:
@@ -171,20 +177,20 @@ def _array(archive: zipfile.ZipFile, member: _Member) -> NDArray[Any]:
     return np.asarray(array)
 
 
-def _split(archive: zipfile.ZipFile, images: _Member, labels: _Member, names: tuple[str, ...], ignored: tuple[str, ...]) -> Raw:
+def _split(archive: zipfile.ZipFile, images: _Member, labels: _Member, names: tuple[str, ...], white: float | None) -> Raw:
     if images.shape[0] != labels.shape[0]:
         raise images.wrong(f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}.")
-    pixels, missing = _pixels(archive, images)
-    return Raw(pixels, _labels(archive, labels, names), missing, classes=names, ignored=ignored)
+    pixels, missing = _pixels(archive, images, white)
+    return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=stated(white))
 
 
-def _pixels(archive: zipfile.ZipFile, member: _Member) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def _pixels(archive: zipfile.ZipFile, member: _Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
     if member.dtype.kind not in "uif":
         raise member.wrong(f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white.")
     shape = _layout(member)
     array = _array(archive, member).reshape(shape)
-    if array.dtype == np.uint8 and array.ndim == 3:
+    if array.dtype == np.uint8 and array.ndim == 3 and not white:
         return array, None
     pixels, missing = np.zeros(shape[:3], np.uint8), np.zeros(shape[:3], np.bool_)
     step = max(1, _CHUNK // math.prod(shape[1:]))
@@ -192,11 +198,11 @@ def _pixels(archive: zipfile.ZipFile, member: _Member) -> tuple[NDArray[np.uint8
         rows = np.s_[start : start + step]
         unknown = np.isnan(array[rows])
         known = np.where(unknown, 0, array[rows])
-        wrong = (known < 0) | (known > 255) | (known != np.floor(known))
+        wrong = (known < 0) | (known > white) if white else (known < 0) | (known > BYTE) | (known != np.floor(known))
         if wrong.any():
             row, *place = np.unravel_index(wrong.argmax(), wrong.shape)
-            raise _wrong_pixel(member, array, (start + int(row), *map(int, place)))
-        pixels[rows], missing[rows] = _grey(known.astype(np.uint8)), unknown if array.ndim == 3 else unknown.any(axis=3)
+            raise _wrong_pixel(member, array, (start + int(row), *map(int, place)), white)
+        pixels[rows], missing[rows] = _grey(to_greys(known, white or BYTE)), unknown if array.ndim == 3 else unknown.any(axis=3)
     pixels[missing] = 0
     return pixels, missing if missing.any() else None
 
@@ -205,8 +211,13 @@ def _layout(member: _Member) -> tuple[int, ...]:
     """What the array is reshaped to: [N, H, W], or [N, H, W, 3 or 4] where it has colours."""
     count, *sides = member.shape
     match sides:
-        case [flat] if math.isqrt(flat) ** 2 == flat:
-            return count, math.isqrt(flat), math.isqrt(flat)
+        case [length] if side := flat_side(length):
+            return count, side, side
+        case [length]:
+            raise member.wrong(
+                f"a row of numbers must be an image of one shape, [N, H x H] in grey; got {list(member.shape)}: {readings(length)}. "
+                "Reshape the array to [N, H, W], or to [N, H, W, 3 or 4] of colours."
+            )
         case [height, width] | [height, width, 1] | [1, height, width]:
             return count, height, width
         case [_, _, 3 | 4]:
@@ -221,10 +232,13 @@ def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
 
 
-def _wrong_pixel(member: _Member, array: NDArray[Any], at: tuple[int, ...]) -> FmnistError:
-    is_share = array.dtype.kind == "f" and np.nanmin(array) >= 0 and np.nanmax(array) <= 1
+def _wrong_pixel(member: _Member, array: NDArray[Any], at: tuple[int, ...], white: float | None) -> FmnistError:
+    low, high = float(np.nanmin(array)), float(np.nanmax(array))
+    rule = f"a number from 0 to {white:g}, which cleaning.white says" if white else "a whole number from 0 to 255"
+    is_share = array.dtype.kind == "f" and low >= 0 and high <= 1
     hint = "All lie between 0 and 1: multiply by 255 and round." if is_share else "Bring the pixels to that range, as uint8."
-    return member.wrong(f"pixel {list(at[1:])} must be a whole number from 0 to 255; got {array[at]}. {hint}", at[0])
+    found = f"All pixels are from {low:,g} to {high:,g}. {how_to_state(low, high)}".rstrip()
+    return member.wrong(f"pixel {list(at[1:])} must be {rule}; got {array[at]}. {hint} {found}", at[0])
 
 
 def _labels(archive: zipfile.ZipFile, member: _Member, names: tuple[str, ...]) -> NDArray[np.str_]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from fmnist.data.cleaning import EXAMPLES, Caught, CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.images import SIDE, Images
-from fmnist.data.labels import class_order, encode, require_classes, require_renamed, written_labels
+from fmnist.data.labels import class_order, composed, encode, nearest_class, require_classes, require_renamed, written_labels
 from fmnist.data.pictures import resized
-from fmnist.data.raw import Raw
+from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
     Found,
     Rows,
@@ -25,6 +25,7 @@ from fmnist.data.rules import (
     most_missing,
     unknown_labels,
 )
+from fmnist.data.scale import BYTE, Extent, require_scale
 from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
 
@@ -47,9 +48,12 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is held out as one.
 
     `where` names the files of train and of test, for errors.
-    Raises: FmnistError where a rule says so, a class has no image or too few, or there is one class only or more than 100.
+    Raises: FmnistError where a rule says so, the images are far too dark, a class has no image or too few, or there is one class only or
+        more than 100.
     """
     require_renamed(rules.rename, [raw for raw in (train, test) if raw], where[0])
+    for raw, name in zip((train, test), where, strict=True):
+        require_scale(_extents(raw) if raw else (), rules.white, name)
     work = _start(train, test, rules, where)
     found = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
@@ -65,6 +69,10 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found))
 
 
+def _extents(raw: Raw) -> tuple[Extent, ...]:
+    return raw.extents or (Extent(BYTE, float(raw.pixels.min()), float(raw.pixels.max())),)
+
+
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
     if test and train.pixels.shape[1:] != test.pixels.shape[1:]:
         sizes = " and ".join(f"{raw.pixels.shape[1:]} in {name}" for raw, name in zip((train, test), where, strict=True))
@@ -75,7 +83,7 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
         if raw
     ]
     declared = written_labels(np.array(train.classes, np.str_), rules.rename)
-    classes = rules.classes or class_order(declared.tolist(), np.unique(splits[0].labels).tolist())
+    classes = tuple(dict.fromkeys(map(composed, rules.classes))) or class_order(declared.tolist(), np.unique(splits[0].labels).tolist())
     return Work(splits[0], splits[1] if test else None, rules, classes)
 
 
@@ -100,8 +108,11 @@ def _images(split: Split, classes: tuple[str, ...]) -> Images:
     images = Images(split.pixels[split.rows], encode(split.labels[split.rows], classes), classes)
     counts = np.bincount(images.labels, minlength=len(classes))
     if not counts.all():
+        empty = classes[int(counts.argmin())]
+        others = set(split.labels.tolist()) - {*classes, ""}
         raise FmnistError(
-            f"Every class must have images in train and in test; {classes[int(counts.argmin())]!r} has none in {split.where}. "
+            f"Every class must have images in train and in test; {empty!r} has none in {split.where}. "
+            f"{f'Other labels there: {nearest_class(empty, others)} ' if others else ''}"
             "Add images of it, or name the classes to keep with cleaning.classes."
         )
     return images
@@ -116,16 +127,23 @@ def _report(work: Work, test: Raw | None, found: Sequence[Found]) -> CleaningRep
         test_read=len(test) + len(test.unreadable) if test else 0,
         test_kept=len(work.test.rows),
         held_out=0 if test else len(work.test.rows),
-        caught=(_unreadable(train.raw, test), *(_named(one, train.raw, test) for one in found)),
+        caught=(*_left_out(train.raw, test), *(_named(one, train.raw, test) for one in found)),
         ignored_columns=train.raw.ignored,
         resized=train.raw.is_resized or train.raw.pixels.shape[1:] != (SIDE, SIDE),
     )
 
 
-def _unreadable(train: Raw, test: Raw | None) -> Caught:
-    of_test = test.unreadable if test else ()
-    examples = (*train.unreadable, *(f"test {name}" for name in of_test))[:EXAMPLES]
-    return Caught(rule="unreadable", action="skipped", train=len(train.unreadable), test=len(of_test), examples=examples)
+def _left_out(train: Raw, test: Raw | None) -> list[Caught]:
+    """What became no row: pictures that cannot be opened and, where there is any, what was not read."""
+    unreadable = _listed("unreadable", "skipped", train, test)
+    return [unreadable, *(one for rule in NOT_READ if (one := _listed(rule, "not read", train, test)).examples)]
+
+
+def _listed(rule: str, action: str, train: Raw, test: Raw | None) -> Caught:
+    of_train: tuple[str, ...] = getattr(train, rule)
+    of_test: tuple[str, ...] = getattr(test, rule) if test else ()
+    examples = (*of_train, *(f"test {name}" for name in of_test))[:EXAMPLES]
+    return Caught(rule=rule, action=action, train=len(of_train), test=len(of_test), examples=examples)
 
 
 def _named(found: Found, train: Raw, test: Raw | None) -> Caught:

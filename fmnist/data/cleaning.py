@@ -15,6 +15,7 @@ class CleaningRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    white: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # in the files; None: 255, in pictures of 16 bits 65,535
     unreadable: Literal["error", "skip"] = "error"  # pictures that cannot be opened
     missing_labels: Literal["drop", "error"] = "drop"
     unknown_labels: Literal["drop", "error"] = "drop"  # labels outside `classes`, or in the test split those that train does not have
@@ -33,8 +34,8 @@ class Caught(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: str  # the name of a CleaningRules field
-    action: str  # in words: "dropped", "filled with the median of the class's pixel", "kept"
+    rule: str  # the name of a CleaningRules field, or of one of Raw's that list what was not read
+    action: str  # in words: "dropped", "filled with the median of the class's pixel", "kept", "not read"
     train: int  # images
     test: int
     examples: tuple[str, ...]  # the first rows: "row 12", "Shirt/a.png"; those of the test split as "test row 3"
@@ -53,7 +54,10 @@ class CaughtPictures:
 
 
 class CleaningReport(BaseModel):
-    """What was read, what each rule found and did, what is left. Every rule is listed, also with a count of 0."""
+    """What was read, what each rule found and did, what is left. Every rule of a study is listed, also with a count of 0.
+
+    For each split, what was read less what was skipped and dropped is what was kept; what was not read is in none of these.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from fmnist.data.raw import Raw
+from fmnist.data.scale import stated
 from fmnist.data.table_columns import Columns, find_columns
 from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch
 from fmnist.errors import FmnistError
@@ -34,9 +35,10 @@ class _Table(NamedTuple):
     path: Path
     separator: str
     columns: Columns
+    white: float | None  # as the study states it
 
 
-def read_csv(path: Path) -> Raw:
+def read_csv(path: Path, *, white: float | None = None) -> Raw:
     """The rows of the table at `path`, a .csv or .csv.gz in UTF-8 whose first line names the columns, are read.
 
     Raises: FmnistError, with row, line and column where they are known, for whatever is not such a table of labels and pixels.
@@ -47,12 +49,12 @@ def read_csv(path: Path) -> Raw:
         if header is None:
             raise FmnistError(f"{path} is empty. Its first line must name the columns: label, pixel1, pixel2, ...")
         separator = max(",;\t", key=header.text.decode().count)
-        table = _Table(path, separator, find_columns(_names(path, header, separator), str(path)))
+        table = _Table(path, separator, find_columns(_names(path, header, separator), str(path)), white)
         batches = list(_batches(table, file, lines))
     if not batches:
         raise FmnistError(f"{path} names its columns but has no rows. Add a row for each image.")
     pixels, labels, missing = joined(batches, table.columns.height, table.columns.width)
-    return Raw(pixels, labels, missing, ignored=table.columns.ignored)
+    return Raw(pixels, labels, missing, ignored=table.columns.ignored, extents=stated(white))
 
 
 @contextmanager
@@ -156,7 +158,7 @@ def _parsed(table: _Table, block: list[_Line], before: int) -> Batch:
         return f"{table.path}, row {before + index + 1:,} (line {block[index].number:,})"
 
     label, *pixels = (column.combine_chunks() for column in _cells(table, block, row_name).columns)
-    return to_batch(label, pixels, table.columns, row_name)
+    return to_batch(label, pixels, table.columns, row_name, white=table.white)
 
 
 def _cells(table: _Table, block: list[_Line], row_name: RowName) -> "pa.Table":

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.images import SIDE
+from fmnist.data.layout import Layout, find_layout, require_outermost
+from fmnist.data.leftovers import files_of, is_leftover
 from fmnist.data.pictures import grey_picture, resized
 from fmnist.data.raw import Raw
+from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_LEFT_BEHIND = ("__macosx", "thumbs.db")  # by operating systems, besides hidden files
 _LAYOUT = "Wanted: one folder for each class with its pictures, such as Shirt/1.png and Bag/1.png"
 _DIGITS = re.compile("([0-9]+)")
 _ROW = 2 * SIDE * SIDE + 1024  # bytes of one picture twice, while unreadable ones are taken out, and of its path and label
@@ -26,52 +29,87 @@ _ROW = 2 * SIDE * SIDE + 1024  # bytes of one picture twice, while unreadable on
 class _File(NamedTuple):
     name: str  # relative to the folder that was walked, with "/"
     entry: os.DirEntry[str]
+    is_leftover: bool = False
 
     @property
     def is_picture(self) -> bool:
-        return self.name.lower().endswith(EXTENSIONS)
+        return not self.is_leftover and self.name.lower().endswith(EXTENSIONS)
 
 
-def read_folder(folder: Path, *, skip_unreadable: bool) -> Raw:
-    """One split's pictures in 28 x 28, each labelled with the name of its class folder.
+def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = None) -> Raw:
+    """One split's pictures in 28 x 28, each labelled with the name of its class folder; `white` is what the study says is white.
 
     They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all classes, as those
     of a data set that was saved in this form, come in that order.
-    With `skip_unreadable`, files that are no readable pictures are left out and listed in the result.
+    With `skip_unreadable`, files that are no readable pictures are left out and listed in the result. Leftovers of systems and tools
+    are always, and so are files beside the class folders.
     Raises: FmnistError where a folder or a picture cannot be read, or the pictures are not in class folders.
     """
     classes = _class_folders(folder)
-    files = sorted((file for name in classes for file in _walk(folder, f"{name}/", _identities(folder))), key=_by_number)
+    walked = [file for name in classes for file in _walk(folder, f"{name}/", _identities(folder))]
+    files = sorted((file for file in walked if not file.is_leftover), key=_by_number)
     if not any(file.is_picture for file in files):
         raise FmnistError(f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)}).")
+    require_outermost(str(folder), [file.name for file in files])
     require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
-    return _read(folder, files, classes, skip_unreadable)
+    raw = _read(folder, files, classes, skip_unreadable, white)
+    return left_out(replace(raw, leftovers=_names(file for file in walked if file.is_leftover)), folder, classes)
+
+
+def layout_of(folder: Path) -> Layout | None:
+    """Which folders in `folder` are splits; None where none is.
+
+    Raises: FmnistError where it cannot be read, or has splits and none to train on.
+    """
+    return find_layout(str(folder), _folders(folder))
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Whether there is a train split with pictures in `folder`, or two other folders with pictures, which are classes then."""
+    if layout := layout_of(folder):
+        return _has_picture(folder, layout.train)
+    return sum(_has_picture(folder, name) for name in _folders(folder)) > 1
+
+
+def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ...] = ()) -> Raw:
+    """The same rows; what lies in `folder` but not in its folders called `taken` is listed as not read, pictures in `splits` as such."""
+    inner = {_identity(folder / name) for name in taken}
+    files = list(_walk(folder, "", _identities(folder) - {_identity(folder)} | inner))
+    starts = tuple(f"{name}/" for name in splits)
+    others = [file for file in files if not file.is_leftover]
+    of_splits = _names(file for file in others if file.is_picture and file.name.startswith(starts))
+    return replace(
+        raw,
+        leftovers=raw.leftovers + _names(file for file in files if file.is_leftover),
+        other_splits=raw.other_splits + of_splits,
+        other_files=raw.other_files + _names(file for file in others if not (file.is_picture and file.name.startswith(starts))),
+    )
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """The SHA-256, in hex, of path, size and time of change of every file below, and of every folder's path.
+    """The SHA-256, in hex, of path, size and time of change of every file below, and of every folder's path; of leftovers, of the path.
 
     It changes where a file does, is the same after a copy that keeps times, and takes no file's content.
     Raises: FmnistError where a folder cannot be read.
     """
     seen = _identities(folder) - {_identity(folder)}
     digest = hashlib.sha256()
-    for name, entry in _sorted(_walk(folder, "", seen, also_folders=True)):
-        digest.update(f"{name}\0".encode())
-        if not name.endswith("/"):
-            state = _state(entry)
+    for file in _sorted(_walk(folder, "", seen, also_folders=True)):
+        digest.update(f"{file.name}\0".encode())
+        if not (file.is_leftover or file.name.endswith("/")):
+            state = _state(file.entry)
             digest.update(f"{state.st_size}\0{state.st_mtime_ns}\0".encode())
     return digest.hexdigest()
 
 
-def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool) -> Raw:
+def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, white: float | None) -> Raw:
     pixels = np.zeros((len(files), SIDE, SIDE), np.uint8)
     names: list[str] = []
     unreadable: list[str] = []
-    is_resized = False
+    is_resized, scale = False, Scale(white)
     for file in files:
         try:
-            grey = _grey(folder, file)
+            grey = _grey(folder, file, scale)
         except FmnistError as error:
             if not skip_unreadable:
                 raise FmnistError(f"{error} Or leave out what is unreadable, with --skip-unreadable.") from error
@@ -86,18 +124,18 @@ def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unrea
         )
     labels = np.array([name.partition("/")[0].strip() for name in names])
     declared = tuple(dict.fromkeys(name.strip() for name in classes))
-    kept = pixels[: len(names)]
-    return Raw(kept, labels, names=tuple(names), classes=declared, unreadable=tuple(unreadable), is_resized=is_resized)
+    found = Raw(pixels[: len(names)], labels, names=tuple(names), classes=declared, unreadable=tuple(unreadable))
+    return replace(found, extents=scale.extents, is_resized=is_resized)
 
 
-def _grey(folder: Path, file: _File) -> NDArray[np.uint8]:
+def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:
     if not file.is_picture:
         raise FmnistError(f"A class folder holds pictures only ({', '.join(EXTENSIONS)}); {folder / file.name} is none. Move it away.")
-    return grey_picture(folder / file.name)
+    return grey_picture(folder / file.name, scale)
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
-    entries = _entries(folder)
+    entries = [entry for entry in _entries(folder) if not is_leftover(entry.name)]
     classes = tuple(entry.name for entry in entries if _is_folder(entry))
     loose = [entry.name for entry in entries if not _is_folder(entry) and entry.name.lower().endswith(EXTENSIONS)]
     if loose:
@@ -108,6 +146,18 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
         found = f"{len(entries):,} files, such as {entries[0].name}" if entries else "nothing"
         raise FmnistError(f"{folder} must hold a folder for each class; it holds {found}. {_LAYOUT}.")
     return classes
+
+
+def _folders(folder: Path) -> tuple[str, ...]:
+    return tuple(entry.name for entry in _entries(folder) if _is_folder(entry) and not is_leftover(entry.name))
+
+
+def _has_picture(folder: Path, name: str) -> bool:
+    return any(file.is_picture for file in _walk(folder, f"{name}/", _identities(folder)))
+
+
+def _names(files: Iterable[_File]) -> tuple[str, ...]:
+    return tuple(sorted(file.name for file in files))
 
 
 def _listed(classes: tuple[str, ...]) -> str:
@@ -124,6 +174,9 @@ def _walk(root: Path, start: str, seen: set[tuple[int, int]], *, also_folders: b
             continue
         seen.add(identity)
         for entry in _entries(root / prefix):
+            if is_leftover(entry.name):
+                yield from (_File(name, entry, is_leftover=True) for name in files_of(Path(entry.path), f"{prefix}{entry.name}"))
+                continue
             is_folder = _is_folder(entry)
             name = f"{prefix}{entry.name}/" if is_folder else f"{prefix}{entry.name}"
             if is_folder:
@@ -144,11 +197,10 @@ def _by_number(file: _File) -> tuple[list[bytes | int], bytes]:
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
-    """What the folder holds, but for hidden files and what operating systems leave behind, sorted by name."""
+    """What the folder holds, sorted by name."""
     try:
         with os.scandir(path) as found:
-            entries = [entry for entry in found if not (entry.name.startswith(".") or entry.name.lower() in _LEFT_BEHIND)]
-        return sorted(entries, key=lambda entry: entry.name.encode())
+            return sorted(found, key=lambda entry: entry.name.encode(errors="surrogateescape" if is_leftover(entry.name) else "strict"))
     except OSError as error:
         raise FmnistError(f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions.") from error
     except UnicodeEncodeError as error:

@@ -1,14 +1,16 @@
 """Labels as people write them -> classes 0 .. C-1 with their names, by scikit-learn's LabelEncoder."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.raw import Raw
 from fmnist.errors import FmnistError
-from fmnist.suggestions import did_you_mean
+from fmnist.suggestions import did_you_mean, nearest
 
 FEWEST_CLASSES, MOST_CLASSES = 2, 100
 LONGEST_NAME = 100  # characters
@@ -17,10 +19,33 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def written_labels(labels: NDArray[np.str_], rename: Mapping[str, str]) -> NDArray[np.str_]:
-    """The labels as read, numbers in one form ("7" for "07") and renamed; "" where there is none. Shape: str [N]."""
+    """The labels as read, numbers in one form ("7" for "07"), accents in one form, and renamed; "" where there is none. Shape: str [N]."""
     written, row_of = np.unique(labels, return_inverse=True)
-    renamed = [_renamed(str(label), rename) for label in written]
+    composed_rename = {composed(label): composed(name) for label, name in rename.items()}
+    renamed = [_renamed(composed(str(label)), composed_rename) for label in written]
     return np.array(renamed, dtype=np.str_)[row_of]
+
+
+def composed(name: str) -> str:
+    """The name with each accent and its letter as one character: what looks the same and means the same is the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def what_differs(name: str, near: str) -> str:
+    """Where two names that look alike differ, as a sentence with a blank before it; "" where one sees it."""
+    pairs = enumerate(zip_longest(name, near, fillvalue=""), start=1)
+    place, chars = next(((place, pair) for place, pair in pairs if pair[0] != pair[1]), (0, ("", "")))
+    if not any(char.isspace() or not char.isascii() for char in chars):
+        return ""
+    one, other = (f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}" if char else "nothing" for char in chars)
+    return f" They differ in character {place}: {one} in the former, {other} in the latter."
+
+
+def nearest_class(name: str, others: Iterable[str]) -> str:
+    """The hint which of `others` is meant by `name`, and what differs where one does not see it."""
+    options = sorted(others)
+    near = nearest(name, options)
+    return did_you_mean(name, options) + (what_differs(name, near) if near else "")
 
 
 def require_renamed(rename: Mapping[str, str], raws: Sequence[Raw], where: str) -> None:
@@ -31,7 +56,7 @@ def require_renamed(rename: Mapping[str, str], raws: Sequence[Raw], where: str) 
     present = {_plain(str(label)) for raw in raws for label in np.unique(raw.labels)} - {""}
     for label in rename:
         if _plain(label) not in present:
-            raise FmnistError(f"cleaning.rename names the label {label!r}, which no image of {where} has. {did_you_mean(label, present)}")
+            raise FmnistError(f"cleaning.rename names the label {label!r}, which no image of {where} has. {nearest_class(label, present)}")
 
 
 def class_order(declared: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
@@ -50,10 +75,8 @@ def require_classes(labels: NDArray[np.str_], classes: tuple[str, ...], where: s
     present = set(np.unique(labels).tolist())
     if empty := [name for name in classes if name not in present]:
         others = present - set(classes)
-        raise FmnistError(
-            f"Every class must have images; {empty[0]!r} has none in {where}"
-            f"{' after cleaning' if not others else ''}. {did_you_mean(empty[0], others) if others else 'Add images, or remove the class.'}"
-        )
+        hint = nearest_class(empty[0], others) if others else "Add images, or remove the class."
+        raise FmnistError(f"Every class must have images; {empty[0]!r} has none in {where}{'' if others else ' after cleaning'}. {hint}")
     _require_fit(classes, where)
 
 
@@ -78,6 +101,7 @@ def _renamed(label: str, rename: Mapping[str, str]) -> str:
 
 
 def _plain(label: str) -> str:
+    label = composed(label)
     return str(int(label)) if _WHOLE.fullmatch(label) else label
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fmnist.data.images import SIDE
 from fmnist.data.pictures import decode_picture, resized
 from fmnist.data.raw import Raw
+from fmnist.data.scale import Scale, stated
 from fmnist.data.table_columns import Columns, find_columns, find_label
 from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch, to_labels
 from fmnist.errors import FmnistError
@@ -33,7 +34,7 @@ _FLAT = (  # of pyarrow.types
 ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
-def read_parquet(path: Path) -> Raw:
+def read_parquet(path: Path, *, white: float | None = None) -> Raw:
     """The rows of the Parquet file at `path` are read.
 
     Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`; the latter come out as 28 x 28.
@@ -43,8 +44,8 @@ def read_parquet(path: Path) -> Raw:
         names = file.schema_arrow.names
         picture = next((position for position, name in enumerate(names) if _is_picture(name, file.schema_arrow.field(position).type)), None)
         if picture is None:
-            return _read_pixels(path, file, find_columns(names, str(path)))
-        return _read_pictures(path, file, picture)
+            return _read_pixels(path, file, find_columns(names, str(path)), white)
+        return _read_pictures(path, file, picture, white)
 
 
 @contextmanager
@@ -69,7 +70,7 @@ def _is_picture(name: str, kind: "pa.DataType") -> bool:
     return name.strip().lower() == "image" and (pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
 
 
-def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns) -> Raw:
+def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns, white: float | None) -> Raw:
     used = [file.schema_arrow.names[position] for position in (columns.label, *columns.pixels)]
     _require_flat(path, file, used)
     require_memory(file.metadata.num_rows * len(columns.pixels) * BYTES_A_PIXEL, str(path))
@@ -77,37 +78,38 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns) -> R
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         label, *pixels = (batch.column(name) for name in used)
-        return to_batch(label, pixels, columns, row_name, classes)
+        return to_batch(label, pixels, columns, row_name, classes, white=white)
 
     rows = max(1, _CELLS // len(used))
     pixels, labels, missing = joined(_batches(path, file, used, rows, read), columns.height, columns.width)
-    return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored)
+    return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated(white))
 
 
-def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int) -> Raw:
+def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int, white: float | None) -> Raw:
     names = file.schema_arrow.names
     used = [names[find_label(names, str(path))], names[picture]]
     _require_flat(path, file, used[:1])
     require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
     classes = _classes(path, file.schema_arrow, used[0])
     sizes: set[tuple[int, ...]] = set()
+    scale = Scale(white)
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
-        greys = [_grey(cell, row_name(index)) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
+        greys = [_grey(cell, row_name(index), scale) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
         sizes.update(grey.shape for grey in greys)
         pixels = np.array([resized(grey) for grey in greys], np.uint8)
         return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
 
     pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
     ignored = tuple(name.strip() for name in names if name not in used)
-    return Raw(pixels, labels, classes=classes, ignored=ignored, is_resized=sizes != {(SIDE, SIDE)})
+    return Raw(pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)})
 
 
-def _grey(cell: object, where: str) -> NDArray[np.uint8]:
+def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes) or not content:
         raise FmnistError(f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the file.")
-    return decode_picture(content, where)
+    return decode_picture(content, where, scale)
 
 
 def _batches(path: Path, file: "parquet.ParquetFile", used: list[str], rows: int, read: ReadBatch) -> list[Batch]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fmnist.data.images import SIDE
+from fmnist.data.scale import BYTE, DEEP, Scale
 from fmnist.errors import FmnistError
 
 TOLERANCE = 0.05 * 255  # closer to the ground than this is ground
@@ -56,25 +57,26 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return _centred(lit[top:bottom, left:right])
 
 
-def grey_picture(path: Path) -> NDArray[np.uint8]:
+def grey_picture(path: Path, scale: Scale | None = None) -> NDArray[np.uint8]:
     """The file's pixels, upright, in 256 greys, what is transparent filled in.
 
+    `scale` says what is white and remembers what was found, for whoever reads many; a picture alone must have a usual white.
     Shape: [H, W].
-    Raises: FmnistError naming the file where it is absent, no picture or too large.
+    Raises: FmnistError naming the file where it is absent, no picture, too large or, alone, far too dark in 16 bits.
     """
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
         raise FmnistError(f"A picture is a file; {path} {state}. Name a PNG, JPEG or other picture.")
-    return _decoded(path, str(path))
+    return _decoded(path, str(path), scale) if scale else _alone(path)
 
 
-def decode_picture(data: bytes, where: str) -> NDArray[np.uint8]:
+def decode_picture(data: bytes, where: str, scale: Scale | None = None) -> NDArray[np.uint8]:
     """The same of a file's content; `where` is what a person calls the place it came from.
 
     Shape: [H, W].
     Raises: FmnistError naming `where` where it is no picture or too large.
     """
-    return _decoded(io.BytesIO(data), where)
+    return _decoded(io.BytesIO(data), where, scale or Scale())
 
 
 def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -101,13 +103,25 @@ def picture_reader(prepared: object) -> Callable[[Path], NDArray[np.uint8]]:
     return resized_picture if prepared == RESIZED else read_picture
 
 
-def _decoded(source: Path | io.BytesIO, where: str) -> NDArray[np.uint8]:
+def _alone(path: Path) -> NDArray[np.uint8]:
+    scale = Scale()
+    grey = _decoded(path, str(path), scale)
+    for extent in scale.extents:
+        if extent.is_outside or (extent.white == DEEP and extent.is_far_too_dark):
+            raise FmnistError(
+                f"A picture's pixels are from 0 for black to 255, or in 16 bits 65,535, for white; those of {path} are {extent}. "
+                "Save it again, as PNG of 8 bits."
+            )
+    return grey
+
+
+def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged metadata of a readable picture
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
-                grey = _eight_bit(ImageOps.exif_transpose(image))
+                grey = _eight_bit(ImageOps.exif_transpose(image), scale)
         return _opaque(grey.reduce(max(1, max(grey.size) // LARGE)))
     except _BOMBS:
         raise FmnistError(f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller.") from None
@@ -116,25 +130,27 @@ def _decoded(source: Path | io.BytesIO, where: str) -> NDArray[np.uint8]:
         raise FmnistError(f"{where} must be a readable picture: {reason}. Save it again, as PNG or JPEG.") from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, scale: Scale) -> Image.Image:
     """The image in mode L, or LA where some of it may be transparent."""
     if image.mode.startswith(("I", "F")):
-        return _from_deep(np.asarray(image), 65535 if image.mode.startswith("I;16") else None)
+        return Image.fromarray(scale.greys(_finite(np.asarray(image)), DEEP if image.mode.startswith("I;16") else BYTE))
     if image.has_transparency_data:
-        return image.convert("RGBA").convert("LA")
+        grey, alpha = image.convert("RGBA").convert("LA").split()
+        return Image.merge("LA", (_scaled(grey, scale), alpha))
     if image.mode == "LAB":
-        return image.getchannel("L")
-    return image.convert("RGB").convert("L")
+        return _scaled(image.getchannel("L"), scale)
+    return _scaled(image.convert("RGB").convert("L"), scale)
 
 
-def _from_deep(values: NDArray[np.generic], white: float | None) -> Image.Image:
-    """Grey of 16 or 32 bits; these formats do not say what white is, so the smallest usual one that covers every pixel is taken."""
+def _scaled(image: Image.Image, scale: Scale) -> Image.Image:
+    return Image.fromarray(scale.greys(np.asarray(image), BYTE))
+
+
+def _finite(values: NDArray[np.generic]) -> NDArray[np.float32]:
     deep = values.astype(np.float32)
-    brightest = deep.max()
     if not np.isfinite(deep).all():
         raise ValueError("it has pixels that are not finite numbers")
-    white = white or next((usual for usual in (1, 255, 65535) if brightest <= usual), brightest)
-    return Image.fromarray((deep.clip(0, white) * (255 / white)).round().astype(np.uint8))
+    return deep
 
 
 def _opaque(image: Image.Image) -> NDArray[np.uint8]:

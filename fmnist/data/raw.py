@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.data.scale import Extent
+
 # What a table's label or pixel may say where its value is not known, in lower case and without surrounding blanks.
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "?")
+NOT_READ = ("leftovers", "other_splits", "other_files")  # fields of Raw that list what was seen and not read
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Raw:
     classes: tuple[str, ...] = ()  # declared by the source, whether or not any row has them; () where it declares none
     ignored: tuple[str, ...] = ()  # columns that are neither label nor pixel
     unreadable: tuple[str, ...] = ()  # files that were skipped
+    leftovers: tuple[str, ...] = ()  # files of systems and tools, not read
+    other_splits: tuple[str, ...] = ()  # images of splits that are neither train nor test, not read
+    other_files: tuple[str, ...] = ()  # files in no place where images are looked for, not read
+    extents: tuple[Extent, ...] = ()  # of the values before they became greys; () where they were whole numbers from 0 to 255
     is_resized: bool = False  # the reader has already brought pictures of other sizes to 28 x 28
 
     def __len__(self) -> int:

@@ -10,11 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fmnist.data.arrays import read_npz
-from fmnist.data.cache import file_digest, kept
-from fmnist.data.folders import fingerprint_folder, read_folder
+from fmnist.data.cache import digest, file_digest, kept
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.folders import fingerprint_folder, holds_pictures, layout_of, left_out, read_folder
 from fmnist.data.idx import read_idx
+from fmnist.data.leftovers import is_leftover
 from fmnist.data.official import idx_files, lacking, raw_folder
 from fmnist.data.raw import Raw
+from fmnist.data.scale import Scale
 from fmnist.data.store import load_raw, save_raw
 from fmnist.data.synthetic import CLASS_NAMES
 from fmnist.errors import FmnistError
@@ -32,71 +35,92 @@ class Reading(NamedTuple):
     read: Callable[[], tuple[Raw, Raw | None]]
 
 
-def open_path(path: Path, *, skip_unreadable: bool) -> Reading:
+def open_path(path: Path, rules: CleaningRules) -> Reading:
     """What lies at `path`, found by its suffix or by what is in the folder, not read yet.
 
     Raises: FmnistError where it is nothing that can be read.
     """
     if path.is_dir():
-        return _open_folder(path, skip_unreadable)
+        return _open_folder(path, rules)
     if not path.exists():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         near = get_close_matches(path.name, [*beside, "synthetic"], n=1)
         hint = did_you_mean(path.name, near) if near else "Check the path."
         raise FmnistError(f"Data are {FORMS}; {path} does not exist. {hint}")
     if _suffix(path) in TABLES:
-        return Reading(key := file_digest(path), lambda: (_kept(key, partial(_read_table, path)), None))
+        return Reading(key := file_digest(path), lambda: (_kept(f"{key}, {rules.white}", partial(_read_table, path, rules.white)), None))
     if _suffix(path) == ARRAYS:
-        return Reading(file_digest(path), partial(read_npz, path))
+        return Reading(file_digest(path), partial(read_npz, path, white=rules.white))
     raise FmnistError(f"Data are {FORMS}; the name of {path} ends otherwise. Save them in one of these forms.")
 
 
-def read_official(raw: Path) -> tuple[Raw, Raw]:
+def read_official(raw: Path, white: float | None = None) -> tuple[Raw, Raw]:
     """Fashion-MNIST from its four files in `raw`, its labels the names of the classes.
 
     Raises: FmnistError where a file is damaged or no idx file.
     """
-    train, test = (replace(split, labels=np.array(CLASS_NAMES)[split.labels.astype(int)], classes=CLASS_NAMES) for split in _read_idx(raw))
+    splits = _read_idx(raw, white)
+    train, test = (replace(split, labels=np.array(CLASS_NAMES)[split.labels.astype(int)], classes=CLASS_NAMES) for split in splits)
     return train, test
 
 
-def _open_folder(path: Path, skip_unreadable: bool) -> Reading:
+def _open_folder(path: Path, rules: CleaningRules) -> Reading:
     if (raw := raw_folder(path)) is not None:
         if missing := lacking(path):
             raise FmnistError(f"A folder of idx files holds all four of them; {path} lacks {', '.join(missing)}. Add what is missing.")
-        return Reading("".join(file_digest(file) for file in idx_files(raw)), partial(_read_idx, raw))
-    if tables := _split_tables(path):
-        parts = [open_path(table, skip_unreadable=skip_unreadable) for table in tables]
-        if len(parts) == 1:
-            return parts[0]
-        return Reading("".join(part.key for part in parts), lambda: (parts[0].read()[0], parts[1].read()[0]))
-    key = f"{fingerprint_folder(path)}, skip_unreadable={skip_unreadable}"
-    read = partial(read_folder, skip_unreadable=skip_unreadable)
-    if not (path / "train").is_dir():
-        return Reading(key, lambda: (_kept(key, partial(read, path)), None))
-    test = path / "test"
-    return Reading(
-        key,
-        lambda: (
-            _kept(f"{key}, train", partial(read, path / "train")),
-            _kept(f"{key}, test", partial(read, test)) if test.is_dir() else None,
-        ),
-    )
+        return Reading("".join(file_digest(file) for file in idx_files(raw)), partial(_read_idx, raw, rules.white))
+    if (tables := _tables(path)) and not holds_pictures(path):
+        return _open_tables(path, tables, rules)
+    return _open_pictures(path, rules)
 
 
-def _read_table(path: Path) -> Raw:
+def _open_pictures(path: Path, rules: CleaningRules) -> Reading:
+    skip = rules.unreadable == "skip"
+    key = f"{fingerprint_folder(path)}, skip_unreadable={skip}, white={rules.white}"
+    layout = layout_of(path)
+
+    def split(name: str) -> Raw:
+        return _kept(f"{key}, {name}", partial(read_folder, path / name, skip_unreadable=skip, white=rules.white))
+
+    def read() -> tuple[Raw, Raw | None]:
+        if layout is None:
+            return split("."), None
+        taken = [name for name in (layout.train, layout.test) if name]
+        return left_out(split(layout.train), path, taken, layout.validation), split(layout.test) if layout.test else None
+
+    return Reading(key, read)
+
+
+def _open_tables(folder: Path, tables: list[Path], rules: CleaningRules) -> Reading:
+    used = _split_tables(folder, tables)
+    parts = [open_path(table, rules) for table in used]
+    others = tuple(table.name for table in tables if table not in used)
+    leftovers = tuple(sorted(path.name for path in folder.iterdir() if is_leftover(path.name)))
+
+    def read() -> tuple[Raw, Raw | None]:
+        train, test = parts[0].read() if len(parts) == 1 else (parts[0].read()[0], parts[1].read()[0])
+        return replace(train, leftovers=leftovers, other_files=others), test
+
+    return Reading(digest([part.key for part in parts], others, leftovers), read)
+
+
+def _read_table(path: Path, white: float | None) -> Raw:
     from fmnist.data import tables  # Arrow takes long to import, and most runs read no table
 
-    return tables.read_parquet(path) if _suffix(path) == ".parquet" else tables.read_csv(path)
+    return (tables.read_parquet if _suffix(path) == ".parquet" else tables.read_csv)(path, white=white)
 
 
-def _split_tables(folder: Path) -> list[Path]:
-    """The one table of train and the one of test in `folder`, told by their names, or its only table; none where there are none."""
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and _suffix(path) in {*TABLES, ARRAYS}]
+def _tables(folder: Path) -> list[Path]:
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not is_leftover(path.name)]
+    return [path for path in files if _suffix(path) in {*TABLES, ARRAYS}]
+
+
+def _split_tables(folder: Path, files: list[Path]) -> list[Path]:
+    """The one table of train and the one of test among the `files` in `folder`, told by their names, or its only table."""
     if len(files) == 1:
         return files
     of_train, of_test = ([path for path in files if word in path.name.lower()] for word in ("train", "test"))
-    if files and not (len(of_train) == len(of_test) == 1 and of_train != of_test):
+    if not (len(of_train) == len(of_test) == 1 and of_train != of_test):
         names = ", ".join(path.name for path in files)
         raise FmnistError(
             f"A folder of tables holds one whose name has 'train' in it and one with 'test'; {folder} holds {names}. "
@@ -105,9 +129,16 @@ def _split_tables(folder: Path) -> list[Path]:
     return [*of_train, *of_test]
 
 
-def _read_idx(raw: Path) -> tuple[Raw, Raw]:
+def _read_idx(raw: Path, white: float | None) -> tuple[Raw, Raw]:
     images, labels, test_images, test_labels = idx_files(raw)
-    return read_idx(images, labels), read_idx(test_images, test_labels)
+    return _scaled(read_idx(images, labels), white), _scaled(read_idx(test_images, test_labels), white)
+
+
+def _scaled(raw: Raw, white: float | None) -> Raw:
+    if white is None:
+        return raw
+    scale = Scale(white)
+    return replace(raw, pixels=scale.greys(raw.pixels, white), extents=scale.extents)
 
 
 def _kept(key: str, read: Callable[[], Raw]) -> Raw:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.cleaning import CleaningRules
+from fmnist.data.labels import nearest_class
 from fmnist.data.missing import filled_by_class, median_image
 from fmnist.data.raw import Raw
 from fmnist.errors import FmnistError
@@ -74,9 +75,13 @@ def missing_labels(work: Work) -> Found:
 
 def unknown_labels(work: Work) -> Found:
     """Images are out whose label is not one of the study's classes or, in test, not one of train's."""
-    return _dropped(
-        work, "unknown_labels", lambda split: ~np.isin(split.labels[split.rows], work.classes), "has a label that is no class of train"
-    )
+
+    def unknown(split: Split) -> NDArray[np.bool_]:
+        return np.asarray(~np.isin(split.labels[split.rows], work.classes))
+
+    first = next((str(split.labels[split.rows][unknown(split)][0]) for split in work.splits if unknown(split).any()), "")
+    complaint = f"has a label that is no class of train, {first!r} ({nearest_class(first, work.classes).rstrip('.')})"
+    return _dropped(work, "unknown_labels", unknown, complaint)
 
 
 def most_missing(work: Work) -> Found:

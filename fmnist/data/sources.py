@@ -6,7 +6,7 @@ set of another name. All files are read and cleaned once; what came out is kept 
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -159,9 +159,8 @@ def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, ann
         announce(
             f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a data set of their own."
         )
-    skip = rules.unreadable == "skip"
-    reading = open_path(path, skip_unreadable=skip)
-    of_test = open_path(test, skip_unreadable=skip) if test else None
+    reading = open_path(path, rules)
+    of_test = open_path(test, rules) if test else None
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
     root = _cleaned(_joined(reading, of_test), rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)
@@ -185,7 +184,7 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
             f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another data set: "
             "replace it, or delete it and let it be downloaded."
         )
-    reading = Reading(FASHION_MNIST, partial(read_official, raw))  # its files are known to be these
+    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white))  # its files are known to be these
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
     announce(f"Data: Fashion-MNIST, in {raw}.")
     return Source(FASHION_MNIST, cleaned, str(root) if asked_by == "--data" else None)
@@ -197,10 +196,15 @@ def _joined(reading: Reading, of_test: Reading | None) -> Reading:
         return reading
 
     def read() -> tuple[Raw, Raw | None]:
-        first, second = of_test.read()
-        return reading.read()[0], second or first
+        (train, unused), (first, second) = reading.read(), of_test.read()
+        train = replace(train, other_splits=train.other_splits + _rows(unused))
+        return train, replace(second, other_splits=second.other_splits + _rows(first)) if second else first
 
     return Reading(digest(reading.key, of_test.key), read)
+
+
+def _rows(raw: Raw | None) -> tuple[str, ...]:
+    return tuple(raw.row(index) for index in range(len(raw))) if raw else ()
 
 
 def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], announce: Announce) -> Path:

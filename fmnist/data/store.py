@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fmnist.data.cleaning import CaughtPictures, CleaningReport
 from fmnist.data.images import Images
-from fmnist.data.raw import Raw
+from fmnist.data.raw import NOT_READ, Raw
+from fmnist.data.scale import Extent
 from fmnist.errors import FmnistError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def save_raw(folder: Path, raw: Raw) -> None:
     _save(folder, {"pixels": raw.pixels, "labels": raw.labels})
     if raw.missing is not None:
         _save(folder, {"missing": raw.missing})
-    lists = {"classes": raw.classes, "ignored": raw.ignored, "unreadable": raw.unreadable}
+    lists = {key: getattr(raw, key) for key in ("classes", "ignored", "unreadable", "extents", *NOT_READ)}
     _tell(folder, {**lists, "names": raw.names, "is_resized": raw.is_resized})
 
 
@@ -34,6 +35,7 @@ def load_raw(folder: Path) -> Raw:
     about = _about(folder)
     names = about.pop("names")
     lists = {key: tuple(value) for key, value in about.items() if isinstance(value, list)}
+    lists["extents"] = tuple(Extent(*extent) for extent in lists["extents"])
     missing = _load(folder, "missing") if (folder / "missing.npy").exists() else None
     return Raw(_load(folder, "pixels"), _load(folder, "labels"), missing, None if names is None else tuple(names), **{**about, **lists})
 

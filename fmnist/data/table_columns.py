@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from fmnist.data.flat import flat_side, readings
 from fmnist.data.raw import MISSING_WORDS
 from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean
@@ -112,14 +113,14 @@ def _size(prefix: str, found: dict[Key, int], names: Sequence[str], file: str) -
         raise FmnistError(f"{file}: pixels must be numbered without gaps; {gap!r} is missing.{_nearest(gap, _unused(found, names))}")
     if len(extent) == 2:
         return extent[0], extent[1]
-    side = math.isqrt(len(found))
-    if side**2 != len(found):
-        beyond = _nearest(f"{prefix}{last[0] + 1}", _unused(found, names))
-        raise FmnistError(
-            f"{file}: images must be square, as 28 x 28 = 784 pixels are, or their pixels named row x column (1x1 to RxC); "
-            f"it has {len(found):,}, {prefix}{first} to {prefix}{last[0]}.{beyond}"
-        )
-    return side, side
+    if side := flat_side(len(found)):
+        return side, side
+    beyond = _nearest(f"{prefix}{last[0] + 1}", _unused(found, names))
+    raise FmnistError(
+        f"{file}: pixels that are only numbered must be a square grey image, as 28 x 28 = 784 are; it has {len(found):,}, "
+        f"{prefix}{first} to {prefix}{last[0]}.{beyond} {readings(len(found))}. Name grey pixels row x column (1x1 to RxC), "
+        "or save colours as a NumPy file of [N, H, W, 3 or 4]."
+    )
 
 
 def _counted(first: int, extent: Sequence[int]) -> Iterable[Key]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.raw import MISSING_WORDS
+from fmnist.data.scale import BYTE, how_to_state
 from fmnist.data.table_columns import NUMBER, Columns
 from fmnist.errors import FmnistError
 
@@ -34,17 +35,26 @@ class Batch(NamedTuple):
     labels: NDArray[np.str_]
 
 
-def to_batch(label: "pa.Array", pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, classes: Sequence[str] = ()) -> Batch:
+def to_batch(
+    label: "pa.Array",
+    pixels: Sequence["pa.Array"],
+    columns: Columns,
+    row_name: RowName,
+    classes: Sequence[str] = (),
+    *,
+    white: float | None = None,
+) -> Batch:
     """The rows of a label column and of the pixel columns, which come in the order of `columns.pixels`.
 
-    Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, and for a label that `to_labels` refuses.
+    Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, or with `white` a number from 0 to that, and for a
+        label that `to_labels` refuses.
     """
     codes = np.empty((len(label), len(pixels)), np.int16)
     for index, column in enumerate(pixels):
         words, of_row = _encoded(column)
-        codes[:, index] = np.array([_code(word) for word in words], np.int16)[of_row]
+        codes[:, index] = np.array([_code(word, white) for word in words], np.int16)[of_row]
     if (bad := codes == _BAD).any():
-        raise FmnistError(_bad_pixel(bad, pixels, columns, row_name))
+        raise FmnistError(_bad_pixel(bad, pixels, columns, row_name, white))
     missing = codes == _MISSING
     codes[missing] = 0
     return Batch(codes.astype(np.uint8), missing if missing.any() else None, to_labels(label, row_name, classes))
@@ -102,13 +112,17 @@ def _written(value: object) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _code(word: str) -> int:
-    """The pixel that a cell says, _MISSING or _BAD."""
+def _code(word: str, white: float | None) -> int:
+    """The pixel that a cell says, from 0 to 255, _MISSING or _BAD."""
     word = word.strip()
     if word.lower() in MISSING_WORDS:
         return _MISSING
     value = float(word) if NUMBER.fullmatch(word) else -1.0
-    return int(value) if 0 <= value <= 255 and value.is_integer() else _BAD
+    if not 0 <= value <= (white or BYTE):
+        return _BAD
+    if white:
+        return round(value * (BYTE / white))
+    return int(value) if value.is_integer() else _BAD
 
 
 def _label(word: str) -> str | None:
@@ -119,19 +133,24 @@ def _label(word: str) -> str | None:
     return None if len(label) > LONGEST_LABEL or any(mark in word for mark in "\n\r\0") else label
 
 
-def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName) -> str:
+def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, white: float | None) -> str:
     """What is wrong with the first bad pixel, first as a person who reads the table meets them."""
     row = int(bad.any(axis=1).argmax())
     index = min(np.flatnonzero(bad[row]).tolist(), key=lambda index: columns.pixels[index])
     words, of_row = _encoded(pixels[index])
     where = f"{row_name(row)}, column {columns.names[columns.pixels[index]]!r}"
-    advice = "These look like fractions of 1: multiply all pixels by 255 and round them." if _are_fractions(words) else "Correct it."
-    return f"{where}: a pixel must be a whole number from 0 to 255; got {_shown(words[of_row[row]])}. {advice}"
+    rule = f"a number from 0 to {white:g}, which cleaning.white says" if white else "a whole number from 0 to 255"
+    return f"{where}: a pixel must be {rule}; got {_shown(words[of_row[row]])}. {_advice(words[of_row[row]], pixels)}"
 
 
-def _are_fractions(words: Sequence[str]) -> bool:
-    known = [word.strip() for word in words if _code(word) != _MISSING]
-    return all(NUMBER.fullmatch(word) and 0 <= float(word) <= 1 for word in known)
+def _advice(word: str, pixels: Sequence["pa.Array"]) -> str:
+    if not NUMBER.fullmatch(word.strip()):
+        return "Correct it."
+    numbers = [float(word) for column in pixels for word in _encoded(column)[0] if NUMBER.fullmatch(word.strip())]
+    low, high = min(numbers), max(numbers)
+    is_share = low >= 0 and high <= 1
+    hint = "These look like fractions of 1: multiply all pixels by 255 and round them." if is_share else "Correct it."
+    return f"{hint} The pixels read are from {low:,g} to {high:,g}. {how_to_state(low, high)}".rstrip()
 
 
 def _shown(word: str) -> str:

@@ -16,7 +16,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import search_splits
 from search.objective import Objective
-from tests.fmnist.data.forms import COLUMNS, FORMS, TEST, TRAIN, as_idx, write_csv
+from tests.fmnist.data.forms import COLUMNS, FORMS, TEST, TRAIN, as_idx, write_csv, write_folder
 from tests.search.tiny import CPU, TOML, Say, run_command, tiny_spec
 
 NAMES = ("Top", "Hose", "Kleid", "Tasche", "Schuh")
@@ -65,6 +65,34 @@ def test_the_rules_are_those_of_the_study(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("run", "tiny.toml", "--data", "dirty.csv", "--dry-run")
     assert code == 2
     assert "unknown key 'cleaning.mising_pixels'. Did you mean 'missing_pixels'?" in errors
+
+
+def test_the_study_says_what_white_is(say: Say, tmp_path: Path) -> None:
+    write_csv(tmp_path / "shares.csv", Images((TRAIN.pixels > 99).astype(np.uint8), TRAIN.labels, TRAIN.class_names))
+    code, _, errors = say("data", "shares.csv", "--study", "tiny.toml")
+    assert code == 2
+    assert "all pixels are from 0 to 1" in errors
+    assert "[cleaning] white = 1 in the study's TOML" in errors
+    with Path("tiny.toml").open("a") as file:
+        file.write("[cleaning]\nwhite = 1\n")
+    code, output, _ = say("data", "shares.csv", "--study", "tiny.toml", "--json")
+    assert code == 0
+    assert json.loads(output)["summary"]["pixels"]["high"] == 255
+    Path("tiny.toml").write_text(Path("tiny.toml").read_text().replace("white = 1", "white = 0"))
+    code, _, errors = say("data", "shares.csv", "--study", "tiny.toml")
+    assert code == 2
+    assert "cleaning.white" in errors
+
+
+def test_splits_and_what_was_not_read_stand_in_the_table(say: Say, tmp_path: Path) -> None:
+    for split, images in (("Training", TRAIN), ("val", TEST), ("Testing", TEST)):
+        write_folder(tmp_path / "shop" / split, images)
+    (tmp_path / "shop" / "Training" / "3" / "desktop.ini").write_text("[x]")
+    (tmp_path / "shop" / "labels.csv").write_text("file,label\n0.png,3\n")
+    code, output, errors = say("data", "shop")
+    assert (code, errors) == (0, "")
+    for part in ("other_splits", "not read", "val/0/", "leftovers", "3/desktop.ini", "other_files", "labels.csv"):
+        assert part in output
 
 
 @pytest.mark.parametrize(

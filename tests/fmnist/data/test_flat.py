@@ -1,0 +1,54 @@
+"""A row of numbers is read only where it can be one image."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from fmnist.errors import FmnistError
+from tests.fmnist.data.forms import found
+
+LENGTHS = [
+    (56 * 56, "could be 56 x 56 grey or 28 x 28 with 4 channels"),
+    (64 * 64, "could be 64 x 64 grey or 32 x 32 with 4 channels"),
+    (28 * 28 * 3, "28 x 28 with 3 channels"),
+    (28 * 32, "28 x 32 or 32 x 28 grey"),
+    (787, "787 numbers are no image of a usual shape"),
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path: Path, length: int) -> Path:
+    rows = np.random.default_rng(0).integers(0, 256, (20, length), np.uint8)
+    labels = np.arange(20) % 2
+    names = ["label", *(f"pixel{place}" for place in range(length))]
+    if path.suffix == ".npz":
+        np.savez(path, x=rows, y=labels)
+    elif path.suffix == ".csv":
+        path.write_text("\n".join([",".join(names), *(",".join(map(str, [label, *row])) for label, row in zip(labels, rows, strict=True))]))
+    else:
+        parquet.write_table(pa.table([pa.array(labels), *map(pa.array, rows.T)], names=names), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "readings"),
+    [*((name, *each) for name in ("flat.npz", "flat.csv") for each in LENGTHS), ("flat.parquet", *LENGTHS[0])],
+)
+def test_what_could_be_images_of_several_shapes_is_refused_with_all_of_them(name: str, length: int, readings: str, tmp_path: Path) -> None:
+    with pytest.raises(FmnistError) as caught:
+        found(write(tmp_path / name, length))
+    assert readings in str(caught.value)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [8, 16, 28, 32, 51])
+def test_other_squares_are_grey(side: int, tmp_path: Path) -> None:
+    assert len(found(write(tmp_path / "flat.npz", side**2)).train()) == 17

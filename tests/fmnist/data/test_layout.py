@@ -1,0 +1,182 @@
+"""Folders of pictures as people have them: splits by any usual name, leftovers, strays. Nothing that lies there goes untold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fmnist.data.cleaning import Caught, CleaningReport, CleaningRules
+from fmnist.data.sources import Source, find_source
+from fmnist.errors import FmnistError
+from tests.fmnist.data.forms import TEST, TRAIN, found, write_csv, write_parquet
+
+CLASSES = ("Bag", "Shirt")
+LEFTOVERS = (
+    *("@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini", ".AppleDouble/0.png", "Icon\r", "lost+found/1.png", "Thumbs.db", ".DS_Store"),
+    *("__MACOSX/._0.png", "._0.png", "~$notes.docx", "1.png.tmp", ".ipynb_checkpoints/0.png", "0.png:Zone.Identifier", "#recycle/a/0.png"),
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def write_classes(folder: Path, count: int, *, seed: int = 0) -> Path:
+    """`count` pictures of each class, no two the same."""
+    rng = np.random.default_rng([seed, *folder.name.encode()])
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def write_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def cleaning(source: Source) -> CleaningReport:
+    assert source.cleaning is not None
+    return source.cleaning
+
+
+def caught(source: Source, rule: str) -> Caught | None:
+    return next((one for one in cleaning(source).caught if one.rule == rule), None)
+
+
+@pytest.mark.parametrize("train", ["train", "Training", "TRAIN", "train_set", "training-data"])
+@pytest.mark.parametrize("test", ["test", "Testing", "TEST", "test images"])
+def test_splits_are_known_by_any_usual_name(train: str, test: str, tmp_path: Path) -> None:
+    write_classes(tmp_path / "data" / train, 4)
+    write_classes(tmp_path / "data" / test, 2)
+    source = found(tmp_path / "data")
+    assert source.train().class_names == CLASSES
+    assert (len(source.train()), len(source.test())) == (8, 4)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev", "VAL"])
+def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) -> None:
+    for split, count in (("train", 4), (name, 3), ("test", 2)):
+        write_classes(tmp_path / "data" / split, count)
+    lines: list[str] = []
+    source = find_source(str(tmp_path / "data"), announce=lines.append)
+    assert (len(source.train()), len(source.test())) == (8, 4)
+    one = caught(source, "other_splits")
+    assert one is not None
+    assert (one.action, one.train, one.examples[0]) == ("not read", 6, f"{name}/Bag/0.png")
+    assert "other_splits 6 not read" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (("train", "Training", "test"), ["holds Training and train, both for train", "Join them"]),
+        (("train", "test", "testing"), ["both for test"]),
+        (("test", "valid"), ["holds test, valid and no train"]),
+        (("test", "Coat", "Dress"), ["holds Coat, Dress, test and no train", "Move the class folders into a folder train"]),
+    ],
+)
+def test_folders_that_could_be_meant_otherwise_are_refused(folders: tuple[str, ...], parts: list[str], tmp_path: Path) -> None:
+    for name in folders:
+        write_classes(tmp_path / "data" / name, 2)
+    with pytest.raises(FmnistError) as error:
+        found(tmp_path / "data")
+    assert all(part in str(error.value) for part in [*parts, str(tmp_path / "data")]), str(error.value)
+
+
+def test_splits_within_classes_are_refused(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_classes(tmp_path / split, 2)
+        for name in CLASSES:
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / split / name).rename(tmp_path / "data" / name / split)
+    with pytest.raises(FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)"):
+        found(tmp_path / "data")
+
+
+@pytest.mark.parametrize("leftover", LEFTOVERS)
+@pytest.mark.parametrize("place", ["", "Bag/"])
+def test_a_leftover_is_counted_and_named_and_not_read(leftover: str, place: str, tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", 10)
+    before = cleaning(found(tmp_path / "data"))
+    write_file(tmp_path / "data" / f"{place}{leftover}")
+    source = found(tmp_path / "data")
+    one = caught(source, "leftovers")
+    assert one is not None
+    assert (one.action, one.train, one.examples) == ("not read", 1, (f"{place}{leftover}",))
+    assert source.train().class_names == CLASSES
+    assert (cleaning(source).train_read, cleaning(source).train_kept) == (before.train_read, before.train_kept)
+
+
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
+@pytest.mark.parametrize("stray", ["labels.csv", "train.csv", "index.parquet", "README.md"])
+def test_a_table_beside_class_folders_is_named_and_not_obeyed(splits: tuple[str, ...], stray: str, tmp_path: Path) -> None:
+    for split in splits:
+        write_classes(tmp_path / "data" / split, 10)
+    (tmp_path / "data" / stray).write_text("file,label\n0.png,Bag\n")
+    source = found(tmp_path / "data")
+    one = caught(source, "other_files")
+    assert one is not None
+    assert (one.action, one.train, one.examples) == ("not read", 1, (stray,))
+    assert source.train().class_names == CLASSES
+
+
+def test_tables_beside_those_of_the_splits_are_named(tmp_path: Path) -> None:
+    for name in ("x_train.csv", "x_val.csv"):
+        write_csv(tmp_path / "data" / name, TRAIN)
+    write_parquet(tmp_path / "data" / "x_test.parquet", TEST)
+    write_file(tmp_path / "data" / "._x_train.csv")
+    source = found(tmp_path / "data")
+    named = {one.rule: one.examples for one in cleaning(source).caught if one.action == "not read"}
+    assert named == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv",)}
+    assert (len(source.train()), len(source.test())) == (120, 40)
+
+
+def test_a_split_that_another_one_replaces_is_counted(tmp_path: Path) -> None:
+    for data in ("one", "two"):
+        for split, count in (("train", 4), ("test", 3)):
+            write_classes(tmp_path / data / split, count, seed=len(data) + (data == "two"))
+    one = caught(found(tmp_path / "one", tmp_path / "two"), "other_splits")
+    assert one is not None
+    assert (one.train, one.test, one.examples[0]) == (6, 8, "Bag/0.png")
+
+
+layouts = st.fixed_dictionaries(
+    {
+        "train": st.sampled_from(["", "train", "Training"]),
+        "test": st.sampled_from([None, "test", "TESTING"]),
+        "valid": st.sampled_from([None, "val", "Dev"]),
+        "beside": st.lists(st.sampled_from([*LEFTOVERS, "README.md", "labels.csv", "extra/Bag/0.png"]), unique=True, max_size=4),
+        "within": st.lists(st.sampled_from([*LEFTOVERS, "notes.txt", "broken.png"]), unique=True, max_size=4),
+        "copies": st.integers(0, 2),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(layouts)
+def test_every_file_is_kept_or_counted(tmp_path_factory: pytest.TempPathFactory, layout: dict[str, object]) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    train = write_classes(folder / str(layout["train"]), 8)
+    for split in ("test", "valid") if layout["train"] else ():
+        if layout[split]:
+            write_classes(folder / str(layout[split]), 2)
+    for name in layout["within"]:  # type: ignore[attr-defined]
+        write_file(train / "Bag" / name)
+    for name in layout["beside"]:  # type: ignore[attr-defined]
+        if layout["train"] or not name.startswith("extra"):  # without splits it is a class
+            write_file(folder / name)
+    for number in range(int(str(layout["copies"]))):
+        (train / "Bag" / f"copy {number}.png").write_bytes((train / "Bag" / "0.png").read_bytes())
+    report = cleaning(find_source(str(folder), rules=CleaningRules(unreadable="skip"), announce=lambda _: None))
+    gone = sum(one.train + one.test for one in report.caught if one.action in ("skipped", "dropped", "dropped from train", "not read"))
+    # A split that was held out has its images among `test_kept`.
+    assert report.train_kept + report.test_kept + gone == sum(path.is_file() for path in folder.rglob("*"))
+    not_read = sum(one.train + one.test for one in report.caught if one.action == "not read")
+    assert report.train_read + report.test_read + not_read == sum(path.is_file() for path in folder.rglob("*"))

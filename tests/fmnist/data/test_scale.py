@@ -1,0 +1,152 @@
+"""What is white is one decision for the whole set: by type, or as the study states, and never one picture at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pyarrow import parquet
+
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.images import Images
+from fmnist.data.pictures import grey_picture
+from fmnist.data.sources import Source, find_source
+from fmnist.errors import FmnistError
+from tests.fmnist.data.forms import COLUMNS, NUMBERS, TEST, TRAIN, write_csv, write_idx
+
+FAR_TOO_DARK = "far too dark"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def read(path: Path, white: float | None = None) -> Source:
+    return find_source(str(path), rules=CleaningRules(white=white), announce=lambda _: None)
+
+
+def refused(path: Path, white: float | None = None) -> str:
+    with pytest.raises(FmnistError) as caught:
+        read(path, white)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+def scaled(white: float, dtype: str) -> NDArray[Any]:
+    """The training images with `white` for 255."""
+    values = TRAIN.pixels * (white / 255)
+    return values.astype(dtype) if dtype.startswith("f") else values.round().astype(dtype)
+
+
+def write(path: Path, values: NDArray[Any]) -> Path:
+    """Rows of numbers in the form that the name says; of no ending, pictures in class folders."""
+    labels = TRAIN.labels
+    match path.suffix:
+        case ".npz":
+            np.savez(path, x=values, y=labels)
+        case ".csv":
+            write_csv(path, Images(values, labels, NUMBERS))
+        case ".parquet":
+            columns = [pa.array(labels), *(pa.array(column) for column in values.reshape(-1, 784).T)]
+            parquet.write_table(pa.table(columns, names=COLUMNS), path)
+        case ending:
+            for row, (image, label) in enumerate(zip(values, labels, strict=True)):
+                (path / str(label)).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(path / str(label) / f"{row}{'.png' if ending == '' else ending}")
+    return path
+
+
+@pytest.mark.parametrize("name", ["zero_one.npz", "zero_one.csv", "zero_one.parquet", "zero_one"])
+def test_pixels_of_0_and_1_are_refused_until_white_is_stated(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / name, scaled(1, "u1"))
+    message = refused(path)
+    for part in (FAR_TOO_DARK, "from 0 to 1", "white is 255", "[cleaning] white = 1 in the study's TOML"):
+        assert part in message
+    source = read(path, white=1)
+    assert set(np.unique(source.train().pixels)) == {0, 255}
+    assert read(path, white=255).train().pixels.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "white", "dtype", "likely"),
+    [
+        ("grey.npz", 1, "f8", 1),
+        ("grey.csv", 1, "f8", 1),
+        ("grey.npz", 4095, "u2", 4095),
+        ("grey.csv", 4095, "u2", 4095),
+        ("grey.parquet", 4095, "u2", 4095),
+        ("grey.npz", 100, "f8", 255),
+    ],
+)
+def test_a_stated_white_gives_the_same_images(name: str, white: float, dtype: str, likely: float, tmp_path: Path) -> None:
+    path = write(tmp_path / name, scaled(white, dtype))
+    assert f"[cleaning] white = {likely} in the study's TOML" in refused(path)
+    expected = read(write(tmp_path / "same.npz", TRAIN.pixels)).train().pixels
+    np.testing.assert_array_equal(read(path, white).train().pixels, expected)
+    assert f"from 0 to {white * 0.9:g}, which cleaning.white says" in refused(path, white * 0.9)
+
+
+def test_the_17_greys_of_small_digits_are_refused_until_white_is_stated(tmp_path: Path) -> None:
+    path = write(tmp_path / "digits.npz", scaled(16, "u1"))
+    assert "[cleaning] white = 16 in the study's TOML" in refused(path)
+    assert read(path, white=16).train().pixels.max() == 255
+
+
+@pytest.mark.parametrize(("white", "high"), [(255, "255"), (4095, "4,095")])
+def test_pictures_of_16_bits_that_hold_fewer_are_refused_until_white_is_stated(white: int, high: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "dim", scaled(white, "u2"))
+    message = refused(path)
+    for part in (FAR_TOO_DARK, f"from 0 to {high}, and white is 65,535", f"[cleaning] white = {white} in the study's TOML"):
+        assert part in message
+    expected = read(write(tmp_path / "same", TRAIN.pixels)).train().pixels
+    np.testing.assert_array_equal(read(path, white=white).train().pixels, expected)
+    np.testing.assert_array_equal(read(write(tmp_path / "whole", scaled(65535, "u2"))).train().pixels, expected)
+    assert f"pixels must be from 0 to white, and cleaning.white is 100; got pixels from 0 to {high}" in refused(path, white=100)
+
+
+def write_floats(folder: Path, values: NDArray[Any]) -> Path:
+    for row, (image, label) in enumerate(zip(values, TRAIN.labels, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / str(label) / f"{row}.tif")
+    return folder
+
+
+def test_float_pictures_follow_the_same_rule_and_no_picture_is_scaled_by_itself(tmp_path: Path) -> None:
+    expected = read(write(tmp_path / "same", TRAIN.pixels)).train().pixels
+    np.testing.assert_array_equal(read(write_floats(tmp_path / "bytes", TRAIN.pixels.astype("f4"))).train().pixels, expected)
+    shares = write_floats(tmp_path / "shares", scaled(1, "f4"))
+    assert "[cleaning] white = 1 in the study's TOML" in refused(shares)
+    np.testing.assert_array_equal(read(shares, white=1).train().pixels, expected)
+    dim = TRAIN.pixels / np.float32(255)
+    dim[:60] /= 4  # half of the pictures are dark; so they stay
+    pixels = read(write_floats(tmp_path / "half", dim), white=1).train().pixels
+    assert (pixels.max(axis=(1, 2)) <= 64).sum() >= 40
+    below = write_floats(tmp_path / "below", scaled(1, "f4") - np.float32(0.5))
+    assert "from -0.5 to 0.5" in refused(below)
+    assert "without negative values" in refused(below, white=1)
+
+
+def test_idx_files_follow_the_same_rule(tmp_path: Path) -> None:
+    few = [Images((images.pixels > 99).astype(np.uint8), images.labels, NUMBERS) for images in (TRAIN, TEST)]
+    path = write_idx(tmp_path / "idx", *few)
+    assert FAR_TOO_DARK in refused(path)
+    assert read(path, white=1).train().pixels.max() == 255
+    assert "cleaning.white is 0.5; got pixels from 0 to 1" in refused(path, white=0.5)
+
+
+def test_a_set_with_one_bright_picture_is_not_too_dark(tmp_path: Path) -> None:
+    values = scaled(20, "u1")
+    values[0] = TRAIN.pixels[0]
+    assert read(write(tmp_path / "set", values)).train().pixels.max() > 20
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("u2", 255), ("f4", 65535)])
+def test_a_single_picture_of_another_white_is_refused(dtype: str, white: float, tmp_path: Path) -> None:
+    Image.fromarray(scaled(white, dtype)[0]).save(tmp_path / "a.tif")
+    with pytest.raises(FmnistError, match=r"a\.tif are from 0 to .* as PNG of 8 bits"):
+        grey_picture(tmp_path / "a.tif")
