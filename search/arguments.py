@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.completion import study_names
+from search.errors import SearchError
 from search.terminal import Console
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ def opened_study(study: str | None, storage: str) -> "optuna.Study":
     from search.storage.opening import open_storage
     from search.study import load_study
 
-    return load_study(open_storage(storage, create=False), study)
+    found = load_study(open_storage(storage, create=False), study)
+    if len(found.directions) > 1:
+        raise SearchError(
+            f"A study must have one objective, got {len(found.directions)} in {found.study_name!r}, which another program made. Name "
+            "another study; `fmnist-search status` lists them."
+        )
+    return found
 
 
 def source_of(data: str | None, test: str | None, study: "optuna.Study | None", console: Console) -> "Source":

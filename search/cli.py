@@ -93,7 +93,9 @@ def _require_values(words: list[str]) -> None:
     for before, word in zip(["", *words], words, strict=False):
         name = before if before.startswith("-") else "an argument"
         if word == "":
-            raise SearchError(f"A value must not be empty, got '' for {name}. Give one, or leave {name} out.")
+            raise SearchError(
+                f"A value must not be empty, got '' for {name}. Give one{'' if name == 'an argument' else f', or leave {name} out'}."
+            )
         if word.startswith("--") and word.endswith("="):
             raise SearchError(f"A value must not be empty, got {word!r}. Give one, or leave {word[:-1]} out.")
 

@@ -11,5 +11,9 @@ class AnotherRunError(SearchError):
     """The search is over, and another run brings the study to its end, or has brought it there."""
 
 
+class StudyDeletedError(SearchError):
+    """Another program deleted the study, or a trial of it, while it was in use."""
+
+
 class StorageLostError(SearchError):
     """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command goes on."""

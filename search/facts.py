@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from fmnist.knobs import Scalar
 from search.records import Ablation, Ablations, Confirmation, DataRecord, Dropped, Environment, Final, Opening, Record, Timing, read_record
-from search.study import REFUSED
+from search.study import REFUSED, UNCOUNTED
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
@@ -218,7 +218,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 def _states(trials: Sequence[FrozenTrial]) -> States:
     refused = [trial for trial in trials if REFUSED in trial.user_attrs]
-    others = [trial for trial in trials if REFUSED not in trial.user_attrs]
+    others = [trial for trial in trials if not UNCOUNTED & trial.user_attrs.keys()]
     count = Counter(trial.state for trial in others)
     return States(
         waiting=count[TrialState.WAITING],

@@ -68,7 +68,7 @@ def trials(
     """List a study's trials with state, value, time, reason and knobs, sorted and picked as asked.
 
     Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != < <= > >=.
-    States: waiting, running, complete, pruned, refused (over a limit before it trained), failed.
+    States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign (not of a run; counts nowhere).
 
     Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns number,value,filters
     """

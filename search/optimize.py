@@ -19,13 +19,14 @@ from search.errors import SearchError, StorageLostError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Later, Measured, Noted, Predicted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
 from search.limits import constrain, over, reckoned, violations
-from search.objective import note_start, report
+from search.objective import UnusableTrialError, note_start, report, suggest
 from search.progress import Progress
 from search.spec import StudySpec
+from search.storage.foreign import FOREIGN
 from search.storage.own_trials import OwnTrials
 from search.storage.patient import is_lost, require_storage
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
-from search.study import NOTE_SECONDS, REFUSED, complete_trials, finished_trials, snapshot_path, timed
+from search.study import NOTE_SECONDS, REFUSED, complete_trials, finished_trials, foreign_trials, snapshot_path, timed
 from search.tally import Best, EndState
 from search.validation import keep_predictions
 
@@ -49,6 +50,8 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
     """
     put_back(study)
     progress.begin("search", total=spec.budget, done=len(finished_trials(study)), best=_best(study))
+    if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
+        progress.message(f"Another program added to the study: trial {foreign}. It has no configuration, and counts nowhere.")
     with timed(study, "search") as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)
@@ -154,13 +157,17 @@ class _Loop:
             self._lose(event.key)
 
     def _begin(self) -> Task | None:
-        """The next trial; None where its network is over a limit. Raises: NoRoomError, TakenOverError."""
+        """The next trial; None where it is not trained: over a limit, or not of the space. Raises: NoRoomError, TakenOverError."""
         trial = self.study.ask()
         key = f"trial {trial.number}"
         if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
             self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             raise NoRoomError
-        config = self.spec.space.suggest(trial)
+        try:
+            config = suggest(trial, self.spec.space)
+        except UnusableTrialError as error:
+            self._set_aside(trial, str(error))
+            return None
         seed = note_start(trial, config, self.spec.seed, self.classes)
         self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
         self.progress.started(key, config.epochs)
@@ -171,6 +178,12 @@ class _Loop:
             self.refused = 0
         snapshot = snapshot_path(self.study.study_name, key)
         return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
+
+    def _set_aside(self, trial: Trial, reason: str) -> None:
+        self.progress.message(f"trial {trial.number}, which another program enqueued, is not of the study's space and failed: {reason}.")
+        for key, value in {"reason": reason, FOREIGN: True}.items():
+            trial.set_user_attr(key, value)
+        self.study.tell(trial, state=TrialState.FAIL)
 
     def _lose(self, key: str) -> None:
         self.active.pop(key, None)

@@ -26,6 +26,8 @@ from search.errors import SearchError, StorageLostError
 from search.records import DataRecord, Holder, Record, Timing, parse_record, read_record
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
+from search.storage.foreign import FOREIGN
+from search.storage.foreign import REASON as ADDED
 from search.storage.journal import Journal
 from search.storage.own_trials import OwnTrials
 from search.storage.patient import require_storage
@@ -37,6 +39,7 @@ COORDINATOR = "coordinator:"  # and, with an id behind it, each run that searche
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
+UNCOUNTED = {REFUSED, FOREIGN}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 METRIC = "macro F1"  # what a trial's value is, on the validation split
 TOOLKIT = "toolkit"  # the version that a study was last run with
@@ -114,7 +117,7 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
         return
     study = optuna.load_study(study_name=spec.name, storage=OwnTrials(storage))
     if "spec" not in study.user_attrs:
-        if study.get_trials(deepcopy=False):
+        if study.get_trials(deepcopy=False) or study.directions != [StudyDirection.MAXIMIZE]:
             raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
         return  # killed between its first two writes
     toolkit = version("fmnist-search")
@@ -156,8 +159,16 @@ def study_spec(study: optuna.Study) -> StudySpec:
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before they began."""
-    return [trial for trial in study.get_trials(deepcopy=False, states=FINISHED) if REFUSED not in trial.user_attrs]
+    """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before they began.
+
+    Nor does one that another program added.
+    """
+    return [trial for trial in study.get_trials(deepcopy=False, states=FINISHED) if not UNCOUNTED & trial.user_attrs.keys()]
+
+
+def foreign_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that another program added with their results; they count nowhere."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("reason") == ADDED]
 
 
 def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -193,9 +204,12 @@ def write(study: optuna.Study, key: str, record: Record | Sequence[Record]) -> N
 
 
 def append(study: optuna.Study, key: str, record: Record) -> None:
-    """The record stands in the storage at the end of the list under `key`."""
-    with alone(study):
-        study.set_user_attr(key, [*study.user_attrs.get(key, []), record.model_dump(mode="json")])
+    """The record stands in the storage at the end of the list under `key`, whoever else appends to it at the same time."""
+    own, entry = study._storage, record.model_dump(mode="json")
+    if isinstance(own, OwnTrials):
+        own.append_study_user_attr(study._study_id, key, entry)
+    else:  # in the memory of this process
+        study.set_user_attr(key, [*study.user_attrs.get(key, []), entry])
 
 
 @contextmanager

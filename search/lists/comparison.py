@@ -56,9 +56,8 @@ def compare(studies: Sequence[optuna.Study]) -> Answer:
 def _final(study: optuna.Study) -> tuple[Final, DataRecord]:
     try:
         final, data = read(study, "final", Final), read(study, "data", DataRecord)
-    except SearchError:
-        step = "Compare with the version of fmnist-search that wrote it, or leave it out."
-        raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {step}") from None
+    except SearchError as error:
+        raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {error} Or leave it out.") from None
     if final is None or data is None:
         raise SearchError(
             f"A comparison needs final scores; the study {study.study_name!r} has none yet. Finish it with the `fmnist-search run` that "

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.lists.answer import Answer, Facts, Value
 from search.records import Confirmation, Final, Timing
+from search.storage.foreign import FOREIGN
 from search.study import FINISHED, REFUSED, read, study_spec, value_of
 from search.table import Table
 from search.wording import duration, f1
@@ -43,7 +44,7 @@ def status(studies: Sequence[optuna.Study]) -> Answer:
 
 
 def _row(study: optuna.Study) -> Facts:
-    trials = study.get_trials(deepcopy=False)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if FOREIGN not in trial.user_attrs]
     states = Counter(trial.state for trial in trials)
     refused = sum(REFUSED in trial.user_attrs for trial in trials if trial.state in FINISHED)
     done = sum(states[state] for state in FINISHED) - refused

@@ -12,6 +12,7 @@ from fmnist.refusals import shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.lists.answer import Answer, Facts, Value
+from search.storage.foreign import FOREIGN
 from search.study import REFUSED, value_of
 from search.table import Mark, Row, Table
 from search.wording import counted, duration, f1, setting
@@ -52,6 +53,8 @@ def trial_row(trial: FrozenTrial) -> Facts:
 
 def state_of(trial: FrozenTrial) -> str:
     """In a word."""
+    if FOREIGN in trial.user_attrs:
+        return FOREIGN
     return REFUSED_STATE if REFUSED in trial.user_attrs and trial.state == TrialState.PRUNED else STATES[trial.state]
 
 
@@ -65,7 +68,7 @@ def configuration(trial: FrozenTrial) -> dict[str, Value]:
 def kinds(rows: Sequence[Facts]) -> dict[str, Kind]:
     """Column -> what stands in it: the fixed ones, every knob, and what else another program's trials have."""
     found: dict[str, Kind] = dict.fromkeys(FIXED, "number")
-    found |= {"state": (*STATES.values(), REFUSED_STATE), "reason": "text"}
+    found |= {"state": (*STATES.values(), REFUSED_STATE, FOREIGN), "reason": "text"}
     found |= {name: _kind(knob.options if isinstance(knob, Choice) else (0.0,)) for name, knob in knobs().items()}
     others = dict.fromkeys(key for row in rows for key in row if key not in found)
     return found | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}

@@ -84,7 +84,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             storage = RDBStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
-                _without_waiting_for_the_disk(storage.engine)
+                _on_each_connection(storage.engine)
             return storage
     except (ImportError, SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, OSError) as error:
         raise _refusal(error, url) from None
@@ -196,16 +196,17 @@ def _use_wal(engine: Engine, *, to_write: bool) -> None:
             connection.rollback()
 
 
-def _without_waiting_for_the_disk(engine: Engine) -> None:
-    """A SQLite file in WAL mode is no longer flushed to the disk at every write.
+def _on_each_connection(engine: Engine) -> None:
+    """A SQLite file in WAL mode is no longer flushed to the disk at every write, and takes no row of a trial that was deleted.
 
     A process that is killed loses nothing by it; a power cut may lose the last moments, never the file.
     Source: sqlite.org/pragma.html#pragma_synchronous.
     """
 
     @event.listens_for(engine, "connect")
-    def relax(connection: Any, _record: Any) -> None:
+    def set_up(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
 
     engine.dispose()  # connections that were opened before
 

@@ -1,5 +1,6 @@
 """Writes of a study as data, so that they can wait in a journal; carried out so that twice is the same as once."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -8,9 +9,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialModel
+from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel, TrialModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
+from sqlalchemy import insert, select, update
 
 from search.storage.journal import Operation
 from search.storage.sharing import TakenOverError, holder_of
@@ -32,7 +34,11 @@ def perform(operation: Operation, backend: RDBStorage) -> None:
     with suppress(UpdateFinishedTrialError, TakenOverError), _while_its_own(operation, backend):
         match (operation.name, operation.arguments):
             case ("set_trial_param", (trial_id, name, value, distribution)):
-                backend._set_trial_param(trial_id, name, value, json_to_distribution(distribution), None)
+                # As its own predecessor: a parameter of that name of another program's trial says nothing of this one.
+                kind = json_to_distribution(distribution)
+                backend._set_trial_param(trial_id, name, value, kind, kind)
+            case ("append_study_user_attr", (study_id, key, entry)):
+                _append(backend, study_id, key, entry)
             case ("set_trial_state_values", (trial_id, state, values, at)):
                 _set_state(backend, trial_id, TrialState[state], values, datetime.fromisoformat(at))
             case (
@@ -63,6 +69,24 @@ def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
         if holder_of(session, trial_id)[1] != operation.owner:
             raise TakenOverError(trial_id)
         yield
+
+
+def _append(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any]) -> None:
+    table = StudyUserAttributeModel
+    here = (table.study_id == study_id, table.key == key)
+    with _create_scoped_session(backend.scoped_session) as session:
+        # A write, and the first statement: on every database it holds off others that append until the transaction ends.
+        session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
+        StudyModel.find_or_raise_by_id(study_id, session)
+        kept = session.execute(select(table.value_json).where(*here)).scalar_one_or_none()
+        entries = [] if kept is None else json.loads(kept)
+        if entry["id"] in {each.get("id") for each in entries}:
+            return
+        whole = json.dumps([*entries, entry])
+        if kept is None:
+            session.execute(insert(table), [{"study_id": study_id, "key": key, "value_json": whole}])
+        else:
+            session.execute(update(table).where(*here).values(value_json=whole))
 
 
 def _set_state(backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:

@@ -275,19 +275,16 @@ class OwnTrials(PatientStorage):
 
     def _write_parameters(self) -> None:
         for trial_id, parameters in list(self._unwritten.items()):
-            known = self._known(trial_id)
             with suppress(TakenOverError), _create_scoped_session(self._backend.scoped_session, True) as session:
                 if self.share:
                     self.share.require_own(session, trial_id)
                 for name, (value, distribution) in parameters.items():
-                    if name in known:
-                        kind = distribution_to_json(distribution)
-                        row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
-                        session.execute(insert(TrialParamModel), [row])
-                    else:
-                        self._backend._set_trial_param_without_commit(session, trial_id, name, value, distribution)
+                    # Without Optuna's own question, which another program's trial in the study could answer with an error.
+                    kind = distribution_to_json(distribution)
+                    row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
+                    session.execute(insert(TrialParamModel), [row])
             for name, (_, distribution) in parameters.items():
-                known.setdefault(name, distribution)
+                self._known(trial_id).setdefault(name, distribution)
             del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
 
 

@@ -1,6 +1,7 @@
 """Optuna's storage for a database that may be away for a while: it is asked again, and what it does not take waits in the journal."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,14 +12,19 @@ from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import IntegrityError
 
+from search.errors import StudyDeletedError
+from search.storage.foreign import SPEC, is_foreign, set_aside
 from search.storage.journal import Operation
 from search.storage.operations import perform
 from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
-from search.storage.sharing import Share, held
+from search.storage.sharing import Share, held, is_of_what_is_gone
 
 T = TypeVar("T")
+DELETED = "The study was deleted by another program while it was in use. Give the same command again: a run begins it anew."
 
 
 class PatientStorage(_CachedStorage):
@@ -46,6 +52,13 @@ class PatientStorage(_CachedStorage):
         arguments = (study_id, key, value)
         self._deliver(partial(super().set_study_user_attr, *arguments), lambda: [Operation("set_study_user_attr", arguments)])
         self._attributes.setdefault(("user", study_id), {})[key] = _as_stored(value)
+
+    def append_study_user_attr(self, study_id: int, key: str, entry: dict[str, Any]) -> None:
+        """The entry is at the end of the list under `key`, once, whoever else appends to it at the same time."""
+        operation = Operation("append_study_user_attr", (study_id, key, {**entry, "id": secrets.token_hex(8)}))
+        self._deliver(partial(perform, operation, self._backend), lambda: [operation])
+        known = self._attributes.setdefault(("user", study_id), {})
+        known[key] = [*known.get(key, []), _as_stored(operation.arguments[2])]
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
@@ -98,7 +111,7 @@ class PatientStorage(_CachedStorage):
         if not self.is_lost:
             first = partial(ask, *arguments)
             try:
-                return self.patience.attempt(first, again or first, self._backend.engine.dispose)
+                return self._attempt(first, again or first, self._backend.engine.dispose)
             except StorageAwayError as error:
                 self.overflow.loss = str(error)
         return lost()
@@ -126,7 +139,7 @@ class PatientStorage(_CachedStorage):
             self.overflow.keep(as_operations())
         else:
             try:
-                done = self.patience.attempt(lambda: write() is not False, again, failed)
+                done = self._attempt(lambda: write() is not False, again, failed)
             except StorageAwayError as error:
                 self.overflow.loss = str(error)
             else:
@@ -136,6 +149,19 @@ class PatientStorage(_CachedStorage):
         if self.overflow.journal is None:
             self._raise_lost()
         return True
+
+    def _attempt(self, first: Callable[[], T], again: Callable[[], T], failed: Callable[[], None]) -> T:
+        try:
+            return self.patience.attempt(first, again, failed)
+        except (KeyError, IntegrityError) as error:
+            if is_of_what_is_gone(error):
+                raise StudyDeletedError(DELETED) from error
+            raise
+
+    def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
+        if any(map(is_foreign, trials)) and SPEC in self._backend.get_study_user_attrs(study_id):
+            trials = [set_aside(trial) if is_foreign(trial) else trial for trial in trials]
+        super()._add_trials_to_cache(study_id, trials)
 
     def _study_attributes(self, kind: str, study_id: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
         def remembered() -> dict[str, Any]:

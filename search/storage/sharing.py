@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import StudyModel, TrialModel, TrialSystemAttributeModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel, TrialSystemAttributeModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
+
+from search.storage.foreign import CONFIG
 
 OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run whose it is, or was
 LOCK_SECONDS = 60  # that a run waits for another one's lock
 HELD_SECONDS = 30  # after which a lock is lost: its run was stopped, and would hold up all others
 ALL = tuple(TrialState)
+ENDED = tuple(state for state in TrialState if state.is_finished())
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
 
 
@@ -48,11 +51,13 @@ class Share:
 
     def has_room(self, session: Session, study_id: int, states: Sequence[TrialState]) -> bool:
         """Whether fewer trials than the budget are in one of the states."""
-        trials = select(func.count()).select_from(TrialModel).where(TrialModel.study_id == study_id, TrialModel.state.in_(states))
+        trials = _number_of(study_id, states)
         count = session.execute(trials).scalar_one()
         if self.uncounted and count >= self.budget:
             marked = trials.join(TrialUserAttributeModel).where(TrialUserAttributeModel.key == self.uncounted)
             count -= session.execute(marked).scalar_one()
+        if count >= self.budget:
+            count -= session.execute(_number_of_foreign(study_id)).scalar_one()
         return bool(count < self.budget)
 
     def require_room(self, session: Session, study_id: int) -> None:
@@ -79,6 +84,22 @@ class Share:
         table = TrialSystemAttributeModel
         session.execute(delete(table).where(table.trial_id == trial_id, table.key == OWNER))
         session.execute(insert(table), [{"trial_id": trial_id, "key": OWNER, "value_json": json.dumps(self.owner)}])
+
+
+def _number_of(study_id: int, states: Sequence[TrialState]) -> Any:
+    return select(func.count()).select_from(TrialModel).where(TrialModel.study_id == study_id, TrialModel.state.in_(states))
+
+
+def _number_of_foreign(study_id: int) -> Any:
+    """Trials that have ended without a configuration; those that were refused have one."""
+    table = TrialUserAttributeModel
+    trained = select(table.trial_id).where(table.trial_id == TrialModel.trial_id, table.key == CONFIG)
+    return _number_of(study_id, ENDED).where(~trained.exists())
+
+
+def is_of_what_is_gone(error: KeyError | IntegrityError) -> bool:
+    """Whether the study or trial that was asked for, or written to, is not in the database any more."""
+    return NOT_FOUND_MSG in error.args if isinstance(error, KeyError) else "foreign key" in str(error).lower()
 
 
 def lock_study(session: Session, study_id: int) -> None:

@@ -46,6 +46,41 @@ def test_divergence_prunes_with_its_reason() -> None:
     assert trial.user_attrs["reason"].startswith("diverged: mean training loss")
 
 
+def test_what_the_limits_forbid_is_pruned_untrained_with_its_constraint() -> None:
+    spec = tiny_spec(filters=[8]).overridden(limits={"max_params": 100})
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
+    (trial,) = study.trials
+    assert (trial.state, trial.intermediate_values, trial.user_attrs["refused"]) == (TrialState.PRUNED, {}, True)
+    assert trial.constraints["max_params"] == trial.user_attrs["parameters"] / 100 - 1 > 0
+    assert trial.user_attrs["reason"].endswith("over 100")
+
+
+def test_a_network_that_is_too_slow_is_pruned_untrained() -> None:
+    spec = tiny_spec().overridden(limits={"max_latency_ms": 0.001})
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
+    (trial,) = study.trials
+    assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {})
+    assert trial.constraints["max_latency_ms"] > 0
+
+
+def test_what_is_within_the_limits_is_trained_and_carries_them() -> None:
+    spec = tiny_spec(epochs=1).overridden(limits={"max_params": 1_000_000})
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
+    assert study.trials[0].state == TrialState.COMPLETE
+    assert -1 < study.trials[0].constraints["max_params"] < 0
+
+
+def test_an_enqueued_trial_that_is_not_of_the_space_is_pruned_with_its_reason() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"filters": 5})
+    study.optimize(Objective(tiny_spec().space, SPLITS, CPU), n_trials=1)
+    assert study.trials[0].state == TrialState.PRUNED
+    assert study.trials[0].user_attrs["reason"] == "filters must be one of 4, 8, got 5"
+
+
 def test_the_same_seed_gives_the_same_values() -> None:
     one, two = (optimized(tiny_spec(epochs=1)) for _ in range(2))
     assert [trial.value for trial in one.trials] == [trial.value for trial in two.trials]

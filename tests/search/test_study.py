@@ -5,7 +5,7 @@ import sys
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -39,6 +39,7 @@ def search(study: optuna.Study, spec: StudySpec, trials: int) -> list[dict[str, 
     for _ in range(trials):
         trial = study.ask()
         config = spec.space.suggest(trial)
+        trial.set_user_attr("config", config.model_dump())
         for epoch in range(1, config.epochs + 1):
             trial.report(config.learning_rate * epoch, step=epoch)
         state = TrialState.PRUNED if trial.should_prune() else TrialState.COMPLETE
@@ -223,9 +224,10 @@ def test_the_same_seed_proposes_the_same_configurations() -> None:
 
 def test_finished_trials_are_those_that_count(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    states = {state: create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None) for state in TrialState}
-    study.add_trials(list(states.values()))
-    study.add_trial(create_trial(value=0.9))
+    ours: dict[str, Any] = {"user_attrs": {"config": {}}}
+    study.add_trials(create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, **ours) for state in TrialState)
+    study.add_trial(create_trial(value=0.9, **ours))
+    study.add_trial(create_trial(value=0.95))
     assert {trial.state for trial in finished_trials(study)} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert [trial.value for trial in complete_trials(study)] == [0.9, 0.5]
 
