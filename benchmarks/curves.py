@@ -41,21 +41,24 @@ class Curve:
 
 @dataclass(frozen=True)
 class Points:
-    """The unit cube of a space's knobs, and the even sequence of points in it."""
+    """The unit cube of a space, and the even sequence of points in it.
+
+    A knob is a side of the cube; one with a list of values is a side for each value, and the largest tells which it is.
+    """
 
     space: Space
 
     def __getitem__(self, index: int) -> dict[str, Scalar]:
         """The knobs of the sequence's point at `index`."""
-        engine = SobolEngine(len(self.space.knobs), scramble=True, seed=0)
+        engine = SobolEngine(len(self._transform.bounds), scramble=True, seed=0)
         return self.knobs(engine.fast_forward(index).draw(1).double().numpy()[0])
 
     def knobs(self, unit: NDArray[np.float64]) -> dict[str, Scalar]:
-        """The configuration that lies there, or nearest where only some values are allowed. Shape: [knobs]."""
+        """The configuration that lies there, or nearest where only some values are allowed. Shape: [sides]."""
         return {name: _plain(value) for name, value in self._transform.untransform(unit).items()}
 
     def unit(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Where a configuration lies. Shape: [knobs], each in 0..1."""
+        """Where a configuration lies. Shape: [sides], each in 0..1."""
         return self._transform.transform(dict(knobs))
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarks.replay import Replay
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from fmnist.model import parameter_count
+from search.space import read_space as space_of
 from tests.search.tiny import CLASSES, surroundings
 
 LARGEST = 5_000_000  # bytes that a table may have that ships with the benchmarks
@@ -39,6 +41,22 @@ def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(curves: 
         assert curve.parameters == parameter_count(TrialConfig.model_validate(spec.space.pinned | curve.knobs), CLASSES)
     assert {len(curve.curve) for curve in curves} == {spec.epochs}
     assert all(0 < value < 1 for curve in curves for value in (*curve.curve, curve.held_out))
+
+
+def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_option() -> None:
+    options = {"pool": ["before", "after"], "batch_norm": [True, False], "batch_size": [64, 128, 256]}
+    space = space_of({**options, "dropout": {"low": 0.0, "high": 0.5}}, search_unlisted=False, where="choices")
+    points = Points(space)
+    found = [points[index] for index in range(64)]
+    for knobs in found:
+        TrialConfig.model_validate(space.pinned | knobs)
+        again = points.knobs(points.unit(knobs))
+        assert again == knobs | {"dropout": pytest.approx(knobs["dropout"])}
+    for name, values in options.items():
+        counts = Counter(knobs[name] for knobs in found)
+        assert set(counts) == set(values)
+        assert min(counts.values()) > len(found) / len(values) / 2
+    assert len({knobs["dropout"] for knobs in found}) == len(found)
 
 
 def test_a_replayed_training_is_near_the_recorded_one(curves: list[Curve], replay: Replay) -> None:
