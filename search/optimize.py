@@ -22,7 +22,7 @@ from search.limits import constrain, over, reckoned, violations
 from search.objective import UnusableTrialError, note_start, report, suggest
 from search.progress import Progress
 from search.spec import StudySpec
-from search.storage.foreign import FOREIGN
+from search.storage.foreign import CONFIG, FOREIGN
 from search.storage.own_trials import OwnTrials
 from search.storage.patient import is_lost, require_storage
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
@@ -35,11 +35,7 @@ MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
 BUDGET_IS_USED_UP = "the study's budget of trials is used up"
-STATE_WORDS: Final[dict[TrialState, EndState]] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
+STATE_WORDS: Final[dict[TrialState, EndState]] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
@@ -297,4 +293,6 @@ def _end_waiting(study: optuna.Study, reason: str) -> None:
     while (trial_id := study._pop_waiting_trial_id()) is not None:
         trial = Trial(study, trial_id)
         trial.set_user_attr("reason", reason)
+        if CONFIG not in trial.user_attrs:  # another program enqueued it, and it never began
+            trial.set_user_attr(FOREIGN, True)
         study.tell(trial, state=TrialState.PRUNED)

@@ -135,6 +135,28 @@ def test_a_grid_fails_an_enqueued_trial_that_does_not_say_all(tmp_path: Path) ->
     assert [trial.state for trial in study.trials][2] == TrialState.FAIL
 
 
+def test_a_grid_trains_all_its_points_whatever_another_program_adds(tmp_path: Path) -> None:
+    spec = tiny_spec(trials=4, sampler="grid", learning_rate=[0.01, 0.02], filters=[4, 8])
+    searched(tmp_path, spec.overridden(trials=2))
+    add_result(plain(tmp_path))
+    study, _ = searched(tmp_path, spec)
+    points = [tuple(trial.params.values()) for trial in finished_trials(study)]
+    assert len(points) == len(set(points)) == 4
+    assert is_searched(study, spec)
+
+
+def test_a_trial_that_is_enqueued_once_the_budget_is_used_up_is_not_begun(tmp_path: Path) -> None:
+    spec = tiny_spec(trials=2)
+    searched(tmp_path, spec)
+    plain(tmp_path).enqueue_trial({"filters": 8})
+    assert is_searched(in_database(tmp_path, spec), spec), "a finished study stays so"
+    study, _ = searched(tmp_path, spec)
+    for each in (study, in_database(tmp_path, spec)):
+        assert [trial.number for trial in finished_trials(each)] == [0, 1]
+        assert each.trials[2].user_attrs["reason"] == "the study's budget of trials is used up"
+    assert is_searched(study, spec)
+
+
 def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
     first = start_command(tmp_path, *RUN)
