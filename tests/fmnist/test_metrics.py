@@ -42,6 +42,13 @@ def test_score_of_a_small_case_by_hand() -> None:
     assert scores.macro_f1 == pytest.approx((2 / 3 + 1 / 2 + 1) / 4)
 
 
+def test_precision_recall_and_f1_of_each_class_are_what_their_names_say() -> None:
+    scores = score(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1, 1]), 3)  # all differ here, where above all were equal
+    assert scores.precision == pytest.approx([1, 2 / 5, 0])
+    assert scores.recall == pytest.approx([1 / 3, 1, 0])
+    assert scores.f1 == pytest.approx([1 / 2, 4 / 7, 0])
+
+
 @given(outcomes())
 @settings(max_examples=40, deadline=None)
 def test_score_agrees_with_its_parts(case: tuple[Any, Any]) -> None:
@@ -92,6 +99,14 @@ def test_a_higher_level_is_wider_and_a_seed_repeats_it() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert wide == again
     assert bootstrap_interval(labels, predictions, 10, resamples=200, level=0.99, seed=1) != wide
+
+
+def test_an_interval_is_of_95_percent_and_2000_resamples_where_nothing_else_is_asked_for() -> None:
+    labels, predictions = noisy(200, 3, 0.2)
+    as_usual: dict[str, Any] = {"resamples": 2000, "level": 0.95, "seed": 0}
+    assert bootstrap_interval(labels, predictions, 10) == bootstrap_interval(labels, predictions, 10, **as_usual)
+    difference = paired_difference(labels, predictions[:1], predictions[1:], 10, **as_usual)
+    assert paired_difference(labels, predictions[:1], predictions[1:], 10) == difference
 
 
 def test_perfect_predictions_leave_no_doubt() -> None:

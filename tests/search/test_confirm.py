@@ -1,0 +1,213 @@
+"""The confirm stage: who is trained again on which seeds, who wins, and what an interrupted stage remembers."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import create_trial
+
+from fmnist.config import TrialConfig
+from fmnist.errors import FmnistError
+from search.confirm import FIRST_SEED, confirm, drop_winner
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.interrupt import Interrupt, InterruptedRunError
+from search.progress import Progress, Silent
+from search.records import Candidate, Confirmation, Dropped, SeedRun, Timing
+from search.spec import StudySpec
+from search.study import read, snapshot_path, write
+from tests.search.tiny import Inline, InterruptAfter, tiny_spec
+
+VALUES = (0.80, 0.84, 0.82, 0.83)  # of the trials 0 to 3; best first they are 1, 3, 2, 0
+SECONDS = 4.5  # of every training
+NAN = "diverged: mean training loss nan"
+
+
+class Told(Inline):
+    """An executor whose trainings end as told: a macro F1 for (depth, seed), None for one that diverges."""
+
+    def __init__(self, ends: Mapping[tuple[int, int], float | None] = MappingProxyType({}), otherwise: float | None = 0.8) -> None:
+        super().__init__()
+        self.ends, self.otherwise = ends, otherwise
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        value = self.ends.get((task.config.depth, task.seed), self.otherwise)
+        if value is None:
+            yield Failed(task.key, "diverged", NAN, SECONDS)
+            return
+        yield EpochEnd(task.key, 1, 0.5, 0.5, value, value, 1.0, 1.0)
+        yield Finished(task.key, SECONDS)
+
+
+class Begun(Silent):
+    """Remembers how many trainings each stage said it had, and how many of them were done."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int, int]] = []
+
+    def begin(self, stage: Any, *, total: int, done: int, best: Any = None) -> None:  # noqa: ARG002
+        self.stages.append((stage, total, done))
+
+
+def confirming(*, top: int = 2, seeds: int = 2, seed: int = 0, **more: Any) -> StudySpec:
+    spec = tiny_spec(**more)
+    return spec.model_copy(update={"seed": seed, "confirm": spec.confirm.model_copy(update={"top": top, "seeds": seeds})})
+
+
+def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> optuna.Study:
+    """A study whose trials are over: trial 0 of depth 1, trial 1 of depth 2, and so on where nothing else is said."""
+    study = optuna.create_study(study_name="tiny", direction="maximize")
+    for value, depth in zip(values or VALUES, depths, strict=False):
+        study.add_trial(create_trial(value=value, user_attrs={"config": {"depth": depth, "epochs": 1}}))
+    return study
+
+
+def confirmed(study: optuna.Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None) -> Candidate:
+    return confirm(study, spec, executor or Told(), progress or Silent(), Interrupt())
+
+
+def interrupted(study: optuna.Study, spec: StudySpec, *, trainings: int) -> None:
+    interrupt = Interrupt()
+    with pytest.raises(InterruptedRunError):
+        confirm(study, spec, Told(), InterruptAfter(interrupt, trainings), interrupt)
+
+
+def record(study: optuna.Study) -> Confirmation:
+    found = read(study, "confirmation", Confirmation)
+    assert found is not None
+    return found
+
+
+def test_the_best_trials_are_trained_on_fresh_seeds_of_their_study_seed_by_seed() -> None:
+    executor, study = Told(), searched()
+    confirmed(study, confirming(seed=7), executor)
+    assert FIRST_SEED == 1000
+    assert [(task.key, task.config.depth, task.seed) for task in executor.trained] == [
+        ("trial 1, seed 1007", 2, 1007),
+        ("trial 3, seed 1007", 4, 1007),
+        ("trial 1, seed 1008", 2, 1008),
+        ("trial 3, seed 1008", 4, 1008),
+    ]
+    for task in executor.trained:
+        assert (task.images, task.checkpoint, task.snapshot) == ("search", None, snapshot_path("tiny", task.key))
+
+
+def test_the_best_mean_wins_whatever_the_search_and_the_best_seed_say() -> None:
+    study = searched()
+    lucky = {(2, 1000): 0.90, (2, 1001): 0.70, (4, 1000): 0.83, (4, 1001): 0.81}
+    winner = confirmed(study, confirming(), Told(lucky))
+    assert (winner.trial, winner.search_value, winner.config) == (3, 0.83, TrialConfig(depth=4, epochs=1))
+    assert winner.runs == tuple(SeedRun(seed=seed, macro_f1=value, seconds=SECONDS) for seed, value in ((1000, 0.83), (1001, 0.81)))
+    found = record(study)
+    assert found.winner == 3
+    assert found.candidates[1] == winner
+    assert {each.trial: each.mean for each in found.candidates} == {1: pytest.approx(0.80), 3: pytest.approx(0.82)}
+    assert not found.dropped
+
+
+def test_a_stage_that_is_interrupted_keeps_what_it_trained_and_has_no_winner_yet() -> None:
+    study, spec = searched(), confirming()
+    interrupted(study, spec, trainings=3)
+    assert [len(each.runs) for each in record(study).candidates] == [1, 1]
+    assert record(study).winner is None
+    rest, progress = Told(), Begun()
+    winner = confirmed(study, spec, rest, progress)
+    assert [task.key for task in rest.trained] == ["trial 1, seed 1001", "trial 3, seed 1001"]
+    assert progress.stages == [("confirm", 4, 2)]
+    assert [[run.seed for run in each.runs] for each in record(study).candidates] == [[1000, 1001]] * 2
+    timing, again = read(study, "timing", Timing), Begun()
+    assert timing is not None
+    assert timing.confirm > 0
+    assert confirmed(study, spec, None, again) == winner
+    assert not again.stages
+
+
+def test_the_same_configuration_under_another_seed_is_no_second_candidate() -> None:
+    study = searched(0.84, 0.83, 0.82, depths=(1, 1, 2))
+    confirmed(study, confirming(seeds=1))
+    assert [(each.trial, each.search_value) for each in record(study).candidates] == [(0, 0.84), (2, 0.82)]
+
+
+def test_without_fresh_seeds_the_best_of_the_search_wins_untrained() -> None:
+    study, executor, progress = searched(), Told(), Begun()
+    winner = confirmed(study, confirming(top=3, seeds=0), executor, progress)
+    assert winner == Candidate(trial=1, config=TrialConfig(depth=2, epochs=1), search_value=0.84)
+    assert record(study) == Confirmation(candidates=(winner,), winner=1)
+    assert (executor.trained, progress.stages) == ([], [])
+
+
+@pytest.mark.parametrize(("top", "trials"), [(1, [1]), (3, [1, 3, 2]), (9, [1, 3, 2, 0])])
+def test_as_many_are_candidates_as_the_study_asks_for_and_has(top: int, trials: list[int]) -> None:
+    study = searched()
+    confirmed(study, confirming(top=top, seeds=1))
+    assert [each.trial for each in record(study).candidates] == trials
+
+
+def test_one_that_diverges_is_dropped_with_its_reason_and_its_other_runs() -> None:
+    study = searched()
+    executor = Told({(2, 1001): None})
+    winner = confirmed(study, confirming(), executor)
+    found = record(study)
+    assert found.dropped == (Dropped(trial=1, reason=f"{NAN}, with seed 1001"),)
+    assert [each.trial for each in found.candidates] == [3, 2]
+    assert winner.trial == found.winner == 3
+    assert [task.key for task in executor.trained[-2:]] == ["trial 2, seed 1000", "trial 2, seed 1001"]
+    assert [len(each.runs) for each in found.candidates] == [2, 2]
+
+
+def test_a_candidate_that_diverged_stays_out_when_it_is_interrupted_after_that() -> None:
+    study, spec = searched(), confirming(seeds=1)
+    interrupt = Interrupt()
+    with pytest.raises(InterruptedRunError):
+        confirm(study, spec, Told({(2, 1000): None}), InterruptAfter(interrupt, 1), interrupt)
+    assert record(study).dropped == (Dropped(trial=1, reason=f"{NAN}, with seed 1000"),)
+    assert [each.trial for each in record(study).candidates] == [3]
+    rest = Told()
+    confirmed(study, spec, rest)
+    assert [task.key for task in rest.trained] == ["trial 3, seed 1000", "trial 2, seed 1000"]
+
+
+def test_the_winner_that_is_dropped_leaves_its_place_to_the_others_and_to_none_of_its_own_configuration() -> None:
+    study, spec = searched(0.84, 0.83, 0.82, 0.81, depths=(1, 2, 1, 3)), confirming()
+    values = {(1, 1000): 0.9, (1, 1001): 0.9}
+    winner = confirmed(study, spec, Told(values))
+    assert winner.trial == 0
+    drop_winner(study, winner, "diverged at the end")
+    assert record(study) == Confirmation(candidates=record(study).candidates, dropped=(Dropped(trial=0, reason="diverged at the end"),))
+    assert [(each.trial, len(each.runs)) for each in record(study).candidates] == [(1, 2)]
+    rest = Told(values | {(3, 1000): 0.7, (3, 1001): 0.7})
+    other = confirmed(study, spec, rest)
+    assert other.trial == 1
+    assert [task.config.depth for task in rest.trained] == [3, 3]
+    drop_winner(study, other, "diverged, too")
+    assert [(each.trial, each.reason) for each in record(study).dropped] == [(0, "diverged at the end"), (1, "diverged, too")]
+
+
+def test_where_all_diverge_the_error_names_the_last() -> None:
+    study = searched(0.84, 0.83, depths=(1, 2))
+    executor = Told({(2, 1000): 0.8}, otherwise=None)
+    told = rf"the last so: trial 1: {NAN}, with seed 1001\. Search a narrower learning_rate"
+    with pytest.raises(SearchError, match=told):
+        confirmed(study, confirming(), executor)
+    assert [each.trial for each in record(study).dropped] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("spent", "says"),
+    [(59.5, r"all ended early\. Raise --trials"), (60.0, r"its minutes were over\. Raise --minutes"), (61.0, "its minutes were over")],
+)
+def test_whether_the_minutes_were_over_is_told_to_the_second(spent: float, says: str) -> None:
+    study = optuna.create_study(study_name="tiny", direction="maximize")
+    write(study, "timing", Timing(search=spent))
+    with pytest.raises(SearchError, match=says):
+        confirmed(study, confirming(minutes=1.0))
+    assert "confirmation" not in study.user_attrs
+
+
+def test_a_trial_whose_configuration_this_version_does_not_know_is_named() -> None:
+    study = searched()
+    study.add_trial(create_trial(value=0.9, user_attrs={"config": {"deph": 4}}))
+    with pytest.raises(FmnistError, match="trial 4: unknown knob 'deph'"):
+        confirmed(study, confirming())
