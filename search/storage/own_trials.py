@@ -63,6 +63,14 @@ class OwnTrials(PatientStorage):
             self._running[trial_id] = trial
         return _copied(trial)
 
+    def delete_study(self, study_id: int) -> None:
+        """Neither the database nor the memory has the study and its trials any more."""
+        for trials in (self._running, self._ended, self._unwritten):
+            for trial_id in [each for each in trials if self._study_of(each) == study_id]:
+                del trials[trial_id]
+        self._read.pop(study_id, None)
+        super().delete_study(study_id)
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
         create = partial(self._create, study_id, template_trial)
@@ -71,8 +79,7 @@ class OwnTrials(PatientStorage):
     def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
         """The parameter is known, and in the database after the trial's next attribute, value or state."""
         trial, known = self._mine(trial_id), self._known(trial_id)
-        if param_name in known:
-            check_distribution_compatibility(known[param_name], distribution)
+        check_distribution_compatibility(known.setdefault(param_name, distribution), distribution)
         trial.params[param_name] = distribution.to_external_repr(param_value_internal)
         trial.distributions[param_name] = distribution
         self._unwritten.setdefault(trial_id, {})[param_name] = (param_value_internal, distribution)
@@ -128,7 +135,7 @@ class OwnTrials(PatientStorage):
                 self._running.pop(trial_id, None)
             self._look_again()
             raise
-        self._forget_parameters()
+        self._unwritten.clear()
         return done
 
     def _with_parameters(self, operation: Operation | None) -> list[Operation]:
@@ -139,12 +146,6 @@ class OwnTrials(PatientStorage):
         ]
         found += [operation] if operation else []
         return [replace(each, owner=self.share.owner) for each in found] if self.share else found
-
-    def _forget_parameters(self) -> None:
-        for trial_id, parameters in self._unwritten.items():
-            for name, (_, distribution) in parameters.items():
-                self._known(trial_id).setdefault(name, distribution)
-        self._unwritten.clear()
 
     def _mine(self, trial_id: int) -> FrozenTrial:
         if trial_id not in self._running:
@@ -283,8 +284,6 @@ class OwnTrials(PatientStorage):
                     kind = distribution_to_json(distribution)
                     row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
                     session.execute(insert(TrialParamModel), [row])
-            for name, (_, distribution) in parameters.items():
-                self._known(trial_id).setdefault(name, distribution)
             del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
 
 
