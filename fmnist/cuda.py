@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# In errors of CUDA and its libraries that PyTorch raises as a plain RuntimeError.
+_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS_", "CUBLAS_STATUS_")
+
 # One capture at a time: it begins with a synchronization of the device, which would break a capture under way in another thread.
 _CAPTURE = threading.Lock()
 
@@ -44,6 +47,11 @@ def release_memory(device: torch.device) -> None:
     if is_cuda(device):
         with _CAPTURE:
             torch.cuda.empty_cache()
+
+
+def is_fault(error: Exception) -> bool:
+    """Whether CUDA itself failed. Most such errors stay: each later call of the process fails, and only a new one can use the device."""
+    return isinstance(error, torch.AcceleratorError) or any(sign in str(error) for sign in _FAULTS)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
@@ -111,7 +119,7 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
     """The work of `work` as a CUDA graph: each call of what is returned repeats it, at the cost of one launch.
 
     `work` must have run before on the current stream, which is not the default one. It is not executed here.
-    Raises: torch.OutOfMemoryError.
+    Raises: What `work` raises. PyTorch's generator and its allocator may take the capture for unfinished then, until the process ends.
     Source: "Accelerating PyTorch with CUDA Graphs", pytorch.org/blog, 2021.
     """
     graph = torch.cuda.CUDAGraph()
@@ -121,7 +129,7 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
         with _CAPTURE, _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()
     except RuntimeError as error:
-        if isinstance(error.__context__, torch.OutOfMemoryError):  # ending a capture that failed fails as well, and hides why
+        if isinstance(error.__context__, Exception):  # ending a capture in which `work` failed fails as well, and hides why
             raise error.__context__ from None
         raise
     return graph.replay

@@ -9,11 +9,11 @@ from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 import torch
 
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Noted, Task
 from search.executors.attempts import Attempts, Silence
 from search.executors.mps import Sharing, shared_gpu
 from search.executors.processes import without_ctrl_c, worker_context
-from search.executors.training import Setup
+from search.executors.training import Setup, Unusable
 from search.executors.worker import READY, Stop, serve
 
 
@@ -25,12 +25,12 @@ class _Worker:
     is_ready: bool = False
     task: Task | None = None
     started: float = 0.0
-    hung: str = ""  # why it was taken for hung, and killed
+    end: str = ""  # why it was killed, where it was by this process
 
 
 @dataclass
 class LocalExecutor:
-    """Trains tasks in `workers` processes; a worker that dies or hangs is replaced and its task tried again.
+    """Trains tasks in `workers` processes; a worker that dies, hangs or is of no more use is replaced, and its task tried again.
 
     On a GPU they compute side by side where CUDA MPS can be had; `sharing` says how.
 
@@ -48,16 +48,15 @@ class LocalExecutor:
     _slowest: list[float] = field(default_factory=lambda: [0.0])  # seconds of the slowest epoch of any task
 
     def __enter__(self) -> "LocalExecutor":
-        self.sharing = self._ends.enter_context(shared_gpu(torch.device(self.setup.device), self.workers))
-        self._pool = [self._spawn() for _ in range(self.workers)]
+        with ExitStack() as undo:
+            self.sharing = undo.enter_context(shared_gpu(torch.device(self.setup.device), self.workers))
+            undo.callback(self._end_workers)  # first, for a GPU is shared as long as they run
+            for _ in range(self.workers):
+                self._pool.append(self._spawn())
+            self._ends = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._pool:
-            worker.pipe.close()
-            worker.process.kill()
-        for worker in self._pool:
-            worker.process.join()
         self._ends.close()
 
     def free(self) -> int:
@@ -99,6 +98,13 @@ class LocalExecutor:
         self._assign()
         return found
 
+    def _end_workers(self) -> None:
+        for worker in self._pool:
+            worker.pipe.close()
+            worker.process.kill()
+        for worker in self._pool:
+            worker.process.join()
+
     def _spawn(self) -> _Worker:
         context = worker_context()
         ours, theirs = context.Pipe()
@@ -126,29 +132,41 @@ class LocalExecutor:
             worker.is_ready = True
             self._attempts.started()
             return []
+        if isinstance(message, Unusable):
+            return self._retire(worker, message)
         if isinstance(message, Finished | Failed):
             worker.task = None
             self._attempts.over(message.key)
         event: Event = message
         return [event]
 
+    def _retire(self, worker: _Worker, last: Unusable) -> list[Event]:
+        assert worker.task is not None
+        event: Event = last.failed or Noted(worker.task.key, f"its worker process can train no more: {last.reason}")
+        if last.failed:
+            self._attempts.over(worker.task.key)
+            worker.task = None
+        worker.end = last.reason
+        worker.process.kill()  # it ends by itself, but no task may reach it before
+        return [event, *self._replace(worker)]
+
     def _kill_hung(self) -> None:
         for worker in self._pool:
             if (worker.task or not worker.is_ready) and (silent := worker.silence.too_long(is_ready=worker.is_ready)):
-                worker.hung = f"no word from it for {silent:.0f} s"
+                worker.end = f"no word from it for {silent:.0f} s"
                 worker.process.kill()  # its end is noticed as that of any other
 
     def _replace(self, worker: _Worker) -> list[Event]:
         worker.process.join()
         worker.pipe.close()
-        end = worker.hung or _end_in_words(worker.process.exitcode)
+        end = worker.end or _end_in_words(worker.process.exitcode)
         if not worker.is_ready:
             self._attempts.not_started(end)
         self._pool[self._pool.index(worker)] = self._spawn()
         if worker.task is None:
             return []
         # Killed so often as it may be tried, it was for want of memory: the sampler should learn from that.
-        kind: FailureKind = "memory" if worker.process.exitcode == -signal.SIGKILL and not worker.hung else "error"
+        kind: FailureKind = "memory" if worker.process.exitcode == -signal.SIGKILL and not worker.end else "error"
         return self._attempts.died(worker.task, end, kind, time.monotonic() - worker.started)
 
 

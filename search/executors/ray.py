@@ -15,7 +15,7 @@ from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Not
 from search.executors.attempts import Attempts, Silence
 from search.executors.cluster import Cluster
 from search.executors.ray_worker import Carried, Ready, Trainer
-from search.executors.training import Setup, load_material
+from search.executors.training import Setup, Unusable, load_material
 
 try:
     import ray
@@ -158,7 +158,7 @@ class RayExecutor:
                 break
         return found
 
-    def _take(self, worker: _Worker, message: Event | Ready | Carried) -> list[Event]:
+    def _take(self, worker: _Worker, message: Event | Ready | Carried | Unusable) -> list[Event]:
         worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         match message:
             case Ready():
@@ -168,10 +168,23 @@ class RayExecutor:
             case Carried():
                 assert worker.task is not None
                 return _stored(worker.task, message)
+            case Unusable():
+                return self._retire(worker, message)
             case Finished(key) | Failed(key):
                 worker.task = None
                 self._attempts.over(key)
         return [message]
+
+    def _retire(self, worker: _Worker, last: Unusable) -> list[Event]:
+        assert worker.task is not None
+        task, worker.task = worker.task, None
+        self._pool.remove(worker)
+        ray.kill(worker.actor)
+        if last.failed:
+            self._attempts.over(task.key)
+            return [last.failed]
+        note = Noted(task.key, f"its worker process can train no more: {last.reason}")
+        return [note, *self._attempts.died(task, last.reason, "error", time.monotonic() - worker.started)]
 
     def _replace(self, worker: _Worker, error: RayError) -> list[Event]:
         self._pool.remove(worker)

@@ -6,14 +6,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from fmnist.data.images import Images
 from fmnist.data.splits import SearchSplits
 from search.executors import Event, Finished, Kept, Task
-from search.executors.training import Material, Setup, events_of
+from search.executors.training import Material, Setup, Unusable, events_of
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Carried:
 class Trainer:
     """An actor; `train` and `stop` run in two threads of it."""
 
-    def __init__(self, setup: Setup, splits: SearchSplits, full: Images, origin: dict[str, str]) -> None:
+    def __init__(self, setup: Setup, splits: SearchSplits, full: Images, origin: dict[str, Any]) -> None:
         self._setup, self._material = setup, Material(splits, lambda: full, origin)
         self._stop = threading.Event()
         self._key = ""
 
-    def train(self, task: Task, snapshot: bytes | None, is_kept: bool) -> Iterator[Event | Ready | Carried]:
+    def train(self, task: Task, snapshot: bytes | None, is_kept: bool) -> Iterator[Event | Ready | Carried | Unusable]:
         """Trains the task, from the snapshot where there is one; with `is_kept` its checkpoint comes before its end."""
         torch.set_num_threads(self._setup.threads)
         # The images lie in memory that all processes of the node share and none may write to, nor does.

@@ -6,13 +6,13 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from fmnist.checkpoint import save_checkpoint
-from fmnist.cuda import release_memory
+from fmnist.cuda import is_cuda, is_fault, release_memory
 from fmnist.data.images import Images
-from fmnist.data.pictures import PREPARED, RESIZED
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
@@ -23,7 +23,8 @@ from fmnist.train import DivergedError, Epoch, fit, is_mixed
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task
 from search.executors.snapshots import Snapshots
 
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # in errors of the CPU and of MPS, which have no kind of their own
+# In errors of the CPU, of Apple's MPS and of CUDA's libraries, which have no kind of their own.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 # A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a pruned
 # trial costs one epoch more than it should.
 PATIENCE = 0.01  # of the epoch's own time
@@ -47,7 +48,18 @@ class Material:
 
     splits: SearchSplits
     full: Callable[[], Images]  # train and validation together
-    origin: dict[str, str]
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """The last word of a worker whose process can train no more, as `reason` says.
+
+    Its task has `failed`; without that, a new process is to try it again.
+    """
+
+    reason: str
+    failed: Failed | None
 
 
 class _TooSlowError(FmnistError):
@@ -59,27 +71,28 @@ def load_material(setup: Setup) -> Material:
     return Material(search_splits(setup.source, seed=setup.split_seed), partial(full_split, setup.source), origin_of(setup.source))
 
 
-def origin_of(source: Source) -> dict[str, str]:
+def origin_of(source: Source) -> dict[str, Any]:
     """What a checkpoint says of its images."""
-    return {"data": source.name, "pictures": RESIZED if source.is_resized else PREPARED}
+    return {"data": source.name, "pictures": source.preparation.model_dump(mode="json")}
 
 
-def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Iterator[Event]:
+def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Iterator[Event | Unusable]:
     """Trains the task, from its snapshot where there is one, and saves its checkpoint where it has one; the last event is its end.
 
+    With Unusable as the last one this process must end: it trains no other task.
     After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
     """
     start = time.monotonic()
-    end: Event
+    end: Finished | Failed | Unusable
     try:
         end = Finished(task.key, (yield from _train(task, setup, material, stopped)))
     except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
-        kind, reason = _told(error, setup)
-        end = Failed(task.key, kind, reason, time.monotonic() - start)
+        end = _failed(error, task, setup, time.monotonic() - start)
     if isinstance(end, Failed):
         gc.collect()  # the error held what the training had computed; the next one would want for memory as well
     yield end
-    release_memory(torch.device(setup.device))  # other workers share the device, and the next training has other shapes
+    if not isinstance(end, Unusable):
+        release_memory(torch.device(setup.device))  # other workers share the device, and the next training has other shapes
 
 
 def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Generator[Event, None, float]:
@@ -118,6 +131,15 @@ def _noted(task: Task, notes: list[str]) -> Iterator[Noted]:
         yield Noted(task.key, notes.pop(0))
 
 
+def _failed(error: Exception, task: Task, setup: Setup, seconds: float) -> Failed | Unusable:
+    kind, reason = _told(error, setup)
+    failed = Failed(task.key, kind, reason, seconds)
+    # On CUDA an error from below may have broken the process: a fault stays, and an unfinished capture leaves PyTorch's generator in it.
+    if not is_cuda(torch.device(setup.device)) or isinstance(error, FmnistError | MemoryError):
+        return failed
+    return Unusable(reason, None if kind == "error" and is_fault(error) else failed)
+
+
 def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
     if isinstance(error, DivergedError):
         return "diverged", str(error)
@@ -127,7 +149,9 @@ def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
         return "error", str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return "memory", f"out of memory on {setup.device}: {_first_line(error)}"
-    traceback.print_exception(error)  # a bug: the trial fails with its reason, the worker goes on
+    if is_fault(error):
+        return "error", f"{setup.device} failed: {_first_line(error)}"
+    traceback.print_exception(error)  # a bug: the trial fails with its reason
     return "error", f"{type(error).__name__}: {_first_line(error)}"
 
 

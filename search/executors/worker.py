@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from search.executors import Task
-from search.executors.training import Setup, events_of, load_material
+from search.executors.training import Setup, Unusable, events_of, load_material
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,10 @@ READY = "ready"
 
 
 def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
-    """Trains every Task that comes through `pipe` until it closes, with `environ` added to the environment before CUDA is used."""
+    """Trains every Task that comes through `pipe`, until it closes or this process is Unusable.
+
+    `environ` is added to the environment before CUDA is used.
+    """
     os.environ.update(environ)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the coordinator decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -41,6 +44,8 @@ def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
         if isinstance(message, Task):  # a Stop that comes after its task has ended has nothing left to stop
             for event in events_of(message, setup, material, partial(_stop_came, pipe, message.key)):
                 pipe.send(event)
+                if isinstance(event, Unusable):
+                    os._exit(1)  # at once: a broken CUDA context may hang while it is taken down
 
 
 def _stop_came(pipe: Connection, key: str, patience: float) -> bool:
