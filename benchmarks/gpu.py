@@ -38,7 +38,7 @@ import typer
 from benchmarks.gpu_steps import FIGURES, ROOT, Work
 from benchmarks.table import perform, publish, surroundings
 from fmnist.atomic import write_in_place
-from fmnist.data.sources import SYNTHETIC
+from fmnist.data.synthetic import SYNTHETIC
 from fmnist.device import choose_device
 from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean

@@ -39,7 +39,7 @@ def _kept(source: Source, images: int | None, folder: Path) -> Source:
     stand_in = train.take(np.arange(2))
     report = CleaningReport(train_read=len(train), train_kept=len(train), test_read=2, test_kept=2, held_out=0, caught=())
     folder.mkdir()
-    save_cleaned(folder, Cleaned(train, stand_in, report, blind=None, caught={}))
+    save_cleaned(folder, Cleaned(train, stand_in, report, blind=None, caught={}, preparation=source.preparation))
     return Source(source.name, folder)
 
 

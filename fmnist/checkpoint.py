@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fmnist.atomic import folder_in_place
 from fmnist.config import TrialConfig
 from fmnist.data.labels import NAMES, are_class_names
+from fmnist.data.preparation import Preparation
 from fmnist.errors import FmnistError
 from fmnist.files import read_file, require_file
 from fmnist.model import ConvNet
@@ -46,6 +47,11 @@ class Checkpoint:
     config: TrialConfig
     class_names: tuple[str, ...]
     origin: dict[str, Any]  # free facts that JSON can hold: data, seed, study, versions
+
+    @property
+    def preparation(self) -> Preparation:
+        """How the pictures that the network was trained on became images."""
+        return Preparation.told(self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',")
 
 
 def save_checkpoint(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.pictures import picture_reader
+from fmnist.data.preparation import picture_reader
 from fmnist.errors import FmnistError
 
 ONNX_FILES = ("model.onnx", "model.int8.onnx")  # in an exported folder; the first one there is read
@@ -63,7 +63,7 @@ def _of_onnx(path: Path, device: str | None) -> Classifier:
     if device not in (None, "cpu"):
         raise FmnistError(f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights.")
     found = load_onnx(path)
-    return Classifier(found.class_names, found.data, picture_reader(found.pictures), found.probabilities, None)
+    return Classifier(found.class_names, found.data, picture_reader(found.preparation), found.probabilities, None)
 
 
 def _of_checkpoint(folder: Path, device: str | None) -> Classifier:
@@ -73,11 +73,11 @@ def _of_checkpoint(folder: Path, device: str | None) -> Classifier:
 
     checkpoint = load_checkpoint(folder)
     origin, chosen = checkpoint.origin, choose_device(device)
-    read, data = picture_reader(origin.get("pictures")), origin.get("data")
+    data = origin.get("data")
     return Classifier(
         checkpoint.class_names,
         None if data is None else str(data),
-        read,
+        picture_reader(checkpoint.preparation),
         lambda pixels: predict(checkpoint, pixels, chosen),
         lambda pixels: features(checkpoint, pixels, chosen),
     )

@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from fmnist.data.images import SIDE
 from fmnist.data.labels import NAMES, are_class_names
-from fmnist.data.pictures import PREPARED, RESIZED
+from fmnist.data.preparation import Preparation
 from fmnist.errors import FmnistError
 from fmnist.files import read_file
 from fmnist.refusals import shown
@@ -41,7 +41,7 @@ class OnnxModel:
     session: onnxruntime.InferenceSession
     class_names: tuple[str, ...]
     data: str | None  # what it was trained on
-    pictures: str | None  # how its training images became 28 x 28; None in files of version 0.1
+    preparation: Preparation  # of the pictures that it was trained on
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probability of each class for each image.
@@ -75,12 +75,11 @@ def load_onnx(path: Path) -> OnnxModel:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(model)):
         raise FmnistError(f"{path} must hold its weights itself; it points at other files, which are not read. Save it as one file.")
     told = {one.key: one.value for one in model.metadata_props}
-    class_names, pictures = _class_names(told, path), told.get("pictures")
-    if pictures not in (None, RESIZED, PREPARED):
-        raise FmnistError(f"{path}: metadata 'pictures' must be {RESIZED!r} or {PREPARED!r}, got {shown(pictures)}. {_AGAIN}")
+    class_names = _class_names(told, path)
+    preparation = Preparation.told(told.get("pictures"), told.get("data"), f"{path}: metadata 'pictures'")
     session = _session(content, path)
     _require_form(session, len(class_names), path)
-    return OnnxModel(path, session, class_names, told.get("data"), pictures)
+    return OnnxModel(path, session, class_names, told.get("data"), preparation)
 
 
 def _parsed(content: bytes, path: Path) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from search.terminal import Console
 if TYPE_CHECKING:
     import optuna
 
+    from fmnist.data.preparation import Preparation
     from fmnist.data.sources import Source
 
 StudyName = Annotated[
@@ -65,8 +66,10 @@ def opened_study(study: str | None, storage: str) -> "optuna.Study":
     return found
 
 
-def source_of(data: str | None, test: str | None, study: "optuna.Study | None", console: Console) -> "Source":
-    """The data that were named, else those of the study; cleaned as the study says."""
+def source_of(
+    data: str | None, test: str | None, study: "optuna.Study | None", console: Console, preparation: "Preparation | None" = None
+) -> "Source":
+    """The data that were named, else those of the study; cleaned as the study says, and prepared as a model says that is to see them."""
     from fmnist.data.sources import find_source
     from search.records import DataRecord
     from search.study import read, study_spec
@@ -75,7 +78,7 @@ def source_of(data: str | None, test: str | None, study: "optuna.Study | None", 
     if kept and data is None and test is None:
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
     rules = study_spec(study).cleaning if study else None
-    return find_source(data, test=test, rules=rules, announce=lambda text: console.print(text, highlight=False))
+    return find_source(data, test=test, rules=rules, preparation=preparation, announce=lambda text: console.print(text, highlight=False))
 
 
 def say_address(console: Console, address: str, *, is_moved: bool, in_browser: bool) -> None:

@@ -242,7 +242,8 @@ def evaluate(
 
     console, checkpoint = Console(), load_checkpoint(model)
     opened = opened_study(study, storage) if study else None
-    scores, (low, high) = score_on_test(checkpoint, source_of(data, test, opened, console), opened, choose_device(device))
+    source = source_of(data, test, opened, console, checkpoint.preparation)
+    scores, (low, high) = score_on_test(checkpoint, source, opened, choose_device(device))
     console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)

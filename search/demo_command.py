@@ -63,7 +63,9 @@ def _exported(storage: str) -> Path:
 
 
 def _training_images(classifier: "Classifier", data: str | None, console: Console) -> "Images | str":
-    from fmnist.data.sources import FASHION_MNIST, SYNTHETIC, find_source
+    from fmnist.data.official import FASHION_MNIST
+    from fmnist.data.sources import find_source
+    from fmnist.data.synthetic import SYNTHETIC
     from fmnist.errors import FmnistError
 
     if data is None and classifier.data not in (FASHION_MNIST, SYNTHETIC):

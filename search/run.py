@@ -11,7 +11,8 @@ import optuna
 import torch
 
 from fmnist.data.images import Images
-from fmnist.data.sources import FASHION_MNIST, Source, find_source, fingerprint
+from fmnist.data.official import FASHION_MNIST
+from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from fmnist.device import choose_device, device_name
 from fmnist.train import is_mixed

@@ -1,25 +1,20 @@
 """NumPy's .npz files: arrays of images and labels by name, for one split or both."""
 
-import lzma
 import math
-import struct
-import tokenize
-import warnings
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from fmnist.data.flat import flat_side, readings
 from fmnist.data.images import Images
+from fmnist.data.npz_members import SAVE_AGAIN, Member, array_of, damage_named, header_of, members_of
+from fmnist.data.pictures import opaque
+from fmnist.data.preparation import Preparation
 from fmnist.data.raw import MISSING_WORDS, Raw
 from fmnist.data.scale import BYTE, how_to_state, stated, to_greys
 from fmnist.errors import FmnistError
@@ -31,39 +26,9 @@ TRAIN = (
 )  # fmt: skip
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
 NAMES = "class_names"
+PICTURES = "prepared_by_fmnist_search"  # the key of what `write_npz` says of the pictures
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # of red, green and blue, as Pillow weighs them, in 65,536ths
 _CHUNK = 1 << 24  # values that are checked at once
-_SAVE_AGAIN = "Save it again with numpy.savez_compressed"
-# What zipfile and NumPy raise for files that are damaged.
-_DAMAGED = (
-    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
-)  # fmt: skip
-
-
-class _Member(NamedTuple):
-    """An array in the file, before it is read."""
-
-    path: Path
-    key: str
-    info: zipfile.ZipInfo
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    begin: int  # bytes of the header
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def memory(self) -> int:
-        """Bytes of the array and of the pixels that are made of it."""
-        return self.size * (self.dtype.itemsize + 2 * (self.dtype != np.uint8))
-
-    def wrong(self, rule: str, row: int | None = None) -> FmnistError:
-        """The error that names file and key and, counted from 1, the row."""
-        place = "" if row is None else f" row {row + 1:,}"
-        return FmnistError(f"{self.path} {self.key}{place}: {rule}")
 
 
 def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None]:
@@ -75,58 +40,52 @@ def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None
     """
     if not path.is_file():
         raise FmnistError(f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz file.")
-    with _damage_named(path):
+    with damage_named(path):
         archive = zipfile.ZipFile(path)
     with archive:
-        members = _members(path, archive)
+        members = members_of(path, archive)
         train, test = _train_pair(path, members), _test_pair(path, members)
-        used = {*train, *(test or ()), *({NAMES} & members.keys())}
-        headers = {key: _header(path, archive, members[key]) for key in sorted(used)}
+        used = {*train, *(test or ()), *({NAMES, PICTURES} & members.keys())}
+        headers = {key: header_of(path, archive, members[key]) for key in sorted(used)}
         require_memory(sum(header.memory for header in headers.values()), str(path))
         names = _class_names(archive, headers[NAMES]) if NAMES in used else ()
+        preparation = _preparation(archive, headers[PICTURES]) if PICTURES in used else None
+        if preparation and white == preparation.white:
+            white = None  # the pixels have been brought to greys by it already
         ignored = tuple(sorted(members.keys() - used))
         pairs = (train, test) if test else (train,)
         splits = [_split(archive, headers[images], headers[labels], names, white) for images, labels in pairs]
-    whole = [replace(split, ignored=ignored) for split in splits]
+    whole = [replace(split, ignored=ignored, preparation=preparation) for split in splits]
     return whole[0], whole[1] if test else None
 
 
-def write_npz(path: Path, train: Images, test: Images) -> None:
+def read_preparation(path: Path) -> Preparation | None:
+    """What the file says of how its pictures were prepared, as `write_npz` wrote it; None where it says nothing.
+
+    Raises: FmnistError.
+    """
+    with damage_named(path), zipfile.ZipFile(path) as archive:
+        members = members_of(path, archive)
+        return _preparation(archive, header_of(path, archive, members[PICTURES])) if PICTURES in members else None
+
+
+def write_npz(path: Path, train: Images, test: Images, preparation: Preparation | None = None) -> None:
     """`path` holds both splits as `read_npz` reads them, whole or not at all; a file that was there is replaced.
 
     Raises: FmnistError where it cannot be written.
     """
-    names = np.array(train.class_names, np.str_)
+    about: dict[str, Any] = {NAMES: np.array(train.class_names, np.str_)}
+    if preparation:
+        about[PICTURES] = np.array([preparation.model_dump_json()])
     try:
         with TemporaryDirectory(dir=path.parent, prefix="writing-") as scratch:
             whole = Path(scratch) / "whole.npz"
-            np.savez_compressed(
-                whole, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels, class_names=names
-            )
+            np.savez_compressed(whole, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels, **about)
             whole.replace(path)
     except OSError as error:
         raise FmnistError(
             f"{path} must be writable: {error.strerror}. Name a file in a folder that is there and that you may write."
         ) from error
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except _DAMAGED as error:
-        raise FmnistError(f"{path} must be a whole .npz file: {error}. {_SAVE_AGAIN}.") from error
-
-
-def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The arrays in the file by their keys in lower case."""
-    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-    members = {info.filename.removesuffix(".npy").lower(): info for info in infos}
-    if len(members) < len(infos):
-        raise FmnistError(
-            f"{path} must name each array once, in capitals or not; got {', '.join(i.filename for i in infos)}. {_SAVE_AGAIN}."
-        )
-    return members
 
 
 def _train_pair(path: Path, members: dict[str, zipfile.ZipInfo]) -> tuple[str, str]:
@@ -151,45 +110,19 @@ def _pair(members: dict[str, zipfile.ZipInfo], pairs: tuple[tuple[str, str], ...
     return next((pair for pair in pairs if members.keys() >= set(pair)), None)
 
 
-def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
-    with _damage_named(path), archive.open(info) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python warns of some damaged headers while it parses them
-        read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
-        member = _Member(path, info.filename.removesuffix(".npy"), info, shape, dtype, file.tell())
-    if dtype.hasobject:
-        raise member.wrong("Python objects are not read, for they could run code. Save numbers as dtype uint8 and names as dtype str.")
-    if dtype.kind not in "buifSU":
-        raise member.wrong(f"numbers or strings are wanted; got {dtype}. {_SAVE_AGAIN}.")
-    if min(shape, default=0) < 1:
-        raise member.wrong(f"at least one row is wanted; got the shape {list(shape)}. {_SAVE_AGAIN}.")
-    return member
-
-
-def _array(archive: zipfile.ZipFile, member: _Member) -> NDArray[Any]:
-    length = member.begin + member.size * member.dtype.itemsize
-    if length != member.info.file_size:
-        raise member.wrong(f"its header announces {length:,} bytes; it has {member.info.file_size:,}. {_SAVE_AGAIN}.")
-    with _damage_named(member.path), archive.open(member.info) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        array = npy.read_array(file, allow_pickle=False)
-        file.read(1)  # only at its end is the checksum compared
-    return np.asarray(array)
-
-
-def _split(archive: zipfile.ZipFile, images: _Member, labels: _Member, names: tuple[str, ...], white: float | None) -> Raw:
+def _split(archive: zipfile.ZipFile, images: Member, labels: Member, names: tuple[str, ...], white: float | None) -> Raw:
     if images.shape[0] != labels.shape[0]:
         raise images.wrong(f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}.")
     pixels, missing = _pixels(archive, images, white)
     return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=stated(white))
 
 
-def _pixels(archive: zipfile.ZipFile, member: _Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
     if member.dtype.kind not in "uif":
         raise member.wrong(f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white.")
     shape = _layout(member)
-    array = _array(archive, member).reshape(shape)
+    array = array_of(archive, member).reshape(shape)
     if array.dtype == np.uint8 and array.ndim == 3 and not white:
         return array, None
     pixels, missing = np.zeros(shape[:3], np.uint8), np.zeros(shape[:3], np.bool_)
@@ -207,7 +140,7 @@ def _pixels(archive: zipfile.ZipFile, member: _Member, white: float | None) -> t
     return pixels, missing if missing.any() else None
 
 
-def _layout(member: _Member) -> tuple[int, ...]:
+def _layout(member: Member) -> tuple[int, ...]:
     """What the array is reshaped to: [N, H, W], or [N, H, W, 3 or 4] where it has colours."""
     count, *sides = member.shape
     match sides:
@@ -226,13 +159,14 @@ def _layout(member: _Member) -> tuple[int, ...]:
 
 
 def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shape: [N, H, W] as it is, [N, H, W, 3 or 4] -> [N, H, W]; like Pillow, without regard to transparency."""
+    """Shape: [N, H, W] as it is, [N, H, W, 3 or 4] -> [N, H, W]; as a picture's file with these values is read."""
     if values.ndim == 3:
         return values
-    return ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
+    grey = ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
+    return grey if values.shape[3] == 3 else np.array([opaque(one, alpha) for one, alpha in zip(grey, values[..., 3], strict=True)])
 
 
-def _wrong_pixel(member: _Member, array: NDArray[Any], at: tuple[int, ...], white: float | None) -> FmnistError:
+def _wrong_pixel(member: Member, array: NDArray[Any], at: tuple[int, ...], white: float | None) -> FmnistError:
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
     rule = f"a number from 0 to {white:g}, which cleaning.white says" if white else "a whole number from 0 to 255"
     is_share = array.dtype.kind == "f" and low >= 0 and high <= 1
@@ -241,9 +175,9 @@ def _wrong_pixel(member: _Member, array: NDArray[Any], at: tuple[int, ...], whit
     return member.wrong(f"pixel {list(at[1:])} must be {rule}; got {array[at]}. {hint} {found}", at[0])
 
 
-def _labels(archive: zipfile.ZipFile, member: _Member, names: tuple[str, ...]) -> NDArray[np.str_]:
+def _labels(archive: zipfile.ZipFile, member: Member, names: tuple[str, ...]) -> NDArray[np.str_]:
     """Shape: [N]; "" where there is none."""
-    array = _array(archive, member)
+    array = array_of(archive, member)
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "buif":
         array = _from_one_hot(member, array)
     if array.size != len(array):
@@ -253,7 +187,7 @@ def _labels(archive: zipfile.ZipFile, member: _Member, names: tuple[str, ...]) -
     return np.array([_label(member, flat, int(row), names) for row in first], np.str_)[which]
 
 
-def _from_one_hot(member: _Member, array: NDArray[Any]) -> NDArray[np.int64]:
+def _from_one_hot(member: Member, array: NDArray[Any]) -> NDArray[np.int64]:
     is_one = array == 1
     right = (is_one | (array == 0)).all(axis=1) & (is_one.sum(axis=1) == 1)
     if not right.all():
@@ -262,7 +196,7 @@ def _from_one_hot(member: _Member, array: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(is_one.argmax(axis=1), np.int64)
 
 
-def _label(member: _Member, array: NDArray[Any], row: int, names: tuple[str, ...]) -> str:
+def _label(member: Member, array: NDArray[Any], row: int, names: tuple[str, ...]) -> str:
     if array.dtype.kind in "SU":
         word = _word(member, array, row)
         return "" if word.lower() in MISSING_WORDS else word
@@ -276,20 +210,26 @@ def _label(member: _Member, array: NDArray[Any], row: int, names: tuple[str, ...
     return names[int(value)] if names else str(int(value))
 
 
-def _word(member: _Member, array: NDArray[Any], row: int) -> str:
+def _word(member: Member, array: NDArray[Any], row: int) -> str:
     # From its bytes, for NumPy fails with other than an error of text where they are no characters.
     encoding = {"|": "utf-8", "<": "utf-32-le", ">": "utf-32-be"}[array.dtype.str[0]]
     try:
         return array[row : row + 1].tobytes().decode(encoding).rstrip("\0").strip()
     except UnicodeDecodeError as error:
-        raise member.wrong(f"text must be {encoding.upper()}: {error}. {_SAVE_AGAIN}.", row) from error
+        raise member.wrong(f"text must be {encoding.upper()}: {error}. {SAVE_AGAIN}.", row) from error
 
 
-def _class_names(archive: zipfile.ZipFile, member: _Member) -> tuple[str, ...]:
+def _class_names(archive: zipfile.ZipFile, member: Member) -> tuple[str, ...]:
     if member.dtype.kind not in "SU" or len(member.shape) != 1:
-        raise member.wrong(f"one string for each class is wanted; got {member.dtype} {list(member.shape)}. {_SAVE_AGAIN}.")
-    array = _array(archive, member)
+        raise member.wrong(f"one string for each class is wanted; got {member.dtype} {list(member.shape)}. {SAVE_AGAIN}.")
+    array = array_of(archive, member)
     names = tuple(_word(member, array, row) for row in range(len(array)))
     if "" in names or len(set(names)) < len(names):
-        raise member.wrong(f"names of classes differ and are not empty; got {', '.join(map(repr, names[:20]))}. {_SAVE_AGAIN}.")
+        raise member.wrong(f"names of classes differ and are not empty; got {', '.join(map(repr, names[:20]))}. {SAVE_AGAIN}.")
     return names
+
+
+def _preparation(archive: zipfile.ZipFile, member: Member) -> Preparation:
+    if member.dtype.kind != "U" or member.size != 1:
+        raise member.wrong(f"one string is wanted; got {member.dtype} {list(member.shape)}. Leave it out, or save the data again.")
+    return Preparation.told(str(array_of(archive, member).reshape(())), None, f"{member.path} {member.key}")

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from fmnist.data.cleaning import EXAMPLES, Caught, CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.images import SIDE, Images
 from fmnist.data.labels import class_order, composed, encode, nearest_class, require_classes, require_renamed, written_labels
-from fmnist.data.pictures import resized
+from fmnist.data.preparation import RESIZED, Form, Preparation, joined, prepared
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
     Found,
-    Rows,
     Split,
     Work,
     blank,
@@ -42,12 +41,13 @@ class Cleaned:
     report: CleaningReport
     blind: NDArray[np.uint8] | None  # train's pixels as one sees them who does not know the labels, where that differs
     caught: Mapping[str, CaughtPictures]  # by the rule's name; only of rules that found something
+    preparation: Preparation
 
 
-def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str]) -> Cleaned:
+def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED) -> Cleaned:
     """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is held out as one.
 
-    `where` names the files of train and of test, for errors.
+    `where` names the files of train and of test, for errors. Rows that are no images of that `form` yet become some.
     Raises: FmnistError where a rule says so, the images are far too dark, a class has no image or too few, or there is one class only or
         more than 100.
     """
@@ -57,8 +57,8 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     work = _start(train, test, rules, where)
     found = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
-        split.pixels = _at_side(split.pixels, split.rows)
-        split.blind = None if split.blind is None else _at_side(split.blind, split.rows)
+        split.pixels = _as_images(split, split.pixels, form)
+        split.blind = None if split.blind is None else _as_images(split, split.blind, form)
     found += [rule(work) for rule in (blank, conflicts, duplicates)]
     require_classes(work.train.labels[work.train.rows], work.classes, where[0])
     if test is None:
@@ -66,7 +66,8 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     found.append(leaks(work))
     of_train, of_test = (_images(split, work.classes) for split in work.splits)
     blind = None if work.train.blind is None else work.train.blind[work.train.rows]
-    return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found))
+    preparation = joined([train.preparation, test.preparation if test else None], form, rules.white)
+    return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found), preparation)
 
 
 def _extents(raw: Raw) -> tuple[Extent, ...]:
@@ -87,13 +88,16 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
     return Work(splits[0], splits[1] if test else None, rules, classes)
 
 
-def _at_side(pixels: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint8]:
-    if pixels.shape[1:] == (SIDE, SIDE):
+def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
+    of = split.raw.preparation
+    if (of and of.form == form) or (form == RESIZED and pixels.shape[1:] == (SIDE, SIDE)):
         return pixels
-    small = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
-    for row in rows:  # the others are out
-        small[row] = resized(pixels[row])
-    return small
+    images = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
+    for row in split.rows:  # the others are out
+        picture = pixels[row]
+        # What is of one grey has its own rule, and cannot be centred.
+        images[row] = prepared(picture, RESIZED if picture.min() == picture.max() else form, f"{split.where}, {split.raw.row(int(row))}")
+    return images
 
 
 def _hold_out(work: Work) -> None:

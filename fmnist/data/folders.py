@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fmnist.data.images import SIDE
 from fmnist.data.layout import Layout, find_layout, require_outermost
 from fmnist.data.leftovers import files_of, is_leftover
-from fmnist.data.pictures import grey_picture, resized
+from fmnist.data.pictures import grey_picture
+from fmnist.data.preparation import RESIZED, Form, Preparation, prepared
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
@@ -36,8 +37,10 @@ class _File(NamedTuple):
         return not self.is_leftover and self.name.lower().endswith(EXTENSIONS)
 
 
-def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = None) -> Raw:
-    """One split's pictures in 28 x 28, each labelled with the name of its class folder; `white` is what the study says is white.
+def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = None, form: Form = RESIZED) -> Raw:
+    """One split's pictures as images of that `form`, each labelled with the name of its class folder.
+
+    `white` is what the study says is white.
 
     They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all classes, as those
     of a data set that was saved in this form, come in that order.
@@ -52,7 +55,7 @@ def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = No
         raise FmnistError(f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)}).")
     require_outermost(str(folder), [file.name for file in files])
     require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
-    raw = _read(folder, files, classes, skip_unreadable, white)
+    raw = _read(folder, files, classes, skip_unreadable, Preparation(form=form, white=white))
     return left_out(replace(raw, leftovers=_names(file for file in walked if file.is_leftover)), folder, classes)
 
 
@@ -102,20 +105,20 @@ def fingerprint_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, white: float | None) -> Raw:
+def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, wanted: Preparation) -> Raw:
     pixels = np.zeros((len(files), SIDE, SIDE), np.uint8)
     names: list[str] = []
     unreadable: list[str] = []
-    is_resized, scale = False, Scale(white)
+    is_resized, scale = False, Scale(wanted.white)
     for file in files:
         try:
             grey = _grey(folder, file, scale)
+            pixels[len(names)] = prepared(grey, wanted.form, str(folder / file.name))
         except FmnistError as error:
             if not skip_unreadable:
                 raise FmnistError(f"{error} Or leave out what is unreadable, with --skip-unreadable.") from error
             unreadable.append(file.name)
             continue
-        pixels[len(names)] = resized(grey)
         is_resized |= grey.shape != (SIDE, SIDE)
         names.append(file.name)
     if not names:
@@ -125,7 +128,8 @@ def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unrea
     labels = np.array([name.partition("/")[0].strip() for name in names])
     declared = tuple(dict.fromkeys(name.strip() for name in classes))
     found = Raw(pixels[: len(names)], labels, names=tuple(names), classes=declared, unreadable=tuple(unreadable))
-    return replace(found, extents=scale.extents, is_resized=is_resized)
+    preparation = wanted.model_copy(update={"whites": scale.whites})
+    return replace(found, extents=scale.extents, preparation=preparation, is_resized=is_resized)
 
 
 def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:

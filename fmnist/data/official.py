@@ -6,6 +6,8 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+FASHION_MNIST = "Fashion-MNIST"  # the name of the data set of these files, and of no other
+
 
 class OfficialFile(NamedTuple):
     """One of the four files, unpacked or as `.gz`, and the MD5 that it must have."""

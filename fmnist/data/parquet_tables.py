@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.images import SIDE
-from fmnist.data.pictures import decode_picture, resized
+from fmnist.data.pictures import decode_picture
+from fmnist.data.preparation import RESIZED, Form, Preparation, prepared
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale, stated
 from fmnist.data.table_columns import Columns, find_columns, find_label
@@ -34,10 +36,11 @@ _FLAT = (  # of pyarrow.types
 ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
-def read_parquet(path: Path, *, white: float | None = None) -> Raw:
+def read_parquet(path: Path, *, white: float | None = None, form: Form = RESIZED) -> Raw:
     """The rows of the Parquet file at `path` are read.
 
-    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`; the latter come out as 28 x 28.
+    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`; the latter come out
+    as images of that `form`.
     Raises: FmnistError, with row and column where they are known, for whatever is no such file.
     """
     with _opened(path) as file:
@@ -45,7 +48,7 @@ def read_parquet(path: Path, *, white: float | None = None) -> Raw:
         picture = next((position for position, name in enumerate(names) if _is_picture(name, file.schema_arrow.field(position).type)), None)
         if picture is None:
             return _read_pixels(path, file, find_columns(names, str(path)), white)
-        return _read_pictures(path, file, picture, white)
+        return _read_pictures(path, file, picture, Preparation(form=form, white=white))
 
 
 @contextmanager
@@ -85,24 +88,25 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns, whit
     return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated(white))
 
 
-def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int, white: float | None) -> Raw:
+def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int, wanted: Preparation) -> Raw:
     names = file.schema_arrow.names
     used = [names[find_label(names, str(path))], names[picture]]
     _require_flat(path, file, used[:1])
     require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
     classes = _classes(path, file.schema_arrow, used[0])
     sizes: set[tuple[int, ...]] = set()
-    scale = Scale(white)
+    scale = Scale(wanted.white)
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         greys = [_grey(cell, row_name(index), scale) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
         sizes.update(grey.shape for grey in greys)
-        pixels = np.array([resized(grey) for grey in greys], np.uint8)
+        pixels = np.array([prepared(grey, wanted.form, row_name(index)) for index, grey in enumerate(greys)], np.uint8)
         return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
 
     pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
     ignored = tuple(name.strip() for name in names if name not in used)
-    return Raw(pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)})
+    found = Raw(pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)})
+    return replace(found, preparation=wanted.model_copy(update={"whites": scale.whites}))
 
 
 def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from fmnist.errors import FmnistError
 
 TOLERANCE = 0.05 * 255  # closer to the ground than this is ground
 LIGHT = 127  # a ground above this grey is light
-RESIZED, PREPARED = "resized", "as Fashion-MNIST's"  # how a model's training images became 28 x 28: under "pictures", where it comes from
 LARGE = 2048  # pixels of a side; what is larger is averaged down first, to save memory
 # What Pillow's readers raise for files that are damaged or of a kind they do not know.
 _UNREADABLE = (
@@ -36,47 +34,46 @@ _UNREADABLE = (
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
     """The picture the way the images of Fashion-MNIST were made: grey on black, trimmed, as large as fits, centred.
 
     A picture of 28 x 28 pixels on a dark ground is taken as it is, so that an image of the data set stays the same.
-    Shape: [28, 28].
-    Raises: FmnistError naming the file where it is absent, no picture, too large or blank.
+    Shape: [H, W] -> [28, 28].
+    Raises: FmnistError naming `where`, if the picture is blank.
     Source: Xiao et al., "Fashion-MNIST", 2017, section 2; the ground is judged by the corners, as there.
     """
-    picture = grey_picture(path)
     ground = _ground(picture)
     lit = _on_black(picture, ground)
     garment = np.argwhere(lit > TOLERANCE)
     if len(garment) == 0:
         kind, contrast = ("light", "darker") if ground > LIGHT else ("dark", "brighter")
-        raise FmnistError(f"{path} shows nothing {contrast} than its {kind} ground (grey {ground:.0f} of 255). Take another picture.")
+        raise FmnistError(f"{where} shows nothing {contrast} than its {kind} ground (grey {ground:.0f} of 255). Take another picture.")
     if picture.shape == (SIDE, SIDE) and ground <= LIGHT:
         return picture
     (top, left), (bottom, right) = garment.min(axis=0), garment.max(axis=0) + 1
-    return _centred(lit[top:bottom, left:right])
+    return _fitted(lit[top:bottom, left:right])
 
 
-def grey_picture(path: Path, scale: Scale | None = None) -> NDArray[np.uint8]:
+def grey_picture(path: Path, scale: Scale) -> NDArray[np.uint8]:
     """The file's pixels, upright, in 256 greys, what is transparent filled in.
 
-    `scale` says what is white and remembers what was found, for whoever reads many; a picture alone must have a usual white.
+    `scale` says what is white and remembers what was found.
     Shape: [H, W].
-    Raises: FmnistError naming the file where it is absent, no picture, too large or, alone, far too dark in 16 bits.
+    Raises: FmnistError naming the file where it is absent, no picture or too large.
     """
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
         raise FmnistError(f"A picture is a file; {path} {state}. Name a PNG, JPEG or other picture.")
-    return _decoded(path, str(path), scale) if scale else _alone(path)
+    return _decoded(path, str(path), scale)
 
 
-def decode_picture(data: bytes, where: str, scale: Scale | None = None) -> NDArray[np.uint8]:
+def decode_picture(data: bytes, where: str, scale: Scale) -> NDArray[np.uint8]:
     """The same of a file's content; `where` is what a person calls the place it came from.
 
     Shape: [H, W].
     Raises: FmnistError naming `where` where it is no picture or too large.
     """
-    return _decoded(io.BytesIO(data), where, scale or Scale())
+    return _decoded(io.BytesIO(data), where, scale)
 
 
 def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -89,30 +86,13 @@ def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def resized_picture(path: Path) -> NDArray[np.uint8]:
-    """The file's pixels as `grey_picture` reads them, in 28 x 28.
-
-    Shape: [28, 28].
-    Raises: FmnistError as `grey_picture` does.
-    """
-    return resized(grey_picture(path))
-
-
-def picture_reader(prepared: object) -> Callable[[Path], NDArray[np.uint8]]:
-    """What reads a picture the way a network's training images were made: resized as they were, else as Fashion-MNIST's were."""
-    return resized_picture if prepared == RESIZED else read_picture
-
-
-def _alone(path: Path) -> NDArray[np.uint8]:
-    scale = Scale()
-    grey = _decoded(path, str(path), scale)
-    for extent in scale.extents:
-        if extent.is_outside or (extent.white == DEEP and extent.is_far_too_dark):
-            raise FmnistError(
-                f"A picture's pixels are from 0 for black to 255, or in 16 bits 65,535, for white; those of {path} are {extent}. "
-                "Save it again, as PNG of 8 bits."
-            )
-    return grey
+def opaque(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What is transparent becomes white behind a dark garment and black behind a light one. Shape: [H, W]."""
+    values, share = grey.astype(np.float32), alpha.astype(np.float32) / 255
+    seen = (values * share).sum() / max(share.sum(), 1)
+    behind = 255 if seen <= LIGHT else 0
+    blended: NDArray[np.uint8] = (values * share + behind * (1 - share)).round().astype(np.uint8)
+    return blended
 
 
 def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.uint8]:
@@ -122,7 +102,8 @@ def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 grey = _eight_bit(ImageOps.exif_transpose(image), scale)
-        return _opaque(grey.reduce(max(1, max(grey.size) // LARGE)))
+        small = grey.reduce(max(1, max(grey.size) // LARGE))
+        return np.array(small) if small.mode == "L" else opaque(*(np.asarray(band) for band in small.split()))
     except _BOMBS:
         raise FmnistError(f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller.") from None
     except _UNREADABLE as error:
@@ -153,18 +134,6 @@ def _finite(values: NDArray[np.generic]) -> NDArray[np.float32]:
     return deep
 
 
-def _opaque(image: Image.Image) -> NDArray[np.uint8]:
-    """What is transparent becomes white behind a dark garment and black behind a light one. Shape: [H, W]."""
-    if image.mode == "L":
-        return np.array(image)
-    values = np.asarray(image)
-    grey, share = values[..., 0].astype(np.float32), values[..., 1].astype(np.float32) / 255
-    seen = (grey * share).sum() / max(share.sum(), 1)
-    behind = 255 if seen <= LIGHT else 0
-    blended: NDArray[np.uint8] = (grey * share + behind * (1 - share)).round().astype(np.uint8)
-    return blended
-
-
 def _ground(picture: NDArray[np.uint8]) -> float:
     """The median of the four corners, each of a 28th of the picture's sides.
 
@@ -182,7 +151,7 @@ def _on_black(picture: NDArray[np.uint8], ground: float) -> NDArray[np.float32]:
     return lit
 
 
-def _centred(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
     height, width = garment.shape
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

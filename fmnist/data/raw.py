@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.data.preparation import Preparation
 from fmnist.data.scale import Extent
 
 # What a table's label or pixel may say where its value is not known, in lower case and without surrounding blanks.
@@ -30,6 +31,7 @@ class Raw:
     other_splits: tuple[str, ...] = ()  # images of splits that are neither train nor test, not read
     other_files: tuple[str, ...] = ()  # files in no place where images are looked for, not read
     extents: tuple[Extent, ...] = ()  # of the values before they became greys; () where they were whole numbers from 0 to 255
+    preparation: Preparation | None = None  # that `pixels` have been through; None where they are as the source had them
     is_resized: bool = False  # the reader has already brought pictures of other sizes to 28 x 28
 
     def __len__(self) -> int:

@@ -47,6 +47,11 @@ class Scale:
         """What was found so far, for each white."""
         return tuple(self._extents.values())
 
+    @property
+    def whites(self) -> tuple[float, ...]:
+        """That values were compared with."""
+        return tuple(sorted(self._extents))
+
     def greys(self, values: NDArray[np.generic], white: float) -> NDArray[np.uint8]:
         """The values with 255 for white, which is `white` where the study states none; what lies outside is cut off, and remembered."""
         white = self._stated or white

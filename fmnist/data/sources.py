@@ -19,15 +19,14 @@ from fmnist.data.cache import cache_folder, digest, kept
 from fmnist.data.cleaning import CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.download import FAILURES, download
 from fmnist.data.images import Images
-from fmnist.data.official import OFFICIAL, idx_files, lacking, raw_folder, strangers
+from fmnist.data.official import FASHION_MNIST, OFFICIAL, idx_files, lacking, raw_folder, strangers
+from fmnist.data.preparation import CENTRED, Form, Preparation
 from fmnist.data.raw import Raw
 from fmnist.data.reading import FORMS, Reading, open_path, read_official
-from fmnist.data.store import load_blind, load_caught, load_images, load_report, save_cleaned
+from fmnist.data.store import load_blind, load_caught, load_images, load_preparation, load_report, save_cleaned
 from fmnist.data.summary import DataSummary, summarise
+from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
-
-FASHION_MNIST = "Fashion-MNIST"
-SYNTHETIC = "synthetic"
 
 Announce = Callable[[str], None]
 
@@ -52,9 +51,9 @@ class Source:
         return load_report(self.root) if self.root else None
 
     @property
-    def is_resized(self) -> bool:
-        """Whether the images had another size than 28 x 28."""
-        return self.cleaning is not None and self.cleaning.resized
+    def preparation(self) -> Preparation:
+        """How pictures became the images."""
+        return load_preparation(self.root) if self.root else Preparation(form=CENTRED)
 
     @property
     def caught(self) -> dict[str, CaughtPictures]:
@@ -79,7 +78,7 @@ class Source:
 
     def save(self, path: Path) -> None:
         """Both splits are in the `.npz` at `path`, which can be named as data again; no pixel of them tells of a label."""
-        write_npz(path, self.train_blind(), self.test())
+        write_npz(path, self.train_blind(), self.test(), self.preparation)
 
 
 def fingerprint(images: Images) -> str:
@@ -97,12 +96,14 @@ def find_source(
     rules: CleaningRules | None = None,
     or_synthetic: bool = False,
     may_download: bool = True,
+    preparation: Preparation | None = None,
     announce: Announce,
 ) -> Source:
     """The source that was asked for: verified, read, cleaned by `rules` and announced.
 
     Looks at `data` (a file or folder, or the word "synthetic"), else $FMNIST_DATA, else ./data, the user's cache folder, and the
     network if it `may_download`, which are for Fashion-MNIST only. `test` is a file or folder of its own for the test split.
+    A `preparation`, of a model that is to see the images, takes the place of the one that the data ask for.
     With `or_synthetic`, images drawn by code stand in where all of the last three fail; for data that were named, nothing does.
 
     Raises: FmnistError where there are no data to be had, they cannot be read, or are not fit to train on.
@@ -111,13 +112,15 @@ def find_source(
     if test is not None and place in (None, SYNTHETIC):
         raise FmnistError(f"--test names the test split of the data that --data names; got --test {test} without such data.")
     rules = rules or CleaningRules()
+    if preparation and rules.white is None:
+        rules = rules.model_copy(update={"white": preparation.white})
     try:
         if place == SYNTHETIC:
             announce(f"Data: synthetic images, drawn by code ({option}).")
             return Source(SYNTHETIC, None)
         if place is None:
             return _found(rules, or_synthetic, may_download, announce)
-        return _named(option, _path(place), _path(test) if test else None, rules, announce)
+        return _named(option, _path(place), _path(test) if test else None, rules, preparation.form if preparation else None, announce)
     except OSError as error:
         raise FmnistError(
             f"Data files must be readable, and {cache_folder()} writable for what is made of them: {error}. "
@@ -151,7 +154,7 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
 
 
-def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, announce: Announce) -> Source:
+def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, form: Form | None, announce: Announce) -> Source:
     raw = raw_folder(path) if path.is_dir() else None
     if raw is not None and test is None:
         if lacking(path) or len(strangers(idx_files(raw))) < len(OFFICIAL):
@@ -159,8 +162,8 @@ def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, ann
         announce(
             f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a data set of their own."
         )
-    reading = open_path(path, rules)
-    of_test = open_path(test, rules) if test else None
+    reading = open_path(path, rules, form)
+    of_test = open_path(test, rules, reading.form) if test else None
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
     root = _cleaned(_joined(reading, of_test), rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)
@@ -184,7 +187,7 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
             f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another data set: "
             "replace it, or delete it and let it be downloaded."
         )
-    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white))  # its files are known to be these
+    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED)  # its files are known to be these
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
     announce(f"Data: Fashion-MNIST, in {raw}.")
     return Source(FASHION_MNIST, cleaned, str(root) if asked_by == "--data" else None)
@@ -200,7 +203,7 @@ def _joined(reading: Reading, of_test: Reading | None) -> Reading:
         train = replace(train, other_splits=train.other_splits + _rows(unused))
         return train, replace(second, other_splits=second.other_splits + _rows(first)) if second else first
 
-    return Reading(digest(reading.key, of_test.key), read)
+    return Reading(digest(reading.key, of_test.key), read, reading.form)
 
 
 def _rows(raw: Raw | None) -> tuple[str, ...]:
@@ -212,9 +215,9 @@ def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], ann
         from fmnist.data.clean import clean  # brings scikit-learn, a second to import
 
         announce(f"Data: reading and cleaning {where[0]}; the result is kept.")
-        save_cleaned(folder, clean(*reading.read(), rules, where=where))
+        save_cleaned(folder, clean(*reading.read(), rules, where=where, form=reading.form))
 
-    return kept("cleaned", digest(reading.key, rules.model_dump(mode="json")), make)
+    return kept("cleaned", digest(reading.key, reading.form, rules.model_dump(mode="json")), make)
 
 
 def _told(source: Source) -> str:

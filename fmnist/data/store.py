@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fmnist.data.cleaning import CaughtPictures, CleaningReport
 from fmnist.data.images import Images
+from fmnist.data.preparation import Preparation
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.scale import Extent
 from fmnist.errors import FmnistError
@@ -27,17 +28,20 @@ def save_raw(folder: Path, raw: Raw) -> None:
     if raw.missing is not None:
         _save(folder, {"missing": raw.missing})
     lists = {key: getattr(raw, key) for key in ("classes", "ignored", "unreadable", "extents", *NOT_READ)}
-    _tell(folder, {**lists, "names": raw.names, "is_resized": raw.is_resized})
+    preparation = raw.preparation and raw.preparation.model_dump(mode="json")
+    _tell(folder, {**lists, "names": raw.names, "is_resized": raw.is_resized, "preparation": preparation})
 
 
 def load_raw(folder: Path) -> Raw:
     """The rows that were saved in `folder`."""
     about = _about(folder)
-    names = about.pop("names")
+    names, told = about.pop("names"), about.pop("preparation")
     lists = {key: tuple(value) for key, value in about.items() if isinstance(value, list)}
     lists["extents"] = tuple(Extent(*extent) for extent in lists["extents"])
     missing = _load(folder, "missing") if (folder / "missing.npy").exists() else None
-    return Raw(_load(folder, "pixels"), _load(folder, "labels"), missing, None if names is None else tuple(names), **{**about, **lists})
+    preparation = told and Preparation.model_validate(told)
+    names = None if names is None else tuple(names)
+    return Raw(_load(folder, "pixels"), _load(folder, "labels"), missing, names, preparation=preparation, **{**about, **lists})
 
 
 def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
@@ -51,7 +55,8 @@ def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
         if pictures.missing is not None:
             _save(folder, {f"gaps-{rule}": pictures.missing})
     caught = {rule: pictures.names for rule, pictures in cleaned.caught.items()}
-    _tell(folder, {"class_names": cleaned.train.class_names, "report": cleaned.report.model_dump(mode="json"), "caught": caught})
+    records = {"report": cleaned.report.model_dump(mode="json"), "preparation": cleaned.preparation.model_dump(mode="json")}
+    _tell(folder, {"class_names": cleaned.train.class_names, **records, "caught": caught})
 
 
 def save_splits(folder: Path, splits: Mapping[str, Images]) -> None:
@@ -75,6 +80,11 @@ def load_blind(folder: Path) -> Images:
 def load_report(folder: Path) -> CleaningReport:
     """What cleaning found and did."""
     return CleaningReport.model_validate(_about(folder)["report"])
+
+
+def load_preparation(folder: Path) -> Preparation:
+    """How the pictures became the images."""
+    return Preparation.model_validate(_about(folder)["preparation"])
 
 
 def load_caught(folder: Path) -> dict[str, CaughtPictures]:

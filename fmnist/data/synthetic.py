@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from fmnist.data.images import SIDE, Images
 
+SYNTHETIC = "synthetic"  # the name of the data set
 CLASS_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 TRAIN_IMAGES, TEST_IMAGES = 6_000, 1_000
 OVERSAMPLING = 3  # drawn this many times larger, then averaged

@@ -14,7 +14,6 @@ from torch.export import ExportedProgram
 
 from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import Images
-from fmnist.data.pictures import PREPARED
 from fmnist.model import MEAN, STD
 from search.errors import SearchError
 from search.export.model_card import ModelFacts
@@ -35,7 +34,7 @@ def about_model(checkpoint: Checkpoint, facts: ModelFacts) -> dict[str, str]:
         "labels": json.dumps(checkpoint.class_names),
         "input": INPUT,
         "normalisation": json.dumps({"divisor": 255, "mean": MEAN, "std": STD}),
-        "pictures": str(checkpoint.origin.get("pictures", PREPARED)),
+        "pictures": checkpoint.preparation.model_dump_json(),
         "config": checkpoint.config.model_dump_json(),
         "version": facts.version,
         "study": facts.study,

@@ -13,8 +13,9 @@ from PIL import Image
 from pydantic import JsonValue, ValidationError
 
 from fmnist.data.cleaning import CleaningRules
-from fmnist.data.sources import SYNTHETIC, find_source
+from fmnist.data.sources import find_source
 from fmnist.data.splits import test_fingerprint, test_pixels
+from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
 from search.records import DataRecord
 

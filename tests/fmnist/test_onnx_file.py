@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from fmnist.classifier import load_classifier
+from fmnist.data.preparation import CENTRED
 from fmnist.errors import FmnistError
 from fmnist.onnx_file import LARGEST, load_onnx
 
@@ -59,7 +60,7 @@ def written(path: Path, *changes: Change) -> Path:
 
 def test_a_whole_file_is_read(tmp_path: Path) -> None:
     model = load_onnx(written(tmp_path / "m.onnx"))
-    assert (model.class_names, model.data, model.pictures) == (NAMES, None, None)
+    assert (model.class_names, model.data, model.preparation.form) == (NAMES, None, CENTRED)
     pixels = np.zeros((3, 28, 28), np.uint8)
     pixels[1] = 1
     found = model.probabilities(pixels)
@@ -115,7 +116,7 @@ def unknown_operator(model: onnx.ModelProto) -> None:
         (lambda m: tell(m, labels=json.dumps(["x" * 101, "y"])), "metadata 'labels' must be a JSON list"),
         (lambda m: tell(m, labels=json.dumps([str(i) for i in range(101)])), "metadata 'labels' must be a JSON list"),
         (lambda m: tell(m, labels='["a", "b", "c"]'), r"must give one output of float [N, 3], got"),
-        (lambda m: tell(m, pictures="turned\x1b[2J"), "metadata 'pictures' must be 'resized' or \"as Fashion-MNIST's\""),
+        (lambda m: tell(m, pictures="turned\x1b[2J"), "metadata 'pictures' must say how its pictures were prepared"),
         (shaped("input", TensorProto.FLOAT, "N", 28, 28), 'must read one input of uint8 [N, 28, 28], got "tensor(float)'),
         (shaped("input", TensorProto.UINT8, "N", 784), "must read one input of uint8 [N, 28, 28], got"),
         (shaped("input", TensorProto.UINT8, 1, 28, 28), "must read one input of uint8 [N, 28, 28], got"),

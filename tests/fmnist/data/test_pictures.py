@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fmnist.data import synthetic
-from fmnist.data.pictures import decode_picture, grey_picture, read_picture, resized, resized_picture
+from fmnist.data.pictures import decode_picture, resized
+from fmnist.data.preparation import Preparation, picture_reader, read_picture
+from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
 
 FILES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -190,7 +192,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, size: tuple[int, int]) 
 def test_grey_pixels_come_back_byte_for_byte(tmp_path: Path, name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name)
-    for found in (grey_picture(tmp_path / name), resized_picture(tmp_path / name), decode_picture((tmp_path / name).read_bytes(), name)):
+    for found in (picture_reader(Preparation())(tmp_path / name), decode_picture((tmp_path / name).read_bytes(), name, Scale())):
         np.testing.assert_array_equal(found, pixels)
         assert found.dtype == np.uint8
 
@@ -205,7 +207,7 @@ def test_a_resized_picture_keeps_its_light(tmp_path: Path, shape: tuple[int, int
     pixels = np.full(shape, 40, np.uint8)
     pixels[shape[0] // 2 :] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = resized_picture(tmp_path / "a.png")
+    found = picture_reader(Preparation())(tmp_path / "a.png")
     assert found.shape == (28, 28)
     assert found.mean() == pytest.approx(pixels.mean(), abs=4)
     assert found[-1].mean() == pytest.approx(200, abs=4)
@@ -219,4 +221,4 @@ def test_a_fine_pattern_is_averaged_when_it_is_made_smaller() -> None:
 
 def test_what_was_decoded_from_memory_is_named_as_the_caller_calls_it() -> None:
     with pytest.raises(FmnistError, match=r"^a\.parquet row 3 must be a readable picture: it is no kind of picture"):
-        decode_picture(b"not a picture", "a.parquet row 3")
+        decode_picture(b"not a picture", "a.parquet row 3", Scale())

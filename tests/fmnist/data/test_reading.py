@@ -44,7 +44,7 @@ def test_every_form_gives_the_same_arrays(form: Callable[[Path], Source], tmp_pa
         assert fingerprint(images) == fingerprint(expected)
     assert source.cleaning is not None
     assert source.cleaning.is_clean
-    assert not source.is_resized
+    assert not source.cleaning.resized
 
 
 @pytest.mark.parametrize("form", [as_csv, as_parquet, as_pictures])
@@ -89,7 +89,8 @@ def test_pictures_of_any_size_in_folders_named_for_their_classes(tmp_path: Path)
             picture.save(tmp_path / "shop" / name / f"{i}.JPG", format="JPEG")
     source = found(tmp_path / "shop")
     assert source.train().class_names == ("Hemd", "Schuh", "帽子")
-    assert source.is_resized
+    assert source.cleaning is not None
+    assert source.cleaning.resized
     assert (len(source.train()), len(source.test())) == (36, 6)
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
-from fmnist.data.pictures import grey_picture
+from fmnist.data.preparation import read_picture
 from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
 from tests.fmnist.data.forms import COLUMNS, NUMBERS, TEST, TRAIN, write_csv, write_idx
@@ -149,4 +149,4 @@ def test_a_set_with_one_bright_picture_is_not_too_dark(tmp_path: Path) -> None:
 def test_a_single_picture_of_another_white_is_refused(dtype: str, white: float, tmp_path: Path) -> None:
     Image.fromarray(scaled(white, dtype)[0]).save(tmp_path / "a.tif")
     with pytest.raises(FmnistError, match=r"a\.tif are from 0 to .* as PNG of 8 bits"):
-        grey_picture(tmp_path / "a.tif")
+        read_picture(tmp_path / "a.tif")

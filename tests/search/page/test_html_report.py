@@ -219,7 +219,8 @@ def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say
     table.replace(kept)
     try:
         assert say("report", "--html", "gone.html")[0] == 0
-        write_npz(table, *(replace(synthetic.draw(images, seed=1), class_names=ODD[:10]) for images in (400, 300)))
+        train, test = (replace(synthetic.draw(images, seed=1), class_names=ODD[:10]) for images in (400, 300))
+        write_npz(table, train, test)
         assert say("report", "--html", "other.html")[0] == 0
     finally:
         kept.replace(table)

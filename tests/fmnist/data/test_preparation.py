@@ -1,0 +1,212 @@
+"""How pictures become images is decided once for a data set, and goes wherever the data or a model go."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pyarrow import parquet
+
+from fmnist.data import synthetic
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.preparation import CENTRED, RESIZED, Preparation, picture_reader, prepared
+from fmnist.data.sources import Source, find_source
+from fmnist.errors import FmnistError
+
+KEEP = CleaningRules(leaks="keep", duplicates="keep", conflicts="keep", blank="keep")
+DRAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+Pixels = NDArray[Any]
+
+
+def drawn(shape: tuple[int, int], ground: int, count: int, seed: int) -> list[NDArray[np.uint8]]:
+    """Bars on that ground, each picture another one; all far from the corners."""
+    rng = np.random.default_rng(seed)
+    pictures = np.full((count, *shape), ground, np.uint8)
+    cloth = 0 if ground > 127 else 255
+    for picture in pictures:
+        inner = picture[shape[0] // 5 : -shape[0] // 5, shape[1] // 4 : -shape[1] // 4]
+        inner[:] = np.abs(cloth - rng.integers(0, 90, inner.shape)).astype(np.uint8)
+    return list(pictures)
+
+
+def save(pictures: list[Pixels], folder: Path) -> list[Path]:
+    """Pictures of three classes in their folders, in the order in which they are read."""
+    paths = []
+    for row, pixels in enumerate(pictures):
+        paths.append(folder / f"class {row % 3}" / f"{row}.png")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(paths[-1])
+    return paths
+
+
+def as_folder(folder: Path, pictures: list[Pixels]) -> Path:
+    save(pictures, folder / "pictures")
+    return folder / "pictures"
+
+
+def as_parquet(folder: Path, pictures: list[Pixels]) -> Path:
+    cells = []
+    for pixels in pictures:
+        Image.fromarray(pixels).save(stored := io.BytesIO(), "PNG")
+        cells.append({"bytes": stored.getvalue(), "path": None})
+    parquet.write_table(pa.table({"label": [str(row % 3) for row in range(len(cells))], "image": cells}), folder / "pictures.parquet")
+    return folder / "pictures.parquet"
+
+
+def as_arrays(folder: Path, pictures: list[Pixels]) -> Path:
+    np.savez(folder / "arrays.npz", x=np.stack(pictures), y=np.arange(len(pictures)) % 3)
+    return folder / "arrays.npz"
+
+
+def as_table(folder: Path, pictures: list[Pixels]) -> Path:
+    names = ["label", *(f"{row}x{column}" for row in range(1, 29) for column in range(1, 29))]
+    rows = [",".join(map(str, [row % 3, *np.asarray(pixels).ravel().tolist()])) for row, pixels in enumerate(pictures)]
+    (folder / "table.csv").write_text("\n".join([",".join(names), *rows]) + "\n")
+    return folder / "table.csv"
+
+
+def read(path: Path, **options: Any) -> Source:
+    """All of them are the training images; that they are the test images too is nothing to these tests."""
+    rules = KEEP.model_copy(update={"white": options.pop("white", None)})
+    return find_source(str(path), test=str(path), rules=rules, announce=lambda _: None, **options)
+
+
+def asked(source: Source, files: list[Path]) -> NDArray[np.uint8]:
+    reader = picture_reader(source.preparation)
+    return np.stack([reader(file) for file in files])
+
+
+@DRAWS
+@given(
+    st.sampled_from([as_folder, as_parquet, as_arrays, as_table]),
+    st.sampled_from([(28, 28), (14, 14), (40, 30), (100, 120)]),
+    st.sampled_from([0, 60, 200, 255]),
+    st.sampled_from(["L", "RGB", "RGBA"]),
+    st.integers(0, 9),
+)
+def test_every_training_picture_is_the_same_image_when_it_is_asked_about(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: Callable[[Path, list[Pixels]], Path],
+    shape: tuple[int, int],
+    ground: int,
+    mode: str,
+    seed: int,
+) -> None:
+    folder = tmp_path / f"{form.__name__}-{shape}-{ground}-{mode}-{seed}"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    if form is as_table:
+        shape, mode = (28, 28), "L"
+    pictures = [np.asarray(Image.fromarray(pixels).convert(mode)) for pixels in drawn(shape, ground, 24, seed)]
+    if mode == "RGBA":
+        pictures[0] = pictures[0].copy()
+        pictures[0][:4, :4, 3] = 0
+    source = read(form(folder, pictures))
+    np.testing.assert_array_equal(source.train().pixels, asked(source, save(pictures, folder / "asked")))
+    assert source.preparation.form == RESIZED, "whatever their size and ground"
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+def test_what_was_saved_keeps_the_record(tmp_path: Path, ground: int) -> None:
+    pictures = drawn((40, 30), ground, 24, 0)
+    source = read(as_folder(tmp_path, pictures))
+    source.save(tmp_path / "saved.npz")
+    again = read(tmp_path / "saved.npz")
+    assert again.preparation == source.preparation
+    np.testing.assert_array_equal(again.train().pixels, asked(again, save(pictures, tmp_path / "asked")))
+
+
+def test_what_is_white_is_kept_too(tmp_path: Path) -> None:
+    pictures = [(pixels > 99).astype(np.uint8) for pixels in drawn((28, 28), 0, 24, 0)]
+    for row, pixels in enumerate(pictures):
+        pixels[row, 3:8] = 1
+    source = read(as_folder(tmp_path, pictures), white=1)
+    files = save(pictures, tmp_path / "asked")
+    assert source.train().pixels.max() == 255
+    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+    source.save(tmp_path / "saved.npz")
+    for white in (None, 1):
+        again = read(tmp_path / "saved.npz", white=white)
+        np.testing.assert_array_equal(again.train().pixels, source.train().pixels)
+        np.testing.assert_array_equal(again.train().pixels, asked(again, files))
+    Image.fromarray(pictures[0] * 255).save(tmp_path / "bright.png")
+    with pytest.raises(FmnistError, match=r"are from 0 to 1 for white .* those of .*bright\.png are from 0 to 255"):
+        asked(source, [tmp_path / "bright.png"])
+    evaluated = find_source(str(files[0].parents[1]), preparation=source.preparation, rules=KEEP, announce=lambda _: None)
+    assert evaluated.train().pixels.max() == 255, "a model's record stands in for what its study said"
+
+
+def test_a_dark_picture_of_16_bits_is_believed_where_the_training_pictures_had_16_bits(tmp_path: Path) -> None:
+    pictures: list[Pixels] = [pixels.astype(np.uint16) * 257 for pixels in drawn((28, 28), 0, 24, 0)]
+    pictures[0] //= 8
+    source = read(as_folder(tmp_path, pictures))
+    files = save(pictures, tmp_path / "asked")
+    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+    of_bytes = read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0)))
+    with pytest.raises(FmnistError, match="as PNG of 8 bits"):
+        asked(of_bytes, files[:1])
+
+
+def test_images_that_are_like_fashion_mnist_s_stay_so_when_they_are_saved(tmp_path: Path) -> None:
+    drawn_by_code = find_source("synthetic", announce=lambda _: None)
+    drawn_by_code.save(tmp_path / "saved.npz")
+    again = find_source(str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
+    assert again.preparation == drawn_by_code.preparation == Preparation(form=CENTRED)
+    few = again.train().pixels[:200]
+    files = save(list(few), tmp_path / "asked")
+    np.testing.assert_array_equal(few, asked(again, files))
+
+
+@pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
+def test_what_a_model_is_scored_on_is_prepared_as_the_model_s_pictures_were(
+    tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]
+) -> None:
+    pictures = drawn((60, 80), 255, 24, 0)
+    source = read(form(tmp_path, pictures), preparation=Preparation(form=CENTRED))
+    expected = np.stack([prepared(pixels, CENTRED, "a picture") for pixels in pictures])
+    np.testing.assert_array_equal(source.train().pixels, expected)
+    assert (source.train().pixels[:, 0, 0] == 0).all()
+
+
+def test_the_test_split_follows_the_training_split(tmp_path: Path) -> None:
+    find_source("synthetic", announce=lambda _: None).save(tmp_path / "train.npz")
+    pictures = [255 - np.pad(image, 30) for image in synthetic.draw(40, seed=3).pixels]
+    labels = synthetic.draw(40, seed=3).labels
+    for row, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
+        place = tmp_path / "photos" / synthetic.CLASS_NAMES[label].replace("/", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{row}.png")
+    rules = KEEP.model_copy(update={"rename": {"T-shirt-top": "T-shirt/top"}})
+    source = find_source(str(tmp_path / "train.npz"), test=str(tmp_path / "photos"), rules=rules, announce=lambda _: None)
+    expected = np.stack([prepared(pixels, CENTRED, "a picture") for pixels in pictures])
+    np.testing.assert_array_equal(source.test().pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("record", "data", "form"),
+    [
+        ("resized", "shop", RESIZED),
+        ("as Fashion-MNIST's", "Fashion-MNIST", CENTRED),
+        ("as Fashion-MNIST's", "synthetic", CENTRED),
+        ("as Fashion-MNIST's", "shop", RESIZED),  # older versions said so of every data set of 28 x 28 pixels
+        (None, None, CENTRED),
+        ({"form": "as Fashion-MNIST's"}, "shop", CENTRED),
+        ('{"form": "resized", "white": 1.0, "whites": [1.0]}', "shop", RESIZED),
+    ],
+)
+def test_records_of_older_versions_are_understood(record: object, data: object, form: str) -> None:
+    assert Preparation.told(record, data, "model").form == form
+
+
+@pytest.mark.parametrize("record", ["stretched", {"form": "stretched"}, 7, "{", {"white": "bright"}])
+def test_another_record_is_refused(record: object) -> None:
+    with pytest.raises(FmnistError, match="must say how its pictures were prepared"):
+        Preparation.told(record, "shop", "model")
