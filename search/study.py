@@ -103,7 +103,7 @@ def journalled(study: optuna.Study, announce: Callable[[str], None]) -> Iterator
     assert isinstance(own, OwnTrials), "create_study made the study"
     own.patience.announce = announce
     with Journal(journal_path(study.study_name), study=study.study_name, identity=identity(own, study._study_id)) as own.overflow.journal:
-        with suppress(StorageLostError):  # raised below, with all that was written on the way here
+        with suppress(StorageLostError), own.guarded():  # raised below, with all that was written on the way here
             yield
         require_storage(study)
 

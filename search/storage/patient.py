@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,9 +19,11 @@ from sqlalchemy.exc import IntegrityError
 from search.errors import StudyDeletedError
 from search.storage.foreign import SPEC, is_foreign, set_aside
 from search.storage.journal import Operation
+from search.storage.opening import database_file
 from search.storage.operations import perform
 from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
+from search.storage.rescue import HeldFile
 from search.storage.sharing import Share, held, is_of_what_is_gone
 
 T = TypeVar("T")
@@ -35,6 +38,7 @@ class PatientStorage(_CachedStorage):
         self.patience = patience or Patience()
         self.overflow = Overflow()
         self.share: Share | None = None  # where other runs have trials of the same study
+        self._file: HeldFile | None = None  # that is written anew should it be deleted
         self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # "user" or "system", study -> as read or written last
 
     @property
@@ -106,8 +110,39 @@ class PatientStorage(_CachedStorage):
             self._ask(lambda: stack.enter_context(held(self._backend.engine, name)), lost=lambda: None)
             yield
 
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Within, and at its end, a SQLite file that was deleted is written anew; one that another took the place of is lost."""
+        path = self._ask(partial(database_file, self._backend), lost=lambda: None)
+        if path is None:
+            yield
+            return
+        self._file = HeldFile(path)
+        try:
+            yield
+        finally:
+            self._look_after_file()
+            self._file.let_go()
+            self._file = None
+
+    def _look_after_file(self) -> None:
+        if self._file is None or self.is_lost or (state := self._file.state) == "there":
+            return
+        path = self._file.path
+        self._backend.engine.dispose()  # connections to what has no name any more
+        if state == "replaced":
+            self.overflow.loss = f"another file took the place of {path} while it was in use"
+            return
+        try:
+            self._file.write_anew()
+        except (OSError, sqlite3.Error) as error:
+            self.overflow.loss = f"{path} was deleted while it was in use, and cannot be written anew: {error}"
+        else:
+            self.patience.announce(f"{path} was deleted while it was in use. It is written anew; nothing is lost.")
+
     def _ask(self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """What the database answers, or what `lost` does where it gives no answer."""
+        self._look_after_file()
         if not self.is_lost:
             first = partial(ask, *arguments)
             try:
@@ -135,6 +170,7 @@ class PatientStorage(_CachedStorage):
                 waiting.extend(as_operations())
                 self.overflow.keep(waiting)
 
+        self._look_after_file()
         if self.is_lost:
             self.overflow.keep(as_operations())
         else:
