@@ -1,15 +1,22 @@
 """The user's cache folder: downloads, and what was made of data files once, kept by what is in them."""
 
+import ast
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import filelock
 from platformdirs import user_cache_path
 
 from fmnist.atomic import folder_in_place
+
+DECODERS = ("numpy", "pillow", "pyarrow", "scikit-learn")  # another version of these may make other images of the same files
+CODECS = ("jpg", "jpg_2000", "libtiff", "webp", "zlib")  # that Pillow was built with
+_THREADS, _FILES_A_CALL = 8, 500  # so that a slow drive is asked for several files at once
 
 
 def cache_folder() -> Path:
@@ -40,8 +47,42 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_digests(paths: Sequence[Path]) -> list[str]:
+    """That of each file; of what cannot be read, why."""
+    parts = [paths[start : start + _FILES_A_CALL] for start in range(0, len(paths), _FILES_A_CALL)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [found for part in pool.map(_digests, parts) for found in part]
+
+
+def _digests(paths: Sequence[Path]) -> list[str]:
+    return [_digest_or_reason(path) for path in paths]
+
+
+def _digest_or_reason(path: Path) -> str:
+    try:
+        return file_digest(path) if path.is_file() else "no file"  # a pipe would be waited for
+    except OSError as error:
+        return f"error {error.errno}"
+
+
 @cache
 def _code() -> str:
-    """A digest of the code that reads and cleans: what another version made is not taken for this one's work."""
-    modules = sorted(Path(__file__).parent.glob("*.py"))
-    return digest(*(module.read_text(encoding="utf-8") for module in modules))
+    """A digest of what reads and cleans, without its comments: what other code or libraries made is not taken for this one's work."""
+    modules = [ast.parse(module.read_text(encoding="utf-8")) for module in sorted(Path(__file__).parent.glob("*.py"))]
+    for node in (node for module in modules for node in ast.walk(module)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body[0] = ast.Pass()
+    return digest([ast.dump(module) for module in modules], _libraries())
+
+
+def _libraries() -> dict[str, str | None]:
+    from PIL import features
+
+    return {name: _version(name) for name in DECODERS} | {name: features.version(name) for name in CODECS}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

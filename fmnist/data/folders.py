@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.data.cache import file_digests
 from fmnist.data.images import SIDE
 from fmnist.data.layout import Layout, find_layout, require_outermost
 from fmnist.data.leftovers import files_of, is_leftover
@@ -90,19 +91,17 @@ def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ..
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """The SHA-256, in hex, of path, size and time of change of every file below, and of every folder's path; of leftovers, of the path.
+    """The SHA-256, in hex, of path and content of every file below, and of every folder's path; of leftovers, of the path.
 
-    It changes where a file does, is the same after a copy that keeps times, and takes no file's content.
     Raises: FmnistError where a folder cannot be read.
     """
     seen = _identities(folder) - {_identity(folder)}
-    digest = hashlib.sha256()
-    for file in _sorted(_walk(folder, "", seen, also_folders=True)):
-        digest.update(f"{file.name}\0".encode())
-        if not (file.is_leftover or file.name.endswith("/")):
-            state = _state(file.entry)
-            digest.update(f"{state.st_size}\0{state.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
+    names = list(_sorted(_walk(folder, "", seen, also_folders=True)))
+    read = [Path(file.entry.path) for file in names if not (file.is_leftover or file.name.endswith("/"))]
+    whole = hashlib.sha256()
+    for text in (*(file.name for file in names), *file_digests(read)):
+        whole.update(f"{text}\0".encode())
+    return whole.hexdigest()
 
 
 def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, wanted: Preparation) -> Raw:
@@ -229,10 +228,3 @@ def _identity(path: Path) -> tuple[int, int]:
 def _identities(folder: Path) -> set[tuple[int, int]]:
     """The folder itself and all that it lies in: a link to one of them would lead round in a circle."""
     return {_identity(path) for path in (folder, *folder.resolve().parents)}
-
-
-def _state(entry: os.DirEntry[str]) -> os.stat_result:
-    try:
-        return entry.stat()
-    except OSError:  # a link that leads nowhere
-        return entry.stat(follow_symlinks=False)

@@ -1,8 +1,9 @@
 """What systems and tools leave behind in folders: files that nobody put there as data."""
 
 import os
+import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 
 # In lower case. Hidden files and folders are among them: .DS_Store, ._1.png, .AppleDouble, .ipynb_checkpoints, .git.
@@ -15,11 +16,12 @@ PATTERNS = (
     "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.swp", "__pycache__", "picasa.ini",  # tools
 )  # fmt: skip
 
+_LEFTOVER = re.compile("|".join(map(translate, PATTERNS)))
+
 
 def is_leftover(name: str) -> bool:
     """Whether a file or folder of that name is ignored, with all that is in it."""
-    lower = name.lower()
-    return any(fnmatchcase(lower, pattern) for pattern in PATTERNS)
+    return _LEFTOVER.match(name.lower()) is not None
 
 
 def files_of(path: Path, name: str) -> Iterator[str]:

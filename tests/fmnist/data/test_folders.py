@@ -178,22 +178,20 @@ def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
     write(tmp_path, {"Shirt/.hidden": b"another"})
     assert fingerprint_folder(tmp_path) == found[1]
     os.utime(tmp_path / "Bag/b.png", ns=(1, 1))
-    found.append(fingerprint_folder(tmp_path))
-    write(tmp_path, {"Bag/b.png": SMALL + b"x"})
+    assert fingerprint_folder(tmp_path) == found[1], "what is in a file counts, not when it was written"
+    write(tmp_path, {"Bag/b.png": SMALL[:-1] + b"x"})
     os.utime(tmp_path / "Bag/b.png", ns=(1, 1))
     found.append(fingerprint_folder(tmp_path))
     (tmp_path / "Bag/b.png").rename(tmp_path / "Bag/c.png")
     found.append(fingerprint_folder(tmp_path))
     (tmp_path / "Dress").mkdir()
     found.append(fingerprint_folder(tmp_path))
-    assert len(set(found)) == 6
+    assert len(set(found)) == 5
 
 
 def test_the_fingerprint_is_the_same_for_a_folder_elsewhere(tmp_path: Path) -> None:
     for place in ("here", "there/deeper"):
         write(tmp_path / place, {"Shirt/a.png": SMALL, "Bag/b.png": SMALL})
-        for path in (tmp_path / place).rglob("*.png"):
-            os.utime(path, ns=(5, 7))
     assert fingerprint_folder(tmp_path / "here") == fingerprint_folder(tmp_path / "there/deeper")
 
 
