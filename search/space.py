@@ -20,6 +20,7 @@ SEARCH = "search"  # in a study's TOML: search this knob over all it declares
 RANGE = frozenset({"low", "high", "log", "step"})
 MOST_STEPS = 10_000  # of a range; each may become a point of a grid
 MOST_POINTS = 100_000  # of a grid, which Optuna holds in memory
+ROUNDED = 1 + 1e-9  # what was written as decimals is no exact float: 0.3 - 0.1 is below 0.2
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,11 @@ def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
 
 def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
     whole = isinstance(low, int)
-    if isinstance(step, bool) or not isinstance(step, int if whole else int | float) or not 0 < step <= high - low:
+    if isinstance(step, bool) or not isinstance(step, int if whole else int | float) or not 0 < step <= (high - low) * ROUNDED:
         kind = "whole number" if whole else "number"
         raise FmnistError(f"{name}.step must be a positive {kind}, at most high - low, got {shown(step)}.")
     steps = (high - low) / step
-    if steps > MOST_STEPS or not math.isclose(steps, round(steps)):
+    if steps > MOST_STEPS * ROUNDED or not math.isclose(steps, round(steps)):
         rule = f"such that high is low plus a whole number of steps, at most {MOST_STEPS:,}"
         raise FmnistError(f"{name}.step must be {rule}, got {shown(step)} from {shown(low)} to {shown(high)}.")
     return step if whole else float(step)

@@ -185,13 +185,19 @@ def test_the_winner_that_is_dropped_leaves_its_place_to_the_others_and_to_none_o
     assert [(each.trial, each.reason) for each in record(study).dropped] == [(0, "diverged at the end"), (1, "diverged, too")]
 
 
+def test_the_first_that_is_dropped_needs_no_record_of_a_stage() -> None:
+    study = searched()
+    drop_winner(study, Candidate(trial=1, config=TrialConfig(depth=2, epochs=1), search_value=0.84), "diverged at the end")
+    assert record(study) == Confirmation(candidates=(), dropped=(Dropped(trial=1, reason="diverged at the end"),))
+    assert confirmed(study, confirming()).trial != 1
+
+
 def test_where_all_diverge_the_error_names_the_last() -> None:
-    study = searched(0.84, 0.83, depths=(1, 2))
-    executor = Told({(2, 1000): 0.8}, otherwise=None)
-    told = rf"the last so: trial 1: {NAN}, with seed 1001\. Search a narrower learning_rate"
+    study = searched(0.84, 0.83, 0.82)
+    told = rf"the last so: trial 2: {NAN}, with seed 1002\. Search a narrower learning_rate"
     with pytest.raises(SearchError, match=told):
-        confirmed(study, confirming(), executor)
-    assert [each.trial for each in record(study).dropped] == [0, 1]
+        confirmed(study, confirming(top=3, seeds=3), Told({(1, 1000): None, (2, 1001): None, (3, 1002): None}))
+    assert [each.reason[-4:] for each in record(study).dropped] == ["1000", "1001", "1002"]
 
 
 @pytest.mark.parametrize(

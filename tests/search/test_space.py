@@ -43,6 +43,7 @@ def test_a_list_narrows_to_its_values() -> None:
         ("dropout", {"low": 0.0, "high": 0.6, "step": 0.2}, FloatDistribution(0.0, 0.6, step=0.2)),
         ("l2", {"low": 1e-5, "high": 0.1, "log": True}, FloatDistribution(1e-5, 0.1, log=True)),
         ("growth", {"low": 1, "high": 2}, FloatDistribution(1.0, 2.0)),
+        ("growth", {"low": 1, "high": 3, "step": 1}, FloatDistribution(1.0, 3.0, step=1.0)),
         ("depth", {"low": 2, "high": 4}, IntDistribution(2, 4)),
         ("filters", {"low": 8, "high": 64, "step": 8}, IntDistribution(8, 64, step=8)),
         ("filters", {"low": 8, "high": 64, "log": True}, IntDistribution(8, 64, log=True)),
@@ -76,8 +77,9 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
         ("batch_norm", {"low": False, "high": True}, "only numbers have a range"),
         ("dropout", {"low": False, "high": 0.5}, "got false"),
         ("dropout", {"low": 0.1}, "must have low and high"),
-        ("dropout", {"low": 0.1, "high": 0.2, "setp": 0.1}, "unknown 'setp'. Did you mean 'step'?"),
+        ("dropout", {"low": 0.1, "high": 0.2, "setp": 0.1, "sort": 1}, "unknown 'setp'. Did you mean 'step'?"),
         ("dropout", {"low": 0.2, "high": 0.1}, "low must be below high, got 0.2 and high 0.1"),
+        ("dropout", {"low": 0.2, "high": 0.2}, "low must be below high, got 0.2 and high 0.2"),
         ("dropout", {"low": 0.0, "high": 0.5, "log": True}, "above 0 with log"),
         ("dropout", {"low": 0.1, "high": 0.5, "log": "yes"}, "log must be true or false"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 0.2}, "whole number of steps"),
@@ -86,6 +88,9 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
         ("dropout", {"low": 0.0, "high": 0.5, "step": math.inf}, "step must be"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 1e-320}, "at most 10,000"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 0}, "step must be"),
+        ("dropout", {"low": 0.3, "high": 0.5, "step": 0.4}, "step must be a positive number, at most high - low, got 0.4"),
+        ("augmentation", {"low": 0.2, "high": 0.3, "step": 0.1001}, "at most high - low"),
+        ("l2", {"low": 0.0, "high": 0.50005, "step": 0.00005}, "at most 10,000, got 5e-05"),
         ("filters", {"low": 8, "high": 16, "step": 1.6}, "step must be a positive whole number"),
         ("filters", {"low": 8, "high": 16, "step": 0.5}, "step must be a positive whole number"),
         ("depth", [], "at least one value"),
@@ -97,6 +102,8 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
         ("head", "mx", "Did you mean 'max'?"),
         ("dropout", "0.1", "Write it without quotes."),
         ("dropuot", 0.1, "Did you mean 'dropout'"),
+        ("dropuot", [0.1], "unknown knob 'dropuot'. Did you mean 'dropout'?"),
+        ("dropuot", {"low": 0.1, "high": 0.2}, "unknown knob 'dropuot'. Did you mean 'dropout'?"),
     ],
 )
 def test_what_a_field_could_not_hold_is_refused(knob: str, entry: Any, says: str) -> None:
@@ -104,6 +111,10 @@ def test_what_a_field_could_not_hold_is_refused(knob: str, entry: Any, says: str
     assert message.startswith("mine.toml: ")
     assert knob in message
     assert says in message
+
+
+def test_search_is_no_hint_where_nothing_like_it_was_written() -> None:
+    assert "search" not in refusal(depth=9, head="mx", dropout=[0.1, 2.0])
 
 
 def test_every_wrong_entry_is_named() -> None:
@@ -131,6 +142,31 @@ def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.sam
         study.tell(trial, config.learning_rate)
 
 
+ENTRIES: dict[str, Any] = {
+    "depth": {"low": 2, "high": 4},
+    "filters": {"low": 8, "high": 64, "log": True},
+    "hidden": {"low": 0, "high": 128, "step": 32},
+    "growth": {"low": 1, "high": 3},
+    "l2": {"low": 1e-5, "high": 0.1, "log": True},
+    "augmentation": {"low": 0.1, "high": 0.9, "step": 0.2},
+    "head": ["max", "avg"],
+}
+
+
+def test_a_trial_is_asked_for_just_the_distributions_that_the_space_has() -> None:
+    searched = space(**ENTRIES)
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    searched.suggest(trial)
+    assert trial.distributions == searched.distributions()
+
+
+def test_what_a_trial_holds_is_what_is_trained() -> None:
+    chosen: dict[str, Any] = {"depth": 4, "filters": 37, "hidden": 96, "growth": 1.7, "l2": 0.003, "augmentation": 0.7, "head": "avg"}
+    study = optuna.create_study()
+    study.enqueue_trial(chosen)
+    assert space(**ENTRIES, dropout=0.2).suggest(study.ask()) == TrialConfig(**chosen, dropout=0.2)
+
+
 def test_the_same_trial_suggests_the_same_configuration_again() -> None:
     trial = optuna.create_study().ask()
     everything = read_space({}, search_unlisted=True, where="mine.toml")
@@ -151,6 +187,8 @@ def test_suggestions_stay_on_the_steps_of_their_range(low: int, span: int, step:
     ("entry", "values"),
     [
         ({"low": 0.0, "high": 0.3, "step": 0.1}, [0.0, 0.1, 0.2, 0.3]),
+        ({"low": 0.1, "high": 0.3, "step": 0.2}, [0.1, 0.3]),  # 0.3 - 0.1 is below 0.2
+        ({"low": 0.2, "high": 0.3, "step": 0.1}, [0.2, 0.3]),
         ({"low": 0.09, "high": 1.0, "step": 0.07}, [0.09, 0.16, 0.23, 0.3, 0.37, 0.44, 0.51, 0.58, 0.65, 0.72, 0.79, 0.86, 0.93, 1.0]),
     ],
 )
@@ -160,6 +198,19 @@ def test_steps_of_a_range_are_the_numbers_that_a_person_would_write(entry: dict[
     for sampler in (optuna.samplers.GridSampler(stepped.grid()), optuna.samplers.RandomSampler(seed=0)):
         study = optuna.create_study(sampler=sampler)
         assert {stepped.suggest(study.ask()).augmentation for _ in range(5 * len(values))} <= set(values)
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.5, 0.00005), (0.3, 0.4, 0.00001)])  # the latter's quotient is above 10,000
+def test_a_range_may_have_10_000_steps(low: float, high: float, step: float) -> None:
+    values = space(augmentation={"low": low, "high": high, "step": step}).grid()["augmentation"]
+    assert (len(values), values[0], values[-1]) == (10_001, low, high)
+
+
+def test_whole_numbers_have_steps_of_one_where_nothing_else_is_said() -> None:
+    assert space(depth={"low": 2, "high": 4}, growth={"low": 1, "high": 3, "step": 1}).grid() == {
+        "depth": [2, 3, 4],
+        "growth": [1.0, 2.0, 3.0],
+    }
 
 
 def test_points_of_a_space() -> None:
@@ -182,6 +233,12 @@ def test_a_grid_that_would_fill_the_memory_is_refused() -> None:
         space(dropout=fine, l2=fine, label_smoothing=fine).grid()
 
 
+def test_a_grid_may_have_100_000_points() -> None:
+    hundred, thousand = {"low": 0.0, "high": 0.099, "step": 0.001}, {"low": 0.0, "high": 0.999, "step": 0.001}
+    grid = space(dropout=hundred, l2=thousand).grid()
+    assert (len(grid["dropout"]), len(grid["l2"])) == (100, 1000)
+
+
 def test_a_continuous_knob_has_no_grid() -> None:
-    with pytest.raises(SearchError, match=r"without one: l2, dropout|without one: dropout, l2"):
-        space(depth=[2, 3], dropout="search", l2="search").grid()
+    with pytest.raises(SearchError, match=r"without one: dropout, l2\. Write for example dropout = \["):
+        space(depth=[2, 3], l2="search", dropout="search").grid()
