@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -82,6 +83,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
             url_in_braces = url.replace("{", "{{").replace("}", "}}")
             storage = RDBStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
+            finalize(storage, storage.engine.dispose)  # its connections end with it
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)

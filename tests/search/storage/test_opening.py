@@ -1,5 +1,6 @@
 """A storage that cannot be used is refused in one message, and what was on the disk is as it was."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -161,3 +162,15 @@ def test_a_place_that_nobody_means_is_refused_and_left_alone(url: str, part: str
             open_storage(url, create=create)
         assert part in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_connections_of_a_storage_end_with_it(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
+    with storage.engine.connect() as used:
+        connection = used.connection.dbapi_connection
+    assert isinstance(connection, sqlite3.Connection)
+    assert connection.execute("SELECT 1").fetchone() == (1,)  # it waits for the next one who asks
+    del storage
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        connection.execute("SELECT 1")
