@@ -9,13 +9,13 @@ import optuna
 import torch
 
 from fmnist.config import TrialConfig
-from fmnist.cuda import is_cuda
+from fmnist.cuda import is_cuda, is_fault
 from fmnist.data.images import SIDE
 from fmnist.device import torch_threads
-from fmnist.model import flop_count, memory_floor
-from fmnist.train import is_mixed, measure_speed
+from fmnist.model import flop_count
+from fmnist.train import measure_speed
 from search.errors import SearchError
-from search.executors.capacity import memory_of_each, slowdown
+from search.executors.capacity import least_memory, memory_of_each, slowdown
 from search.records import DataRecord
 from search.spec import StudySpec
 
@@ -41,14 +41,13 @@ def estimate(
 ) -> Estimate:
     """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training images.
 
-    Raises: SearchError where none of its networks can be trained in the memory that there is.
+    Raises: SearchError where none of its networks can be trained in the memory that there is, or the device fails.
     """
     classes = len(data.class_names)
-    configs = _within_memory(_sample(spec), classes, device, 1 if is_cluster else workers)
+    configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
     costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
-        speed = measure_speed(typical, classes, device=device)
+    speed = _speed(typical, classes, device, threads)
     per_image = fmean(costs) / (speed * flop_count(typical, classes))
     trial = per_image * data.train
 
@@ -66,13 +65,24 @@ def estimate(
 
 
 def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord) -> float:
-    """Wall clock of these trainings on the search's training images, `workers` side by side."""
+    """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where the device fails."""
     classes = len(data.class_names)
-    with torch_threads(threads):
-        speed = measure_speed(configs[0], classes, device=device)
+    speed = _speed(configs[0], classes, device, threads)
     per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * flop_count(configs[0], classes))
     every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
     return _rounds(len(every), workers) * fmean(every)
+
+
+def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
+    try:
+        with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
+            return measure_speed(config, classes, device=device)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        step = "See what else uses it, or name another one with --device."
+        raise SearchError(f"The device {device} must be able to train the study's middle network, and failed: {reason}. {step}") from None
 
 
 def _sample(spec: StudySpec) -> list[TrialConfig]:
@@ -80,9 +90,9 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
 
 
-def _within_memory(configs: list[TrialConfig], classes: int, device: torch.device, workers: int) -> list[TrialConfig]:
+def _within_memory(configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int) -> list[TrialConfig]:
     free = memory_of_each(device, workers)
-    least = {config: memory_floor(config, classes, mixed=is_mixed(device)) for config in configs}
+    least = {config: least_memory(config, classes, images, device) for config in configs}
     if (smallest := min(least.values())) > free:
         raise SearchError(
             f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}"

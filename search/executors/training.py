@@ -17,10 +17,11 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet, memory_floor
+from fmnist.model import ConvNet
 from fmnist.predict import latency_ms
-from fmnist.train import DivergedError, Epoch, fit, is_mixed
+from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task
+from search.executors.capacity import least_memory
 from search.executors.snapshots import Snapshots
 
 # In errors of the CPU, of Apple's MPS and of CUDA's libraries, which have no kind of their own.
@@ -99,7 +100,7 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     """Returns the seconds that it took, those of earlier tries until the snapshot included."""
     train_images, valid_images = material.splits if task.images == "search" else (material.full(), None)
     device = torch.device(setup.device)
-    _require_memory(task, len(train_images.class_names), device)
+    _require_memory(task, train_images, device)
     if task.max_latency_ms is not None:
         yield from _speed(task, len(train_images.class_names), device, task.max_latency_ms)
     notes: list[str] = []
@@ -159,12 +160,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no reason given"])[0]
 
 
-def _require_memory(task: Task, classes: int, device: torch.device) -> None:
+def _require_memory(task: Task, images: Images, device: torch.device) -> None:
     """The training is not hopeless.
 
     Raises: MemoryError where even the least that it takes is more than there is.
     """
-    least = memory_floor(task.config, classes, mixed=is_mixed(device))
+    least = least_memory(task.config, len(images.class_names), len(images), device)
     free = free_memory(device)
     if least > free:
         raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")

@@ -45,7 +45,7 @@ def serve_faulty(message: str, times: int, folder: Path, pipe: Connection, setup
     """A worker whose CUDA device is this processor and fails."""
     with (
         patch("search.executors.training.fit", Faulty(message, times, folder)),
-        patch("search.executors.training.is_mixed", lambda _: False),
+        patch("search.executors.capacity.is_mixed", lambda _: False),
         patch("search.executors.training.free_memory", lambda _: 2**30),
     ):
         serve(pipe, setup, environ)

@@ -1,11 +1,24 @@
 """How many trainings share a device, and what that costs each: plain arithmetic on what the device says."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from search.executors.capacity import CUDA_ITSELF, GAIN, memory_of_each, slowdown
+from fmnist.config import TrialConfig
+from fmnist.data.images import SIDE
+from fmnist.model import memory_floor
+from fmnist.scoring import BATCH
+from search.errors import SearchError
+from search.estimate import trainings_seconds
+from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown
+from tests.search.tiny import CLASSES, DATA
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA, APPLE = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+# Trials an hour of networks as in `standard`, by how many train side by side (studies/LOG.md, 2026-11-27).
+BY_MPS = {1: 753, 2: 1036, 4: 1197, 8: 1230, 16: 1207}
+BY_TURNS = {1: 851, 2: 785, 4: 785, 8: 787, 16: 791}
+PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5}
 
 
 @pytest.fixture(params=[True, False])
@@ -14,10 +27,21 @@ def has_mps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return bool(request.param)
 
 
+@pytest.fixture
+def _half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.executors.capacity.is_mixed", lambda _: True)
+
+
 def test_trainings_slow_each_other_down_only_on_a_gpu(has_mps: bool) -> None:
     assert [slowdown(CPU, workers) for workers in (1, 2, 8)] == [1.0, 1.0, 1.0]
     assert slowdown(CUDA, 1) == 1.0
-    assert slowdown(CUDA, 8) == (8 / GAIN if has_mps else 8.0)
+    assert (slowdown(CUDA, 8) < 8) == has_mps
+
+
+def test_trainings_slow_each_other_down_as_was_measured(has_mps: bool) -> None:
+    measured = BY_MPS if has_mps else BY_TURNS
+    for workers, together in measured.items():
+        assert slowdown(CUDA, workers) == pytest.approx(workers * measured[1] / together, rel=0.03)
 
 
 def test_a_gpus_memory_is_divided_and_a_machines_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +49,38 @@ def test_a_gpus_memory_is_divided_and_a_machines_is_not(monkeypatch: pytest.Monk
     assert memory_of_each(CUDA, 8) == 10 * 2**30 - CUDA_ITSELF
     assert memory_of_each(CPU, 8) == 80 * 2**30
     assert memory_of_each(CUDA, 1000) == 0
+
+
+@pytest.mark.usefixtures("_half_precision")
+def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
+    """The tensors of this training took 0.56 GiB on an H200 (studies/LOG.md, 2026-11-27), of which its steps are a fiftieth."""
+    plain = TrialConfig(**PLAIN)
+    assert memory_floor(plain, CLASSES, mixed=True) < 0.02 * 2**30
+    assert 0.3 * 2**30 < least_memory(plain, CLASSES, 60_000, CUDA) <= 0.56 * 2**30
+    assert least_memory(plain, CLASSES, 1_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)  # there are no more to make ready
+    untouched = plain.model_copy(update={"augmentation": 0.0})
+    assert least_memory(untouched, CLASSES, 60_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)
+
+
+@pytest.mark.usefixtures("_half_precision")
+@pytest.mark.parametrize("device", [CUDA, APPLE])
+def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> None:
+    wide = TrialConfig(**PLAIN | {"filters": 256, "batch_size": 64})
+    scored = BATCH * 256 * SIDE**2 * 4  # the first convolution's maps, in float32
+    assert memory_floor(wide, CLASSES, mixed=True) < scored < least_memory(wide, CLASSES, 60_000, device)
+
+
+@pytest.mark.usefixtures("_half_precision")
+def test_a_cpu_takes_a_batch_at_a_time() -> None:
+    plain = TrialConfig(**PLAIN)
+    assert least_memory(plain, CLASSES, 60_000, CPU) == memory_floor(plain, CLASSES, mixed=True)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> float:
+        raise error("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'")
+
+    monkeypatch.setattr("search.estimate.measure_speed", fails)
+    with pytest.raises(SearchError, match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what"):
+        trainings_seconds([TrialConfig(**PLAIN)], CUDA, threads=1, workers=1, data=DATA)
