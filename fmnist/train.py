@@ -156,11 +156,12 @@ class _Run:
         )
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
-        self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # still to come before the first capture, also after a snapshot
+        self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # at each size of images before a step is captured
         self.ahead = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1  # batches of a block
         self.averaged: ConvNet | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
-        self.captured: dict[int, CapturedSteps] = {}  # by the side of the images
+        self.captured: CapturedSteps | None = None
+        self.side, self.at_side = 0, 0  # of the images that the last step saw, and how many steps in a row saw such
 
     def epoch(self, side: int) -> float:
         """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean loss."""
@@ -178,17 +179,16 @@ class _Run:
 
         Shape: [batches, batch size].
         """
-        if self.captured and side not in self.captured:  # the first steps of another size allocate and choose kernels as well
-            self.captured.clear()
-            self.eager = EAGER_STEPS
+        if side != self.side:  # the first steps of another size allocate and choose kernels as well
+            self.captured, self.side, self.at_side = None, side, 0
         images, targets = self.prepared(rows, side)
         rates = self.rates(len(rows))
         total = torch.zeros((), device=self.device)
-        eager = min(self.eager, len(rows))
+        eager = min(max(0, self.eager - self.at_side), len(rows))
         for place in range(eager):
             total += self.step(images[place], targets[place], rates[place])
             self.done += 1
-        self.eager -= eager
+        self.at_side += len(rows)
         if eager < len(rows):
             total += self._captured(images, targets)(images[eager:], targets[eager:], rates[eager:])
             self.done += len(rows) - eager
@@ -264,11 +264,10 @@ class _Run:
         return upload(rates, self.device) if is_cuda(self.device) else torch.tensor(rates, dtype=torch.float64)
 
     def _captured(self, images: Tensor, targets: Tensor) -> CapturedSteps:
-        side = images.shape[-1]
-        if side not in self.captured:
+        if self.captured is None:
             of_images, of_targets = (torch.empty((self.ahead, *each.shape[1:]), device=self.device) for each in (images, targets))
-            self.captured[side] = CapturedSteps(self.step, of_images, of_targets, partial(capture, device=self.device))
-        return self.captured[side]
+            self.captured = CapturedSteps(self.step, of_images, of_targets, partial(capture, device=self.device))
+        return self.captured
 
 
 def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:

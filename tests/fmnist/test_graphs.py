@@ -1,5 +1,6 @@
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,6 +48,25 @@ def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_thei
         torch.testing.assert_close(dict(fixed._tensors())[name], tensor, rtol=1e-2, atol=1e-4)  # its rates are float32
 
 
+def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule of a device that captures, with a capture that only calls its function."""
+    captures: list[int] = []
+
+    def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        captures.append(run.done)
+        return work
+
+    monkeypatch.setattr("fmnist.train.capture", capture)
+    run, rows = run_of(images), rows_of(images)
+    run.done, run.eager, run.ahead = 0, 3, 3
+    for block, side, expected in ((rows[:3], 14, []), (rows[3:], 28, []), (rows[:2], 28, [6]), (rows[2:4], 28, [6]), (rows[:2], 14, [6])):
+        run.block(block, side)
+        assert captures == expected
+    run.block(rows[3:], 14)  # one eager step more, and two that are captured
+    assert captures == [6, 13]
+    assert run.done == 15
+
+
 def test_a_second_block_begins_at_its_own_first_batch_and_sum(images: Images) -> None:
     calls: list[float] = []
 
@@ -68,8 +88,8 @@ def test_a_training_that_is_over_is_freed_without_the_garbage_collector(images: 
     try:
         run = run_of(images)
         seen, targets = run.prepared(rows_of(images), 28)
-        run.captured[28] = CapturedSteps(run.step, torch.empty_like(seen), torch.empty_like(targets), lambda _: lambda: None)
-        alive = weakref.ref(run.captured[28])
+        run.captured = CapturedSteps(run.step, torch.empty_like(seen), torch.empty_like(targets), lambda _: lambda: None)
+        alive = weakref.ref(run.captured)
         del run
         assert alive() is None
     finally:
