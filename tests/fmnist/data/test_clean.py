@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from fmnist.data.clean import Cleaned, clean
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
 from fmnist.data.raw import Raw
+from fmnist.data.scale import DEEP, Extent
+from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
 
 WHERE = ("train.csv", "test.csv")
@@ -40,6 +43,8 @@ def test_clean_rows_come_out_as_they_went_in() -> None:
     assert found.train.labels.tolist() == [1, 0, 1, 0]
     assert found.train.class_names == found.test.class_names == ("a", "b")
     assert found.report.is_clean
+    assert not found.report.resized
+    assert found.blind is None
     assert found.caught == {}
 
 
@@ -80,6 +85,82 @@ def test_a_study_may_keep_some_classes_and_rename_them() -> None:
     assert counts(found) == {"unknown_labels": (1, 1)}
     with pytest.raises(FmnistError, match=r"cleaning.rename names the label 'te', .* Did you mean 'tee'"):
         cleaned(train, rename={"te": "Top"})
+
+
+def test_a_label_to_rename_that_no_image_has_is_refused_with_the_file_of_train() -> None:
+    with pytest.raises(FmnistError, match=r"the label 'c', which no image of train\.csv has\. Valid: a, b\."):
+        cleaned(raw(["a", "b"]), rename={"c": "a"})
+    found = cleaned(raw(["a", "b"]), raw(["a", "b", "c"], seed=1), rename={"c": "a"})  # test alone may have it
+    assert found.test.labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_images_that_are_far_too_dark_are_refused_with_their_file(at: int) -> None:
+    splits = [raw(["a", "b"]), raw(["a", "b"], seed=1)]
+    splits[at] = replace(splits[at], pixels=splits[at].pixels % 20 + 3)
+    with pytest.raises(FmnistError, match=rf"{WHERE[at]}: all pixels are from 3 to 22, and white is 255 unless"):
+        cleaned(*splits)
+    assert len(cleaned(*splits, white=255.0).train) == 2
+    deep = replace(splits[at], extents=(Extent(DEEP, 7, 9000),))  # what they were before they became greys is what counts
+    with pytest.raises(FmnistError, match=rf"{WHERE[at]}: all pixels are from 7 to 9,000, and white is 65,535 unless"):
+        cleaned(*[deep if split is splits[at] else split for split in splits])
+
+
+def test_what_was_read_is_told_of_either_split() -> None:
+    train = raw(["a", "b", "a", "", "b"], unreadable=("a/x.png", "b/y.png"), ignored=("id", "size"), leftovers=(".DS_Store",))
+    test = raw(["a", "b", ""], seed=1, unreadable=("b/z.png",), other_files=("notes.txt", "old.png"))
+    report = cleaned(train, test).report
+    assert (report.train_read, report.train_kept, report.test_read, report.test_kept, report.held_out) == (7, 4, 4, 2, 0)
+    assert report.ignored_columns == ("id", "size")
+    assert not report.resized
+    assert [(one.rule, one.action, one.train, one.test, one.examples) for one in report.caught if one.train or one.test] == [
+        ("unreadable", "skipped", 2, 1, ("a/x.png", "b/y.png", "test b/z.png")),
+        ("leftovers", "not read", 1, 0, (".DS_Store",)),
+        ("other_files", "not read", 0, 2, ("test notes.txt", "test old.png")),
+        ("missing_labels", "dropped", 1, 1, ("row 4", "test row 3")),
+    ]
+    assert [one.rule for one in report.caught] == [
+        "unreadable", "leftovers", "other_files",  # what was not read, only where there is some
+        "missing_labels", "unknown_labels", "most_missing", "missing_pixels", "blank", "conflicts", "duplicates", "leaks",
+    ]  # fmt: skip
+
+
+def test_pictures_that_a_reader_has_resized_are_told_as_such() -> None:
+    assert cleaned(raw(["a", "b"], is_resized=True)).report.resized
+
+
+def test_a_report_names_the_first_eight_rows_of_both_splits() -> None:
+    train, test = raw(["a", "b"] + [""] * 5), raw(["a", "b"] + [""] * 6, seed=1)
+    found = cleaned(train, test)
+    names = (*(f"row {row}" for row in range(3, 8)), *(f"test row {row}" for row in range(3, 6)))
+    assert examples(found, "missing_labels") == names
+    pictures = found.caught["missing_labels"]
+    assert pictures.names == names
+    np.testing.assert_array_equal(pictures.pixels, np.concatenate([train.pixels[2:7], test.pixels[2:5]]))
+    assert pictures.missing is not None
+    assert pictures.missing.shape == (8, 28, 28)
+    assert not pictures.missing.any()
+    test_only = cleaned(raw(["a", "b"]), test).caught["missing_labels"]
+    assert test_only.names == tuple(f"test row {row}" for row in range(3, 9))
+    ten = raw(["a", "b"] + [""] * 10, unreadable=tuple("0123456789"))
+    assert examples(cleaned(ten), "missing_labels") == tuple(f"row {row}" for row in range(3, 11))
+    assert examples(cleaned(ten), "unreadable") == tuple("01234567")
+
+
+def test_pictures_that_lack_pixels_are_shown_with_their_gaps() -> None:
+    train, test = gaps_in(raw(["a", "b"]), [(1, 3, 4)]), raw(["a", "b"], seed=1)
+    pictures = cleaned(train, gaps_in(test, [(0, 5, 6)])).caught["missing_pixels"]
+    assert pictures.names == ("row 2", "test row 1")
+    assert pictures.missing is not None
+    assert np.argwhere(pictures.missing).tolist() == [[0, 3, 4], [1, 5, 6]]
+
+
+def test_rows_that_a_held_out_test_split_shares_are_rows_of_the_one_file() -> None:
+    train = raw(["a", "b"] * 20)
+    train.pixels[20:] = train.pixels[:20]
+    found = clean(train, None, CleaningRules(duplicates="keep", leaks="keep"), where=WHERE)
+    assert found.caught["leaks"].names == examples(found, "leaks")
+    assert all(name.startswith("row ") for name in found.caught["leaks"].names)
 
 
 def gaps_in(train: Raw, gaps: list[tuple[int, int, int]]) -> Raw:
@@ -176,8 +257,9 @@ def test_without_a_test_split_a_seventh_of_every_class_is_held_out() -> None:
     assert (found.report.held_out, found.report.test_kept, found.report.train_kept) == (15, 15, 90)
     both = {image.tobytes() for images in (found.train, found.test) for image in images.pixels}
     assert both == {image.tobytes() for image in train.pixels}
-    again = clean(train, None, CleaningRules(), where=WHERE)
-    np.testing.assert_array_equal(again.test.pixels, found.test.pixels)
+    assert found.report.test_read == 0
+    chosen = stratified((train.labels == "b").astype(np.int64), ("a", "b"), share=1 / 7, seed=0, into="test").held_out
+    np.testing.assert_array_equal(found.test.pixels, train.pixels[chosen])  # the same images for everybody
 
 
 def test_copies_that_are_kept_do_not_get_from_train_into_the_part_held_out() -> None:
@@ -225,6 +307,10 @@ def test_a_class_that_cleaning_empties_is_refused() -> None:
         cleaned(train)
     with pytest.raises(FmnistError, match=r"in train and in test; 'b' has none in test.csv"):
         cleaned(raw(["a", "b"]), raw(["a"], seed=1))
+    with pytest.raises(FmnistError, match=r"'b' has none in test.csv. Other labels there: Did you mean 'B'\? Add images"):
+        cleaned(raw(["a", "b"]), raw(["a", "B", ""], seed=1))
+    with pytest.raises(FmnistError, match=r"'b' has none in test.csv. Add images of it, or name the classes"):
+        cleaned(raw(["a", "b"]), raw(["a", ""], seed=1))
     with pytest.raises(FmnistError, match="in train and in test; 'b' has 2 of 12 images, and test takes 2"):
         clean(raw(["a"] * 10 + ["b"] * 2), None, CleaningRules(), where=WHERE)
 
