@@ -57,9 +57,22 @@ def config_of(changes: dict[str, Any]) -> TrialConfig:
     return TrialConfig(**{**SMALL, **changes})
 
 
-def trained(images: Images, changes: dict[str, Any], **more: Any) -> Epoch:
-    *_, last = fit(config_of(changes), images, images, seed=0, device=CUDA, **more)
+def trained(images: Images, changes: dict[str, Any]) -> Epoch:
+    *_, last = fit(config_of(changes), images, images, seed=0, device=CUDA)
     return last
+
+
+def told(epoch: Epoch) -> dict[str, Any]:
+    """All that the epoch says of the training, and all that decides how it goes on."""
+    assert epoch.logits is not None
+    figures = {"number": epoch.number, "train_loss": epoch.train_loss, "valid_loss": epoch.valid_loss, "macro_f1": epoch.macro_f1}
+    return figures | {"tensors": {"logits": epoch.logits, **epoch.snapshot().tensors}}
+
+
+def assert_same_epochs(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert_same(one.pop("tensors"), other.pop("tensors"))
+        assert one == other
 
 
 def run_of(images: Images, changes: dict[str, Any], *, eager: bool) -> _Run:
@@ -104,16 +117,16 @@ def test_the_same_seed_trains_the_same_network_to_the_last_bit(changes: dict[str
 
 @pytest.mark.parametrize("changes", WAYS)
 def test_a_training_that_goes_on_equals_one_that_never_stopped(changes: dict[str, Any], images: Images, tmp_path: Path) -> None:
-    whole = trained(images, changes)
+    arguments: dict[str, Any] = {"seed": 0, "device": CUDA}
+    whole = [told(epoch) for epoch in fit(config_of(changes), images, images, **arguments)]
     path = tmp_path / "one.safetensors"
-    for epoch in fit(config_of(changes), images, images, seed=0, device=CUDA):
+    for epoch in fit(config_of(changes), images, images, **arguments):
         if epoch.number == 2:
             save_snapshot(path, epoch.snapshot(), {})
             break
     torch.rand(17, device=CUDA)  # what else the process does in between
-    rest = trained(images, changes, after=load_snapshot(path)[0])
-    assert (rest.train_loss, rest.macro_f1) == (whole.train_loss, whole.macro_f1)
-    assert_same(rest.model.state_dict(), whole.model.state_dict())
+    rest = [told(epoch) for epoch in fit(config_of(changes), images, images, **arguments, after=load_snapshot(path)[0])]
+    assert_same_epochs(rest, whole[2:])
 
 
 def test_dropout_of_a_captured_step_differs_from_step_to_step(images: Images) -> None:
@@ -212,6 +225,8 @@ def test_a_stretched_map_is_that_of_interpolation() -> None:
     torch.testing.assert_close(stretched(x, 7), expected, atol=5e-3, rtol=5e-3)
 
 
-def test_speed_is_measured_and_no_less_than_that_of_single_steps(images: Images) -> None:
-    assert measure_speed(config_of({"batch_size": 128}), 10, device=CUDA, seconds=0.3) > 20_000
-    assert np.isfinite(trained(images, {}).images_per_second)
+def test_speed_is_measured_and_no_less_than_that_of_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of({"batch_size": 128})
+    captured = measure_speed(config, 10, device=CUDA, seconds=0.3)
+    monkeypatch.setattr("fmnist.train.EAGER_STEPS", 10**9)
+    assert captured >= measure_speed(config, 10, device=CUDA, seconds=0.3)  # six times as much on an H200
