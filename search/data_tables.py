@@ -9,9 +9,12 @@ from search.records import DataRecord
 from search.table import Mark, Row, Table, bar
 from search.wording import counted
 
-# Field of CleaningRules -> what it finds.
+# Field of CleaningRules, or of Raw that lists what was not read -> what it finds.
 RULES = {
     "unreadable": "cannot be opened",
+    "leftovers": "of systems and tools",
+    "other_splits": "of another split",
+    "other_files": "of no class folder",
     "missing_labels": "no label",
     "unknown_labels": "no known class",
     "missing_pixels": "some pixels missing",
@@ -94,7 +97,8 @@ def cleaning_sentences(report: CleaningReport) -> list[str]:
 
 
 def _images(one: Caught) -> str:
-    said = [counted(count, f"{split} image") for count, split in ((one.train, "training"), (one.test, "test")) if count]
+    what = "file" if one.rule in ("leftovers", "other_files") else "image"
+    said = [counted(count, f"{split} {what}") for count, split in ((one.train, "training"), (one.test, "test")) if count]
     return " and ".join(said)
 
 

@@ -11,6 +11,7 @@ import onnx
 import optuna
 import pytest
 from PIL import Image
+from sklearn.metrics import f1_score
 
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
@@ -139,6 +140,33 @@ def test_every_form_gives_the_same_trial_as_the_official_layout(form: Callable[[
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("side", "ground"), [(28, 255), (28, 0), (40, 255)])
+def test_a_model_says_of_the_pictures_it_is_scored_on_what_evaluate_counts(tmp_path: Path, side: int, ground: int) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML.replace("epochs = 2", "epochs = 6"))
+    rng = np.random.default_rng(0)
+    for row in range(3 * 60):
+        pixels = np.full((side, side), ground, np.uint8)
+        pixels[2 + 8 * (row % 3) :][:7, 4:-4] = abs(ground - rng.integers(120, 256, (7, side - 8)))
+        split = "train" if row < 3 * 48 else "test"
+        place = tmp_path / "shop" / split / NAMES[row % 3]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{row}.png")
+    done = run_command(tmp_path, "run", "tiny.toml", "--trials", "2", "--workers", "1", "--name", "mine", "--data", "shop")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run_command(tmp_path, "export", "mine", "--to", "model").returncode == 0
+    evaluated = run_command(tmp_path, "evaluate", "model", "--data", "shop")
+    assert evaluated.returncode == 0, evaluated.stderr
+    files = sorted((tmp_path / "shop" / "test").rglob("*.png"))
+    labels = [file.parent.name for file in files]
+    for model in ("model", "model/model.onnx"):
+        asked = run_command(tmp_path, "predict", model, *map(str, files), "--json")
+        said = [one["predictions"][0]["label"] for one in json.loads(asked.stdout)]
+        macro = f1_score(labels, said, average="macro")
+        assert f"Macro F1 {macro:.4f}," in evaluated.stdout
+        assert macro > 0.5, "the answers are not by chance right"
+
+
+@pytest.mark.slow
 def test_a_search_on_a_table_names_what_was_cleaned_and_refuses_other_data(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
     write_dirty(tmp_path / "dirty.csv", TRAIN)
@@ -173,7 +201,7 @@ def test_names_and_preparation_of_pictures_travel_to_the_model(tmp_path: Path) -
     export = tmp_path / "studies" / "tiny-shop" / "export"
     about = json.loads((export / "config.json").read_text())
     assert about["class_names"] == ["Hemd", "Schuh", "帽子"]
-    assert about["origin"]["pictures"] == "resized"
+    assert about["origin"]["pictures"] == {"form": "resized", "white": None, "whites": [255.0]}
     metadata = {entry.key: entry.value for entry in onnx.load(export / "model.onnx").metadata_props}
     assert json.loads(metadata["labels"]) == about["class_names"]
     assert json.loads((export / "labels.json").read_text()) == about["class_names"]
