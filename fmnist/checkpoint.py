@@ -7,6 +7,7 @@ not against somebody who rewrites both. So nothing in a folder is trusted: sizes
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Checkpoint:
     config: TrialConfig
     class_names: tuple[str, ...]
     origin: dict[str, Any]  # free facts that JSON can hold: data, seed, study, versions
+    seal: str = ""  # the SHA-256 of all that config.json says, that of the weights included; none of a network that was not saved
 
     @property
     def preparation(self) -> Preparation:
@@ -69,13 +71,22 @@ def save_checkpoint(
     data = save(weights)
     known = {"format": FORMAT, "config": config.model_dump(mode="json"), "class_names": class_names, "origin": dict(origin)}
     about = _parsed(json.dumps(known | {"sha256": hashlib.sha256(data).hexdigest()}, allow_nan=False).encode(), "The model")
-    about = about.model_copy(update={"checksum": about.seal})
     try:
         with folder_in_place(folder) as fresh:
             (fresh / WEIGHTS).write_bytes(data)
-            (fresh / CONFIG).write_text(json.dumps(about.model_dump(), indent=2) + "\n", encoding="utf-8")
+            _write_about(fresh, about)
     except OSError as error:
         raise FmnistError(f"{folder} must be writable: {error.strerror}. Free space there, or name another folder.") from error
+
+
+def copy_checkpoint(folder: Path, to: Path, *, origin: Mapping[str, Any]) -> None:
+    """The folder `to` holds the checkpoint's files, and `origin` is added to what is known of where it comes from.
+
+    Raises: FmnistError where config.json cannot be read. OSError.
+    """
+    about = _read_about(folder)
+    shutil.copyfile(folder / WEIGHTS, to / WEIGHTS)
+    _write_about(to, about.model_copy(update={"origin": {**about.origin, **origin}}))
 
 
 def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
@@ -103,7 +114,8 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
         raise FmnistError(f"{path} must be a safetensors file: {shown(str(error))}. {_AGAIN}") from error
     except OSError as error:
         raise FmnistError(f"{path} must be readable: {error.strerror or error}. {_AGAIN}") from error
-    return Checkpoint(_network(config, weights, len(about.class_names)).to(device), config, about.class_names, about.origin)
+    model = _network(config, weights, len(about.class_names)).to(device)
+    return Checkpoint(model, config, about.class_names, about.origin, about.seal)
 
 
 class _About(BaseModel):
@@ -137,6 +149,11 @@ class _About(BaseModel):
         if not are_class_names(received):
             raise ValueError(NAMES)
         return received
+
+
+def _write_about(folder: Path, about: _About) -> None:
+    sealed = about.model_copy(update={"checksum": about.seal})
+    (folder / CONFIG).write_text(json.dumps(sealed.model_dump(), indent=2) + "\n", encoding="utf-8")
 
 
 def _read_about(folder: Path) -> _About:

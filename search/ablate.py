@@ -20,6 +20,7 @@ from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
+from search.ownership import claim_folder, require_own_folder
 from search.page.html import PAGE, write_page
 from search.progress import Progress
 from search.records import Ablation, Ablations, DataRecord, SeedRun, Variant
@@ -93,7 +94,9 @@ def carry_out(plan: Plan, progress: Progress) -> Ablation:
     setup = Setup(plan.source, SPLIT_SEED, str(plan.device), plan.threads)
     own = plan.study._storage
     assert isinstance(own, OwnTrials), "load_study opened the study"
+    require_own_folder(plan.study)
     with sole_run(study_folder(name), name, own._backend):
+        claim_folder(plan.study)
         take_up(journal_path(name), name, own)
         is_server = own._backend.engine.name != "sqlite"
         with journalled(plan.study, progress.message), noted_run(plan.study) if is_server else nullcontext():

@@ -147,10 +147,12 @@ def report(
 
     Example: fmnist-search report quick --html quick.html
     """
+    from search.ownership import require_own_folder
     from search.report import print_report, read_report, to_json, write_report
     from search.study import study_folder
 
     opened, console = opened_study(study, storage), Console(stderr=as_json)
+    require_own_folder(opened)
     found = read_report(opened)
     if as_json:
         typer.echo(to_json(found), nl=False)
@@ -228,25 +230,28 @@ def evaluate(
     device: Device = None,
     study: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="The study that made the model; the opening is recorded there.", autocompletion=study_names),
+        typer.Option(metavar="STUDY", help="The study that made the model, where it does not say so.", autocompletion=study_names),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Score a model on the test split of a data set. Not for choosing between models: that is what validation is for.
+    """Score a model on the test split of a data set, which its study records. Not for choosing between models: that is for validation.
 
     Example: fmnist-search evaluate model --data synthetic
     """
     from fmnist.checkpoint import load_checkpoint
     from fmnist.device import choose_device
-    from search.finalize import evaluate as score_on_test
+    from search.evaluation import evaluate_model, study_of
 
     console, checkpoint = Console(), load_checkpoint(model)
-    opened = opened_study(study, storage) if study else None
-    source = source_of(data, test, opened, console, checkpoint.preparation)
-    scores, (low, high) = score_on_test(checkpoint, source, opened, choose_device(device))
+    named = opened_study(study, storage) if study else None
+    made_by = study_of(model, checkpoint, storage)
+    source = source_of(data, test, named or made_by.study, console, checkpoint.preparation)
+    scores, (low, high), notes = evaluate_model(model, checkpoint, source, made_by, named, choose_device(device))
     console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 @_command("Show what cleaning finds in a data set.", "data")

@@ -1,8 +1,9 @@
 """The end of a study: the winner retrained on train + validation with several seeds, then the one look at the test split.
 
-This is the only module that opens the test split, and each opening is recorded in the study before the images are read.
+This is the only module that opens the test split, and each opening is recorded in the study before an image is scored.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE, Images
-from fmnist.data.sources import Source
-from fmnist.data.splits import test_split
+from fmnist.data.sources import Source, fingerprint
+from fmnist.data.splits import test_fingerprint, test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
 from fmnist.model import flop_count, parameter_count
 from fmnist.predict import predict
@@ -24,9 +25,9 @@ from search.environment import now
 from search.errors import SearchError
 from search.executors import Executor, Task
 from search.interrupt import Interrupt
-from search.predictions import predictions_path
+from search.predictions import keep_predictions
 from search.progress import Progress
-from search.records import Candidate, ClassScore, Final, FinalRun, FinalTraining, FinalTrainings, Opening
+from search.records import Candidate, ClassScore, DataRecord, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.spec import StudySpec
 from search.study import append, read, snapshot_path, study_folder, write
 from search.trainings import train_all
@@ -63,16 +64,32 @@ def finalize(
 
 
 def evaluate(
-    checkpoint: Checkpoint, source: Source, study: optuna.Study | None, device: torch.device
+    checkpoint: Checkpoint, source: Source, studies: Sequence[optuna.Study] | None, device: torch.device
 ) -> tuple[Scores, tuple[float, float]]:
-    """The network's scores on the test split with their bootstrap interval; the opening is recorded in its study, where that is at hand."""
-    images = _open_test(source, study, by="evaluate", trial=None)
+    """The network's scores on the test split with their bootstrap interval; an opening of each of the studies whose test images these are.
+
+    Raises: SearchError where the data have other classes; then nothing was scored, and nothing is recorded.
+    """
+    images = test_split(source)
     if images.class_names != checkpoint.class_names:
         raise SearchError(f"The model knows the classes {checkpoint.class_names}, the data have {images.class_names}.")
+    for study in studies or ():
+        if is_test_of(study, source):
+            _note_opening(study, by="evaluate", trial=None)
     predictions = predict(checkpoint, images.pixels, device).argmax(axis=1)
     classes = len(images.class_names)
     interval = bootstrap_interval(images.labels, predictions[None], classes, resamples=RESAMPLES, level=LEVEL)
     return score(images.labels, predictions, classes), interval
+
+
+def is_test_of(study: optuna.Study, source: Source) -> bool:
+    """Whether the source's test images are those that the study keeps for its end."""
+    data = read(study, "data", DataRecord)
+    if data is None:
+        return False
+    if data.test_fingerprint is None:  # a study of version 0.1
+        return data.fingerprint == fingerprint(source.train())
+    return data.test_fingerprint == test_fingerprint(source)
 
 
 def final_folder(study: optuna.Study, seed: int) -> Path:
@@ -86,10 +103,8 @@ def has_models(study: optuna.Study) -> bool:
     return final is not None and final_folder(study, final.exported_seed).exists()
 
 
-def _open_test(source: Source, study: optuna.Study | None, *, by: str, trial: int | None) -> Images:
-    if study is not None:
-        append(study, "openings", Opening(at=now(), by=by, trial=trial))
-    return test_split(source)
+def _note_opening(study: optuna.Study, *, by: str, trial: int | None) -> None:
+    append(study, "openings", Opening(at=now(), by=by, trial=trial))
 
 
 def _retrain(
@@ -97,10 +112,11 @@ def _retrain(
 ) -> tuple[FinalTraining, ...]:
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
     kept = read(study, "final_training", FinalTrainings) or FinalTrainings()
-    done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config)}
+    done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config, run)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
-        done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds)
+        seal = load_checkpoint(final_folder(study, task.seed)).seal
+        done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal)
         write(study, "final_training", FinalTrainings(runs=tuple(done.values())))
 
     def drop(task: Task, reason: str) -> None:
@@ -121,20 +137,25 @@ def _retrain(
     return tuple(done[seed] for seed in seeds)
 
 
-def _is_trained(folder: Path, config: TrialConfig) -> bool:
-    # A search that went on after an interruption may have another winner than the one that was trained then.
-    return folder.exists() and load_checkpoint(folder).config == config
+def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
+    # A search that went on after an interruption may have another winner than the one that was trained then; and what another study
+    # has written there meanwhile is trained over.
+    if not folder.exists():
+        return False
+    checkpoint = load_checkpoint(folder)
+    return checkpoint.config == config and run.checkpoint in (None, checkpoint.seal)
 
 
 def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
-    checkpoints = [load_checkpoint(final_folder(study, run.seed)) for run in trained]
+    checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
     if device.type != "cpu":  # what can fail for want of memory fails before the test split is opened
         for checkpoint in checkpoints:
             predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
-    images = _open_test(source, study, by="finalize", trial=winner.trial)
+    _note_opening(study, by="finalize", trial=winner.trial)
+    images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)
-    np.savez_compressed(predictions_path(study.study_name), labels=images.labels, probabilities=probabilities)
+    kept = keep_predictions(study.study_name, images.labels, probabilities)
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
@@ -154,11 +175,28 @@ def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, 
         parameters=parameter_count(winner.config, classes),
         flops=flop_count(winner.config, classes),
         test_images=len(images),
+        predictions=kept,
     )
 
 
+def _trained(folder: Path, run: FinalTraining) -> Checkpoint:
+    checkpoint = load_checkpoint(folder)
+    if run.checkpoint not in (None, checkpoint.seal):
+        raise SearchError(
+            f"{folder} must hold the model that the study has trained; it was changed. Give the same command to train it again."
+        )
+    return checkpoint
+
+
 def _final_run(run: FinalTraining, scores: Scores) -> FinalRun:
-    return FinalRun(seed=run.seed, macro_f1=scores.macro_f1, accuracy=scores.accuracy, seconds=run.seconds, folder=f"final/seed-{run.seed}")
+    return FinalRun(
+        seed=run.seed,
+        macro_f1=scores.macro_f1,
+        accuracy=scores.accuracy,
+        seconds=run.seconds,
+        folder=f"final/seed-{run.seed}",
+        checkpoint=run.checkpoint,
+    )
 
 
 def _class_scores(scores: list[Scores], images: Images) -> tuple[ClassScore, ...]:

@@ -1,5 +1,7 @@
 """What the final models said of the test split, as the study's end left it; nothing is opened or scored anew. No torch."""
 
+import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -7,6 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.atomic import write_in_place
 from fmnist.metrics import Floats, Ints, macro_f1
 from search.errors import SearchError
 from search.records import Final
@@ -61,6 +64,14 @@ def predictions_path(study: str) -> Path:
     return study_folder(study) / "final" / "predictions.npz"
 
 
+def keep_predictions(study: str, labels: Ints, probabilities: NDArray[np.floating]) -> str:
+    """The study's file holds them, whole; returns its BLAKE2b, by which it is known again. Raises: OSError."""
+    file = io.BytesIO()
+    np.savez_compressed(file, labels=labels, probabilities=probabilities)
+    write_in_place(predictions_path(study), file.getvalue())
+    return hashlib.blake2b(file.getvalue()).hexdigest()
+
+
 def read_predictions(study: str, final: Final) -> Predictions | None:
     """Those that the study was scored on; None where the file is gone.
 
@@ -68,7 +79,9 @@ def read_predictions(study: str, final: Final) -> Predictions | None:
     """
     path = predictions_path(study)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # of a damaged file, NumPy leaves open what it opened
+        content = path.read_bytes()
+        _require_digest(path, content, final.predictions)
+        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
             labels, probabilities = kept["labels"], kept["probabilities"]
     except FileNotFoundError:
         return None
@@ -90,6 +103,11 @@ def surest_mistakes(predictions: Predictions, shown: int) -> list[Mistake]:
     named = predictions.predicted[predictions.exported]
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
     return [Mistake(int(row), int(predictions.labels[row]), int(named[row]), float(confidence[row])) for row in order]
+
+
+def _require_digest(path: Path, content: bytes, expected: str | None) -> None:
+    if expected is not None and hashlib.blake2b(content).hexdigest() != expected:
+        raise SearchError(f"{path} must be the file of the study's final models; its checksum is another one. {_STEP}")
 
 
 def _require_same_scores(path: Path, found: list[float], expected: list[float]) -> None:

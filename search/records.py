@@ -173,6 +173,7 @@ class FinalTraining(Record):
 
     seed: int
     seconds: float
+    checkpoint: str | None = None  # its seal; None in studies of version 0.1
 
 
 class FinalTrainings(Record):
@@ -189,6 +190,7 @@ class FinalRun(Record):
     accuracy: float
     seconds: float  # of training
     folder: str  # its checkpoint, relative to the study's folder
+    checkpoint: str | None = None  # its seal; None in studies of version 0.1
 
 
 class Final(Record):
@@ -209,6 +211,22 @@ class Final(Record):
     parameters: int
     flops: int  # of one image's forward pass, two a multiply-add
     test_images: int
+    predictions: str | None = None  # BLAKE2b of the file of the models' answers; None in studies of version 0.1
+
+
+class ExportedFiles(Record):
+    """An export in the study's folder; of a study on a server, machines may have one each."""
+
+    files: dict[str, str]  # name -> BLAKE2b
+
+
+class Identity(Record):
+    """Which study, in which database: what a folder and a model know of the study whose they are."""
+
+    study: str
+    storage: str  # as it was named, without a password
+    id: str | None  # drawn at random; None of a study that no run has touched since version 0.1
+    test_fingerprint: str | None = None  # of its test images; a folder has none
 
 
 class Timing(Record):

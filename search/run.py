@@ -32,6 +32,7 @@ from search.finalize import DivergedWinnerError, final_folder, finalize, has_mod
 from search.interrupt import Interrupt
 from search.lock import noted_run, sole_run
 from search.optimize import optimize
+from search.ownership import claim_folder, require_no_others_folder, require_own_folder
 from search.predictions import read_predictions
 from search.progress import Progress
 from search.records import DataRecord, Environment, Final
@@ -129,11 +130,13 @@ def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
     database server, brings the study to its end. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
+    require_no_others_folder(plan.storage, name)
     storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
     with sole_run(study_folder(name), name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)
         study = create_study(storage, plan.spec, plan.data)
+        claim_folder(study)
         with journalled(study, progress.message):
             _bring_to_its_end(study, plan, progress)
     return study
@@ -146,6 +149,7 @@ def export_study(
 
     Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
     """
+    from search.export.agreement import require_tested_model
     from search.export.export import export_model  # brings ONNX Runtime, and is the last that a run does
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
@@ -153,19 +157,22 @@ def export_study(
     final, data = read(study, "final", Final), read(study, "data", DataRecord)
     if final is None or data is None:
         raise SearchError(f"The study {study.study_name!r} has no final model yet. The command that began it brings it to its end.")
+    require_own_folder(study)
     train, pixels = source.train(), test_pixels(source)
     is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
     if fingerprint(train) != data.fingerprint or not is_same_test:
         raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
     announce(f"Exporting to {to}")
-    tested = read_predictions(study.study_name, final)
+    tested, checkpoint = read_predictions(study.study_name, final), final_folder(study, final.exported_seed)
+    facts = read_facts(study, final, data, tested, winning_spec(study).to_toml())
+    require_tested_model(checkpoint, facts.exported, tested, pixels)
     return export_model(
-        final_folder(study, final.exported_seed),
+        checkpoint,
         to,
         test_pixels=pixels,
         test_labels=tested.labels if tested else None,
         calibration=calibration_pixels(train),
-        facts=read_facts(study, final, data, tested, winning_spec(study).to_toml()),
+        facts=facts,
         announce=announce,
         files=files,
     )
@@ -177,12 +184,14 @@ def check_storage(plan: Plan) -> None:
     Raises: SearchError.
     """
     url = storage_url(plan.storage)
+    require_no_others_folder(plan.storage, plan.spec.name)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return
     check_resumable(open_storage(plan.storage, create=False), plan.spec, plan.data)
 
 
 def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+    from search.export.agreement import note_export, require_export
     from search.page.html import PAGE, write_page
 
     name = study.study_name
@@ -202,6 +211,9 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
         # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
+            note_export(study, export_folder)
+        elif export_folder.exists():
+            require_export(study, export_folder)
         _annotate(study, plan)
 
 

@@ -1,7 +1,6 @@
 """A checkpoint -> files for other programs, each read back and compared with PyTorch before anyone gets it."""
 
 import json
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fmnist.atomic import folder_in_place
-from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
+from fmnist.checkpoint import CPU, Checkpoint, copy_checkpoint, load_checkpoint
 from fmnist.data.images import SIDE
 from fmnist.metrics import Ints
 from fmnist.model import folded
@@ -109,6 +108,11 @@ def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:
             f"The checkpoint must be of the final model of {facts.study!r}; it has another configuration or other classes. "
             f"Export the checkpoint of seed {facts.final.exported_seed}."
         )
+    if facts.exported.checkpoint not in (None, checkpoint.seal):
+        raise SearchError(
+            f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum is another one. Restore the study's "
+            "folder from a copy, or begin a new study with --name."
+        )
 
 
 def _write_formats(
@@ -119,8 +123,8 @@ def _write_formats(
     calibration: NDArray[np.uint8],
     files: tuple[str, ...],
 ) -> None:
-    for name in (WEIGHTS, CONFIG) if WEIGHTS in files else ():
-        shutil.copyfile(checkpoint_folder / name, fresh / name)
+    if WEIGHTS in files:
+        copy_checkpoint(checkpoint_folder, fresh, origin={"study": facts.identity.model_dump()} if facts.identity else {})
     (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
     if files == (WEIGHTS,):
         return

@@ -18,7 +18,7 @@ from search.export.formats import INT8, ONNX, PT2, WEIGHTS, WHAT
 from search.export.latency import Latency
 from search.export.parity import Parity, Quantised
 from search.facts import Confusion, most_confused
-from search.records import ClassScore, DataRecord, Environment, Final, FinalRun
+from search.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
 from search.report import escaped
 from search.wording import counted, duration, f1, setting, visible
 
@@ -55,6 +55,7 @@ class ModelFacts:
     environment: Environment | None
     toml: str  # the winning configuration, as a study file
     budget: Budget | None = None
+    identity: Identity | None = None  # by which the study is found again
     calibration_error: float | None = None  # expected, of the exported model on the test split; None where its answers are not at hand
 
     @property
@@ -86,6 +87,7 @@ def _metrics(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | No
         "fingerprint": facts.data.fingerprint,
         "warning": NOT_FASHION_MNIST if facts.data.is_synthetic else None,
         "split": "test",
+        "test_fingerprint": facts.data.test_fingerprint,
         "images": final.test_images,
         "macro_f1": run.macro_f1,
         "accuracy": run.accuracy,

@@ -5,6 +5,7 @@ from optuna.trial import TrialState
 
 from search.calibration import calibration
 from search.export.model_card import Budget, ModelFacts
+from search.ownership import identity_of
 from search.predictions import Predictions
 from search.records import Confirmation, DataRecord, Environment, Final, Timing, read_record
 from search.study import finished_trials, read, study_spec
@@ -20,6 +21,7 @@ def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Pred
         environment=environments[-1] if environments else None,
         toml=toml,
         budget=_budget(study) if final.trial is not None else None,
+        identity=identity_of(study),
         calibration_error=calibration(tested.confidence, tested.is_right).error if tested else None,
     )
 
