@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fmnist.data.clean import Cleaned, clean
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
+from fmnist.data.preparation import CENTRED, Preparation, prepared
 from fmnist.data.raw import Raw
 from fmnist.data.scale import DEEP, Extent
 from fmnist.data.stratify import stratified
@@ -75,6 +76,18 @@ def test_labels_that_are_missing_or_unknown_are_dropped() -> None:
         cleaned(raw(["a", "", "b"]), missing_labels="error")
     with pytest.raises(FmnistError, match=r"test.csv: row 1 has a label that is no class of train"):
         cleaned(raw(["a", "b"]), raw(["zebra", "a", "b"]), unknown_labels="error")
+
+
+@pytest.mark.parametrize(("more", "told"), [((), ""), (("lion",), " and 1 more"), (("lion", "a", *["ape"] * 1200), " and 1,201 more")])
+def test_a_rule_that_refuses_names_the_first_row_and_counts_the_others(more: tuple[str, ...], told: str) -> None:
+    test = raw(["a", "zebra", "b", *more], seed=1)
+    with pytest.raises(FmnistError) as caught:
+        cleaned(raw(["a", "b"]), test, unknown_labels="error")
+    assert str(caught.value).startswith(
+        f"test.csv: row 2 has a label that is no class of train, 'zebra' (Valid: a, b){told}, and cleaning."
+    )
+    with pytest.raises(FmnistError, match=rf"train\.csv: row 2 has no label{told}, and"):
+        cleaned(raw(["a", "", "b", *("a" if label == "a" else "" for label in more)]), test, missing_labels="error")
 
 
 def test_a_study_may_keep_some_classes_and_rename_them() -> None:
@@ -279,6 +292,20 @@ def test_images_of_another_size_are_brought_to_28_by_28() -> None:
     assert found.report.resized
     with pytest.raises(FmnistError, match=r"one size; they are \(56, 56\) in train.csv and \(28, 28\) in test.csv"):
         cleaned(large, raw(["a", "b"]))
+
+
+def test_images_are_centred_where_the_data_set_s_are_but_not_those_that_were_or_that_show_nothing() -> None:
+    train = raw(["a", "a", "b", "b", "b"])
+    train.pixels[:, :9], train.pixels[:, 20:], train.pixels[4] = 255, 255, 200  # bars on white, but for a blank one
+    test = replace(raw(["a", "b"], seed=1), preparation=Preparation(form=CENTRED, whites=(DEEP,)))
+    found = clean(train, test, CleaningRules(), where=WHERE, form=CENTRED)
+    np.testing.assert_array_equal(found.train.pixels, [prepared(pixels, CENTRED, "") for pixels in train.pixels[:4]])
+    assert (found.train.pixels != train.pixels[:4]).any()
+    np.testing.assert_array_equal(found.test.pixels, test.pixels)
+    assert counts(found) == {"blank": (1, 0)}
+    assert found.preparation == Preparation(form=CENTRED, whites=(DEEP,))
+    kept = clean(train, test, CleaningRules(blank="keep"), where=WHERE, form=CENTRED)
+    assert (kept.train.pixels[4] == 200).all()
 
 
 @pytest.mark.parametrize(
