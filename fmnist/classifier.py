@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.preparation import picture_reader
+from fmnist.data.preparation import Preparation, picture_reader
 from fmnist.errors import FmnistError
 
 ONNX_FILES = ("model.onnx", "model.int8.onnx")  # in an exported folder; the first one there is read
@@ -20,11 +20,15 @@ class Classifier:
 
     class_names: tuple[str, ...]
     data: str | None  # what it was trained on; None where nobody wrote it down
-    read: Callable[[Path], NDArray[np.uint8]]  # a picture's file -> [28, 28], as the training images were made
+    preparation: Preparation  # of the pictures that it was trained on
     probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> [N, classes]
     features: (
         Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
     )  # uint8 [N, 28, 28] -> [N, features]; an ONNX file does not give them
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """The picture's file as the training images were made. Shape: [28, 28]."""
+        return picture_reader(self.preparation)(path)
 
 
 def load_classifier(model: Path, device: str | None) -> Classifier:
@@ -63,7 +67,7 @@ def _of_onnx(path: Path, device: str | None) -> Classifier:
     if device not in (None, "cpu"):
         raise FmnistError(f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights.")
     found = load_onnx(path)
-    return Classifier(found.class_names, found.data, picture_reader(found.preparation), found.probabilities, None)
+    return Classifier(found.class_names, found.data, found.preparation, found.probabilities, None)
 
 
 def _of_checkpoint(folder: Path, device: str | None) -> Classifier:
@@ -77,7 +81,7 @@ def _of_checkpoint(folder: Path, device: str | None) -> Classifier:
     return Classifier(
         checkpoint.class_names,
         None if data is None else str(data),
-        picture_reader(checkpoint.preparation),
+        checkpoint.preparation,
         lambda pixels: predict(checkpoint, pixels, chosen),
         lambda pixels: features(checkpoint, pixels, chosen),
     )

@@ -72,7 +72,9 @@ def _training_images(classifier: "Classifier", data: str | None, console: Consol
         return "Which images the model was trained on is not known here: name them with --data to see the nearest."
     named = SYNTHETIC if data is None and classifier.data == SYNTHETIC else data
     try:
-        images = find_source(named, may_download=False, announce=lambda text: console.print(text, highlight=False)).train()
+        images = find_source(
+            named, may_download=False, preparation=classifier.preparation, announce=lambda text: console.print(text, highlight=False)
+        ).train()
     except FmnistError as error:
         return f"There are no training images to compare with: {error}"
     if images.class_names != classifier.class_names:
