@@ -204,8 +204,15 @@ def test_missing_test_pixels_are_filled_without_looking_at_the_label() -> None:
     train = raw(["a", "a", "b"])
     train.pixels[:, 0, 0] = (10, 30, 50)
     test = gaps_in(raw(["a", "b"], seed=1), [(0, 0, 0), (1, 0, 0)])
-    assert cleaned(train, test, missing_pixels="median").test.pixels[:, 0, 0].tolist() == [30, 30]
+    filled = cleaned(train, test, missing_pixels="median")
+    assert filled.test.pixels[:, 0, 0].tolist() == [30, 30]
+    assert filled.blind is None  # nothing of train was filled
     assert cleaned(train, test, missing_pixels="zero").test.pixels[:, 0, 0].tolist() == [0, 0]
+
+
+def test_where_no_row_is_left_to_fill_from_the_error_says_what_is_wrong() -> None:
+    with pytest.raises(FmnistError, match=r"train\.csv has no label at all"):
+        cleaned(gaps_in(raw(["", ""]), [(0, 0, 0)]), gaps_in(raw(["", ""], seed=1), [(0, 0, 0)]), missing_pixels="median")
 
 
 def test_a_test_split_that_is_held_out_is_filled_without_looking_at_the_label() -> None:
