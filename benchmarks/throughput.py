@@ -7,8 +7,9 @@ and a MedianPruner. Ours is benchmarks/our_loop.py: the search that `fmnist-sear
 Both train 4 trials of 2 epochs of one configuration: three stages of conv 3x3, batch norm, ReLU and max pooling with 32, 64 and 128
 channels, one dense layer, batch 128, Adam at 0.001, augmentation of strength 0.5, on 10,000 images (ours leaves out an epoch's last,
 part-filled batch), scored on 2,000 others after each epoch; nothing is pruned. Each row is a process of its own, one after the other.
-Where the usual loop is much the slower one, --usual-trials and --usual-epochs give it less to do: it is measured as a rate. Then the
-columns trials/h and macro F1 of the two are of different work, and do not compare.
+With --warm (benchmarks/warm.py) every process that trains has trained an epoch's steps before the clock runs: the start of a GPU is then
+in the columns start and trials/h alone. Where the usual loop is much the slower one, --usual-trials and --usual-epochs give it less to do:
+it is measured as a rate. Then the columns trials/h and macro F1 of the two are of different work, and do not compare.
 Ours multiplies in bfloat16 where the processor does (`bfloat16` among the settings in the JSON), the usual loop in PyTorch's own float32.
 
 images/s     images trained, over all trials, by the seconds from the first trial's start to the last one's end, with scoring and storage
@@ -99,11 +100,12 @@ class Bench:
     valid: int
     classes: int
     device: str
+    is_warm: bool
 
     @property
     def settings(self) -> dict[str, Any]:
         """How much there is to do, as the JSON has it."""
-        counts = ("trials", "epochs", "usual_trials", "usual_epochs", "train", "valid")
+        counts = ("trials", "epochs", "usual_trials", "usual_epochs", "train", "valid", "is_warm")
         return {"data": self.source.name, **{name: getattr(self, name) for name in counts}}
 
     def usual(self, data_workers: int) -> Loop:
@@ -125,7 +127,8 @@ class Bench:
             result = Path(fresh, "result.json")
             work = loop.work | {"storage": f"sqlite:///{fresh}/trials.db", "result": str(result)}
             start = time.time()
-            memory = _peak_memory([sys.executable, "-m", loop.module, json.dumps(work)])
+            modules = ["benchmarks.warm", loop.module] if self.is_warm else [loop.module]
+            memory = _peak_memory([sys.executable, "-m", *modules, json.dumps(work)])
             told = json.loads(result.read_text(encoding="utf-8"))
         return Run(
             images_per_second=told["images"] / (told["ended"] - told["began"]),
@@ -191,6 +194,7 @@ def throughput(
     workers: Annotated[str, typer.Option(metavar="N,N", help="Workers of this toolkit, one row each.")] = "1,2",
     loaders: Annotated[str, typer.Option(metavar="N,N", help="num_workers of the usual loop's DataLoader, one row each.")] = "0,2",
     device: Annotated[str, typer.Option(metavar="D", help="Of both loops: cpu, cuda or cuda:N.")] = "cpu",
+    warm: Annotated[bool, typer.Option("--warm", help="All processes train once before the clock runs.")] = False,
     repeat: Annotated[int, typer.Option(metavar="N", min=1, help="Runs of each row; the figures are medians.")] = 1,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
@@ -198,7 +202,7 @@ def throughput(
     of_workers, of_loaders = whole_numbers("--workers", workers, least=1), whole_numbers("--loaders", loaders, least=0)
     here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)), device=(on := choose_device(device)))
     with part_of(find_source(data, announce=tell), None if full else images) as (folder, source):
-        bench = _bench(folder, source, device, (trials, epochs), (usual_trials or trials, usual_epochs or epochs))
+        bench = _bench(folder, source, device, warm, (trials, epochs), (usual_trials or trials, usual_epochs or epochs))
         found = Measurements(bench)
         usual, ours = [bench.usual(count) for count in of_loaders], [bench.ours(count, "after") for count in of_workers]
         found.add_all((*usual, *ours), repeat)
@@ -217,11 +221,11 @@ def throughput(
     publish_table(_table(figures), figures, file)
 
 
-def _bench(folder: Path, source: Source, device: str, ours: tuple[int, int], usual: tuple[int, int]) -> Bench:
+def _bench(folder: Path, source: Source, device: str, warm: bool, ours: tuple[int, int], usual: tuple[int, int]) -> Bench:
     """With so many trials of so many epochs each; torchvision finds the images in `folder` too."""
     splits = search_splits(source, seed=SPLIT_SEED)
     write_for_torchvision(splits, folder / "torchvision")
-    return Bench(folder, source, *ours, *usual, len(splits.train), len(splits.valid), len(splits.train.class_names), device)
+    return Bench(folder, source, *ours, *usual, len(splits.train), len(splits.valid), len(splits.train.class_names), device, warm)
 
 
 def _table(figures: dict[str, Any]) -> Table:
@@ -237,6 +241,7 @@ def _table(figures: dict[str, Any]) -> Table:
         f"network: {figures['ratio_pool_before']:.2f} times ({counted(settings['fastest'], 'worker')}). "
         f"Ours multiplies in {'bfloat16' if settings['bfloat16'] else 'float32'}, the usual loop in float32."
     )
+    caption += " Before the clock ran, all had trained once." if settings["is_warm"] else ""
     return Table("Throughput of a search", columns, [_cells(row) for row in figures["rows"]], caption)
 
 

@@ -1,0 +1,68 @@
+"""One of throughput.py's loops in processes that have trained before, so that what a first training pays is not on the clock.
+
+    python -m benchmarks.warm benchmarks.usual_loop|benchmarks.our_loop WORK
+
+On a GPU the first training of a process makes CUDA's context and loads libraries and kernels, which takes longer than an epoch. Both loops
+train as many steps as an epoch has, by their own code: the usual one on one batch again and again, ours in each worker.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+from unittest.mock import patch
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks import our_loop
+from fmnist.config import TrialConfig
+from fmnist.data.images import SIDE
+from search.errors import SearchError
+from search.executors import Failed, Task
+from search.executors.local import LocalExecutor
+from search.executors.training import Setup
+
+
+def main(module: str, work: dict[str, Any]) -> None:
+    """The loop of that module has run, warm."""
+    if module == our_loop.__name__:
+        config = TrialConfig.parse(work["knobs"] | {"epochs": 1}, where="benchmark")
+        with patch.object(our_loop, "LocalExecutor", partial(warm_executor, config)):
+            our_loop.main(our_loop.Work(**work))
+    else:
+        usual(work)
+
+
+def usual(values: dict[str, Any]) -> None:
+    """The usual loop has run in this process, which had trained and scored on the device before."""
+    from benchmarks import usual_loop  # not above: our workers import this module, and have no use for what that one imports
+
+    work = usual_loop.Work(**values)
+    batch = torch.rand(usual_loop.BATCH_SIZE, 1, SIDE, SIDE), torch.arange(usual_loop.BATCH_SIZE) % work.classes
+    steps = cast("DataLoader[object]", [batch] * max(1, work.train // usual_loop.BATCH_SIZE))
+    model = usual_loop.network(work.classes).to(work.device)
+    usual_loop.train_epoch(model, steps, torch.optim.Adam(model.parameters()), work.device)
+    usual_loop.validate(model, cast("DataLoader[object]", [batch]), work.device)
+    usual_loop.main(work)
+
+
+@contextmanager
+def warm_executor(config: TrialConfig, setup: Setup, workers: int) -> Iterator[LocalExecutor]:
+    """An executor each of whose workers has trained once."""
+    with LocalExecutor(setup, workers) as executor:
+        while not all(worker.is_ready for worker in executor._pool):  # or one of them could train twice, and another not at all
+            executor.events(timeout=0.2)
+        for number in range(workers):
+            executor.submit(Task(f"warm-up {number}", config, number, "search"))
+        while executor.running():
+            for event in executor.events(timeout=0.2):
+                if isinstance(event, Failed):
+                    raise SearchError(f"Each worker must train once before the clock runs, and one failed: {event.reason}.")
+        yield executor
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))
