@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,7 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
         loaded=next((name for name in (ONNX, INT8, WEIGHTS, PT2) if name in names), None),
         compared=parities[0].images if parities else int8.images if int8 else 0,
         int8=int8,
+        onnxruntime=version("onnxruntime"),
         speed=_latency(latencies),
         warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
         official=facts.data.is_fashion_mnist,

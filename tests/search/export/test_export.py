@@ -133,7 +133,9 @@ def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
     told = json.loads((folder / "metrics.json").read_text())["int8"]
     assert told == int8.as_json()
     assert told["share_otherwise"] == int8.disagreements / 1003
-    assert f"and has macro F1 {int8.macro_f1:.4f} (" in (folder / "MODEL_CARD.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert f"and has macro F1 {int8.macro_f1:.4f} (" in card
+    assert f"These figures hold for ONNX Runtime {onnxruntime.__version__} on the CPU." in card
     kinds = {node.op_type for node in onnx.load(folder / "model.int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
