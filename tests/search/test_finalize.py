@@ -1,0 +1,275 @@
+"""The end of a study: what is trained, what is kept of it, and that every figure of the result is that of the kept models."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+
+from fmnist.checkpoint import load_checkpoint, save_checkpoint
+from fmnist.config import TrialConfig
+from fmnist.data.images import Images
+from fmnist.data.sources import Source, fingerprint
+from fmnist.errors import FmnistError
+from fmnist.metrics import bootstrap_interval
+from fmnist.model import ConvNet, flop_count, parameter_count
+from fmnist.predict import predict
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Finished, Task
+from search.finalize import evaluate, final_folder, finalize, has_models, is_test_of
+from search.interrupt import Interrupt, InterruptedRunError
+from search.predictions import predictions_path, read_predictions
+from search.progress import Progress, Silent
+from search.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
+from search.spec import StudySpec
+from search.study import read, snapshot_path, write
+from tests.fmnist.data.prepared import prepared
+from tests.search.tiny import CPU, Inline, InterruptAfter, tiny_spec
+
+NAMES = ("Bag", "Coat", "Dress", "Shirt")
+CONFIG = TrialConfig(depth=1, filters=4, epochs=3)
+WINNER = Candidate(trial=6, config=CONFIG, search_value=0.8)
+SECONDS = 4.5  # of the training with seed 2000; each of the next takes one more
+
+
+class Saves(Inline):
+    """An executor whose trainings end at once: a network with the weights that its seed draws. `also` happens before one ends."""
+
+    def __init__(self, also: Any = None) -> None:
+        super().__init__()
+        self.also = also
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        yield EpochEnd(task.key, task.config.epochs, 0.5, None, None, None, 1.0, 1.0)
+        assert task.checkpoint
+        save(task.checkpoint, task.seed, task.config)
+        if self.also:
+            self.also(task)
+        yield Finished(task.key, SECONDS + task.seed - 2000)
+
+
+class Heard(Silent):
+    """Remembers the stages and the messages."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int, int]] = []
+        self.messages: list[str] = []
+
+    def begin(self, stage: Any, *, total: int, done: int, best: Any = None) -> None:  # noqa: ARG002
+        self.stages.append((stage, total, done))
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+def save(folder: Path, seed: int, config: TrialConfig = CONFIG, names: tuple[str, ...] = NAMES) -> None:
+    torch.manual_seed(seed)
+    save_checkpoint(folder, ConvNet(config, len(names)), config, names, origin={})
+
+
+def images(*counts: int, seed: int) -> Images:
+    labels = np.repeat(np.arange(len(NAMES)), counts)
+    return Images(np.random.default_rng(seed).integers(0, 256, (len(labels), 28, 28)).astype(np.uint8), labels, NAMES)
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """Twelve test images, of some classes more than of others; what is written goes to a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return prepared(tmp_path / "data", images(2, 2, 2, 2, seed=0), images(5, 4, 2, 1, seed=1))
+
+
+def final_spec(*, seeds: int = 3, epochs: int | None = None, seed: int = 0) -> StudySpec:
+    spec = tiny_spec()
+    return spec.model_copy(update={"seed": seed, "final": spec.final.model_copy(update={"seeds": seeds, "epochs": epochs})})
+
+
+def in_memory() -> optuna.Study:
+    return optuna.create_study(study_name="tiny", direction="maximize")
+
+
+def finalized(
+    study: optuna.Study, source: Source, spec: StudySpec | None = None, executor: Inline | None = None, progress: Progress | None = None
+) -> Final:
+    return finalize(study, spec or final_spec(), WINNER, source, executor or Saves(), progress or Silent(), Interrupt())
+
+
+def interrupted(study: optuna.Study, source: Source, *, trainings: int) -> None:
+    interrupt = Interrupt()
+    with pytest.raises(InterruptedRunError):
+        finalize(study, final_spec(), WINNER, source, Saves(), InterruptAfter(interrupt, trainings), interrupt)
+
+
+def openings(study: optuna.Study) -> list[tuple[str, int | None]]:
+    return [(opening.by, opening.trial) for opening in map(Opening.model_validate, study.user_attrs.get("openings", []))]
+
+
+def kept_seconds(study: optuna.Study) -> dict[int, float]:
+    return {run.seed: run.seconds for run in (read(study, "final_training", FinalTrainings) or FinalTrainings()).runs}
+
+
+@pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
+def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(epochs: int | None, trained: int, source: Source) -> None:
+    study, executor, heard = in_memory(), Saves(), Heard()
+    final = finalized(study, source, final_spec(seeds=2, epochs=epochs, seed=5), executor, heard)
+    config = CONFIG.model_copy(update={"epochs": trained})
+    assert executor.trained == [
+        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path("tiny", f"seed {seed}"))
+        for seed in (2005, 2006)
+    ]
+    assert final.config == config
+    assert final_folder(study, 2005) == Path("studies/tiny/final/seed-2005")
+    assert heard.stages == [("final", 2, 0)]
+    assert heard.messages == ["Opening the test split, once."]
+    timing = read(study, "timing", Timing)
+    assert timing is not None
+    assert timing.finalize > 0
+
+
+def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
+    study = in_memory()
+    final = finalized(study, source)
+    test = source.test()
+    checkpoints = [load_checkpoint(final_folder(study, seed)) for seed in (2000, 2001, 2002)]
+    probabilities = np.stack([predict(checkpoint, test.pixels, CPU) for checkpoint in checkpoints])
+    predicted = probabilities.argmax(axis=2)
+    f1s = [f1_score(test.labels, row, labels=range(4), average="macro", zero_division=0) for row in predicted]
+    assert len(set(f1s)) > 1
+    assert [run.macro_f1 for run in final.runs] == pytest.approx(f1s)
+    assert [run.accuracy for run in final.runs] == pytest.approx([accuracy_score(test.labels, row) for row in predicted])
+    assert [(run.seed, run.seconds, run.folder, run.checkpoint) for run in final.runs] == [
+        (2000 + i, SECONDS + i, f"final/seed-{2000 + i}", checkpoints[i].seal) for i in range(3)
+    ]
+    assert final.mean == pytest.approx(fmean(f1s))
+    assert final.sd == pytest.approx(stdev(f1s))
+    assert (final.low, final.high) == bootstrap_interval(test.labels, predicted, 4, resamples=2000, level=0.95)
+    assert (final.level, final.resamples, final.test_images) == (0.95, 2000, 12)
+    assert (final.trial, final.config, final.exported_seed) == (6, CONFIG, 2000)
+    assert np.array(final.confusion).tolist() == confusion_matrix(test.labels, predicted[0], labels=range(4)).tolist()
+    assert (final.parameters, final.flops) == (parameter_count(CONFIG, 4), flop_count(CONFIG, 4))
+    by_class = np.mean(
+        [precision_recall_fscore_support(test.labels, row, labels=range(4), zero_division=0)[:3] for row in predicted], axis=0
+    )
+    assert np.array([(each.precision, each.recall, each.f1) for each in final.classes]) == pytest.approx(by_class.T)
+    assert [(each.name, each.images) for each in final.classes] == list(zip(NAMES, (5, 4, 2, 1), strict=True))
+    answers = read_predictions("tiny", final)
+    assert answers is not None
+    np.testing.assert_array_equal(answers.probabilities, probabilities)
+    np.testing.assert_array_equal(answers.labels, test.labels)
+    assert read(study, "final", Final) == final
+
+
+def test_a_single_seed_has_no_spread(source: Source) -> None:
+    final = finalized(in_memory(), source, final_spec(seeds=1))
+    assert (final.sd, len(final.runs), final.mean) == (None, 1, final.runs[0].macro_f1)
+
+
+def test_the_test_split_is_opened_once_and_what_is_done_is_not_done_again(source: Source) -> None:
+    study, again = in_memory(), Saves()
+    assert not has_models(study)
+    final = finalized(study, source)
+    assert openings(study) == [("finalize", 6)]
+    assert has_models(study)
+    assert finalized(study, source, executor=again) == final
+    assert (again.trained, len(openings(study))) == ([], 1)
+    final_folder(study, 2000).rename("elsewhere")
+    assert not has_models(study)
+
+
+def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_path: Path) -> None:
+    study = in_memory()
+    (tmp_path / "data" / "test-pixels.npy").write_bytes(b"damaged")
+    with pytest.raises(FmnistError, match=r"test-pixels\.npy must be whole and readable"):
+        finalized(study, source)
+    assert openings(study) == [("finalize", 6)]
+    assert "final" not in study.user_attrs
+    assert not predictions_path("tiny").exists()
+
+
+def test_after_an_interruption_only_what_is_missing_is_trained(source: Source) -> None:
+    study, rest, heard = in_memory(), Saves(), Heard()
+    interrupted(study, source, trainings=2)
+    assert kept_seconds(study) == {2000: SECONDS}
+    assert openings(study) == []
+    final = finalized(study, source, executor=rest, progress=heard)
+    assert [task.seed for task in rest.trained] == [2001, 2002]
+    assert heard.stages == [("final", 3, 1)]
+    assert [run.seconds for run in final.runs] == [SECONDS, SECONDS + 1, SECONDS + 2]
+
+
+def test_a_model_that_another_wrote_over_is_trained_again(source: Source) -> None:
+    study, rest = in_memory(), Saves()
+    interrupted(study, source, trainings=2)
+    save(final_folder(study, 2000), seed=99)  # of the same configuration
+    finalized(study, source, executor=rest)
+    assert [task.seed for task in rest.trained] == [2000, 2001, 2002]
+
+
+def test_a_model_that_is_changed_while_the_others_are_trained_is_not_scored(source: Source) -> None:
+    study = in_memory()
+
+    def changes_the_first(task: Task) -> None:
+        if task.seed == 2002:
+            save(final_folder(study, 2000), seed=99)
+
+    with pytest.raises(SearchError, match=r"final/seed-2000 must hold the model that the study has trained; it was changed"):
+        finalized(study, source, executor=Saves(changes_the_first))
+    assert openings(study) == []
+
+
+def test_a_training_that_an_older_version_kept_without_a_seal_is_believed(source: Source) -> None:
+    study, rest = in_memory(), Saves()
+    interrupted(study, source, trainings=2)
+    runs = [run.model_copy(update={"checkpoint": None}) for run in (read(study, "final_training", FinalTrainings) or FinalTrainings()).runs]
+    write(study, "final_training", FinalTrainings(runs=tuple(runs)))
+    final = finalized(study, source, executor=rest)
+    assert [task.seed for task in rest.trained] == [2001, 2002]
+    assert [run.checkpoint is None for run in final.runs] == [True, False, False]
+
+
+def record_of(source: Source, **changes: Any) -> DataRecord:
+    given: dict[str, Any] = {"fingerprint": fingerprint(source.train()), "test_fingerprint": fingerprint(source.test())}
+    return DataRecord.model_validate({"name": "drawn", "train": 6, "valid": 2, "class_names": NAMES, **given, **changes})
+
+
+def test_a_study_knows_its_test_images(source: Source) -> None:
+    def is_test(**changes: Any) -> bool:
+        study = in_memory()
+        write(study, "data", record_of(source, **changes))
+        return is_test_of(study, source)
+
+    assert not is_test_of(in_memory(), source)
+    assert is_test()
+    assert is_test(fingerprint="other")
+    assert not is_test(test_fingerprint="other")
+    assert is_test(test_fingerprint=None)  # version 0.1 kept that of train only
+    assert not is_test(test_fingerprint=None, fingerprint="other")
+
+
+def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test_images(source: Source) -> None:
+    save(Path("model"), seed=4)
+    model, test = load_checkpoint(Path("model")), source.test()
+    own, other = in_memory(), in_memory()
+    write(own, "data", record_of(source))
+    write(other, "data", record_of(source, test_fingerprint="other"))
+    scores, interval = evaluate(model, source, [own, other], CPU)
+    predicted = predict(model, test.pixels, CPU).argmax(axis=1)
+    assert scores.macro_f1 == pytest.approx(f1_score(test.labels, predicted, labels=range(4), average="macro", zero_division=0))
+    assert scores.confusion.tolist() == confusion_matrix(test.labels, predicted, labels=range(4)).tolist()
+    assert interval == bootstrap_interval(test.labels, predicted[None], 4, resamples=2000, level=0.95)
+    assert (openings(own), openings(other)) == ([("evaluate", None)], [])
+    assert evaluate(model, source, None, CPU)[1] == interval
+
+
+def test_a_model_of_other_classes_opens_nothing(source: Source) -> None:
+    save(Path("model"), seed=4, names=("Bag", "Coat", "Dress", "Boot"))
+    study = in_memory()
+    write(study, "data", record_of(source))
+    with pytest.raises(SearchError, match=r"knows the classes .*'Boot'.*, the data have .*'Shirt'"):
+        evaluate(load_checkpoint(Path("model")), source, [study], CPU)
+    assert openings(study) == []
