@@ -114,16 +114,17 @@ class PatientStorage(_CachedStorage):
     def guarded(self) -> Iterator[None]:
         """Within, and at its end, a SQLite file that was deleted is written anew; one that another took the place of is lost."""
         path = self._ask(partial(database_file, self._backend), lost=lambda: None)
-        if path is None:
-            yield
-            return
-        self._file = HeldFile(path)
+        try:
+            self._file = HeldFile(path) if path else None
+        except (OSError, sqlite3.Error) as error:
+            self.patience.announce(f"{path} cannot be held open ({error}): should it be deleted during the run, the study is gone.")
         try:
             yield
         finally:
             self._look_after_file()
-            self._file.let_go()
-            self._file = None
+            if self._file is not None:
+                self._file.let_go()
+                self._file = None
 
     def _look_after_file(self) -> None:
         if self._file is None or self.is_lost or (state := self._file.state) == "there":

@@ -53,6 +53,10 @@ class HeldFile:
         self._connection.close()
 
     def _hold(self) -> None:
-        self._connection = sqlite3.connect(self.path)
-        self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file and its log
-        self._stat = self.path.stat()
+        self._connection = sqlite3.connect(self.path, check_same_thread=False)
+        try:
+            self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file and its log
+            self._stat = self.path.stat()
+        except BaseException:
+            self._connection.close()
+            raise

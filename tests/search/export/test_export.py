@@ -180,7 +180,7 @@ def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
     assert json.loads(facts["labels"]) == list(CLASSES)
     assert TrialConfig.parse(json.loads(facts["config"]), where="the file") == RICH
     assert json.loads(facts["normalisation"]) == {"divisor": 255, "mean": 0.286, "std": 0.353}
-    assert facts["pictures"] == "as Fashion-MNIST's"
+    assert json.loads(facts["pictures"])["form"] == "as Fashion-MNIST's"
     assert facts["input"].startswith("images: uint8 [N, 28, 28], grey")
     int8 = onnx.load(report.folder / "model.int8.onnx")
     assert {prop.key: prop.value for prop in int8.metadata_props} == facts

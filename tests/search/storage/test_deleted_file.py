@@ -1,6 +1,8 @@
 """The SQLite file is deleted, or another takes its place, while a run has it open."""
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from search.optimize import optimize
 from search.progress import Silent
 from search.records import Opening
 from search.storage.journal import read_journal
+from search.storage.rescue import HeldFile
 from search.study import append, journal_path, journalled
 from tests.search.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
@@ -29,6 +32,10 @@ def delete_all() -> None:
 
 def delete_the_file_alone() -> None:
     FILE.unlink()
+
+
+def delete_the_folder() -> None:
+    shutil.rmtree(FILE.parent)
 
 
 def leave_an_empty_file() -> None:
@@ -58,7 +65,7 @@ class Interferes(Silent):
 
 
 @pytest.mark.parametrize("after", [1, 4])
-@pytest.mark.parametrize("interfere", [delete_all, delete_the_file_alone, leave_an_empty_file])
+@pytest.mark.parametrize("interfere", [delete_all, delete_the_file_alone, delete_the_folder, leave_an_empty_file])
 def test_a_file_that_is_deleted_is_written_anew(
     interfere: Callable[[], None], after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +105,21 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(tmp_pat
     kept = read_journal(journal_path("tiny"))
     assert kept is not None
     assert kept.operations
+
+
+def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec, progress = tiny_spec(trials=1), Interferes(delete_all, -1)
+    study = in_database(tmp_path, spec)
+
+    def refuse(_: Path) -> HeldFile:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr("search.storage.patient.HeldFile", refuse)
+    with journalled(study, progress.message):
+        optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
+    assert [text for text in progress.texts if "cannot be held open (database is locked)" in text]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
 
 
 @pytest.mark.slow
