@@ -1,7 +1,8 @@
 """A CUDA device that fails: workers train on the CPU, and raise what CUDA would. Light to import, for each worker imports it anew."""
 
-import multiprocessing
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,23 @@ class Faulty:
         for epoch in fit(*arguments, seed=seed, **{**options, "device": torch.device("cpu")}):
             yield epoch
             if seed == BROKEN and epoch.number == 2 and len(list(self.folder.iterdir())) < self.times:
-                (self.folder / str(multiprocessing.current_process().pid)).touch()
+                (self.folder / str(os.getpid())).touch()
                 self.is_broken = True
                 raise self.error
 
 
-def serve_faulty(message: str, times: int, folder: Path, pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
-    """A worker whose CUDA device is this processor and fails."""
+@contextmanager
+def faulty(message: str, times: int, folder: Path) -> Iterator[None]:
+    """Within, the CUDA device of this process is its processor, and fails."""
     with (
         patch("search.executors.training.fit", Faulty(message, times, folder)),
         patch("search.executors.capacity.is_mixed", lambda _: False),
         patch("search.executors.training.free_memory", lambda _: 2**30),
     ):
+        yield
+
+
+def serve_faulty(message: str, times: int, folder: Path, pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
+    """A worker with such a device."""
+    with faulty(message, times, folder):
         serve(pipe, setup, environ)
