@@ -1,18 +1,23 @@
 """Worker processes that share a CUDA device. Without one these are skipped."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from fmnist.data.sources import Source
 from fmnist.data.splits import search_splits
-from fmnist.train import fit
-from search.executors import EpochEnd, Event, Finished, Resumed
+from fmnist.train import Epoch, fit
+from search.executors import EpochEnd, Event, Finished, Noted, Resumed
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
+from search.executors.worker import serve
 from tests.search.test_local_executor import curve, is_over, kill, task, trained, until, workers
 from tests.search.tiny import small_source
 
@@ -66,6 +71,36 @@ def test_a_worker_that_is_killed_beside_another_disturbs_neither_training(setup:
         mine = [event for event in before + after if event.key == one.key]
         assert isinstance(mine[-1], Finished)
         assert whole(mine) == curve(undisturbed, one.key)
+
+
+def break_once(mark: Path, *arguments: Any, **options: Any) -> Iterator[Epoch]:
+    """Trains, and in the first process of all breaks the device's context after two epochs, by reading past the end of a tensor."""
+    for epoch in fit(*arguments, **options):
+        yield epoch
+        if epoch.number == 2 and not mark.exists():
+            mark.touch()
+            torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")].item()
+
+
+def serve_breaking(mark: Path, pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
+    """A worker that trains so."""
+    with patch("search.executors.training.fit", partial(break_once, mark)):
+        serve(pipe, setup, environ)
+
+
+def test_a_worker_whose_context_broke_leaves_its_training_to_a_new_process(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(task("long", epochs=6, **KNOBS), snapshot=tmp_path / "snapshot")
+    with LocalExecutor(setup, workers=1) as executor:
+        undisturbed = curve(trained(executor, replace(long, snapshot=None)), "long")
+    monkeypatch.setattr("search.executors.local.serve", partial(serve_breaking, tmp_path / "mark"))
+    with LocalExecutor(setup, workers=1) as executor:
+        found = trained(executor, long)
+    assert isinstance(found[-1], Finished)
+    (note,) = [event.text for event in found if isinstance(event, Noted)]
+    assert "cuda failed: " in note
+    assert whole(found) == undisturbed
 
 
 def whole(found: list[Event]) -> list[tuple[int, float | None]]:
