@@ -138,7 +138,7 @@ def test_as_many_classes_with_names_as_long_as_may_be_are_taken() -> None:
     ("labels", "classes", "says"),
     [
         (["a", "b"], ("a", "bag", "cup"), "'bag' has none in train.csv. Valid: b."),
-        (["a", "bog"], ("a", "bag"), "'bag' has none in train.csv. Did you mean 'bog'?"),
+        (["a", "bog"], ("a", "bag", "cup"), "'bag' has none in train.csv. Did you mean 'bog'?"),
         (["a"], ("a", "bag", "cup"), "'bag' has none in train.csv after cleaning. Add images, or remove the class."),
         (["a"], ("a",), "at least 2 classes to tell apart; train.csv has only 'a'. Add images of another class."),
         ([], (), "at least 2 classes to tell apart; train.csv has no label at all."),

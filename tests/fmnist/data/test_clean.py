@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fmnist.data.clean import Cleaned, clean
-from fmnist.data.cleaning import CleaningRules
+from fmnist.data.cleaning import CleaningReport, CleaningRules
 from fmnist.data.images import Images
 from fmnist.data.preparation import CENTRED, Preparation, prepared
 from fmnist.data.raw import Raw
@@ -234,6 +236,43 @@ def test_missing_pixels_may_be_refused_and_hopeless_images_are_dropped() -> None
     assert counts(cleaned(train, most_missing=0.0)) == {"most_missing": (2, 0)}
     with pytest.raises(FmnistError, match=r"row 1 lacks pixels, and cleaning.missing_pixels"):
         cleaned(train, missing_pixels="error")
+
+
+def test_an_image_that_lacks_half_its_pixels_stays_where_nothing_else_is_said() -> None:
+    half = [(y, x) for y in range(14) for x in range(28)]
+    train = gaps_in(raw(["a", "b", "a", "b"]), [*((0, y, x) for y, x in half), *((1, y, x) for y, x in [*half, (14, 0)])])
+    assert counts(cleaned(train)) == {"most_missing": (1, 0), "missing_pixels": (1, 0)}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        *({"white": white} for white in (0.0, -1.0, math.inf, math.nan, "255", True)),
+        *({"most_missing": share} for share in (-0.01, 1.01, "0.5", True)),
+        *({rule: "keep"} for rule in ("unreadable", "missing_labels", "unknown_labels", "missing_pixels")),
+        *({rule: "error"} for rule in ("blank", "conflicts", "duplicates", "leaks")),
+        *({"classes": "ab"}, {"classes": (1, 2)}, {"rename": {"a": 1}}, {"blnk": "drop"}),
+    ],
+)
+def test_rules_are_stated_exactly(stated: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        CleaningRules(**stated)
+
+
+def test_a_report_is_read_back_as_it_was_and_changes_no_more() -> None:
+    report = cleaned(raw(["a", "b", ""])).report
+    kept = report.model_dump(mode="json")
+    assert CleaningReport.model_validate(kept) == report
+    assert not report.is_clean
+    assert not cleaned(raw(["a", "b"]), raw(["a", "b", ""], seed=1)).report.is_clean
+    for damaged in ({**kept, "seen": 1}, {**kept, "caught": [{**kept["caught"][0], "seen": 1}]}):
+        with pytest.raises(ValidationError, match="seen"):
+            CleaningReport.model_validate(damaged)
+    kept.pop("resized")  # a report of before it was told
+    assert not CleaningReport.model_validate(kept).resized
+    for record, field in ((report, "train_read"), (report.caught[0], "train"), (CleaningRules(), "white")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(record, field, 1)
 
 
 def test_blank_images_go_from_train_and_are_counted_in_test() -> None:
