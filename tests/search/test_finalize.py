@@ -1,6 +1,6 @@
 """The end of a study: what is trained, what is kept of it, and that every figure of the result is that of the kept models."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -20,8 +20,8 @@ from fmnist.metrics import bootstrap_interval
 from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.predict import predict
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Finished, Task
-from search.finalize import evaluate, final_folder, finalize, has_models, is_test_of
+from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.finalize import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
 from search.interrupt import Interrupt, InterruptedRunError
 from search.predictions import predictions_path, read_predictions
 from search.progress import Progress, Silent
@@ -40,16 +40,18 @@ SECONDS = 4.5  # of the training with seed 2000; each of the next takes one more
 class Saves(Inline):
     """An executor whose trainings end at once: a network with the weights that its seed draws. `also` happens before one ends."""
 
-    def __init__(self, also: Any = None) -> None:
-        super().__init__()
-        self.also = also
+    def __init__(self, also: Callable[[Task], None] = lambda _: None, *, diverging: Collection[int] = (), places: int = 1) -> None:
+        super().__init__(places)
+        self.also, self.diverging = also, diverging
 
     def _train(self, task: Task) -> Iterator[Event]:
+        if task.seed in self.diverging:
+            yield Failed(task.key, "diverged", "diverged: loss nan", SECONDS)
+            return
         yield EpochEnd(task.key, task.config.epochs, 0.5, None, None, None, 1.0, 1.0)
         assert task.checkpoint
         save(task.checkpoint, task.seed, task.config)
-        if self.also:
-            self.also(task)
+        self.also(task)
         yield Finished(task.key, SECONDS + task.seed - 2000)
 
 
@@ -183,12 +185,29 @@ def test_the_test_split_is_opened_once_and_what_is_done_is_not_done_again(source
 
 def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_path: Path) -> None:
     study = in_memory()
+    whole = (tmp_path / "data" / "test-pixels.npy").read_bytes()
     (tmp_path / "data" / "test-pixels.npy").write_bytes(b"damaged")
     with pytest.raises(FmnistError, match=r"test-pixels\.npy must be whole and readable"):
         finalized(study, source)
     assert openings(study) == [("finalize", 6)]
     assert "final" not in study.user_attrs
     assert not predictions_path("tiny").exists()
+    (tmp_path / "data" / "test-pixels.npy").write_bytes(whole)
+    again, heard = Saves(), Heard()
+    assert finalized(study, source, executor=again, progress=heard).test_images == 12
+    assert (again.trained, heard.stages) == ([], [])
+    assert openings(study) == [("finalize", 6)] * 2
+
+
+@pytest.mark.parametrize(("places", "begun"), [(1, [2000, 2001]), (3, [2000, 2001, 2002])])
+def test_where_one_training_diverges_the_others_are_not_begun_or_not_kept(places: int, begun: list[int], source: Source) -> None:
+    study, executor = in_memory(), Saves(diverging={2001, 2002}, places=places)
+    with pytest.raises(DivergedWinnerError, match=r"^diverged: loss nan, in the final training with seed 2001$"):
+        finalized(study, source, executor=executor)
+    assert [task.seed for task in executor.trained] == begun
+    assert not executor.running()
+    assert openings(study) == []
+    assert kept_seconds(study) == ({2000: SECONDS} if places == 1 else {})
 
 
 def test_after_an_interruption_only_what_is_missing_is_trained(source: Source) -> None:
