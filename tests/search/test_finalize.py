@@ -199,6 +199,13 @@ def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_p
     assert openings(study) == [("finalize", 6)] * 2
 
 
+def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(source: Source) -> None:
+    study = in_memory()
+    with pytest.raises(NotImplementedError, match="meta"):
+        finalize(study, final_spec(seeds=1), WINNER, source, Saves(), Silent(), Interrupt(), torch.device("meta"))
+    assert openings(study) == []
+
+
 @pytest.mark.parametrize(("places", "begun"), [(1, [2000, 2001]), (3, [2000, 2001, 2002])])
 def test_where_one_training_diverges_the_others_are_not_begun_or_not_kept(places: int, begun: list[int], source: Source) -> None:
     study, executor = in_memory(), Saves(diverging={2001, 2002}, places=places)

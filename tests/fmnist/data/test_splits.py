@@ -8,7 +8,7 @@ import pytest
 from fmnist.data import splits, synthetic
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
-from fmnist.data.sources import Source, find_source
+from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
 from tests.fmnist.data.prepared import prepared
 
@@ -58,6 +58,22 @@ def test_the_seed_decides_which_images_validate() -> None:
     assert _keys(first) != _keys(other)
 
 
+def test_all_studies_have_the_split_of_one_seed() -> None:
+    usual, first = (splits.search_splits(SYNTHETIC, seed=seed).valid for seed in (splits.SPLIT_SEED, 0))
+    np.testing.assert_array_equal(usual.pixels, first.pixels)
+
+
+def test_what_was_split_is_kept_for_all_processes(tmp_path: Path) -> None:
+    source = prepared(tmp_path / "data", synthetic.draw(60, seed=0))
+    first = splits.search_splits(source, seed=0)
+    (tmp_path / "data" / "train-pixels.npy").write_bytes(b"no image")  # nobody reads them again
+    again = splits.search_splits(source, seed=0)
+    np.testing.assert_array_equal(again.train.pixels, first.train.pixels)
+    np.testing.assert_array_equal(again.valid.pixels, first.valid.pixels)
+    with pytest.raises(FmnistError, match="train-pixels"):
+        splits.search_splits(source, seed=1)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_the_share_is_what_validates(share: float) -> None:
     assert len(splits.search_splits(SYNTHETIC, seed=0, share=share).valid) == round(6_000 * share)
@@ -68,6 +84,7 @@ def test_the_test_split_shares_no_image_with_the_training_file() -> None:
     assert len(test) == synthetic.TEST_IMAGES
     assert _keys(test).isdisjoint(_keys(splits.full_split(SYNTHETIC)))
     np.testing.assert_array_equal(splits.test_pixels(SYNTHETIC), test.pixels)
+    assert splits.test_fingerprint(SYNTHETIC) == fingerprint(test) != fingerprint(splits.full_split(SYNTHETIC))
 
 
 @pytest.mark.parametrize(("labels", "share"), [([*range(10)] * 6, 0.01), ([*range(10)] * 6, 1.0), ([*range(9)] * 6, 1 / 6)])
