@@ -41,15 +41,7 @@ from search.request import RunRequest
 from search.spec import StudySpec
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
-from search.study import (
-    append,
-    check_resumable,
-    create_study,
-    finished_trials,
-    journalled,
-    read,
-    study_folder,
-)
+from search.study import append, check_resumable, create_study, finished_trials, journalled, load_study, read, storage_names, study_folder
 from search.winner import winning_spec
 
 if TYPE_CHECKING:
@@ -178,16 +170,22 @@ def export_study(
     )
 
 
-def check_storage(plan: Plan) -> None:
-    """The storage can be opened and has room for the study; a database that is not there yet is not made.
+def check_storage(plan: Plan) -> optuna.Study | None:
+    """The study, if it is finished; the storage can be opened and has room for it. A database that is not there yet is not made.
 
     Raises: SearchError.
     """
     url = storage_url(plan.storage)
     require_no_others_folder(plan.storage, plan.spec.name)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return
-    check_resumable(open_storage(plan.storage, create=False), plan.spec, plan.data)
+        return None
+    storage = open_storage(plan.storage, create=False)
+    check_resumable(storage, plan.spec, plan.data)
+    study = load_study(storage, plan.spec.name) if plan.spec.name in storage_names(storage) else None
+    if study is None or read(study, "final", Final) is None:
+        return None
+    _require_searched(study, plan.spec)
+    return study
 
 
 def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
@@ -200,12 +198,8 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
     with ExitStack() as ends:
         if is_new:
             _train(study, plan, progress, ends)
-        elif not is_searched(study, plan.spec):
-            done, wanted = len(finished_trials(study)), plan.spec.budget
-            raise SearchError(
-                f"The study {name!r} is finished with {done} trials and its test split was opened; {wanted} trials were asked for. "
-                "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
-            )
+        else:
+            _require_searched(study, plan.spec)
         write_report(read_report(study), study_folder(name))
         write_page(study, study_folder(name) / PAGE)
         # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
@@ -215,6 +209,16 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
         elif export_folder.exists():
             require_export(study, export_folder)
         _annotate(study, plan)
+
+
+def _require_searched(study: optuna.Study, spec: StudySpec) -> None:
+    """A study that is finished is not asked for more trials than it has."""
+    if not is_searched(study, spec):
+        raise SearchError(
+            f"The study {study.study_name!r} is finished with {len(finished_trials(study))} trials and its test split was opened; "
+            f"{spec.budget} trials were asked for. "
+            "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
+        )
 
 
 def _annotate(study: optuna.Study, plan: Plan) -> None:

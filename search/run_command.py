@@ -99,10 +99,10 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
 
     console = Console()
     plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
+    finished = check_storage(plan) if dry_run else None
     if not quiet or dry_run:
-        print_plan(plan, console)
+        print_plan(plan, console, finished)
     if dry_run:
-        check_storage(plan)
         console.print("Nothing was started.")
         return
     try:

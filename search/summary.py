@@ -4,6 +4,7 @@ import optuna
 import rich.table
 from rich.console import Console
 
+from search.estimate import Estimate
 from search.records import Holder
 from search.report import headline, read_report, warnings
 from search.run import Plan
@@ -14,11 +15,9 @@ from search.wording import counted, duration
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
 
 
-def print_plan(plan: Plan, console: Console) -> None:
-    """What will be done, on what, and what it will cost here, is on `console`."""
-    spec, cost = plan.spec, plan.estimate
-    data, stages = plan.data, (cost.search, cost.confirm, cost.final)
-    upto, confirm, final = (duration(seconds) for seconds in stages)
+def print_plan(plan: Plan, console: Console, finished: optuna.Study | None = None) -> None:
+    """What will be done, on what, and what it will cost here, is on `console`; of a `finished` study, its result."""
+    spec, data = plan.spec, plan.data
     facts = {
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
@@ -31,7 +30,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         "Confirm": _confirming(spec),
         "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
         "then the test split, once",
-        "Estimate": f"{duration(cost.total)} on this device: search up to {upto}, confirm {confirm}, final {final}",
+        **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
     }
     table = rich.table.Table.grid(padding=(0, 2))
     for key, value in facts.items():
@@ -59,6 +58,16 @@ def print_end(study: optuna.Study, console: Console) -> None:
         table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
         table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)
+
+
+def _estimate(cost: Estimate) -> str:
+    upto, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
+    stages = f"search up to {upto}, confirm {confirm}, final {final}"
+    return f"{duration(cost.total)} on this device: {stages}; the test, the report and the export are not in it"
+
+
+def _finished(study: optuna.Study) -> dict[str, str]:
+    return {"Result": headline(read_report(study)), "To do": "nothing will be trained, for the study is finished"}
 
 
 def _device(plan: Plan) -> str:

@@ -198,7 +198,8 @@ def _timing(report: Report) -> Table | None:
     rows.append(("total", duration(report.timing.total)))
     if report.timing.ablate:
         rows.append(("ablate", duration(report.timing.ablate)))
-    return Table("Wall clock", ("stage", "time"), rows, "Summed over all runs of the study.", frozenset({0, 1}))
+    caption = "Summed over all runs of the study; the test, the report and the export are not in it."
+    return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}))
 
 
 def _cleaning(report: Report) -> Table | None:

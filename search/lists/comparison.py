@@ -129,7 +129,9 @@ def _scores(tested: Sequence[Tested]) -> Table:
     best = max(one.final.mean for one in tested)
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i, one in enumerate(tested) if one.final.mean == best}
     images, level = counted(tested[0].final.test_images, "test image"), tested[0].final.level
-    caption = f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of the whole study."
+    caption = (
+        f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of search, confirm and final."
+    )
     columns = ("study", "macro F1", "sd", "interval", "seeds", "parameters", "time")
     return Table("Final scores", columns, rows, caption, marks=marks, spare=(3, 2, 4, 5, 6))
 

@@ -37,7 +37,7 @@ def status(studies: Sequence[optuna.Study]) -> Answer:
         for row in rows
     ]
     told = " A study's records that this version cannot read make it unreadable." if UNREADABLE in {row["stage"] for row in rows} else ""
-    caption = f"Best: validation macro F1 of one seed. Time: wall clock over all runs.{told}"
+    caption = f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
     wanted = ("trials", "best", "test macro F1", "stage", "time", *reversed(some))
     spare = tuple(map(columns.index, wanted))
     return Answer([Table("Studies", columns, shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)

@@ -121,7 +121,7 @@ def card(facts: Facts) -> list[tuple[str, str, str]]:
     found = list(_final_card(report.final)) if report.final else [_unfinished_card(facts)]
     found += [("Search", trials, ended)]
     if report.timing.total:
-        found.append(("Time", duration(report.timing.total), "wall clock, all stages"))
+        found.append(("Time", duration(report.timing.total), "wall clock of search, confirm and final"))
     if last is not None:
         found.append(("Hardware", brief(last.device), brief(f"{last.processor}, {counted(last.cores, 'core')}")))
     return found
