@@ -48,7 +48,7 @@ from search.wording import counted
 
 # Step -> its time box in seconds, in the order in which they run.
 BOXES = {"tests": 75, "epoch": 40, "throughput": 70, "workers": 75, "speedrun": 80, "standard": 240, "resume": 45}
-TINY_BOX = 120  # two idle cores need a quarter of it; where they are shared, imports alone take long
+TINY_BOX = 240  # two idle cores need an eighth of it; where they are shared, imports alone take long
 LEAST = 10.0  # seconds that a step needs to be begun
 SHOWN = 20  # lines of what a step said last
 IN_BRIEF = 20  # figures on a step's line, at most

@@ -96,6 +96,7 @@ def test_what_the_steps_found_is_what_an_undisturbed_job_leaves(folder: Path) ->
     assert standard["winner"]["depth"] == 1
     assert list(rows["throughput"]["figures"]["macro_f1"]) == ["usual, 0 loaders", "ours, 1 worker", "ours, pool before"]
     assert all(rate > 0 for rate in rows["throughput"]["figures"]["images_per_second"].values())
+    assert rows["throughput"]["figures"]["settings"]["is_warm"]
 
 
 def test_the_json_is_as_that_of_every_benchmark(folder: Path) -> None:
