@@ -1,5 +1,6 @@
 """The end of a study: what is trained, what is kept of it, and that every figure of the result is that of the kept models."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from statistics import fmean, stdev
@@ -159,6 +160,7 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     )
     assert np.array([(each.precision, each.recall, each.f1) for each in final.classes]) == pytest.approx(by_class.T)
     assert [(each.name, each.images) for each in final.classes] == list(zip(NAMES, (5, 4, 2, 1), strict=True))
+    assert final.predictions == hashlib.blake2b(predictions_path("tiny").read_bytes()).hexdigest()
     answers = read_predictions("tiny", final)
     assert answers is not None
     np.testing.assert_array_equal(answers.probabilities, probabilities)
@@ -169,6 +171,8 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
 def test_a_single_seed_has_no_spread(source: Source) -> None:
     final = finalized(in_memory(), source, final_spec(seeds=1))
     assert (final.sd, len(final.runs), final.mean) == (None, 1, final.runs[0].macro_f1)
+    two = finalized(optuna.create_study(study_name="two"), source, final_spec(seeds=2))
+    assert two.sd == pytest.approx(stdev(run.macro_f1 for run in two.runs))
 
 
 def test_the_test_split_is_opened_once_and_what_is_done_is_not_done_again(source: Source) -> None:
@@ -232,6 +236,14 @@ def test_a_model_that_another_wrote_over_is_trained_again(source: Source) -> Non
     study, rest = in_memory(), Saves()
     interrupted(study, source, trainings=2)
     save(final_folder(study, 2000), seed=99)  # of the same configuration
+    finalized(study, source, executor=rest)
+    assert [task.seed for task in rest.trained] == [2000, 2001, 2002]
+
+
+def test_a_model_that_is_gone_is_trained_again(source: Source) -> None:
+    study, rest = in_memory(), Saves()
+    interrupted(study, source, trainings=2)
+    final_folder(study, 2000).rename("elsewhere")
     finalized(study, source, executor=rest)
     assert [task.seed for task in rest.trained] == [2000, 2001, 2002]
 

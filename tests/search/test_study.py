@@ -1,7 +1,11 @@
 import json
+import math
+import os
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -9,15 +13,40 @@ from typing import Any, get_args
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
 from search.names import Pruner, Sampler
-from search.records import DataRecord, Timing
+from search.records import DataRecord, Holder, Timing
 from search.sampling import make_pruner, make_sampler
 from search.spec import StudySpec
+from search.storage.foreign import FOREIGN
+from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
-from search.study import TOOLKIT, append, complete_trials, create_study, finished_trials, load_study, read, study_spec, timed, write
+from search.study import (
+    HOLDER,
+    REFUSED,
+    TOOLKIT,
+    alone,
+    append,
+    complete_trials,
+    constraints_of,
+    create_study,
+    finished_trials,
+    foreign_trials,
+    is_mine,
+    is_numbered_here,
+    journal_path,
+    load_study,
+    mine,
+    read,
+    snapshot_path,
+    study_spec,
+    timed,
+    value_of,
+    write,
+)
 from tests.search.tiny import DATA, in_database, tiny_spec
 
 
@@ -299,3 +328,153 @@ def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: P
     ours, optunas = stops("ours", make_pruner(spec)), stops("optunas", optuna.pruners.HyperbandPruner(1, 9, 3))
     assert ours == optunas
     assert len(ours) > 10
+
+
+def test_the_files_of_a_study_lie_in_a_folder_of_its_name() -> None:
+    assert snapshot_path("tiny", "trial 3, seed 1000") == Path("studies/tiny/running/trial-3-seed-1000.safetensors")
+    assert journal_path("tiny") == Path("studies/tiny/journal.jsonl")
+
+
+def test_a_finished_study_keeps_what_it_was_made_with(tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec(trials=4))
+    assert (study.metric_names, study.user_attrs[TOOLKIT]) == (["macro F1"], version("fmnist-search"))
+    study.set_user_attr("final", {})
+    again = in_database(tmp_path, tiny_spec(trials=9))
+    assert study_spec(again) == tiny_spec(trials=4)
+
+
+def test_a_study_that_was_killed_between_its_first_two_writes_goes_on(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
+    optuna.create_study(study_name="tiny", storage=storage, direction="maximize")
+    assert study_spec(in_database(tmp_path, tiny_spec())) == tiny_spec()
+
+
+@pytest.mark.parametrize("directions", [[StudyDirection.MINIMIZE], [StudyDirection.MAXIMIZE] * 2])
+def test_a_study_that_is_after_something_else_is_refused(directions: list[StudyDirection], tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
+    study = optuna.create_study(study_name="tiny", storage=storage, directions=directions)
+    assert "was not made by fmnist-search. Give --name" in refusal(tmp_path, tiny_spec())
+    with pytest.raises(SearchError, match=r"'tiny' was not made by fmnist-search: it holds no spec\."):
+        study_spec(study)
+
+
+def test_a_study_whose_trial_is_under_way_ran_last(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
+    first, second = (create_study(storage, tiny_spec().overridden(name=name), DATA) for name in ("first", "second"))
+    for study, state, hour in ((first, TrialState.COMPLETE, 11), (second, TrialState.COMPLETE, 12), (first, TrialState.RUNNING, 13)):
+        trial = create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None)
+        trial.datetime_start = datetime(2025, 1, 1, hour)
+        trial.datetime_complete = datetime(2025, 1, 1, hour, 30) if state == TrialState.COMPLETE else None
+        study.add_trial(trial)
+    assert load_study(storage, None).study_name == "first"
+
+
+def test_complete_trials_are_sorted_down_to_those_that_are_worth_nothing() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(create_trial(value=value) for value in (0.0, 0.4, 0.0, 0.9))
+    assert [trial.number for trial in complete_trials(study)] == [3, 1, 0, 2]
+
+
+def test_trials_over_a_limit_and_of_other_programs_count_nowhere() -> None:
+    study = optuna.create_study(direction="maximize")
+    for attributes in ({}, {REFUSED: "too large"}, {FOREIGN: True, "reason": ADDED}, {"reason": "diverged"}):
+        study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=attributes))
+    assert [trial.number for trial in finished_trials(study)] == [0, 3]
+    assert [trial.number for trial in foreign_trials(study)] == [2]
+
+
+def test_a_trial_has_one_value_or_none() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(create_trial(value=value) for value in (0.5, 0.0))
+    study.add_trials([create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=math.nan)])
+    assert [value_of(trial) for trial in study.trials] == [0.5, 0.0, None, None]
+    several = optuna.create_study(directions=["maximize", "minimize"])
+    several.add_trial(create_trial(values=[0.5, 0.2]))
+    assert value_of(several.trials[0]) is None
+
+
+def test_constraints_are_those_with_names_or_where_there_are_none_all() -> None:
+    study = optuna.create_study()
+    named, numbered, free = study.ask(), study.ask(), study.ask()
+    for key, share in (("max_params", 0.25), ("max_size", -0.5), ("0", 0.25), ("1", -0.5)):
+        named.set_constraint(key, share)
+    for key, share in (("0", 0.1), ("1", -0.2)):
+        numbered.set_constraint(key, share)
+    for trial in (named, numbered, free):
+        study.tell(trial, 0.5)
+    assert [constraints_of(trial) for trial in study.trials] == [{"max_params": 0.25, "max_size": -0.5}, {"0": 0.1, "1": -0.2}, {}]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_kept: bool, tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec()) if is_kept else optuna.create_study(study_name="tiny")
+    with alone(study):
+        write(study, "timing", Timing(search=1.5))
+        write(study, "all", [Timing(search=1.0), Timing(search=2.0)])
+        append(study, "all", Timing(search=3.0))
+    assert read(study, "timing", Timing) == Timing(search=1.5)
+    assert [Timing(**entry).search for entry in study.user_attrs["all"]] == [1.0, 2.0, 3.0]
+
+
+def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    this = mine()
+    assert (this.host, this.process, this.is_over, this.since <= this.seen) == (socket.gethostname(), os.getpid(), False, True)
+    assert (mine(is_over=True).is_over, mine(since="2025").since) == (True, "2025")
+    assert is_mine(this)
+    assert mine().token == this.token
+    assert not is_mine(this.model_copy(update={"token": "another"}))
+    assert not is_mine(this.model_copy(update={"token": None}))
+
+    def is_here(**changes: Any) -> bool:
+        return is_numbered_here(mine().model_copy(update=changes))
+
+    if Path("/proc/self/ns/pid").exists():
+        assert is_here()
+        assert is_here(host="renamed")  # the boot and the namespace are the same
+    assert not is_here(pid_space="of another boot")
+    monkeypatch.setattr("search.study.PROC", tmp_path / "nowhere")  # as on macOS
+    assert mine().pid_space is None
+    assert is_here()
+    assert not is_here(host="another")
+    (tmp_path / "hidden" / "self").mkdir(parents=True)
+    monkeypatch.setattr("search.study.PROC", tmp_path / "hidden")  # as in a sandbox
+    assert is_here()
+    assert not is_here(pid_space=None)
+
+
+def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("search.study.time.monotonic", lambda: clock[0])
+    study = optuna.create_study(study_name="tiny")
+
+    def after(seconds: float, note: Callable[[], None]) -> float | None:
+        clock[0] += seconds
+        note()
+        found = read(study, "timing", Timing)
+        return found.search if found else None
+
+    with timed(study, "search") as note:
+        assert after(5.0, note) is None  # more than five seconds since the last note
+        assert after(0.5, note) == 5.5
+        assert after(5.0, note) == 5.5
+        with timed(study, "search") as beside:  # a second run of the same study, which begins later
+            assert after(1.0, beside) == 5.5
+            assert after(5.0, beside) == 11.5
+        assert after(1.0, note) == 17.5
+    assert read(study, "timing", Timing) == Timing(search=17.5)
+    with timed(study, "search"), timed(study, "confirm"):
+        clock[0] += 2.0
+    assert read(study, "timing", Timing) == Timing(search=19.5, confirm=2.0)
+
+
+@pytest.mark.parametrize("changes", [{"is_over": True}, {"token": "another"}, {}])
+def test_only_a_run_that_is_at_work_shows_itself(changes: dict[str, Any], tmp_path: Path) -> None:
+    study, long_ago = in_database(tmp_path, tiny_spec()), "2025-01-01T00:00:00+00:00"
+    before = mine(since=long_ago).model_copy(update={"seen": long_ago, **changes})
+    write(study, HOLDER, before)
+    with timed(study, "search"):
+        pass
+    after = read(study, HOLDER, Holder)
+    assert after is not None
+    assert after.since == long_ago
+    assert (after == before) == bool(changes)
