@@ -168,9 +168,10 @@ def test_a_worker_that_died_in_the_middle_of_a_message_is_replaced_and_its_task_
     ours, theirs = multiprocessing.Pipe()
     os.write(theirs.fileno(), struct.pack("!i", 500_000) + b"the beginning of what 10,000 images are told to be")
     theirs.close()
-    executor._pool[0].pipe = ours  # its own may hold whole messages yet
+    own, executor._pool[0].pipe = executor._pool[0].pipe, ours  # its own may hold whole messages yet
     kill(pid)
     until(executor, lambda _: workers() not in ({pid}, set()))
+    own.close()  # not before: a worker that finds its pipe closed ends by itself
     executor.stop("cut")
     until(executor, is_over("cut"))
     assert isinstance(trained(executor, task("next"))[-1], Finished)
