@@ -7,7 +7,8 @@ import secrets
 import shutil
 import socket
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
+from pathlib import Path
 from typing import Any
 
 from search.environment import cores
@@ -22,6 +23,7 @@ from ray.exceptions import RayError
 
 logging.getLogger("ray").setLevel(logging.ERROR)  # else it tells, each time, that it asks for tokens
 CONNECT_SECONDS = 5.0
+PACKAGES = Path(__file__).parents[2]  # this one and fmnist lie there
 LONGEST_FOLDER = 30  # characters
 
 
@@ -57,18 +59,24 @@ def connect(address: str | None, undo: ExitStack) -> None:
         folder = tempfile.mkdtemp(prefix="ray-", dir=None if len(tempfile.gettempdir()) <= LONGEST_FOLDER else "/tmp")
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the user's home
-        ray.init(address="local", num_cpus=cores(), include_dashboard=False, _temp_dir=folder, **quiet)
+        _init(address="local", num_cpus=cores(), include_dashboard=False, _temp_dir=folder, **quiet)
         return
     if address != "auto":
         _require_listener(address)
     try:
-        ray.init(address=address, **quiet)
+        _init(address=address, **quiet)
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or ["no reason given"])[0]
         raise SearchError(
             f"--address {address}: no Ray cluster answers ({first}). Start one with ray start --head. "
             "If it runs and asks for tokens, set RAY_AUTH_MODE=token."
         ) from None
+
+
+def _init(**options: Any) -> None:
+    # Ray puts the current folder first on the workers' path, and a random.py of the user may lie there.
+    with chdir(PACKAGES):
+        ray.init(**options)
 
 
 def _require_listener(address: str) -> None:

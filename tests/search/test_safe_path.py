@@ -24,3 +24,12 @@ def test_a_run_imports_nothing_from_the_current_folder(trapped: Path) -> None:
     done = run_command(trapped, *RUN, "--trials", "1")
     assert (done.returncode, list(trapped.glob("*.ran"))) == (0, []), done.stderr[-2000:]
     assert (trapped / "studies" / NAME / "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_workers_on_ray_import_nothing_from_the_current_folder(trapped: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
+    done = run_command(trapped, *RUN[:-2], "--trials", "1", "--executor", "ray", "--max-workers", "1")
+    assert (done.returncode, list(trapped.glob("*.ran"))) == (0, []), done.stderr[-2000:]
+    assert (trapped / "studies" / NAME / "report.json").exists()
