@@ -64,6 +64,19 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
 }
 
 
+class _ClosedStorage(RDBStorage):
+    """Optuna's, whose connections are closed where it cannot be opened, and where nobody has it any more."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+        finalize(self, self.engine.dispose)
+
+
 def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) -> RDBStorage:
     """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
 
@@ -82,8 +95,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
             # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
             url_in_braces = url.replace("{", "{{").replace("}", "}}")
-            storage = RDBStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
-            finalize(storage, storage.engine.dispose)  # its connections end with it
+            storage = _ClosedStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)
