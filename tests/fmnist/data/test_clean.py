@@ -1,4 +1,5 @@
 import math
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from fmnist.data.clean import Cleaned, clean
 from fmnist.data.cleaning import CleaningReport, CleaningRules
 from fmnist.data.images import Images
+from fmnist.data.missing import filled_by_class, median_image
 from fmnist.data.preparation import CENTRED, Preparation, prepared
 from fmnist.data.raw import Raw
 from fmnist.data.scale import DEEP, Extent
@@ -200,6 +202,21 @@ def test_missing_pixels_become_the_median_of_their_class() -> None:
     others = np.ones((28, 28), np.bool_)
     others[3, 4] = False
     np.testing.assert_array_equal(found.train.pixels[:, others], train.pixels[:, others])
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 7, 254, 255]), st.booleans(), st.sampled_from("abc")), min_size=1, max_size=9))
+@settings(max_examples=100, deadline=None)
+def test_a_median_is_of_those_who_know_the_pixel_with_halves_rounded_up(images: list[tuple[int, bool, str]]) -> None:
+    def median(known: list[int]) -> int:
+        return math.floor(statistics.median(known) + 0.5) if known else 0
+
+    pixels = np.array([0 if is_missing else grey for grey, is_missing, _ in images], np.uint8)[:, None, None]
+    missing = np.array([is_missing for _, is_missing, _ in images])[:, None, None]
+    labels = np.array([label for _, _, label in images])
+    of_class = {label: median([grey for grey, is_missing, each in images if each == label and not is_missing]) for label in "abc"}
+    assert median_image(pixels, missing).tolist() == [[median([grey for grey, is_missing, _ in images if not is_missing])]]
+    filled = [of_class[label] if is_missing else grey for grey, is_missing, label in images]
+    assert filled_by_class(pixels, missing, labels).ravel().tolist() == filled
 
 
 def test_missing_test_pixels_are_filled_without_looking_at_the_label() -> None:
