@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test install lint types unit browser-test chromium screenshots clean
+.PHONY: run test install lint types unit lowest browser-test chromium screenshots clean
 
 run: install
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
@@ -26,6 +26,20 @@ types: install
 
 unit: install
 	$(BIN)/pytest -n 2
+
+# The core tests on the lowest versions that pyproject.toml allows, in an environment of their own; what those need is the newest there
+# is. The extras are not in it, nor the drivers of database servers.
+LOWEST := .venv/lowest
+CORE := $(addprefix tests/fmnist/,test_model.py test_train.py test_checkpoint.py test_metrics.py test_onnx_file.py test_snapshot.py) \
+	$(addprefix tests/fmnist/data/,test_tables.py test_tables_parquet.py test_pictures.py) \
+	$(addprefix tests/search/,test_gp.py test_optimize.py test_space.py test_spec.py test_study.py test_tpe.py) \
+	$(addprefix tests/search/,export/test_export.py lists page storage/test_opening.py storage/test_own_trials.py)
+lowest: install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(BIN)/python --output-file $(LOWEST)/versions.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/versions.txt pytest pytest-xdist hypothesis
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
+	$(LOWEST)/bin/pytest -n 2 -m "not slow" -k "not server" $(CORE)
 
 browser-test: install chromium
 	$(BIN)/pytest -m browser
