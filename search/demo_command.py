@@ -51,6 +51,8 @@ def demo(
 
 def _exported(storage: str) -> Path:
     from search.errors import SearchError
+    from search.export.agreement import require_export
+    from search.ownership import require_own_folder
     from search.study import study_folder
 
     study = opened_study(None, storage)
@@ -59,6 +61,8 @@ def _exported(storage: str) -> Path:
         raise SearchError(
             f"The study {study.study_name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
         )
+    require_own_folder(study)
+    require_export(study, folder)
     return folder
 
 

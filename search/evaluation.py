@@ -1,20 +1,20 @@
 """A model is scored on test images: which study it is of, and where that opening of them is recorded."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import optuna
 import torch
 from pydantic import ValidationError
 
 from fmnist.atomic import write_in_place
 from fmnist.checkpoint import Checkpoint
+from fmnist.data.cache import cache_folder, digest
 from fmnist.data.sources import Source
 from fmnist.data.splits import test_fingerprint
 from fmnist.metrics import Scores
@@ -122,10 +122,8 @@ def _noted(path: Path, source: Source) -> str:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Within, no other process is in such a block of that folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """Within, no other process of this user is in such a block of that folder; the folder itself gets no lock file."""
+    lock = cache_folder() / "locks" / f"{digest(str(folder.resolve()))}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(lock):
         yield
-    finally:
-        os.close(handle)

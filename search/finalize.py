@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
+from fmnist.cuda import release_memory
 from fmnist.data.images import SIDE, Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_split
@@ -59,6 +60,7 @@ def finalize(
     trained = _retrain(study, spec, winner, executor, progress, interrupt)
     progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source, device)
+    release_memory(device)  # the networks are needed no more
     write(study, "final", final)
     return final
 
@@ -149,8 +151,7 @@ def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
 def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
     checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
     if device.type != "cpu":  # what can fail for want of memory fails before the test split is opened
-        for checkpoint in checkpoints:
-            predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
+        _rehearse(checkpoints, device)
     _note_opening(study, by="finalize", trial=winner.trial)
     images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
@@ -177,6 +178,17 @@ def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, 
         test_images=len(images),
         predictions=kept,
     )
+
+
+def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
+    try:
+        for checkpoint in checkpoints:
+            predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
+    except torch.OutOfMemoryError as error:
+        raise SearchError(
+            f"Scoring the final models needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the same "
+            "command with --device cpu. The test split is not opened yet."
+        ) from None
 
 
 def _trained(folder: Path, run: FinalTraining) -> Checkpoint:

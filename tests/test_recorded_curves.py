@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(curves: 
 
 
 def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_option() -> None:
-    options = {"pool": ["before", "after"], "batch_norm": [True, False], "batch_size": [64, 128, 256]}
+    options: dict[str, list[Any]] = {"pool": ["before", "after"], "batch_norm": [True, False], "batch_size": [64, 128, 256]}
     space = space_of({**options, "dropout": {"low": 0.0, "high": 0.5}}, search_unlisted=False, where="choices")
     points = Points(space)
     found = [points[index] for index in range(64)]
