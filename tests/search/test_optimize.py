@@ -175,7 +175,7 @@ def test_minutes_are_counted_over_all_runs() -> None:
     assert not is_searched(study, spec)
     write(study, "timing", Timing(search=60.0))
     assert is_searched(study, spec)
-    study.enqueue_trial({})
+    study.enqueue_trial({}, user_attrs={"config": {}})  # one of a run that ended
     assert not is_searched(study, spec)
     searched(study, spec)
     assert states(study) == ["PRUNED"]  # it would wait for ever
