@@ -32,7 +32,7 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Of the whole job."""
+        """Of the three stages."""
         return self.search + self.confirm + self.final
 
 
