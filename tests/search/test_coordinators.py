@@ -215,9 +215,19 @@ def another(url: str) -> optuna.Study:
     return create_study(open_storage(url, create=True), tiny_spec(), DATA)
 
 
+class Run(optuna.Study):
+    """A run's study, whose trials have a configuration from their first moment on: without one they are another program's."""
+
+    def ask(self, *arguments: Any, **options: Any) -> optuna.Trial:
+        trial = super().ask(*arguments, **options)
+        trial.set_user_attr("config", {})
+        return trial
+
+
 @contextmanager
 def taking_part(url: str) -> Iterator[optuna.Study]:
     study = another(url)
+    study.__class__ = Run
     with joined(study, tiny_spec(), lambda _: None):
         yield study
 
