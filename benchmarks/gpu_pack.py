@@ -35,7 +35,7 @@ from rich.console import Console
 from benchmarks.table import perform, tell
 from benchmarks.wheels import Present, fetch_missing, read_present
 from fmnist.atomic import folder_in_place
-from fmnist.data.official import idx_files, lacking, raw_folder, strangers
+from fmnist.data.official import idx_files, missing_files, raw_folder, unofficial
 from fmnist.errors import FmnistError
 from search.report import print_table
 from search.table import Table
@@ -84,11 +84,11 @@ def _official_files(data: Path | None) -> list[Path]:
     """
     root = (data or Path(os.environ.get("FMNIST_DATA") or "data")).expanduser()
     raw = raw_folder(root)
-    if raw is None or lacking(root):
-        absent = ", ".join(lacking(root))
+    if raw is None or missing_files(root):
+        absent = ", ".join(missing_files(root))
         raise FmnistError(f"A pack holds Fashion-MNIST's four files; {root} lacks {absent}. Name a folder that has them with --data.")
     files = idx_files(raw)
-    if wrong := strangers(files):
+    if wrong := unofficial(files):
         raise FmnistError(f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. Name other data with --data.")
     return files
 

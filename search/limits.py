@@ -11,7 +11,7 @@ from search.spec import LimitsSection
 DASHBOARD_KEY = "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both
 
 
-def reckoned(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
+def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
     """By how much, as a share of the limit, the network is over each limit that can be told without building it; up to 0 is within."""
     found = {}
     if limits.max_params is not None:

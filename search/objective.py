@@ -18,7 +18,7 @@ from fmnist.predict import latency_ms
 from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit
 from search.errors import SearchError
-from search.limits import constrain, over, reckoned, violations
+from search.limits import constrain, constraints_of, over, violations
 from search.space import Space
 from search.spec import LimitsSection
 from search.storage.foreign import CONFIG
@@ -69,7 +69,7 @@ class Objective:
 
     def _require_within_limits(self, trial: Trial, config: TrialConfig) -> None:
         classes = len(self.splits.train.class_names)
-        constraints = reckoned(self.limits, config, classes)
+        constraints = constraints_of(self.limits, config, classes)
         if self.limits.max_latency_ms is not None and not violations(constraints, self.limits):
             constraints |= over(latency_ms(ConvNet(config, classes), self.device), self.limits)
         constrain(trial, constraints)

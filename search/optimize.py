@@ -18,7 +18,7 @@ from search.coordinators import share_of, take_back
 from search.errors import SearchError, StorageLostError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Later, Measured, Noted, Predicted, Resumed, Task, drain, drive
 from search.interrupt import Interrupt, InterruptedRunError
-from search.limits import constrain, over, reckoned, violations
+from search.limits import constrain, constraints_of, over, violations
 from search.objective import UnusableTrialError, note_start, report, suggest
 from search.progress import Progress
 from search.spec import StudySpec
@@ -165,7 +165,7 @@ class _Loop:
             self._set_aside(trial, str(error))
             return None
         seed = note_start(trial, config, self.spec.seed, self.classes)
-        self.active[key] = _Active(trial, config, reckoned(self.spec.limits, config, self.classes))
+        self.active[key] = _Active(trial, config, constraints_of(self.spec.limits, config, self.classes))
         self.progress.started(key, config.epochs)
         if reason := violations(self.active[key].constraints, self.spec.limits):
             self._refuse(key, reason)

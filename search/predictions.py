@@ -16,7 +16,7 @@ from search.records import Final
 from search.study import study_folder
 from search.wording import f1
 
-SAME_FIGURE = 1e-9  # macro F1; what is stored was reckoned by the same code from the same predictions
+SAME_FIGURE = 1e-9  # macro F1; what is stored was computed by the same code from the same predictions
 _STEP = (
     "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do without it once it is deleted."
 )

@@ -127,7 +127,7 @@ def test_the_data_are_in_the_pack_packed_if_they_were_not(pack: Pack) -> None:
     raw = pack.folder / "fashion-mnist" / "FashionMNIST" / "raw"
     assert gzip.decompress((raw / f"{first.name}.gz").read_bytes()) == first.name.encode()
     assert all((raw / f"{one.name}.gz").read_bytes() == (pack.data / f"{one.name}.gz").read_bytes() for one in others)
-    assert not official.lacking(pack.folder / "fashion-mnist")
+    assert not official.missing_files(pack.folder / "fashion-mnist")
 
 
 def test_an_earlier_pack_is_replaced(pack: Pack) -> None:

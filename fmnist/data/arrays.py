@@ -16,7 +16,7 @@ from fmnist.data.npz_members import SAVE_AGAIN, Member, array_of, damage_named, 
 from fmnist.data.pictures import opaque
 from fmnist.data.preparation import Preparation
 from fmnist.data.raw import MISSING_WORDS, Raw
-from fmnist.data.scale import BYTE, how_to_state, stated, to_greys
+from fmnist.data.scale import BYTE, Extent, extent_of, how_to_state, merged, to_greys
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 from fmnist.suggestions import did_you_mean
@@ -27,6 +27,7 @@ TRAIN = (
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
 NAMES = "class_names"
 PICTURES = "prepared_by_fmnist_search"  # the key of what `write_npz` says of the pictures
+LONGEST_RECORD = 4_000  # bytes of it
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # of red, green and blue, as Pillow weighs them, in 65,536ths
 _CHUNK = 1 << 24  # values that are checked at once
 
@@ -113,19 +114,20 @@ def _pair(members: dict[str, zipfile.ZipInfo], pairs: tuple[tuple[str, str], ...
 def _split(archive: zipfile.ZipFile, images: Member, labels: Member, names: tuple[str, ...], white: float | None) -> Raw:
     if images.shape[0] != labels.shape[0]:
         raise images.wrong(f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}.")
-    pixels, missing = _pixels(archive, images, white)
-    return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=stated(white))
+    pixels, missing, extent = _pixels(archive, images, white)
+    return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=(extent,))
 
 
-def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, Extent]:
     """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
     if member.dtype.kind not in "uif":
         raise member.wrong(f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white.")
     shape = _layout(member)
     array = array_of(archive, member).reshape(shape)
     if array.dtype == np.uint8 and array.ndim == 3 and not white:
-        return array, None
+        return array, None, extent_of(array, BYTE)
     pixels, missing = np.zeros(shape[:3], np.uint8), np.zeros(shape[:3], np.bool_)
+    extent = extent_of(np.zeros(1, array.dtype), white or BYTE, is_stated=white is not None)
     step = max(1, _CHUNK // math.prod(shape[1:]))
     for start in range(0, len(array), step):
         rows = np.s_[start : start + step]
@@ -136,8 +138,9 @@ def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tu
             row, *place = np.unravel_index(wrong.argmax(), wrong.shape)
             raise _wrong_pixel(member, array, (start + int(row), *map(int, place)), white)
         pixels[rows], missing[rows] = _grey(to_greys(known, white or BYTE)), unknown if array.ndim == 3 else unknown.any(axis=3)
+        extent = merged(extent, extent_of(known.astype(array.dtype), white or BYTE, is_stated=white is not None))
     pixels[missing] = 0
-    return pixels, missing if missing.any() else None
+    return pixels, missing if missing.any() else None, extent
 
 
 def _layout(member: Member) -> tuple[int, ...]:
@@ -230,6 +233,6 @@ def _class_names(archive: zipfile.ZipFile, member: Member) -> tuple[str, ...]:
 
 
 def _preparation(archive: zipfile.ZipFile, member: Member) -> Preparation:
-    if member.dtype.kind != "U" or member.size != 1:
+    if member.dtype.kind != "U" or member.size != 1 or member.dtype.itemsize > LONGEST_RECORD:
         raise member.wrong(f"one string is wanted; got {member.dtype} {list(member.shape)}. Leave it out, or save the data again.")
     return Preparation.told(str(array_of(archive, member).reshape(())), None, f"{member.path} {member.key}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fmnist.data.cleaning import EXAMPLES, Caught, CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.images import SIDE, Images
 from fmnist.data.labels import class_order, composed, encode, nearest_class, require_classes, require_renamed, written_labels
-from fmnist.data.preparation import RESIZED, Form, Preparation, joined, prepared
+from fmnist.data.preparation import RESIZED, Form, Preparation, as_image, joined
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
     Found,
@@ -24,7 +24,7 @@ from fmnist.data.rules import (
     most_missing,
     unknown_labels,
 )
-from fmnist.data.scale import BYTE, Extent, require_scale
+from fmnist.data.scale import BYTE, Extent, extent_of, require_scale
 from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
 
@@ -53,7 +53,7 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     """
     require_renamed(rules.rename, [raw for raw in (train, test) if raw], where[0])
     for raw, name in zip((train, test), where, strict=True):
-        require_scale(_extents(raw) if raw else (), rules.white, name)
+        require_scale(_extents(raw) if raw else (), name)
     work = _start(train, test, rules, where)
     found = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
@@ -66,12 +66,13 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     found.append(leaks(work))
     of_train, of_test = (_images(split, work.classes) for split in work.splits)
     blind = None if work.train.blind is None else work.train.blind[work.train.rows]
-    preparation = joined([train.preparation, test.preparation if test else None], form, rules.white)
+    stated = [extent.white for raw in (train, test) if raw and not raw.preparation for extent in raw.extents if extent.is_stated]
+    preparation = joined([train.preparation, test.preparation if test else None], form, next(iter(stated), None), where)
     return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found), preparation)
 
 
 def _extents(raw: Raw) -> tuple[Extent, ...]:
-    return raw.extents or (Extent(BYTE, float(raw.pixels.min()), float(raw.pixels.max())),)
+    return raw.extents or (extent_of(raw.pixels, BYTE),)
 
 
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
@@ -94,9 +95,7 @@ def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[n
         return pixels
     images = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
     for row in split.rows:  # the others are out
-        picture = pixels[row]
-        # What is of one grey has its own rule, and cannot be centred.
-        images[row] = prepared(picture, RESIZED if picture.min() == picture.max() else form, f"{split.where}, {split.raw.row(int(row))}")
+        images[row] = as_image(pixels[row], form)
     return images
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from fmnist.data.scale import White
+
 EXAMPLES = 8  # rows that a report names for each rule
 
 
@@ -15,7 +17,7 @@ class CleaningRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    white: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # in the files; None: 255, in pictures of 16 bits 65,535
+    white: White | None = None  # in the files; None: 255, in pictures of 16 bits 65,535
     unreadable: Literal["error", "skip"] = "error"  # pictures that cannot be opened
     missing_labels: Literal["drop", "error"] = "drop"
     unknown_labels: Literal["drop", "error"] = "drop"  # labels outside `classes`, or in the test split those that train does not have

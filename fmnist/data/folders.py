@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from fmnist.data.cache import file_digests
 from fmnist.data.images import SIDE
-from fmnist.data.layout import Layout, find_layout, require_outermost
+from fmnist.data.layout import Layout, find_layout, require_outermost, split_of
 from fmnist.data.leftovers import files_of, is_leftover
 from fmnist.data.pictures import grey_picture
-from fmnist.data.preparation import RESIZED, Form, Preparation, prepared
+from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
@@ -38,10 +38,9 @@ class _File(NamedTuple):
         return not self.is_leftover and self.name.lower().endswith(EXTENSIONS)
 
 
-def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = None, form: Form = RESIZED) -> Raw:
-    """One split's pictures as images of that `form`, each labelled with the name of its class folder.
+def read_folder(folder: Path, *, skip_unreadable: bool, wanted: Preparation | None = None) -> Raw:
+    """One split's pictures as images, prepared as `wanted`, each labelled with the name of its class folder.
 
-    `white` is what the study says is white.
 
     They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all classes, as those
     of a data set that was saved in this form, come in that order.
@@ -56,7 +55,7 @@ def read_folder(folder: Path, *, skip_unreadable: bool, white: float | None = No
         raise FmnistError(f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)}).")
     require_outermost(str(folder), [file.name for file in files])
     require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
-    raw = _read(folder, files, classes, skip_unreadable, Preparation(form=form, white=white))
+    raw = _read(folder, files, classes, skip_unreadable, wanted or Preparation())
     return left_out(replace(raw, leftovers=_names(file for file in walked if file.is_leftover)), folder, classes)
 
 
@@ -70,9 +69,10 @@ def layout_of(folder: Path) -> Layout | None:
 
 def holds_pictures(folder: Path) -> bool:
     """Whether there is a train split with pictures in `folder`, or two other folders with pictures, which are classes then."""
-    if layout := layout_of(folder):
-        return _has_picture(folder, layout.train)
-    return sum(_has_picture(folder, name) for name in _folders(folder)) > 1
+    names = _folders(folder)
+    if any(map(split_of, names)):
+        return any(split_of(name) == "train" and _has_picture(folder, name) for name in names)
+    return sum(_has_picture(folder, name) for name in names) > 1
 
 
 def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ...] = ()) -> Raw:
@@ -112,7 +112,7 @@ def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unrea
     for file in files:
         try:
             grey = _grey(folder, file, scale)
-            pixels[len(names)] = prepared(grey, wanted.form, str(folder / file.name))
+            pixels[len(names)] = as_image(grey, wanted.form)
         except FmnistError as error:
             if not skip_unreadable:
                 raise FmnistError(f"{error} Or leave out what is unreadable, with --skip-unreadable.") from error
@@ -138,7 +138,7 @@ def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:
-    entries = [entry for entry in _entries(folder) if not is_leftover(entry.name)]
+    entries = [entry for entry in _entries(folder) if not is_leftover(entry.name, is_folder=_is_folder(entry))]
     classes = tuple(entry.name for entry in entries if _is_folder(entry))
     loose = [entry.name for entry in entries if not _is_folder(entry) and entry.name.lower().endswith(EXTENSIONS)]
     if loose:
@@ -152,7 +152,7 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _folders(folder: Path) -> tuple[str, ...]:
-    return tuple(entry.name for entry in _entries(folder) if _is_folder(entry) and not is_leftover(entry.name))
+    return tuple(entry.name for entry in _entries(folder) if _is_folder(entry) and not is_leftover(entry.name, is_folder=True))
 
 
 def _has_picture(folder: Path, name: str) -> bool:
@@ -177,7 +177,7 @@ def _walk(root: Path, start: str, seen: set[tuple[int, int]], *, also_folders: b
             continue
         seen.add(identity)
         for entry in _entries(root / prefix):
-            if is_leftover(entry.name):
+            if is_leftover(entry.name, is_folder=_is_folder(entry)):
                 yield from (_File(name, entry, is_leftover=True) for name in files_of(Path(entry.path), f"{prefix}{entry.name}"))
                 continue
             is_folder = _is_folder(entry)

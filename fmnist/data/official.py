@@ -33,7 +33,7 @@ def raw_folder(root: Path) -> Path | None:
     return None
 
 
-def lacking(root: Path) -> list[str]:
+def missing_files(root: Path) -> list[str]:
     """The names, as `.gz`, of what `root` would need; none where all four are there, packed or unpacked."""
     raw = raw_folder(root)
     return [f"{file.name}.gz" for file in OFFICIAL if raw is None or not _present(raw, file)]
@@ -45,7 +45,7 @@ def idx_files(raw: Path) -> list[Path]:
     return [path for path in found if path]
 
 
-def strangers(files: list[Path]) -> list[Path]:
+def unofficial(files: list[Path]) -> list[Path]:
     """Those of the four that are not the official ones, by their MD5; also a file that was packed anew is official."""
     return [path for path, file in zip(files, OFFICIAL, strict=True) if not _is_official(path, file)]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fmnist.data.images import SIDE
 from fmnist.data.pictures import decode_picture
-from fmnist.data.preparation import RESIZED, Form, Preparation, prepared
+from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale, stated
 from fmnist.data.table_columns import Columns, find_columns, find_label
@@ -36,11 +36,11 @@ _FLAT = (  # of pyarrow.types
 ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
-def read_parquet(path: Path, *, white: float | None = None, form: Form = RESIZED) -> Raw:
+def read_parquet(path: Path, *, white: float | None = None, pictures: Preparation | None = None) -> Raw:
     """The rows of the Parquet file at `path` are read.
 
-    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`; the latter come out
-    as images of that `form`.
+    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`. `white` is what
+    the study states of pixels; the pictures become images as `pictures` says.
     Raises: FmnistError, with row and column where they are known, for whatever is no such file.
     """
     with _opened(path) as file:
@@ -48,7 +48,7 @@ def read_parquet(path: Path, *, white: float | None = None, form: Form = RESIZED
         picture = next((position for position, name in enumerate(names) if _is_picture(name, file.schema_arrow.field(position).type)), None)
         if picture is None:
             return _read_pixels(path, file, find_columns(names, str(path)), white)
-        return _read_pictures(path, file, picture, Preparation(form=form, white=white))
+        return _read_pictures(path, file, picture, pictures or Preparation())
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int, wanted
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         greys = [_grey(cell, row_name(index), scale) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
         sizes.update(grey.shape for grey in greys)
-        pixels = np.array([prepared(grey, wanted.form, row_name(index)) for index, grey in enumerate(greys)], np.uint8)
+        pixels = np.array([as_image(grey, wanted.form) for grey in greys], np.uint8)
         return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
 
     pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)

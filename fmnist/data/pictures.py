@@ -34,12 +34,16 @@ _UNREADABLE = (
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
+class BlankPictureError(FmnistError):
+    """A picture shows nothing that could be centred."""
+
+
 def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
     """The picture the way the images of Fashion-MNIST were made: grey on black, trimmed, as large as fits, centred.
 
     A picture of 28 x 28 pixels on a dark ground is taken as it is, so that an image of the data set stays the same.
     Shape: [H, W] -> [28, 28].
-    Raises: FmnistError naming `where`, if the picture is blank.
+    Raises: BlankPictureError naming `where`.
     Source: Xiao et al., "Fashion-MNIST", 2017, section 2; the ground is judged by the corners, as there.
     """
     ground = _ground(picture)
@@ -47,7 +51,9 @@ def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
     garment = np.argwhere(lit > TOLERANCE)
     if len(garment) == 0:
         kind, contrast = ("light", "darker") if ground > LIGHT else ("dark", "brighter")
-        raise FmnistError(f"{where} shows nothing {contrast} than its {kind} ground (grey {ground:.0f} of 255). Take another picture.")
+        raise BlankPictureError(
+            f"{where} shows nothing {contrast} than its {kind} ground (grey {ground:.0f} of 255). Take another picture."
+        )
     if picture.shape == (SIDE, SIDE) and ground <= LIGHT:
         return picture
     (top, left), (bottom, right) = garment.min(axis=0), garment.max(axis=0) + 1
@@ -113,25 +119,28 @@ def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.
 
 def _eight_bit(image: Image.Image, scale: Scale) -> Image.Image:
     """The image in mode L, or LA where some of it may be transparent."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(scale.greys(_finite(np.asarray(image)), DEEP if image.mode.startswith("I;16") else BYTE))
+    if image.mode.startswith("I;16"):
+        return _scaled(np.asarray(image), scale, DEEP)
+    if image.mode in ("I", "F"):
+        return _scaled(_finite(np.asarray(image, np.float32)), scale)
+    if image.mode == "1":  # black and white, whatever white is
+        return _scaled(np.asarray(image, np.float32) * (scale.stated or BYTE), scale)
     if image.has_transparency_data:
-        grey, alpha = image.convert("RGBA").convert("LA").split()
-        return Image.merge("LA", (_scaled(grey, scale), alpha))
+        *colours, alpha = image.convert("RGBA").split()
+        return Image.merge("LA", (_scaled(np.asarray(Image.merge("RGB", colours)), scale), alpha))
     if image.mode == "LAB":
-        return _scaled(image.getchannel("L"), scale)
-    return _scaled(image.convert("RGB").convert("L"), scale)
+        return _scaled(np.asarray(image.getchannel("L")), scale)
+    return _scaled(np.asarray(image if image.mode == "L" else image.convert("RGB")), scale)
 
 
-def _scaled(image: Image.Image, scale: Scale) -> Image.Image:
-    return Image.fromarray(scale.greys(np.asarray(image), BYTE))
+def _scaled(values: NDArray[np.generic], scale: Scale, white: float = BYTE) -> Image.Image:
+    return Image.fromarray(scale.greys(values, white)).convert("L")
 
 
-def _finite(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    deep = values.astype(np.float32)
-    if not np.isfinite(deep).all():
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")
-    return deep
+    return values
 
 
 def _ground(picture: NDArray[np.uint8]) -> float:

@@ -6,7 +6,7 @@ set of another name. All files are read and cleaned once; what came out is kept 
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +19,9 @@ from fmnist.data.cache import cache_folder, digest, kept
 from fmnist.data.cleaning import CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.download import FAILURES, download
 from fmnist.data.images import Images
-from fmnist.data.official import FASHION_MNIST, OFFICIAL, idx_files, lacking, raw_folder, strangers
-from fmnist.data.preparation import CENTRED, Form, Preparation
-from fmnist.data.raw import Raw
-from fmnist.data.reading import FORMS, Reading, open_path, read_official
+from fmnist.data.official import FASHION_MNIST, OFFICIAL, idx_files, missing_files, raw_folder, unofficial
+from fmnist.data.preparation import CENTRED, Preparation
+from fmnist.data.reading import FORMS, Asked, Reading, open_path, read_official, with_test
 from fmnist.data.store import load_blind, load_caught, load_images, load_preparation, load_report, save_cleaned
 from fmnist.data.summary import DataSummary, summarise
 from fmnist.data.synthetic import SYNTHETIC
@@ -112,15 +111,14 @@ def find_source(
     if test is not None and place in (None, SYNTHETIC):
         raise FmnistError(f"--test names the test split of the data that --data names; got --test {test} without such data.")
     rules = rules or CleaningRules()
-    if preparation and rules.white is None:
-        rules = rules.model_copy(update={"white": preparation.white})
+    asked = Asked.by(rules, preparation)
     try:
         if place == SYNTHETIC:
             announce(f"Data: synthetic images, drawn by code ({option}).")
             return Source(SYNTHETIC, None)
         if place is None:
             return _found(rules, or_synthetic, may_download, announce)
-        return _named(option, _path(place), _path(test) if test else None, rules, preparation.form if preparation else None, announce)
+        return _named(option, _path(place), _path(test) if test else None, rules, asked, announce)
     except OSError as error:
         raise FmnistError(
             f"Data files must be readable, and {cache_folder()} writable for what is made of them: {error}. "
@@ -139,7 +137,7 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
     if raw_folder(Path("data")) is not None:
         return _fashion_mnist(Path("data").resolve(), "./data", rules, announce)
     # Of the cache, only what is complete counts: an earlier run may have been stopped while it downloaded.
-    if lacking(cache_folder()):
+    if missing_files(cache_folder()):
         if not may_download:
             raise FmnistError(f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. {_put_into(Path('data'))}.")
         announce(f"Data: Fashion-MNIST is not on this machine yet; downloading it (30 MB) into {cache_folder()}.")
@@ -154,18 +152,18 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
 
 
-def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, form: Form | None, announce: Announce) -> Source:
+def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, asked: Asked, announce: Announce) -> Source:
     raw = raw_folder(path) if path.is_dir() else None
     if raw is not None and test is None:
-        if lacking(path) or len(strangers(idx_files(raw))) < len(OFFICIAL):
+        if missing_files(path) or len(unofficial(idx_files(raw))) < len(OFFICIAL):
             return _fashion_mnist(path, option, rules, announce)
         announce(
             f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a data set of their own."
         )
-    reading = open_path(path, rules, form)
-    of_test = open_path(test, rules, reading.form) if test else None
+    reading = open_path(path, asked)
+    of_test = open_path(test, asked._replace(form=reading.form)) if test else None
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
-    root = _cleaned(_joined(reading, of_test), rules, (str(path), str(test or path)), announce)
+    root = _cleaned(with_test(reading, of_test) if of_test else reading, rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)
     announce(f"Data: {_told(source)}")
     return source
@@ -177,11 +175,11 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
     Raises: FmnistError where one is absent, damaged or another.
     """
     raw = raw_folder(root)
-    if raw is None or (absent := lacking(root)):
+    if raw is None or (absent := missing_files(root)):
         lacks = "the four files" if raw is None else ", ".join(absent)
         raise FmnistError(f"{asked_by} must hold all of Fashion-MNIST's four files; {root} lacks {lacks}. {_put_into(root)}.")
     files = idx_files(raw)
-    if wrong := strangers(files):
+    if wrong := unofficial(files):
         read_official(raw)  # says more precisely what is wrong, where a file is cut short or no idx file at all
         raise FmnistError(
             f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another data set: "
@@ -191,23 +189,6 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
     announce(f"Data: Fashion-MNIST, in {raw}.")
     return Source(FASHION_MNIST, cleaned, str(root) if asked_by == "--data" else None)
-
-
-def _joined(reading: Reading, of_test: Reading | None) -> Reading:
-    """Train from the first, test from the second: its test split where it has one, else all of it."""
-    if of_test is None:
-        return reading
-
-    def read() -> tuple[Raw, Raw | None]:
-        (train, unused), (first, second) = reading.read(), of_test.read()
-        train = replace(train, other_splits=train.other_splits + _rows(unused))
-        return train, replace(second, other_splits=second.other_splits + _rows(first)) if second else first
-
-    return Reading(digest(reading.key, of_test.key), read, reading.form)
-
-
-def _rows(raw: Raw | None) -> tuple[str, ...]:
-    return tuple(raw.row(index) for index in range(len(raw))) if raw else ()
 
 
 def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], announce: Announce) -> Path:

@@ -13,9 +13,10 @@ from fmnist.data.clean import Cleaned, clean
 from fmnist.data.cleaning import CleaningReport, CleaningRules
 from fmnist.data.images import Images
 from fmnist.data.missing import filled_by_class, median_image
-from fmnist.data.preparation import CENTRED, Preparation, prepared
+from fmnist.data.pictures import centred
+from fmnist.data.preparation import CENTRED, Preparation
 from fmnist.data.raw import Raw
-from fmnist.data.scale import DEEP, Extent
+from fmnist.data.scale import BYTE, DEEP, Extent
 from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
 
@@ -117,8 +118,10 @@ def test_images_that_are_far_too_dark_are_refused_with_their_file(at: int) -> No
     splits[at] = replace(splits[at], pixels=splits[at].pixels % 20 + 3)
     with pytest.raises(FmnistError, match=rf"{WHERE[at]}: all pixels are from 3 to 22, and white is 255 unless"):
         cleaned(*splits)
-    assert len(cleaned(*splits, white=255.0).train) == 2
-    deep = replace(splits[at], extents=(Extent(DEEP, 7, 9000),))  # what they were before they became greys is what counts
+    stated = [replace(split, extents=(Extent(BYTE, 3, 22, BYTE, is_stated=True),)) for split in splits]
+    assert len(cleaned(*stated).train) == 2
+    # What they were before they became greys is what counts.
+    deep = replace(splits[at], extents=(Extent(DEEP, 7, 9000, DEEP, is_stated=False),))
     with pytest.raises(FmnistError, match=rf"{WHERE[at]}: all pixels are from 7 to 9,000, and white is 65,535 unless"):
         cleaned(*[deep if split is splits[at] else split for split in splits])
 
@@ -362,7 +365,7 @@ def test_images_are_centred_where_the_data_set_s_are_but_not_those_that_were_or_
     train.pixels[:, :9], train.pixels[:, 20:], train.pixels[4] = 255, 255, 200  # bars on white, but for a blank one
     test = replace(raw(["a", "b"], seed=1), preparation=Preparation(form=CENTRED, whites=(DEEP,)))
     found = clean(train, test, CleaningRules(), where=WHERE, form=CENTRED)
-    np.testing.assert_array_equal(found.train.pixels, [prepared(pixels, CENTRED, "") for pixels in train.pixels[:4]])
+    np.testing.assert_array_equal(found.train.pixels, [centred(pixels, "") for pixels in train.pixels[:4]])
     assert (found.train.pixels != train.pixels[:4]).any()
     np.testing.assert_array_equal(found.test.pixels, test.pixels)
     assert counts(found) == {"blank": (1, 0)}

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fmnist.data.arrays import write_npz
 from fmnist.data.cleaning import Caught, CleaningReport, CleaningRules
-from fmnist.data.sources import Source, find_source
+from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
 from tests.fmnist.data.forms import TEST, TRAIN, found, write_csv, write_parquet
 
@@ -136,6 +137,44 @@ def test_tables_beside_those_of_the_splits_are_named(tmp_path: Path) -> None:
     named = {one.rule: one.examples for one in cleaning(source).caught if one.action == "not read"}
     assert named == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv",)}
     assert (len(source.train()), len(source.test())) == (120, 40)
+
+
+def test_tables_beside_folders_that_are_no_classes_are_read(tmp_path: Path) -> None:
+    for name, images in (("train.csv", TRAIN), ("test.csv", TEST)):
+        write_csv(tmp_path / "data" / name, images)
+    write_classes(tmp_path / "data" / "test", 2)
+    source = found(tmp_path / "data")
+    assert (len(source.train()), len(source.test())) == (120, 40)
+
+
+def test_tables_of_both_splits_beside_folders_that_could_be_classes_are_refused(tmp_path: Path) -> None:
+    for name in ("train.csv", "test.csv"):
+        write_csv(tmp_path / "data" / name, TRAIN)
+    write_classes(tmp_path / "data", 2)
+    with pytest.raises(FmnistError, match="holds tables of train and test, and folders of pictures that could be classes"):
+        found(tmp_path / "data")
+
+
+def test_arrays_in_a_folder_are_read_as_those_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("train.npz", "test.npz"):
+        write_npz(tmp_path / "data" / name, TRAIN, TEST)
+    by_folder = found(tmp_path / "data")
+    by_name = found(tmp_path / "data" / "train.npz", tmp_path / "data" / "test.npz")
+    assert fingerprint(by_folder.test()) == fingerprint(by_name.test()) == fingerprint(TEST)
+    one = caught(by_folder, "other_splits")
+    assert one is not None
+    assert (one.train, one.test) == (len(TEST), len(TRAIN))
+
+
+@pytest.mark.parametrize("name", ["spare.part", "a~", "core.1"])
+def test_a_class_may_be_called_as_a_leftover_file_is(name: str, tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", 8)
+    (tmp_path / "data" / "Bag").rename(tmp_path / "data" / name)
+    (tmp_path / "data" / name / "0.png").rename(tmp_path / "data" / name / "core.0.png")
+    source = found(tmp_path / "data")
+    assert name in source.train().class_names
+    assert cleaning(source).train_read == 16
 
 
 def test_a_split_that_another_one_replaces_is_counted(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pyarrow import parquet
 
 from fmnist.data import synthetic
 from fmnist.data.cleaning import CleaningRules
-from fmnist.data.preparation import CENTRED, RESIZED, Preparation, picture_reader, prepared
+from fmnist.data.pictures import centred
+from fmnist.data.preparation import CENTRED, RESIZED, Preparation, picture_reader
 from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
 
@@ -125,9 +126,7 @@ def test_what_was_saved_keeps_the_record(tmp_path: Path, ground: int) -> None:
 
 
 def test_what_is_white_is_kept_too(tmp_path: Path) -> None:
-    pictures = [(pixels > 99).astype(np.uint8) for pixels in drawn((28, 28), 0, 24, 0)]
-    for row, pixels in enumerate(pictures):
-        pixels[row, 3:8] = 1
+    pictures = shares()
     source = read(as_folder(tmp_path, pictures), white=1)
     files = save(pictures, tmp_path / "asked")
     assert source.train().pixels.max() == 255
@@ -171,7 +170,7 @@ def test_what_a_model_is_scored_on_is_prepared_as_the_model_s_pictures_were(
 ) -> None:
     pictures = drawn((60, 80), 255, 24, 0)
     source = read(form(tmp_path, pictures), preparation=Preparation(form=CENTRED))
-    expected = np.stack([prepared(pixels, CENTRED, "a picture") for pixels in pictures])
+    expected = np.stack([centred(pixels, "a picture") for pixels in pictures])
     np.testing.assert_array_equal(source.train().pixels, expected)
     assert (source.train().pixels[:, 0, 0] == 0).all()
 
@@ -186,8 +185,79 @@ def test_the_test_split_follows_the_training_split(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(place / f"{row}.png")
     rules = KEEP.model_copy(update={"rename": {"T-shirt-top": "T-shirt/top"}})
     source = find_source(str(tmp_path / "train.npz"), test=str(tmp_path / "photos"), rules=rules, announce=lambda _: None)
-    expected = np.stack([prepared(pixels, CENTRED, "a picture") for pixels in pictures])
+    expected = np.stack([centred(pixels, "a picture") for pixels in pictures])
     np.testing.assert_array_equal(source.test().pixels, expected)
+
+
+def shares(count: int = 24) -> list[Pixels]:
+    """Pictures of 0 and 1, each another one."""
+    pictures = [(pixels > 99).astype(np.uint8) for pixels in drawn((28, 28), 0, count, 0)]
+    for row, pixels in enumerate(pictures):
+        pixels[row % 24, 3:8] = 1
+    return pictures
+
+
+def test_white_of_a_table_says_nothing_of_picture_files(tmp_path: Path) -> None:
+    source = read(as_table(tmp_path, shares()), white=1)
+    files = save([pixels * 255 for pixels in shares()], tmp_path / "asked")
+    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+    evaluated = read(files[0].parents[1], preparation=source.preparation)
+    np.testing.assert_array_equal(evaluated.train().pixels, source.train().pixels)
+    again = read(tmp_path / "table.csv", preparation=source.preparation)
+    np.testing.assert_array_equal(again.train().pixels, source.train().pixels)
+
+
+def test_a_white_that_a_picture_cannot_hold_is_refused(tmp_path: Path) -> None:
+    deep: list[Pixels] = [pixels.astype(np.uint16) * 16 for pixels in drawn((28, 28), 0, 24, 0)]
+    source = read(as_folder(tmp_path / "deep", deep), white=4095)
+    np.testing.assert_array_equal(source.train().pixels, asked(source, save(deep, tmp_path / "asked")))
+    files = save(drawn((28, 28), 0, 24, 0), tmp_path / "bytes")
+    with pytest.raises(FmnistError, match=r"from 0 to 4095 for white .* of a kind that holds up to 255"):
+        asked(source, files[:1])
+    with pytest.raises(FmnistError, match=r"cleaning.white is 4,095, and the largest value of 255 that some images can hold"):
+        read(files[0].parents[1], white=4095)
+    with pytest.raises(FmnistError, match="255 that some images can hold"):
+        read(as_arrays(tmp_path, drawn((28, 28), 0, 24, 0)), white=4095)
+
+
+def test_a_picture_of_0_and_1_is_no_black_one(tmp_path: Path) -> None:
+    source = read(as_folder(tmp_path, drawn((28, 28), 0, 24, 0)))
+    Image.fromarray(shares()[0]).save(tmp_path / "ones.png")
+    Image.fromarray(shares()[0].astype(np.float32)).save(tmp_path / "ones.tif")
+    for name in ("ones.png", "ones.tif"):
+        with pytest.raises(FmnistError, match=rf"those of .*{name} are from 0 to 1\. Save it again"):
+            asked(source, [tmp_path / name])
+
+
+def test_a_picture_of_one_bit_is_black_and_white_whatever_white_is(tmp_path: Path) -> None:
+    Image.fromarray(shares()[0] * 255).convert("1").save(tmp_path / "bit.png")
+    for source in (read(as_folder(tmp_path / "ones", shares()), white=1), read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0)))):
+        np.testing.assert_array_equal(asked(source, [tmp_path / "bit.png"])[0], shares()[0] * 255)
+
+
+def test_colours_of_a_stated_white_are_the_same_in_files_and_arrays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    colours = [rng.integers(0, 2, (28, 28, 3), np.uint8) for _ in range(24)]
+    of_files = read(as_folder(tmp_path, colours), white=1).train().pixels
+    np.testing.assert_array_equal(of_files, read(as_arrays(tmp_path, colours), white=1).train().pixels)
+    assert {76, 150, 255} < set(of_files.ravel().tolist())
+
+
+def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path) -> None:
+    read(as_folder(tmp_path / "ones", shares()), white=1).save(tmp_path / "saved.npz")
+    photos = as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))
+    with pytest.raises(FmnistError, match="White must be the same in the pictures of train and of test; it is"):
+        find_source(str(photos), test=str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
+
+
+@pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
+def test_a_blank_picture_is_none_that_cannot_be_read(tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]) -> None:
+    pictures = [*drawn((40, 30), 255, 24, 0), np.full((40, 30), 255, np.uint8)]
+    rules = KEEP.model_copy(update={"blank": "drop"})
+    path = form(tmp_path, pictures)
+    source = find_source(str(path), test=str(path), rules=rules, preparation=Preparation(form=CENTRED), announce=lambda _: None)
+    assert source.cleaning is not None
+    assert [one.train for one in source.cleaning.caught if one.rule in ("unreadable", "blank")] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +276,9 @@ def test_records_of_older_versions_are_understood(record: object, data: object, 
     assert Preparation.told(record, data, "model").form == form
 
 
-@pytest.mark.parametrize("record", ["stretched", {"form": "stretched"}, 7, "{", {"white": "bright"}])
+@pytest.mark.parametrize(
+    "record", ["stretched", {"form": "stretched"}, 7, "{", {"white": "bright"}, '{"white": NaN}', {"white": 1e-320}, {"whites": [0]}]
+)
 def test_another_record_is_refused(record: object) -> None:
     with pytest.raises(FmnistError, match="must say how its pictures were prepared"):
         Preparation.told(record, "shop", "model")
