@@ -246,7 +246,9 @@ def evaluate(
     named = opened_study(study, storage) if study else None
     made_by = study_of(model, checkpoint, storage)
     source = source_of(data, test, named or made_by.study, console, checkpoint.preparation)
-    scores, (low, high), notes = evaluate_model(model, checkpoint, source, made_by, named, choose_device(device))
+    scores, (low, high), notes = evaluate_model(
+        model, checkpoint, source, made_by, named, choose_device(device), lambda text: console.print(text, highlight=False)
+    )
     console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)

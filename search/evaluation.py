@@ -1,7 +1,7 @@
 """A model is scored on test images: which study it is of, and where that opening of them is recorded."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,13 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import test_fingerprint
 from fmnist.metrics import Scores
 from search.environment import now
-from search.errors import SearchError
+from search.errors import SearchError, StorageLostError
 from search.export.model_card import METRICS
 from search.finalize import evaluate, is_test_of
 from search.ownership import OWNER, identity_of, read_owner
 from search.records import Identity
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 from search.study import load_study, storage_names
 
 OPENINGS = "openings"  # in metrics.json: those that no study knows of
@@ -39,40 +40,58 @@ class MadeBy:
 
 
 def study_of(model: Path, checkpoint: Checkpoint, storage: str) -> MadeBy:
-    """Of the model in that folder, looked for in `storage` and where it was when the model was made."""
-    identity = _identity(model, checkpoint)
+    """Of the model in that folder, looked for in `storage`, and in the one that the study's folder names, where the model lies in it."""
+    owner = _owner(model)
+    identity: Identity | None
+    try:
+        identity = Identity.model_validate(checkpoint.origin["study"])
+    except (KeyError, ValidationError):
+        identity = owner
     if identity is None:
         return MadeBy(None, None)
-    places = dict.fromkeys((storage, identity.storage))
+    places = dict.fromkeys([storage, *([owner.storage] if owner and owner.storage else [])])
     return MadeBy(identity, next((study for url in places if (study := _found(identity, url)) is not None), None))
 
 
 def evaluate_model(
-    model: Path, checkpoint: Checkpoint, source: Source, made_by: MadeBy, named: optuna.Study | None, device: torch.device
+    model: Path,
+    checkpoint: Checkpoint,
+    source: Source,
+    made_by: MadeBy,
+    named: optuna.Study | None,
+    device: torch.device,
+    announce: Callable[[str], None],
 ) -> tuple[Scores, tuple[float, float], list[str]]:
     """The model's scores with their interval, and what is to be said of the opening.
 
     It is recorded in the study that made the model and in the one that was named, where these are its test images. One whose study is
     not here is noted in the model's own metrics.
-    Raises: SearchError where the data have other classes.
+    Raises: SearchError where the data have other classes, or a study takes no record; then nothing was scored.
     """
     studies = [study for study in (made_by.study, named) if study is not None]
     if len({_key(study) for study in studies}) < len(studies):
         studies = studies[:1]
-    scores, interval = evaluate(checkpoint, source, studies, device)
+    for study in studies:
+        own = study._storage
+        assert isinstance(own, OwnTrials), "load_study opened the study"
+        own.patience.announce = announce
+    try:
+        scores, interval = evaluate(checkpoint, source, studies, device)
+    except StorageLostError as error:
+        raise SearchError(f"An opening is recorded before an image is scored; it could not be, and nothing was scored. {error}") from None
     notes = [_told(study, source) for study in studies]
     if made_by.study is None:
         notes += _without_study(model, source, made_by.identity, is_named=named is not None)
     return scores, interval, notes
 
 
-def _identity(model: Path, checkpoint: Checkpoint) -> Identity | None:
+def _owner(model: Path) -> Identity | None:
+    """The study in whose folder the model lies, as export or final/seed-N; None where it lies elsewhere."""
+    folder = model.resolve().parent
     try:
-        return Identity.model_validate(checkpoint.origin["study"])
-    except (KeyError, ValidationError):  # a checkpoint of a final training says nothing, but lies in its study's folder
-        folder = model.resolve()
-        owners = (read_owner(above / OWNER) for above in (folder.parent, folder.parent.parent))
-        return next((owner for owner in owners if owner is not None), None)
+        return read_owner((folder.parent if folder.name == "final" else folder) / OWNER)
+    except SearchError:  # another program's file of that name
+        return None
 
 
 def _found(identity: Identity, url: str) -> optuna.Study | None:
@@ -81,7 +100,7 @@ def _found(identity: Identity, url: str) -> optuna.Study | None:
         study = load_study(storage, identity.study) if identity.study in storage_names(storage) else None
     except SearchError:  # not there, or not to be opened: what it means for the record is said
         return None
-    return study if study is not None and identity.id in (None, identity_of(study).id) else None
+    return study if study is not None and identity.id is not None and identity.id == identity_of(study).id else None
 
 
 def _key(study: optuna.Study) -> tuple[str | None, str]:
@@ -99,7 +118,7 @@ def _without_study(model: Path, source: Source, identity: Identity | None, *, is
     """What is said of a model whose study is not at hand."""
     if identity is None:
         return [] if is_named else ["The model does not say which study made it, so no opening is recorded; --study names it."]
-    about = f"The study {identity.study!r} in {identity.storage}, which made the model, is not here"
+    about = f"The study {identity.study!r}, which made the model, is not here"
     if identity.test_fingerprint not in (None, test_fingerprint(source)):
         return [f"{about}; these are not its test images."]
     step = f"{about}, so it does not know of this opening of its test images; --storage names where it is."

@@ -75,6 +75,7 @@ def evaluate(
     images = test_split(source)
     if images.class_names != checkpoint.class_names:
         raise SearchError(f"The model knows the classes {checkpoint.class_names}, the data have {images.class_names}.")
+    _rehearse([checkpoint], device)
     for study in studies or ():
         if is_test_of(study, source):
             _note_opening(study, by="evaluate", trial=None)
@@ -102,7 +103,10 @@ def final_folder(study: optuna.Study, seed: int) -> Path:
 def has_models(study: optuna.Study) -> bool:
     """Whether the final models of the study, which is finished, are in its folder here."""
     final = read(study, "final", Final)
-    return final is not None and final_folder(study, final.exported_seed).exists()
+    if final is None or not (folder := final_folder(study, final.exported_seed)).exists():
+        return False
+    seal = next(run.checkpoint for run in final.runs if run.seed == final.exported_seed)
+    return seal in (None, load_checkpoint(folder).seal)  # of a study on a server, another machine may have trained the models again
 
 
 def _note_opening(study: optuna.Study, *, by: str, trial: int | None) -> None:
@@ -150,8 +154,7 @@ def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
 
 def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
     checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
-    if device.type != "cpu":  # what can fail for want of memory fails before the test split is opened
-        _rehearse(checkpoints, device)
+    _rehearse(checkpoints, device)
     _note_opening(study, by="finalize", trial=winner.trial)
     images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
@@ -181,13 +184,16 @@ def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, 
 
 
 def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
+    """What can fail for want of memory on a GPU fails before an opening of the test split is recorded."""
+    if device.type == "cpu":
+        return
     try:
         for checkpoint in checkpoints:
             predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
     except torch.OutOfMemoryError as error:
         raise SearchError(
-            f"Scoring the final models needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the same "
-            "command with --device cpu. The test split is not opened yet."
+            f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the same command with "
+            "--device cpu. No opening of the test split is recorded."
         ) from None
 
 

@@ -47,7 +47,7 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
     put_back(study)
     progress.begin("search", total=spec.budget, done=len(finished_trials(study)), best=_best(study))
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
-        progress.message(f"Another program added to the study: trial {foreign}. It has no configuration, and counts nowhere.")
+        progress.message(f"Trials that another program added, without a configuration, count nowhere: {foreign}.")
     with timed(study, "search") as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = _Loop(study, spec, executor, progress, classes)

@@ -1,10 +1,12 @@
 """Whose a study's folder is: one study's, in one database. A token says so that both have, wherever they are copied together."""
 
+import socket
 from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
 from pydantic import ValidationError
+from sqlalchemy import URL
 
 from fmnist.atomic import write_in_place
 from search.errors import SearchError
@@ -24,8 +26,13 @@ def identity_of(study: optuna.Study) -> Identity:
     assert isinstance(own, OwnTrials), "load_study or create_study opened the study"
     data = read(study, "data", DataRecord)
     token = own.get_study_system_attrs(study._study_id).get(IDENTITY)
-    url = masked(own._backend.engine.url.render_as_string(hide_password=True))
-    return Identity(study=study.study_name, storage=url, id=token, test_fingerprint=data.test_fingerprint if data else None)
+    return Identity(
+        study=study.study_name,
+        id=token,
+        test_fingerprint=data.test_fingerprint if data else None,
+        storage=_place(own._backend.engine.url),
+        host=socket.gethostname(),
+    )
 
 
 def claim_folder(study: optuna.Study) -> None:
@@ -53,6 +60,7 @@ def require_own_folder(study: optuna.Study) -> None:
     Raises: SearchError with both.
     """
     this = identity_of(study)
+    assert this.storage, "it was read from there"
     _require(this.study, this.storage, this.id)
 
 
@@ -62,23 +70,11 @@ def require_no_others_folder(url: str, name: str) -> None:
     Raises: SearchError with both.
     """
     owner, parsed = read_owner(_path(name)), storage_url(url)
-    if owner is None or is_same_place(owner.storage, url):
+    place = _place(parsed)
+    if owner is None or _is_same_place(owner, place):
         return
     is_there = parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").exists()
-    _require(name, masked(url), _token(open_storage(url, create=False), name) if is_there else None)
-
-
-def is_same_place(one: str, other: str) -> bool:
-    """Whether two storages, named by their URLs, are one, as far as that can be seen."""
-    if one == masked(other):
-        return True
-    try:
-        first, second = storage_url(one), storage_url(other)
-    except SearchError:  # what a file of a later version names
-        return False
-    if first.get_backend_name() == second.get_backend_name() == "sqlite":
-        return Path(first.database or "").resolve() == Path(second.database or "").resolve()
-    return (first.host, first.port, first.database) == (second.host, second.port, second.database)
+    _require(name, place, _token(open_storage(url, create=False), name) if is_there else None)
 
 
 def read_owner(path: Path) -> Identity | None:
@@ -97,15 +93,28 @@ def read_owner(path: Path) -> Identity | None:
         ) from None
 
 
-def _require(name: str, url: str, token: str | None) -> None:
+def _require(name: str, place: str, token: str | None) -> None:
     owner = read_owner(_path(name))
     # In the same place, a study of that name with another token was begun anew: the folder's own is no more.
-    if owner is None or owner.id == token or is_same_place(owner.storage, url):
+    if owner is None or owner.id == token or _is_same_place(owner, place):
         return
+    host = socket.gethostname()
+    of, this = (f" on {name}" if owner.host not in (None, host) else "" for name in (owner.host, host))
     raise SearchError(
-        f"The folder {study_folder(name)} is of the study {name!r} in {owner.storage}, not of that in {masked(url)}. Give --name for "
-        "another study, or the command in another folder. If the study in it is no more, delete the folder."
+        f"The folder {study_folder(name)} is of the study {name!r} in {owner.storage}{of}, not of that in {place}{this}. Give the command "
+        "in another folder, or begin a study of another name. If the study in it is no more, delete the folder."
     )
+
+
+def _place(url: URL) -> str:
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=str(Path(url.database).resolve()))
+    return masked(url.render_as_string(hide_password=True))
+
+
+def _is_same_place(owner: Identity, place: str) -> bool:
+    # A file's path and a server's name may be others on another machine.
+    return owner.storage == place and owner.host in (None, socket.gethostname())
 
 
 def _token(storage: RDBStorage, name: str) -> str | None:

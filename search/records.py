@@ -224,9 +224,10 @@ class Identity(Record):
     """Which study, in which database: what a folder and a model know of the study whose they are."""
 
     study: str
-    storage: str  # as it was named, without a password
     id: str | None  # drawn at random; None of a study that no run has touched since version 0.1
-    test_fingerprint: str | None = None  # of its test images; a folder has none
+    test_fingerprint: str | None = None  # of its test images
+    storage: str | None = None  # its URL without a password, a file's path absolute; a model does not tell where it is kept
+    host: str | None = None  # that the storage was used from
 
 
 class Timing(Record):

@@ -141,7 +141,7 @@ def export_study(
 
     Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
     """
-    from search.export.agreement import require_tested_model
+    from search.export.agreement import note_export, require_tested_model
     from search.export.export import export_model  # brings ONNX Runtime, and is the last that a run does
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
@@ -158,7 +158,7 @@ def export_study(
     tested, checkpoint = read_predictions(study.study_name, final), final_folder(study, final.exported_seed)
     facts = read_facts(study, final, data, tested, winning_spec(study).to_toml())
     require_tested_model(checkpoint, facts.exported, tested, pixels)
-    return export_model(
+    exported = export_model(
         checkpoint,
         to,
         test_pixels=pixels,
@@ -168,6 +168,9 @@ def export_study(
         announce=announce,
         files=files,
     )
+    if to.resolve() == (study_folder(study.study_name) / "export").resolve():
+        note_export(study, to)
+    return exported
 
 
 def check_storage(plan: Plan) -> optuna.Study | None:
@@ -189,7 +192,7 @@ def check_storage(plan: Plan) -> optuna.Study | None:
 
 
 def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
-    from search.export.agreement import note_export, require_export
+    from search.export.agreement import require_export
     from search.page.html import PAGE, write_page
 
     name = study.study_name
@@ -205,7 +208,6 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
         # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
-            note_export(study, export_folder)
         elif export_folder.exists():
             require_export(study, export_folder)
         _annotate(study, plan)

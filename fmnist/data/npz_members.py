@@ -1,4 +1,4 @@
-"""The arrays of an .npz file, one by one, read as if a stranger had written it: no pickle, and no more memory than its header allows."""
+"""The arrays of an .npz file, one by one, from a file that nothing is known of: no pickle, and no more memory than its header allows."""
 
 import lzma
 import math

@@ -43,8 +43,8 @@ class Sharing:
 
 
 def can_share() -> bool:
-    """Whether `shared_gpu` finds the service's command: to ask whether the service runs, or to start it."""
-    return _control() is not None
+    """Whether `shared_gpu` finds a service, or the command that starts one."""
+    return _control() is not None or _has_place()
 
 
 @contextmanager
@@ -52,7 +52,9 @@ def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
     if not is_cuda(device) or processes == 1:
         yield Sharing()
-    elif (control := _control()) is None:
+    elif (control := _control()) is None and _has_place():  # of the host of this container, which cannot be asked without the command
+        yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
+    elif control is None:
         yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
     elif _is_started(control):  # and is found without more
         yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
@@ -63,7 +65,7 @@ def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
 
 def _is_started(control: str) -> bool:
     """Whether a service answers where CUDA looks for one: what is found there may be left over from one that died."""
-    if PIPES not in os.environ and not DEFAULT_PIPE.exists():
+    if not _has_place():
         return False
     with subprocess.Popen([control], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
         try:
@@ -71,6 +73,10 @@ def _is_started(control: str) -> bool:
         except subprocess.TimeoutExpired:
             asking.kill()
         return asking.wait() == 0
+
+
+def _has_place() -> bool:
+    return PIPES in os.environ or DEFAULT_PIPE.exists()
 
 
 def _control() -> str | None:
@@ -116,7 +122,7 @@ def _end(service: subprocess.Popen[str], folder: Path, patience: float) -> None:
         # The service leaves its shell's group. Workers are told of the folder after their start, and do not have it here.
         for process in psutil.process_iter(["environ"]):
             if (process.info["environ"] or {}).get(PIPES) == str(folder / "pipes"):
-                with suppress(psutil.NoSuchProcess):
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     process.kill()
 
 

@@ -37,8 +37,9 @@ def require_export(study: optuna.Study, folder: Path) -> None:
     if kept and found not in [each.files for each in kept]:
         known = kept[-1].files
         wrong = next((name for name in CHECKED if found.get(name) != known.get(name)), CONFIG)
+        fault = "its checksum is another one" if wrong in found else "it is missing"
         raise SearchError(
-            f"{folder / wrong} must be the file that the study {study.study_name!r} exported; its checksum is another one. Delete "
+            f"{folder / wrong} must be the file that the study {study.study_name!r} exported; {fault}. Delete "
             f"{folder}, and the command that began the study exports it again."
         )
 

@@ -124,7 +124,8 @@ def _write_formats(
     files: tuple[str, ...],
 ) -> None:
     if WEIGHTS in files:
-        copy_checkpoint(checkpoint_folder, fresh, origin={"study": facts.identity.model_dump()} if facts.identity else {})
+        about = facts.identity and facts.identity.model_dump(exclude={"storage", "host"})  # the model is for others too
+        copy_checkpoint(checkpoint_folder, fresh, origin={"study": about} if about else {})
     (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
     if files == (WEIGHTS,):
         return

@@ -131,15 +131,16 @@ class PatientStorage(_CachedStorage):
             return
         path = self._file.path
         self._backend.engine.dispose()  # connections to what has no name any more
-        if state == "replaced":
-            self.overflow.loss = f"another file took the place of {path} while it was in use"
-            return
         try:
+            if state == "replaced":
+                saved = self._file.save_beside()
+                self.overflow.loss = f"another file took the place of {path} while it was in use; what was in it is saved in {saved}"
+                return
             self._file.write_anew()
         except (OSError, sqlite3.Error) as error:
-            self.overflow.loss = f"{path} was deleted while it was in use, and cannot be written anew: {error}"
+            self.overflow.loss = f"{path} was {state} while it was in use, and what was in it cannot be written: {error}"
         else:
-            self.patience.announce(f"{path} was deleted while it was in use. It is written anew; nothing is lost.")
+            self.patience.announce(f"{path} was deleted while it was in use. It is written again; nothing is lost.")
 
     def _ask(self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """What the database answers, or what `lost` does where it gives no answer."""

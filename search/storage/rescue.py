@@ -34,12 +34,9 @@ class HeldFile:
 
     def write_anew(self) -> None:
         """The file has its name again. No other connection of this process may be open. Raises: OSError, sqlite3.Error."""
-        fresh = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.new")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._copied_to(f".{self.path.name}.{secrets.token_hex(4)}.new")
         try:
-            with closing(sqlite3.connect(fresh)) as copy:
-                self._connection.backup(copy)
-            fresh.chmod(stat.S_IMODE(self._stat.st_mode))
             for log in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + log).unlink(missing_ok=True)
             fresh.replace(self.path)
@@ -48,9 +45,24 @@ class HeldFile:
         self.let_go()
         self._hold()
 
+    def save_beside(self) -> Path:
+        """All that is in the held file is in a new one beside its former name. Raises: OSError, sqlite3.Error."""
+        return self._copied_to(f"{self.path.name}.{secrets.token_hex(4)}.saved")
+
     def let_go(self) -> None:
         """The file is not held any more."""
         self._connection.close()
+
+    def _copied_to(self, name: str) -> Path:
+        copy = self.path.with_name(name)
+        try:
+            with closing(sqlite3.connect(copy)) as connection:
+                self._connection.backup(connection)
+            copy.chmod(stat.S_IMODE(self._stat.st_mode))
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy
 
     def _hold(self) -> None:
         self._connection = sqlite3.connect(self.path, check_same_thread=False)

@@ -185,6 +185,8 @@ def test_the_test_split_is_opened_once_and_what_is_done_is_not_done_again(source
     assert (again.trained, len(openings(study))) == ([], 1)
     final_folder(study, 2000).rename("elsewhere")
     assert not has_models(study)
+    final_folder(study, 2001).rename(final_folder(study, 2000))
+    assert not has_models(study), "of a study on a server, another machine has trained this one"
 
 
 def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_path: Path) -> None:
@@ -208,6 +210,18 @@ def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(s
     with pytest.raises(NotImplementedError, match="meta"):
         finalize(study, final_spec(seeds=1), WINNER, source, Saves(), Silent(), Interrupt(), torch.device("meta"))
     assert openings(study) == []
+
+
+def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
+
+    study, executor = in_memory(), Saves()
+    finalized(study, source, executor=executor)
+    monkeypatch.setattr("search.finalize.predict", refuse)
+    with pytest.raises(SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"):
+        evaluate(load_checkpoint(final_folder(study, 2000)), source, [study], torch.device("cuda"))
+    assert openings(study) == [("finalize", 6)]
 
 
 @pytest.mark.parametrize(("places", "begun"), [(1, [2000, 2001]), (3, [2000, 2001, 2002])])

@@ -73,7 +73,7 @@ def test_a_result_that_another_program_added_counts_nowhere(
     interfere(plain(tmp_path))
     spec = tiny_spec(trials=4, sampler=sampler)
     study, told = searched(tmp_path, spec)
-    assert told.texts == ["Another program added to the study: trial 2. It has no configuration, and counts nowhere."]
+    assert told.texts == ["Trials that another program added, without a configuration, count nowhere: 2."]
     assert [trial.number for trial in finished_trials(study)] == [0, 1, 3, 4]
     assert is_searched(study, spec)
     assert confirm(study, spec, Inline(), Silent(), Interrupt()).trial != 2
@@ -168,7 +168,7 @@ def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> No
     study.enqueue_trial({"filters": 5})
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "counts nowhere" in done.stdout
+    assert "without a configuration, count nowhere: " in done.stdout
     assert "filters must be one of 4, 8, got 5" in done.stdout
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_deleted_is_written_anew(
     with journalled(study, progress.message):
         optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
     (told,) = progress.texts
-    assert "fmnist.db was deleted while it was in use. It is written anew; nothing is lost." in told
+    assert "fmnist.db was deleted while it was in use. It is written again; nothing is lost." in told
     kept = in_database(tmp_path, spec)
     assert [trial.state for trial in kept.trials] == [TrialState.COMPLETE] * 3
     assert [sorted(trial.intermediate_values) for trial in kept.trials] == [[1, 2]] * 3
@@ -102,6 +102,8 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(tmp_pat
         with journalled(study, progress.message):
             optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
     assert optuna.get_all_study_names(f"sqlite:///{FILE}") == ["other"]
+    (saved,) = Path(FILE).parent.glob("fmnist.db.*.saved")
+    assert "tiny" in optuna.get_all_study_names(f"sqlite:///{saved}")
     kept = read_journal(journal_path("tiny"))
     assert kept is not None
     assert kept.operations
@@ -135,7 +137,7 @@ def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(tmp_pat
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
     assert process.returncode == 0, output + errors
-    assert "It is written anew; nothing is lost." in output
+    assert "It is written again; nothing is lost." in output
     study = study_in(tmp_path)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert "final" in study.user_attrs
