@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.search.tiny import surroundings
+from tests.search.tiny import made_once, surroundings
 
 ROOT = Path(__file__).parents[1]
 STEPS = ("tests", "epoch", "throughput", "workers", "speedrun", "standard", "resume")
@@ -58,13 +58,15 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["step"]: row for row in json.loads((folder / "out.json").read_text())["rows"]}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all steps have run once."""
-    made = tmp_path_factory.mktemp("gpu")
-    done = run_gpu(made)
-    (made / "said.txt").write_text(done.stdout + done.stderr)
-    return made
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Where all steps have run once; all test processes share it."""
+    return made_once(tmp_path_factory, worker_id, "gpu", _run_all)
+
+
+def _run_all(folder: Path) -> None:
+    done = run_gpu(folder)
+    (folder / "said.txt").write_text(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize("step", STEPS)
