@@ -21,7 +21,7 @@ try:
     import ray
     from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
-    from search.executors.ray_nodes import connect, describe_nodes, fitting, nodes
+    from search.executors.ray_nodes import connect, describe_nodes, disconnect, fitting, nodes
 except ImportError as missing:
     raise SearchError(
         f"--executor ray needs Ray, which is not installed ({missing.name} is missing): pip install 'fmnist-search[cluster]', "
@@ -62,7 +62,7 @@ class RayExecutor:
     def __enter__(self) -> "RayExecutor":
         with ExitStack() as undo:
             connect(self.cluster.address, undo)
-            undo.callback(ray.shutdown)
+            undo.callback(disconnect)
             if not self._places():
                 raise SearchError(f"A training takes {self._wanted()}, and no node of the cluster has as much: {describe_nodes()}.")
             material = load_material(self.setup)
@@ -75,6 +75,9 @@ class RayExecutor:
     def __exit__(self, *_: object) -> None:
         for worker in self._pool:
             ray.kill(worker.actor)
+        # Ray's native code frees what these refer to. It does so while it runs; what is left until its end, it has crashed over.
+        self._pool.clear()
+        del self._material
         self._exit.close()
 
     def describe(self) -> str:

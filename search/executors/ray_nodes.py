@@ -1,5 +1,6 @@
 """A Ray cluster: connected to, or started on this machine; its nodes, and how many trainings fit them."""
 
+import faulthandler
 import logging
 import math
 import os
@@ -71,6 +72,14 @@ def connect(address: str | None, undo: ExitStack) -> None:
             f"--address {address}: no Ray cluster answers ({first}). Start one with ray start --head. "
             "If it runs and asks for tokens, set RAY_AUTH_MODE=token."
         ) from None
+
+
+def disconnect() -> None:
+    """Ray is left; a crash after it names its place, as before."""
+    ray.shutdown()
+    if faulthandler.is_enabled():  # by Ray, which takes the handler of the signal away at its end
+        faulthandler.disable()
+        faulthandler.enable()
 
 
 def _init(**options: Any) -> None:
