@@ -18,8 +18,8 @@ from torch.quasirandom import SobolEngine
 
 from fmnist.errors import FmnistError
 from fmnist.knobs import Scalar
-from search.space import Space
-from search.spec import StudySpec, load_spec
+from search.study.space import Space
+from search.study.spec import StudySpec, load_spec
 
 FOLDER = Path(__file__).parent
 SPACE, CURVES = FOLDER / "curves.toml", FOLDER / "curves.csv"

@@ -35,13 +35,13 @@ from fmnist.data.splits import test_pixels
 from fmnist.errors import FmnistError
 from fmnist.metrics import Ints, score
 from search.dashboard.pictures import mistakes
-from search.environment import cores
-from search.predictions import Predictions, read_predictions
-from search.records import DataRecord, Final
-from search.report import print_table
+from search.report.render import print_table
 from search.storage.opening import DEFAULT_STORAGE, open_storage
-from search.study import load_study, read
-from search.table import Table
+from search.study.environment import cores
+from search.study.predictions import Predictions, read_predictions
+from search.study.records import DataRecord, Final
+from search.study.study import load_study, read
+from search.terminal.table import Table
 
 PAIRS = 8
 

@@ -21,9 +21,9 @@ from sqlalchemy import insert, select
 
 from benchmarks.curves import CURVES, read_curves
 from fmnist.model import flop_count, parameter_count
-from search.records import DataRecord
-from search.spec import StudySpec
 from search.storage.own_trials import OwnTrials
+from search.study.records import DataRecord
+from search.study.spec import StudySpec
 
 CLASSES = 10
 AT_ONCE = 1_000  # trials that are written in one transaction

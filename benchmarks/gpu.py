@@ -42,9 +42,9 @@ from fmnist.data.synthetic import SYNTHETIC
 from fmnist.device import choose_device
 from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean
-from search.environment import cores
-from search.table import Table
-from search.wording import counted
+from search.study.environment import cores
+from search.terminal.table import Table
+from search.terminal.wording import counted
 
 # Step -> its time box in seconds, in the order in which they run.
 BOXES = {"tests": 75, "epoch": 40, "throughput": 70, "workers": 75, "speedrun": 80, "standard": 240, "resume": 45}

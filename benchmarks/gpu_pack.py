@@ -37,8 +37,8 @@ from benchmarks.wheels import Present, fetch_missing, read_present
 from fmnist.atomic import folder_in_place
 from fmnist.data.official import idx_files, missing_files, raw_folder, unofficial
 from fmnist.errors import FmnistError
-from search.report import print_table
-from search.table import Table
+from search.report.render import print_table
+from search.terminal.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESENT = Path(__file__).with_name("gpu_machine.txt")

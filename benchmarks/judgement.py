@@ -43,10 +43,10 @@ from scipy.stats import spearmanr
 from benchmarks.replay import Replay
 from benchmarks.search_quality import SEARCHES, Make, ours, search, with_rungs
 from benchmarks.table import perform, publish, surroundings, tell
-from search.environment import cores
-from search.report import print_table
-from search.spec import load_spec
-from search.table import Table
+from search.report.render import print_table
+from search.study.environment import cores
+from search.study.spec import load_spec
+from search.terminal.table import Table
 
 BEST = 0.05  # of the trials
 PRUNERS: Final[dict[str, Make]] = {

@@ -1,8 +1,8 @@
 """What several benchmarks' options mean."""
 
 from fmnist.errors import FmnistError
-from search.names import Sampler
-from search.spec import StudySpec
+from search.study.names import Sampler
+from search.study.spec import StudySpec
 
 
 def sampled_by(sampler: Sampler, spec: StudySpec) -> StudySpec:

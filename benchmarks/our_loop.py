@@ -13,18 +13,18 @@ import optuna
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits
-from search.environment import cores
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.records import DataRecord
-from search.spec import StudySpec
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
 from search.storage.opening import open_storage
-from search.study import complete_trials, create_study
+from search.study.environment import cores
+from search.study.records import DataRecord
+from search.study.spec import StudySpec
+from search.study.study import complete_trials, create_study
 
 
 @dataclass(frozen=True)

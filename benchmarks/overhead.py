@@ -49,18 +49,18 @@ from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED
-from search.environment import cores
 from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.interrupt import Interrupt
-from search.names import Sampler
-from search.optimize import optimize
-from search.progress import Silent
-from search.spec import StudySpec, load_spec
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
 from search.storage.opening import open_storage
-from search.study import create_study
-from search.table import Table
+from search.study.environment import cores
+from search.study.names import Sampler
+from search.study.spec import StudySpec, load_spec
+from search.study.study import create_study
+from search.terminal.table import Table
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -40,11 +40,11 @@ from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import torch_threads
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from search.environment import cores
-from search.spec import DEFAULT_STUDY, StudySpec, load_spec
-from search.table import Table
-from search.wording import counted
-from search.wording import settings as in_words
+from search.study.environment import cores
+from search.study.spec import DEFAULT_STUDY, StudySpec, load_spec
+from search.terminal.table import Table
+from search.terminal.wording import counted
+from search.terminal.wording import settings as in_words
 
 WORKERS = 2
 MOST_OTHER = 0.10  # of an epoch; above it the parts do not explain it

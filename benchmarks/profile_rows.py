@@ -12,8 +12,8 @@ from benchmarks.search_parts import SearchParts
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
 from fmnist.model import ConvNet, flop_count
-from search.table import Row as Cells
-from search.wording import counted
+from search.terminal.table import Row as Cells
+from search.terminal.wording import counted
 
 GATHERED = SIDE * SIDE * (1 + 1 + 1 + 4)  # bytes an image: a byte a pixel read, written, read again, and a float written
 

@@ -36,7 +36,7 @@ from fmnist.metrics import macro_f1
 from fmnist.model import parameter_count
 from fmnist.scoring import class_scores
 from fmnist.train import DivergedError, fit
-from search.environment import cores
+from search.study.environment import cores
 
 
 def record(

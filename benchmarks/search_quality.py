@@ -44,11 +44,11 @@ from optuna.trial import TrialState
 from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
-from search.environment import cores
-from search.names import Pruner, Sampler
-from search.sampling import KEPT, make_pruner, make_sampler
-from search.spec import StudySpec, load_spec
-from search.table import Table
+from search.samplers.choose import KEPT, make_pruner, make_sampler
+from search.study.environment import cores
+from search.study.names import Pruner, Sampler
+from search.study.spec import StudySpec, load_spec
+from search.terminal.table import Table
 
 SHARE = 5  # of random search's budget, one in so many
 LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and how far down from the best F1 it goes

@@ -36,12 +36,12 @@ from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed
-from search.environment import cores
-from search.finalize import evaluate
-from search.spec import load_spec
-from search.table import Table
-from search.wording import counted, duration, f1
-from search.wording import settings as in_words
+from search.job.final import evaluate
+from search.study.environment import cores
+from search.study.spec import load_spec
+from search.terminal.table import Table
+from search.terminal.wording import counted, duration, f1
+from search.terminal.wording import settings as in_words
 
 FIRST_SEED = 3000  # past those of every study
 

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from fmnist.device import device_name
 from fmnist.errors import FmnistError
-from search.environment import capture_environment
-from search.report import print_table
-from search.table import Table
-from search.wording import counted
+from search.report.render import print_table
+from search.study.environment import capture_environment
+from search.terminal.table import Table
+from search.terminal.wording import counted
 
 CPU = torch.device("cpu")
 

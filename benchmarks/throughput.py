@@ -54,9 +54,9 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import choose_device
 from fmnist.train import is_mixed
-from search.environment import cores
-from search.table import Table
-from search.wording import counted, f1
+from search.study.environment import cores
+from search.terminal.table import Table
+from search.terminal.wording import counted, f1
 
 ROOT = Path(__file__).resolve().parents[1]
 # The usual loop has the same written out.

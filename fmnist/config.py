@@ -18,7 +18,7 @@ Schedule = Literal["constant", "cosine", "triangle"]
 class TrialConfig(BaseModel):
     """One point of the space. The defaults are neutral: a plain CNN with nothing added.
 
-    A field with a Range or a Choice is a knob: `search.space` offers it to Optuna, a study's TOML may narrow or pin it.
+    A field with a Range or a Choice is a knob: `search.study.space` offers it to Optuna, a study's TOML may narrow or pin it.
     A knob added later defaults to "as if absent", so that older checkpoints still load.
     """
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 import yaml
 
-from search.cli import app
+from search.cli.main import app
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMMANDS = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]

@@ -9,8 +9,23 @@ ABSENT = ("pyarrow", "plotly", "ray", "gradio", "optuna_dashboard", "matplotlib"
 FMNIST = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in sorted((ROOT / "fmnist").rglob("*.py"))]
 MODULES = (
     *(name.removesuffix(".__init__") for name in FMNIST),
-    *("search.run", "search.cli", "search.run_command", "search.optimize", "search.finalize", "search.confirm", "search.report"),
-    *("search.executors.local", "search.gp", "search.tpe", "search.sampling", "search.objective", "search.estimate"),
+    *(
+        "search.job.run",
+        "search.cli.main",
+        "search.cli.run",
+        "search.job.search",
+        "search.job.final",
+        "search.job.confirm",
+        "search.report.render",
+    ),
+    *(
+        "search.executors.local",
+        "search.samplers.gp",
+        "search.samplers.tpe",
+        "search.samplers.choose",
+        "search.job.objective",
+        "search.job.estimate",
+    ),
     *("benchmarks.our_loop", "benchmarks.speedrun", "benchmarks.throughput"),
 )
 PROGRAM = f"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from search.cli import app
+from search.cli.main import app
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fmnist.data.sources import find_source, fingerprint
-from search.records import DataRecord, Final
 from search.storage.opening import open_storage
-from search.study import load_study, read
+from search.study.records import DataRecord, Final
+from search.study.study import load_study, read
 from tests.search.tiny import run_command
 
 SMALL = """\

@@ -14,7 +14,7 @@ from benchmarks.replay import Replay
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from fmnist.model import parameter_count
-from search.space import read_space as space_of
+from search.study.space import read_space as space_of
 from tests.search.tiny import CLASSES, surroundings
 
 LARGEST = 5_000_000  # bytes that a table may have that ships with the benchmarks

@@ -24,7 +24,7 @@ from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED, full_split, search_splits
 from fmnist.scoring import class_scores
 from fmnist.train import _Run, fit
-from search.spec import load_spec
+from search.study.spec import load_spec
 
 PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5}
 TARGET = 0.15  # seconds an epoch

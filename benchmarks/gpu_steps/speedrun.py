@@ -22,12 +22,12 @@ from fmnist.metrics import macro_f1
 from fmnist.model import parameter_count
 from fmnist.predict import predict
 from fmnist.train import fit
-from search.environment import cores
 from search.executors import Event, Failed, Finished, Task
 from search.executors.capacity import default_workers
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.spec import load_spec
+from search.study.environment import cores
+from search.study.spec import load_spec
 
 STUDY = "dash"
 RUNS: dict[str, tuple[float, int | None]] = {"0.94": (0.94, 6), "0.95": (0.95, None)}  # name -> macro F1 that is wanted, epochs

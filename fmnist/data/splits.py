@@ -51,7 +51,7 @@ def full_split(source: Source) -> Images:
 
 
 def test_split(source: Source) -> Images:
-    """The test split with its labels. Only `search/finalize.py` may call this, and it records each opening in the study."""
+    """The test split with its labels. Only `search/job/final.py` may call this, and it records each opening in the study."""
     return source.test()
 
 

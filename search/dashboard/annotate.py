@@ -15,14 +15,14 @@ from search.dashboard import pictures
 from search.dashboard.artifacts import attach, is_attached
 from search.dashboard.notes import infeasible_note, study_note, trial_note
 from search.errors import SearchError
-from search.facts import Report, is_feasible, read_report
-from search.page.html import PAGE
-from search.page.paths import read_paths
-from search.predictions import Predictions, read_predictions
-from search.records import DataRecord, Final
-from search.study import read, study_folder
-from search.validation import read_validation
-from search.winner import winning_spec
+from search.report.facts import Report, is_feasible, read_report
+from search.report.page.html import PAGE
+from search.report.page.paths import read_paths
+from search.report.validation import read_validation
+from search.study.predictions import Predictions, read_predictions
+from search.study.records import DataRecord, Final
+from search.study.study import read, study_folder
+from search.study.winner import winning_spec
 
 WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
 INFEASIBLE_SHOWN = 50  # trials with a note

@@ -7,12 +7,12 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from fmnist.metrics import score
-from search.facts import Confirmed, Report
-from search.predictions import Predictions
-from search.report import escaped, headline, table_to_markdown, warnings
-from search.study import constraints_of, value_of
-from search.table import Mark, Table
-from search.wording import counted, duration, f1, setting, settings
+from search.report.facts import Confirmed, Report
+from search.report.render import escaped, headline, table_to_markdown, warnings
+from search.study.predictions import Predictions
+from search.study.study import constraints_of, value_of
+from search.terminal.table import Mark, Table
+from search.terminal.wording import counted, duration, f1, setting, settings
 
 LINE = 80  # characters
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.metrics import Ints
-from search.page.paths import TrialPath
-from search.page.tables import brief
-from search.predictions import Predictions, surest_mistakes
-from search.wording import counted
+from search.report.page.paths import TrialPath
+from search.report.page.tables import brief
+from search.study.predictions import Predictions, surest_mistakes
+from search.terminal.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import RDBStorage
 
 from search.dashboard.artifacts import StudyFolders
-from search.serving import LOOPBACK, on_port_or_free
+from search.terminal.serving import LOOPBACK, on_port_or_free
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from fmnist.classifier import Classifier
 from search.export.model_card import METRICS
-from search.wording import f1, visible
+from search.terminal.wording import f1, visible
 
 
 def about(model: Path, classifier: Classifier) -> list[str]:

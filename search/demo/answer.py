@@ -10,9 +10,9 @@ from fmnist.classifier import Classifier, top
 from fmnist.data.images import Images
 from fmnist.errors import FmnistError
 from fmnist.neighbours import Neighbours
-from search.page.pictures import as_address
-from search.page.tables import brief
-from search.wording import counted, visible
+from search.report.page.pictures import as_address
+from search.report.page.tables import brief
+from search.terminal.wording import counted, visible
 
 SHOWN, NEAREST = 5, 8
 STYLE = """

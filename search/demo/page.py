@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SearchError
-from search.serving import LOOPBACK, on_port_or_free
+from search.terminal.serving import LOOPBACK, on_port_or_free
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 

@@ -12,10 +12,10 @@ from fmnist.metrics import macro_f1
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export.formats import CONFIG, FORMATS
-from search.predictions import Predictions
-from search.records import ExportedFiles, FinalRun, read_record
-from search.study import append
-from search.wording import f1
+from search.study.predictions import Predictions
+from search.study.records import ExportedFiles, FinalRun, read_record
+from search.study.study import append
+from search.terminal.wording import f1
 
 EXPORTS = "exports"  # the attribute that holds a study's ExportedFiles
 CHECKED = (*FORMATS.values(), CONFIG)

@@ -13,15 +13,15 @@ from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 
 from fmnist.config import TrialConfig
-from search.data_tables import cleaning_sentences, kept_warnings
-from search.environment import processor
 from search.export.formats import INT8, ONNX, PT2, WEIGHTS, WHAT
 from search.export.latency import Latency
 from search.export.parity import Parity, Quantised
-from search.facts import Confusion, most_confused
-from search.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
-from search.report import escaped
-from search.wording import counted, duration, f1, setting, visible
+from search.report.data_tables import cleaning_sentences, kept_warnings
+from search.report.facts import Confusion, most_confused
+from search.report.render import escaped
+from search.study.environment import processor
+from search.study.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
+from search.terminal.wording import counted, duration, f1, setting, visible
 
 CARD, METRICS = "MODEL_CARD.md", "metrics.json"
 NOT_FASHION_MNIST = "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
@@ -156,7 +156,7 @@ def _files(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequen
 
 def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> str:
     templates = Templates(
-        loader=PackageLoader("search"),
+        loader=PackageLoader("search.export"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -3,12 +3,12 @@
 import optuna
 from optuna.trial import TrialState
 
-from search.calibration import calibration
 from search.export.model_card import Budget, ModelFacts
-from search.ownership import identity_of
-from search.predictions import Predictions
-from search.records import Confirmation, DataRecord, Environment, Final, Timing, read_record
-from search.study import finished_trials, read, study_spec
+from search.report.calibration import calibration
+from search.study.ownership import identity_of
+from search.study.predictions import Predictions
+from search.study.records import Confirmation, DataRecord, Environment, Final, Timing, read_record
+from search.study.study import finished_trials, read, study_spec
 
 
 def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from search.errors import StorageLostError
 from search.storage.journal import Journal, Operation
-from search.wording import counted
+from search.terminal.wording import counted
 
 
 @dataclass

@@ -21,7 +21,7 @@ from sqlalchemy.exc import (
 )
 
 from search.storage.masking import masked
-from search.wording import duration
+from search.terminal.wording import duration
 
 SECONDS = 120.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0

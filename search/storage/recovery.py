@@ -8,7 +8,7 @@ from search.errors import SearchError
 from search.storage.journal import Kept, read_journal
 from search.storage.operations import perform, trial_of
 from search.storage.own_trials import OwnTrials
-from search.wording import counted
+from search.terminal.wording import counted
 
 IDENTITY = "fmnist-search:journal"  # a study's system attribute: a random text, so that no other database has it
 

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from playwright.sync_api import Page
 
-from search.limits import constrain
+from search.study.limits import constrain
 from tests.browser.chromium import PHONE, drawn_marks
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import start_command, wait_for_line

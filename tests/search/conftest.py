@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import main
+from search.cli.main import main
 from tests.search.lists.listed import fill
 from tests.search.tiny import RUN, TOML, Say, made_once, run_command
 

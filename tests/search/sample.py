@@ -11,9 +11,9 @@ from rich.console import Console
 
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import Caught, CleaningReport
-from search.records import Candidate, ClassScore, Confirmation, DataRecord, Environment, Final, FinalRun, Opening, SeedRun, Timing
-from search.report import print_report, read_report
-from search.tables import tables
+from search.report.render import print_report, read_report
+from search.report.tables import tables
+from search.study.records import Candidate, ClassScore, Confirmation, DataRecord, Environment, Final, FinalRun, Opening, SeedRun, Timing
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SPACE: dict[str, BaseDistribution] = {

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source, fingerprint
-from search.ablation import KEYS, REGULARISERS, WORTH, ablation_table, neutral, switched_off, used, worths
-from search.confirm import confirm
 from search.executors import Event, Failed, Task
 from search.executors.mps import Sharing
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.records import Ablation, Ablations, SeedRun, Variant
-from search.spec import load_spec
+from search.job.confirm import confirm
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
+from search.report.ablation import KEYS, REGULARISERS, WORTH, ablation_table, neutral, switched_off, used, worths
 from search.storage.opening import open_storage
-from search.study import load_study, read, study_spec, write
+from search.study.records import Ablation, Ablations, SeedRun, Variant
+from search.study.spec import load_spec
+from search.study.study import load_study, read, study_spec, write
 from tests.search.tiny import CLASSES, DATA, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
 ON = "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98"
@@ -172,7 +172,7 @@ class WithoutL2(Inline):
 
 
 def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.ablate.LocalExecutor", WithoutL2)
+    monkeypatch.setattr("search.job.ablate.LocalExecutor", WithoutL2)
     source = find_source("synthetic", announce=lambda _: None)
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
     optimize(study, study_spec(study), Inline(), Silent(), Interrupt(), CLASSES)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmnist.errors import FmnistError
-from search.names import shipped_studies
-from search.spec import load_spec
+from search.study.names import shipped_studies
+from search.study.spec import load_spec
 from tests.search.tiny import TOML, Say, command, surroundings
 
 STUDIES = [TOML, *((files("studies") / f"{name}.toml").read_text(encoding="utf-8") for name in shipped_studies())]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.calibration import BINS, calibration
+from search.report.calibration import BINS, calibration
 
 
 def measured(*pairs: tuple[float, bool]) -> float:

@@ -10,8 +10,8 @@ from fmnist.data.images import SIDE
 from fmnist.model import memory_floor
 from fmnist.scoring import BATCH
 from search.errors import SearchError
-from search.estimate import trainings_seconds
 from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown
+from search.job.estimate import trainings_seconds
 from tests.search.tiny import CLASSES, DATA
 
 CPU, CUDA, APPLE = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -81,6 +81,6 @@ def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(erro
     def fails(*_: Any, **__: Any) -> float:
         raise error("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'")
 
-    monkeypatch.setattr("search.estimate.measure_speed", fails)
+    monkeypatch.setattr("search.job.estimate.measure_speed", fails)
     with pytest.raises(SearchError, match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what"):
         trainings_seconds([TrialConfig(**PLAIN)], CUDA, threads=1, workers=1, data=DATA)

@@ -11,7 +11,7 @@ import typer.main
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.model import ConvNet
-from search.cli import app
+from search.cli.main import app
 from tests.search.tiny import Say, command, surroundings
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -26,7 +26,9 @@ def test_help_of_each_command_shows_an_example(name: str, say: Say) -> None:
 
 
 def test_help_lists_every_command_without_importing_torch() -> None:
-    code = "import sys; from search.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in COMMANDS)
 
@@ -167,7 +169,7 @@ def test_the_list_of_commands_is_whole_on_a_narrow_terminal(say: Say, monkeypatc
 
 def test_the_version_is_that_of_the_package_and_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from search.cli import main; sys.argv[1:] = ['--version']\n"
+        "import sys; from search.cli.main import main; sys.argv[1:] = ['--version']\n"
         "try: main()\nfinally: assert not {'torch', 'optuna', 'numpy', 'sqlalchemy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)

@@ -10,14 +10,14 @@ from optuna.trial import create_trial
 
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from search.confirm import FIRST_SEED, confirm, drop_winner
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
-from search.interrupt import Interrupt, InterruptedRunError
-from search.progress import Progress, Silent
-from search.records import Candidate, Confirmation, Dropped, SeedRun, Timing
-from search.spec import StudySpec
-from search.study import read, snapshot_path, write
+from search.job.confirm import FIRST_SEED, confirm, drop_winner
+from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.progress.display import Progress, Silent
+from search.study.records import Candidate, Confirmation, Dropped, SeedRun, Timing
+from search.study.spec import StudySpec
+from search.study.study import read, snapshot_path, write
 from tests.search.tiny import Inline, InterruptAfter, tiny_spec
 
 VALUES = (0.80, 0.84, 0.82, 0.83)  # of the trials 0 to 3; best first they are 1, 3, 2, 0

@@ -14,20 +14,20 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist.data.sources import find_source
-from search.coordinators import joined, take_back
 from search.errors import AnotherRunError, SearchError
-from search.interrupt import Interrupt
-from search.lock import noted_run
-from search.objective import note_start
-from search.optimize import optimize, put_back
-from search.progress import Silent
-from search.records import Holder, Timing
+from search.job.interrupt import Interrupt
+from search.job.objective import note_start
+from search.job.progress.display import Silent
+from search.job.search import optimize, put_back
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
 from search.storage.operations import perform
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
-from search.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
+from search.study.coordinators import joined, take_back
+from search.study.lock import noted_run
+from search.study.records import Holder, Timing
+from search.study.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
 from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
@@ -41,9 +41,9 @@ RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "2", "--trials", 
 UNSEEN = 6.0  # seconds instead of two minutes
 IMPATIENT = {
     "search.storage.sharing.HELD_SECONDS": 3,
-    "search.lock.UNSEEN_SECONDS": UNSEEN,
-    "search.study.NOTE_SECONDS": 0.5,
-    "search.optimize.NOTE_SECONDS": 0.5,
+    "search.study.lock.UNSEEN_SECONDS": UNSEEN,
+    "search.study.study.NOTE_SECONDS": 0.5,
+    "search.job.search.NOTE_SECONDS": 0.5,
 }
 
 
@@ -309,7 +309,7 @@ def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypat
                 two.tell(two.ask(), 0.9)
             return note_start(trial, *arguments)
 
-        monkeypatch.setattr("search.optimize.note_start", stand_still)
+        monkeypatch.setattr("search.job.search.note_start", stand_still)
         with Interrupt() as interrupt:
             optimize(one, tiny_spec(), Inline(), Silent(), interrupt, CLASSES)
         assert [trial.state for trial in two.trials] == [TrialState.COMPLETE] * 3
@@ -341,7 +341,7 @@ def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while
 def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = another(each_url), another(each_url)
     clock = Clock()
-    monkeypatch.setattr("search.study.time", SimpleNamespace(monotonic=clock.time))
+    monkeypatch.setattr("search.study.study.time", SimpleNamespace(monotonic=clock.time))
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
             append(study, "environments", mine())

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from fmnist.data.cleaning import CleaningReport
 from fmnist.data.summary import ClassSummary, DataSummary, PixelSummary
-from search.data_tables import balance_table, cleaning_in_brief, cleaning_sentences, cleaning_table, kept_warnings, pixel_table
-from search.report import print_table, table_to_markdown
-from search.table import Table
+from search.report.data_tables import balance_table, cleaning_in_brief, cleaning_sentences, cleaning_table, kept_warnings, pixel_table
+from search.report.render import print_table, table_to_markdown
+from search.terminal.table import Table
 from tests.search.sample import caught, cleaned
 
 

@@ -18,10 +18,10 @@ from fmnist.data.arrays import write_npz
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint as fingerprint_of_test  # pytest would take the name for a test
 from fmnist.model import ConvNet
-from search.ownership import OWNER, claim_folder, identity_of
-from search.records import DataRecord
 from search.storage.opening import open_storage
-from search.study import create_study, study_folder
+from search.study.ownership import OWNER, claim_folder, identity_of
+from search.study.records import DataRecord
+from search.study.study import create_study, study_folder
 from tests.fmnist.data.forms import FORMS, TRAIN, as_npz
 from tests.search.tiny import Say, command, surroundings, tiny_spec
 

@@ -22,13 +22,13 @@ from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
-from search.finalize import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
-from search.interrupt import Interrupt, InterruptedRunError
-from search.predictions import predictions_path, read_predictions
-from search.progress import Progress, Silent
-from search.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
-from search.spec import StudySpec
-from search.study import read, snapshot_path, write
+from search.job.final import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
+from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.progress.display import Progress, Silent
+from search.study.predictions import predictions_path, read_predictions
+from search.study.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
+from search.study.spec import StudySpec
+from search.study.study import read, snapshot_path, write
 from tests.fmnist.data.prepared import prepared
 from tests.search.tiny import CPU, Inline, InterruptAfter, tiny_spec
 
@@ -218,7 +218,7 @@ def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(source: So
 
     study, executor = in_memory(), Saves()
     finalized(study, source, executor=executor)
-    monkeypatch.setattr("search.finalize.predict", refuse)
+    monkeypatch.setattr("search.job.final.predict", refuse)
     with pytest.raises(SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"):
         evaluate(load_checkpoint(final_folder(study, 2000)), source, [study], torch.device("cuda"))
     assert openings(study) == [("finalize", 6)]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.gp import GPSampler, _Modelled, foretold
-from search.names import Pruner
-from search.sampling import make_pruner
+from search.samplers.choose import make_pruner
+from search.samplers.gp import GPSampler, _Modelled, foretold
+from search.study.names import Pruner
 from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {
@@ -166,7 +166,7 @@ def test_the_model_is_of_the_best_and_the_latest(history: list[FrozenTrial]) -> 
     study.add_trials(history)
     running = study.ask(SPACE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.gp.MODELLED", 20)
+        patch.setattr("search.samplers.gp.MODELLED", 20)
         modelled = _Modelled(study, SPACE, STARTUP)._get_trials(use_cache=False)
     assert modelled[-1].number == running.number
     ended = modelled[:-1]

@@ -15,9 +15,9 @@ from fmnist.config import TrialConfig
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.train import fit
-from search.records import Confirmation, Final, Timing
 from search.storage.opening import open_storage
-from search.study import RUNNING, load_study, read
+from search.study.records import Confirmation, Final, Timing
+from search.study.study import RUNNING, load_study, read
 from tests.search.tiny import CPU, run_command, surroundings
 
 KILLS = 50

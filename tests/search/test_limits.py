@@ -12,16 +12,16 @@ from optuna_dashboard._serializer import serialize_frozen_trial
 
 from fmnist.config import TrialConfig
 from fmnist.model import ConvNet, parameter_count, weight_bytes
-from search.budget import is_searched
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
-from search.interrupt import Interrupt
-from search.limits import DASHBOARD_KEY
-from search.optimize import MOST_FAILURES, MOST_REFUSED, optimize
-from search.progress import Silent
-from search.spec import StudySpec
+from search.job.budget import is_searched
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import MOST_FAILURES, MOST_REFUSED, optimize
 from search.storage.opening import open_storage
-from search.study import REFUSED, finished_trials, load_study
+from search.study.limits import DASHBOARD_KEY
+from search.study.spec import StudySpec
+from search.study.study import REFUSED, finished_trials, load_study
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
 
 WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}
@@ -124,7 +124,7 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
 ) -> None:
     """Within 2 ms is one network of fifteen: long rows of those that are not come before most of them."""
     spec = limited(tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit)
-    monkeypatch.setattr("search.optimize.LATER_SECONDS", 0.0)  # so that it asks between what a worker measured and its refusal
+    monkeypatch.setattr("search.job.search.LATER_SECONDS", 0.0)  # so that it asks between what a worker measured and its refusal
     study = searched(tmp_path, spec, Timed(places))
     assert is_searched(study, spec)
     assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 4

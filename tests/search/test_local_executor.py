@@ -17,10 +17,10 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.trainings import train_all
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
+from search.job.trainings import train_all
 from tests.search.tiny import CLASSES, PINNED, small_source, surroundings, tiny_spec
 
 KILLED = "killed by the system, which it does for want of memory, or by somebody (exit code -9)"

@@ -11,18 +11,18 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from search.environment import now
 from search.errors import AnotherRunError, SearchError
-from search.lock import ABOUT, noted_run, require_nobody_ends, sole_run
-from search.records import Holder
 from search.storage.opening import open_storage
-from search.study import HOLDER, mine, read, timed, write
+from search.study.environment import now
+from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
+from search.study.records import Holder
+from search.study.study import HOLDER, mine, read, timed, write
 from tests.search.tiny import NAME, RUN, TOML, in_database, run_command, start_command, surroundings, tiny_spec, wait_for_line
 
 HOLD = """
 import sys
 from pathlib import Path
-from search.lock import sole_run
+from search.study.lock import sole_run
 from search.storage.opening import open_storage
 with sole_run(Path(sys.argv[1]), "mine", *(open_storage(url, create=True) for url in sys.argv[2:])):
     print("held", flush=True)
@@ -31,9 +31,9 @@ with sole_run(Path(sys.argv[1]), "mine", *(open_storage(url, create=True) for ur
 END = """
 import sys
 from search.errors import AnotherRunError
-from search.lock import noted_run
+from search.study.lock import noted_run
 from search.storage.opening import open_storage
-from search.study import load_study
+from search.study.study import load_study
 try:
     with noted_run(load_study(open_storage(f"sqlite:///{sys.argv[1]}/studies/fmnist.db", create=True), "tiny")):
         print("held", flush=True)
@@ -43,7 +43,7 @@ except AnotherRunError as error:
 """
 FORK = """
 import os
-from search.study import is_mine, mine
+from search.study.study import is_mine, mine
 this = mine()
 if child := os.fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child takes itself for its parent"
@@ -249,7 +249,7 @@ def test_a_forked_process_is_another_one() -> None:
 
 
 def test_a_run_shows_itself_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.study.NOTE_SECONDS", 0.0)
     study = in_database(tmp_path, tiny_spec())
     with noted_run(study):
         mine = read(study, HOLDER, Holder)

@@ -4,9 +4,9 @@ from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from fmnist.model import flop_count, parameter_count
-from search.objective import Objective, note_start
-from search.sampling import make_sampler
-from search.spec import StudySpec
+from search.job.objective import Objective, note_start
+from search.samplers.choose import make_sampler
+from search.study.spec import StudySpec
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
 
 

@@ -18,8 +18,8 @@ from fmnist.config import TrialConfig
 from fmnist.model import ConvNet
 from search.export.model_card import write_card
 from search.export.parity import Parity
-from search.report import read_report, to_markdown
-from search.wording import visible
+from search.report.render import read_report, to_markdown
+from search.terminal.wording import visible
 from tests.fmnist.data.forms import COLUMNS, TRAIN
 from tests.search.export.test_export import RICH, facts_of
 from tests.search.sample import cleaned, data, environment, final, finished_study, remember, terminal

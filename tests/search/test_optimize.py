@@ -6,19 +6,19 @@ import pytest
 
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
-from search.budget import is_searched
-from search.confirm import confirm, drop_winner
 from search.errors import SearchError
 from search.executors import Event, Failed, Finished, Task
-from search.finalize import DivergedWinnerError, finalize
-from search.interrupt import Interrupt, InterruptedRunError
-from search.optimize import TIME_IS_UP, optimize, put_back
-from search.progress import Progress, Silent
-from search.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
-from search.report import read_report, warnings
-from search.sampling import make_sampler
-from search.spec import StudySpec
-from search.study import complete_trials, read, write
+from search.job.budget import is_searched
+from search.job.confirm import confirm, drop_winner
+from search.job.final import DivergedWinnerError, finalize
+from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.progress.display import Progress, Silent
+from search.job.search import TIME_IS_UP, optimize, put_back
+from search.report.render import read_report, warnings
+from search.samplers.choose import make_sampler
+from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
+from search.study.spec import StudySpec
+from search.study.study import complete_trials, read, write
 from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)

@@ -6,9 +6,9 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
 
-from search.gp import GPSampler
-from search.sampling import make_sampler
-from search.tpe import TPESampler
+from search.samplers.choose import make_sampler
+from search.samplers.gp import GPSampler
+from search.samplers.tpe import TPESampler
 from tests.search.tiny import tiny_spec
 
 

@@ -13,18 +13,18 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.budget import is_searched
-from search.confirm import confirm
 from search.errors import StudyDeletedError
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.records import Timing
-from search.spec import StudySpec
+from search.job.budget import is_searched
+from search.job.confirm import confirm
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
 from search.storage.operations import perform
-from search.study import append, finished_trials
+from search.study.records import Timing
+from search.study.spec import StudySpec
+from search.study.study import append, finished_trials
 from tests.search.tiny import CLASSES, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
 URL = "sqlite:///studies/fmnist.db"
@@ -208,9 +208,9 @@ def test_a_study_of_several_objectives_is_refused_in_one_sentence(say: Say, tmp_
 
 APPENDS = """\
 import sys
-from search.records import Opening
+from search.study.records import Opening
 from search.storage.opening import open_storage
-from search.study import append, load_study
+from search.study.study import append, load_study
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 for _ in range(30):
     append(study, "openings", Opening(at="2025-01-01", by=sys.argv[2], trial=None))

@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import search_splits
-from search.objective import Objective
+from search.job.objective import Objective
 from tests.fmnist.data.forms import COLUMNS, FORMS, TEST, TRAIN, as_idx, write_csv, write_folder
 from tests.search.tiny import CPU, TOML, Say, run_command, tiny_spec
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search.errors import SearchError
-from search.predictions import Mistake, Predictions, predictions_path, read_predictions, surest_mistakes
+from search.study.predictions import Mistake, Predictions, predictions_path, read_predictions, surest_mistakes
 from tests.search.lists.listed import LABELS, scored
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(10), (2, len(LABELS))).astype(np.float32)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search.progress import Lines, Progress, Silent, open_progress
-from search.screen import MOST_SHOWN, Screen, panel
-from search.tally import Best, EndState, Stage, Tally
-from search.wording import duration
+from search.job.progress.display import Lines, Progress, Silent, open_progress
+from search.job.progress.screen import MOST_SHOWN, Screen, panel
+from search.job.progress.tally import Best, EndState, Stage, Tally
+from search.terminal.wording import duration
 
 KNOBS = {"depth": 3, "learning_rate": 0.006123, "flip": True}
 

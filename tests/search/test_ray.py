@@ -20,9 +20,9 @@ from fmnist.data.splits import SPLIT_SEED
 from search.executors import EpochEnd, Event, Failed, Finished, Resumed, Task
 from search.executors.cluster import Cluster
 from search.executors.training import Setup
-from search.records import Confirmation, Environment, Final
 from search.storage.opening import open_storage
-from search.study import RUNNING, load_study, read
+from search.study.records import Confirmation, Environment, Final
+from search.study.study import RUNNING, load_study, read
 from tests.search.test_kills import retrained
 from tests.search.test_local_executor import curve
 from tests.search.tiny import TOML, Say, run_command, small_source, start_command, wait_for_line

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.errors import SearchError
-from search.records import Confirmation, Opening, Timing
-from search.report import escaped, headline, read_report, to_json, to_markdown, warnings, write_report
-from search.tables import tables
+from search.report.render import escaped, headline, read_report, to_json, to_markdown, warnings, write_report
+from search.report.tables import tables
+from search.study.records import Confirmation, Opening, Timing
 from tests.search.sample import candidate, caught, cells, cleaned, data, environment, final, finished_study, remember, terminal, trial
 
 
@@ -193,5 +193,5 @@ def test_any_state_of_a_study_can_be_reported(trials: list[FrozenTrial], found: 
 
 
 def test_reporting_does_not_import_torch() -> None:
-    code = "import sys, search.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, search.report.render; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

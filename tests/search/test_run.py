@@ -19,14 +19,14 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from fmnist.data import synthetic
-from search.calibration import calibration
-from search.cli import main
+from search.cli.main import main
 from search.errors import SearchError
 from search.export.formats import FORMATS
-from search.lock import sole_run
-from search.records import Final, Opening
+from search.report.calibration import calibration
 from search.storage.opening import open_storage
-from search.study import load_study, read, study_folder, study_spec
+from search.study.lock import sole_run
+from search.study.records import Final, Opening
+from search.study.study import load_study, read, study_folder, study_spec
 from tests.search.tiny import NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -290,7 +290,7 @@ def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(tmp_p
 def test_a_second_interrupt_ends_at_once() -> None:
     code = (
         "import os, signal\n"
-        "from search.interrupt import Interrupt\n"
+        "from search.job.interrupt import Interrupt\n"
         "with Interrupt():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

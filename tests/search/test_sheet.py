@@ -11,7 +11,7 @@ from fmnist.data import synthetic
 from fmnist.data.cleaning import CaughtPictures
 from fmnist.data.images import SIDE, Images
 from search.errors import SearchError
-from search.sheet import EXAMPLE, FIND, MISSING, WIDTH, draw_sheet
+from search.report.sheet import EXAMPLE, FIND, MISSING, WIDTH, draw_sheet
 from tests.search.sample import caught, cleaned
 
 NOTHING: dict[str, CaughtPictures] = {}

@@ -6,10 +6,10 @@ import pytest
 
 from fmnist.config import TrialConfig
 from fmnist.model import parameter_count
-from search.cli import main
-from search.names import shipped_studies
-from search.sampling import make_pruner, make_sampler
-from search.spec import load_spec
+from search.cli.main import main
+from search.samplers.choose import make_pruner, make_sampler
+from search.study.names import shipped_studies
+from search.study.spec import load_spec
 from tests.search.tiny import CLASSES
 
 

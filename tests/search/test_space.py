@@ -11,7 +11,7 @@ from fmnist.config import TrialConfig, knobs
 from fmnist.errors import FmnistError
 from fmnist.knobs import Choice, Range
 from search.errors import SearchError
-from search.space import Space, distribution, read_space
+from search.study.space import Space, distribution, read_space
 
 
 def space(**entries: Any) -> Space:

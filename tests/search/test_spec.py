@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from search.errors import SearchError
-from search.names import shipped_studies
-from search.spec import StudySpec, load_spec, pinned_spec
+from search.study.names import shipped_studies
+from search.study.spec import StudySpec, load_spec, pinned_spec
 
 VALID = """\
 name = "mine"

@@ -17,14 +17,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
-from search.names import Pruner, Sampler
-from search.records import DataRecord, Holder, Timing
-from search.sampling import make_pruner, make_sampler
-from search.spec import StudySpec
+from search.samplers.choose import make_pruner, make_sampler
 from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
-from search.study import (
+from search.study.names import Pruner, Sampler
+from search.study.records import DataRecord, Holder, Timing
+from search.study.spec import StudySpec
+from search.study.study import (
     HOLDER,
     REFUSED,
     TOOLKIT,
@@ -284,7 +284,7 @@ def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_is_killed_has_noted_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.study.NOTE_SECONDS", 0.0)
     study = in_database(tmp_path, tiny_spec())
     with timed(study, "search") as note_time:
         note_time()
@@ -432,19 +432,19 @@ def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machin
         assert is_here()
         assert is_here(host="renamed")  # the boot and the namespace are the same
     assert not is_here(pid_space="of another boot")
-    monkeypatch.setattr("search.study.PROC", tmp_path / "nowhere")  # as on macOS
+    monkeypatch.setattr("search.study.study.PROC", tmp_path / "nowhere")  # as on macOS
     assert mine().pid_space is None
     assert is_here()
     assert not is_here(host="another")
     (tmp_path / "hidden" / "self").mkdir(parents=True)
-    monkeypatch.setattr("search.study.PROC", tmp_path / "hidden")  # as in a sandbox
+    monkeypatch.setattr("search.study.study.PROC", tmp_path / "hidden")  # as in a sandbox
     assert is_here()
     assert not is_here(pid_space=None)
 
 
 def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("search.study.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("search.study.study.time.monotonic", lambda: clock[0])
     study = optuna.create_study(study_name="tiny")
 
     def after(seconds: float, note: Callable[[], None]) -> float | None:

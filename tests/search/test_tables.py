@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search.limits import violations
-from search.records import ClassScore, Confirmation, Final
-from search.report import fitted, headline, print_table, read_report
-from search.spec import LimitsSection
-from search.table import Table
-from search.tables import short_names, tables
+from search.report.render import fitted, headline, print_table, read_report
+from search.report.tables import short_names, tables
+from search.study.limits import violations
+from search.study.records import ClassScore, Confirmation, Final
+from search.study.spec import LimitsSection
+from search.terminal.table import Table
 from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
 

@@ -11,9 +11,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.names import Pruner
-from search.sampling import make_pruner, make_sampler
-from search.tpe import TPESampler, _Modelled
+from search.samplers.choose import make_pruner, make_sampler
+from search.samplers.tpe import TPESampler, _Modelled
+from search.study.names import Pruner
 from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {
@@ -105,8 +105,8 @@ def searched(sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePr
 def test_of_many_trials_it_models_the_good_ones_and_the_latest(history: list[FrozenTrial]) -> None:
     study = study_of(optuna.samplers.RandomSampler(), history)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.tpe.MODELLED", 20)
-        patch.setattr("search.tpe.MOST_GOOD", 5)
+        patch.setattr("search.samplers.tpe.MODELLED", 20)
+        patch.setattr("search.samplers.tpe.MOST_GOOD", 5)
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         modelled = _Modelled(study, {})._get_trials(deepcopy=False, states=states)
     every = study.get_trials(deepcopy=False, states=states)
@@ -122,7 +122,7 @@ def test_of_many_trials_it_models_the_good_ones_and_the_latest(history: list[Fro
 
 
 def test_a_long_study_still_finds_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.tpe.MODELLED", 60)
+    monkeypatch.setattr("search.samplers.tpe.MODELLED", 60)
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=1, n_startup_trials=10))
     study.optimize(lambda trial: -abs(math.log(trial.suggest_float("rate", 1e-4, 0.1, log=True) / 0.01)), n_trials=150)
     assert study.best_params["rate"] == pytest.approx(0.01, rel=0.05)

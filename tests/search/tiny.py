@@ -18,12 +18,12 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, Finished, Task
-from search.interrupt import Interrupt
-from search.progress import Silent
-from search.records import DataRecord
-from search.spec import StudySpec
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
 from search.storage.opening import open_storage
-from search.study import create_study
+from search.study.records import DataRecord
+from search.study.spec import StudySpec
+from search.study.study import create_study
 from tests.fmnist.data.prepared import prepared
 
 Say = Callable[..., tuple[int, str, str]]  # a command -> exit code, output, errors

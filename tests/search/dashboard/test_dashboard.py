@@ -16,10 +16,10 @@ import optuna
 import pytest
 from PIL import Image
 
-from search.records import Confirmation, Final
+from search.report.validation import FOLDER
 from search.storage.opening import open_storage
-from search.study import complete_trials, load_study, read
-from search.validation import FOLDER
+from search.study.records import Confirmation, Final
+from search.study.study import complete_trials, load_study, read
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
 
 pytestmark = pytest.mark.slow

@@ -26,7 +26,7 @@ from search.export.formats import FORMATS, chosen
 from search.export.model_card import Budget, ModelFacts, write_card
 from search.export.onnx_export import calibration_pixels, to_int8
 from search.export.parity import Parity, compare
-from search.records import ClassScore, DataRecord, Final
+from search.study.records import ClassScore, DataRecord, Final
 from tests.search.sample import CLASSES, caught, cleaned, data, environment, final
 
 PIXELS = np.concatenate([synthetic.test().pixels, synthetic.train().pixels[:3]])  # more than a batch, and not a multiple of it

@@ -82,7 +82,7 @@ def test_predicting_from_an_onnx_file_leaves_torch_out(tmp_path: Path) -> None:
     model = exported(tmp_path)
     code = (
         "import sys\n"
-        "from search.cli import main\n"
+        "from search.cli.main import main\n"
         f"sys.argv = ['fmnist-search', 'predict', {str(model / 'model.onnx')!r}, '0.png', 'photo.png']\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code, ended.code\n"

@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fmnist.config import TrialConfig
 from fmnist.metrics import macro_f1
-from search.records import Final, FinalRun, Opening, Timing
 from search.storage.opening import open_storage
-from search.study import create_study
+from search.study.records import Final, FinalRun, Opening, Timing
+from search.study.study import create_study
 from tests.search.sample import CLASSES, SPACE, data, final, remember
 from tests.search.tiny import tiny_spec
 

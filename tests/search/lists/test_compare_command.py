@@ -10,7 +10,7 @@ import pytest
 
 from fmnist.metrics import paired_difference
 from search.storage.opening import open_storage
-from search.study import load_study
+from search.study.study import load_study
 from tests.search.lists.listed import LABELS, STORAGE
 from tests.search.tiny import Say
 

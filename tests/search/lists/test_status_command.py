@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.completion import study_names, trial_numbers
-from search.lists.answer import FORMULA, Answer, to_csv, to_json
+from search.cli.completion import study_names, trial_numbers
+from search.report.lists.answer import FORMULA, Answer, to_csv, to_json
 from search.storage.opening import open_storage
-from search.study import load_study
+from search.study.study import load_study
 from tests.search.lists.listed import FOREIGN, STORAGE
 from tests.search.tiny import Say, command, surroundings
 
@@ -179,7 +179,7 @@ def test_a_narrow_terminal_has_the_scores_of_each_study(listed: Say, monkeypatch
 
 def test_no_look_imports_torch(tmp_path: Path, listed: Say) -> None:
     program = (
-        "import sys; sys.argv[:] = ['fmnist-search', *sys.argv[1:]]\nfrom search.cli import main\n"
+        "import sys; sys.argv[:] = ['fmnist-search', *sys.argv[1:]]\nfrom search.cli.main import main\n"
         "try: main()\nfinally: print(*({'torch', 'torchvision', 'sklearn', 'pandas'} & set(sys.modules)), file=sys.stderr)"
     )
     for look in (*LOOKS, ("--help",), ("trials", "--help")):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fmnist.config import knobs
-from search.lists.trial_rows import FIXED
+from search.report.lists.trial_rows import FIXED
 from tests.search.lists.listed import FOREIGN, ODD_REASON
 from tests.search.tiny import Say
 

@@ -19,21 +19,21 @@ from optuna.trial import TrialState, create_trial
 from fmnist.data import splits, synthetic
 from fmnist.data.arrays import write_npz
 from fmnist.data.sources import find_source, fingerprint
-from search.confirm import confirm
-from search.facts import hardest_pairs
-from search.finalize import finalize
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.page.html import PAGE, read_facts, to_html
-from search.page.paths import best_so_far, read_paths, rungs
-from search.page.pictures import find_pixels
-from search.progress import Silent
-from search.report import headline, read_report, write_report
-from search.spec import FinalSection, load_spec
+from search.job.confirm import confirm
+from search.job.final import finalize
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
+from search.report.facts import hardest_pairs
+from search.report.page.html import PAGE, read_facts, to_html
+from search.report.page.paths import best_so_far, read_paths, rungs
+from search.report.page.pictures import find_pixels
+from search.report.render import headline, read_report, write_report
+from search.report.tables import tables
 from search.storage.opening import open_storage
-from search.study import create_study, study_folder, study_spec
-from search.tables import tables
-from search.wording import f1, visible
+from search.study.spec import FinalSection, load_spec
+from search.study.study import create_study, study_folder, study_spec
+from search.terminal.wording import f1, visible
 from tests.search.sample import SPACE, data, final, finished_study, remember, trial
 from tests.search.test_odd_names import ODD, VILE
 from tests.search.tiny import CLASSES, DATA, Inline, Say, tiny_spec

@@ -140,7 +140,7 @@ def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.P
 def start_with(cwd: Path, constants: dict[str, float], *arguments: str) -> "subprocess.Popen[str]":
     """The real command, under way in that folder with other constants than the modules have."""
     lines = [f"import {name.rpartition('.')[0]}; {name} = {value}" for name, value in constants.items()]
-    program = "; ".join([*lines, "import sys; sys.argv[0] = 'fmnist-search'; from search.cli import main; main()"])
+    program = "; ".join([*lines, "import sys; sys.argv[0] = 'fmnist-search'; from search.cli.main import main; main()"])
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         cwd=cwd,

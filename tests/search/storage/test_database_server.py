@@ -23,14 +23,14 @@ from sqlalchemy import Engine, event, make_url
 
 from fmnist.data.sources import find_source
 from search.errors import SearchError
-from search.optimize import put_back
+from search.job.search import put_back
 from search.storage import patience
 from search.storage.journal import Journal, read_journal
 from search.storage.opening import NETWORK, open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.storage.recovery import identity
-from search.study import load_study
+from search.study.study import load_study
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
 from tests.search.storage.postgres import SHOWN, Postgres, connections_closed, postgres, unused_port
 from tests.search.storage.test_own_trials import STEPS, act

@@ -12,13 +12,13 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import StorageLostError
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.records import Opening
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
 from search.storage.journal import read_journal
 from search.storage.rescue import HeldFile
-from search.study import append, journal_path, journalled
+from search.study.records import Opening
+from search.study.study import append, journal_path, journalled
 from tests.search.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
 

@@ -10,16 +10,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.confirm import confirm
 from search.errors import StorageLostError
-from search.interrupt import Interrupt
-from search.optimize import optimize
-from search.progress import Silent
-from search.records import Confirmation
-from search.spec import StudySpec
+from search.job.confirm import confirm
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Silent
+from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
-from search.study import journal_path, journalled, load_study, read
+from search.study.records import Confirmation
+from search.study.spec import StudySpec
+from search.study.study import journal_path, journalled, load_study, read
 from tests.search.storage.faults import Faulty, faulty, start_impatient
 from tests.search.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.optimize import put_back
+from search.job.search import put_back
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from search.storage.opening import open_storage
-from search.study import create_study
+from search.study.study import create_study
 from tests.search.storage.mariadb import mariadb
 from tests.search.storage.postgres import connections_closed, postgres
 from tests.search.tiny import DATA, surroundings, tiny_spec
@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 CLAIM_AND_OPEN = """\
 import sys
-from search.ownership import claim_folder
-from search.records import Opening
+from search.study.ownership import claim_folder
+from search.study.records import Opening
 from search.storage.opening import open_storage
-from search.study import append, load_study
+from search.study.study import append, load_study
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 print("ready", flush=True)
 sys.stdin.readline()

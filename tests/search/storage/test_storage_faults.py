@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError, StorageLostError
-from search.optimize import put_back
+from search.job.search import put_back
 from search.storage.journal import Journal, read_journal
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials

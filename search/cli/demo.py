@@ -1,0 +1,86 @@
+"""`fmnist-search demo`: a model to be tried by hand."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.arguments import DEFAULT_STORAGE, Data, Device, InBrowser, Port, Storage, opened_study, say_address
+from search.terminal.console import Console
+
+if TYPE_CHECKING:
+    from fmnist.classifier import Classifier
+    from fmnist.data.images import Images
+
+AnyModel = Annotated[Path | None, typer.Argument(metavar="MODEL", help="As for predict; without it the export of the study that ran last.")]
+
+
+def demo(
+    model: AnyModel = None,
+    data: Data = None,
+    device: Device = None,
+    storage: Storage = DEFAULT_STORAGE,
+    port: Port = 7860,
+    in_browser: InBrowser = False,
+) -> None:
+    """Try a model on a local page: drop or draw a garment, see what the model sees, how sure it is, and the nearest training images.
+
+    Needs the extra: pip install 'fmnist-search[demo]'.
+
+    Example: fmnist-search demo studies/quick/export --open
+    """
+    from search.demo.page import build, listen, serve  # first: it says what is missing
+
+    console = Console()
+    folder = model or _exported(storage)
+    from fmnist.classifier import load_classifier
+    from search.demo.about import about
+    from search.demo.answer import STYLE, answer, empty
+    from search.demo.teaching import Teaching
+
+    classifier = load_classifier(folder, device)
+    teaching = Teaching(lambda: _training_images(classifier, data, console), classifier.features)
+    page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, teaching.neighbours()))
+    with suppress(KeyboardInterrupt), listen(port) as listening:
+        taken = listening.getsockname()[1]
+        say_address(console, f"http://127.0.0.1:{taken}/", is_moved=taken != port, in_browser=in_browser)
+        serve(page, STYLE, listening)
+    console.print("Ended.")
+
+
+def _exported(storage: str) -> Path:
+    from search.errors import SearchError
+    from search.export.agreement import require_export
+    from search.study.ownership import require_own_folder
+    from search.study.study import study_folder
+
+    study = opened_study(None, storage)
+    folder = study_folder(study.study_name) / "export"
+    if not folder.is_dir():
+        raise SearchError(
+            f"The study {study.study_name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
+        )
+    require_own_folder(study)
+    require_export(study, folder)
+    return folder
+
+
+def _training_images(classifier: "Classifier", data: str | None, console: Console) -> "Images | str":
+    from fmnist.data.official import FASHION_MNIST
+    from fmnist.data.sources import find_source
+    from fmnist.data.synthetic import SYNTHETIC
+    from fmnist.errors import FmnistError
+
+    if data is None and classifier.data not in (FASHION_MNIST, SYNTHETIC):
+        return "Which images the model was trained on is not known here: name them with --data to see the nearest."
+    named = SYNTHETIC if data is None and classifier.data == SYNTHETIC else data
+    try:
+        images = find_source(
+            named, may_download=False, preparation=classifier.preparation, announce=lambda text: console.print(text, highlight=False)
+        ).train()
+    except FmnistError as error:
+        return f"There are no training images to compare with: {error}"
+    if images.class_names != classifier.class_names:
+        return "The images of --data have other classes than the model, so none are shown."
+    return images

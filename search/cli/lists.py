@@ -1,0 +1,155 @@
+"""The commands that look and change nothing: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Storage, StudyName, quiet_optuna
+from search.cli.completion import study_names, trial_numbers
+from search.errors import SearchError
+from search.study.names import shipped_studies
+from search.terminal.console import Console
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+    from search.report.lists.answer import Answer, Form
+
+Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Smallest first; of value, best first.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."),
+]
+Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="These columns only, in this order.")]
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise typer.BadParameter(f"a trial's number must be a valid integer from 0 on, got {text!r}.")
+    return int(text)
+
+
+Trial = Annotated[int, typer.Argument(metavar="TRIAL", parser=_number, help="The trial's number.", autocompletion=trial_numbers)]
+InStudy = Annotated[
+    str | None, typer.Option(metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names)
+]
+OfStudy = Annotated[
+    str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; it may be left out.", autocompletion=shipped_studies)
+]
+Studies = Annotated[
+    list[str],
+    typer.Argument(metavar="STUDY...", help="Two finished studies or more; the first is the measure.", autocompletion=study_names),
+]
+
+
+def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List the studies with their stage, trials, best validation value, final score with interval, and time.
+
+    Example: fmnist-search status
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.report.lists.status import status as status_of
+    from search.study.study import load_study, storage_names
+
+    _print(status_of([load_study(opened, name) for name in storage_names(opened)]), form, Console())
+
+
+def trials(
+    study: StudyName = None,
+    sort: Sort = "number",
+    reverse: Reverse = False,
+    where: Where = None,
+    columns: Columns = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List a study's trials with state, value, time, reason and knobs, sorted and picked as asked.
+
+    Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != < <= > >=.
+    States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign (not of a run; counts nowhere).
+
+    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns number,value,filters
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.report.lists.conditions import read_conditions
+    from search.report.lists.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
+    from search.study.study import load_study
+
+    found = load_study(opened, study)
+    rows = trial_rows(found)
+    known = kinds(rows)
+    conditions = read_conditions(where or (), known)
+    chosen = [column(name.strip(), known) for name in columns.split(",")] if columns is not None else []
+    picked = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    by = ordered(picked, column(sort, known), reverse=reverse)
+    asked = [sort, *(condition.column for condition in conditions)]
+    if all(row["state"] != "complete" for row in by):
+        asked.append("reason")  # before the knobs: a list of failures is read for their causes
+    wanted = (*asked, *searched_knobs(found), "reason", "parameters")
+    _print(trials_answer(found.study_name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
+
+
+def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Show one trial whole: state and reason, configuration, every epoch, limits. CSV has the epochs.
+
+    Example: fmnist-search show 7 --study quick
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.report.lists.trial_page import trial_page
+    from search.study.study import load_study
+
+    _print(trial_page(load_study(opened, study), trial, storage), form, Console())
+
+
+def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List what can be searched: every knob with its default and range, what is allowed, what it means, and what the study makes of it.
+
+    Example: fmnist-search knobs under-100k
+    """
+    form = _form(as_json, as_csv)
+    from search.report.lists.knob_list import knob_list
+    from search.study.spec import load_spec
+
+    _print(knob_list(load_spec(study) if study is not None else None), form, Console())
+
+
+def compare(studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Compare finished studies on the same test images, with intervals of score and difference; opens no test images.
+
+    Example: fmnist-search compare baseline improved
+    """
+    form, opened = _form(as_json, as_csv), _storage(storage)
+    from search.report.lists.comparison import compare as compared
+    from search.study.study import load_study
+
+    _print(compared([load_study(opened, name) for name in studies]), form, Console())
+
+
+def _form(as_json: bool, as_csv: bool) -> "Form":
+    if as_json and as_csv:
+        raise SearchError("One of --json and --csv may be given, got both. Leave one out.")
+    if as_json:
+        return "json"
+    return "csv" if as_csv else "tables"
+
+
+def _storage(url: str) -> "RDBStorage":
+    quiet_optuna()
+    from search.storage.opening import open_storage
+
+    return open_storage(url, create=False)
+
+
+def _print(answer: "Answer", form: "Form", console: Console) -> None:
+    from search.report.lists.answer import to_csv, to_json
+    from search.report.render import fitted, print_table
+
+    if form == "tables":
+        for i, table in enumerate(answer.tables):
+            if i:
+                console.print()
+            print_table(fitted(table, console.width), console)
+    else:
+        typer.echo(to_json(answer) if form == "json" else to_csv(answer))

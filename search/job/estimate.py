@@ -1,0 +1,112 @@
+"""What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import optuna
+import torch
+
+from fmnist.config import TrialConfig
+from fmnist.cuda import is_cuda, is_fault
+from fmnist.data.images import SIDE
+from fmnist.device import torch_threads
+from fmnist.model import flop_count
+from fmnist.train import measure_speed
+from search.errors import SearchError
+from search.executors.capacity import least_memory, memory_of_each, slowdown
+from search.study.records import DataRecord
+from search.study.spec import StudySpec
+
+SAMPLES = 16  # random configurations that stand for the space
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of wall clock; of the search, what it takes if nothing is pruned."""
+
+    search: float
+    confirm: float
+    final: float
+
+    @property
+    def total(self) -> float:
+        """Of the three stages."""
+        return self.search + self.confirm + self.final
+
+
+def estimate(
+    spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int, is_cluster: bool = False
+) -> Estimate:
+    """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training images.
+
+    Raises: SearchError where none of its networks can be trained in the memory that there is, or the device fails.
+    """
+    classes = len(data.class_names)
+    configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
+    costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
+    typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
+    speed = _speed(typical, classes, device, threads)
+    per_image = fmean(costs) / (speed * flop_count(typical, classes))
+    trial = per_image * data.train
+
+    def beside(trainings: int) -> float:
+        """How much longer each of so many takes than alone; the nodes of a cluster share no device."""
+        return 1.0 if is_cluster else slowdown(device, min(workers, trainings))
+
+    confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
+    final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
+    return Estimate(
+        search=min(beside(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=beside(confirmed) * _rounds(confirmed, workers) * trial,
+        final=beside(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
+    )
+
+
+def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord) -> float:
+    """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where the device fails."""
+    classes = len(data.class_names)
+    speed = _speed(configs[0], classes, device, threads)
+    per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * flop_count(configs[0], classes))
+    every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
+    return _rounds(len(every), workers) * fmean(every)
+
+
+def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
+    try:
+        with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
+            return measure_speed(config, classes, device=device)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        step = "See what else uses it, or name another one with --device."
+        raise SearchError(f"The device {device} must be able to train the study's middle network, and failed: {reason}. {step}") from None
+
+
+def _sample(spec: StudySpec) -> list[TrialConfig]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
+
+
+def _within_memory(configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int) -> list[TrialConfig]:
+    free = memory_of_each(device, workers)
+    least = {config: least_memory(config, classes, images, device) for config in configs}
+    if (smallest := min(least.values())) > free:
+        raise SearchError(
+            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}"
+            f"{f' for each of {workers} workers' if is_cuda(device) else ''}. "
+            f"Narrow depth, blocks, filters, growth or batch_size{', or give fewer --workers' if is_cuda(device) and workers > 1 else ''}."
+        )
+    return [config for config in configs if least[config] <= free]
+
+
+def _full_epochs(config: TrialConfig) -> float:
+    """Epochs, those on smaller images counted by their share of the pixels, with which the operations go."""
+    return config.epochs - config.small_count * (1 - (config.small_side / SIDE) ** 2)
+
+
+def _rounds(tasks: int, workers: int) -> float:
+    # Many tasks even out; of a few, the last round counts whole.
+    return tasks / workers if tasks > 3 * workers else math.ceil(tasks / workers)

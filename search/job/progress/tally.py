@@ -1,0 +1,144 @@
+"""Where a stage of a run stands: what has ended, what is running, how long the rest may take."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from search.terminal.wording import counted, duration, f1, settings
+
+Stage = Literal["search", "confirm", "final", "ablate"]
+EndState = Literal["complete", "pruned", "failed", "refused", "put back"]
+UNITS: dict[Stage, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
+TITLES: dict[Stage, str] = {"search": "Search", "confirm": "Confirm", "final": "Final training", "ablate": "Ablation"}
+
+
+@dataclass(slots=True)
+class Running:
+    """One training under way. `first` is the epoch it began with here: above 1 where it was resumed."""
+
+    epochs: int
+    number: int = 0
+    first: int = 1
+    macro_f1: float | None = None
+    images_per_second: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """How much of it is trained, by whichever run."""
+        return min(1.0, self.number / self.epochs)
+
+    @property
+    def resumed_share(self) -> float:
+        """How much of it an earlier run had trained."""
+        return (self.first - 1) / self.epochs
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The highest score of the search so far."""
+
+    label: str
+    value: float
+    knobs: Mapping[str, object]
+
+    def __str__(self) -> str:
+        found = f"{f1(self.value)}, {self.label}"
+        return f"{found}: {settings(self.knobs)}" if self.knobs else found
+
+
+@dataclass(slots=True)
+class Tally:
+    """One stage, brought up to date by one event after another; what is put back, or refused for a limit, is as if never started."""
+
+    stage: Stage
+    total: int
+    done: int  # ended, those of earlier runs included
+    since: float  # clock
+    best: Best | None = None
+    running: dict[str, Running] = field(default_factory=dict)
+    ended_here: Counter[EndState] = field(default_factory=Counter)
+    others: int = 0  # ended in other runs since the stage began
+    _done_before: float = 0.0  # in trainings: of what ended here, the share that an earlier run had trained
+
+    def started(self, label: str, epochs: int) -> None:
+        """`label` is running, with no epoch behind it."""
+        self.running[label] = Running(epochs)
+
+    def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
+        """The figures of `label` are these; one that is no longer running has yet to see its stop message, and changes nothing."""
+        if (one := self.running.get(label)) is None:
+            return
+        if one.number == 0:
+            one.first = number
+        one.number, one.macro_f1, one.images_per_second = number, macro_f1, images_per_second
+
+    def ended(self, label: str, state: EndState, value: float | None, knobs: Mapping[str, object]) -> bool:
+        """`label` is no longer running. True where it is the best of the search so far."""
+        one = self.running.pop(label, None)
+        self.ended_here[state] += 1
+        if state in ("put back", "refused"):
+            return False
+        self.done += 1
+        self._done_before += one.resumed_share if one else 0.0
+        if self.stage != "search" or state != "complete" or value is None or math.isnan(value):
+            return False  # the best of a few seeds of one configuration would be luck, and is not shown as a find
+        if self.best is not None and value <= self.best.value:
+            return False
+        self.best = Best(label, value, knobs)
+        return True
+
+    def ended_elsewhere(self, count: int, best: Best | None) -> None:
+        """Other runs have ended so many of the stage since it began; `best` is that of all runs."""
+        self.done += count - self.others
+        self.others = count
+        if best and (self.best is None or best.value > self.best.value):
+            self.best = best
+
+    @property
+    def position(self) -> float:
+        """How many trainings are behind us, shares of the running ones included."""
+        return self.done + sum(one.share for one in self.running.values())
+
+    @property
+    def images_per_second(self) -> float:
+        """The speed of all running trainings together."""
+        return sum(one.images_per_second for one in self.running.values())
+
+    def seconds_left(self, now: float) -> float | None:
+        """The rest at the pace so far, of all runs together; None before anything is known."""
+        here = self.done_here + self.others + sum(one.share - one.resumed_share for one in self.running.values()) - self._done_before
+        if here <= 0 or now <= self.since:
+            return None
+        return max(0.0, self.total - self.position) * (now - self.since) / here
+
+    @property
+    def done_here(self) -> int:
+        """How many trainings ended in this run."""
+        return self.ended_here.total() - self.ended_here["put back"] - self.ended_here["refused"]
+
+    def counts(self) -> str:
+        """ "2 running, 12 complete, 5 pruned", of this run; states that nothing is in are left out."""
+        states: tuple[EndState, ...] = ("complete", "pruned", "failed", "refused", "put back")
+        found = [f"{len(self.running)} running"] if self.running else []
+        return ", ".join(found + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
+
+    def summary(self, now: float) -> str:
+        """The stage in one line, for when it is over or left."""
+        counts = f" ({self.counts()})" if self.ended_here else ""
+        best = f"; best {self.best.label} with {f1(self.best.value)}" if self.best else ""
+        return (
+            f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in {duration(now - self.since)}{best}."
+        )
+
+
+def end_line(label: str, state: EndState, value: float | None, reason: str | None) -> str:
+    """ "trial 7 pruned at F1 0.8012: below the median"."""
+    score = "" if value is None else f" at F1 {f1(value)}"
+    return f"{label} {state}{score}{f': {reason}' if reason else ''}"
+
+
+def praise(is_best: bool, knobs: Mapping[str, object]) -> str:
+    """What follows the end line of a training: its searched knobs, if it has any, where it is the best so far."""
+    return f", the best so far: {settings(knobs)}" if is_best and knobs else ""

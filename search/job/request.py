@@ -1,0 +1,51 @@
+"""RunRequest: what `fmnist-search run` was asked for."""
+
+from dataclasses import dataclass
+
+from search.study.spec import LimitsSection, StudySpec, load_spec
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for on the command line; None is what the study, or the machine, says."""
+
+    storage: str
+    study: str | None = None
+    trials: int | None = None
+    minutes: float | None = None
+    sampler: str | None = None
+    pruner: str | None = None
+    workers: int | None = None
+    device: str | None = None
+    data: str | None = None
+    test: str | None = None
+    skip_unreadable: bool = False
+    or_synthetic: bool = False
+    name: str | None = None
+    seed: int | None = None
+    settings: tuple[str, ...] = ()
+    trial_timeout: float | None = None
+    max_params: int | None = None
+    max_size: int | None = None
+    max_latency_ms: float | None = None
+    executor: str = "local"
+    address: str | None = None
+    cpus_per_trial: float | None = None
+    gpus_per_trial: float | None = None
+    max_workers: int | None = None
+
+    def read_spec(self) -> StudySpec:
+        """The study with these wishes in place of its own, under its own name.
+
+        Raises: FmnistError with all that is wrong.
+        """
+        return load_spec(self.study).overridden(
+            trials=self.trials,
+            minutes=self.minutes,
+            sampler=self.sampler,
+            pruner=self.pruner,
+            seed=self.seed,
+            limits={key: getattr(self, key) for key in LimitsSection.model_fields},
+            settings=self.settings,
+            skip_unreadable=self.skip_unreadable,
+        )

@@ -1,0 +1,96 @@
+"""What a run says before it starts and after it ends."""
+
+import optuna
+import rich.table
+from rich.console import Console
+
+from search.job.estimate import Estimate
+from search.job.run import Plan
+from search.report.render import headline, read_report, warnings
+from search.study.records import Holder
+from search.study.spec import StudySpec
+from search.study.study import HOLDER, read, study_folder
+from search.terminal.wording import counted, duration
+
+SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
+
+
+def print_plan(plan: Plan, console: Console, finished: optuna.Study | None = None) -> None:
+    """What will be done, on what, and what it will cost here, is on `console`; of a `finished` study, its result."""
+    spec, data = plan.spec, plan.data
+    facts = {
+        "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
+        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
+        "Device": _device(plan),
+        "Storage": plan.shown_storage,
+        "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, {spec.search.sampler}, "
+        f"{_pruning(spec)}",
+        "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
+        **({"Limits": limits} if (limits := _limits(spec)) else {}),
+        "Confirm": _confirming(spec),
+        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
+        "then the test split, once",
+        **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
+    }
+    table = rich.table.Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        table.add_row(key, value)
+    if data.is_synthetic:
+        console.print(SYNTHETIC_BANNER, style="bold red", highlight=False)
+    console.print(table, highlight=False)
+
+
+def print_end(study: optuna.Study, console: Console) -> None:
+    """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person reads."""
+    found, folder = read_report(study), study_folder(study.study_name)
+    console.rule(style="dim")
+    console.print(headline(found), style="bold", highlight=False)
+    for line in warnings(found):
+        console.print(line, style="bold red", highlight=False)
+    table = rich.table.Table.grid(padding=(0, 2))
+    table.add_row("Report", f"{folder}/report.html, report.md, report.json")
+    if (folder / "export").exists():
+        table.add_row("Model", f"{folder}/export")
+        table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
+        table.add_row("", "fmnist-search dashboard")
+    else:
+        holder = read(study, HOLDER, Holder)
+        table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
+        table.add_row("Next", "fmnist-search dashboard")
+    console.print(table, highlight=False)
+
+
+def _estimate(cost: Estimate) -> str:
+    upto, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
+    stages = f"search up to {upto}, confirm {confirm}, final {final}"
+    return f"{duration(cost.total)} on this device: {stages}; the test, the report and the export are not in it"
+
+
+def _finished(study: optuna.Study) -> dict[str, str]:
+    return {"Result": headline(read_report(study)), "To do": "nothing will be trained, for the study is finished"}
+
+
+def _device(plan: Plan) -> str:
+    if plan.cluster is not None:
+        return str(plan.cluster)
+    return f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}"
+
+
+def _minutes(spec: StudySpec) -> str:
+    return "" if spec.search.minutes is None else f" within {duration(spec.search.minutes * 60)}"
+
+
+def _limits(spec: StudySpec) -> str:
+    found = {key: value for key, value in spec.limits.model_dump().items() if value is not None}
+    return ", ".join(f"{key} {value:,}" for key, value in found.items())
+
+
+def _pruning(spec: StudySpec) -> str:
+    return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
+
+
+def _confirming(spec: StudySpec) -> str:
+    top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
+    if seeds == 0:
+        return "none, the best trial wins"
+    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}, on validation"

@@ -1,0 +1,112 @@
+"""Fixed trainings for the stages after the search: every task is trained once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from search.errors import SearchError
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
+from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.progress.display import Progress
+from search.storage.patient import is_lost, require_storage
+from search.study.study import snapshot_path, timed
+
+Keep = Callable[[Task, float | None, float], None]
+Drop = Callable[[Task, str], None]
+
+
+def train_all(
+    study: optuna.Study,
+    stage: str,
+    tasks: Sequence[Task],
+    executor: Executor,
+    progress: Progress,
+    interrupt: Interrupt,
+    keep: Keep,
+    drop: Drop,
+    *,
+    all_or_none: bool = False,
+) -> None:
+    """Each task was trained; the stage was timed.
+
+    `keep` was told its last validation macro F1, if it has one, and its seconds; `drop`, of one that diverged, as it would each time,
+    the reason. With `all_or_none` the others end there, too.
+    Raises: SearchError where a training fails in another way. InterruptedRunError or StorageLostError, with what was done kept.
+    """
+    trainings = _Trainings(study, tasks, executor, progress, keep, drop, all_or_none)
+    with timed(study, stage) as note_time:
+
+        def stopped() -> bool:  # asked several times a second, whether anything arrives or not
+            note_time()
+            return interrupt.requested or is_lost(study)
+
+        drive(executor, trainings.start, trainings.handle, stopped)
+        if is_lost(study):
+            drain(executor, trainings.handle)
+            require_storage(study)
+    if interrupt.requested:
+        raise InterruptedRunError
+    progress.end()
+
+
+@dataclass
+class _Trainings:
+    study: optuna.Study
+    tasks: Sequence[Task]
+    executor: Executor
+    progress: Progress
+    keep: Keep
+    drop: Drop
+    all_or_none: bool
+    values: dict[str, float | None] = field(default_factory=dict)
+    is_void: bool = False
+
+    def __post_init__(self) -> None:
+        self.by_key = {task.key: task for task in self.tasks}
+        self.queue = iter(self.tasks)
+
+    def start(self) -> Task | None:
+        task = None if self.is_void else next(self.queue, None)
+        if task is not None:
+            self.progress.started(task.key, task.config.epochs)
+        return task
+
+    def handle(self, event: Event) -> None:
+        if event.key in self.by_key:
+            self._handle(event)
+        elif isinstance(event, Finished | Failed):  # of a trial that the search pruned as its last
+            self._forget_snapshot(event.key)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case EpochEnd(key, number, macro_f1=macro_f1):
+                self.values[key] = macro_f1
+                self.progress.epoch(key, number, macro_f1, event.images_per_second)
+            case Resumed(key, epochs):
+                self.values[key] = epochs[-1].macro_f1
+                self.progress.message(f"{key} goes on after epoch {epochs[-1].number}.")
+            case Noted(key, text):
+                self.progress.message(f"{key}: {text}")
+            case Finished(key, seconds) if not self.is_void:
+                self.keep(self.by_key[key], self.values[key], seconds)
+                self._forget_snapshot(key)
+                self.progress.ended(key, "complete", self.values[key], None, {})
+            case Finished(key):
+                self._forget_snapshot(key)
+            case Failed(key, "diverged", reason):
+                self.drop(self.by_key[key], reason)
+                self._forget_snapshot(key)
+                self.progress.ended(key, "failed", self.values.get(key), reason, {})
+                if self.all_or_none:
+                    self._stop()
+            case Failed(key, reason=reason):
+                raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
+
+    def _stop(self) -> None:
+        self.is_void = True
+        for key in self.executor.running():
+            self.executor.stop(key)
+
+    def _forget_snapshot(self, key: str) -> None:
+        snapshot_path(self.study.study_name, key).unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""All studies of a storage: how far each has come, and what it has found."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.errors import SearchError
+from search.report.lists.answer import Answer, Facts, Value
+from search.storage.foreign import FOREIGN
+from search.study.records import Confirmation, Final, Timing
+from search.study.study import FINISHED, REFUSED, read, study_spec, value_of
+from search.terminal.table import Table
+from search.terminal.wording import duration, f1
+
+KEYS = (
+    *("study", "stage", "done", "budget", "refused", "running", "waiting", "best", "best_trial"),
+    *("final", "final_sd", "final_low", "final_high", "seconds"),
+)
+UNREADABLE = "unreadable"  # its records are those of another version
+
+
+def status(studies: Sequence[optuna.Study]) -> Answer:
+    """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall clock."""
+    rows = [_row(study) for study in studies]
+    if not rows:
+        return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
+    some = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
+    columns = ("study", "stage", "trials", *some, "best", "test macro F1", "time")
+    shown = [
+        (
+            *(str(row["study"]), str(row["stage"]), f"{row['done']}/{row.get('budget') or '-'}", *(str(row[key]) for key in some)),
+            *(f1(_number(row["best"])), _final(row), _time(row)),
+        )
+        for row in rows
+    ]
+    told = " A study's records that this version cannot read make it unreadable." if UNREADABLE in {row["stage"] for row in rows} else ""
+    caption = f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
+    wanted = ("trials", "best", "test macro F1", "stage", "time", *reversed(some))
+    spare = tuple(map(columns.index, wanted))
+    return Answer([Table("Studies", columns, shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
+
+
+def _row(study: optuna.Study) -> Facts:
+    trials = [trial for trial in study.get_trials(deepcopy=False) if FOREIGN not in trial.user_attrs]
+    states = Counter(trial.state for trial in trials)
+    refused = sum(REFUSED in trial.user_attrs for trial in trials if trial.state in FINISHED)
+    done = sum(states[state] for state in FINISHED) - refused
+    best = _best(study, trials)
+    found: dict[str, Value] = {
+        "study": study.study_name,
+        "done": done,
+        "refused": refused,
+        "running": states[TrialState.RUNNING],
+        "waiting": states[TrialState.WAITING],
+        "best": value_of(best) if best else None,
+        "best_trial": best.number if best else None,
+    }
+    try:
+        return found | _records(study, done)
+    except SearchError:
+        return found | {"stage": UNREADABLE}
+
+
+def _records(study: optuna.Study, done: int) -> dict[str, Value]:
+    budget = study_spec(study).budget if "spec" in study.user_attrs else None  # None where others made it
+    final, timing = read(study, "final", Final), read(study, "timing", Timing)
+    return {
+        "stage": _stage(study, final, budget is not None and done >= budget),
+        "budget": budget,
+        "final": final.mean if final else None,
+        "final_sd": final.sd if final else None,
+        "final_low": final.low if final else None,
+        "final_high": final.high if final else None,
+        "seconds": timing.total if timing else None,
+    }
+
+
+def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and value_of(trial) is not None]
+    if not scored:
+        return None
+    # Others may have made a study that minimises.
+    sign = -1 if study.direction == StudyDirection.MINIMIZE else 1
+    return max(scored, key=lambda trial: sign * (value_of(trial) or 0.0))
+
+
+def _stage(study: optuna.Study, final: Final | None, searched: bool) -> str:
+    if final is not None:
+        return "finished"
+    confirmation = read(study, "confirmation", Confirmation)
+    if confirmation is not None:
+        return "final training" if confirmation.winner is not None else "confirm"
+    return "searched" if searched else "search"
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def _final(row: Facts) -> str:
+    final, low, high = (_number(row.get(key)) for key in ("final", "final_low", "final_high"))
+    return "-" if final is None else f"{f1(final)} [{f1(low)}, {f1(high)}]"
+
+
+def _time(row: Facts) -> str:
+    seconds = _number(row.get("seconds"))
+    return "-" if seconds is None else duration(seconds)

@@ -1,0 +1,124 @@
+"""A study -> one HTML page that needs nothing else: no network, no server, and without JavaScript all its tables. No torch."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import ValidationError
+
+from fmnist.atomic import write_in_place
+from fmnist.errors import FmnistError
+from search.errors import SearchError
+from search.report.facts import read_report
+from search.report.page.paths import log_knobs, read_paths
+from search.report.page.pictures import find_pixels
+from search.report.page.sections import Facts, Section, card, sections
+from search.report.render import headline, warnings
+from search.study.predictions import Predictions, predictions_path, read_predictions
+from search.study.records import Final
+from search.study.study import study_spec
+from search.study.winner import winning_spec
+from search.terminal.wording import visible
+
+PAGE = "report.html"  # in the study's folder
+
+
+def write_page(study: optuna.Study, path: Path) -> Path:
+    """The study's page is at `path`, either whole or as it was before.
+
+    Raises: SearchError where it cannot be written.
+    """
+    page = to_html(read_facts(study))
+    try:
+        write_in_place(path, page.encode())
+    except OSError as error:
+        raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or name another file.") from error
+    return path
+
+
+def read_facts(study: optuna.Study) -> Facts:
+    """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
+    report = read_report(study)
+    final, data = report.final, report.data
+    predictions = "There are none yet." if final is None else _predictions(study.study_name, final)
+    pixels = "There is no record of the data." if data is None else ""
+    is_shown = data is not None and not isinstance(predictions, str)
+    return Facts(
+        report=report,
+        paths=read_paths(study),
+        log=log_knobs(study),
+        predictions=predictions,
+        pixels=find_pixels(data, report.spec) if data is not None and is_shown else pixels,
+        again=_toml(lambda: study_spec(study).to_toml()),
+        winner=_toml(lambda: winning_spec(study).to_toml()),
+    )
+
+
+def _predictions(study: str, final: Final) -> Predictions | str:
+    try:
+        found = read_predictions(study, final)
+    except SearchError as error:
+        return str(error)
+    return f"The final models' predictions are not on this machine: there is no {predictions_path(study)}." if found is None else found
+
+
+def _toml(write: Callable[[], str]) -> str:
+    try:
+        return write()
+    except ValidationError:
+        return "The study's settings are of another version of fmnist-search, so they cannot be written as a study file."
+    except FmnistError as error:
+        return str(error)
+
+
+def to_html(facts: Facts) -> str:
+    """The page: names from data and files are text in it, and its content policy lets no other script run and nothing be fetched."""
+    from plotly.offline import get_plotlyjs  # only here: the page's name alone is asked for more often
+
+    templates = Templates(
+        loader=PackageLoader("search.report.page"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
+    )
+    templates.filters["text"] = visible
+    found = sections(facts)
+    plotly, draw = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), _part(templates, "report.js")))
+    return templates.get_template("report.html.j2").render(
+        title=facts.report.study,
+        headline=headline(facts.report),
+        warnings=warnings(facts.report),
+        card=card(facts),
+        sections=found,
+        style=Markup(_part(templates, "report.css")),
+        plotly=Markup(plotly),
+        draw=Markup(draw),
+        hashes=[_hash(script) for script in (plotly, draw)],
+        drawn=_as_json(found),
+        has_figures=any(block.figures for section in found for block in section.blocks),
+    )
+
+
+def _part(templates: Templates, name: str) -> str:
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _as_json(found: Sequence[Section]) -> Markup:
+    """Every figure by the id of its place in the page. What could end the element, or begin a comment, is written as its number."""
+    figures: dict[str, dict[str, Any]] = {
+        f"{section.key}-{i}-{j}": {"data": figure.data, "layout": figure.layout}
+        for section in found
+        for i, block in enumerate(section.blocks)
+        for j, figure in enumerate(block.figures)
+    }
+    text = json.dumps(figures, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

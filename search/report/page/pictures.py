@@ -1,0 +1,47 @@
+"""Pictures of test images, for looking at mistakes. No torch.
+
+The test split is not opened by this: it was, for the predictions, and that opening is recorded. The data layer gives the pixels without
+the labels, as it does for comparing exported formats, so no score can come from them.
+"""
+
+import io
+from base64 import b64encode
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import JsonValue, ValidationError
+
+from fmnist.data.cleaning import CleaningRules
+from fmnist.data.sources import find_source
+from fmnist.data.splits import test_fingerprint, test_pixels
+from fmnist.data.synthetic import SYNTHETIC
+from fmnist.errors import FmnistError
+from search.study.records import DataRecord
+
+SCALE = 3  # so that a browser that smooths what it enlarges has little to smooth
+
+
+def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint8] | str:
+    """The study's test images, found again where it found them, nothing downloaded; or, in a sentence, why they cannot be shown.
+
+    Shape: [N, 28, 28].
+    """
+    if data.test_fingerprint is None:
+        return "The study does not record which test images it saw, so none can be shown."
+    try:
+        rules = CleaningRules.model_validate(spec.get("cleaning", {}), strict=False)
+        named = SYNTHETIC if data.is_synthetic else data.path
+        source = find_source(named, test=data.test_path, rules=rules, may_download=False, announce=lambda _: None)
+        if test_fingerprint(source) != data.test_fingerprint:
+            return f"The test images that are now where {data.name} was are other ones than the study's, so none are shown."
+        return test_pixels(source)
+    except (FmnistError, ValidationError) as error:
+        return f"The images cannot be shown, as the data are not to be had here: {error}"
+
+
+def as_address(pixels: NDArray[np.uint8]) -> str:
+    """The image as a PNG within a `data:` address, for an <img>."""
+    file = io.BytesIO()
+    Image.fromarray(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8))).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

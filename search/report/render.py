@@ -1,0 +1,204 @@
+"""A study -> what a person reads: tables in the terminal, report.md, report.json. No torch."""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import rich.table
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from fmnist.refusals import shown
+from search.errors import SearchError
+from search.report.data_tables import kept_warnings
+from search.report.facts import Report, read_report
+from search.report.tables import Mark, Table, differing, tables
+from search.terminal.wording import counted, f1, times, visible
+
+__all__ = [
+    "Report",
+    "escaped",
+    "fitted",
+    "headline",
+    "print_report",
+    "print_table",
+    "read_report",
+    "table_to_markdown",
+    "to_json",
+    "to_markdown",
+    "warnings",
+    "write_report",
+]
+
+TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; above it a leak is likelier than a discovery
+NEVER_WRAPPED = 22  # characters; where space is short, columns of longer texts give way
+SEPARATION = 2  # of a column from the next, in characters
+STYLES: dict[Mark | None, str] = {"strong": "bold green", "alarm": "bold red", None: ""}
+STARS: dict[Mark | None, str] = {"strong": "**", "alarm": "*", None: ""}
+ESCAPES = str.maketrans({"<": "&lt;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&$"})
+# Within a word, as in learning_rate, a line below is no emphasis; brackets are a link only where both kinds meet.
+# What begins a heading, a list, a quotation or a box to tick does so at the beginning only.
+SPECIAL_IN_PLACES = re.compile(r"(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:\[]|^[#>+=\[-]")
+LISTED = re.compile(r"^\d{1,9}(?=[.)])")
+
+
+def headline(report: Report) -> str:
+    """The result in a sentence, or how far the study has come."""
+    if (final := report.final) is not None:
+        spread = "" if final.sd is None else f" ± {f1(final.sd)}"
+        return (
+            f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % interval "
+            f"[{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; "
+            f"the test split was opened {times(len(report.openings))}."
+        )
+    for one in report.confirmed:
+        if one.trial == report.winner and one.mean is not None:
+            mean = f"{f1(one.mean)} over {counted(one.seeds, 'fresh seed')}"
+            return f"No test score yet. Confirmed: trial {one.trial}, validation macro F1 {mean}."
+    best = next((row for row in report.best if row.feasible and row.state == "complete"), None)
+    if best is not None:
+        return f"No test score yet. Best of the search: trial {best.number}, validation macro F1 {f1(best.value)}, not confirmed."
+    return "No score yet: no trial is complete."
+
+
+def warnings(report: Report) -> list[str]:
+    """What a reader must know before believing a figure."""
+    found = []
+    if (data := report.data) is not None and data.is_synthetic:
+        found.append("Synthetic data: these figures are not Fashion-MNIST's.")
+    if data is not None and data.cleaning is not None:
+        found += kept_warnings(data.cleaning)
+    if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
+        found.append(f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images.")
+    found += [f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped]
+    if len(report.openings) > 1:
+        found.append(f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test.")
+    if fields := differing(report.environments):
+        found.append(
+            f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: times do not compare, figures may not."
+        )
+    return found
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The whole report is on `console`, the result first."""
+    title, *alarms = visible(report.study), *warnings(report)
+    console.print(Text(title, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in alarms), sep="\n")
+    for table in tables(report):
+        console.print()
+        print_table(table, console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """The table is on `console`, its caption below."""
+    console.print(Text(visible(table.title), "bold cyan"))
+    if table.rows:
+        shown = rich.table.Table(
+            box=box.SIMPLE_HEAD, header_style="dim", show_header=any(table.columns), show_edge=False, padding=(0, 1, 0, 0)
+        )
+        wholes = _whole_columns(table, console.width)
+        for i, head in enumerate(table.columns):
+            side: Literal["left", "right"] = "left" if i in table.text_columns else "right"
+            shown.add_column(Text(visible(head)), justify=side, overflow="fold", no_wrap=i in wholes)
+        for i, row in enumerate(table.rows):
+            shown.add_row(*(Text(visible(cell), STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
+        console.print(shown)
+    if table.caption:
+        console.print(Text(visible(table.caption), "dim"))
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table with as many of its spare columns as that many characters have room for; its caption names the others."""
+    widths = [SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide) for i, wide in enumerate(_widths(table))]
+    shown = [i for i in range(len(widths)) if i not in table.spare]
+    left = width + 1 - sum(widths[i] for i in shown)  # one more, for after the last column there is only one blank
+    for i in table.spare:
+        if widths[i] <= left:
+            shown.append(i)
+            left -= widths[i]
+    shown.sort()
+    hidden = [head for i, head in enumerate(table.columns) if i not in shown]
+    if not hidden:
+        return table
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in shown),
+        rows=[tuple(row[i] for i in shown) for row in table.rows],
+        caption=f"{table.caption} No room for {', '.join(hidden)}: see --json, --csv or a wider terminal.".lstrip(),
+        text_columns=frozenset(at for at, i in enumerate(shown) if i in table.text_columns),
+        marks={(row, shown.index(i)): mark for (row, i), mark in table.marks.items() if i in shown},
+        spare=(),
+    )
+
+
+def _widths(table: Table) -> list[int]:
+    return [max(cell_len(visible(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+
+
+def _whole_columns(table: Table, width: int) -> set[int]:
+    """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is another figure."""
+    widths = _widths(table)
+    wholes = {i for i, wide in enumerate(widths) if i not in table.text_columns or wide <= NEVER_WRAPPED}
+    fits = sum(wide if i in wholes else 1 for i, wide in enumerate(widths)) + SEPARATION * len(widths) <= width
+    return wholes if fits else set()
+
+
+def to_markdown(report: Report) -> str:
+    """The same report as GitHub's Markdown."""
+    lines = [f"# {escaped(report.study)}", "", escaped(headline(report)), ""]
+    for line in warnings(report):
+        lines += [f"> **{escaped(line)}**", ""]
+    for table in tables(report):
+        lines += table_to_markdown(table)
+    return "\n".join(lines)
+
+
+def table_to_markdown(table: Table) -> list[str]:
+    """The table as a section, line by line."""
+    caption = [escaped(table.caption), ""] if table.caption else []
+    return [f"## {escaped(table.title)}", "", *_markdown_rows(table), *caption]
+
+
+def _markdown_rows(table: Table) -> list[str]:
+    if not table.rows:
+        return []
+    rules = (":--" if i in table.text_columns else "--:" for i in range(len(table.columns)))
+    lines = [tuple(escaped(head) for head in table.columns), rules]
+    for i, row in enumerate(table.rows):
+        stars = [STARS[table.marks.get((i, j))] for j in range(len(row))]
+        lines.append(tuple(f"{star}{escaped(cell)}{star}" for star, cell in zip(stars, row, strict=True)))
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def escaped(text: str) -> str:
+    """What GitHub's Markdown shows as `text`, on one line and within one cell of a table."""
+    return LISTED.sub(r"\g<0>\\", SPECIAL_IN_PLACES.sub(r"\\\g<0>", visible(text).strip().translate(ESCAPES)))
+
+
+def to_json(report: Report) -> str:
+    """The report for programs: the keys are the fields of `Report`; a figure that is not finite is null."""
+    return report.model_dump_json(indent=2) + "\n"
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
+    """report.md and report.json are in `folder`, each either whole or as it was before.
+
+    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the folder of studies.
+    """
+    if folder.name != report.study or report.study == "..":
+        raise SearchError(
+            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it under another."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))
+
+
+def _write(path: Path, text: str) -> Path:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path

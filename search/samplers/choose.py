@@ -1,0 +1,98 @@
+"""Optuna's samplers and pruners by the names that a study gives, with the project's settings."""
+
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from search.samplers.gp import GPSampler
+from search.samplers.tpe import TPESampler
+from search.study.spec import StudySpec
+
+# Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to third of the best
+# trials, whose first epochs tell little (benchmarks/judgement.py).
+KEPT = {"percentile": 75.0, "median": 50.0}
+REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
+
+
+def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
+    """Optuna's sampler of that name, with the project's settings."""
+    match spec.search.sampler:
+        case "tpe":
+            return TPESampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
+        case "gp":
+            return GPSampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
+        case "cmaes":
+            return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        case "grid":
+            return _GridSampler(spec.space.grid(), seed=spec.seed)
+        case "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, spec.search.trials // 5)))
+
+
+def _startup(trials: int) -> int:
+    """Trials at random before there is a model; Optuna's own default is 10 whatever the budget (benchmarks/search_quality.py)."""
+    return max(4, min(10, trials // 20))
+
+
+def make_pruner(spec: StudySpec) -> BasePruner:
+    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
+        return _pruner(spec)
+
+
+def _pruner(spec: StudySpec) -> BasePruner:
+    match spec.search.pruner:
+        case "hyperband":
+            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=REDUCTION)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
+        case "percentile" | "median" as name:
+            return optuna.pruners.PercentilePruner(KEPT[name], n_startup_trials=4)
+        case "patient":
+            return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)
+        case "wilcoxon":
+            return optuna.pruners.WilcoxonPruner()
+        case "none":
+            return optuna.pruners.NopPruner()
+
+
+class _GridSampler(optuna.samplers.GridSampler):
+    def after_trial(self, *_: object) -> None:
+        """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
+
+
+class _CmaEsSampler(optuna.samplers.CmaEsSampler):
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so once."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Constraints have been set")
+            super().after_trial(study, trial, state, values)
+
+
+class _HyperbandPruner(optuna.pruners.HyperbandPruner):
+    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a verdict cost.
+
+    def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
+        views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})
+        key = (id(study._storage), study._study_id, bracket_id)  # a kept view keeps its storage, so no other one has its id
+        if key not in views:
+            views[key] = super()._create_bracket_study(study, bracket_id)
+        views[key]._thread_local.cached_all_trials = None  # as in one made anew; without this a sampler would see the first trials for ever
+        return views[key]
+
+    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        if not self._pruners:  # there are no brackets yet
+            return super()._get_bracket_id(study, trial)
+        known: dict[tuple[str, int], int] = self.__dict__.setdefault("_known", {})
+        key = (study.study_name, trial.number)
+        if key not in known:
+            known[key] = super()._get_bracket_id(study, trial)
+        return known[key]

@@ -1,0 +1,64 @@
+"""Where a run happens: versions, hardware, commit and command line, to be kept with the study."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from search.storage.masking import masked
+from search.study.records import Environment
+
+PACKAGES = ("fmnist-search", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "onnxruntime")
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def capture_environment(*, device: str, workers: int, threads_per_worker: int) -> Environment:
+    """What this run runs on."""
+    return Environment(
+        at=now(),
+        command=" ".join([Path(sys.argv[0]).name, *map(masked, sys.argv[1:])]),
+        commit=_commit(),
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        platform=platform.platform(),
+        processor=processor(),
+        cores=cores(),
+        device=device,
+        workers=workers,
+        threads_per_worker=threads_per_worker,
+    )
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    # The toolkit's own checkout, not the folder the user happens to stand in; an installed wheel has none.
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()

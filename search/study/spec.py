@@ -1,0 +1,264 @@
+"""StudySpec: a study as its TOML states it, every error in it reported at once."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fmnist.config import TrialConfig
+from fmnist.data.cleaning import CleaningRules
+from fmnist.errors import FmnistError
+from fmnist.files import read_file
+from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
+from fmnist.suggestions import did_you_mean
+from search.errors import SearchError
+from search.study.names import Pruner, Sampler, shipped_studies
+from search.study.space import Space, read_space
+
+DEFAULT_STUDY = "quick"
+LARGEST = 2**16  # bytes of a file; those that ship have less than 2,000
+DEEPEST = 100  # dots
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
+AT_THE_TOP = "at the top, before the first section"
+OPTIONS = {
+    **{"name": "--name", "seed": "--seed", "search.trials": "--trials", "search.minutes": "--minutes"},
+    **{"search.sampler": "--sampler", "search.pruner": "--pruner"},
+    **{"limits.max_params": "--max-params", "limits.max_size": "--max-size", "limits.max_latency_ms": "--max-latency-ms"},
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SearchSection(_Section):
+    """How long, and how, to look for configurations."""
+
+    trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "percentile"
+
+
+class LimitsSection(_Section):
+    """What a network may cost at most; trials over a limit are pruned before they train, and the sampler learns to avoid them."""
+
+    max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
+    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None  # of one image, on the device and threads of a worker
+
+
+class ConfirmSection(_Section):
+    """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
+
+    top: Annotated[int, Field(ge=1, le=1000)] = 3
+    seeds: Annotated[int, Field(ge=0, le=1000)] = 3
+
+
+class FinalSection(_Section):
+    """The winner is retrained on all training images with `seeds` seeds, for `epochs` epochs if it is to differ from the search."""
+
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class StudySpec(_Section):
+    """All that a study states. Budgets are totals of the study, over all its runs."""
+
+    name: Annotated[str, Field(pattern=NAME, description=NAME_IN_WORDS)]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    search: SearchSection
+    unlisted: Literal["default", "search"] = "default"  # what becomes of knobs that [knobs] does not list
+    knobs: dict[str, Any] = {}
+    limits: LimitsSection = LimitsSection()
+    cleaning: CleaningRules = CleaningRules()
+    confirm: ConfirmSection = ConfirmSection()
+    final: FinalSection = FinalSection()
+
+    @field_validator("cleaning")
+    @classmethod
+    def _distinct(cls, received: CleaningRules) -> CleaningRules:
+        if len(set(received.classes)) < len(received.classes):
+            raise ValueError("a section whose list of classes names each only once")
+        return received
+
+    @property
+    def space(self) -> Space:
+        """What is pinned and what is searched."""
+        return read_space(self.knobs, search_unlisted=self.unlisted == "search", where=self.name)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial that nothing prunes."""
+        return int(self.knobs.get("epochs", TrialConfig.model_fields["epochs"].default))
+
+    @property
+    def budget(self) -> int:
+        """Trials of the study in all: a grid ends when every point has been tried."""
+        return int(min(self.search.trials, self.space.points)) if self.search.sampler == "grid" else self.search.trials
+
+    def overridden(
+        self,
+        *,
+        name: str | None = None,
+        trials: int | None = None,
+        minutes: float | None = None,
+        sampler: str | None = None,
+        pruner: str | None = None,
+        seed: int | None = None,
+        limits: Mapping[str, float | None] | None = None,
+        settings: Iterable[str] = (),
+        skip_unreadable: bool = False,
+    ) -> Self:
+        """The study with the command line's wishes in place of its own; `settings` are knob=value.
+
+        Raises: SearchError with all that is wrong.
+        """
+        values, errors = self.model_dump(), []
+        wishes = {"trials": trials, "minutes": minutes, "sampler": sampler, "pruner": pruner}
+        values["search"] |= {key: wish for key, wish in wishes.items() if wish is not None}
+        values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
+        values["limits"] |= {key: wish for key, wish in (limits or {}).items() if wish is not None}
+        values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
+        for setting in settings:
+            try:
+                values["knobs"] |= _read_setting(setting)
+            except FmnistError as error:
+                errors.append(str(error))
+        return self._validated(values, "command line", errors, OPTIONS)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """The study that `values` describe.
+
+        Raises: SearchError naming, for all errors at once, `where`, the key, the rule and the value received.
+        """
+        errors = []
+        entries = values.get("knobs", {})
+        if isinstance(entries, Mapping):
+            misplaced = entries.keys() & (StudySpec.model_fields.keys() - TrialConfig.model_fields.keys())
+            errors += [f"{where}, [knobs]: unknown knob {key!r}. It belongs {AT_THE_TOP}." for key in sorted(misplaced)]
+            entries = {key: entry for key, entry in entries.items() if key not in misplaced}
+            try:
+                read_space(entries, search_unlisted=False, where=f"{where}, [knobs]")
+            except FmnistError as error:
+                errors += str(error).splitlines()
+        return cls._validated(values, where, errors)
+
+    @classmethod
+    def _validated(cls, values: Mapping[str, Any], where: str, errors: list[str], called: Mapping[str, str] = NONE) -> Self:
+        try:
+            spec = cls.model_validate(dict(values))
+        except ValidationError as error:
+            errors += [f"{where}: {line}" for line in refusals(error, cls, called=called, belongs=_belongs())]
+        if errors:
+            raise SearchError(listed(errors))
+        return spec
+
+    def to_toml(self) -> str:
+        """The study as a TOML that `load_spec` reads back."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def load_spec(study: str | None) -> StudySpec:
+    """The study of that name among those that ship, or in the TOML file at that path; without a name, the default one.
+
+    Raises: FmnistError where there is no such study, or with all that is wrong in its file.
+    """
+    wanted = study or DEFAULT_STUDY
+    is_path = wanted.endswith(".toml") or "/" in wanted or "\\" in wanted
+    text = _read_file(Path(wanted)) if is_path else _read_shipped(wanted)
+    where = Path(wanted).name if is_path else f"{wanted}.toml"
+    values = _read_toml(text, where)
+    return StudySpec.parse({"name": Path(where).stem} | values, where=where)
+
+
+def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: str) -> StudySpec:
+    """A study without a search that trains exactly `config`, with the seeds and final stage of `spec`."""
+    return StudySpec(
+        name=name,
+        description=description,
+        seed=spec.seed,
+        search=SearchSection(trials=1, sampler="random", pruner="none"),
+        knobs=config.model_dump(),
+        cleaning=spec.cleaning,
+        confirm=ConfirmSection(top=1, seeds=0),
+        final=spec.final,
+    )
+
+
+def _read_file(path: Path) -> str:
+    try:
+        return read_file(path, LARGEST).decode("utf-8-sig")  # some editors on Windows begin with a mark
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start + 1} is {error.object[error.start]:#04x}"
+        raise SearchError(
+            f"The study file {shown(str(path))} cannot be read: it must be text in UTF-8, {place}. Save it as UTF-8."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SearchError(f"The study file {shown(str(path))} cannot be read: {reason}. Check the path.") from None
+
+
+def _read_shipped(name: str) -> str:
+    if name not in shipped_studies():
+        hint = did_you_mean(name, shipped_studies())
+        raise SearchError(f"No study named {shown(name)} ships with fmnist-search. {hint} For a file of your own give its path.")
+    return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def _read_toml(text: str, where: str) -> dict[str, Any]:
+    # tomllib keeps every beginning of a dotted key: some thousand dots would fill the memory.
+    if max(part.count(".") for part in re.split("[,\n]", text)) > DEEPEST:
+        raise SearchError(f"{where}: not valid TOML: a key must have at most {DEEPEST} dots.")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error)
+    except ValueError:  # of Python's own limit
+        reason = "a number has too many digits"
+    except RecursionError:
+        reason = "lists or tables lie too deep within each other"
+    raise SearchError(f"{where}: not valid TOML: {reason}.")
+
+
+def _read_setting(setting: str) -> dict[str, Any]:
+    """The knob with its entry, known to be valid."""
+    name, equals, text = (part.strip() for part in setting.partition("="))
+    if not equals or not name or not text:
+        raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
+    where = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
+    try:
+        values = _read_toml(f"value = {text}", where)
+    except SearchError as error:
+        if text[0] in "[{'\"":
+            raise SearchError(f'{error} Words in lists and tables need quotes, as in --set \'head=["max", "avg"]\'.') from None
+        values = {"value": text}  # a bare word, such as head=max
+    entry = values["value"] if len(values) == 1 else text
+    read_space({name: entry}, search_unlisted=False, where=where)
+    return {name: entry}
+
+
+def _belongs() -> dict[str, str]:
+    """Key -> where it belongs, for those that stand in a wrong place."""
+    places = {name: [AT_THE_TOP] for name in StudySpec.model_fields}
+    for section, model in SECTIONS.items():
+        for name in model.model_fields:
+            places.setdefault(name, []).append(f"under [{section}]")
+    return dict.fromkeys(TrialConfig.model_fields, "under [knobs]") | {name: " or ".join(found) for name, found in places.items()}
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "search": SearchSection,
+    "limits": LimitsSection,
+    "cleaning": CleaningRules,
+    "confirm": ConfirmSection,
+    "final": FinalSection,
+}

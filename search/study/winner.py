@@ -1,0 +1,44 @@
+"""The winner of a study as a study of its own. No torch."""
+
+import optuna
+
+from fmnist.config import TrialConfig
+from search.errors import SearchError
+from search.study.records import Confirmation
+from search.study.spec import StudySpec, pinned_spec
+from search.study.study import complete_trials, read, study_spec
+
+
+def winning_spec(study: optuna.Study) -> StudySpec:
+    """A study that trains the winner without a search.
+
+    Raises: SearchError where no trial is complete, or another program made the best one.
+    """
+    spec = study_spec(study)
+    number, config = winner(study)
+    said = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
+    return pinned_spec(f"{study.study_name}-best", config, spec, f"{said} of the study {study.study_name}.")
+
+
+def is_confirmed(study: optuna.Study) -> bool:
+    """Whether the study has chosen its winner, after the search and the confirm stage."""
+    confirmation = read(study, "confirmation", Confirmation)
+    return confirmation is not None and confirmation.winner is not None
+
+
+def winner(study: optuna.Study) -> tuple[int, TrialConfig]:
+    """The winning trial's number and configuration: confirmed if it is, else the best of the search so far.
+
+    Raises: SearchError where no trial is complete, or another program made the best one.
+    """
+    confirmation = read(study, "confirmation", Confirmation)
+    if confirmation is not None and confirmation.winner is not None:
+        number = confirmation.winner
+    elif complete := complete_trials(study):
+        number = complete[0].number
+    else:
+        raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
+    attributes = study.get_trials(deepcopy=False)[number].user_attrs
+    if "config" not in attributes:
+        raise SearchError(f"Trial {number} of the study {study.study_name!r} was added by another program: it holds no configuration.")
+    return number, TrialConfig.parse(attributes["config"], where=f"trial {number}")

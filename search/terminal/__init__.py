@@ -1,0 +1,1 @@
+"""How text, figures and tables look in a terminal."""
