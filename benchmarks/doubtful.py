@@ -33,11 +33,11 @@ from benchmarks.table import perform, publish, surroundings
 from fmnist.data.sources import find_source
 from fmnist.data.splits import test_pixels
 from fmnist.errors import FmnistError
+from fmnist.machine import cores
 from fmnist.metrics import Ints, score
 from search.dashboard.pictures import mistakes
 from search.report.render import print_table
 from search.storage.opening import DEFAULT_STORAGE, open_storage
-from search.study.environment import cores
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import DataRecord, Final
 from search.study.study import load_study, read

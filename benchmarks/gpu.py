@@ -41,8 +41,8 @@ from fmnist.atomic import write_in_place
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.device import choose_device
 from fmnist.errors import FmnistError
+from fmnist.machine import cores
 from fmnist.suggestions import did_you_mean
-from search.study.environment import cores
 from search.terminal.table import Table
 from search.terminal.wording import counted
 

@@ -43,8 +43,8 @@ from scipy.stats import spearmanr
 from benchmarks.replay import Replay
 from benchmarks.search_quality import SEARCHES, Make, ours, search, with_rungs
 from benchmarks.table import perform, publish, surroundings, tell
+from fmnist.machine import cores
 from search.report.render import print_table
-from search.study.environment import cores
 from search.study.spec import load_spec
 from search.terminal.table import Table
 

@@ -13,6 +13,7 @@ import optuna
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits
+from fmnist.machine import cores
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Finished, Task
 from search.executors.local import LocalExecutor
@@ -21,7 +22,6 @@ from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.opening import open_storage
-from search.study.environment import cores
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 from search.study.study import complete_trials, create_study

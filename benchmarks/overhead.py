@@ -49,6 +49,7 @@ from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED
+from fmnist.machine import cores
 from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
@@ -56,7 +57,6 @@ from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.opening import open_storage
-from search.study.environment import cores
 from search.study.names import Sampler
 from search.study.spec import StudySpec, load_spec
 from search.study.study import create_study

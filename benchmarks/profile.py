@@ -40,7 +40,7 @@ from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import torch_threads
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from search.study.environment import cores
+from fmnist.machine import cores
 from search.study.spec import DEFAULT_STUDY, StudySpec, load_spec
 from search.terminal.table import Table
 from search.terminal.wording import counted

@@ -32,11 +32,11 @@ from fmnist.data.images import Images
 from fmnist.data.sources import find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.data.stratify import stratified
+from fmnist.machine import cores
 from fmnist.metrics import macro_f1
 from fmnist.model import parameter_count
 from fmnist.scoring import class_scores
 from fmnist.train import DivergedError, fit
-from search.study.environment import cores
 
 
 def record(

@@ -46,12 +46,12 @@ from sqlalchemy import text
 from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
 from benchmarks.options import sampled_by, whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
+from fmnist.machine import cores
 from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.job import search as loop
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.storage.opening import open_storage
-from search.study.environment import cores
 from search.study.names import Sampler
 from search.study.spec import StudySpec, load_spec
 from search.study.study import create_study

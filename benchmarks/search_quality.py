@@ -44,8 +44,8 @@ from optuna.trial import TrialState
 from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
+from fmnist.machine import cores
 from search.samplers.choose import KEPT, make_pruner, make_sampler
-from search.study.environment import cores
 from search.study.names import Pruner, Sampler
 from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table

@@ -34,10 +34,10 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import full_split
 from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
+from fmnist.machine import cores
 from fmnist.model import ConvNet, flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed
 from search.job.final import evaluate
-from search.study.environment import cores
 from search.study.spec import load_spec
 from search.terminal.table import Table
 from search.terminal.wording import counted, duration, f1

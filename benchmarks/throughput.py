@@ -53,8 +53,8 @@ from benchmarks.table import publish as publish_table
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import choose_device
+from fmnist.machine import cores
 from fmnist.train import is_mixed
-from search.study.environment import cores
 from search.terminal.table import Table
 from search.terminal.wording import counted, f1
 

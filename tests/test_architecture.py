@@ -32,6 +32,7 @@ FMNIST = {
     "files": {"errors"},
     "config": {"knobs", "errors", "refusals"},
     "data": {"data", "atomic", "errors", "suggestions", "memory"},
+    "machine": set(),
     "memory": {"errors"},
     "grey": set(),
     "model": {"config", "data", "grey"},
@@ -68,7 +69,7 @@ WRITES |= {
 }
 REPORTING = ("search.report", "search.dashboard", "search.terminal")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 310, 50
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -217,7 +218,7 @@ def test_workers_cannot_reach_the_database() -> None:
     executors = {module for module in MODULES if is_of(module, "search.executors")}
     found = reachable(executors)
     assert "fmnist.train.fit" in found, "the search through the imports sees what a worker does"
-    assert not [name for name in found if any(is_of(name, other) for other in ("optuna", "sqlalchemy", "search.study.study", "search.job"))]
+    assert not [name for name in found if any(is_of(name, other) for other in ("optuna", "sqlalchemy", "search.study", "search.job"))]
 
 
 def test_reports_are_written_without_torch() -> None:

@@ -10,6 +10,7 @@ FMNIST = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") fo
 MODULES = (
     *(name.removesuffix(".__init__") for name in FMNIST),
     *(
+        "search.job.plan",
         "search.job.run",
         "search.cli.main",
         "search.cli.run",

@@ -133,11 +133,11 @@ def _run_with_frequent_snapshots() -> None:
     from search.executors.processes import warm_up
 
     warm_up()  # before the imports that follow, which take seconds
-    import search.job.run
+    import search.job.plan
     from search.cli.main import main
     from search.executors.training import Setup
 
-    with patch.object(search.job.run, "Setup", partial(Setup, snapshot_seconds=0.0)):
+    with patch.object(search.job.plan, "Setup", partial(Setup, snapshot_seconds=0.0)):
         main()
 
 

@@ -18,6 +18,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, full_split, test_split
+from fmnist.machine import cores
 from fmnist.metrics import macro_f1
 from fmnist.model import parameter_count
 from fmnist.predict import predict
@@ -26,7 +27,6 @@ from search.executors import Event, Failed, Finished, Task
 from search.executors.capacity import default_workers
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from search.study.environment import cores
 from search.study.spec import load_spec
 
 STUDY = "dash"

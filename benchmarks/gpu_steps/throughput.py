@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_steps import ROOT, Work, lines, require_success, started
-from search.study.environment import cores
+from fmnist.machine import cores
 
 TINY = ("--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0", "--warm")
 FULL = ("--full", "--trials", "8", "--epochs", "4", "--usual-trials", "1", "--usual-epochs", "1", "--workers", "8", "--warm")

@@ -184,7 +184,7 @@ def export(
     from search.export.formats import chosen
 
     files = chosen(formats or [])  # first: what follows takes seconds to import
-    from search.job.run import export_study
+    from search.job.export import export_study
 
     opened, console = opened_study(study, storage), Console()
     written = export_study(opened, source_of(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)

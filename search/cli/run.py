@@ -92,8 +92,9 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     quiet_optuna()
     from search.errors import AnotherRunError
     from search.job.interrupt import EXIT_CODE, InterruptedRunError
+    from search.job.plan import check_storage, make_plan
     from search.job.progress.display import open_progress
-    from search.job.run import carry_out, check_storage, make_plan
+    from search.job.run import carry_out
     from search.job.summary import print_end, print_plan
     from search.report.render import print_report, read_report
 

@@ -9,11 +9,11 @@ from fmnist.config import TrialConfig
 from fmnist.cuda import cuda_memory, is_cuda
 from fmnist.data.images import SIDE
 from fmnist.device import free_memory
+from fmnist.machine import cores
 from fmnist.model import memory_floor
 from fmnist.scoring import BATCH
 from fmnist.train import AHEAD, is_mixed
 from search.executors.mps import can_share
-from search.study.environment import cores
 
 SHARING = 8  # with MPS: more trainings of networks as in `standard` gain nothing, and of small ones 17 % (studies/LOG.md, 2026-11-27)
 TAKING_TURNS = 2  # without: one computes while the other one is scored, or waits for its next trial

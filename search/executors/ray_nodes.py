@@ -12,9 +12,9 @@ from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
 
+from fmnist.machine import cores
 from search.errors import SearchError
 from search.executors.cluster import Cluster
-from search.study.environment import cores
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour to come, of which Ray else warns

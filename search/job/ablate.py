@@ -10,6 +10,7 @@ import torch
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import SPLIT_SEED
+from fmnist.machine import cores
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.executors import Executor, Task
@@ -24,7 +25,6 @@ from search.report.page.html import PAGE, write_page
 from search.report.render import read_report, write_report
 from search.storage.own_trials import OwnTrials
 from search.storage.recovery import take_up
-from search.study.environment import cores
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_own_folder
 from search.study.records import Ablation, Ablations, DataRecord, SeedRun, Variant

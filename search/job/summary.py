@@ -5,7 +5,7 @@ import rich.table
 from rich.console import Console
 
 from search.job.estimate import Estimate
-from search.job.run import Plan
+from search.job.plan import Plan
 from search.report.render import headline, read_report, warnings
 from search.study.records import Holder
 from search.study.spec import StudySpec

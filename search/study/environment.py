@@ -1,6 +1,5 @@
 """Where a run happens: versions, hardware, commit and command line, to be kept with the study."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from fmnist.machine import cores, processor
 from search.storage.masking import masked
 from search.study.records import Environment
 
@@ -17,11 +17,6 @@ PACKAGES = ("fmnist-search", "torch", "torchvision", "optuna", "numpy", "scikit-
 def now() -> str:
     """The time, UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def capture_environment(*, device: str, workers: int, threads_per_worker: int) -> Environment:
@@ -38,16 +33,6 @@ def capture_environment(*, device: str, workers: int, threads_per_worker: int) -
         workers=workers,
         threads_per_worker=threads_per_worker,
     )
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
