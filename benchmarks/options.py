@@ -1,7 +1,7 @@
 """What several benchmarks' options mean."""
 
 from fmnist.errors import FmnistError
-from search.study.names import Sampler
+from search.samplers.names import Sampler
 from search.study.spec import StudySpec
 
 

@@ -56,8 +56,8 @@ from search.executors.training import Setup
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
+from search.samplers.names import Sampler
 from search.storage.opening import open_storage
-from search.study.names import Sampler
 from search.study.spec import StudySpec, load_spec
 from search.study.study import create_study
 from search.terminal.table import Table

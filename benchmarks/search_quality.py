@@ -45,8 +45,8 @@ from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
-from search.samplers.choose import KEPT, make_pruner, make_sampler
-from search.study.names import Pruner, Sampler
+from search.samplers.choose import KEPT
+from search.samplers.names import Pruner, Sampler
 from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table
 
@@ -68,7 +68,7 @@ def ours(sampler: Sampler, pruner: Pruner) -> Make:
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
         asked = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})})
-        return make_sampler(asked, seed=seed), make_pruner(asked)
+        return asked.make_sampler(seed=seed), asked.make_pruner()
 
     return make
 
@@ -100,7 +100,7 @@ SEARCHES: Final[dict[str, Make]] = {
     "gp median": ours("gp", "median"),
     "gp percentile": ours("gp", "percentile"),
     "gp hyperband": ours("gp", "hyperband"),
-    "optuna's gp": lambda spec, seed: (OptunasGPSampler(seed=seed), make_pruner(spec)),
+    "optuna's gp": lambda spec, seed: (OptunasGPSampler(seed=seed), spec.make_pruner()),
 }
 USUAL = "standard,tpe percentile,defaults,random,halving,hyperband"
 

@@ -7,7 +7,7 @@ import typer
 from search.cli.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Storage, StudyName, quiet_optuna
 from search.cli.completion import study_names, trial_numbers
 from search.errors import SearchError
-from search.study.names import shipped_studies
+from search.study.shipped import shipped_studies
 from search.terminal.console import Console
 
 if TYPE_CHECKING:

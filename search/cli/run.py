@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from search.cli.arguments import DEFAULT_STORAGE, Data, Device, SkipUnreadable, Storage, Test, quiet_optuna
-from search.study.names import Pruner, Sampler, shipped_studies
+from search.samplers.names import Pruner, Sampler
+from search.study.shipped import shipped_studies
 from search.terminal.console import Console
 
 if TYPE_CHECKING:

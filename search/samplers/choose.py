@@ -1,7 +1,8 @@
 """Optuna's samplers and pruners by the names that a study gives, with the project's settings."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -10,8 +11,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.samplers.gp import GPSampler
+from search.samplers.names import Pruner, Sampler
 from search.samplers.tpe import TPESampler
-from search.study.spec import StudySpec
+
+Grid = Mapping[str, Sequence[Any]]
 
 # Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to third of the best
 # trials, whose first epochs tell little (benchmarks/judgement.py).
@@ -19,21 +22,28 @@ KEPT = {"percentile": 75.0, "median": 50.0}
 REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
 
 
-def make_sampler(spec: StudySpec, *, seed: int) -> BaseSampler:
-    """Optuna's sampler of that name, with the project's settings."""
-    match spec.search.sampler:
+def make_sampler(name: Sampler, *, trials: int, seed: int, grid: Callable[[], Grid], order: int) -> BaseSampler:
+    """Optuna's sampler of that name, with the project's settings.
+
+    Args:
+        trials: Of the whole study; how many of them are random follows from it.
+        seed: Of what the sampler draws.
+        grid: Knob -> its values, asked for where the sampler is a grid.
+        order: Seed of the order of a grid's points, which stays the same when a study is resumed.
+    """
+    match name:
         case "tpe":
-            return TPESampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
+            return TPESampler(seed=seed, n_startup_trials=_startup(trials))
         case "gp":
-            return GPSampler(seed=seed, n_startup_trials=_startup(spec.search.trials))
+            return GPSampler(seed=seed, n_startup_trials=_startup(trials))
         case "cmaes":
             return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
         case "grid":
-            return _GridSampler(spec.space.grid(), seed=spec.seed)
+            return _GridSampler(grid(), seed=order)
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, spec.search.trials // 5)))
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))
 
 
 def _startup(trials: int) -> int:
@@ -41,20 +51,20 @@ def _startup(trials: int) -> int:
     return max(4, min(10, trials // 20))
 
 
-def make_pruner(spec: StudySpec) -> BasePruner:
-    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1."""
+def make_pruner(name: Pruner, *, epochs: int) -> BasePruner:
+    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1 to `epochs`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
-        return _pruner(spec)
+        return _pruner(name, epochs)
 
 
-def _pruner(spec: StudySpec) -> BasePruner:
-    match spec.search.pruner:
+def _pruner(name: Pruner, epochs: int) -> BasePruner:
+    match name:
         case "hyperband":
-            return _HyperbandPruner(min_resource=1, max_resource=spec.epochs, reduction_factor=REDUCTION)
+            return _HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=REDUCTION)
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
-        case "percentile" | "median" as name:
+        case "percentile" | "median":
             return optuna.pruners.PercentilePruner(KEPT[name], n_startup_trials=4)
         case "patient":
             return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)

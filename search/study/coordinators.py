@@ -9,7 +9,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.samplers.choose import make_sampler
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, Share
 from search.study.lock import at_work, is_alive, require_nobody_ends
@@ -57,7 +56,7 @@ def joined(study: optuna.Study, spec: StudySpec, announce: Callable[[str], None]
         others, before = living(study), len(coordinators(study))
         write(study, COORDINATOR + me, this)
     if others:
-        study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)) + SEEDS_APART * before)
+        study.sampler = spec.make_sampler(seed=spec.seed + len(study.get_trials(deepcopy=False)) + SEEDS_APART * before)
         runs = f"{counted(len(others), 'other run')} at work on this study: {at_work(others.values())}"
         announce(f"{runs}. The budget is that of all together.")
     own.share = Share(me, spec.budget, uncounted=None if spec.search.sampler == "grid" else REFUSED)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fmnist.config import TrialConfig
@@ -17,7 +19,9 @@ from fmnist.files import read_file
 from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
-from search.study.names import Pruner, Sampler, shipped_studies
+from search.samplers.choose import make_pruner, make_sampler
+from search.samplers.names import Pruner, Sampler
+from search.study.shipped import shipped_studies
 from search.study.space import Space, read_space
 
 DEFAULT_STUDY = "quick"
@@ -103,6 +107,15 @@ class StudySpec(_Section):
     def budget(self) -> int:
         """Trials of the study in all: a grid ends when every point has been tried."""
         return int(min(self.search.trials, self.space.points)) if self.search.sampler == "grid" else self.search.trials
+
+    def make_sampler(self, *, seed: int) -> BaseSampler:
+        """The study's sampler; what it draws follows from `seed`, the order of a grid from the study's own."""
+        section = self.search
+        return make_sampler(section.sampler, trials=section.trials, seed=seed, grid=self.space.grid, order=self.seed)
+
+    def make_pruner(self) -> BasePruner:
+        """The study's pruner."""
+        return make_pruner(self.search.pruner, epochs=self.epochs)
 
     def overridden(
         self,

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError, StorageLostError
-from search.samplers.choose import make_pruner, make_sampler
 from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
 from search.storage.journal import Journal
@@ -73,7 +72,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
     take_up(journal_path(spec.name), spec.name, OwnTrials(storage))
     check_resumable(storage, spec, data)
     study = optuna.create_study(
-        study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=make_pruner(spec)
+        study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=spec.make_pruner()
     )
     _name_value(study)
     if "final" not in study.user_attrs:  # what a finished study was made with stays
@@ -81,7 +80,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> optu
         write(study, "data", data)
         study.set_user_attr(TOOLKIT, version("fmnist-search"))
     # Seeded by what is there already: a resumed search goes on instead of proposing its first configurations again.
-    study.sampler = make_sampler(spec, seed=spec.seed + len(study.get_trials(deepcopy=False)))
+    study.sampler = spec.make_sampler(seed=spec.seed + len(study.get_trials(deepcopy=False)))
     return study
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmnist.errors import FmnistError
-from search.study.names import shipped_studies
+from search.study.shipped import shipped_studies
 from search.study.spec import load_spec
 from tests.search.tiny import TOML, Say, command, surroundings
 

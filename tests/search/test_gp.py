@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers.choose import make_pruner
 from search.samplers.gp import GPSampler, _Modelled, foretold
-from search.study.names import Pruner
+from search.samplers.names import Pruner
 from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {
@@ -35,7 +34,7 @@ def height(trial: optuna.Trial) -> float:
 
 def searched(sampler: optuna.samplers.BaseSampler, *, pruner: str = "none", trials: int = 30, largest: int = 64) -> optuna.Study:
     """After so many trials, and those with more filters than `largest`, which are not trained."""
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=make_pruner(tiny_spec(pruner=pruner, epochs=EPOCHS)))
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=tiny_spec(pruner=pruner, epochs=EPOCHS).make_pruner())
     trained = 0
     while trained < trials:
         trial = study.ask(SPACE)

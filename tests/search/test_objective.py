@@ -5,14 +5,13 @@ from optuna.trial import TrialState
 from fmnist.config import TrialConfig
 from fmnist.model import flop_count, parameter_count
 from search.job.objective import Objective, note_start
-from search.samplers.choose import make_sampler
 from search.study.spec import StudySpec
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
 
 
 def optimized(spec: StudySpec, pruner: optuna.pruners.BasePruner | None = None, *, trials: int = 3) -> optuna.Study:
     study = optuna.create_study(
-        direction="maximize", sampler=make_sampler(spec, seed=0), pruner=pruner if pruner else optuna.pruners.NopPruner()
+        direction="maximize", sampler=spec.make_sampler(seed=0), pruner=pruner if pruner else optuna.pruners.NopPruner()
     )
     study.optimize(Objective(spec.space, SPLITS, CPU, seed=spec.seed), n_trials=trials)
     return study
@@ -48,7 +47,7 @@ def test_divergence_prunes_with_its_reason() -> None:
 
 def test_what_the_limits_forbid_is_pruned_untrained_with_its_constraint() -> None:
     spec = tiny_spec(filters=[8]).overridden(limits={"max_params": 100})
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     (trial,) = study.trials
     assert (trial.state, trial.intermediate_values, trial.user_attrs["refused"]) == (TrialState.PRUNED, {}, True)
@@ -58,7 +57,7 @@ def test_what_the_limits_forbid_is_pruned_untrained_with_its_constraint() -> Non
 
 def test_a_network_that_is_too_slow_is_pruned_untrained() -> None:
     spec = tiny_spec().overridden(limits={"max_latency_ms": 0.001})
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     (trial,) = study.trials
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {})
@@ -67,7 +66,7 @@ def test_a_network_that_is_too_slow_is_pruned_untrained() -> None:
 
 def test_what_is_within_the_limits_is_trained_and_carries_them() -> None:
     spec = tiny_spec(epochs=1).overridden(limits={"max_params": 1_000_000})
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0))
+    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     assert study.trials[0].state == TrialState.COMPLETE
     assert -1 < study.trials[0].constraints["max_params"] < 0

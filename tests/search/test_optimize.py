@@ -15,7 +15,6 @@ from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
 from search.job.search import TIME_IS_UP, optimize, put_back
 from search.report.render import read_report, warnings
-from search.samplers.choose import make_sampler
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import complete_trials, read, write
@@ -84,7 +83,7 @@ def test_a_trial_keeps_its_curve_its_size_and_its_value() -> None:
 def test_a_grid_ends_when_every_point_was_tried() -> None:
     spec = tiny_spec(trials=10, sampler="grid", learning_rate=[0.003, 0.01], epochs=1)
     study = in_memory(spec)
-    study.sampler = make_sampler(spec, seed=0)
+    study.sampler = spec.make_sampler(seed=0)
     assert spec.budget == 4
     searched(study, spec)
     assert len({tuple(trial.params.items()) for trial in study.trials}) == len(study.trials) == 4

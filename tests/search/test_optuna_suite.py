@@ -6,7 +6,6 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
 
-from search.samplers.choose import make_sampler
 from search.samplers.gp import GPSampler
 from search.samplers.tpe import TPESampler
 from tests.search.tiny import tiny_spec
@@ -27,4 +26,4 @@ class TestGP(BasicSamplerTestCase, RelativeSamplerTestCase):
 class TestCMAES(BasicSamplerTestCase, RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
-        return lambda: make_sampler(tiny_spec(sampler="cmaes"), seed=0)
+        return lambda: tiny_spec(sampler="cmaes").make_sampler(seed=0)

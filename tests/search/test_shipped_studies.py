@@ -7,8 +7,7 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.model import parameter_count
 from search.cli.main import main
-from search.samplers.choose import make_pruner, make_sampler
-from search.study.names import shipped_studies
+from search.study.shipped import shipped_studies
 from search.study.spec import load_spec
 from tests.search.tiny import CLASSES
 
@@ -24,7 +23,7 @@ def test_a_shipped_study_can_be_searched(name: str) -> None:
     spec = load_spec(name)
     assert spec.name == name
     assert spec.description
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=0), pruner=make_pruner(spec))
+    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0), pruner=spec.make_pruner())
     for _ in range(20 if spec.space.knobs else 1):
         config = spec.space.suggest(study.ask())
         assert TrialConfig.parse(config.model_dump(), where=name) == config

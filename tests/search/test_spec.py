@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from search.errors import SearchError
-from search.study.names import shipped_studies
+from search.study.shipped import shipped_studies
 from search.study.spec import StudySpec, load_spec, pinned_spec
 
 VALID = """\

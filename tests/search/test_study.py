@@ -17,11 +17,10 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
-from search.samplers.choose import make_pruner, make_sampler
+from search.samplers.names import Pruner, Sampler
 from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
-from search.study.names import Pruner, Sampler
 from search.study.records import DataRecord, Holder, Timing
 from search.study.spec import StudySpec
 from search.study.study import (
@@ -221,7 +220,7 @@ def test_without_a_name_the_study_that_ran_last_is_loaded(tmp_path: Path) -> Non
 @pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_every_sampler_searches(sampler: str) -> None:
     spec = tiny_spec(trials=6, sampler=sampler, filters=[4, 8, 12, 16], learning_rate=[0.001, 0.01])
-    study = optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=3))
+    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=3))
     assert len(search(study, spec, 6)) == 6
     assert all(spec.space.grid()[name].count(value) for trial in study.trials for name, value in trial.params.items())
 
@@ -229,7 +228,7 @@ def test_every_sampler_searches(sampler: str) -> None:
 @pytest.mark.parametrize("pruner", get_args(Pruner))
 def test_every_pruner_judges(pruner: str) -> None:
     spec = tiny_spec(pruner=pruner, epochs=3)
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(spec))
+    study = optuna.create_study(direction="maximize", pruner=spec.make_pruner())
     search(study, spec, 8)
     assert len(complete_trials(study)) >= 1
     assert all(trial.state.is_finished() for trial in study.trials)
@@ -245,7 +244,7 @@ def test_a_resumed_search_does_not_repeat_its_first_configurations(sampler: str,
 def test_the_same_seed_proposes_the_same_configurations() -> None:
     spec = tiny_spec(trials=9, sampler="tpe")
     one, two, other = (
-        search(optuna.create_study(direction="maximize", sampler=make_sampler(spec, seed=seed)), spec, 6) for seed in (0, 0, 1)
+        search(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=seed)), spec, 6) for seed in (0, 0, 1)
     )
     assert one == two
     assert one != other
@@ -325,7 +324,7 @@ def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: P
         return found
 
     spec = tiny_spec(trials=60, pruner="hyperband", epochs=9)
-    ours, optunas = stops("ours", make_pruner(spec)), stops("optunas", optuna.pruners.HyperbandPruner(1, 9, 3))
+    ours, optunas = stops("ours", spec.make_pruner()), stops("optunas", optuna.pruners.HyperbandPruner(1, 9, 3))
     assert ours == optunas
     assert len(ours) > 10
 

@@ -11,9 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers.choose import make_pruner, make_sampler
+from search.samplers.names import Pruner
 from search.samplers.tpe import TPESampler, _Modelled
-from search.study.names import Pruner
 from tests.search.tiny import tiny_spec
 
 SPACE: dict[str, BaseDistribution] = {
@@ -78,8 +77,8 @@ def test_it_proposes_as_optunas_does(history: list[FrozenTrial], seed: int) -> N
 @pytest.mark.parametrize("pruner", get_args(Pruner))
 def test_a_whole_search_proposes_as_optunas_does_under_each_pruner(pruner: str) -> None:
     spec = tiny_spec(trials=100, sampler="tpe", pruner=pruner, epochs=9)
-    optunas_pruner = optuna.pruners.HyperbandPruner(1, 9, 3) if pruner == "hyperband" else make_pruner(spec)
-    ours = searched(make_sampler(spec, seed=1), make_pruner(spec))
+    optunas_pruner = optuna.pruners.HyperbandPruner(1, 9, 3) if pruner == "hyperband" else spec.make_pruner()
+    ours = searched(spec.make_sampler(seed=1), spec.make_pruner())
     assert ours == searched(optuna.samplers.TPESampler(seed=1, n_startup_trials=STARTUP), optunas_pruner)
     assert pruner in ("none", "patient", "wilcoxon") or any(len(curve) < 9 for _, curve in ours)
 
