@@ -1,6 +1,7 @@
 """The house plan, checked on the source: who may know whom, who may write, and how long things may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ FMNIST = {
     "onnx_file": {"data", "files", "refusals", "errors"},
     "classifier": {"onnx_file", "checkpoint", "device", "predict", "data", "errors"},
 }
+LAYER = re.compile(r"^\| (\d+) \| `(\w+)` \|", re.MULTILINE)
+# Room of search/ -> its layer, 1 the highest, as the table for people has it.
+LAYERS = {room: int(layer) for layer, room in LAYER.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))}
 WRITERS = {
     "search/job/search.py",
     "search/study/study.py",
@@ -187,6 +191,26 @@ def test_inside_fmnist_arrows_point_one_way(path: str) -> None:
     module = path.removeprefix("fmnist/").removesuffix(".py").partition("/")[0].replace("__init__", "")
     assert module in FMNIST, f"{path} is new: say in FMNIST what it may know"
     assert fmnist_parts(TREES[path]) <= FMNIST[module]
+
+
+def wrong_arrows(tree: ast.AST, room: str) -> set[str]:
+    """The rooms of search/ that a file of `room` imports and that are not below it."""
+    known = {name.split(".")[1] for name in imported_of(tree, "search") if "." in name} - {room}
+    return {other for other in known if LAYERS.get(other, 0) <= LAYERS[room]}
+
+
+@pytest.mark.parametrize("path", sorted(modules_of("search").keys() - {"search/__init__.py", "search/__main__.py"}))
+def test_inside_search_arrows_point_down(path: str) -> None:
+    room = path.split("/")[1].removesuffix(".py")
+    assert room in LAYERS, f"{path} is in a new room: give it a layer in CONTRIBUTING.md"
+    assert wrong_arrows(TREES[path], room) == set()
+
+
+def test_the_rule_inside_search_sees_an_arrow_that_points_up() -> None:
+    assert LAYERS.keys() == {path.name.removesuffix(".py") for path in (ROOT / "search").iterdir() if not path.name.startswith("_")}
+    assert wrong_arrows(ast.parse("from search.job.plan import Plan\nfrom search.errors import SearchError"), "study") == {"job"}
+    assert wrong_arrows(ast.parse("import search.export.export"), "dashboard") == {"export"}
+    assert wrong_arrows(ast.parse("from search import cli"), "report") == {"cli"}
 
 
 @pytest.mark.parametrize("path", modules_of("search"))
