@@ -32,8 +32,8 @@ unit: install
 LOWEST := .venv/lowest
 CORE := $(addprefix tests/fmnist/,test_model.py test_train.py test_checkpoint.py test_metrics.py test_onnx_file.py test_snapshot.py) \
 	$(addprefix tests/fmnist/data/,test_tables.py test_tables_parquet.py test_pictures.py) \
-	$(addprefix tests/search/,test_gp.py test_optimize.py test_space.py test_spec.py test_study.py test_tpe.py) \
-	$(addprefix tests/search/,export/test_export.py lists page storage/test_opening.py storage/test_own_trials.py)
+	$(addprefix tests/search/,samplers/test_gp.py samplers/test_tpe.py study/test_space.py study/test_spec.py study/test_study.py) \
+	$(addprefix tests/search/,job/test_search.py export/test_export.py report/lists report/page storage/test_opening.py storage/test_own_trials.py)
 lowest: install
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
 	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(BIN)/python --output-file $(LOWEST)/versions.txt pyproject.toml

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from search.cli.main import main
-from tests.search.lists.listed import fill
+from tests.search.report.lists.listed import fill
 from tests.search.tiny import RUN, TOML, Say, made_once, run_command
 
 

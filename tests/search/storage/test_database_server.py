@@ -31,11 +31,11 @@ from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.storage.recovery import identity
 from search.study.study import load_study
+from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
 from tests.search.storage.postgres import SHOWN, Postgres, connections_closed, postgres, unused_port
 from tests.search.storage.test_own_trials import STEPS, act
 from tests.search.storage.test_storage_faults import plain
-from tests.search.test_kills import retrained
 from tests.search.tiny import TOML, Say, run_command, start_command, wait_for_line
 
 pytestmark = pytest.mark.cluster

@@ -19,7 +19,7 @@ from search.storage.journal import read_journal
 from search.storage.rescue import HeldFile
 from search.study.records import Opening
 from search.study.study import append, journal_path, journalled
-from tests.search.test_run import study_in
+from tests.search.job.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
 
 FILE = Path("studies/fmnist.db")

@@ -20,8 +20,8 @@ from search.storage.own_trials import OwnTrials
 from search.study.records import Confirmation
 from search.study.spec import StudySpec
 from search.study.study import journal_path, journalled, load_study, read
+from tests.search.job.test_run import study_in
 from tests.search.storage.faults import Faulty, faulty, start_impatient
-from tests.search.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
 
 

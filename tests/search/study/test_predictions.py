@@ -8,7 +8,7 @@ import pytest
 
 from search.errors import SearchError
 from search.study.predictions import Mistake, Predictions, predictions_path, read_predictions, surest_mistakes
-from tests.search.lists.listed import LABELS, scored
+from tests.search.report.lists.listed import LABELS, scored
 
 PROBABILITIES = np.random.default_rng(0).dirichlet(np.ones(10), (2, len(LABELS))).astype(np.float32)
 FINAL = scored(PROBABILITIES.argmax(axis=2)).model_copy(update={"exported_seed": 2001})

@@ -34,8 +34,8 @@ from search.storage.opening import open_storage
 from search.study.spec import FinalSection, load_spec
 from search.study.study import create_study, study_folder, study_spec
 from search.terminal.wording import f1, visible
+from tests.search.cli.test_odd_names import ODD, VILE
 from tests.search.sample import SPACE, data, final, finished_study, remember, trial
-from tests.search.test_odd_names import ODD, VILE
 from tests.search.tiny import CLASSES, DATA, Inline, Say, tiny_spec
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

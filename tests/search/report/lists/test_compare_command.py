@@ -11,7 +11,7 @@ import pytest
 from fmnist.metrics import paired_difference
 from search.storage.opening import open_storage
 from search.study.study import load_study
-from tests.search.lists.listed import LABELS, STORAGE
+from tests.search.report.lists.listed import LABELS, STORAGE
 from tests.search.tiny import Say
 
 

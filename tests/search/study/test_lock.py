@@ -58,7 +58,7 @@ def started(program: str, *arguments: str, within: tuple[str, ...] = ()) -> "tup
     """Another process, and its first line."""
     process = subprocess.Popen(
         [*within, sys.executable, "-c", program, *arguments],
-        env=surroundings(PYTHONPATH=str(Path(__file__).parents[2])),
+        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

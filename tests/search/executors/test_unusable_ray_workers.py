@@ -12,9 +12,9 @@ from fmnist.data.splits import SPLIT_SEED
 from search.executors import Event, Failed, Finished, Noted
 from search.executors.cluster import Cluster
 from search.executors.training import Setup
-from tests.search.faulty_device import BROKEN, ERRORS, FAULT, faulty
-from tests.search.test_local_executor import curve, task
-from tests.search.test_ray import _alone, end_of, events_until  # noqa: F401  # a fixture that keeps these tests apart
+from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, faulty
+from tests.search.executors.test_local_executor import curve, task
+from tests.search.executors.test_ray import _alone, end_of, events_until  # noqa: F401  # a fixture that keeps these tests apart
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
 from search.executors.ray import RayExecutor  # noqa: E402

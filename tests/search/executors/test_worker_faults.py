@@ -14,7 +14,7 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, attempts
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from tests.search.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
+from tests.search.executors.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
 from tests.search.tiny import small_source
 
 EPOCHS = 120

@@ -9,7 +9,7 @@ import pytest
 
 from fmnist.config import knobs
 from search.report.lists.trial_rows import FIXED
-from tests.search.lists.listed import FOREIGN, ODD_REASON
+from tests.search.report.lists.listed import FOREIGN, ODD_REASON
 from tests.search.tiny import Say
 
 STATES = ["complete", "complete", "pruned", "failed", "refused", "running", "waiting"]

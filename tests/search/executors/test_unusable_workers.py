@@ -10,8 +10,8 @@ from fmnist.data.sources import Source
 from search.executors import Failed, Finished, Noted, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
-from tests.search.faulty_device import BROKEN, ERRORS, FAULT, serve_faulty
-from tests.search.test_local_executor import curve, is_over, task, trained, until, workers
+from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, serve_faulty
+from tests.search.executors.test_local_executor import curve, is_over, task, trained, until, workers
 from tests.search.tiny import small_source
 
 MEMORY = [message for message in ERRORS if "memory." in message or "ALLOC" in message]

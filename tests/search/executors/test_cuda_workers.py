@@ -18,7 +18,7 @@ from search.executors import EpochEnd, Event, Finished, Noted, Resumed
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.executors.worker import serve
-from tests.search.test_local_executor import curve, is_over, kill, task, trained, until, workers
+from tests.search.executors.test_local_executor import curve, is_over, kill, task, trained, until, workers
 from tests.search.tiny import small_source
 
 KNOBS: dict[str, Any] = {"dropout": 0.2, "augmentation": 0.5, "ema": 0.98, "schedule": "triangle"}

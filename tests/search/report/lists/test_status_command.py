@@ -16,7 +16,7 @@ from search.cli.completion import study_names, trial_numbers
 from search.report.lists.answer import FORMULA, Answer, to_csv, to_json
 from search.storage.opening import open_storage
 from search.study.study import load_study
-from tests.search.lists.listed import FOREIGN, STORAGE
+from tests.search.report.lists.listed import FOREIGN, STORAGE
 from tests.search.tiny import Say, command, surroundings
 
 LOOKS = (("status",), ("trials", "going"), ("show", "1", "--study", "going"), ("compare", "first", "second"))

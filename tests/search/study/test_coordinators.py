@@ -28,10 +28,10 @@ from search.study.coordinators import joined, take_back
 from search.study.lock import noted_run
 from search.study.records import Holder, Timing
 from search.study.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
+from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
-from tests.search.test_kills import retrained
 from tests.search.tiny import CLASSES, DATA, NAME, TOML, Inline, run_command, tiny_spec, wait_for_line
 
 pytestmark = pytest.mark.cluster

@@ -23,8 +23,8 @@ from search.executors.training import Setup
 from search.storage.opening import open_storage
 from search.study.records import Confirmation, Environment, Final
 from search.study.study import RUNNING, load_study, read
-from tests.search.test_kills import retrained
-from tests.search.test_local_executor import curve
+from tests.search.executors.test_local_executor import curve
+from tests.search.job.test_kills import retrained
 from tests.search.tiny import TOML, Say, run_command, small_source, start_command, wait_for_line
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")

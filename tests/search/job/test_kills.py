@@ -79,7 +79,7 @@ def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
 @pytest.mark.slow
 def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
     script = Path(__file__).with_name("killed_runs.py")
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     command = [sys.executable, str(script), str(KILLS), "0", *ARGUMENTS, "--name", "killed-{}"]
     around = surroundings(PYTHONPATH=root, TMPDIR=str(scratch))
     ran = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)

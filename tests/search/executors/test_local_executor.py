@@ -242,7 +242,7 @@ def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) 
         "from fmnist.data.sources import Source\n"
         "from search.executors.local import LocalExecutor\n"
         "from search.executors.training import Setup\n"
-        "from tests.search.test_local_executor import task\n"
+        "from tests.search.executors.test_local_executor import task\n"
         "if __name__ == '__main__':\n"
         f"    with LocalExecutor(Setup(Source('drawn', Path({str(source.root)!r})), 0, 'cpu', 1), workers=1) as executor:\n"
         "        executor.submit(task('long', epochs=1000))\n"
@@ -252,7 +252,7 @@ def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) 
         "        while True:\n"
         "            executor.events(timeout=1.0)\n"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     coordinator = subprocess.Popen([sys.executable, script], env=surroundings(PYTHONPATH=root), stdout=subprocess.PIPE, text=True)
     with coordinator:
         assert coordinator.stdout is not None
