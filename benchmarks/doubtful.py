@@ -90,7 +90,7 @@ def _all_networks(studies: list[str], url: str) -> tuple[tuple[str, ...], Ints, 
     storage, found, records = open_storage(url, create=False), [], list[DataRecord]()
     for name in studies:
         study = load_study(storage, name)
-        final, record = read(study, "final", Final), read(study, "data", DataRecord)
+        final, record = read(study, Final), read(study, DataRecord)
         predictions = read_predictions(name, final) if final else None
         if predictions is None or record is None:
             raise FmnistError(f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it ran.")

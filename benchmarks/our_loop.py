@@ -24,7 +24,8 @@ from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
-from search.study.study import complete_trials, create_study
+from search.study.study import create_study
+from search.study.trials import complete_trials
 
 
 @dataclass(frozen=True)

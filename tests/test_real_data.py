@@ -49,7 +49,7 @@ def test_the_whole_job_on_fashion_mnist(tmp_path: Path) -> None:
     done = run_command(tmp_path, "run", "small.toml", "--data", data)
     assert done.returncode == 0, done.stdout + done.stderr
     study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "small")
-    final, kept = read(study, "final", Final), read(study, "data", DataRecord)
+    final, kept = read(study, Final), read(study, DataRecord)
     assert final is not None
     assert 0.75 < final.mean < 0.97
     assert final.test_images == 10_000

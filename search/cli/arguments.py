@@ -74,7 +74,7 @@ def source_of(
     from search.study.records import DataRecord
     from search.study.study import read, study_spec
 
-    kept = read(study, "data", DataRecord) if study else None
+    kept = read(study, DataRecord) if study else None
     if kept and data is None and test is None:
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
     rules = study_spec(study).cleaning if study else None

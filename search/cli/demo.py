@@ -53,7 +53,7 @@ def _exported(storage: str) -> Path:
     from search.errors import SearchError
     from search.export.agreement import require_export
     from search.study.ownership import require_own_folder
-    from search.study.study import study_folder
+    from search.study.paths import study_folder
 
     study = opened_study(None, storage)
     folder = study_folder(study.study_name) / "export"

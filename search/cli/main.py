@@ -149,7 +149,7 @@ def report(
     """
     from search.report.render import print_report, read_report, to_json, write_report
     from search.study.ownership import require_own_folder
-    from search.study.study import study_folder
+    from search.study.paths import study_folder
 
     opened, console = opened_study(study, storage), Console(stderr=as_json)
     require_own_folder(opened)

@@ -19,9 +19,10 @@ from search.report.facts import Report, is_feasible, read_report
 from search.report.page.html import PAGE
 from search.report.page.paths import read_paths
 from search.report.validation import read_validation
+from search.study.paths import study_folder
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import DataRecord, Final
-from search.study.study import read, study_folder
+from search.study.study import read
 from search.study.winner import winning_spec
 
 WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
@@ -67,7 +68,7 @@ def _attach_new(study: optuna.Study, drawings: Drawings, trial: FrozenTrial | No
 
 
 def _of_trial(study: optuna.Study, trial: FrozenTrial, found: Predictions | None, pixels: NDArray[np.uint8]) -> Drawings:
-    data, curve = read(study, "data", DataRecord), trial.user_attrs.get("curve")
+    data, curve = read(study, DataRecord), trial.user_attrs.get("curve")
     drawn: Drawings = {"learning-curve.png": lambda: pictures.learning_curve(trial.number, curve, read_paths(study))} if curve else {}
     return drawn | (_of_answers(found, pixels, data.class_names, "validation") if found and data else {})
 

@@ -12,7 +12,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from fmnist.atomic import write_in_place
-from search.study.study import FOLDER, study_folder
+from search.study.paths import FOLDER, study_folder
 
 ARTIFACTS = "artifacts"  # within a study's folder
 KINDS = {".onnx": "application/onnx", ".toml": "text/plain", ".safetensors": "application/octet-stream", ".pt2": "application/octet-stream"}

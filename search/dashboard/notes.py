@@ -10,7 +10,7 @@ from fmnist.metrics import score
 from search.report.facts import Confirmed, Report
 from search.report.render import escaped, headline, table_to_markdown, warnings
 from search.study.predictions import Predictions
-from search.study.study import constraints_of, value_of
+from search.study.trials import constraints_of, value_of
 from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 

@@ -13,18 +13,17 @@ from fmnist.predict import predict
 from search.errors import SearchError
 from search.export.formats import CONFIG, FORMATS
 from search.study.predictions import Predictions
-from search.study.records import ExportedFiles, FinalRun, read_record
-from search.study.study import append
+from search.study.records import ExportedFiles, FinalRun
+from search.study.study import append, read_all
 from search.terminal.wording import f1
 
-EXPORTS = "exports"  # the attribute that holds a study's ExportedFiles
 CHECKED = (*FORMATS.values(), CONFIG)
 SAME_MODEL = 0.01  # macro F1; on another device some images change their class
 
 
 def note_export(study: optuna.Study, folder: Path) -> None:
     """The study's record has the checksums of the export in `folder`."""
-    append(study, EXPORTS, ExportedFiles(files=_digests(folder)))
+    append(study, ExportedFiles(files=_digests(folder)))
 
 
 def require_export(study: optuna.Study, folder: Path) -> None:
@@ -32,7 +31,7 @@ def require_export(study: optuna.Study, folder: Path) -> None:
 
     Raises: SearchError.
     """
-    kept = read_record(study.user_attrs, EXPORTS, tuple[ExportedFiles, ...], ())
+    kept = read_all(study, ExportedFiles)
     found = _digests(folder)
     if kept and found not in [each.files for each in kept]:
         known = kept[-1].files

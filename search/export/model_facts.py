@@ -7,13 +7,14 @@ from search.export.model_card import Budget, ModelFacts
 from search.report.calibration import calibration
 from search.study.ownership import identity_of
 from search.study.predictions import Predictions
-from search.study.records import Confirmation, DataRecord, Environment, Final, Timing, read_record
-from search.study.study import finished_trials, read, study_spec
+from search.study.records import Confirmation, DataRecord, Environment, Final, Timing
+from search.study.study import read, read_all, study_spec
+from search.study.trials import finished_trials
 
 
 def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
     """All that the card says."""
-    environments = read_record(study.user_attrs, "environments", tuple[Environment, ...], ())
+    environments = read_all(study, Environment)
     return ModelFacts(
         study=study.study_name,
         data=data,
@@ -29,8 +30,8 @@ def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Pred
 def _budget(study: optuna.Study) -> Budget:
     trials, spec = finished_trials(study), study_spec(study)
     states = [trial.state for trial in trials]
-    timing = read(study, "timing", Timing) or Timing()
-    confirmation = read(study, "confirmation", Confirmation) or Confirmation(candidates=())
+    timing = read(study, Timing) or Timing()
+    confirmation = read(study, Confirmation) or Confirmation(candidates=())
     return Budget(
         trials=len(trials),
         complete=states.count(TrialState.COMPLETE),

@@ -27,8 +27,9 @@ from search.storage.own_trials import OwnTrials
 from search.storage.recovery import take_up
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_own_folder
+from search.study.paths import journal_path, snapshot_path, study_folder
 from search.study.records import Ablation, Ablations, DataRecord, SeedRun, Variant
-from search.study.study import journal_path, journalled, read, snapshot_path, study_folder, study_spec, write
+from search.study.study import journalled, read, study_spec, write
 from search.study.winner import is_confirmed, winner
 
 FIRST_SEED = 3000  # past the seeds of search, confirm and final
@@ -74,7 +75,7 @@ def make_plan(
         )
     config = TrialConfig.model_validate(found.model_dump() | ({"epochs": epochs} if epochs else {}))
     knobs = _chosen(config, only)
-    data, train = read(study, "data", DataRecord), source.train()
+    data, train = read(study, DataRecord), source.train()
     if data is None or fingerprint(train) != data.fingerprint:
         raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
     first = FIRST_SEED + study_spec(study).seed
@@ -150,7 +151,7 @@ def _key(knob: str | None, seed: int) -> str:
 
 
 def _kept(plan: Plan) -> dict[str | None, Variant]:
-    for one in (read(plan.study, "ablations", Ablations) or Ablations()).found:
+    for one in (read(plan.study, Ablations) or Ablations()).found:
         if (one.trial, one.config) == (plan.trial, plan.config):
             return {variant.without: variant for variant in one.variants}
     return {}
@@ -162,12 +163,8 @@ def _write(plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverge
         for knob, by_seed in runs.items()
     )
     mine = Ablation(trial=plan.trial, config=plan.config, variants=variants)
-    others = [
-        one
-        for one in (read(plan.study, "ablations", Ablations) or Ablations()).found
-        if (one.trial, one.config) != (mine.trial, mine.config)
-    ]
-    write(plan.study, "ablations", Ablations(found=(*others, mine)))
+    others = [one for one in (read(plan.study, Ablations) or Ablations()).found if (one.trial, one.config) != (mine.trial, mine.config)]
+    write(plan.study, Ablations(found=(*others, mine)))
     return mine
 
 

@@ -6,7 +6,8 @@ from optuna.trial import TrialState
 from search.storage.foreign import CONFIG, FOREIGN
 from search.study.records import Timing
 from search.study.spec import StudySpec
-from search.study.study import FINISHED, finished_trials, read
+from search.study.study import read
+from search.study.trials import FINISHED, finished_trials
 
 
 def is_searched(study: optuna.Study, spec: StudySpec) -> bool:
@@ -32,4 +33,4 @@ def seconds_left(study: optuna.Study, spec: StudySpec) -> float:
     """Infinite where the study has no limit of minutes."""
     if spec.search.minutes is None:
         return float("inf")
-    return spec.search.minutes * 60 - (read(study, "timing", Timing) or Timing()).search
+    return spec.search.minutes * 60 - (read(study, Timing) or Timing()).search

@@ -14,9 +14,11 @@ from search.job.budget import seconds_left
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Progress
 from search.job.trainings import train_all
+from search.study.paths import snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.spec import StudySpec
-from search.study.study import complete_trials, read, snapshot_path, write
+from search.study.study import read, write
+from search.study.trials import complete_trials
 
 FIRST_SEED = 1000  # past the search's own seeds
 
@@ -27,7 +29,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
     A candidate that diverges leaves its place to the next best trial.
     Raises: SearchError where no trial was completed, or every one diverged. InterruptedRunError.
     """
-    before = read(study, "confirmation", Confirmation) or Confirmation(candidates=())
+    before = read(study, Confirmation) or Confirmation(candidates=())
     kept = {candidate.trial: candidate.runs for candidate in before.candidates}
     # Chosen anew each time: a search that went on after it was interrupted here may have found better trials.
     chosen = _candidates(study, spec, before.dropped)
@@ -36,7 +38,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
 
     def note(winner: int | None = None) -> None:
         record = Confirmation(candidates=tuple(candidates.values()), winner=winner, dropped=tuple(dropped.values()))
-        write(study, "confirmation", record)
+        write(study, record)
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
@@ -72,9 +74,9 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
 
 def drop_winner(study: optuna.Study, winner: Candidate, reason: str) -> None:
     """The winner is no candidate any more, and there is none until the stage has chosen again."""
-    before = read(study, "confirmation", Confirmation) or Confirmation(candidates=())
+    before = read(study, Confirmation) or Confirmation(candidates=())
     left = tuple(each for each in before.candidates if each.trial != winner.trial)
-    write(study, "confirmation", Confirmation(candidates=left, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
+    write(study, Confirmation(candidates=left, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
 
 
 def _candidates(study: optuna.Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tuple[Candidate, ...]:

@@ -12,12 +12,10 @@ from search.errors import SearchError
 from search.export.formats import FORMATS
 from search.job.final import final_folder
 from search.study.ownership import require_own_folder
+from search.study.paths import study_folder
 from search.study.predictions import read_predictions
 from search.study.records import DataRecord, Final
-from search.study.study import (
-    read,
-    study_folder,
-)
+from search.study.study import read
 from search.study.winner import winning_spec
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def export_study(
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
 
-    final, data = read(study, "final", Final), read(study, "data", DataRecord)
+    final, data = read(study, Final), read(study, DataRecord)
     if final is None or data is None:
         raise SearchError(f"The study {study.study_name!r} has no final model yet. The command that began it brings it to its end.")
     require_own_folder(study)

@@ -28,10 +28,11 @@ from search.job.interrupt import Interrupt
 from search.job.progress.display import Progress
 from search.job.trainings import train_all
 from search.study.environment import now
+from search.study.paths import snapshot_path, study_folder
 from search.study.predictions import keep_predictions
 from search.study.records import Candidate, ClassScore, DataRecord, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.study.spec import StudySpec
-from search.study.study import append, read, snapshot_path, study_folder, write
+from search.study.study import append, read, write
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
 RESAMPLES, LEVEL = 2000, 0.95
@@ -55,13 +56,13 @@ def finalize(
 
     Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
-    if (final := read(study, "final", Final)) is not None:
+    if (final := read(study, Final)) is not None:
         return final
     trained = _retrain(study, spec, winner, executor, progress, interrupt)
     progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source, device)
     release_memory(device)  # the networks are needed no more
-    write(study, "final", final)
+    write(study, final)
     return final
 
 
@@ -87,7 +88,7 @@ def evaluate(
 
 def is_test_of(study: optuna.Study, source: Source) -> bool:
     """Whether the source's test images are those that the study keeps for its end."""
-    data = read(study, "data", DataRecord)
+    data = read(study, DataRecord)
     if data is None:
         return False
     if data.test_fingerprint is None:  # a study of version 0.1
@@ -102,7 +103,7 @@ def final_folder(study: optuna.Study, seed: int) -> Path:
 
 def has_models(study: optuna.Study) -> bool:
     """Whether the final models of the study, which is finished, are in its folder here."""
-    final = read(study, "final", Final)
+    final = read(study, Final)
     if final is None or not (folder := final_folder(study, final.exported_seed)).exists():
         return False
     seal = next(run.checkpoint for run in final.runs if run.seed == final.exported_seed)
@@ -110,20 +111,20 @@ def has_models(study: optuna.Study) -> bool:
 
 
 def _note_opening(study: optuna.Study, *, by: str, trial: int | None) -> None:
-    append(study, "openings", Opening(at=now(), by=by, trial=trial))
+    append(study, Opening(at=now(), by=by, trial=trial))
 
 
 def _retrain(
     study: optuna.Study, spec: StudySpec, winner: Candidate, executor: Executor, progress: Progress, interrupt: Interrupt
 ) -> tuple[FinalTraining, ...]:
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
-    kept = read(study, "final_training", FinalTrainings) or FinalTrainings()
+    kept = read(study, FinalTrainings) or FinalTrainings()
     done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config, run)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
         seal = load_checkpoint(final_folder(study, task.seed)).seal
         done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal)
-        write(study, "final_training", FinalTrainings(runs=tuple(done.values())))
+        write(study, FinalTrainings(runs=tuple(done.values())))
 
     def drop(task: Task, reason: str) -> None:
         diverged.append(f"{reason}, in the final training with seed {task.seed}")

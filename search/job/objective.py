@@ -22,7 +22,7 @@ from search.storage.foreign import CONFIG
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.space import Space
 from search.study.spec import LimitsSection
-from search.study.study import REFUSED
+from search.study.trials import REFUSED
 
 ENQUEUED = "fixed_params"  # Optuna's attribute of a trial that was enqueued
 

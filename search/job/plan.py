@@ -28,13 +28,8 @@ from search.study.environment import capture_environment
 from search.study.ownership import require_no_others_folder
 from search.study.records import DataRecord, Environment, Final
 from search.study.spec import StudySpec
-from search.study.study import (
-    check_resumable,
-    finished_trials,
-    load_study,
-    read,
-    storage_names,
-)
+from search.study.study import check_resumable, load_study, read, storage_names
+from search.study.trials import finished_trials
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,7 @@ def check_storage(plan: Plan) -> optuna.Study | None:
     storage = open_storage(plan.storage, create=False)
     check_resumable(storage, plan.spec, plan.data)
     study = load_study(storage, plan.spec.name) if plan.spec.name in storage_names(storage) else None
-    if study is None or read(study, "final", Final) is None:
+    if study is None or read(study, Final) is None:
         return None
     require_searched(study, plan.spec)
     return study

@@ -21,14 +21,9 @@ from search.storage.opening import open_storage
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
+from search.study.paths import study_folder
 from search.study.records import Environment, Final
-from search.study.study import (
-    append,
-    create_study,
-    journalled,
-    read,
-    study_folder,
-)
+from search.study.study import append, create_study, journalled, read
 
 
 def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
@@ -56,7 +51,7 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
 
     name = study.study_name
     export_folder = study_folder(name) / "export"
-    is_new = read(study, "final", Final) is None
+    is_new = read(study, Final) is None
     with ExitStack() as ends:
         if is_new:
             _train(study, plan, progress, ends)
@@ -75,7 +70,7 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
 def _annotate(study: optuna.Study, plan: Plan) -> None:
     from search.dashboard.annotate import annotate
 
-    is_tested = read(study, "final", Final) is not None
+    is_tested = read(study, Final) is not None
     annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 
 
@@ -83,12 +78,12 @@ def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack)
     """The study has its result; until `ends` is left, no other run touches it."""
     classes = len(plan.data.class_names)
     with Interrupt() as interrupt, _workers(plan, progress.message) as (executor, environment):
-        append(study, "environments", environment)
+        append(study, environment)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(study, plan.spec, executor, progress, interrupt, classes)
         if plan.is_shared:
             ends.enter_context(noted_run(study))
-            if read(study, "final", Final) is not None:
+            if read(study, Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
         while True:

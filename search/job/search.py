@@ -27,8 +27,10 @@ from search.storage.patient import is_lost, require_storage
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study.coordinators import share_of, take_back
 from search.study.limits import constrain, constraints_of, over, violations
+from search.study.paths import snapshot_path
 from search.study.spec import StudySpec
-from search.study.study import NOTE_SECONDS, REFUSED, complete_trials, finished_trials, foreign_trials, snapshot_path, timed
+from search.study.timing import NOTE_SECONDS, timed
+from search.study.trials import REFUSED, complete_trials, finished_trials, foreign_trials
 
 LATER_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
 MOST_FAILURES = 10  # in a row

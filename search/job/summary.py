@@ -7,9 +7,10 @@ from rich.console import Console
 from search.job.estimate import Estimate
 from search.job.plan import Plan
 from search.report.render import headline, read_report, warnings
+from search.study.paths import study_folder
 from search.study.records import Holder
 from search.study.spec import StudySpec
-from search.study.study import HOLDER, read, study_folder
+from search.study.study import read
 from search.terminal.wording import counted, duration
 
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
@@ -54,7 +55,7 @@ def print_end(study: optuna.Study, console: Console) -> None:
         table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
         table.add_row("", "fmnist-search dashboard")
     else:
-        holder = read(study, HOLDER, Holder)
+        holder = read(study, Holder)
         table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
         table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)

@@ -10,7 +10,8 @@ from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted,
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress
 from search.storage.patient import is_lost, require_storage
-from search.study.study import snapshot_path, timed
+from search.study.paths import snapshot_path
+from search.study.timing import timed
 
 Keep = Callable[[Task, float | None, float], None]
 Drop = Callable[[Task, str], None]

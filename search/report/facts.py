@@ -21,9 +21,11 @@ from search.study.records import (
     Opening,
     Record,
     Timing,
-    read_record,
+    parse_record,
+    record_in,
+    records_in,
 )
-from search.study.study import REFUSED, UNCOUNTED
+from search.study.trials import REFUSED, UNCOUNTED
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
@@ -134,23 +136,23 @@ def read_report(study: optuna.Study) -> Report:
     """
     attributes = study.user_attrs
     trials = study.get_trials(deepcopy=False)
-    confirmation = read_record(attributes, "confirmation", Confirmation, Confirmation(candidates=()))
+    confirmation = record_in(attributes, Confirmation) or Confirmation(candidates=())
     return Report(
         study=study.study_name,
-        spec=read_record(attributes, "spec", dict[str, JsonValue], {}),
-        data=read_record(attributes, "data", DataRecord, None),
-        final=read_record(attributes, "final", Final, None),
+        spec=parse_record(attributes.get("spec", {}), "spec", dict[str, JsonValue]),
+        data=record_in(attributes, DataRecord),
+        final=record_in(attributes, Final),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
         optimism=_optimism(confirmation),
-        ablation=next(reversed(read_record(attributes, "ablations", Ablations, Ablations()).found), None),
+        ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),
-        timing=read_record(attributes, "timing", Timing, Timing()),
-        environments=read_record(attributes, "environments", tuple[Environment, ...], ()),
-        openings=read_record(attributes, "openings", tuple[Opening, ...], ()),
+        timing=(record_in(attributes, Timing) or Timing()),
+        environments=records_in(attributes, Environment),
+        openings=records_in(attributes, Opening),
     )
 
 

@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial
 from fmnist.metrics import macro_f1
 from search.executors import Predicted
 from search.report.facts import BEST_SHOWN, is_feasible
+from search.study.paths import study_folder
 from search.study.predictions import Predictions
-from search.study.study import study_folder, value_of
+from search.study.trials import value_of
 
 FOLDER = "validation"  # within the study's
 SAME_FIGURE = 1e-6  # macro F1; a tie between two classes may go either way once it is a probability

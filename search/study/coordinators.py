@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 from search.errors import SearchError
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, Share
+from search.study.holder import COORDINATOR, mine
 from search.study.lock import at_work, is_alive, require_nobody_ends
 from search.study.records import Holder, parse_record
 from search.study.spec import StudySpec
-from search.study.study import COORDINATOR, REFUSED, alone, mine, storage_names, study_spec, write
+from search.study.study import alone, storage_names, study_spec, write
+from search.study.trials import REFUSED
 from search.terminal.wording import counted
 
 SEEDS_APART = 1_000_003  # so that coordinators which begin together do not propose the same
@@ -54,7 +56,7 @@ def joined(study: optuna.Study, spec: StudySpec, announce: Callable[[str], None]
     with alone(study):  # of two that begin together, the second sees the first
         require_nobody_ends(study)
         others, before = living(study), len(coordinators(study))
-        write(study, COORDINATOR + me, this)
+        write(study, this, key=COORDINATOR + me)
     if others:
         study.sampler = spec.make_sampler(seed=spec.seed + len(study.get_trials(deepcopy=False)) + SEEDS_APART * before)
         runs = f"{counted(len(others), 'other run')} at work on this study: {at_work(others.values())}"
@@ -63,7 +65,7 @@ def joined(study: optuna.Study, spec: StudySpec, announce: Callable[[str], None]
     try:
         yield
     finally:
-        write(study, COORDINATOR + me, mine(since=this.since, is_over=True))
+        write(study, mine(since=this.since, is_over=True), key=COORDINATOR + me)
 
 
 def coordinators(study: optuna.Study) -> dict[str, Holder]:

@@ -18,8 +18,9 @@ from search.errors import AnotherRunError, SearchError
 from search.storage.opening import database_file
 from search.storage.own_trials import OwnTrials
 from search.study.environment import now
+from search.study.holder import is_mine, is_numbered_here, mine
 from search.study.records import Holder
-from search.study.study import HOLDER, alone, is_mine, is_numbered_here, mine, read, write
+from search.study.study import alone, read, write
 
 RUN = "run"
 ABOUT = f"{RUN}.json"  # who holds RUN.lock
@@ -76,11 +77,11 @@ def noted_run(study: optuna.Study) -> Iterator[None]:
         if ends := who_ends(study):
             raise AnotherRunError(f"The search is over: {at_work([ends])}, brings the study to its end.")
         this = mine()
-        write(study, HOLDER, this)
+        write(study, this)
     try:
         yield
     finally:
-        write(study, HOLDER, mine(since=this.since, is_over=True))
+        write(study, mine(since=this.since, is_over=True))
 
 
 def require_nobody_ends(study: optuna.Study) -> None:
@@ -97,7 +98,7 @@ def require_nobody_ends(study: optuna.Study) -> None:
 
 def who_ends(study: optuna.Study) -> Holder | None:
     """The other run that brings the study to its end, if one does. One that was not seen for a while is dead."""
-    kept = read(study, HOLDER, Holder)
+    kept = read(study, Holder)
     return kept if kept and is_alive(kept) else None
 
 

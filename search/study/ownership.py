@@ -14,8 +14,9 @@ from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.storage.own_trials import OwnTrials
 from search.storage.recovery import IDENTITY, identity
+from search.study.paths import study_folder
 from search.study.records import DataRecord, Identity
-from search.study.study import alone, read, storage_names, study_folder
+from search.study.study import alone, read, storage_names
 
 OWNER = "study.json"  # in the study's folder
 
@@ -24,7 +25,7 @@ def identity_of(study: optuna.Study) -> Identity:
     """The study's, as far as it has one."""
     own = study._storage
     assert isinstance(own, OwnTrials), "load_study or create_study opened the study"
-    data = read(study, "data", DataRecord)
+    data = read(study, DataRecord)
     token = own.get_study_system_attrs(study._study_id).get(IDENTITY)
     return Identity(
         study=study.study_name,

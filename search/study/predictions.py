@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from fmnist.atomic import write_in_place
 from fmnist.metrics import Floats, Ints, macro_f1
 from search.errors import SearchError
+from search.study.paths import study_folder
 from search.study.records import Final
-from search.study.study import study_folder
 from search.terminal.wording import f1
 
 SAME_FIGURE = 1e-9  # macro F1; what is stored was computed by the same code from the same predictions

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from statistics import fmean, stdev
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -12,21 +12,33 @@ from fmnist.refusals import shown
 from search.errors import SearchError
 
 T = TypeVar("T")
-Absent = TypeVar("Absent")
+R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is read."""
+    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is read.
 
+    `KEY` is the attribute of a study that holds the record, or a list of such records; "" for what is only a part of another.
+    """
+
+    KEY: ClassVar[str] = ""
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-def read_record(attributes: Mapping[str, Any], key: str, kind: type[T], absent: Absent) -> T | Absent:
-    """What a study's attributes hold under `key`, `absent` where they hold nothing.
+def record_in(attributes: Mapping[str, Any], kind: type[R]) -> R | None:
+    """The record of that kind among a study's attributes, None where there is none yet.
 
-    Raises: SearchError where it is not of that kind.
+    Raises: SearchError where this version cannot read it.
     """
-    return parse_record(attributes[key], key, kind) if key in attributes else absent
+    return parse_record(attributes[kind.KEY], kind.KEY, kind) if kind.KEY in attributes else None
+
+
+def records_in(attributes: Mapping[str, Any], kind: type[R]) -> tuple[R, ...]:
+    """The list of records of that kind among a study's attributes, oldest first.
+
+    Raises: SearchError where this version cannot read one.
+    """
+    return parse_record(attributes.get(kind.KEY, []), kind.KEY, tuple[kind, ...])  # type: ignore[valid-type]
 
 
 def parse_record(value: Any, key: str, kind: type[T]) -> T:
@@ -48,6 +60,7 @@ def parse_record(value: Any, key: str, kind: type[T]) -> T:
 class DataRecord(Record):
     """Which images the study trains on."""
 
+    KEY = "data"
     name: str  # "Fashion-MNIST", "synthetic" or the name of the file or folder
     fingerprint: str  # SHA-256 over the cleaned images of the training file, their labels and class names
     train: int
@@ -74,6 +87,7 @@ class DataRecord(Record):
 class Environment(Record):
     """Where one `run` happened; a study keeps one a run."""
 
+    KEY = "environments"
     at: str  # UTC, ISO 8601
     command: str
     commit: str | None
@@ -123,6 +137,7 @@ class Dropped(Record):
 class Confirmation(Record):
     """The confirm stage. `winner` is the trial with the best mean, None until every candidate has its seeds."""
 
+    KEY = "confirmation"
     candidates: tuple[Candidate, ...]
     winner: int | None = None
     dropped: tuple[Dropped, ...] = ()
@@ -147,12 +162,14 @@ class Ablation(Record):
 class Ablations(Record):
     """All of a study: one for each winner and length of training, the latest last."""
 
+    KEY = "ablations"
     found: tuple[Ablation, ...] = ()
 
 
 class Opening(Record):
     """One look at the test split."""
 
+    KEY = "openings"
     at: str
     by: str  # "finalize" or "evaluate"
     trial: int | None
@@ -179,6 +196,7 @@ class FinalTraining(Record):
 class FinalTrainings(Record):
     """The final trainings so far, so that an interrupted run goes on where it was."""
 
+    KEY = "final_training"
     runs: tuple[FinalTraining, ...] = ()
 
 
@@ -196,6 +214,7 @@ class FinalRun(Record):
 class Final(Record):
     """The result: the winner retrained on train + validation with several seeds, tested once."""
 
+    KEY = "final"
     trial: int | None  # None where the configuration came without a search
     config: TrialConfig
     runs: tuple[FinalRun, ...]
@@ -217,6 +236,7 @@ class Final(Record):
 class ExportedFiles(Record):
     """An export in the study's folder; of a study on a server, machines may have one each."""
 
+    KEY = "exports"
     files: dict[str, str]  # name -> BLAKE2b
 
 
@@ -233,6 +253,7 @@ class Identity(Record):
 class Timing(Record):
     """Seconds of wall clock per stage, summed over all runs of the study."""
 
+    KEY = "timing"
     search: float = 0.0
     confirm: float = 0.0
     finalize: float = 0.0
@@ -247,6 +268,7 @@ class Timing(Record):
 class Holder(Record):
     """The run that works on a study, or did last."""
 
+    KEY = "holder"
     host: str
     process: int
     since: str

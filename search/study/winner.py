@@ -6,7 +6,8 @@ from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.study.records import Confirmation
 from search.study.spec import StudySpec, pinned_spec
-from search.study.study import complete_trials, read, study_spec
+from search.study.study import read, study_spec
+from search.study.trials import complete_trials
 
 
 def winning_spec(study: optuna.Study) -> StudySpec:
@@ -22,7 +23,7 @@ def winning_spec(study: optuna.Study) -> StudySpec:
 
 def is_confirmed(study: optuna.Study) -> bool:
     """Whether the study has chosen its winner, after the search and the confirm stage."""
-    confirmation = read(study, "confirmation", Confirmation)
+    confirmation = read(study, Confirmation)
     return confirmation is not None and confirmation.winner is not None
 
 
@@ -31,7 +32,7 @@ def winner(study: optuna.Study) -> tuple[int, TrialConfig]:
 
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
-    confirmation = read(study, "confirmation", Confirmation)
+    confirmation = read(study, Confirmation)
     if confirmation is not None and confirmation.winner is not None:
         number = confirmation.winner
     elif complete := complete_trials(study):

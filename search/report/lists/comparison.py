@@ -55,7 +55,7 @@ def compare(studies: Sequence[optuna.Study]) -> Answer:
 
 def _final(study: optuna.Study) -> tuple[Final, DataRecord]:
     try:
-        final, data = read(study, "final", Final), read(study, "data", DataRecord)
+        final, data = read(study, Final), read(study, DataRecord)
     except SearchError as error:
         raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {error} Or leave it out.") from None
     if final is None or data is None:
@@ -81,7 +81,7 @@ def _require_same_images(names: Sequence[str], found: Sequence[DataRecord]) -> N
 
 
 def _tested(study: optuna.Study, final: Final, data: DataRecord) -> Tested:
-    name, timing = study.study_name, read(study, "timing", Timing) or Timing()
+    name, timing = study.study_name, read(study, Timing) or Timing()
     found = read_predictions(name, final)
     if found is None:
         raise SearchError(

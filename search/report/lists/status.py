@@ -11,7 +11,8 @@ from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.storage.foreign import FOREIGN
 from search.study.records import Confirmation, Final, Timing
-from search.study.study import FINISHED, REFUSED, read, study_spec, value_of
+from search.study.study import read, study_spec
+from search.study.trials import FINISHED, REFUSED, value_of
 from search.terminal.table import Table
 from search.terminal.wording import duration, f1
 
@@ -66,7 +67,7 @@ def _row(study: optuna.Study) -> Facts:
 
 def _records(study: optuna.Study, done: int) -> dict[str, Value]:
     budget = study_spec(study).budget if "spec" in study.user_attrs else None  # None where others made it
-    final, timing = read(study, "final", Final), read(study, "timing", Timing)
+    final, timing = read(study, Final), read(study, Timing)
     return {
         "stage": _stage(study, final, budget is not None and done >= budget),
         "budget": budget,
@@ -90,7 +91,7 @@ def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | N
 def _stage(study: optuna.Study, final: Final | None, searched: bool) -> str:
     if final is not None:
         return "finished"
-    confirmation = read(study, "confirmation", Confirmation)
+    confirmation = read(study, Confirmation)
     if confirmation is not None:
         return "final training" if confirmation.winner is not None else "confirm"
     return "searched" if searched else "search"

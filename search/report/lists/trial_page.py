@@ -14,7 +14,7 @@ from search.report.lists.answer import Answer, Facts, Value
 from search.report.lists.trial_rows import FIXED, said_of, state_of, trial_row
 from search.storage.masking import masked
 from search.storage.opening import DEFAULT_STORAGE
-from search.study.study import constraints_of, value_of
+from search.study.trials import constraints_of, value_of
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import f1, setting
 

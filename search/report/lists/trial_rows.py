@@ -13,7 +13,7 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.storage.foreign import FOREIGN
-from search.study.study import REFUSED, value_of
+from search.study.trials import REFUSED, value_of
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting
 

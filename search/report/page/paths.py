@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from search.report.facts import Searched, searched
 from search.samplers.choose import REDUCTION
 from search.study.records import Record
-from search.study.study import REFUSED, constraints_of
+from search.study.trials import REFUSED, constraints_of
 
 HALVING = ("hyperband", "halving")
 

@@ -19,7 +19,8 @@ from PIL import Image
 from search.report.validation import FOLDER
 from search.storage.opening import open_storage
 from search.study.records import Confirmation, Final
-from search.study.study import complete_trials, load_study, read
+from search.study.study import load_study, read
+from search.study.trials import complete_trials
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -72,7 +73,7 @@ def study_in(folder: Path) -> optuna.Study:
 
 
 def winner_of(folder: Path) -> int:
-    confirmation = read(study_in(folder), "confirmation", Confirmation)
+    confirmation = read(study_in(folder), Confirmation)
     assert confirmation is not None
     assert confirmation.winner is not None
     return confirmation.winner
@@ -89,7 +90,7 @@ def artifacts_of(dashboard: Dashboard, shown: dict[str, Any], trial: int | None 
 
 def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: Path, serve: Serve) -> None:
     page = serve(whole).at("/api/studies/1")
-    final, winner = read(study_in(whole), "final", Final), winner_of(whole)
+    final, winner = read(study_in(whole), Final), winner_of(whole)
     assert final is not None
     note = page["note"]["body"]
     assert f"Test macro F1 {final.mean:.4f}" in note

@@ -21,8 +21,9 @@ from search.executors import EpochEnd, Event, Failed, Finished, Resumed, Task
 from search.executors.cluster import Cluster
 from search.executors.training import Setup
 from search.storage.opening import open_storage
+from search.study.paths import RUNNING
 from search.study.records import Confirmation, Environment, Final
-from search.study.study import RUNNING, load_study, read
+from search.study.study import load_study, read
 from tests.search.executors.test_local_executor import curve
 from tests.search.job.test_kills import retrained
 from tests.search.tiny import TOML, Say, run_command, small_source, start_command, wait_for_line
@@ -66,7 +67,7 @@ def assert_exact(folder: Path) -> optuna.Study:
     assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(BUDGET)]
     for trial in study.trials:
         assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == retrained(source, trial)
-    confirmation, final = read(study, "confirmation", Confirmation), read(study, "final", Final)
+    confirmation, final = read(study, Confirmation), read(study, Final)
     assert confirmation is not None
     assert final is not None
     assert final.trial == confirmation.winner == max(confirmation.candidates, key=lambda one: one.mean).trial

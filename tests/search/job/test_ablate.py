@@ -48,7 +48,7 @@ def regularised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ablation_in(folder: Path, name: str = NAME) -> Ablation:
     study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), name)
-    found = read(study, "ablations", Ablations)
+    found = read(study, Ablations)
     assert found is not None
     return found.found[-1]
 
@@ -177,7 +177,7 @@ def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say,
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
     optimize(study, study_spec(study), Inline(), Silent(), Interrupt(), CLASSES)
     confirm(study, study_spec(study), Inline(), Silent(), Interrupt())
-    write(study, "data", DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
+    write(study, DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
     for _ in range(2):
         code, output, errors = say("ablate", "tiny", "--data", "synthetic", "--seeds", "2")
         assert (code, errors) == (0, "")

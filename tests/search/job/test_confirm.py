@@ -15,9 +15,10 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.confirm import FIRST_SEED, confirm, drop_winner
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
+from search.study.paths import snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun, Timing
 from search.study.spec import StudySpec
-from search.study.study import read, snapshot_path, write
+from search.study.study import read, write
 from tests.search.tiny import Inline, InterruptAfter, tiny_spec
 
 VALUES = (0.80, 0.84, 0.82, 0.83)  # of the trials 0 to 3; best first they are 1, 3, 2, 0
@@ -75,7 +76,7 @@ def interrupted(study: optuna.Study, spec: StudySpec, *, trainings: int) -> None
 
 
 def record(study: optuna.Study) -> Confirmation:
-    found = read(study, "confirmation", Confirmation)
+    found = read(study, Confirmation)
     assert found is not None
     return found
 
@@ -117,7 +118,7 @@ def test_a_stage_that_is_interrupted_keeps_what_it_trained_and_has_no_winner_yet
     assert [task.key for task in rest.trained] == ["trial 1, seed 1001", "trial 3, seed 1001"]
     assert progress.stages == [("confirm", 4, 2)]
     assert [[run.seed for run in each.runs] for each in record(study).candidates] == [[1000, 1001]] * 2
-    timing, again = read(study, "timing", Timing), Begun()
+    timing, again = read(study, Timing), Begun()
     assert timing is not None
     assert timing.confirm > 0
     assert confirmed(study, spec, None, again) == winner
@@ -206,7 +207,7 @@ def test_where_all_diverge_the_error_names_the_last() -> None:
 )
 def test_whether_the_minutes_were_over_is_told_to_the_second(spent: float, says: str) -> None:
     study = optuna.create_study(study_name="tiny", direction="maximize")
-    write(study, "timing", Timing(search=spent))
+    write(study, Timing(search=spent))
     with pytest.raises(SearchError, match=says):
         confirmed(study, confirming(minutes=1.0))
     assert "confirmation" not in study.user_attrs

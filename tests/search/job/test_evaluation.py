@@ -20,8 +20,9 @@ from fmnist.data.splits import test_fingerprint as fingerprint_of_test  # pytest
 from fmnist.model import ConvNet
 from search.storage.opening import open_storage
 from search.study.ownership import OWNER, claim_folder, identity_of
+from search.study.paths import study_folder
 from search.study.records import DataRecord
-from search.study.study import create_study, study_folder
+from search.study.study import create_study
 from tests.fmnist.data.forms import FORMS, TRAIN, as_npz
 from tests.search.tiny import Say, command, surroundings, tiny_spec
 

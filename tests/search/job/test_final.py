@@ -25,10 +25,11 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.final import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
+from search.study.paths import snapshot_path
 from search.study.predictions import predictions_path, read_predictions
 from search.study.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import read, snapshot_path, write
+from search.study.study import read, write
 from tests.fmnist.data.prepared import prepared
 from tests.search.tiny import CPU, Inline, InterruptAfter, tiny_spec
 
@@ -113,7 +114,7 @@ def openings(study: optuna.Study) -> list[tuple[str, int | None]]:
 
 
 def kept_seconds(study: optuna.Study) -> dict[int, float]:
-    return {run.seed: run.seconds for run in (read(study, "final_training", FinalTrainings) or FinalTrainings()).runs}
+    return {run.seed: run.seconds for run in (read(study, FinalTrainings) or FinalTrainings()).runs}
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
@@ -129,7 +130,7 @@ def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(
     assert final_folder(study, 2005) == Path("studies/tiny/final/seed-2005")
     assert heard.stages == [("final", 2, 0)]
     assert heard.messages == ["Opening the test split, once."]
-    timing = read(study, "timing", Timing)
+    timing = read(study, Timing)
     assert timing is not None
     assert timing.finalize > 0
 
@@ -165,7 +166,7 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     assert answers is not None
     np.testing.assert_array_equal(answers.probabilities, probabilities)
     np.testing.assert_array_equal(answers.labels, test.labels)
-    assert read(study, "final", Final) == final
+    assert read(study, Final) == final
 
 
 def test_a_single_seed_has_no_spread(source: Source) -> None:
@@ -277,8 +278,8 @@ def test_a_model_that_is_changed_while_the_others_are_trained_is_not_scored(sour
 def test_a_training_that_an_older_version_kept_without_a_seal_is_believed(source: Source) -> None:
     study, rest = in_memory(), Saves()
     interrupted(study, source, trainings=2)
-    runs = [run.model_copy(update={"checkpoint": None}) for run in (read(study, "final_training", FinalTrainings) or FinalTrainings()).runs]
-    write(study, "final_training", FinalTrainings(runs=tuple(runs)))
+    runs = [run.model_copy(update={"checkpoint": None}) for run in (read(study, FinalTrainings) or FinalTrainings()).runs]
+    write(study, FinalTrainings(runs=tuple(runs)))
     final = finalized(study, source, executor=rest)
     assert [task.seed for task in rest.trained] == [2001, 2002]
     assert [run.checkpoint is None for run in final.runs] == [True, False, False]
@@ -292,7 +293,7 @@ def record_of(source: Source, **changes: Any) -> DataRecord:
 def test_a_study_knows_its_test_images(source: Source) -> None:
     def is_test(**changes: Any) -> bool:
         study = in_memory()
-        write(study, "data", record_of(source, **changes))
+        write(study, record_of(source, **changes))
         return is_test_of(study, source)
 
     assert not is_test_of(in_memory(), source)
@@ -307,8 +308,8 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
     save(Path("model"), seed=4)
     model, test = load_checkpoint(Path("model")), source.test()
     own, other = in_memory(), in_memory()
-    write(own, "data", record_of(source))
-    write(other, "data", record_of(source, test_fingerprint="other"))
+    write(own, record_of(source))
+    write(other, record_of(source, test_fingerprint="other"))
     scores, interval = evaluate(model, source, [own, other], CPU)
     predicted = predict(model, test.pixels, CPU).argmax(axis=1)
     assert scores.macro_f1 == pytest.approx(f1_score(test.labels, predicted, labels=range(4), average="macro", zero_division=0))
@@ -321,7 +322,7 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
 def test_a_model_of_other_classes_opens_nothing(source: Source) -> None:
     save(Path("model"), seed=4, names=("Bag", "Coat", "Dress", "Boot"))
     study = in_memory()
-    write(study, "data", record_of(source))
+    write(study, record_of(source))
     with pytest.raises(SearchError, match=r"knows the classes .*'Boot'.*, the data have .*'Shirt'"):
         evaluate(load_checkpoint(Path("model")), source, [study], CPU)
     assert openings(study) == []

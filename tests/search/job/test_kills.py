@@ -16,8 +16,9 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.train import fit
 from search.storage.opening import open_storage
+from search.study.paths import RUNNING
 from search.study.records import Confirmation, Final, Timing
-from search.study.study import RUNNING, load_study, read
+from search.study.study import load_study, read
 from tests.search.tiny import CPU, run_command, surroundings
 
 KILLS = 50
@@ -101,9 +102,8 @@ def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) ->
             assert list(trial.intermediate_values) == list(range(1, 7))
             assert values == list(trial.intermediate_values.values()) == retrained(source, trial)
         for record in (Final, Confirmation, Timing):
-            key = "timing" if record is Timing else record.__name__.lower()
-            assert (read(study, key, record) is None) == (read(undisturbed, key, record) is None)
-        final = read(study, "final", Final)
+            assert (read(study, record) is None) == (read(undisturbed, record) is None)
+        final = read(study, Final)
         assert final is not None
         assert len(final.runs) == 2
         assert (folder / "studies" / name / "export" / "model.onnx").exists()

@@ -21,7 +21,8 @@ from search.job.search import MOST_FAILURES, MOST_REFUSED, optimize
 from search.storage.opening import open_storage
 from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
-from search.study.study import REFUSED, finished_trials, load_study
+from search.study.study import load_study
+from search.study.trials import REFUSED, finished_trials
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
 
 WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}

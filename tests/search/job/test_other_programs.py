@@ -22,9 +22,10 @@ from search.job.search import optimize
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
 from search.storage.operations import perform
-from search.study.records import Timing
+from search.study.records import Opening
 from search.study.spec import StudySpec
-from search.study.study import append, finished_trials
+from search.study.study import append
+from search.study.trials import finished_trials
 from tests.search.tiny import CLASSES, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
 URL = "sqlite:///studies/fmnist.db"
@@ -213,7 +214,7 @@ from search.storage.opening import open_storage
 from search.study.study import append, load_study
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 for _ in range(30):
-    append(study, "openings", Opening(at="2025-01-01", by=sys.argv[2], trial=None))
+    append(study, Opening(at="2025-01-01", by=sys.argv[2], trial=None))
 """
 
 
@@ -230,8 +231,8 @@ def test_what_several_processes_append_at_once_is_all_there(tmp_path: Path) -> N
 
 def test_an_append_that_is_carried_out_twice_is_there_once(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    append(study, "seen", Timing(search=1.0))
-    kept = plain(tmp_path).user_attrs["seen"]
+    append(study, Opening(at="2025-01-01", by="evaluate", trial=None))
+    kept = plain(tmp_path).user_attrs["openings"]
     backend = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False)
-    perform(Operation("append_study_user_attr", (study._study_id, "seen", kept[0])), backend)
-    assert plain(tmp_path).user_attrs["seen"] == kept
+    perform(Operation("append_study_user_attr", (study._study_id, "openings", kept[0])), backend)
+    assert plain(tmp_path).user_attrs["openings"] == kept

@@ -25,8 +25,9 @@ from search.export.formats import FORMATS
 from search.report.calibration import calibration
 from search.storage.opening import open_storage
 from search.study.lock import sole_run
+from search.study.paths import study_folder
 from search.study.records import Final, Opening
-from search.study.study import load_study, read, study_folder, study_spec
+from search.study.study import load_study, read, study_spec
 from tests.search.tiny import NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
 def test_one_command_does_the_whole_job(whole: Path) -> None:
     study, output = study_in(whole), (whole / "output.txt").read_text()
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
-    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", read(study, "final", Final).trial)]  # type: ignore[union-attr]
+    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", read(study, Final).trial)]  # type: ignore[union-attr]
     folder = whole / "studies" / NAME
     assert {path.name for path in (folder / "export").iterdir()} == EXPORTED
     assert {"report.md", "report.json", "report.html"} <= {path.name for path in folder.iterdir()}
@@ -68,7 +69,7 @@ def test_one_command_does_the_whole_job(whole: Path) -> None:
 
 
 def test_the_score_is_the_same_in_study_report_and_export(whole: Path) -> None:
-    final = read(study_in(whole), "final", Final)
+    final = read(study_in(whole), Final)
     assert final is not None
     folder = whole / "studies" / NAME
     exported = json.loads((folder / "export" / "metrics.json").read_text())["macro_f1"]
@@ -223,7 +224,7 @@ def test_plain_onnx_runtime_runs_the_export_on_raw_images(finished: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     truth = synthetic.test().labels
-    final = read(study_in(finished), "final", Final)
+    final = read(study_in(finished), Final)
     assert final is not None
     assert float((np.array(json.loads(done.stdout)) == truth).mean()) == pytest.approx(final.runs[0].accuracy)
 

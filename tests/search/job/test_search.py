@@ -17,7 +17,8 @@ from search.job.search import TIME_IS_UP, optimize, put_back
 from search.report.render import read_report, warnings
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import complete_trials, read, write
+from search.study.study import read, write
+from search.study.trials import complete_trials
 from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)
@@ -170,9 +171,9 @@ def test_what_a_worker_still_says_of_a_trial_whose_time_was_up_is_nothing_to_the
 def test_minutes_are_counted_over_all_runs() -> None:
     spec = tiny_spec(trials=3, minutes=1.0)
     study = in_memory(spec)
-    write(study, "timing", Timing(search=59.0))
+    write(study, Timing(search=59.0))
     assert not is_searched(study, spec)
-    write(study, "timing", Timing(search=60.0))
+    write(study, Timing(search=60.0))
     assert is_searched(study, spec)
     study.enqueue_trial({}, user_attrs={"config": {}})  # one of a run that ended
     assert not is_searched(study, spec)
@@ -229,7 +230,7 @@ def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(place
     executor = Diverges(lambda task: task.key == f"trial {best}, seed 1001", places)
     winner = confirmed(study, spec, executor)
     assert winner.trial in (second, third)
-    kept = read(study, "confirmation", Confirmation)
+    kept = read(study, Confirmation)
     assert kept is not None
     assert {candidate.trial: len(candidate.runs) for candidate in kept.candidates} == {second: 2, third: 2}
     report = read_report(study)
@@ -274,7 +275,7 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
 def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
     spec = tiny_spec(minutes=minutes)
     study = in_memory(spec)
-    write(study, "timing", Timing(search=60.0))
+    write(study, Timing(search=60.0))
     with pytest.raises(SearchError, match=says):
         confirmed(study, spec, Inline())
 
@@ -316,7 +317,7 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
         finalize(study, spec, one, SYNTHETIC, Inline(), InterruptAfter(interrupt, 2), interrupt)
-    kept = read(study, "final_training", FinalTrainings)
+    kept = read(study, FinalTrainings)
     assert kept is not None
     assert len(kept.runs) == 1
     same, changed, again = Inline(), Inline(), Interrupt()

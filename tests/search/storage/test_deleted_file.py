@@ -17,8 +17,9 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.journal import read_journal
 from search.storage.rescue import HeldFile
+from search.study.paths import journal_path
 from search.study.records import Opening
-from search.study.study import append, journal_path, journalled
+from search.study.study import append, journalled
 from tests.search.job.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
 
@@ -86,7 +87,7 @@ def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(tmp_path: P
     monkeypatch.chdir(tmp_path)
     study = in_database(tmp_path, tiny_spec())
     with journalled(study, lambda _: None):
-        append(study, "openings", Opening(at="2025-01-01", by="finalize", trial=0))
+        append(study, Opening(at="2025-01-01", by="finalize", trial=0))
         FILE.chmod(0o600)
     with journalled(study, lambda _: None):
         delete_all()

@@ -17,9 +17,10 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
+from search.study.paths import journal_path
 from search.study.records import Confirmation
 from search.study.spec import StudySpec
-from search.study.study import journal_path, journalled, load_study, read
+from search.study.study import journalled, load_study, read
 from tests.search.job.test_run import study_in
 from tests.search.storage.faults import Faulty, faulty, start_impatient
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
@@ -56,7 +57,7 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tm
         study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), "tiny")
         assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(4)]
         assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2]] * 4
-        confirmation = read(study, "confirmation", Confirmation)
+        confirmation = read(study, Confirmation)
         assert confirmation is not None
         assert confirmation.winner is not None
 

@@ -29,7 +29,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 claim_folder(study)
 for number in range(30):
-    append(study, "openings", Opening(at="2025-01-01", by=sys.argv[2], trial=number))
+    append(study, Opening(at="2025-01-01", by=sys.argv[2], trial=number))
 """
 
 

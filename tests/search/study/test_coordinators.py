@@ -25,9 +25,11 @@ from search.storage.operations import perform
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study.coordinators import joined, take_back
+from search.study.holder import COORDINATOR, mine
 from search.study.lock import noted_run
 from search.study.records import Holder, Timing
-from search.study.study import COORDINATOR, alone, append, create_study, load_study, mine, read, timed
+from search.study.study import alone, append, create_study, load_study, read
+from search.study.timing import timed
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
@@ -344,10 +346,10 @@ def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url:
     monkeypatch.setattr("search.study.study.time", SimpleNamespace(monotonic=clock.time))
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
-            append(study, "environments", mine())
+            append(study, mine())
         clock.sleep(100)
     assert len(another(each_url).user_attrs["environments"]) == 3
-    spent = read(another(each_url), "timing", Timing)
+    spent = read(another(each_url), Timing)
     assert spent is not None
     assert spent.search == 100
 

@@ -14,9 +14,11 @@ from optuna.storages import RDBStorage
 from search.errors import AnotherRunError, SearchError
 from search.storage.opening import open_storage
 from search.study.environment import now
+from search.study.holder import mine
 from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.study.records import Holder
-from search.study.study import HOLDER, mine, read, timed, write
+from search.study.study import read, write
+from search.study.timing import timed
 from tests.search.tiny import NAME, RUN, TOML, in_database, run_command, start_command, surroundings, tiny_spec, wait_for_line
 
 HOLD = """
@@ -43,7 +45,7 @@ except AnotherRunError as error:
 """
 FORK = """
 import os
-from search.study.study import is_mine, mine
+from search.study.holder import is_mine, mine
 this = mine()
 if child := os.fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child takes itself for its parent"
@@ -175,7 +177,7 @@ def noted(folder: Path, **changes: object) -> optuna.Study:
     """A study that another run works on."""
     study = in_database(folder, tiny_spec())
     about = {"host": "elsewhere", "process": 7, "since": now(), "seen": now()} | changes
-    study.set_user_attr(HOLDER, about)
+    study.set_user_attr(Holder.KEY, about)
     return study
 
 
@@ -200,10 +202,10 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
 def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: Callable[[], dict[str, object]]) -> None:
     study = noted(tmp_path, **changes())
     with noted_run(study):
-        holder = read(study, HOLDER, Holder)
+        holder = read(study, Holder)
         assert holder is not None
         assert (holder.host, holder.process, holder.is_over) == (socket.gethostname(), os.getpid(), False)
-    holder = read(study, HOLDER, Holder)
+    holder = read(study, Holder)
     assert holder is not None
     assert holder.is_over
 
@@ -252,11 +254,11 @@ def test_a_run_shows_itself_while_it_trains(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("search.study.study.NOTE_SECONDS", 0.0)
     study = in_database(tmp_path, tiny_spec())
     with noted_run(study):
-        mine = read(study, HOLDER, Holder)
+        mine = read(study, Holder)
         assert mine is not None
-        write(study, HOLDER, mine.model_copy(update={"seen": "2026-01-01T00:00:00+00:00"}))
+        write(study, mine.model_copy(update={"seen": "2026-01-01T00:00:00+00:00"}))
         with timed(study, "search") as note_time:
             note_time()
-            again = read(study, HOLDER, Holder)
+            again = read(study, Holder)
     assert again is not None
     assert again.seen >= mine.seen

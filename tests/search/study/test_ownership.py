@@ -17,8 +17,9 @@ from search.errors import SearchError
 from search.storage.opening import open_storage
 from search.storage.recovery import IDENTITY
 from search.study.ownership import OWNER, claim_folder, identity_of, require_own_folder
+from search.study.paths import study_folder
 from search.study.predictions import predictions_path
-from search.study.study import create_study, load_study, study_folder
+from search.study.study import create_study, load_study
 from tests.search.storage.faults import contents
 from tests.search.tiny import DATA, NAME, RUN, Say, tiny_spec
 

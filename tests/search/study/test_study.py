@@ -21,31 +21,13 @@ from search.samplers.names import Pruner, Sampler
 from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
-from search.study.records import DataRecord, Holder, Timing
+from search.study.holder import is_mine, is_numbered_here, mine
+from search.study.paths import journal_path, snapshot_path
+from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import (
-    HOLDER,
-    REFUSED,
-    TOOLKIT,
-    alone,
-    append,
-    complete_trials,
-    constraints_of,
-    create_study,
-    finished_trials,
-    foreign_trials,
-    is_mine,
-    is_numbered_here,
-    journal_path,
-    load_study,
-    mine,
-    read,
-    snapshot_path,
-    study_spec,
-    timed,
-    value_of,
-    write,
-)
+from search.study.study import TOOLKIT, alone, append, create_study, load_study, read, read_all, study_spec, write
+from search.study.timing import timed
+from search.study.trials import REFUSED, complete_trials, constraints_of, finished_trials, foreign_trials, value_of
 from tests.search.tiny import DATA, in_database, tiny_spec
 
 
@@ -89,7 +71,7 @@ def test_a_resumed_study_keeps_trials_spec_and_data(tmp_path: Path) -> None:
     again = in_database(tmp_path, spec)
     assert [trial.params for trial in again.trials] == before
     assert study_spec(again) == spec
-    assert read(again, "data", DataRecord) == DATA
+    assert read(again, DataRecord) == DATA
     assert again.direction == optuna.study.StudyDirection.MAXIMIZE
 
 
@@ -262,21 +244,21 @@ def test_finished_trials_are_those_that_count(tmp_path: Path) -> None:
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    assert read(study, "timing", Timing) is None
-    write(study, "timing", Timing(search=1.5))
-    append(study, "seen", Timing(confirm=1.0))
-    append(study, "seen", Timing(confirm=2.0))
+    assert read(study, Timing) is None
+    write(study, Timing(search=1.5))
+    append(study, Opening(at="2025-01-01", by="finalize", trial=1))
+    append(study, Opening(at="2025-01-02", by="evaluate", trial=None))
     again = in_database(tmp_path, tiny_spec())
-    assert read(again, "timing", Timing) == Timing(search=1.5)
-    assert [Timing(**entry).confirm for entry in again.user_attrs["seen"]] == [1.0, 2.0]
+    assert read(again, Timing) == Timing(search=1.5)
+    assert [(opening.by, opening.trial) for opening in read_all(again, Opening)] == [("finalize", 1), ("evaluate", None)]
 
 
 def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    write(study, "timing", Timing(search=100.0, confirm=7.0))
+    write(study, Timing(search=100.0, confirm=7.0))
     with pytest.raises(ValueError, match="stop"), timed(study, "search"):
         raise ValueError("stop")
-    found = read(study, "timing", Timing)
+    found = read(study, Timing)
     assert found is not None
     assert found.search > 100.0
     assert found.confirm == 7.0
@@ -288,7 +270,7 @@ def test_a_stage_that_is_killed_has_noted_its_time(tmp_path: Path, monkeypatch: 
     with timed(study, "search") as note_time:
         note_time()
         # What another process would find now, were this one killed.
-        found = read(in_database(tmp_path, tiny_spec()), "timing", Timing)
+        found = read(in_database(tmp_path, tiny_spec()), Timing)
     assert found is not None
     assert found.search > 0
 
@@ -408,11 +390,11 @@ def test_constraints_are_those_with_names_or_where_there_are_none_all() -> None:
 def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_kept: bool, tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec()) if is_kept else optuna.create_study(study_name="tiny")
     with alone(study):
-        write(study, "timing", Timing(search=1.5))
-        write(study, "all", [Timing(search=1.0), Timing(search=2.0)])
-        append(study, "all", Timing(search=3.0))
-    assert read(study, "timing", Timing) == Timing(search=1.5)
-    assert [Timing(**entry).search for entry in study.user_attrs["all"]] == [1.0, 2.0, 3.0]
+        write(study, Timing(search=1.5))
+        append(study, Opening(at="2025-01-01", by="finalize", trial=1))
+        append(study, Opening(at="2025-01-02", by="evaluate", trial=None))
+    assert read(study, Timing) == Timing(search=1.5)
+    assert [opening.by for opening in read_all(study, Opening)] == ["finalize", "evaluate"]
 
 
 def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,7 +431,7 @@ def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch:
     def after(seconds: float, note: Callable[[], None]) -> float | None:
         clock[0] += seconds
         note()
-        found = read(study, "timing", Timing)
+        found = read(study, Timing)
         return found.search if found else None
 
     with timed(study, "search") as note:
@@ -460,20 +442,20 @@ def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch:
             assert after(1.0, beside) == 5.5
             assert after(5.0, beside) == 11.5
         assert after(1.0, note) == 17.5
-    assert read(study, "timing", Timing) == Timing(search=17.5)
+    assert read(study, Timing) == Timing(search=17.5)
     with timed(study, "search"), timed(study, "confirm"):
         clock[0] += 2.0
-    assert read(study, "timing", Timing) == Timing(search=19.5, confirm=2.0)
+    assert read(study, Timing) == Timing(search=19.5, confirm=2.0)
 
 
 @pytest.mark.parametrize("changes", [{"is_over": True}, {"token": "another"}, {}])
 def test_only_a_run_that_is_at_work_shows_itself(changes: dict[str, Any], tmp_path: Path) -> None:
     study, long_ago = in_database(tmp_path, tiny_spec()), "2025-01-01T00:00:00+00:00"
     before = mine(since=long_ago).model_copy(update={"seen": long_ago, **changes})
-    write(study, HOLDER, before)
+    write(study, before)
     with timed(study, "search"):
         pass
-    after = read(study, HOLDER, Holder)
+    after = read(study, Holder)
     assert after is not None
     assert after.since == long_ago
     assert (after == before) == bool(changes)

@@ -31,8 +31,9 @@ from search.report.page.pictures import find_pixels
 from search.report.render import headline, read_report, write_report
 from search.report.tables import tables
 from search.storage.opening import open_storage
+from search.study.paths import study_folder
 from search.study.spec import FinalSection, load_spec
-from search.study.study import create_study, study_folder, study_spec
+from search.study.study import create_study, study_spec
 from search.terminal.wording import f1, visible
 from tests.search.cli.test_odd_names import ODD, VILE
 from tests.search.sample import SPACE, data, final, finished_study, remember, trial
