@@ -40,7 +40,7 @@ from search.report.render import print_table
 from search.storage.opening import DEFAULT_STORAGE, open_storage
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import DataRecord, Final
-from search.study.study import load_study, read
+from search.study.study import load_study
 from search.terminal.table import Table
 
 PAIRS = 8
@@ -90,8 +90,8 @@ def _all_networks(studies: list[str], url: str) -> tuple[tuple[str, ...], Ints, 
     storage, found, records = open_storage(url, create=False), [], list[DataRecord]()
     for name in studies:
         study = load_study(storage, name)
-        final, record = read(study, Final), read(study, DataRecord)
-        predictions = read_predictions(name, final) if final else None
+        final, record = study.read(Final), study.read(DataRecord)
+        predictions = read_predictions(study.folder, final) if final else None
         if predictions is None or record is None:
             raise FmnistError(f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it ran.")
         if records and record.test_fingerprint != records[0].test_fingerprint:

@@ -24,7 +24,7 @@ from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
-from search.study.study import create_study
+from search.study.study import Study, create_study
 from search.study.trials import complete_trials
 
 
@@ -79,7 +79,7 @@ class Watched:
 class Searched:
     """A search that is over. Times are those of `time.time`."""
 
-    study: optuna.Study
+    study: Study
     watched: Watched
     images: int  # trained on, over all trials and epochs
     threads: int  # of a worker
@@ -104,7 +104,7 @@ def search(source: Source, config: TrialConfig, *, trials: int, workers: int, st
     knobs = config.model_dump()
     spec = StudySpec.parse({"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, where="benchmark")
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
+    study.optuna.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
     setup = Setup(source, SPLIT_SEED, device, threads=max(1, cores() // workers))
     # The study's files go where its storage is.
     with chdir(Path(storage.removeprefix("sqlite:///")).parent), Interrupt() as interrupt, LocalExecutor(setup, workers) as executor:
@@ -112,7 +112,7 @@ def search(source: Source, config: TrialConfig, *, trials: int, workers: int, st
         optimize(study, spec, watched, Silent(), interrupt, len(data.class_names))
         ended = time.time()
     if len(complete_trials(study)) < trials:
-        reasons = {str(trial.user_attrs.get("reason")) for trial in study.trials}
+        reasons = {str(trial.user_attrs.get("reason")) for trial in study.optuna.trials}
         raise SearchError(f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: {', '.join(reasons)}.")
     batch = min(config.batch_size, data.train)
     return Searched(study, watched, trials * config.epochs * (data.train // batch * batch), setup.threads, ended)
@@ -128,8 +128,8 @@ def main(work: Work) -> None:
         "began": found.began,
         "ended": found.ended,
         "images": found.images,
-        "macro_f1": [trial.value for trial in found.study.trials],
-        "parameters": found.study.trials[0].user_attrs["parameters"],
+        "macro_f1": [trial.value for trial in found.study.optuna.trials],
+        "parameters": found.study.optuna.trials[0].user_attrs["parameters"],
         "threads": found.threads,
     }
     Path(work.result).write_text(json.dumps(result), encoding="utf-8")

@@ -177,9 +177,9 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         longer = spec.overridden(trials=size + measured)
         study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())
-        fill(study, spec, size)
+        fill(study.optuna, spec, size)
         study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())  # as a run that goes on
-        study.pruner = Merciful(study.pruner)
+        study.optuna.pruner = Merciful(study.optuna.pruner)
         laps, executor = Laps(), MadeUp()
         start = time.perf_counter()
         with Interrupt() as interrupt, _watched(laps):

@@ -187,10 +187,10 @@ def _row(spec: StudySpec, size: int, workers: int, url: str | None, seconds: flo
     with tempfile.TemporaryDirectory() as folder:
         where = url or f"sqlite:///{folder}/trials.db"
         filled = create_study(open_storage(where, create=True), longer, no_data())
-        fill(filled, spec, size)
+        fill(filled.optuna, spec, size)
         opened = open_storage(where, create=True)
         found = create_study(opened, longer, no_data())  # as a run that goes on
-        found.pruner = Merciful(found.pruner)
+        found.optuna.pruner = Merciful(found.optuna.pruner)
         executor, asks = Simulated(workers, seconds, spec.epochs), Asks()
         start = time.perf_counter()
         with Interrupt() as interrupt, asks.watched():

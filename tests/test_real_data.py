@@ -9,7 +9,7 @@ import pytest
 from fmnist.data.sources import find_source, fingerprint
 from search.storage.opening import open_storage
 from search.study.records import DataRecord, Final
-from search.study.study import load_study, read
+from search.study.study import load_study
 from tests.search.tiny import run_command
 
 SMALL = """\
@@ -49,14 +49,14 @@ def test_the_whole_job_on_fashion_mnist(tmp_path: Path) -> None:
     done = run_command(tmp_path, "run", "small.toml", "--data", data)
     assert done.returncode == 0, done.stdout + done.stderr
     study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "small")
-    final, kept = read(study, Final), read(study, DataRecord)
+    final, kept = study.read(Final), study.read(DataRecord)
     assert final is not None
     assert 0.75 < final.mean < 0.97
     assert final.test_images == 10_000
     assert kept is not None
     assert (kept.name, kept.train, kept.valid) == ("Fashion-MNIST", 50_000, 10_000)
     assert kept.fingerprint == fingerprint(find_source(data, announce=lambda _: None).train())
-    assert len(study.user_attrs["openings"]) == 1
+    assert len(study.optuna.user_attrs["openings"]) == 1
     metrics = json.loads((tmp_path / "studies" / "small" / "export" / "metrics.json").read_text())
     assert metrics["macro_f1"] == pytest.approx(final.runs[0].macro_f1)
     assert "not Fashion-MNIST" not in done.stdout

@@ -70,7 +70,7 @@ def _perform(plan: "Plan", console: Console, *, as_json: bool, as_csv: bool) -> 
 
     trainings = counted(len(plan.variants) * len(plan.seeds), "training")
     console.print(
-        f"Trial {plan.trial} of {plan.study.study_name}, and it without {', '.join(plan.knobs)}: {trainings} of "
+        f"Trial {plan.trial} of {plan.study.name}, and it without {', '.join(plan.knobs)}: {trainings} of "
         f"{counted(plan.config.epochs, 'epoch')}, about {duration(plan.seconds)} if none is done yet.",
         highlight=False,
     )

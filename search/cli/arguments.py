@@ -8,11 +8,10 @@ import typer
 
 from search.cli.completion import study_names
 from search.errors import SearchError
+from search.study.study import Study
 from search.terminal.console import Console
 
 if TYPE_CHECKING:
-    import optuna
-
     from fmnist.data.preparation import Preparation
     from fmnist.data.sources import Source
 
@@ -51,33 +50,32 @@ def quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def opened_study(study: str | None, storage: str) -> "optuna.Study":
+def opened_study(study: str | None, storage: str) -> "Study":
     """The study of that name in that storage; without a name the one that ran last."""
     quiet_optuna()
     from search.storage.opening import open_storage
     from search.study.study import load_study
 
     found = load_study(open_storage(storage, create=False), study)
-    if len(found.directions) > 1:
+    if len(found.optuna.directions) > 1:
         raise SearchError(
-            f"A study must have one objective, got {len(found.directions)} in {found.study_name!r}, which another program made. Name "
+            f"A study must have one objective, got {len(found.optuna.directions)} in {found.name!r}, which another program made. Name "
             "another study; `fmnist-search status` lists them."
         )
     return found
 
 
 def source_of(
-    data: str | None, test: str | None, study: "optuna.Study | None", console: Console, preparation: "Preparation | None" = None
+    data: str | None, test: str | None, study: "Study | None", console: Console, preparation: "Preparation | None" = None
 ) -> "Source":
     """The data that were named, else those of the study; cleaned as the study says, and prepared as a model says that is to see them."""
     from fmnist.data.sources import find_source
     from search.study.records import DataRecord
-    from search.study.study import read, study_spec
 
-    kept = read(study, DataRecord) if study else None
+    kept = study.read(DataRecord) if study else None
     if kept and data is None and test is None:
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
-    rules = study_spec(study).cleaning if study else None
+    rules = study.spec.cleaning if study else None
     return find_source(data, test=test, rules=rules, preparation=preparation, announce=lambda text: console.print(text, highlight=False))
 
 

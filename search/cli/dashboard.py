@@ -25,7 +25,7 @@ def dashboard(
     from search.terminal.serving import LOOPBACK
 
     console, opened = Console(), open_storage(storage, create=False)
-    page = "" if study is None else f"dashboard/studies/{load_study(opened, study)._study_id}"
+    page = "" if study is None else f"dashboard/studies/{load_study(opened, study).id}"
     with suppress(KeyboardInterrupt), open_server(opened, host, port) as server:
         if host != LOOPBACK:
             console.print(f"Whoever reaches {host} can delete studies here: there is no login.", style="red", highlight=False)

@@ -53,13 +53,12 @@ def _exported(storage: str) -> Path:
     from search.errors import SearchError
     from search.export.agreement import require_export
     from search.study.ownership import require_own_folder
-    from search.study.paths import study_folder
 
     study = opened_study(None, storage)
-    folder = study_folder(study.study_name) / "export"
+    folder = study.folder / "export"
     if not folder.is_dir():
         raise SearchError(
-            f"The study {study.study_name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
+            f"The study {study.name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
         )
     require_own_folder(study)
     require_export(study, folder)

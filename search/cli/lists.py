@@ -88,7 +88,7 @@ def trials(
     if all(row["state"] != "complete" for row in by):
         asked.append("reason")  # before the knobs: a list of failures is read for their causes
     wanted = (*asked, *searched_knobs(found), "reason", "parameters")
-    _print(trials_answer(found.study_name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
+    _print(trials_answer(found.name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
 
 
 def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:

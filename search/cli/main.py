@@ -149,7 +149,6 @@ def report(
     """
     from search.report.render import print_report, read_report, to_json, write_report
     from search.study.ownership import require_own_folder
-    from search.study.paths import study_folder
 
     opened, console = opened_study(study, storage), Console(stderr=as_json)
     require_own_folder(opened)
@@ -158,11 +157,11 @@ def report(
         typer.echo(to_json(found), nl=False)
     else:
         print_report(found, console)
-    written = [*write_report(found, study_folder(opened.study_name))]
+    written = [*write_report(found, opened.folder)]
     if html or in_browser:
         from search.report.page.html import PAGE, write_page
 
-        written.append(write_page(opened, html or study_folder(opened.study_name) / PAGE))
+        written.append(write_page(opened, html or opened.folder / PAGE))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
     if in_browser and not webbrowser.open(written[-1].absolute().as_uri()):
         console.print("No browser could be opened here; open the last of these files in one.", highlight=False)

@@ -7,12 +7,11 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from fmnist.atomic import write_in_place
-from search.study.paths import FOLDER, study_folder
+from search.study.study import Study
 
 ARTIFACTS = "artifacts"  # within a study's folder
 KINDS = {".onnx": "application/onnx", ".toml": "text/plain", ".safetensors": "application/octet-stream", ".pt2": "application/octet-stream"}
@@ -21,13 +20,16 @@ KINDS = {".onnx": "application/onnx", ".toml": "text/plain", ".safetensors": "ap
 class StudyFolders:
     """An artifact store of Optuna's over the folders of all studies: an artifact lies in the one of its own study."""
 
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """The artifact's bytes. Raises: ArtifactNotFound."""
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """The artifact, which a person adds in the dashboard, lies beside the studies: of which it is, only the database is told."""
-        folder = FOLDER / ARTIFACTS
+        folder = self._home / ARTIFACTS
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _checked(artifact_id)).open("wb") as file:
             shutil.copyfileobj(content_body, file)
@@ -38,34 +40,34 @@ class StudyFolders:
 
     def _path(self, artifact_id: str) -> Path:
         name = _checked(artifact_id)
-        for path in (FOLDER / ARTIFACTS / name, *FOLDER.glob(f"*/{ARTIFACTS}/{name}")):
+        for path in (self._home / ARTIFACTS / name, *self._home.glob(f"*/{ARTIFACTS}/{name}")):
             if path.is_file():
                 return path
         raise ArtifactNotFound(f"There is no artifact {artifact_id} in the folders of the studies.")
 
 
-def attach(study: optuna.Study, name: str, content: bytes, trial: FrozenTrial | None = None) -> None:
+def attach(study: Study, name: str, content: bytes, trial: FrozenTrial | None = None) -> None:
     """The study, or the trial, has an artifact of that name and content; one that it had of that name is replaced."""
     known = _id(study, name, trial)
-    write_in_place(study_folder(study.study_name) / ARTIFACTS / known, content)
+    write_in_place(study.folder / ARTIFACTS / known, content)
     kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     about = json.dumps({"artifact_id": known, "filename": name, "mimetype": kind, "encoding": None})
     key = _key(study, name, trial)
-    if study._storage.get_study_system_attrs(study._study_id).get(key) != about:
-        study._storage.set_study_system_attr(study._study_id, key, about)
+    if study.storage.get_study_system_attrs(study.id).get(key) != about:
+        study.storage.set_study_system_attr(study.id, key, about)
 
 
-def is_attached(study: optuna.Study, name: str, trial: FrozenTrial | None = None) -> bool:
+def is_attached(study: Study, name: str, trial: FrozenTrial | None = None) -> bool:
     """Whether it has an artifact of that name, and the file is there."""
-    path = study_folder(study.study_name) / ARTIFACTS / _id(study, name, trial)
-    return bool(study._storage.get_study_system_attrs(study._study_id).get(_key(study, name, trial))) and path.is_file()
+    path = study.folder / ARTIFACTS / _id(study, name, trial)
+    return bool(study.storage.get_study_system_attrs(study.id).get(_key(study, name, trial))) and path.is_file()
 
 
-def _id(study: optuna.Study, name: str, trial: FrozenTrial | None) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.study_name}/{f'trial {trial.number}' if trial else 'study'}/{name}"))
+def _id(study: Study, name: str, trial: FrozenTrial | None) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.name}/{f'trial {trial.number}' if trial else 'study'}/{name}"))
 
 
-def _key(study: optuna.Study, name: str, trial: FrozenTrial | None) -> str:
+def _key(study: Study, name: str, trial: FrozenTrial | None) -> str:
     # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
     return f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}" if trial else f"artifacts:{_id(study, name, trial)}"
 

@@ -4,6 +4,7 @@ Served with a thread a connection: a browser opens several at once, and with Opt
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -11,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna.storages import RDBStorage
 
 from search.dashboard.artifacts import StudyFolders
+from search.study.paths import HOME
 from search.terminal.serving import LOOPBACK, on_port_or_free
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -31,14 +33,14 @@ class Quiet(WSGIRequestHandler):
         """Nothing is said."""
 
 
-def open_server(storage: RDBStorage, host: str, port: int) -> WSGIServer:
+def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) -> WSGIServer:
     """A server that listens, on `port` or, where that is taken, on a free one; `serve_forever` answers.
 
     Raises: SearchError where `host` is no address of this machine, or nothing may listen there.
     """
     import optuna_dashboard  # two seconds to import
 
-    application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders())
+    application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders(home))
     if host == LOOPBACK:
         application = _for_local_names(application)
     return on_port_or_free(lambda at: make_server(host, at, application, server_class=Server, handler_class=Quiet), host, port)

@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import optuna
 from numpy import uint8
 from numpy.typing import NDArray
 
@@ -14,31 +13,31 @@ from search.errors import SearchError
 from search.export.formats import CONFIG, FORMATS
 from search.study.predictions import Predictions
 from search.study.records import ExportedFiles, FinalRun
-from search.study.study import append, read_all
+from search.study.study import Study
 from search.terminal.wording import f1
 
 CHECKED = (*FORMATS.values(), CONFIG)
 SAME_MODEL = 0.01  # macro F1; on another device some images change their class
 
 
-def note_export(study: optuna.Study, folder: Path) -> None:
+def note_export(study: Study, folder: Path) -> None:
     """The study's record has the checksums of the export in `folder`."""
-    append(study, ExportedFiles(files=_digests(folder)))
+    study.append(ExportedFiles(files=_digests(folder)))
 
 
-def require_export(study: optuna.Study, folder: Path) -> None:
+def require_export(study: Study, folder: Path) -> None:
     """The models in `folder` are those that the study exported there, or on another machine.
 
     Raises: SearchError.
     """
-    kept = read_all(study, ExportedFiles)
+    kept = study.read_all(ExportedFiles)
     found = _digests(folder)
     if kept and found not in [each.files for each in kept]:
         known = kept[-1].files
         wrong = next((name for name in CHECKED if found.get(name) != known.get(name)), CONFIG)
         fault = "its checksum is another one" if wrong in found else "it is missing"
         raise SearchError(
-            f"{folder / wrong} must be the file that the study {study.study_name!r} exported; {fault}. Delete "
+            f"{folder / wrong} must be the file that the study {study.name!r} exported; {fault}. Delete "
             f"{folder}, and the command that began the study exports it again."
         )
 

@@ -1,6 +1,5 @@
 """What a study knows of the model that it exports, gathered for its card; the test split is not opened for it."""
 
-import optuna
 from optuna.trial import TrialState
 
 from search.export.model_card import Budget, ModelFacts
@@ -8,15 +7,15 @@ from search.report.calibration import calibration
 from search.study.ownership import identity_of
 from search.study.predictions import Predictions
 from search.study.records import Confirmation, DataRecord, Environment, Final, Timing
-from search.study.study import read, read_all, study_spec
+from search.study.study import Study
 from search.study.trials import finished_trials
 
 
-def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
+def read_facts(study: Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
     """All that the card says."""
-    environments = read_all(study, Environment)
+    environments = study.read_all(Environment)
     return ModelFacts(
-        study=study.study_name,
+        study=study.name,
         data=data,
         final=final,
         environment=environments[-1] if environments else None,
@@ -27,11 +26,11 @@ def read_facts(study: optuna.Study, final: Final, data: DataRecord, tested: Pred
     )
 
 
-def _budget(study: optuna.Study) -> Budget:
-    trials, spec = finished_trials(study), study_spec(study)
+def _budget(study: Study) -> Budget:
+    trials, spec = finished_trials(study), study.spec
     states = [trial.state for trial in trials]
-    timing = read(study, Timing) or Timing()
-    confirmation = read(study, Confirmation) or Confirmation(candidates=())
+    timing = study.read(Timing) or Timing()
+    confirmation = study.read(Confirmation) or Confirmation(candidates=())
     return Budget(
         trials=len(trials),
         complete=states.count(TrialState.COMPLETE),

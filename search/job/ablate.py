@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import optuna
 import torch
 
 from fmnist.config import TrialConfig
@@ -23,13 +22,12 @@ from search.job.trainings import train_all
 from search.report.ablation import REGULARISERS, switched_off, used
 from search.report.page.html import PAGE, write_page
 from search.report.render import read_report, write_report
-from search.storage.own_trials import OwnTrials
 from search.storage.recovery import take_up
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_own_folder
-from search.study.paths import journal_path, snapshot_path, study_folder
+from search.study.paths import journal_path
 from search.study.records import Ablation, Ablations, DataRecord, SeedRun, Variant
-from search.study.study import journalled, read, study_spec, write
+from search.study.study import Study, journalled
 from search.study.winner import is_confirmed, winner
 
 FIRST_SEED = 3000  # past the seeds of search, confirm and final
@@ -39,7 +37,7 @@ FIRST_SEED = 3000  # past the seeds of search, confirm and final
 class Plan:
     """A checked request: which networks are trained on which seeds, and what that costs here."""
 
-    study: optuna.Study
+    study: Study
     source: Source
     device: torch.device
     workers: int
@@ -61,7 +59,7 @@ class Plan:
 
 
 def make_plan(
-    study: optuna.Study, source: Source, device: torch.device, *, seeds: int, epochs: int | None, only: Sequence[str], workers: int
+    study: Study, source: Source, device: torch.device, *, seeds: int, epochs: int | None, only: Sequence[str], workers: int
 ) -> Plan:
     """What is to be trained.
 
@@ -70,15 +68,15 @@ def make_plan(
     trial, found = winner(study)
     if not is_confirmed(study):
         raise SearchError(
-            f"The study {study.study_name!r} has no winner yet, its search or confirm stage is not over. "
+            f"The study {study.name!r} has no winner yet, its search or confirm stage is not over. "
             "Give the command that began it again; when it is done, ablate."
         )
     config = TrialConfig.model_validate(found.model_dump() | ({"epochs": epochs} if epochs else {}))
     knobs = _chosen(config, only)
-    data, train = read(study, DataRecord), source.train()
+    data, train = study.read(DataRecord), source.train()
     if data is None or fingerprint(train) != data.fingerprint:
-        raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
-    first = FIRST_SEED + study_spec(study).seed
+        raise SearchError(f"The study {study.name!r} was made on other data than {source.name}; name its own with --data.")
+    first = FIRST_SEED + study.spec.seed
     configs = [config if knob is None else switched_off(config, knob) for knob in (None, *knobs)]
     threads = max(1, cores() // workers)
     seconds = trainings_seconds([each for each in configs for _ in range(seeds)], device, threads=threads, workers=workers, data=data)
@@ -91,14 +89,13 @@ def carry_out(plan: Plan, progress: Progress) -> Ablation:
     What an earlier call trained is kept.
     Raises: SearchError where a run is at work on the study, or a training fails. InterruptedRunError. StorageLostError.
     """
-    name = plan.study.study_name
+    name = plan.study.name
     setup = Setup(plan.source, SPLIT_SEED, str(plan.device), plan.threads)
-    own = plan.study._storage
-    assert isinstance(own, OwnTrials), "load_study opened the study"
+    own = plan.study.storage
     require_own_folder(plan.study)
-    with sole_run(study_folder(name), name, own._backend):
+    with sole_run(plan.study.folder, name, own._backend):
         claim_folder(plan.study)
-        take_up(journal_path(name), name, own)
+        take_up(journal_path(plan.study.folder), name, own)
         is_server = own._backend.engine.name != "sqlite"
         with journalled(plan.study, progress.message), noted_run(plan.study) if is_server else nullcontext():
             return _perform(plan, setup, progress)
@@ -109,7 +106,7 @@ def _perform(plan: Plan, setup: Setup, progress: Progress) -> Ablation:
         if executor.sharing.note:
             progress.message(executor.sharing.note)
         found = _train(plan, executor, progress, interrupt)
-    folder = study_folder(plan.study.study_name)
+    folder = plan.study.folder
     write_report(read_report(plan.study), folder)
     write_page(plan.study, folder / PAGE)
     return found
@@ -143,7 +140,7 @@ def _train(plan: Plan, executor: Executor, progress: Progress, interrupt: Interr
 
 def _task(plan: Plan, key: str, knob: str | None, seed: int) -> Task:
     config = plan.config if knob is None else switched_off(plan.config, knob)
-    return Task(key, config, seed, "search", snapshot=snapshot_path(plan.study.study_name, key))
+    return Task(key, config, seed, "search", snapshot=plan.study.snapshot(key))
 
 
 def _key(knob: str | None, seed: int) -> str:
@@ -151,7 +148,7 @@ def _key(knob: str | None, seed: int) -> str:
 
 
 def _kept(plan: Plan) -> dict[str | None, Variant]:
-    for one in (read(plan.study, Ablations) or Ablations()).found:
+    for one in (plan.study.read(Ablations) or Ablations()).found:
         if (one.trial, one.config) == (plan.trial, plan.config):
             return {variant.without: variant for variant in one.variants}
     return {}
@@ -163,8 +160,8 @@ def _write(plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverge
         for knob, by_seed in runs.items()
     )
     mine = Ablation(trial=plan.trial, config=plan.config, variants=variants)
-    others = [one for one in (read(plan.study, Ablations) or Ablations()).found if (one.trial, one.config) != (mine.trial, mine.config)]
-    write(plan.study, Ablations(found=(*others, mine)))
+    others = [one for one in (plan.study.read(Ablations) or Ablations()).found if (one.trial, one.config) != (mine.trial, mine.config)]
+    plan.study.write(Ablations(found=(*others, mine)))
     return mine
 
 

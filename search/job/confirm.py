@@ -5,8 +5,6 @@ The best of many noisy values is best partly by luck; fresh seeds take the luck 
 
 from collections.abc import Sequence
 
-import optuna
-
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.executors import Executor, Task
@@ -14,22 +12,21 @@ from search.job.budget import seconds_left
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Progress
 from search.job.trainings import train_all
-from search.study.paths import snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.spec import StudySpec
-from search.study.study import read, write
+from search.study.study import Study
 from search.study.trials import complete_trials
 
 FIRST_SEED = 1000  # past the search's own seeds
 
 
-def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt) -> Candidate:
+def confirm(study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt) -> Candidate:
     """The study's Confirmation has a winner, which is returned; what an earlier run trained of it is kept.
 
     A candidate that diverges leaves its place to the next best trial.
     Raises: SearchError where no trial was completed, or every one diverged. InterruptedRunError.
     """
-    before = read(study, Confirmation) or Confirmation(candidates=())
+    before = study.read(Confirmation) or Confirmation(candidates=())
     kept = {candidate.trial: candidate.runs for candidate in before.candidates}
     # Chosen anew each time: a search that went on after it was interrupted here may have found better trials.
     chosen = _candidates(study, spec, before.dropped)
@@ -38,7 +35,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
 
     def note(winner: int | None = None) -> None:
         record = Confirmation(candidates=tuple(candidates.values()), winner=winner, dropped=tuple(dropped.values()))
-        write(study, record)
+        study.write(record)
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
@@ -59,7 +56,7 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
     missing = [(candidate, seed) for candidate, seed in wanted if seed not in {run.seed for run in candidate.runs}]
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
     tasks = [
-        Task(_key(candidate, seed), candidate.config, seed, "search", snapshot=snapshot_path(study.study_name, _key(candidate, seed)))
+        Task(_key(candidate, seed), candidate.config, seed, "search", snapshot=study.snapshot(_key(candidate, seed)))
         for candidate, seed in missing
     ]
     if tasks:
@@ -72,14 +69,14 @@ def confirm(study: optuna.Study, spec: StudySpec, executor: Executor, progress: 
     return winner
 
 
-def drop_winner(study: optuna.Study, winner: Candidate, reason: str) -> None:
+def drop_winner(study: Study, winner: Candidate, reason: str) -> None:
     """The winner is no candidate any more, and there is none until the stage has chosen again."""
-    before = read(study, Confirmation) or Confirmation(candidates=())
+    before = study.read(Confirmation) or Confirmation(candidates=())
     left = tuple(each for each in before.candidates if each.trial != winner.trial)
-    write(study, Confirmation(candidates=left, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
+    study.write(Confirmation(candidates=left, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
 
 
-def _candidates(study: optuna.Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tuple[Candidate, ...]:
+def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tuple[Candidate, ...]:
     best: dict[str, Candidate] = {}
     out = {each.trial for each in dropped}
     diverging: set[str] = set()
@@ -96,7 +93,7 @@ def _candidates(study: optuna.Study, spec: StudySpec, dropped: Sequence[Dropped]
     return tuple(left)[: spec.confirm.top if spec.confirm.seeds else 1]
 
 
-def _why_none(study: optuna.Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
+def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
     if dropped:
         return (
             f"Every trial that was completed diverged when it was trained again, the last so: trial {dropped[-1].trial}: "

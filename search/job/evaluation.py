@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import optuna
 import torch
 from pydantic import ValidationError
 
@@ -22,11 +21,10 @@ from search.errors import SearchError, StorageLostError
 from search.export.model_card import METRICS
 from search.job.final import evaluate, is_test_of
 from search.storage.opening import open_storage
-from search.storage.own_trials import OwnTrials
 from search.study.environment import now
 from search.study.ownership import OWNER, identity_of, read_owner
 from search.study.records import Identity
-from search.study.study import load_study, storage_names
+from search.study.study import Study, load_study, storage_names
 
 OPENINGS = "openings"  # in metrics.json: those that no study knows of
 
@@ -36,7 +34,7 @@ class MadeBy:
     """The study that made a model, as far as the model says and it can be found here."""
 
     identity: Identity | None
-    study: optuna.Study | None
+    study: Study | None
 
 
 def study_of(model: Path, checkpoint: Checkpoint, storage: str) -> MadeBy:
@@ -58,7 +56,7 @@ def evaluate_model(
     checkpoint: Checkpoint,
     source: Source,
     made_by: MadeBy,
-    named: optuna.Study | None,
+    named: Study | None,
     device: torch.device,
     announce: Callable[[str], None],
 ) -> tuple[Scores, tuple[float, float], list[str]]:
@@ -72,8 +70,7 @@ def evaluate_model(
     if len({_key(study) for study in studies}) < len(studies):
         studies = studies[:1]
     for study in studies:
-        own = study._storage
-        assert isinstance(own, OwnTrials), "load_study opened the study"
+        own = study.storage
         own.patience.announce = announce
     try:
         scores, interval = evaluate(checkpoint, source, studies, device)
@@ -94,7 +91,7 @@ def _owner(model: Path) -> Identity | None:
         return None
 
 
-def _found(identity: Identity, url: str) -> optuna.Study | None:
+def _found(identity: Identity, url: str) -> Study | None:
     try:
         storage = open_storage(url, create=False)
         study = load_study(storage, identity.study) if identity.study in storage_names(storage) else None
@@ -103,15 +100,15 @@ def _found(identity: Identity, url: str) -> optuna.Study | None:
     return study if study is not None and identity.id is not None and identity.id == identity_of(study).id else None
 
 
-def _key(study: optuna.Study) -> tuple[str | None, str]:
+def _key(study: Study) -> tuple[str | None, str]:
     identity = identity_of(study)
     return identity.id, identity.study
 
 
-def _told(study: optuna.Study, source: Source) -> str:
+def _told(study: Study, source: Source) -> str:
     if is_test_of(study, source):
-        return f"Recorded as an opening of the test split in the study {study.study_name!r}."
-    return f"These are not the test images of the study {study.study_name!r}: no opening is recorded."
+        return f"Recorded as an opening of the test split in the study {study.name!r}."
+    return f"These are not the test images of the study {study.name!r}: no opening is recorded."
 
 
 def _without_study(model: Path, source: Source, identity: Identity | None, *, is_named: bool) -> list[str]:

@@ -4,18 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import optuna
-
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_pixels
 from search.errors import SearchError
 from search.export.formats import FORMATS
 from search.job.final import final_folder
 from search.study.ownership import require_own_folder
-from search.study.paths import study_folder
 from search.study.predictions import read_predictions
 from search.study.records import DataRecord, Final
-from search.study.study import read
+from search.study.study import Study
 from search.study.winner import winning_spec
 
 if TYPE_CHECKING:
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def export_study(
-    study: optuna.Study, source: Source, to: Path, announce: Callable[[str], None], files: tuple[str, ...] = tuple(FORMATS.values())
+    study: Study, source: Source, to: Path, announce: Callable[[str], None], files: tuple[str, ...] = tuple(FORMATS.values())
 ) -> "ExportReport":
     """`to` holds the study's final model in the formats of `files`, each compared with PyTorch on all test images.
 
@@ -34,16 +31,16 @@ def export_study(
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
 
-    final, data = read(study, Final), read(study, DataRecord)
+    final, data = study.read(Final), study.read(DataRecord)
     if final is None or data is None:
-        raise SearchError(f"The study {study.study_name!r} has no final model yet. The command that began it brings it to its end.")
+        raise SearchError(f"The study {study.name!r} has no final model yet. The command that began it brings it to its end.")
     require_own_folder(study)
     train, pixels = source.train(), test_pixels(source)
     is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
     if fingerprint(train) != data.fingerprint or not is_same_test:
-        raise SearchError(f"The study {study.study_name!r} was made on other data than {source.name}; name its own with --data.")
+        raise SearchError(f"The study {study.name!r} was made on other data than {source.name}; name its own with --data.")
     announce(f"Exporting to {to}")
-    tested, checkpoint = read_predictions(study.study_name, final), final_folder(study, final.exported_seed)
+    tested, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
     facts = read_facts(study, final, data, tested, winning_spec(study).to_toml())
     require_tested_model(checkpoint, facts.exported, tested, pixels)
     exported = export_model(
@@ -56,6 +53,6 @@ def export_study(
         announce=announce,
         files=files,
     )
-    if to.resolve() == (study_folder(study.study_name) / "export").resolve():
+    if to.resolve() == (study.folder / "export").resolve():
         note_export(study, to)
     return exported

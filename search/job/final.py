@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
-import optuna
 import torch
 from numpy.typing import NDArray
 
@@ -28,11 +27,10 @@ from search.job.interrupt import Interrupt
 from search.job.progress.display import Progress
 from search.job.trainings import train_all
 from search.study.environment import now
-from search.study.paths import snapshot_path, study_folder
 from search.study.predictions import keep_predictions
 from search.study.records import Candidate, ClassScore, DataRecord, Final, FinalRun, FinalTraining, FinalTrainings, Opening
 from search.study.spec import StudySpec
-from search.study.study import append, read, write
+from search.study.study import Study
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
 RESAMPLES, LEVEL = 2000, 0.95
@@ -43,7 +41,7 @@ class DivergedWinnerError(SearchError):
 
 
 def finalize(
-    study: optuna.Study,
+    study: Study,
     spec: StudySpec,
     winner: Candidate,
     source: Source,
@@ -56,18 +54,18 @@ def finalize(
 
     Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
-    if (final := read(study, Final)) is not None:
+    if (final := study.read(Final)) is not None:
         return final
     trained = _retrain(study, spec, winner, executor, progress, interrupt)
     progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source, device)
     release_memory(device)  # the networks are needed no more
-    write(study, final)
+    study.write(final)
     return final
 
 
 def evaluate(
-    checkpoint: Checkpoint, source: Source, studies: Sequence[optuna.Study] | None, device: torch.device
+    checkpoint: Checkpoint, source: Source, studies: Sequence[Study] | None, device: torch.device
 ) -> tuple[Scores, tuple[float, float]]:
     """The network's scores on the test split with their bootstrap interval; an opening of each of the studies whose test images these are.
 
@@ -86,9 +84,9 @@ def evaluate(
     return score(images.labels, predictions, classes), interval
 
 
-def is_test_of(study: optuna.Study, source: Source) -> bool:
+def is_test_of(study: Study, source: Source) -> bool:
     """Whether the source's test images are those that the study keeps for its end."""
-    data = read(study, DataRecord)
+    data = study.read(DataRecord)
     if data is None:
         return False
     if data.test_fingerprint is None:  # a study of version 0.1
@@ -96,35 +94,35 @@ def is_test_of(study: optuna.Study, source: Source) -> bool:
     return data.test_fingerprint == test_fingerprint(source)
 
 
-def final_folder(study: optuna.Study, seed: int) -> Path:
+def final_folder(study: Study, seed: int) -> Path:
     """Where the checkpoint of that final seed lies."""
-    return study_folder(study.study_name) / "final" / f"seed-{seed}"
+    return study.folder / "final" / f"seed-{seed}"
 
 
-def has_models(study: optuna.Study) -> bool:
+def has_models(study: Study) -> bool:
     """Whether the final models of the study, which is finished, are in its folder here."""
-    final = read(study, Final)
+    final = study.read(Final)
     if final is None or not (folder := final_folder(study, final.exported_seed)).exists():
         return False
     seal = next(run.checkpoint for run in final.runs if run.seed == final.exported_seed)
     return seal in (None, load_checkpoint(folder).seal)  # of a study on a server, another machine may have trained the models again
 
 
-def _note_opening(study: optuna.Study, *, by: str, trial: int | None) -> None:
-    append(study, Opening(at=now(), by=by, trial=trial))
+def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
+    study.append(Opening(at=now(), by=by, trial=trial))
 
 
 def _retrain(
-    study: optuna.Study, spec: StudySpec, winner: Candidate, executor: Executor, progress: Progress, interrupt: Interrupt
+    study: Study, spec: StudySpec, winner: Candidate, executor: Executor, progress: Progress, interrupt: Interrupt
 ) -> tuple[FinalTraining, ...]:
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
-    kept = read(study, FinalTrainings) or FinalTrainings()
+    kept = study.read(FinalTrainings) or FinalTrainings()
     done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config, run)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
         seal = load_checkpoint(final_folder(study, task.seed)).seal
         done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal)
-        write(study, FinalTrainings(runs=tuple(done.values())))
+        study.write(FinalTrainings(runs=tuple(done.values())))
 
     def drop(task: Task, reason: str) -> None:
         diverged.append(f"{reason}, in the final training with seed {task.seed}")
@@ -132,7 +130,7 @@ def _retrain(
     diverged: list[str] = []
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
     tasks = [
-        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path(study.study_name, f"seed {seed}"))
+        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), study.snapshot(f"seed {seed}"))
         for seed in seeds
         if seed not in done
     ]
@@ -153,14 +151,14 @@ def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
     return checkpoint.config == config and run.checkpoint in (None, checkpoint.seal)
 
 
-def _test(study: optuna.Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
+def _test(study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
     checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
     _rehearse(checkpoints, device)
     _note_opening(study, by="finalize", trial=winner.trial)
     images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)
-    kept = keep_predictions(study.study_name, images.labels, probabilities)
+    kept = keep_predictions(study.folder, images.labels, probabilities)
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 import torch
 
 from fmnist.data.images import Images
@@ -28,7 +27,7 @@ from search.study.environment import capture_environment
 from search.study.ownership import require_no_others_folder
 from search.study.records import DataRecord, Environment, Final
 from search.study.spec import StudySpec
-from search.study.study import check_resumable, load_study, read, storage_names
+from search.study.study import Study, check_resumable, load_study, storage_names
 from search.study.trials import finished_trials
 
 
@@ -46,6 +45,12 @@ class Plan:
     estimate: Estimate
     trial_timeout: float | None
     cluster: Cluster | None
+    home: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's files go."""
+        return self.home / self.spec.name
 
     @property
     def setup(self) -> Setup:
@@ -96,32 +101,32 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         workers = cluster.max_workers or max(1, cores() // threads)
     data, images = _describe(source)
     cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images, is_cluster=cluster is not None)
-    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster)
+    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster, request.home)
 
 
-def check_storage(plan: Plan) -> optuna.Study | None:
+def check_storage(plan: Plan) -> Study | None:
     """The study, if it is finished; the storage can be opened and has room for it. A database that is not there yet is not made.
 
     Raises: SearchError.
     """
     url = storage_url(plan.storage)
-    require_no_others_folder(plan.storage, plan.spec.name)
+    require_no_others_folder(plan.storage, plan.folder)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
     storage = open_storage(plan.storage, create=False)
     check_resumable(storage, plan.spec, plan.data)
-    study = load_study(storage, plan.spec.name) if plan.spec.name in storage_names(storage) else None
-    if study is None or read(study, Final) is None:
+    study = load_study(storage, plan.spec.name, plan.home) if plan.spec.name in storage_names(storage) else None
+    if study is None or study.read(Final) is None:
         return None
     require_searched(study, plan.spec)
     return study
 
 
-def require_searched(study: optuna.Study, spec: StudySpec) -> None:
+def require_searched(study: Study, spec: StudySpec) -> None:
     """A study that is finished is not asked for more trials than it has."""
     if not is_searched(study, spec):
         raise SearchError(
-            f"The study {study.study_name!r} is finished with {len(finished_trials(study))} trials and its test split was opened; "
+            f"The study {study.name!r} is finished with {len(finished_trials(study))} trials and its test split was opened; "
             f"{spec.budget} trials were asked for. "
             "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
         )

@@ -1,7 +1,9 @@
 """RunRequest: what `fmnist-search run` was asked for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from search.study.paths import HOME
 from search.study.spec import LimitsSection, StudySpec, load_spec
 
 
@@ -33,6 +35,7 @@ class RunRequest:
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
     max_workers: int | None = None
+    home: Path = HOME  # where the studies' folders are
 
     def read_spec(self) -> StudySpec:
         """The study with these wishes in place of its own, under its own name.

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
-import optuna
-
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
 from search.executors import Executor
@@ -21,44 +19,42 @@ from search.storage.opening import open_storage
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
-from search.study.paths import study_folder
 from search.study.records import Environment, Final
-from search.study.study import append, create_study, journalled, read
+from search.study.study import Study, create_study, journalled
 
 
-def carry_out(plan: Plan, progress: Progress) -> optuna.Study:
+def carry_out(plan: Plan, progress: Progress) -> Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
     Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on the same
     database server, brings the study to its end. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
-    require_no_others_folder(plan.storage, name)
+    require_no_others_folder(plan.storage, plan.folder)
     storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
-    with sole_run(study_folder(name), name, storage):
+    with sole_run(plan.folder, name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)
-        study = create_study(storage, plan.spec, plan.data)
+        study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
         with journalled(study, progress.message):
             _bring_to_its_end(study, plan, progress)
     return study
 
 
-def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> None:
+def _bring_to_its_end(study: Study, plan: Plan, progress: Progress) -> None:
     from search.export.agreement import require_export
     from search.report.page.html import PAGE, write_page
 
-    name = study.study_name
-    export_folder = study_folder(name) / "export"
-    is_new = read(study, Final) is None
+    export_folder = study.folder / "export"
+    is_new = study.read(Final) is None
     with ExitStack() as ends:
         if is_new:
             _train(study, plan, progress, ends)
         else:
             require_searched(study, plan.spec)
-        write_report(read_report(study), study_folder(name))
-        write_page(study, study_folder(name) / PAGE)
+        write_report(read_report(study), study.folder)
+        write_page(study, study.folder / PAGE)
         # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
@@ -67,23 +63,23 @@ def _bring_to_its_end(study: optuna.Study, plan: Plan, progress: Progress) -> No
         _annotate(study, plan)
 
 
-def _annotate(study: optuna.Study, plan: Plan) -> None:
+def _annotate(study: Study, plan: Plan) -> None:
     from search.dashboard.annotate import annotate
 
-    is_tested = read(study, Final) is not None
+    is_tested = study.read(Final) is not None
     annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 
 
-def _train(study: optuna.Study, plan: Plan, progress: Progress, ends: ExitStack) -> None:
+def _train(study: Study, plan: Plan, progress: Progress, ends: ExitStack) -> None:
     """The study has its result; until `ends` is left, no other run touches it."""
     classes = len(plan.data.class_names)
     with Interrupt() as interrupt, _workers(plan, progress.message) as (executor, environment):
-        append(study, environment)
+        study.append(environment)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(study, plan.spec, executor, progress, interrupt, classes)
         if plan.is_shared:
             ends.enter_context(noted_run(study))
-            if read(study, Final) is not None:
+            if study.read(Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
         while True:

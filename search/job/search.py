@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
-import optuna
 from optuna import Trial
 from optuna.trial import TrialState
 
@@ -22,13 +21,11 @@ from search.job.progress.display import Progress
 from search.job.progress.tally import Best, EndState
 from search.report.validation import keep_predictions
 from search.storage.foreign import CONFIG, FOREIGN
-from search.storage.own_trials import OwnTrials
-from search.storage.patient import is_lost, require_storage
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study.coordinators import share_of, take_back
 from search.study.limits import constrain, constraints_of, over, violations
-from search.study.paths import snapshot_path
 from search.study.spec import StudySpec
+from search.study.study import Study
 from search.study.timing import NOTE_SECONDS, timed
 from search.study.trials import REFUSED, complete_trials, finished_trials, foreign_trials
 
@@ -40,7 +37,7 @@ BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 STATE_WORDS: Final[dict[TrialState, EndState]] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
+def optimize(study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
     Raises: InterruptedRunError, StorageLostError, or SearchError where one trial after the other fails; the running trials were put back
@@ -57,36 +54,36 @@ def optimize(study: optuna.Study, spec: StudySpec, executor: Executor, progress:
         def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
             loop.look_around()
-            return interrupt.requested or is_lost(study) or loop.is_over
+            return interrupt.requested or study.is_lost or loop.is_over
 
         with suppress(StorageLostError):  # of an ask; what has arrived is handled first
             drive(executor, loop.next_task, loop.handle, stopped)
-        if is_lost(study):
+        if study.is_lost:
             drain(executor, loop.handle)
         else:
             loop.look_around(at_once=True)
-    if interrupt.requested or is_lost(study) or loop.given_up:
+    if interrupt.requested or study.is_lost or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
-        require_storage(study)
+        study.require_storage()
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     _end_waiting(study, TIME_IS_UP if seconds_left(study, spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()
 
 
-def put_back(study: optuna.Study) -> None:
+def put_back(study: Study) -> None:
     """Trials that this run, or a dead or interrupted one, left running wait: the next ask takes them first, with their configuration."""
     share = share_of(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in study.trials((TrialState.RUNNING,)):
         if share is None or trial.system_attrs.get(OWNER) == share.owner:
             with suppress(TakenOverError):
-                study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+                study.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     if share:
         take_back(study)
 
 
-def _best(study: optuna.Study) -> Best | None:
+def _best(study: Study) -> Best | None:
     return next(
         (Best(f"trial {trial.number}", trial.value, trial.params) for trial in complete_trials(study) if trial.value is not None), None
     )
@@ -102,7 +99,7 @@ class _Active:
 
 
 class _Loop:
-    def __init__(self, study: optuna.Study, spec: StudySpec, executor: Executor, progress: Progress, classes: int) -> None:
+    def __init__(self, study: Study, spec: StudySpec, executor: Executor, progress: Progress, classes: int) -> None:
         self.study, self.spec, self.executor, self.progress, self.classes = study, spec, executor, progress, classes
         self.budget = spec.budget
         self.deadline = time.monotonic() + seconds_left(study, spec)
@@ -147,7 +144,7 @@ class _Loop:
     def handle(self, event: Event) -> None:
         if event.key not in self.active:  # what a worker still says of a trial that was pruned
             if isinstance(event, Finished | Failed):
-                snapshot_path(self.study.study_name, event.key).unlink(missing_ok=True)
+                self.study.snapshot(event.key).unlink(missing_ok=True)
             return
         try:
             self._handle(event, self.active[event.key])
@@ -156,10 +153,10 @@ class _Loop:
 
     def _begin(self) -> Task | None:
         """The next trial; None where it is not trained: over a limit, or not of the space. Raises: NoRoomError, TakenOverError."""
-        trial = self.study.ask()
+        trial = self.study.optuna.ask()
         key = f"trial {trial.number}"
         if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
-            self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self.study.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             raise NoRoomError
         try:
             config = suggest(trial, self.spec.space)
@@ -174,14 +171,14 @@ class _Loop:
             return None
         if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
             self.refused = 0
-        snapshot = snapshot_path(self.study.study_name, key)
+        snapshot = self.study.snapshot(key)
         return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
 
     def _set_aside(self, trial: Trial, reason: str) -> None:
         self.progress.message(f"trial {trial.number}, which another program enqueued, is not of the study's space and failed: {reason}.")
         for key, value in {"reason": reason, FOREIGN: True}.items():
             trial.set_user_attr(key, value)
-        self.study.tell(trial, state=TrialState.FAIL)
+        self.study.optuna.tell(trial, state=TrialState.FAIL)
 
     def _lose(self, key: str) -> None:
         self.active.pop(key, None)
@@ -260,9 +257,9 @@ class _Loop:
         if reason:
             active.trial.set_user_attr("reason", reason)
         constrain(active.trial, active.constraints)
-        self.study.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
+        self.study.optuna.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
         self.done_here += word != "refused"
-        snapshot_path(self.study.study_name, key).unlink(missing_ok=True)
+        self.study.snapshot(key).unlink(missing_ok=True)
         if (
             state == TrialState.COMPLETE
             and active.predicted
@@ -283,18 +280,17 @@ class _Loop:
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
         states = (TrialState.RUNNING,) if self._is_late() else (TrialState.RUNNING, TrialState.WAITING)
-        trials = self.study.get_trials(deepcopy=False, states=states) if self.is_shared else []
+        trials = self.study.trials(states) if self.is_shared else []
         return any(f"trial {trial.number}" not in self.active for trial in trials)
 
 
-def _end_waiting(study: optuna.Study, reason: str) -> None:
+def _end_waiting(study: Study, reason: str) -> None:
     # Trials that an earlier run put back and that have no more time, or no place in a budget made smaller, would wait for ever.
-    own = study._storage
-    if isinstance(own, OwnTrials) and own.share:
-        own.share = replace(own.share, budget=sys.maxsize)
-    while (trial_id := study._pop_waiting_trial_id()) is not None:
-        trial = Trial(study, trial_id)
+    if study.is_stored and (share := study.storage.share):
+        study.storage.share = replace(share, budget=sys.maxsize)
+    while (trial_id := study.optuna._pop_waiting_trial_id()) is not None:
+        trial = Trial(study.optuna, trial_id)
         trial.set_user_attr("reason", reason)
         if CONFIG not in trial.user_attrs:  # another program enqueued it, and it never began
             trial.set_user_attr(FOREIGN, True)
-        study.tell(trial, state=TrialState.PRUNED)
+        study.optuna.tell(trial, state=TrialState.PRUNED)

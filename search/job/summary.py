@@ -1,22 +1,20 @@
 """What a run says before it starts and after it ends."""
 
-import optuna
 import rich.table
 from rich.console import Console
 
 from search.job.estimate import Estimate
 from search.job.plan import Plan
 from search.report.render import headline, read_report, warnings
-from search.study.paths import study_folder
 from search.study.records import Holder
 from search.study.spec import StudySpec
-from search.study.study import read
+from search.study.study import Study
 from search.terminal.wording import counted, duration
 
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
 
 
-def print_plan(plan: Plan, console: Console, finished: optuna.Study | None = None) -> None:
+def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> None:
     """What will be done, on what, and what it will cost here, is on `console`; of a `finished` study, its result."""
     spec, data = plan.spec, plan.data
     facts = {
@@ -41,9 +39,9 @@ def print_plan(plan: Plan, console: Console, finished: optuna.Study | None = Non
     console.print(table, highlight=False)
 
 
-def print_end(study: optuna.Study, console: Console) -> None:
+def print_end(study: Study, console: Console) -> None:
     """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person reads."""
-    found, folder = read_report(study), study_folder(study.study_name)
+    found, folder = read_report(study), study.folder
     console.rule(style="dim")
     console.print(headline(found), style="bold", highlight=False)
     for line in warnings(found):
@@ -55,7 +53,7 @@ def print_end(study: optuna.Study, console: Console) -> None:
         table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
         table.add_row("", "fmnist-search dashboard")
     else:
-        holder = read(study, Holder)
+        holder = study.read(Holder)
         table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
         table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)
@@ -67,7 +65,7 @@ def _estimate(cost: Estimate) -> str:
     return f"{duration(cost.total)} on this device: {stages}; the test, the report and the export are not in it"
 
 
-def _finished(study: optuna.Study) -> dict[str, str]:
+def _finished(study: Study) -> dict[str, str]:
     return {"Result": headline(read_report(study)), "To do": "nothing will be trained, for the study is finished"}
 
 

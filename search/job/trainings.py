@@ -3,14 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import optuna
-
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress
-from search.storage.patient import is_lost, require_storage
-from search.study.paths import snapshot_path
+from search.study.study import Study
 from search.study.timing import timed
 
 Keep = Callable[[Task, float | None, float], None]
@@ -18,7 +15,7 @@ Drop = Callable[[Task, str], None]
 
 
 def train_all(
-    study: optuna.Study,
+    study: Study,
     stage: str,
     tasks: Sequence[Task],
     executor: Executor,
@@ -40,12 +37,12 @@ def train_all(
 
         def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
-            return interrupt.requested or is_lost(study)
+            return interrupt.requested or study.is_lost
 
         drive(executor, trainings.start, trainings.handle, stopped)
-        if is_lost(study):
+        if study.is_lost:
             drain(executor, trainings.handle)
-            require_storage(study)
+            study.require_storage()
     if interrupt.requested:
         raise InterruptedRunError
     progress.end()
@@ -53,7 +50,7 @@ def train_all(
 
 @dataclass
 class _Trainings:
-    study: optuna.Study
+    study: Study
     tasks: Sequence[Task]
     executor: Executor
     progress: Progress
@@ -110,4 +107,4 @@ class _Trainings:
             self.executor.stop(key)
 
     def _forget_snapshot(self, key: str) -> None:
-        snapshot_path(self.study.study_name, key).unlink(missing_ok=True)
+        self.study.snapshot(key).unlink(missing_ok=True)

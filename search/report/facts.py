@@ -25,6 +25,7 @@ from search.study.records import (
     record_in,
     records_in,
 )
+from search.study.study import Study
 from search.study.trials import REFUSED, UNCOUNTED
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
@@ -129,16 +130,16 @@ class Report(Record):
     openings: tuple[Opening, ...]  # looks at the test split, oldest first
 
 
-def read_report(study: optuna.Study) -> Report:
+def read_report(study: Study) -> Report:
     """All that `study` knows by now, from one reading of its storage.
 
     Raises: SearchError where the study holds a record that this version cannot read.
     """
-    attributes = study.user_attrs
-    trials = study.get_trials(deepcopy=False)
+    attributes = study.attributes
+    trials = study.trials()
     confirmation = record_in(attributes, Confirmation) or Confirmation(candidates=())
     return Report(
-        study=study.study_name,
+        study=study.name,
         spec=parse_record(attributes.get("spec", {}), "spec", dict[str, JsonValue]),
         data=record_in(attributes, DataRecord),
         final=record_in(attributes, Final),
@@ -252,7 +253,7 @@ def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]
     return dict(Counter(reasons).most_common())
 
 
-def _importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Importances:
+def _importances(study: Study, trials: Sequence[FrozenTrial]) -> Importances:
     scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(trial.value or 0.0)]
     absent = _why_no_importances(scored)
     return Importances(shares={} if absent else _shares(study), absent=absent)
@@ -270,8 +271,8 @@ def _why_no_importances(scored: Sequence[FrozenTrial]) -> str | None:
     return None
 
 
-def _shares(study: optuna.Study) -> dict[str, float]:
+def _shares(study: Study) -> dict[str, float]:
     # Mean decrease of impurity: it learns from every complete trial. PED-ANOVA, Optuna's default, looks at the best tenth, which of
     # 20 trials is two; fANOVA stops with an error where its trees find nothing to split. Both say more about large studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
-    return {name: float(share) for name, share in optuna.importance.get_param_importances(study, evaluator=evaluator).items()}
+    return {name: float(share) for name, share in optuna.importance.get_param_importances(study.optuna, evaluator=evaluator).items()}

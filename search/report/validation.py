@@ -8,44 +8,43 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import optuna
 from optuna.trial import FrozenTrial
 
 from fmnist.metrics import macro_f1
 from search.executors import Predicted
 from search.report.facts import BEST_SHOWN, is_feasible
-from search.study.paths import study_folder
 from search.study.predictions import Predictions
+from search.study.study import Study
 from search.study.trials import value_of
 
 FOLDER = "validation"  # within the study's
 SAME_FIGURE = 1e-6  # macro F1; a tie between two classes may go either way once it is a probability
 
 
-def predictions_path(study: str, trial: int) -> Path:
+def predictions_path(study: Study, trial: int) -> Path:
     """Where those of the trial of that number lie, if it is among the best."""
-    return study_folder(study) / FOLDER / f"trial-{trial}.npz"
+    return study.folder / FOLDER / f"trial-{trial}.npz"
 
 
-def keep_predictions(study: optuna.Study, trial: int, predicted: Predicted) -> str:
+def keep_predictions(study: Study, trial: int, predicted: Predicted) -> str:
     """Those of `trial`, which is complete, are kept if it is among the best; those of a trial that no longer is are gone.
 
     Returns why they could not be kept, which stops nothing; "" where they were, or need not be.
     """
-    trials = study.get_trials(deepcopy=False)
-    there = {number for number in _kept(study.study_name) if number < len(trials)}  # the folder may be of a study since deleted
+    trials = study.trials()
+    there = {number for number in _kept(study) if number < len(trials)}  # the folder may be of a study since deleted
     best = sorted({*there, trial}, key=lambda number: _rank(trials[number]), reverse=True)[:BEST_SHOWN]
     try:
         if trial in best:
-            _write(predictions_path(study.study_name, trial), predicted)
-        for number in _kept(study.study_name) - set(best):
-            predictions_path(study.study_name, number).unlink(missing_ok=True)
+            _write(predictions_path(study, trial), predicted)
+        for number in _kept(study) - set(best):
+            predictions_path(study, number).unlink(missing_ok=True)
     except OSError as error:
         return f"trial {trial}: its answers on the validation images could not be kept ({error.strerror or error}); its score is."
     return ""
 
 
-def read_validation(study: str, trial: FrozenTrial) -> Predictions | None:
+def read_validation(study: Study, trial: FrozenTrial) -> Predictions | None:
     """What the network of that trial said; None where it was not kept, or the file holds something else."""
     try:
         with predictions_path(study, trial.number).open("rb") as file, np.load(file, allow_pickle=False) as kept:
@@ -68,8 +67,8 @@ def _write(path: Path, predicted: Predicted) -> None:
     part.replace(path)
 
 
-def _kept(study: str) -> set[int]:
-    stems = (path.stem.removeprefix("trial-") for path in (study_folder(study) / FOLDER).glob("trial-*.npz"))
+def _kept(study: Study) -> set[int]:
+    stems = (path.stem.removeprefix("trial-") for path in (study.folder / FOLDER).glob("trial-*.npz"))
     return {int(stem) for stem in stems if stem.isdecimal()}
 
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study import StudyDirection
@@ -210,17 +209,6 @@ class PatientStorage(_CachedStorage):
 
     def _raise_lost(self) -> NoReturn:
         raise self.overflow.error
-
-
-def is_lost(study: optuna.Study) -> bool:
-    """Whether the study's database is given up for the rest of this process."""
-    return isinstance(study._storage, PatientStorage) and study._storage.is_lost
-
-
-def require_storage(study: optuna.Study) -> None:
-    """Raises: StorageLostError where the study's database is given up."""
-    if isinstance(study._storage, PatientStorage) and study._storage.is_lost:
-        raise study._storage.overflow.error
 
 
 def _as_stored(value: Any) -> Any:

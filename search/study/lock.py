@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import filelock
-import optuna
 import psutil
 from optuna.storages import RDBStorage
 
@@ -20,7 +19,7 @@ from search.storage.own_trials import OwnTrials
 from search.study.environment import now
 from search.study.holder import is_mine, is_numbered_here, mine
 from search.study.records import Holder
-from search.study.study import alone, read, write
+from search.study.study import Study
 
 RUN = "run"
 ABOUT = f"{RUN}.json"  # who holds RUN.lock
@@ -68,37 +67,37 @@ def _take_away(about: Path) -> None:
 
 
 @contextmanager
-def noted_run(study: optuna.Study) -> Iterator[None]:
+def noted_run(study: Study) -> Iterator[None]:
     """Within, the storage says that this run brings the study to its end; `timed` refreshes the note.
 
     Raises: AnotherRunError where another one does, with its host and process.
     """
-    with alone(study):
+    with study.alone():
         if ends := who_ends(study):
             raise AnotherRunError(f"The search is over: {at_work([ends])}, brings the study to its end.")
         this = mine()
-        write(study, this)
+        study.write(this)
     try:
         yield
     finally:
-        write(study, mine(since=this.since, is_over=True))
+        study.write(mine(since=this.since, is_over=True))
 
 
-def require_nobody_ends(study: optuna.Study) -> None:
+def require_nobody_ends(study: Study) -> None:
     """No other run brings the study to its end.
 
     Raises: SearchError with its host and process.
     """
     if ends := who_ends(study):
         raise SearchError(
-            f"Another run is at work on the study {study.study_name!r}: {at_work([ends])}. Wait for it, or give --name for a new study. "
+            f"Another run is at work on the study {study.name!r}: {at_work([ends])}. Wait for it, or give --name for a new study. "
             f"If it was killed, its hold ends in {_seconds_until_dead(ends):.0f} s."
         )
 
 
-def who_ends(study: optuna.Study) -> Holder | None:
+def who_ends(study: Study) -> Holder | None:
     """The other run that brings the study to its end, if one does. One that was not seen for a while is dead."""
-    kept = read(study, Holder)
+    kept = study.read(Holder)
     return kept if kept and is_alive(kept) else None
 
 

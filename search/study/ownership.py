@@ -3,7 +3,6 @@
 import socket
 from pathlib import Path
 
-import optuna
 from optuna.storages import RDBStorage
 from pydantic import ValidationError
 from sqlalchemy import URL
@@ -14,21 +13,19 @@ from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.storage.own_trials import OwnTrials
 from search.storage.recovery import IDENTITY, identity
-from search.study.paths import study_folder
 from search.study.records import DataRecord, Identity
-from search.study.study import alone, read, storage_names
+from search.study.study import Study, storage_names
 
 OWNER = "study.json"  # in the study's folder
 
 
-def identity_of(study: optuna.Study) -> Identity:
+def identity_of(study: Study) -> Identity:
     """The study's, as far as it has one."""
-    own = study._storage
-    assert isinstance(own, OwnTrials), "load_study or create_study opened the study"
-    data = read(study, DataRecord)
-    token = own.get_study_system_attrs(study._study_id).get(IDENTITY)
+    own = study.storage
+    data = study.read(DataRecord)
+    token = own.get_study_system_attrs(study.id).get(IDENTITY)
     return Identity(
-        study=study.study_name,
+        study=study.name,
         id=token,
         test_fingerprint=data.test_fingerprint if data else None,
         storage=_place(own._backend.engine.url),
@@ -36,18 +33,17 @@ def identity_of(study: optuna.Study) -> Identity:
     )
 
 
-def claim_folder(study: optuna.Study) -> None:
+def claim_folder(study: Study) -> None:
     """The study's folder is its own, and says so. What it holds of a study that is no more is not the study's: no record speaks of it.
 
     Raises: SearchError where the folder is another study's. StorageLostError.
     """
-    own = study._storage
-    assert isinstance(own, OwnTrials), "load_study or create_study opened the study"
-    with alone(study):  # of two runs that begin together, one draws the token
-        identity(own, study._study_id)
+    own = study.storage
+    with study.alone():  # of two runs that begin together, one draws the token
+        identity(own, study.id)
     require_own_folder(study)
     this = identity_of(study)
-    if this == read_owner(path := _path(study.study_name)):
+    if this == read_owner(path := study.folder / OWNER):
         return
     try:
         write_in_place(path, (this.model_dump_json(indent=2) + "\n").encode())
@@ -55,27 +51,27 @@ def claim_folder(study: optuna.Study) -> None:
         raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or run in another folder.") from None
 
 
-def require_own_folder(study: optuna.Study) -> None:
+def require_own_folder(study: Study) -> None:
     """The study's folder here is no other study's.
 
     Raises: SearchError with both.
     """
     this = identity_of(study)
     assert this.storage, "it was read from there"
-    _require(this.study, this.storage, this.id)
+    _require(study.folder, this.storage, this.id)
 
 
-def require_no_others_folder(url: str, name: str) -> None:
-    """The folder of the study of that name is no other's than the one's at `url`, which need not be there yet; nothing is written.
+def require_no_others_folder(url: str, folder: Path) -> None:
+    """The folder is no other study's than that of its name at `url`, which need not be there yet; nothing is written.
 
     Raises: SearchError with both.
     """
-    owner, parsed = read_owner(_path(name)), storage_url(url)
+    owner, parsed = read_owner(folder / OWNER), storage_url(url)
     place = _place(parsed)
     if owner is None or _is_same_place(owner, place):
         return
     is_there = parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").exists()
-    _require(name, place, _token(open_storage(url, create=False), name) if is_there else None)
+    _require(folder, place, _token(open_storage(url, create=False), folder.name) if is_there else None)
 
 
 def read_owner(path: Path) -> Identity | None:
@@ -94,15 +90,15 @@ def read_owner(path: Path) -> Identity | None:
         ) from None
 
 
-def _require(name: str, place: str, token: str | None) -> None:
-    owner = read_owner(_path(name))
+def _require(folder: Path, place: str, token: str | None) -> None:
+    owner = read_owner(folder / OWNER)
     # In the same place, a study of that name with another token was begun anew: the folder's own is no more.
     if owner is None or owner.id == token or _is_same_place(owner, place):
         return
     host = socket.gethostname()
     of, this = (f" on {name}" if owner.host not in (None, host) else "" for name in (owner.host, host))
     raise SearchError(
-        f"The folder {study_folder(name)} is of the study {name!r} in {owner.storage}{of}, not of that in {place}{this}. Give the command "
+        f"The folder {folder} is of the study {folder.name!r} in {owner.storage}{of}, not of that in {place}{this}. Give the command "
         "in another folder, or begin a study of another name. If the study in it is no more, delete the folder."
     )
 
@@ -124,7 +120,3 @@ def _token(storage: RDBStorage, name: str) -> str | None:
         return None
     token = own.get_study_system_attrs(own.get_study_id_from_name(name)).get(IDENTITY)
     return None if token is None else str(token)
-
-
-def _path(name: str) -> Path:
-    return study_folder(name) / OWNER

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fmnist.atomic import write_in_place
 from fmnist.metrics import Floats, Ints, macro_f1
 from search.errors import SearchError
-from search.study.paths import study_folder
 from search.study.records import Final
 from search.terminal.wording import f1
 
@@ -59,25 +58,25 @@ class Mistake:
     confidence: float
 
 
-def predictions_path(study: str) -> Path:
-    """Where they lie, of the study of that name."""
-    return study_folder(study) / "final" / "predictions.npz"
+def predictions_path(folder: Path) -> Path:
+    """Where they lie, in a study's folder."""
+    return folder / "final" / "predictions.npz"
 
 
-def keep_predictions(study: str, labels: Ints, probabilities: NDArray[np.floating]) -> str:
-    """The study's file holds them, whole; returns its BLAKE2b, by which it is known again. Raises: OSError."""
+def keep_predictions(folder: Path, labels: Ints, probabilities: NDArray[np.floating]) -> str:
+    """The file in the study's folder holds them, whole; returns its BLAKE2b, by which it is known again. Raises: OSError."""
     file = io.BytesIO()
     np.savez_compressed(file, labels=labels, probabilities=probabilities)
-    write_in_place(predictions_path(study), file.getvalue())
+    write_in_place(predictions_path(folder), file.getvalue())
     return hashlib.blake2b(file.getvalue()).hexdigest()
 
 
-def read_predictions(study: str, final: Final) -> Predictions | None:
-    """Those that the study was scored on; None where the file is gone.
+def read_predictions(folder: Path, final: Final) -> Predictions | None:
+    """Those that the study of that folder was scored on; None where the file is gone.
 
     Raises: SearchError where the file is damaged, or holds something else.
     """
-    path = predictions_path(study)
+    path = predictions_path(folder)
     try:
         content = path.read_bytes()
         _require_digest(path, content, final.predictions)

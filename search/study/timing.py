@@ -4,30 +4,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import optuna
-
-from search.storage.own_trials import OwnTrials
 from search.study.holder import COORDINATOR, is_mine, mine
 from search.study.records import Holder, Timing, parse_record
-from search.study.study import alone, read, write
+from search.study.study import Study
 
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 
 
 @contextmanager
-def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
+def timed(study: Study, stage: str) -> Iterator[Callable[[], None]]:
     """The stage's wall clock in the study's Timing has grown by what the block took, however it ended; blocks side by side count once.
 
     The block calls what it is given now and then, so that little is lost to a kill, and other machines see that the run is at work.
     """
     start = noted = time.monotonic()
-    before = getattr(read(study, Timing) or Timing(), stage)
+    before = getattr(study.read(Timing) or Timing(), stage)
 
     def note() -> None:
-        with alone(study):
-            timing = read(study, Timing) or Timing()
+        with study.alone():
+            timing = study.read(Timing) or Timing()
             seconds = max(getattr(timing, stage), before + time.monotonic() - start)
-            write(study, timing.model_copy(update={stage: seconds}))
+            study.write(timing.model_copy(update={stage: seconds}))
         _show_up(study)
 
     def note_now_and_then() -> None:
@@ -42,11 +39,11 @@ def timed(study: optuna.Study, stage: str) -> Iterator[Callable[[], None]]:
         note()
 
 
-def _show_up(study: optuna.Study) -> None:
-    own = study._storage
-    keys = [Holder.KEY, COORDINATOR + own.share.owner] if isinstance(own, OwnTrials) and own.share else [Holder.KEY]
-    attributes = study.user_attrs
+def _show_up(study: Study) -> None:
+    share = study.storage.share if study.is_stored else None
+    keys = [Holder.KEY, COORDINATOR + share.owner] if share else [Holder.KEY]
+    attributes = study.attributes
     for key in keys:
         holder = parse_record(attributes[key], key, Holder) if key in attributes else None
         if holder and not holder.is_over and is_mine(holder):
-            write(study, mine(since=holder.since), key=key)
+            study.write(mine(since=holder.since), key=key)

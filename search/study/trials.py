@@ -2,33 +2,33 @@
 
 import math
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
+from search.study.study import Study
 
 REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
 UNCOUNTED = {REFUSED, FOREIGN}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+def finished_trials(study: Study) -> list[FrozenTrial]:
     """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before they began.
 
     Nor does one that another program added.
     """
-    return [trial for trial in study.get_trials(deepcopy=False, states=FINISHED) if not UNCOUNTED & trial.user_attrs.keys()]
+    return [trial for trial in study.trials(FINISHED) if not UNCOUNTED & trial.user_attrs.keys()]
 
 
-def foreign_trials(study: optuna.Study) -> list[FrozenTrial]:
+def foreign_trials(study: Study) -> list[FrozenTrial]:
     """The trials that another program added with their results; they count nowhere."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("reason") == ADDED]
+    return [trial for trial in study.trials() if trial.user_attrs.get("reason") == ADDED]
 
 
-def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+def complete_trials(study: Study) -> list[FrozenTrial]:
     """The trials that trained to their end, best first."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = study.trials((TrialState.COMPLETE,))
     return sorted(trials, key=lambda trial: -(trial.value or 0.0))
 
 

@@ -1,45 +1,43 @@
 """The winner of a study as a study of its own. No torch."""
 
-import optuna
-
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.study.records import Confirmation
 from search.study.spec import StudySpec, pinned_spec
-from search.study.study import read, study_spec
+from search.study.study import Study
 from search.study.trials import complete_trials
 
 
-def winning_spec(study: optuna.Study) -> StudySpec:
+def winning_spec(study: Study) -> StudySpec:
     """A study that trains the winner without a search.
 
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
-    spec = study_spec(study)
+    spec = study.spec
     number, config = winner(study)
     said = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
-    return pinned_spec(f"{study.study_name}-best", config, spec, f"{said} of the study {study.study_name}.")
+    return pinned_spec(f"{study.name}-best", config, spec, f"{said} of the study {study.name}.")
 
 
-def is_confirmed(study: optuna.Study) -> bool:
+def is_confirmed(study: Study) -> bool:
     """Whether the study has chosen its winner, after the search and the confirm stage."""
-    confirmation = read(study, Confirmation)
+    confirmation = study.read(Confirmation)
     return confirmation is not None and confirmation.winner is not None
 
 
-def winner(study: optuna.Study) -> tuple[int, TrialConfig]:
+def winner(study: Study) -> tuple[int, TrialConfig]:
     """The winning trial's number and configuration: confirmed if it is, else the best of the search so far.
 
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
-    confirmation = read(study, Confirmation)
+    confirmation = study.read(Confirmation)
     if confirmation is not None and confirmation.winner is not None:
         number = confirmation.winner
     elif complete := complete_trials(study):
         number = complete[0].number
     else:
-        raise SearchError(f"The study {study.study_name!r} has no complete trial yet, so no best configuration.")
-    attributes = study.get_trials(deepcopy=False)[number].user_attrs
+        raise SearchError(f"The study {study.name!r} has no complete trial yet, so no best configuration.")
+    attributes = study.trials()[number].user_attrs
     if "config" not in attributes:
-        raise SearchError(f"Trial {number} of the study {study.study_name!r} was added by another program: it holds no configuration.")
+        raise SearchError(f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration.")
     return number, TrialConfig.parse(attributes["config"], where=f"trial {number}")

@@ -14,6 +14,7 @@ from fmnist.data.cleaning import Caught, CleaningReport
 from search.report.render import print_report, read_report
 from search.report.tables import tables
 from search.study.records import Candidate, ClassScore, Confirmation, DataRecord, Environment, Final, FinalRun, Opening, SeedRun, Timing
+from search.study.study import Study
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SPACE: dict[str, BaseDistribution] = {
@@ -98,20 +99,22 @@ def final(*seeds: float) -> Final:
     )
 
 
-def remember(study: optuna.Study, **records: Any) -> None:
+def remember(study: Study, **records: Any) -> None:
     for key, record in records.items():
         many = isinstance(record, list)
-        study.set_user_attr(key, [one.model_dump(mode="json") for one in record] if many else record.model_dump(mode="json"))
+        study.optuna.set_user_attr(key, [one.model_dump(mode="json") for one in record] if many else record.model_dump(mode="json"))
 
 
-def finished_study() -> optuna.Study:
+def finished_study() -> Study:
     """A study that went all the way, in memory."""
-    study = optuna.create_study(study_name="quick", direction="maximize")
+    study = Study(optuna.create_study(study_name="quick", direction="maximize"))
     values = (0.91, 0.935, 0.93, 0.90, 0.92, 0.915)
-    study.add_trials([trial(value, depth=2 + i % 3) for i, value in enumerate(values)])
-    study.add_trials([trial(0.6, TrialState.PRUNED, reason="below the median | epoch 4")] * 2)
-    study.add_trials([trial(0.5, TrialState.PRUNED, reason="diverged"), trial(None, TrialState.FAIL, reason="out of memory")])
-    study.set_user_attr("spec", {"name": "quick", "search": {"trials": 10, "minutes": None, "sampler": "tpe"}, "confirm": {"top": 2}})
+    study.optuna.add_trials([trial(value, depth=2 + i % 3) for i, value in enumerate(values)])
+    study.optuna.add_trials([trial(0.6, TrialState.PRUNED, reason="below the median | epoch 4")] * 2)
+    study.optuna.add_trials([trial(0.5, TrialState.PRUNED, reason="diverged"), trial(None, TrialState.FAIL, reason="out of memory")])
+    study.optuna.set_user_attr(
+        "spec", {"name": "quick", "search": {"trials": 10, "minutes": None, "sampler": "tpe"}, "confirm": {"top": 2}}
+    )
     confirmation = Confirmation(candidates=(candidate(1, 0.935, 0.925, 0.927), candidate(2, 0.93, 0.929, 0.931)), winner=2)
     opening = Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=2)
     remember(
@@ -126,12 +129,12 @@ def finished_study() -> optuna.Study:
     return study
 
 
-def terminal(study: optuna.Study, width: int = 80) -> str:
+def terminal(study: Study, width: int = 80) -> str:
     screen = io.StringIO()
     print_report(read_report(study), Console(file=screen, width=width))
     return screen.getvalue()
 
 
-def cells(study: optuna.Study, title: str) -> Mapping[str, tuple[str, ...]]:
+def cells(study: Study, title: str) -> Mapping[str, tuple[str, ...]]:
     """First cell of each row -> the others."""
     return {row[0]: row[1:] for table in tables(read_report(study)) if table.title.startswith(title) for row in table.rows}

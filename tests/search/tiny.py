@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import optuna
 import pytest
 import torch
 
@@ -23,7 +22,7 @@ from search.job.progress.display import Silent
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
-from search.study.study import create_study
+from search.study.study import Study, create_study
 from tests.fmnist.data.prepared import prepared
 
 Say = Callable[..., tuple[int, str, str]]  # a command -> exit code, output, errors
@@ -68,7 +67,7 @@ def tiny_spec(*, trials: int = 3, minutes: float | None = None, sampler: str = "
     return StudySpec.parse(values, where="tiny")
 
 
-def in_database(folder: Path, spec: StudySpec) -> optuna.Study:
+def in_database(folder: Path, spec: StudySpec) -> Study:
     """The study, new or resumed, as a run sees it: each call opens the file anew."""
     return create_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True), spec, DATA)
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 
 from fmnist.metrics import Difference, paired_difference
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts
 from search.study.predictions import predictions_path, read_predictions
 from search.study.records import DataRecord, Final, Timing
-from search.study.study import read
+from search.study.study import Study
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1
 
@@ -34,12 +33,12 @@ class Tested:
     predictions: npt.NDArray[np.integer]
 
 
-def compare(studies: Sequence[optuna.Study]) -> Answer:
+def compare(studies: Sequence[Study]) -> Answer:
     """A row a study, and by how much each is better than the first, with a paired interval.
 
     Raises: SearchError where there are fewer than two, one of them has no final score or lacks its predictions, or the test images differ.
     """
-    names = [study.study_name for study in studies]
+    names = [study.name for study in studies]
     if len(set(names)) < len(names) or len(names) < 2:
         raise SearchError(f"A comparison needs at least two studies, each once, got {', '.join(names)}. `fmnist-search status` lists them.")
     finals = [_final(study) for study in studies]  # all of them, before any file is read
@@ -53,14 +52,14 @@ def compare(studies: Sequence[optuna.Study]) -> Answer:
     return Answer([_scores(tested), _differences(first, others, differences)], KEYS, rows)
 
 
-def _final(study: optuna.Study) -> tuple[Final, DataRecord]:
+def _final(study: Study) -> tuple[Final, DataRecord]:
     try:
-        final, data = read(study, Final), read(study, DataRecord)
+        final, data = study.read(Final), study.read(DataRecord)
     except SearchError as error:
-        raise SearchError(f"The study {study.study_name!r} holds records that this version cannot read. {error} Or leave it out.") from None
+        raise SearchError(f"The study {study.name!r} holds records that this version cannot read. {error} Or leave it out.") from None
     if final is None or data is None:
         raise SearchError(
-            f"A comparison needs final scores; the study {study.study_name!r} has none yet. Finish it with the `fmnist-search run` that "
+            f"A comparison needs final scores; the study {study.name!r} has none yet. Finish it with the `fmnist-search run` that "
             "began it, or leave it out."
         )
     return final, data
@@ -80,13 +79,13 @@ def _require_same_images(names: Sequence[str], found: Sequence[DataRecord]) -> N
             )
 
 
-def _tested(study: optuna.Study, final: Final, data: DataRecord) -> Tested:
-    name, timing = study.study_name, read(study, Timing) or Timing()
-    found = read_predictions(name, final)
+def _tested(study: Study, final: Final, data: DataRecord) -> Tested:
+    name, timing = study.name, study.read(Timing) or Timing()
+    found = read_predictions(study.folder, final)
     if found is None:
         raise SearchError(
-            f"A comparison needs the predictions of the study {name!r}, which are not here: there is no {predictions_path(name)}. Give the "
-            "command in the folder where the study ran."
+            f"A comparison needs the predictions of the study {name!r}, which are not here: there is no "
+            f"{predictions_path(study.folder)}. Give the command in the folder where the study ran."
         )
     return Tested(name, final, data, timing.total, found.labels, found.predicted)
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -11,7 +10,7 @@ from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.storage.foreign import FOREIGN
 from search.study.records import Confirmation, Final, Timing
-from search.study.study import read, study_spec
+from search.study.study import Study
 from search.study.trials import FINISHED, REFUSED, value_of
 from search.terminal.table import Table
 from search.terminal.wording import duration, f1
@@ -23,7 +22,7 @@ KEYS = (
 UNREADABLE = "unreadable"  # its records are those of another version
 
 
-def status(studies: Sequence[optuna.Study]) -> Answer:
+def status(studies: Sequence[Study]) -> Answer:
     """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall clock."""
     rows = [_row(study) for study in studies]
     if not rows:
@@ -44,14 +43,14 @@ def status(studies: Sequence[optuna.Study]) -> Answer:
     return Answer([Table("Studies", columns, shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
 
 
-def _row(study: optuna.Study) -> Facts:
-    trials = [trial for trial in study.get_trials(deepcopy=False) if FOREIGN not in trial.user_attrs]
+def _row(study: Study) -> Facts:
+    trials = [trial for trial in study.trials() if FOREIGN not in trial.user_attrs]
     states = Counter(trial.state for trial in trials)
     refused = sum(REFUSED in trial.user_attrs for trial in trials if trial.state in FINISHED)
     done = sum(states[state] for state in FINISHED) - refused
     best = _best(study, trials)
     found: dict[str, Value] = {
-        "study": study.study_name,
+        "study": study.name,
         "done": done,
         "refused": refused,
         "running": states[TrialState.RUNNING],
@@ -65,9 +64,9 @@ def _row(study: optuna.Study) -> Facts:
         return found | {"stage": UNREADABLE}
 
 
-def _records(study: optuna.Study, done: int) -> dict[str, Value]:
-    budget = study_spec(study).budget if "spec" in study.user_attrs else None  # None where others made it
-    final, timing = read(study, Final), read(study, Timing)
+def _records(study: Study, done: int) -> dict[str, Value]:
+    budget = study.spec.budget if "spec" in study.attributes else None  # None where others made it
+    final, timing = study.read(Final), study.read(Timing)
     return {
         "stage": _stage(study, final, budget is not None and done >= budget),
         "budget": budget,
@@ -79,19 +78,19 @@ def _records(study: optuna.Study, done: int) -> dict[str, Value]:
     }
 
 
-def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+def _best(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and value_of(trial) is not None]
     if not scored:
         return None
     # Others may have made a study that minimises.
-    sign = -1 if study.direction == StudyDirection.MINIMIZE else 1
+    sign = -1 if study.optuna.direction == StudyDirection.MINIMIZE else 1
     return max(scored, key=lambda trial: sign * (value_of(trial) or 0.0))
 
 
-def _stage(study: optuna.Study, final: Final | None, searched: bool) -> str:
+def _stage(study: Study, final: Final | None, searched: bool) -> str:
     if final is not None:
         return "finished"
-    confirmation = read(study, Confirmation)
+    confirmation = study.read(Confirmation)
     if confirmation is not None:
         return "final training" if confirmation.winner is not None else "confirm"
     return "searched" if searched else "search"

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, cast
 
-import optuna
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
@@ -14,6 +13,7 @@ from search.report.lists.answer import Answer, Facts, Value
 from search.report.lists.trial_rows import FIXED, said_of, state_of, trial_row
 from search.storage.masking import masked
 from search.storage.opening import DEFAULT_STORAGE
+from search.study.study import Study
 from search.study.trials import constraints_of, value_of
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import f1, setting
@@ -23,7 +23,7 @@ KEYS = ("trial", "epoch", *CURVE[1:])
 HEADS = ("epoch", "train loss", "valid loss", "macro F1", "accuracy", "seconds")
 
 
-def trial_page(study: optuna.Study, number: int, storage: str) -> Answer:
+def trial_page(study: Study, number: int, storage: str) -> Answer:
     """All that the study, which was found at that URL, knows of that trial; its rows are the epochs.
 
     Raises: SearchError where there is no such trial.
@@ -35,15 +35,15 @@ def trial_page(study: optuna.Study, number: int, storage: str) -> Answer:
     return Answer([table for table in tables if table is not None], KEYS, rows, _document(study, trial, curve))
 
 
-def _trial(study: optuna.Study, number: int, storage: str) -> FrozenTrial:
-    trials = study.get_trials(deepcopy=False)
+def _trial(study: Study, number: int, storage: str) -> FrozenTrial:
+    trials = study.trials()
     for trial in trials:
         if trial.number == number:
             return trial
     there = f"It has 0 to {len(trials) - 1}." if trials else "It has none yet."
     where = [] if storage == DEFAULT_STORAGE else ["--storage", masked(storage)]
-    listed = shlex.join(["fmnist-search", "trials", study.study_name, *where])
-    raise SearchError(f"The study {study.study_name!r} has no trial {number}. {there} `{listed}` lists them.")
+    listed = shlex.join(["fmnist-search", "trials", study.name, *where])
+    raise SearchError(f"The study {study.name!r} has no trial {number}. {there} `{listed}` lists them.")
 
 
 def _curve(trial: FrozenTrial) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _fixed(trial: FrozenTrial) -> dict[str, Value]:
     return {name: value for name, value in config.items() if name not in trial.params} if isinstance(config, dict) else {}
 
 
-def _facts(study: optuna.Study, trial: FrozenTrial) -> Table:
+def _facts(study: Study, trial: FrozenTrial) -> Table:
     row: Facts = trial_row(trial)
     rows: list[Row] = [
         ("state", str(row["state"])),
@@ -69,7 +69,7 @@ def _facts(study: optuna.Study, trial: FrozenTrial) -> Table:
         *((name, f"{at:%Y-%m-%d %H:%M:%S}") for name, at in (("begun", trial.datetime_start), ("ended", trial.datetime_complete)) if at),
     ]
     caption = "Macro F1 on the validation split; flops of one image; times on the clock of the machine that ran it."
-    return Table(f"Trial {trial.number} of {study.study_name}", ("", ""), rows, caption, frozenset({0, 1}))
+    return Table(f"Trial {trial.number} of {study.name}", ("", ""), rows, caption, frozenset({0, 1}))
 
 
 def _configuration(trial: FrozenTrial) -> Table:
@@ -119,11 +119,11 @@ def _constraints(trial: FrozenTrial) -> Table | None:
     return Table("Limits", ("limit", "above it", ""), rows, caption, frozenset({0, 2}), marks)
 
 
-def _document(study: optuna.Study, trial: FrozenTrial, curve: Sequence[dict[str, Any]]) -> dict[str, JsonValue]:
+def _document(study: Study, trial: FrozenTrial, curve: Sequence[dict[str, Any]]) -> dict[str, JsonValue]:
     row = trial_row(trial)
     start, end = trial.datetime_start, trial.datetime_complete
     found = {
-        "study": study.study_name,
+        "study": study.name,
         **{key: row.get(key) for key in FIXED},
         "state": state_of(trial),
         "begun": start.isoformat(timespec="seconds") if start else None,

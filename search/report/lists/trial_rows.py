@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.config import TrialConfig, knobs
@@ -13,6 +12,7 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.storage.foreign import FOREIGN
+from search.study.study import Study
 from search.study.trials import REFUSED, value_of
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting
@@ -33,9 +33,9 @@ HEADS = {"number": "trial", "value": "macro F1", "seconds": "time"}
 Kind = Literal["number", "text"] | tuple[str, ...]  # the last: one of these words
 
 
-def trial_rows(study: optuna.Study) -> list[Facts]:
+def trial_rows(study: Study) -> list[Facts]:
     """A row a trial, in their order; its keys are those of `kinds`, less what the trial does not have."""
-    return [trial_row(trial) for trial in study.get_trials(deepcopy=False)]
+    return [trial_row(trial) for trial in study.trials()]
 
 
 def trial_row(trial: FrozenTrial) -> Facts:
@@ -74,9 +74,9 @@ def kinds(rows: Sequence[Facts]) -> dict[str, Kind]:
     return found | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}
 
 
-def searched_knobs(study: optuna.Study) -> list[str]:
+def searched_knobs(study: Study) -> list[str]:
     """The columns of the knobs that some trial's sampler chose, in the order of declaration, then another program's."""
-    found = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
+    found = {name for trial in study.trials() for name in trial.params}
     return [_key(name) for name in (*(name for name in knobs() if name in found), *sorted(found - knobs().keys()))]
 
 

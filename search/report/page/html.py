@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,14 +22,14 @@ from search.report.page.sections import Facts, Section, card, sections
 from search.report.render import headline, warnings
 from search.study.predictions import Predictions, predictions_path, read_predictions
 from search.study.records import Final
-from search.study.study import study_spec
+from search.study.study import Study
 from search.study.winner import winning_spec
 from search.terminal.wording import visible
 
 PAGE = "report.html"  # in the study's folder
 
 
-def write_page(study: optuna.Study, path: Path) -> Path:
+def write_page(study: Study, path: Path) -> Path:
     """The study's page is at `path`, either whole or as it was before.
 
     Raises: SearchError where it cannot be written.
@@ -43,11 +42,11 @@ def write_page(study: optuna.Study, path: Path) -> Path:
     return path
 
 
-def read_facts(study: optuna.Study) -> Facts:
+def read_facts(study: Study) -> Facts:
     """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
     report = read_report(study)
     final, data = report.final, report.data
-    predictions = "There are none yet." if final is None else _predictions(study.study_name, final)
+    predictions = "There are none yet." if final is None else _predictions(study.folder, final)
     pixels = "There is no record of the data." if data is None else ""
     is_shown = data is not None and not isinstance(predictions, str)
     return Facts(
@@ -56,17 +55,17 @@ def read_facts(study: optuna.Study) -> Facts:
         log=log_knobs(study),
         predictions=predictions,
         pixels=find_pixels(data, report.spec) if data is not None and is_shown else pixels,
-        again=_toml(lambda: study_spec(study).to_toml()),
+        again=_toml(lambda: study.spec.to_toml()),  # noqa: PLW0108  # reading the spec may fail as well
         winner=_toml(lambda: winning_spec(study).to_toml()),
     )
 
 
-def _predictions(study: str, final: Final) -> Predictions | str:
+def _predictions(folder: Path, final: Final) -> Predictions | str:
     try:
-        found = read_predictions(study, final)
+        found = read_predictions(folder, final)
     except SearchError as error:
         return str(error)
-    return f"The final models' predictions are not on this machine: there is no {predictions_path(study)}." if found is None else found
+    return f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}." if found is None else found
 
 
 def _toml(write: Callable[[], str]) -> str:

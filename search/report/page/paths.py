@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import optuna
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
 from search.report.facts import Searched, searched
 from search.samplers.choose import REDUCTION
 from search.study.records import Record
+from search.study.study import Study
 from search.study.trials import REFUSED, constraints_of
 
 HALVING = ("hyperband", "halving")
@@ -41,14 +41,14 @@ class Rung(Record):
     pruned: int  # trials that ended there
 
 
-def read_paths(study: optuna.Study) -> tuple[TrialPath, ...]:
+def read_paths(study: Study) -> tuple[TrialPath, ...]:
     """Every trial of the study, in the order of their numbers."""
-    return tuple(_path(trial) for trial in study.get_trials(deepcopy=False))
+    return tuple(_path(trial) for trial in study.trials())
 
 
-def log_knobs(study: optuna.Study) -> frozenset[str]:
+def log_knobs(study: Study) -> frozenset[str]:
     """The knobs whose space is logarithmic."""
-    spaces = (trial.distributions for trial in study.get_trials(deepcopy=False))
+    spaces = (trial.distributions for trial in study.trials())
     return frozenset(name for space in spaces for name, one in space.items() if getattr(one, "log", False))
 
 

@@ -19,6 +19,7 @@ from fmnist.model import ConvNet
 from search.export.model_card import write_card
 from search.export.parity import Parity
 from search.report.render import read_report, to_markdown
+from search.study.study import Study
 from search.terminal.wording import visible
 from tests.fmnist.data.forms import COLUMNS, TRAIN
 from tests.search.export.test_export import RICH, facts_of
@@ -67,7 +68,7 @@ def read_tables(markdown: str) -> list[list[list[str]]]:
     return found
 
 
-def report_with(names: Sequence[str], study: optuna.Study) -> str:
+def report_with(names: Sequence[str], study: Study) -> str:
     old = final(0.943, 0.944)
     classes = [one.model_copy(update={"name": name}) for one, name in zip(old.classes, names, strict=True)]
     remember(study, final=old.model_copy(update={"classes": tuple(classes)}), data=data(names[0], class_names=tuple(names)))

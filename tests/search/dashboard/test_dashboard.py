@@ -12,14 +12,12 @@ from typing import Any
 from urllib.error import HTTPError
 
 import numpy as np
-import optuna
 import pytest
 from PIL import Image
 
-from search.report.validation import FOLDER
 from search.storage.opening import open_storage
 from search.study.records import Confirmation, Final
-from search.study.study import load_study, read
+from search.study.study import Study, load_study
 from search.study.trials import complete_trials
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
 
@@ -68,12 +66,12 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def study_in(folder: Path) -> optuna.Study:
+def study_in(folder: Path) -> Study:
     return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME)
 
 
 def winner_of(folder: Path) -> int:
-    confirmation = read(study_in(folder), Confirmation)
+    confirmation = study_in(folder).read(Confirmation)
     assert confirmation is not None
     assert confirmation.winner is not None
     return confirmation.winner
@@ -90,7 +88,7 @@ def artifacts_of(dashboard: Dashboard, shown: dict[str, Any], trial: int | None 
 
 def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: Path, serve: Serve) -> None:
     page = serve(whole).at("/api/studies/1")
-    final, winner = read(study_in(whole), Final), winner_of(whole)
+    final, winner = study_in(whole).read(Final), winner_of(whole)
     assert final is not None
     note = page["note"]["body"]
     assert f"Test macro F1 {final.mean:.4f}" in note
@@ -180,7 +178,7 @@ def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: 
     )
     urllib.request.urlopen(request, timeout=30).close()
     study = study_in(finished)
-    study.set_user_attr("spec", study.user_attrs["spec"] | {"description": "told anew"})  # what a note is made of has changed
+    study.optuna.set_user_attr("spec", study.optuna.user_attrs["spec"] | {"description": "told anew"})  # what a note is made of has changed
     before = artifacts_of(dashboard, page)
     done = run_command(finished, *RUN)
     assert done.returncode == 0, done.stderr
@@ -219,7 +217,7 @@ def test_it_answers_while_a_run_writes(longer: tuple[Path, list[set[str]]]) -> N
 
 
 def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(longer: tuple[Path, list[set[str]]], serve: Serve) -> None:
-    folder, best = longer[0] / "studies" / NAME / FOLDER, complete_trials(study_in(longer[0]))[:5]
+    folder, best = longer[0] / "studies" / NAME / "validation", complete_trials(study_in(longer[0]))[:5]
     assert {path.name for path in folder.iterdir()} == {f"trial-{trial.number}.npz" for trial in best}
     (folder / f"trial-{best[0].number}.npz").write_bytes(b"damaged")
     done = run_command(longer[0], *RUN)

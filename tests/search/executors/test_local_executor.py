@@ -21,6 +21,7 @@ from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.job.trainings import train_all
+from search.study.study import Study
 from tests.search.tiny import CLASSES, PINNED, small_source, surroundings, tiny_spec
 
 KILLED = "killed by the system, which it does for want of memory, or by somebody (exit code -9)"
@@ -148,7 +149,7 @@ def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor,
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
-        train_all(optuna.create_study(), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None, lambda *_: None)
+        train_all(Study(optuna.create_study()), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None, lambda *_: None)
 
 
 def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
@@ -194,7 +195,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     spec = tiny_spec(trials=1, epochs=3)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study = Study(optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)))
 
     class KillOnce(Silent):
         left = 1
@@ -208,7 +209,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
     others = workers()
     with LocalExecutor(setup_of(source), workers=1) as executor:
         optimize(study, spec, executor, KillOnce(), Interrupt(), CLASSES)
-        (trial,) = study.trials
+        (trial,) = study.optuna.trials
         same = Task("same", TrialConfig.parse(trial.user_attrs["config"], where="trial"), trial.user_attrs["seed"], images="search")
         expected = curve(trained(executor, same), "same")
         mine = workers() - others

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import optuna
 import psutil
 import pytest
 from optuna.trial import TrialState
@@ -23,7 +22,7 @@ from search.executors.training import Setup
 from search.storage.opening import open_storage
 from search.study.paths import RUNNING
 from search.study.records import Confirmation, Environment, Final
-from search.study.study import load_study, read
+from search.study.study import Study, load_study
 from tests.search.executors.test_local_executor import curve
 from tests.search.job.test_kills import retrained
 from tests.search.tiny import TOML, Say, run_command, small_source, start_command, wait_for_line
@@ -57,21 +56,21 @@ def three_nodes(_alone: None) -> Iterator[Any]:
     nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
-def study_in(folder: Path) -> optuna.Study:
+def study_in(folder: Path) -> Study:
     return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME)
 
 
-def assert_exact(folder: Path) -> optuna.Study:
+def assert_exact(folder: Path) -> Study:
     """Each trial is there once, with the very curve of an undisturbed training; there is one winner, and one look at the test split."""
     study, source = study_in(folder), find_source("synthetic", announce=lambda _: None)
-    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(BUDGET)]
-    for trial in study.trials:
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(BUDGET)]
+    for trial in study.optuna.trials:
         assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == retrained(source, trial)
-    confirmation, final = read(study, Confirmation), read(study, Final)
+    confirmation, final = study.read(Confirmation), study.read(Final)
     assert confirmation is not None
     assert final is not None
     assert final.trial == confirmation.winner == max(confirmation.candidates, key=lambda one: one.mean).trial
-    assert len(study.user_attrs["openings"]) == 1
+    assert len(study.optuna.user_attrs["openings"]) == 1
     assert not list((folder / "studies" / NAME / RUNNING).glob("*"))
     return study
 
@@ -102,7 +101,7 @@ def test_a_node_dies_in_mid_search_and_another_joins(three_nodes: Any, tmp_path:
     output, errors = run.communicate(timeout=DEADLINE)
     assert run.returncode == 0, output + errors
     study = assert_exact(tmp_path)
-    (environment,) = (Environment(**each) for each in study.user_attrs["environments"])
+    (environment,) = (Environment(**each) for each in study.optuna.user_attrs["environments"])
     assert environment.device == "Ray, 3 nodes with 3 CPUs and 0 GPUs"
     assert environment.workers == 3
     exported = load_checkpoint(tmp_path / "studies" / NAME / "export")

@@ -26,7 +26,7 @@ from search.report.ablation import KEYS, REGULARISERS, WORTH, ablation_table, ne
 from search.storage.opening import open_storage
 from search.study.records import Ablation, Ablations, SeedRun, Variant
 from search.study.spec import load_spec
-from search.study.study import load_study, read, study_spec, write
+from search.study.study import load_study
 from tests.search.tiny import CLASSES, DATA, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
 ON = "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98"
@@ -48,7 +48,7 @@ def regularised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ablation_in(folder: Path, name: str = NAME) -> Ablation:
     study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), name)
-    found = read(study, Ablations)
+    found = study.read(Ablations)
     assert found is not None
     return found.found[-1]
 
@@ -75,7 +75,7 @@ def test_each_regulariser_is_switched_off_once_on_the_same_fresh_seeds_and_more_
         assert WORTH in text
         assert "label_smoothing" in text
     study = load_study(open_storage(f"sqlite:///{regularised}/studies/fmnist.db", create=False), NAME)
-    assert len(study.user_attrs["openings"]) == 1
+    assert len(study.optuna.user_attrs["openings"]) == 1
 
 
 @pytest.mark.slow
@@ -175,9 +175,9 @@ def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say,
     monkeypatch.setattr("search.job.ablate.LocalExecutor", WithoutL2)
     source = find_source("synthetic", announce=lambda _: None)
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
-    optimize(study, study_spec(study), Inline(), Silent(), Interrupt(), CLASSES)
-    confirm(study, study_spec(study), Inline(), Silent(), Interrupt())
-    write(study, DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
+    optimize(study, study.spec, Inline(), Silent(), Interrupt(), CLASSES)
+    confirm(study, study.spec, Inline(), Silent(), Interrupt())
+    study.write(DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
     for _ in range(2):
         code, output, errors = say("ablate", "tiny", "--data", "synthetic", "--seeds", "2")
         assert (code, errors) == (0, "")

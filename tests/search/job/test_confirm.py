@@ -15,10 +15,10 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.confirm import FIRST_SEED, confirm, drop_winner
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
-from search.study.paths import snapshot_path
+from search.study.paths import HOME, snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun, Timing
 from search.study.spec import StudySpec
-from search.study.study import read, write
+from search.study.study import Study
 from tests.search.tiny import Inline, InterruptAfter, tiny_spec
 
 VALUES = (0.80, 0.84, 0.82, 0.83)  # of the trials 0 to 3; best first they are 1, 3, 2, 0
@@ -57,26 +57,26 @@ def confirming(*, top: int = 2, seeds: int = 2, seed: int = 0, **more: Any) -> S
     return spec.model_copy(update={"seed": seed, "confirm": spec.confirm.model_copy(update={"top": top, "seeds": seeds})})
 
 
-def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> optuna.Study:
+def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> Study:
     """A study whose trials are over: trial 0 of depth 1, trial 1 of depth 2, and so on where nothing else is said."""
-    study = optuna.create_study(study_name="tiny", direction="maximize")
+    study = Study(optuna.create_study(study_name="tiny", direction="maximize"))
     for value, depth in zip(values or VALUES, depths, strict=False):
-        study.add_trial(create_trial(value=value, user_attrs={"config": {"depth": depth, "epochs": 1}}))
+        study.optuna.add_trial(create_trial(value=value, user_attrs={"config": {"depth": depth, "epochs": 1}}))
     return study
 
 
-def confirmed(study: optuna.Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None) -> Candidate:
+def confirmed(study: Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None) -> Candidate:
     return confirm(study, spec, executor or Told(), progress or Silent(), Interrupt())
 
 
-def interrupted(study: optuna.Study, spec: StudySpec, *, trainings: int) -> None:
+def interrupted(study: Study, spec: StudySpec, *, trainings: int) -> None:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
         confirm(study, spec, Told(), InterruptAfter(interrupt, trainings), interrupt)
 
 
-def record(study: optuna.Study) -> Confirmation:
-    found = read(study, Confirmation)
+def record(study: Study) -> Confirmation:
+    found = study.read(Confirmation)
     assert found is not None
     return found
 
@@ -92,7 +92,7 @@ def test_the_best_trials_are_trained_on_fresh_seeds_of_their_study_seed_by_seed(
         ("trial 3, seed 1008", 4, 1008),
     ]
     for task in executor.trained:
-        assert (task.images, task.checkpoint, task.snapshot) == ("search", None, snapshot_path("tiny", task.key))
+        assert (task.images, task.checkpoint, task.snapshot) == ("search", None, snapshot_path(HOME / "tiny", task.key))
 
 
 def test_the_best_mean_wins_whatever_the_search_and_the_best_seed_say() -> None:
@@ -118,7 +118,7 @@ def test_a_stage_that_is_interrupted_keeps_what_it_trained_and_has_no_winner_yet
     assert [task.key for task in rest.trained] == ["trial 1, seed 1001", "trial 3, seed 1001"]
     assert progress.stages == [("confirm", 4, 2)]
     assert [[run.seed for run in each.runs] for each in record(study).candidates] == [[1000, 1001]] * 2
-    timing, again = read(study, Timing), Begun()
+    timing, again = study.read(Timing), Begun()
     assert timing is not None
     assert timing.confirm > 0
     assert confirmed(study, spec, None, again) == winner
@@ -206,15 +206,15 @@ def test_where_all_diverge_the_error_names_the_last() -> None:
     [(59.5, r"all ended early\. Raise --trials"), (60.0, r"its minutes were over\. Raise --minutes"), (61.0, "its minutes were over")],
 )
 def test_whether_the_minutes_were_over_is_told_to_the_second(spent: float, says: str) -> None:
-    study = optuna.create_study(study_name="tiny", direction="maximize")
-    write(study, Timing(search=spent))
+    study = Study(optuna.create_study(study_name="tiny", direction="maximize"))
+    study.write(Timing(search=spent))
     with pytest.raises(SearchError, match=says):
         confirmed(study, confirming(minutes=1.0))
-    assert "confirmation" not in study.user_attrs
+    assert "confirmation" not in study.optuna.user_attrs
 
 
 def test_a_trial_whose_configuration_this_version_does_not_know_is_named() -> None:
     study = searched()
-    study.add_trial(create_trial(value=0.9, user_attrs={"config": {"deph": 4}}))
+    study.optuna.add_trial(create_trial(value=0.9, user_attrs={"config": {"deph": 4}}))
     with pytest.raises(FmnistError, match="trial 4: unknown knob 'deph'"):
         confirmed(study, confirming())

@@ -20,16 +20,16 @@ from fmnist.data.splits import test_fingerprint as fingerprint_of_test  # pytest
 from fmnist.model import ConvNet
 from search.storage.opening import open_storage
 from search.study.ownership import OWNER, claim_folder, identity_of
-from search.study.paths import study_folder
+from search.study.paths import HOME
 from search.study.records import DataRecord
-from search.study.study import create_study
+from search.study.study import Study, create_study
 from tests.fmnist.data.forms import FORMS, TRAIN, as_npz
 from tests.search.tiny import Say, command, surroundings, tiny_spec
 
 URL = "sqlite:///studies/fmnist.db"
 
 
-def study_of(source: Source, name: str = "tiny") -> optuna.Study:
+def study_of(source: Source, name: str = "tiny") -> Study:
     """A study of these data, as a run begins it."""
     record = DataRecord(
         name=source.name,
@@ -46,7 +46,7 @@ def study_of(source: Source, name: str = "tiny") -> optuna.Study:
     return study
 
 
-def model_of(study: optuna.Study, source: Source, folder: Path = Path("model"), says: Any = ...) -> Path:
+def model_of(study: Study, source: Source, folder: Path = Path("model"), says: Any = ...) -> Path:
     """An export of the study, as far as `evaluate` reads it, which `says` what its study is."""
     torch.manual_seed(0)
     config, names = TrialConfig(depth=1, filters=4), source.train().class_names
@@ -136,10 +136,10 @@ def test_a_study_of_the_same_name_that_did_not_make_the_model_records_nothing(sa
 def test_a_checkpoint_in_a_studys_folder_is_of_that_study(say: Say, tmp_path: Path) -> None:
     source = as_npz(tmp_path)
     study = study_of(source)
-    folder = model_of(study, source, study_folder("tiny") / "final" / "seed-2000", says=None)
+    folder = model_of(study, source, (HOME / "tiny") / "final" / "seed-2000", says=None)
     assert say("evaluate", folder)[0] == 0
     assert openings() == ["evaluate"]
-    (study_folder("tiny") / OWNER).unlink()
+    ((HOME / "tiny") / OWNER).unlink()
     code, output, _ = say("evaluate", folder, "--data", "both.npz")
     assert (code, "The model does not say which study made it" in output) == (0, True)
     assert openings() == ["evaluate"]

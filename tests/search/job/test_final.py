@@ -25,11 +25,11 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.final import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
-from search.study.paths import snapshot_path
+from search.study.paths import HOME, snapshot_path
 from search.study.predictions import predictions_path, read_predictions
 from search.study.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import read, write
+from search.study.study import Study
 from tests.fmnist.data.prepared import prepared
 from tests.search.tiny import CPU, Inline, InterruptAfter, tiny_spec
 
@@ -93,28 +93,28 @@ def final_spec(*, seeds: int = 3, epochs: int | None = None, seed: int = 0) -> S
     return spec.model_copy(update={"seed": seed, "final": spec.final.model_copy(update={"seeds": seeds, "epochs": epochs})})
 
 
-def in_memory() -> optuna.Study:
-    return optuna.create_study(study_name="tiny", direction="maximize")
+def in_memory() -> Study:
+    return Study(optuna.create_study(study_name="tiny", direction="maximize"))
 
 
 def finalized(
-    study: optuna.Study, source: Source, spec: StudySpec | None = None, executor: Inline | None = None, progress: Progress | None = None
+    study: Study, source: Source, spec: StudySpec | None = None, executor: Inline | None = None, progress: Progress | None = None
 ) -> Final:
     return finalize(study, spec or final_spec(), WINNER, source, executor or Saves(), progress or Silent(), Interrupt())
 
 
-def interrupted(study: optuna.Study, source: Source, *, trainings: int) -> None:
+def interrupted(study: Study, source: Source, *, trainings: int) -> None:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
         finalize(study, final_spec(), WINNER, source, Saves(), InterruptAfter(interrupt, trainings), interrupt)
 
 
-def openings(study: optuna.Study) -> list[tuple[str, int | None]]:
-    return [(opening.by, opening.trial) for opening in map(Opening.model_validate, study.user_attrs.get("openings", []))]
+def openings(study: Study) -> list[tuple[str, int | None]]:
+    return [(opening.by, opening.trial) for opening in map(Opening.model_validate, study.optuna.user_attrs.get("openings", []))]
 
 
-def kept_seconds(study: optuna.Study) -> dict[int, float]:
-    return {run.seed: run.seconds for run in (read(study, FinalTrainings) or FinalTrainings()).runs}
+def kept_seconds(study: Study) -> dict[int, float]:
+    return {run.seed: run.seconds for run in (study.read(FinalTrainings) or FinalTrainings()).runs}
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
@@ -123,14 +123,14 @@ def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(
     final = finalized(study, source, final_spec(seeds=2, epochs=epochs, seed=5), executor, heard)
     config = CONFIG.model_copy(update={"epochs": trained})
     assert executor.trained == [
-        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path("tiny", f"seed {seed}"))
+        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path(HOME / "tiny", f"seed {seed}"))
         for seed in (2005, 2006)
     ]
     assert final.config == config
     assert final_folder(study, 2005) == Path("studies/tiny/final/seed-2005")
     assert heard.stages == [("final", 2, 0)]
     assert heard.messages == ["Opening the test split, once."]
-    timing = read(study, Timing)
+    timing = study.read(Timing)
     assert timing is not None
     assert timing.finalize > 0
 
@@ -161,18 +161,18 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     )
     assert np.array([(each.precision, each.recall, each.f1) for each in final.classes]) == pytest.approx(by_class.T)
     assert [(each.name, each.images) for each in final.classes] == list(zip(NAMES, (5, 4, 2, 1), strict=True))
-    assert final.predictions == hashlib.blake2b(predictions_path("tiny").read_bytes()).hexdigest()
-    answers = read_predictions("tiny", final)
+    assert final.predictions == hashlib.blake2b(predictions_path(HOME / "tiny").read_bytes()).hexdigest()
+    answers = read_predictions(HOME / "tiny", final)
     assert answers is not None
     np.testing.assert_array_equal(answers.probabilities, probabilities)
     np.testing.assert_array_equal(answers.labels, test.labels)
-    assert read(study, Final) == final
+    assert study.read(Final) == final
 
 
 def test_a_single_seed_has_no_spread(source: Source) -> None:
     final = finalized(in_memory(), source, final_spec(seeds=1))
     assert (final.sd, len(final.runs), final.mean) == (None, 1, final.runs[0].macro_f1)
-    two = finalized(optuna.create_study(study_name="two"), source, final_spec(seeds=2))
+    two = finalized(Study(optuna.create_study(study_name="two")), source, final_spec(seeds=2))
     assert two.sd == pytest.approx(stdev(run.macro_f1 for run in two.runs))
 
 
@@ -197,8 +197,8 @@ def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_p
     with pytest.raises(FmnistError, match=r"test-pixels\.npy must be whole and readable"):
         finalized(study, source)
     assert openings(study) == [("finalize", 6)]
-    assert "final" not in study.user_attrs
-    assert not predictions_path("tiny").exists()
+    assert "final" not in study.optuna.user_attrs
+    assert not predictions_path(HOME / "tiny").exists()
     (tmp_path / "data" / "test-pixels.npy").write_bytes(whole)
     again, heard = Saves(), Heard()
     assert finalized(study, source, executor=again, progress=heard).test_images == 12
@@ -278,8 +278,8 @@ def test_a_model_that_is_changed_while_the_others_are_trained_is_not_scored(sour
 def test_a_training_that_an_older_version_kept_without_a_seal_is_believed(source: Source) -> None:
     study, rest = in_memory(), Saves()
     interrupted(study, source, trainings=2)
-    runs = [run.model_copy(update={"checkpoint": None}) for run in (read(study, FinalTrainings) or FinalTrainings()).runs]
-    write(study, FinalTrainings(runs=tuple(runs)))
+    runs = [run.model_copy(update={"checkpoint": None}) for run in (study.read(FinalTrainings) or FinalTrainings()).runs]
+    study.write(FinalTrainings(runs=tuple(runs)))
     final = finalized(study, source, executor=rest)
     assert [task.seed for task in rest.trained] == [2001, 2002]
     assert [run.checkpoint is None for run in final.runs] == [True, False, False]
@@ -293,7 +293,7 @@ def record_of(source: Source, **changes: Any) -> DataRecord:
 def test_a_study_knows_its_test_images(source: Source) -> None:
     def is_test(**changes: Any) -> bool:
         study = in_memory()
-        write(study, record_of(source, **changes))
+        study.write(record_of(source, **changes))
         return is_test_of(study, source)
 
     assert not is_test_of(in_memory(), source)
@@ -308,8 +308,8 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
     save(Path("model"), seed=4)
     model, test = load_checkpoint(Path("model")), source.test()
     own, other = in_memory(), in_memory()
-    write(own, record_of(source))
-    write(other, record_of(source, test_fingerprint="other"))
+    own.write(record_of(source))
+    other.write(record_of(source, test_fingerprint="other"))
     scores, interval = evaluate(model, source, [own, other], CPU)
     predicted = predict(model, test.pixels, CPU).argmax(axis=1)
     assert scores.macro_f1 == pytest.approx(f1_score(test.labels, predicted, labels=range(4), average="macro", zero_division=0))
@@ -322,7 +322,7 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
 def test_a_model_of_other_classes_opens_nothing(source: Source) -> None:
     save(Path("model"), seed=4, names=("Bag", "Coat", "Dress", "Boot"))
     study = in_memory()
-    write(study, record_of(source))
+    study.write(record_of(source))
     with pytest.raises(SearchError, match=r"knows the classes .*'Boot'.*, the data have .*'Shirt'"):
         evaluate(load_checkpoint(Path("model")), source, [study], CPU)
     assert openings(study) == []

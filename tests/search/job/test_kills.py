@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
 import psutil
 import pytest
 from optuna.trial import FrozenTrial, TrialState
@@ -18,7 +17,7 @@ from fmnist.train import fit
 from search.storage.opening import open_storage
 from search.study.paths import RUNNING
 from search.study.records import Confirmation, Final, Timing
-from search.study.study import load_study, read
+from search.study.study import Study, load_study
 from tests.search.tiny import CPU, run_command, surroundings
 
 KILLS = 50
@@ -66,7 +65,7 @@ def scratch() -> Iterator[Path]:
         yield Path(made)
 
 
-def study_in(folder: Path, name: str) -> optuna.Study:
+def study_in(folder: Path, name: str) -> Study:
     return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), name)
 
 
@@ -90,20 +89,20 @@ def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) ->
     assert "Traceback" not in ran.stderr
     assert run_command(folder, *ARGUMENTS, "--name", "undisturbed").returncode == 0
     undisturbed, source = study_in(folder, "undisturbed"), find_source("synthetic", announce=lambda _: None)
-    assert len(undisturbed.trials) == BUDGET
+    assert len(undisturbed.optuna.trials) == BUDGET
     for name in (f"killed-{index}" for index in range(len(codes))):
         study = study_in(folder, name)
-        assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * BUDGET
-        assert [trial.number for trial in study.trials] == list(range(BUDGET))
-        trained = [(str(trial.user_attrs["config"]), trial.user_attrs["seed"]) for trial in study.trials]
+        assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * BUDGET
+        assert [trial.number for trial in study.optuna.trials] == list(range(BUDGET))
+        trained = [(str(trial.user_attrs["config"]), trial.user_attrs["seed"]) for trial in study.optuna.trials]
         assert len(set(trained)) == BUDGET
-        for trial in study.trials:
+        for trial in study.optuna.trials:
             values = [point["macro_f1"] for point in trial.user_attrs["curve"]]
             assert list(trial.intermediate_values) == list(range(1, 7))
             assert values == list(trial.intermediate_values.values()) == retrained(source, trial)
         for record in (Final, Confirmation, Timing):
-            assert (read(study, record) is None) == (read(undisturbed, record) is None)
-        final = read(study, Final)
+            assert (study.read(record) is None) == (undisturbed.read(record) is None)
+        final = study.read(Final)
         assert final is not None
         assert len(final.runs) == 2
         assert (folder / "studies" / name / "export" / "model.onnx").exists()

@@ -21,7 +21,7 @@ from search.job.search import MOST_FAILURES, MOST_REFUSED, optimize
 from search.storage.opening import open_storage
 from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
-from search.study.study import load_study
+from search.study.study import Study, load_study
 from search.study.trials import REFUSED, finished_trials
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
 
@@ -32,7 +32,7 @@ def limited(spec: StudySpec, **limits: float) -> StudySpec:
     return spec.overridden(limits=limits)
 
 
-def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> optuna.Study:
+def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> Study:
     study = in_database(folder, spec)
     optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
     return study
@@ -75,9 +75,9 @@ def test_no_network_over_a_limit_is_trained_and_the_budget_is_of_those_within(tm
     assert len(executor.trained) == 5
     assert all(parameter_count(task.config, CLASSES) <= 250 for task in executor.trained)
     assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 5
-    refused = [trial for trial in study.trials if trial.user_attrs.get(REFUSED)]
+    refused = [trial for trial in study.optuna.trials if trial.user_attrs.get(REFUSED)]
     assert refused
-    for trial in study.trials:
+    for trial in study.optuna.trials:
         count = parameter_count(config_of(trial), CLASSES)
         assert trial.constraints["max_params"] == pytest.approx(count / 250 - 1)
         assert (trial in refused) == (count > 250)
@@ -89,13 +89,15 @@ def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> Non
     spec = limited(tiny_spec(trials=2, epochs=1, **WIDTHS), max_params=250, max_size=1200)
     searched(tmp_path, spec)
     study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "tiny")
-    for trial in study.trials:
-        shown = serialize_frozen_trial(study._study_id, trial, study._storage.get_study_system_attrs(study._study_id))["constraints"]
+    for trial in study.optuna.trials:
+        shown = serialize_frozen_trial(study.optuna._study_id, trial, study.optuna._storage.get_study_system_attrs(study.optuna._study_id))[
+            "constraints"
+        ]
         assert (
             shown == trial.system_attrs[DASHBOARD_KEY] == [trial.system_attrs[f"constraints:{name}"] for name in ("max_params", "max_size")]
         )
         assert any(value > 0 for value in shown) == trial.user_attrs.get(REFUSED, False)
-    assert study.best_trial in finished_trials(study)
+    assert study.optuna.best_trial in finished_trials(study)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -103,7 +105,7 @@ def test_it_learns_to_stay_within_a_limit(tmp_path: Path, sampler: str) -> None:
     def refused(sampler: str) -> int:
         spec = limited(tiny_spec(trials=12, sampler=sampler, epochs=1, filters={"low": 4, "high": 64}), max_params=250)
         study = searched(tmp_path / sampler, spec)
-        return sum(REFUSED in trial.user_attrs for trial in study.trials)
+        return sum(REFUSED in trial.user_attrs for trial in study.optuna.trials)
 
     assert refused(sampler) < refused("random") / 2
 
@@ -111,8 +113,8 @@ def test_it_learns_to_stay_within_a_limit(tmp_path: Path, sampler: str) -> None:
 def test_a_measured_latency_is_a_constraint_of_every_trial(tmp_path: Path) -> None:
     spec = limited(tiny_spec(trials=6, epochs=1, filters=[4, 8, 12, 16]), max_latency_ms=2.5)
     study = searched(tmp_path, spec, Timed())
-    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
-    for trial in study.trials:
+    assert {trial.state for trial in study.optuna.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in study.optuna.trials:
         value = trial.constraints["max_latency_ms"]
         assert value == pytest.approx(config_of(trial).filters / 4 / 2.5 - 1)
         assert (trial.state == TrialState.PRUNED) == (value > 0)
@@ -129,8 +131,8 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
     study = searched(tmp_path, spec, Timed(places))
     assert is_searched(study, spec)
     assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 4
-    refused = [trial for trial in study.trials if trial.user_attrs.get(REFUSED)]
-    assert len(refused) == len(study.trials) - 4
+    refused = [trial for trial in study.optuna.trials if trial.user_attrs.get(REFUSED)]
+    assert len(refused) == len(study.optuna.trials) - 4
     assert len(refused) > (MOST_FAILURES if limit == 2 else 0)
     assert {trial.user_attrs["reason"] for trial in refused} == {"too slow"}
 
@@ -161,10 +163,10 @@ def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(tmp_path: Path
     ):
         searched(tmp_path, spec, Fails(kind, f"{cause}: 7 bytes"))
     study = in_database(tmp_path, spec)
-    assert [trial.state for trial in study.trials] == [state] * MOST_FAILURES
-    for trial in study.trials:
+    assert [trial.state for trial in study.optuna.trials] == [state] * MOST_FAILURES
+    for trial in study.optuna.trials:
         assert trial.constraints.get(kind) == (None if kind == "error" else 1.0)
-    assert len(searched(tmp_path, spec).trials) == 50  # the cause was mended, the same command goes on
+    assert len(searched(tmp_path, spec).optuna.trials) == 50  # the cause was mended, the same command goes on
 
 
 def test_failures_between_which_trials_succeed_stop_nothing(tmp_path: Path) -> None:
@@ -175,15 +177,15 @@ def test_failures_between_which_trials_succeed_stop_nothing(tmp_path: Path) -> N
             else:
                 yield from super()._train(task)
 
-    assert len(searched(tmp_path, tiny_spec(trials=3 * MOST_FAILURES, epochs=1), Every()).trials) == 3 * MOST_FAILURES
+    assert len(searched(tmp_path, tiny_spec(trials=3 * MOST_FAILURES, epochs=1), Every()).optuna.trials) == 3 * MOST_FAILURES
 
 
 def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> None:
     spec = tiny_spec(trials=MOST_FAILURES + 2, epochs=2)
     study = in_database(tmp_path, spec)
-    study.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
+    study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
     optimize(study, spec, Inline(), Silent(), Interrupt(), CLASSES)
-    assert [trial.state for trial in study.trials] == [TrialState.PRUNED] * (MOST_FAILURES + 2)
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.PRUNED] * (MOST_FAILURES + 2)
 
 
 def test_the_bytes_of_the_weights_are_those_of_the_state(tmp_path: Path) -> None:
@@ -239,5 +241,5 @@ def test_wrong_limits_are_refused(limits: dict[str, Any], said: str) -> None:
 def test_the_grid_ends_although_some_of_its_points_are_over_a_limit(tmp_path: Path) -> None:
     spec = limited(tiny_spec(trials=50, sampler="grid", epochs=1, filters=[4, 8, 16], learning_rate=0.01), max_params=200)
     study = searched(tmp_path, spec)
-    assert sorted(config_of(trial).filters for trial in study.trials) == [4, 8, 16]
+    assert sorted(config_of(trial).filters for trial in study.optuna.trials) == [4, 8, 16]
     assert is_searched(study, spec)

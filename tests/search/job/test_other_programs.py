@@ -24,7 +24,7 @@ from search.storage.opening import open_storage
 from search.storage.operations import perform
 from search.study.records import Opening
 from search.study.spec import StudySpec
-from search.study.study import append
+from search.study.study import Study
 from search.study.trials import finished_trials
 from tests.search.tiny import CLASSES, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
 
@@ -47,7 +47,7 @@ def plain(folder: Path, name: str = "tiny") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/studies/fmnist.db")
 
 
-def searched(folder: Path, spec: StudySpec) -> tuple[optuna.Study, Told]:
+def searched(folder: Path, spec: StudySpec) -> tuple[Study, Told]:
     study, told = in_database(folder, spec), Told()
     optimize(study, spec, Inline(), told, Interrupt(), CLASSES)
     return study, told
@@ -123,8 +123,8 @@ def test_a_trial_that_was_enqueued_within_the_space_is_trained(tmp_path: Path) -
     searched(tmp_path, tiny_spec(trials=1))
     plain(tmp_path).enqueue_trial({"filters": 8, "depth": 1})
     study, _ = searched(tmp_path, tiny_spec(trials=2))
-    assert study.trials[1].state == TrialState.COMPLETE
-    assert study.trials[1].user_attrs["config"]["filters"] == 8
+    assert study.optuna.trials[1].state == TrialState.COMPLETE
+    assert study.optuna.trials[1].user_attrs["config"]["filters"] == 8
 
 
 def test_a_grid_fails_an_enqueued_trial_that_does_not_say_all(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_grid_fails_an_enqueued_trial_that_does_not_say_all(tmp_path: Path) ->
     plain(tmp_path).enqueue_trial({"filters": 8})
     study, told = searched(tmp_path, spec.overridden(trials=4))
     assert "All parameters must be specified" in "".join(told.texts)
-    assert [trial.state for trial in study.trials][2] == TrialState.FAIL
+    assert [trial.state for trial in study.optuna.trials][2] == TrialState.FAIL
 
 
 def test_a_grid_trains_all_its_points_whatever_another_program_adds(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_trial_that_is_enqueued_once_the_budget_is_used_up_is_not_begun(tmp_pa
     study, _ = searched(tmp_path, spec)
     for each in (study, in_database(tmp_path, spec)):
         assert [trial.number for trial in finished_trials(each)] == [0, 1]
-        assert each.trials[2].user_attrs["reason"] == "the study's budget of trials is used up"
+        assert each.optuna.trials[2].user_attrs["reason"] == "the study's budget of trials is used up"
     assert is_searched(study, spec)
 
 
@@ -190,7 +190,7 @@ def test_a_study_that_is_deleted_during_a_run_ends_it_in_one_sentence_and_leaves
         optimize(study, tiny_spec(), Inline(), Deletes(tmp_path), Interrupt(), CLASSES)
     assert len(str(caught.value).splitlines()) == 1
     study, _ = searched(tmp_path, tiny_spec())
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3
 
 
 def test_a_study_of_several_objectives_is_refused_in_one_sentence(say: Say, tmp_path: Path) -> None:
@@ -211,10 +211,10 @@ APPENDS = """\
 import sys
 from search.study.records import Opening
 from search.storage.opening import open_storage
-from search.study.study import append, load_study
+from search.study.study import load_study
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 for _ in range(30):
-    append(study, Opening(at="2025-01-01", by=sys.argv[2], trial=None))
+    study.append(Opening(at="2025-01-01", by=sys.argv[2], trial=None))
 """
 
 
@@ -231,8 +231,8 @@ def test_what_several_processes_append_at_once_is_all_there(tmp_path: Path) -> N
 
 def test_an_append_that_is_carried_out_twice_is_there_once(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    append(study, Opening(at="2025-01-01", by="evaluate", trial=None))
+    study.append(Opening(at="2025-01-01", by="evaluate", trial=None))
     kept = plain(tmp_path).user_attrs["openings"]
     backend = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False)
-    perform(Operation("append_study_user_attr", (study._study_id, "openings", kept[0])), backend)
+    perform(Operation("append_study_user_attr", (study.optuna._study_id, "openings", kept[0])), backend)
     assert plain(tmp_path).user_attrs["openings"] == kept

@@ -25,9 +25,9 @@ from search.export.formats import FORMATS
 from search.report.calibration import calibration
 from search.storage.opening import open_storage
 from search.study.lock import sole_run
-from search.study.paths import study_folder
+from search.study.paths import HOME
 from search.study.records import Final, Opening
-from search.study.study import load_study, read, study_spec
+from search.study.study import Study, load_study
 from tests.search.tiny import NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -35,12 +35,12 @@ EXPORTED = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MO
 DEADLINE = 120.0
 
 
-def study_in(folder: Path) -> optuna.Study:
+def study_in(folder: Path) -> Study:
     return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME)
 
 
 def openings(folder: Path) -> list[Opening]:
-    return [Opening(**entry) for entry in study_in(folder).user_attrs["openings"]]
+    return [Opening(**entry) for entry in study_in(folder).optuna.user_attrs["openings"]]
 
 
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -56,8 +56,8 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *ar
 
 def test_one_command_does_the_whole_job(whole: Path) -> None:
     study, output = study_in(whole), (whole / "output.txt").read_text()
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
-    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", read(study, Final).trial)]  # type: ignore[union-attr]
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3
+    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", study.read(Final).trial)]  # type: ignore[union-attr]
     folder = whole / "studies" / NAME
     assert {path.name for path in (folder / "export").iterdir()} == EXPORTED
     assert {"report.md", "report.json", "report.html"} <= {path.name for path in folder.iterdir()}
@@ -69,7 +69,7 @@ def test_one_command_does_the_whole_job(whole: Path) -> None:
 
 
 def test_the_score_is_the_same_in_study_report_and_export(whole: Path) -> None:
-    final = read(study_in(whole), Final)
+    final = study_in(whole).read(Final)
     assert final is not None
     folder = whole / "studies" / NAME
     exported = json.loads((folder / "export" / "metrics.json").read_text())["macro_f1"]
@@ -108,8 +108,8 @@ def test_a_finished_study_is_not_searched_further(
     assert code == 2
     assert "finished with 3 trials and its test split was opened; 4 trials were asked for" in errors
     assert "--name" in errors
-    assert len(study_in(finished).trials) == 3
-    assert study_spec(study_in(finished)).search.trials == 3
+    assert len(study_in(finished).optuna.trials) == 3
+    assert study_in(finished).spec.search.trials == 3
 
 
 def test_report_and_status_show_the_study(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,7 +224,7 @@ def test_plain_onnx_runtime_runs_the_export_on_raw_images(finished: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     truth = synthetic.test().labels
-    final = read(study_in(finished), Final)
+    final = study_in(finished).read(Final)
     assert final is not None
     assert float((np.array(json.loads(done.stdout)) == truth).mean()) == pytest.approx(final.runs[0].accuracy)
 
@@ -269,22 +269,24 @@ def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(tmp_p
     output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, errors) == (130, "")
     assert "To continue, give the same command again" in output
-    assert {trial.state for trial in study_in(tmp_path).trials} <= {TrialState.WAITING}  # none, if it came before the first was asked for
+    assert {trial.state for trial in study_in(tmp_path).optuna.trials} <= {
+        TrialState.WAITING
+    }  # none, if it came before the first was asked for
 
     process = start_command(tmp_path, *RUN)
     wait_for_line(process, "epoch 1/4")
     # The lock alone, not the command: until that has measured its estimate, the search might be over.
     told = f"Another run is at work on the study '{NAME}': process {process.pid} on "
-    with pytest.raises(SearchError, match=told), sole_run(study_folder(NAME), NAME):
+    with pytest.raises(SearchError, match=told), sole_run((HOME / NAME), NAME):
         pytest.fail("the first run holds it")
     process.kill()
     process.communicate()
-    assert TrialState.RUNNING in {trial.state for trial in study_in(tmp_path).trials}
+    assert TrialState.RUNNING in {trial.state for trial in study_in(tmp_path).optuna.trials}
 
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
     study = study_in(tmp_path)
-    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
     assert len(openings(tmp_path)) == 1
 
 

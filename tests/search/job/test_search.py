@@ -17,23 +17,23 @@ from search.job.search import TIME_IS_UP, optimize, put_back
 from search.report.render import read_report, warnings
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import read, write
+from search.study.study import Study
 from search.study.trials import complete_trials
 from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)
 
 
-def in_memory(spec: StudySpec) -> optuna.Study:
-    return optuna.create_study(study_name=spec.name, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=spec.seed))
+def in_memory(spec: StudySpec) -> Study:
+    return Study(optuna.create_study(study_name=spec.name, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=spec.seed)))
 
 
-def searched(study: optuna.Study, spec: StudySpec, executor: Inline | None = None) -> optuna.Study:
+def searched(study: Study, spec: StudySpec, executor: Inline | None = None) -> Study:
     optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
     return study
 
 
-def interrupted(study: optuna.Study, spec: StudySpec, *, epochs: int) -> optuna.Study:
+def interrupted(study: Study, spec: StudySpec, *, epochs: int) -> Study:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
         optimize(study, spec, Inline(), InterruptAfter(interrupt, epochs), interrupt, CLASSES)
@@ -50,12 +50,12 @@ class Seen(Silent):
         self.labels.add(label)
 
 
-def confirmed(study: optuna.Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
+def confirmed(study: Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
     return confirm(study, spec, executor, progress or Silent(), Interrupt())
 
 
-def states(study: optuna.Study) -> list[str]:
-    return [trial.state.name for trial in study.trials]
+def states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.optuna.trials]
 
 
 @pytest.mark.parametrize("places", [1, 3])
@@ -63,18 +63,18 @@ def test_the_budget_is_exact(places: int) -> None:
     spec = tiny_spec(trials=4)
     study = searched(in_memory(spec), spec, Inline(places))
     assert states(study) == ["COMPLETE"] * 4
-    assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
+    assert [trial.number for trial in study.optuna.trials] == [0, 1, 2, 3]
     assert is_searched(study, spec)
     searched(study, spec)
-    assert len(study.trials) == 4
+    assert len(study.optuna.trials) == 4
     more = tiny_spec(trials=5)
     assert not is_searched(study, more)
-    assert len(searched(study, more).trials) == 5
+    assert len(searched(study, more).optuna.trials) == 5
 
 
 def test_a_trial_keeps_its_curve_its_size_and_its_value() -> None:
     spec = tiny_spec(trials=1)
-    (trial,) = searched(in_memory(spec), spec).trials
+    (trial,) = searched(in_memory(spec), spec).optuna.trials
     assert [point["number"] for point in trial.user_attrs["curve"]] == [1, 2]
     assert trial.value == trial.user_attrs["curve"][-1]["macro_f1"] == trial.intermediate_values[2]
     assert trial.user_attrs["seconds"] > 0
@@ -84,10 +84,10 @@ def test_a_trial_keeps_its_curve_its_size_and_its_value() -> None:
 def test_a_grid_ends_when_every_point_was_tried() -> None:
     spec = tiny_spec(trials=10, sampler="grid", learning_rate=[0.003, 0.01], epochs=1)
     study = in_memory(spec)
-    study.sampler = spec.make_sampler(seed=0)
+    study.optuna.sampler = spec.make_sampler(seed=0)
     assert spec.budget == 4
     searched(study, spec)
-    assert len({tuple(trial.params.items()) for trial in study.trials}) == len(study.trials) == 4
+    assert len({tuple(trial.params.items()) for trial in study.optuna.trials}) == len(study.optuna.trials) == 4
 
 
 def test_an_interrupted_trial_comes_back_as_itself(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_interrupted_trial_comes_back_as_itself(tmp_path: Path) -> None:
     assert not is_searched(study, spec)
     again = searched(in_database(tmp_path / "cut", spec), spec)
     assert states(again) == ["COMPLETE"] * 2
-    one, other = whole.trials[0], again.trials[0]
+    one, other = whole.optuna.trials[0], again.optuna.trials[0]
     assert (one.number, one.params, one.value) == (other.number, other.params, other.value)
     assert one.intermediate_values == other.intermediate_values
     assert one.user_attrs["seed"] == other.user_attrs["seed"]
@@ -107,7 +107,7 @@ def test_an_interrupted_trial_comes_back_as_itself(tmp_path: Path) -> None:
 def test_a_trial_that_a_killed_run_left_running_is_taken_first() -> None:
     spec = tiny_spec(trials=2)
     study = in_memory(spec)
-    left = study.ask()
+    left = study.optuna.ask()
     config = spec.space.suggest(left)
     executor = Inline()
     searched(study, spec, executor)
@@ -117,8 +117,8 @@ def test_a_trial_that_a_killed_run_left_running_is_taken_first() -> None:
 
 def test_put_back_leaves_finished_trials_alone() -> None:
     study = in_memory(tiny_spec())
-    done, _running = study.ask(), study.ask()
-    study.tell(done, 0.5)
+    done, _running = study.optuna.ask(), study.optuna.ask()
+    study.optuna.tell(done, 0.5)
     put_back(study)
     assert states(study) == ["COMPLETE", "WAITING"]
 
@@ -126,18 +126,18 @@ def test_put_back_leaves_finished_trials_alone() -> None:
 def test_the_pruner_ends_a_trial_and_the_reason_is_kept() -> None:
     spec = tiny_spec(trials=2, epochs=50)
     study = in_memory(spec)
-    study.pruner = optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=2)
+    study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=2)
     searched(study, spec)
     assert states(study) == ["PRUNED"] * 2
-    assert {trial.user_attrs["reason"] for trial in study.trials} == {"none after epoch 2"}
-    assert all(len(trial.user_attrs["curve"]) == 2 for trial in study.trials)
+    assert {trial.user_attrs["reason"] for trial in study.optuna.trials} == {"none after epoch 2"}
+    assert all(len(trial.user_attrs["curve"]) == 2 for trial in study.optuna.trials)
 
 
 def test_divergence_prunes_with_its_reason_and_counts() -> None:
     spec = tiny_spec(trials=2, learning_rate=1.0, batch_norm=False, head="flatten", pool="after")
     study = searched(in_memory(spec), spec)
     assert states(study) == ["PRUNED"] * 2
-    assert all(trial.user_attrs["reason"].startswith("diverged") for trial in study.trials)
+    assert all(trial.user_attrs["reason"].startswith("diverged") for trial in study.optuna.trials)
 
 
 def test_no_training_is_done_twice() -> None:
@@ -151,7 +151,7 @@ def test_when_the_minutes_are_up_running_trials_end_pruned() -> None:
     spec = tiny_spec(trials=3, minutes=1 / 60, epochs=1000)
     study = searched(in_memory(spec), spec)
     assert states(study) == ["PRUNED"]
-    assert study.trials[0].user_attrs["reason"] == TIME_IS_UP
+    assert study.optuna.trials[0].user_attrs["reason"] == TIME_IS_UP
     assert is_searched(study, spec)
 
 
@@ -171,24 +171,24 @@ def test_what_a_worker_still_says_of_a_trial_whose_time_was_up_is_nothing_to_the
 def test_minutes_are_counted_over_all_runs() -> None:
     spec = tiny_spec(trials=3, minutes=1.0)
     study = in_memory(spec)
-    write(study, Timing(search=59.0))
+    study.write(Timing(search=59.0))
     assert not is_searched(study, spec)
-    write(study, Timing(search=60.0))
+    study.write(Timing(search=60.0))
     assert is_searched(study, spec)
-    study.enqueue_trial({}, user_attrs={"config": {}})  # one of a run that ended
+    study.optuna.enqueue_trial({}, user_attrs={"config": {}})  # one of a run that ended
     assert not is_searched(study, spec)
     searched(study, spec)
     assert states(study) == ["PRUNED"]  # it would wait for ever
-    assert study.trials[0].user_attrs["reason"] == TIME_IS_UP
+    assert study.optuna.trials[0].user_attrs["reason"] == TIME_IS_UP
 
 
 def test_trials_put_back_that_a_lower_budget_leaves_out_end_with_that_reason() -> None:
     study = in_memory(tiny_spec())
     searched(study, tiny_spec(trials=1))
-    study.enqueue_trial({})
+    study.optuna.enqueue_trial({})
     searched(study, tiny_spec(trials=1))
     assert states(study) == ["COMPLETE", "PRUNED"]
-    assert study.trials[1].user_attrs["reason"] == "the study's budget of trials is used up"
+    assert study.optuna.trials[1].user_attrs["reason"] == "the study's budget of trials is used up"
 
 
 def test_candidates_are_trained_on_fresh_seeds_and_the_best_mean_wins() -> None:
@@ -216,7 +216,7 @@ class Diverges(Inline):
             yield from super()._train(task)
 
 
-def three_candidates() -> tuple[StudySpec, optuna.Study, list[int]]:
+def three_candidates() -> tuple[StudySpec, Study, list[int]]:
     """A searched study of three, two of which are confirmed with two seeds each; its trials, best first."""
     spec = tiny_spec(trials=3, epochs=1)
     spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"top": 2, "seeds": 2})})
@@ -230,7 +230,7 @@ def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(place
     executor = Diverges(lambda task: task.key == f"trial {best}, seed 1001", places)
     winner = confirmed(study, spec, executor)
     assert winner.trial in (second, third)
-    kept = read(study, Confirmation)
+    kept = study.read(Confirmation)
     assert kept is not None
     assert {candidate.trial: len(candidate.runs) for candidate in kept.candidates} == {second: 2, third: 2}
     report = read_report(study)
@@ -261,7 +261,7 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
     with pytest.raises(DivergedWinnerError, match="in the final training with seed 2001"):
         finalize(study, spec, winner, SYNTHETIC, executor, Silent(), Interrupt())
     assert not executor.running()
-    assert "openings" not in study.user_attrs
+    assert "openings" not in study.optuna.user_attrs
     drop_winner(study, winner, "diverged")
     other = confirmed(study, spec, Inline())
     assert other.trial != winner.trial
@@ -275,7 +275,7 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
 def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
     spec = tiny_spec(minutes=minutes)
     study = in_memory(spec)
-    write(study, Timing(search=60.0))
+    study.write(Timing(search=60.0))
     with pytest.raises(SearchError, match=says):
         confirmed(study, spec, Inline())
 
@@ -292,7 +292,7 @@ def test_the_snapshot_of_a_pruned_trial_that_its_worker_kept_late_is_removed(tmp
     monkeypatch.chdir(tmp_path)
     spec = tiny_spec(trials=2, epochs=2)
     study = in_memory(spec)
-    study.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
+    study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
     searched(study, spec, Keeps(places=2))
     assert states(study) == ["PRUNED"] * 2
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -303,7 +303,7 @@ def test_a_search_that_went_on_is_confirmed_with_its_new_best_trials() -> None:
     study = searched(in_memory(spec), spec)
     confirmed(study, spec, Inline())
     best = optuna.trial.create_trial(value=0.99, user_attrs={"config": {"filters": 16, "epochs": 1}})
-    study.add_trial(best)
+    study.optuna.add_trial(best)
     executor = Inline()
     confirmed(study, spec, executor)
     assert {task.config.filters for task in executor.trained} == {16}  # the others kept their seeds
@@ -317,7 +317,7 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
         finalize(study, spec, one, SYNTHETIC, Inline(), InterruptAfter(interrupt, 2), interrupt)
-    kept = read(study, FinalTrainings)
+    kept = study.read(FinalTrainings)
     assert kept is not None
     assert len(kept.runs) == 1
     same, changed, again = Inline(), Inline(), Interrupt()
@@ -327,11 +327,11 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path
     final = finalize(study, spec, other, SYNTHETIC, changed, Silent(), Interrupt())
     assert [task.seed for task in changed.trained] == [2000, 2001, 2002]
     assert final.config == other.config
-    assert [Opening(**entry).by for entry in study.user_attrs["openings"]] == ["finalize"]
+    assert [Opening(**entry).by for entry in study.optuna.user_attrs["openings"]] == ["finalize"]
 
 
-def config_of(study: optuna.Study, number: int) -> TrialConfig:
-    return TrialConfig.parse(study.trials[number].user_attrs["config"] | {"dropout": number / 10}, where="trial")
+def config_of(study: Study, number: int) -> TrialConfig:
+    return TrialConfig.parse(study.optuna.trials[number].user_attrs["config"] | {"dropout": number / 10}, where="trial")
 
 
 class WithoutAPlaceAtFirst(Inline):

@@ -15,29 +15,30 @@ from search.errors import SearchError
 from search.report.render import escaped, headline, read_report, to_json, to_markdown, warnings, write_report
 from search.report.tables import tables
 from search.study.records import Confirmation, Opening, Timing
+from search.study.study import Study
 from tests.search.sample import candidate, caught, cells, cleaned, data, environment, final, finished_study, remember, terminal, trial
 
 
 @pytest.fixture
-def study() -> optuna.Study:
-    return optuna.create_study(study_name="quick", direction="maximize")
+def study() -> Study:
+    return Study(optuna.create_study(study_name="quick", direction="maximize"))
 
 
 @pytest.fixture
-def finished() -> optuna.Study:
+def finished() -> Study:
     return finished_study()
 
 
-def test_the_headline_of_a_finished_study(finished: optuna.Study) -> None:
+def test_the_headline_of_a_finished_study(finished: Study) -> None:
     assert headline(read_report(finished)) == (
         "Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470] on 10,000 test images; the test split was opened once."
     )
     assert warnings(read_report(finished)) == []
 
 
-def test_headlines_on_the_way_there(study: optuna.Study) -> None:
+def test_headlines_on_the_way_there(study: Study) -> None:
     assert headline(read_report(study)).startswith("No score yet")
-    study.add_trial(trial(0.91))
+    study.optuna.add_trial(trial(0.91))
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
     remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.91, 0.90, 0.902),), winner=0))
     assert "Confirmed: trial 0, validation macro F1 0.9010 over 2 fresh seeds" in headline(read_report(study))
@@ -45,15 +46,15 @@ def test_headlines_on_the_way_there(study: optuna.Study) -> None:
     assert headline(read_report(study)).startswith("Test macro F1 0.9000 over 1 seed, 95 % interval")
 
 
-def test_a_trial_over_a_limit_is_never_the_best(study: optuna.Study) -> None:
-    study.add_trial(create_trial(value=0.99, constraints={"parameters": 1.0}))
+def test_a_trial_over_a_limit_is_never_the_best(study: Study) -> None:
+    study.optuna.add_trial(create_trial(value=0.99, constraints={"parameters": 1.0}))
     assert headline(read_report(study)).startswith("No score yet")
-    study.add_trial(trial(0.5))
+    study.optuna.add_trial(trial(0.5))
     assert [row.number for row in read_report(study).best] == [1, 0]
     assert cells(study, "Best trials")["state"] == ("complete", "over limit")
 
 
-def test_warnings(finished: optuna.Study) -> None:
+def test_warnings(finished: Study) -> None:
     opening = Opening(at="2025-01-02", by="evaluate", trial=2)
     remember(
         finished, openings=[opening, opening], environments=[environment(), environment(commit="fff", device="H200")], final=final(0.98)
@@ -66,13 +67,13 @@ def test_warnings(finished: optuna.Study) -> None:
     assert warnings(read_report(finished))[0] == "Synthetic data: these figures are not Fashion-MNIST's."
 
 
-def test_only_fashion_mnist_can_be_too_good(finished: optuna.Study) -> None:
+def test_only_fashion_mnist_can_be_too_good(finished: Study) -> None:
     remember(finished, final=final(0.99), data=data("shop.csv", cleaning=cleaned(caught("leaks", 7), caught("duplicates", 3))))
     assert warnings(read_report(finished)) == []
     assert headline(read_report(finished)).startswith("Test macro F1 0.9900 over 1 seed, 95 % interval")
 
 
-def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: optuna.Study) -> None:
+def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: Study) -> None:
     kept = cleaned(caught("duplicates", 12, action="kept"), caught("leaks", 7, 7, action="kept"))
     remember(finished, data=data("shop.csv", cleaning=kept))
     leak, copies = warnings(read_report(finished))
@@ -102,7 +103,7 @@ def test_markdown_shows_the_text_as_it_is(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
-def test_the_terminal_shows_all_tables_within_80_columns(finished: optuna.Study) -> None:
+def test_the_terminal_shows_all_tables_within_80_columns(finished: Study) -> None:
     text = terminal(finished)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -110,7 +111,7 @@ def test_the_terminal_shows_all_tables_within_80_columns(finished: optuna.Study)
         assert title in text
 
 
-def test_markdown_escapes_what_would_break_a_table(finished: optuna.Study) -> None:
+def test_markdown_escapes_what_would_break_a_table(finished: Study) -> None:
     text = to_markdown(read_report(finished))
     assert "below the median \\| epoch 4 (2)" in text
     assert "| **950** |" in text
@@ -120,8 +121,8 @@ def test_markdown_escapes_what_would_break_a_table(finished: optuna.Study) -> No
             assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
 
-def test_json_has_null_where_a_figure_is_not_finite(finished: optuna.Study) -> None:
-    finished.add_trial(trial(0.99, seconds=math.nan))
+def test_json_has_null_where_a_figure_is_not_finite(finished: Study) -> None:
+    finished.optuna.add_trial(trial(0.99, seconds=math.nan))
     report = json.loads(to_json(read_report(finished)), parse_constant=pytest.fail)
     assert report["best"][0]["seconds"] is None
     assert report["optimism"]["trial"] == 1
@@ -132,13 +133,13 @@ def test_json_has_null_where_a_figure_is_not_finite(finished: optuna.Study) -> N
     ]  # fmt: skip
 
 
-def test_a_database_says_the_same_as_memory(finished: optuna.Study, tmp_path: Path) -> None:
+def test_a_database_says_the_same_as_memory(finished: Study, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'study.db'}"
-    optuna.copy_study(from_study_name="quick", from_storage=finished._storage, to_storage=database)
-    assert read_report(optuna.load_study(study_name="quick", storage=database)) == read_report(finished)
+    optuna.copy_study(from_study_name="quick", from_storage=finished.optuna._storage, to_storage=database)
+    assert read_report(Study(optuna.load_study(study_name="quick", storage=database))) == read_report(finished)
 
 
-def test_written_files_replace_older_ones_and_leave_nothing_else(finished: optuna.Study, tmp_path: Path) -> None:
+def test_written_files_replace_older_ones_and_leave_nothing_else(finished: Study, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "quick"
     for _ in range(2):
         paths = write_report(read_report(finished), folder)
@@ -148,8 +149,8 @@ def test_written_files_replace_older_ones_and_leave_nothing_else(finished: optun
     assert json.loads(paths[1].read_text(encoding="utf-8"))["study"] == "quick"
 
 
-def test_a_record_of_another_version_is_one_clean_error(study: optuna.Study) -> None:
-    study.set_user_attr("openings", [{"at": "2025-01-01", "by": 1, "trial": None, "new": 1}])
+def test_a_record_of_another_version_is_one_clean_error(study: Study) -> None:
+    study.optuna.set_user_attr("openings", [{"at": "2025-01-01", "by": 1, "trial": None, "new": 1}])
     with pytest.raises(SearchError, match=r"record 'openings\.0\.by' cannot be read.*got 1\."):
         read_report(study)
 
@@ -183,8 +184,8 @@ records = st.fixed_dictionaries(
 @given(st.lists(anything, max_size=8), records)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_state_of_a_study_can_be_reported(trials: list[FrozenTrial], found: dict[str, Any]) -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
+    study = Study(optuna.create_study(direction="maximize"))
+    study.optuna.add_trials(trials)
     remember(study, **found)
     report = read_report(study)
     assert terminal(study)

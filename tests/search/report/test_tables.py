@@ -14,21 +14,22 @@ from search.report.tables import short_names, tables
 from search.study.limits import violations
 from search.study.records import ClassScore, Confirmation, Final
 from search.study.spec import LimitsSection
+from search.study.study import Study
 from search.terminal.table import Table
 from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
 
 
 @pytest.fixture
-def study() -> optuna.Study:
-    return optuna.create_study(study_name="quick", direction="maximize")
+def study() -> Study:
+    return Study(optuna.create_study(study_name="quick", direction="maximize"))
 
 
 @pytest.fixture
-def finished() -> optuna.Study:
+def finished() -> Study:
     return finished_study()
 
 
-def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: optuna.Study) -> None:
+def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: Study) -> None:
     report = read_report(finished)
     assert report.winner == 2
     assert report.optimism is not None
@@ -38,21 +39,21 @@ def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: optuna
     assert "Optimism +0.0090" in terminal(finished, 400)
 
 
-def test_a_confirmation_under_way(study: optuna.Study) -> None:
+def test_a_confirmation_under_way(study: Study) -> None:
     remember(study, confirmation=Confirmation(candidates=(candidate(4, 0.93), candidate(5, 0.92, 0.91))))
     assert cells(study, "Confirmed") == {"5": ("0.9200", "1", "0.9100", "-"), "4": ("0.9300", "0", "-", "-")}
     assert read_report(study).optimism is None
     assert "No winner before every candidate has its seeds" in terminal(study)
 
 
-def test_a_study_without_fresh_seeds_says_so(study: optuna.Study) -> None:
-    study.add_trial(trial(0.91))
+def test_a_study_without_fresh_seeds_says_so(study: Study) -> None:
+    study.optuna.add_trial(trial(0.91))
     remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.91),), winner=0))
     assert "the study plans no fresh seeds, and trial 0 is the best of the search" in terminal(study, 200)
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
 
 
-def test_best_trials_stand_side_by_side(finished: optuna.Study) -> None:
+def test_best_trials_stand_side_by_side(finished: Study) -> None:
     found = cells(finished, "Best trials")
     assert found["macro F1"] == ("0.9350", "0.9300", "0.9200", "0.9150", "0.9100")
     assert found["depth"] == ("3", "4", "3", "4", "2")
@@ -60,7 +61,7 @@ def test_best_trials_stand_side_by_side(finished: optuna.Study) -> None:
     assert found["parameters"] == ("105,674",) * 5
 
 
-def test_states_count_reasons(finished: optuna.Study) -> None:
+def test_states_count_reasons(finished: Study) -> None:
     assert cells(finished, "Trials") == {
         "complete": ("6", ""),
         "pruned": ("3", "below the median | epoch 4 (2); diverged (1)"),
@@ -69,12 +70,12 @@ def test_states_count_reasons(finished: optuna.Study) -> None:
     assert "The study's plan: search trials=10, sampler=tpe; confirm top=2." in terminal(finished)
 
 
-def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: optuna.Study) -> None:
+def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: Study) -> None:
     sizes = [f"max_params {size:,}, over 300,000" for size in range(300_001, 300_007)]
     both = "max_params 441,706, over 300,000; max_size 1,766,824, over 1.2e+06"
-    finished.add_trials([trial(None, TrialState.PRUNED, reason=reason, refused=True) for reason in (*sizes, both)])
-    finished.add_trial(trial(None, TrialState.PRUNED, reason="one image takes 9.1 ms, over 2 ms", refused=True))
-    finished.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
+    finished.optuna.add_trials([trial(None, TrialState.PRUNED, reason=reason, refused=True) for reason in (*sizes, both)])
+    finished.optuna.add_trial(trial(None, TrialState.PRUNED, reason="one image takes 9.1 ms, over 2 ms", refused=True))
+    finished.optuna.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
     found = cells(finished, "Trials")
     assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
     assert found["refused"] == (
@@ -83,14 +84,14 @@ def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(fin
     )
 
 
-def test_what_limits_say_is_counted_by_limit(study: optuna.Study) -> None:
+def test_what_limits_say_is_counted_by_limit(study: Study) -> None:
     limits = LimitsSection(max_params=1000, max_size=90)
     said = violations({"max_params": 0.25, "max_size": 1.0}, limits)
-    study.add_trial(trial(None, TrialState.PRUNED, reason=said, refused=True))
+    study.optuna.add_trial(trial(None, TrialState.PRUNED, reason=said, refused=True))
     assert cells(study, "Trials") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
 
 
-def test_importances_find_the_one_knob_that_varies(finished: optuna.Study) -> None:
+def test_importances_find_the_one_knob_that_varies(finished: Study) -> None:
     assert read_report(finished).importances.shares == pytest.approx({"depth": 1.0, "learning_rate": 0.0, "head": 0.0})
 
 
@@ -103,13 +104,13 @@ def test_importances_find_the_one_knob_that_varies(finished: optuna.Study) -> No
         ((0.1, 0.2, 0.3, 0.4), (2,) * 4, "no knob varies"),
     ],
 )
-def test_why_importances_are_absent(study: optuna.Study, values: tuple[float, ...], depths: tuple[int, ...], why: str) -> None:
-    study.add_trials([trial(value, depth=depth) for value, depth in zip(values, depths, strict=True)])
+def test_why_importances_are_absent(study: Study, values: tuple[float, ...], depths: tuple[int, ...], why: str) -> None:
+    study.optuna.add_trials([trial(value, depth=depth) for value, depth in zip(values, depths, strict=True)])
     assert why in str(read_report(study).importances.absent)
     assert why in terminal(study, 200)
 
 
-def test_the_confusion_marks_the_diagonal_and_the_worst(finished: optuna.Study) -> None:
+def test_the_confusion_marks_the_diagonal_and_the_worst(finished: Study) -> None:
     (table,) = [table for table in tables(read_report(finished)) if table.title.startswith("Confusion")]
     assert table.columns == ("true", "T-sh", "Trou", "Pull", "Dres", "Coat", "Sand", "Shir", "Snea", "Bag", "Ankl")
     assert {cell for cell, mark in table.marks.items() if mark == "alarm"} == {(6, 1), (4, 3), (0, 7)}
@@ -125,7 +126,7 @@ def final_of(classes: int, most: int = 40) -> Final:
 
 
 @pytest.mark.parametrize(("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)])
-def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: optuna.Study, classes: int, most: int, is_matrix: bool) -> None:
+def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: Study, classes: int, most: int, is_matrix: bool) -> None:
     remember(study, final=final_of(classes, most))
     (table,) = [table for table in tables(read_report(study)) if table.title.startswith("Confusion")]
     assert (len(table.columns) == classes + 1) == is_matrix
@@ -137,13 +138,13 @@ def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: optuna.Study,
         assert table.rows[0] == (f"garment {classes - 2}", f"garment {classes - 1}", str(classes - 2), share)
 
 
-def test_many_classes_without_a_mistake(study: optuna.Study) -> None:
+def test_many_classes_without_a_mistake(study: Study) -> None:
     perfect = tuple(tuple(5 * (i == j) for j in range(30)) for i in range(30))
     remember(study, final=final_of(30).model_copy(update={"confusion": perfect}))
     assert "No mistake between 30 classes." in terminal(study, 200)
 
 
-def test_cleaning_stands_before_the_data(study: optuna.Study) -> None:
+def test_cleaning_stands_before_the_data(study: Study) -> None:
     found = cleaned(caught("duplicates", 3, 0, "row 7", "row 12", action="dropped from train"))
     remember(study, data=data("shop.csv", cleaning=found, test=2000, test_fingerprint="7e57"))
     titles = [table.title for table in tables(read_report(study))]
@@ -159,7 +160,7 @@ def test_cleaning_stands_before_the_data(study: optuna.Study) -> None:
     assert "No rule found anything among 60,000 training and 10,000 test images." in terminal(study)
 
 
-def test_studies_of_earlier_versions_have_no_cleaning(study: optuna.Study) -> None:
+def test_studies_of_earlier_versions_have_no_cleaning(study: Study) -> None:
     remember(study, data=data())
     assert "Cleaning" not in terminal(study)
     assert cells(study, "Data and environment")["images"] == ("50,000 train, 10,000 validation",)

@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
+from search.study.study import Study
 from tests.search.tiny import surroundings
 
 
@@ -40,7 +41,7 @@ class Clock:
 class Watched:
     """A study whose storage is asked again without a real pause, and what was announced."""
 
-    study: optuna.Study
+    study: Study
     storage: OwnTrials
     clock: Clock
     told: list[str] = field(default_factory=list)
@@ -55,7 +56,7 @@ def open_watched(
     storage = OwnTrials(open_storage(url, create=True, lock_seconds=lock_seconds), patience)
     sampler = optuna.samplers.RandomSampler(seed=1)
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
-    return Watched(study, storage, clock, told)
+    return Watched(Study(study), storage, clock, told)
 
 
 @contextmanager

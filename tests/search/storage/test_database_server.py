@@ -30,7 +30,7 @@ from search.storage.opening import NETWORK, open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.storage.recovery import identity
-from search.study.study import load_study
+from search.study.study import Study, load_study
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
 from tests.search.storage.postgres import SHOWN, Postgres, connections_closed, postgres, unused_port
@@ -71,7 +71,7 @@ def _connections_end_with_their_test() -> Iterator[None]:
 
 
 @contextmanager
-def study_in(url: str, name: str = "tiny-synthetic") -> Iterator[optuna.Study]:
+def study_in(url: str, name: str = "tiny-synthetic") -> Iterator[Study]:
     opened = open_storage(url, create=False)
     try:
         yield load_study(opened, name)
@@ -83,13 +83,13 @@ def assert_undisturbed(url: str) -> None:
     """The study in the database is what its configurations and seeds give without a fault, each of its trials once."""
     source = find_source("synthetic", announce=lambda _: None)
     with study_in(url) as study:
-        assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(TRIALS)]
-        assert len({str(trial.user_attrs["config"]) for trial in study.trials}) == TRIALS
-        for trial in study.trials:
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(TRIALS)]
+        assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == TRIALS
+        for trial in study.optuna.trials:
             curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
             assert curve == [trial.intermediate_values[1], trial.intermediate_values[2]] == retrained(source, trial)
             assert trial.value == curve[-1]
-        assert len(study.user_attrs["openings"]) == 1
+        assert len(study.optuna.user_attrs["openings"]) == 1
 
 
 def test_the_password_may_be_in_the_environment(database: str, server: Postgres, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +179,9 @@ def test_200_trials_of_8_workers_lose_nothing_to_a_server_that_is_away_for_20_se
     (back,) = re.findall(r"The storage answers again after (\d+) s; nothing is lost.", output)
     assert int(back) >= AWAY_SECONDS
     with study_in(url) as study:
-        assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(MANY)]
-        assert len({str(trial.user_attrs["config"]) for trial in study.trials}) == MANY
-        for trial in study.trials:
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(MANY)]
+        assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == MANY
+        for trial in study.optuna.trials:
             assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == [trial.intermediate_values[1]] == trial.values
 
 
@@ -250,7 +250,7 @@ def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], m
             study.set_user_attr("seen", [trial.number for trial in running])
             for trial in running[1:]:
                 study.tell(trial, 0.5)
-            put_back(study)
+            put_back(Study(study))
     opened.engine.dispose()
     assert not storage.is_lost
     assert not journal.exists()
@@ -276,8 +276,8 @@ def test_connections_that_are_cut_at_any_moment_change_nothing(
     take_steps(url, name, trials, cut, journal)
     assert cut.calls > min(moments), "a connection was cut"
     with study_in(quiet, name) as expected, study_in(url, name) as found:
-        assert plain(found.get_trials()) == plain(expected.get_trials())
-        assert found.user_attrs == expected.user_attrs
+        assert plain(found.optuna.get_trials()) == plain(expected.optuna.get_trials())
+        assert found.optuna.user_attrs == expected.optuna.user_attrs
 
 
 @pytest.mark.slow
@@ -308,14 +308,14 @@ def test_a_server_that_only_reads_for_a_while_is_written_again(server: Postgres,
         server.cut_connections(database)
 
     watched = open_watched(server.url(database))
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     only_reads(True)
     watched.clock.at_each_sleep = lambda number: only_reads(False) if number == 3 else None
     trial.report(0.5, step=1)
     assert watched.told[0].startswith("The storage does not answer: ")
     assert watched.told[1].endswith("nothing is lost.")
     with study_in(server.url(database), "tiny") as study:
-        assert study.trials[0].intermediate_values == {1: 0.5}
+        assert study.optuna.trials[0].intermediate_values == {1: 0.5}
 
 
 @pytest.mark.parametrize("arguments", [("status", "--storage"), ("report", "--storage"), (*RUN[:-1], "--dry-run", "--storage"), RUN])
@@ -325,7 +325,7 @@ def test_a_server_that_stops_under_a_command_and_stays_away_ends_it_with_1(
     monkeypatch.setattr(patience, "SECONDS", 0.0)
     url = server.url(database)
     watched = open_watched(url, name="tiny-synthetic")
-    watched.study.tell(watched.study.ask(), 0.5)
+    watched.study.optuna.tell(watched.study.optuna.ask(), 0.5)
 
     def stop(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if "FROM studies" in statement and server.is_running:

@@ -17,9 +17,9 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.journal import read_journal
 from search.storage.rescue import HeldFile
-from search.study.paths import journal_path
+from search.study.paths import HOME, journal_path
 from search.study.records import Opening
-from search.study.study import append, journalled
+from search.study.study import journalled
 from tests.search.job.test_run import study_in
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
 
@@ -78,8 +78,8 @@ def test_a_file_that_is_deleted_is_written_anew(
     (told,) = progress.texts
     assert "fmnist.db was deleted while it was in use. It is written again; nothing is lost." in told
     kept = in_database(tmp_path, spec)
-    assert [trial.state for trial in kept.trials] == [TrialState.COMPLETE] * 3
-    assert [sorted(trial.intermediate_values) for trial in kept.trials] == [[1, 2]] * 3
+    assert [trial.state for trial in kept.optuna.trials] == [TrialState.COMPLETE] * 3
+    assert [sorted(trial.intermediate_values) for trial in kept.optuna.trials] == [[1, 2]] * 3
     assert not [path.name for path in FILE.parent.iterdir() if path.name.startswith(".")]
 
 
@@ -87,11 +87,11 @@ def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(tmp_path: P
     monkeypatch.chdir(tmp_path)
     study = in_database(tmp_path, tiny_spec())
     with journalled(study, lambda _: None):
-        append(study, Opening(at="2025-01-01", by="finalize", trial=0))
+        study.append(Opening(at="2025-01-01", by="finalize", trial=0))
         FILE.chmod(0o600)
     with journalled(study, lambda _: None):
         delete_all()
-    assert len(in_database(tmp_path, tiny_spec()).user_attrs["openings"]) == 1
+    assert len(in_database(tmp_path, tiny_spec()).optuna.user_attrs["openings"]) == 1
     assert FILE.stat().st_mode & 0o777 == 0o600
 
 
@@ -105,7 +105,7 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(tmp_pat
     assert optuna.get_all_study_names(f"sqlite:///{FILE}") == ["other"]
     (saved,) = Path(FILE).parent.glob("fmnist.db.*.saved")
     assert "tiny" in optuna.get_all_study_names(f"sqlite:///{saved}")
-    kept = read_journal(journal_path("tiny"))
+    kept = read_journal(journal_path(HOME / "tiny"))
     assert kept is not None
     assert kept.operations
 
@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(tmp_path: P
     with journalled(study, progress.message):
         optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
     assert [text for text in progress.texts if "cannot be held open (database is locked)" in text]
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE]
 
 
 @pytest.mark.slow
@@ -140,5 +140,5 @@ def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(tmp_pat
     assert process.returncode == 0, output + errors
     assert "It is written again; nothing is lost." in output
     study = study_in(tmp_path)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
-    assert "final" in study.user_attrs
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3
+    assert "final" in study.optuna.user_attrs

@@ -6,7 +6,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -17,17 +16,17 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
-from search.study.paths import journal_path
+from search.study.paths import HOME, journal_path
 from search.study.records import Confirmation
 from search.study.spec import StudySpec
-from search.study.study import journalled, load_study, read
+from search.study.study import Study, journalled, load_study
 from tests.search.job.test_run import study_in
 from tests.search.storage.faults import Faulty, faulty, start_impatient
 from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
 
 
-def backend_of(study: optuna.Study) -> Any:
-    storage = study._storage
+def backend_of(study: Study) -> Any:
+    storage = study.optuna._storage
     assert isinstance(storage, OwnTrials)
     storage.patience.seconds = 0.0
     return storage._backend
@@ -47,17 +46,17 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tm
     monkeypatch.chdir(tmp_path)
     spec, undisturbed = tiny_spec(trials=4), Faulty()
     search_and_confirm(tmp_path / "count", spec, undisturbed, places)
-    assert not journal_path("tiny").exists()
+    assert not journal_path(HOME / "tiny").exists()
     for gone_from in range(2, undisturbed.calls, undisturbed.calls // 8):
         folder = tmp_path / str(gone_from)
         with pytest.raises(StorageLostError, match="was lost: disk I/O error"):
             search_and_confirm(folder, spec, Faulty(gone_from=gone_from), places)
         search_and_confirm(folder, spec, Faulty(), places)
-        assert not journal_path("tiny").exists()
+        assert not journal_path(HOME / "tiny").exists()
         study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), "tiny")
-        assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(4)]
-        assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2]] * 4
-        confirmation = read(study, Confirmation)
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(4)]
+        assert [sorted(trial.intermediate_values) for trial in study.optuna.trials] == [[1, 2]] * 4
+        confirmation = study.read(Confirmation)
         assert confirmation is not None
         assert confirmation.winner is not None
 
@@ -81,7 +80,7 @@ def test_what_finished_while_the_storage_was_lost_is_not_trained_again(tmp_path:
     with journalled(study, lambda _: None):
         optimize(study, spec, again, Silent(), Interrupt(), CLASSES)
     assert again.trained == []
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.slow
@@ -106,5 +105,5 @@ def test_the_command_ends_with_1_and_given_again_goes_on(tmp_path: Path) -> None
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
     study = study_in(tmp_path)
-    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
     assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.job.search import put_back
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
+from search.study.study import Study
 
 STEPS = st.lists(
     st.one_of(
@@ -115,7 +116,7 @@ def test_a_trial_put_back_keeps_what_it_had_and_goes_on(url: str) -> None:
     value = trial.suggest_float("a", 0, 1)
     trial.report(0.5, step=1)
     again = own_study(url)
-    put_back(again)
+    put_back(Study(again))
     resumed = again.ask()
     assert resumed.number == trial.number
     assert resumed.suggest_float("a", 0, 1) == value

@@ -23,13 +23,13 @@ import sys
 from search.study.ownership import claim_folder
 from search.study.records import Opening
 from search.storage.opening import open_storage
-from search.study.study import append, load_study
+from search.study.study import load_study
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 print("ready", flush=True)
 sys.stdin.readline()
 claim_folder(study)
 for number in range(30):
-    append(study, Opening(at="2025-01-01", by=sys.argv[2], trial=number))
+    study.append(Opening(at="2025-01-01", by=sys.argv[2], trial=number))
 """
 
 

@@ -21,7 +21,6 @@ from search.storage.journal import Journal, read_journal
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
-from search.storage.patient import is_lost
 from search.storage.recovery import identity, take_up
 from tests.search.storage.faults import Clock, Faulty, Watched, faulty, fill, open_watched, remount, small_disk
 from tests.search.storage.test_own_trials import STEPS, act
@@ -67,7 +66,7 @@ def locked_by_another_process(url: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def journal_of(watched: Watched, path: Path) -> Iterator[Journal]:
-    name = identity(watched.storage, watched.study._study_id)
+    name = identity(watched.storage, watched.study.optuna._study_id)
     with Journal(path, study="tiny", identity=name) as journal:
         watched.storage.overflow.journal = journal
         yield journal
@@ -85,7 +84,7 @@ def recover(url: str, path: Path) -> None:
 
 def test_a_database_locked_by_another_process_is_written_once_it_is_free(url: str, tmp_path: Path) -> None:
     watched = open_watched(url)
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     with journal_of(watched, tmp_path / "journal.jsonl") as journal, locked_by_another_process(url) as free:
         waiting: list[int] = []
 
@@ -112,31 +111,31 @@ def test_a_trial_is_asked_for_once_the_database_is_free(url: str) -> None:
     watched = open_watched(url)
     with locked_by_another_process(url) as free:
         watched.clock.at_each_sleep = lambda number: free() if number == 2 else None
-        assert watched.study.ask().number == 0
+        assert watched.study.optuna.ask().number == 0
     assert [trial.state for trial in trials_in(url)] == [TrialState.RUNNING]
 
 
 def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what_waits(url: str, tmp_path: Path) -> None:
     watched, path = open_watched(url, seconds=20), tmp_path / "journal.jsonl"
-    first, second = watched.study.ask(), watched.study.ask()
+    first, second = watched.study.optuna.ask(), watched.study.optuna.ask()
     with journal_of(watched, path) as journal, locked_by_another_process(url):
         value = first.suggest_float("a", 0, 1)
         first.report(0.5, step=1)
-        assert is_lost(watched.study)
+        assert watched.study.is_lost
         slept = watched.clock.now
         assert slept == 20
         first.report(0.7, step=2)
         first.set_user_attr("curve", [0.5, 0.7])
-        watched.study.tell(first, 0.7)
-        watched.study.set_user_attr("timing", {"search": 3.5})
+        watched.study.optuna.tell(first, 0.7)
+        watched.study.optuna.set_user_attr("timing", {"search": 3.5})
         put_back(watched.study)
         assert watched.clock.now == slept, "the database is not asked again"
-        assert watched.study.user_attrs["timing"] == {"search": 3.5}
-        assert [trial.state for trial in watched.study.get_trials()] == [TrialState.COMPLETE, TrialState.WAITING]
-        assert watched.study.get_trials()[0].params == {"a": value}
+        assert watched.study.optuna.user_attrs["timing"] == {"search": 3.5}
+        assert [trial.state for trial in watched.study.optuna.get_trials()] == [TrialState.COMPLETE, TrialState.WAITING]
+        assert watched.study.optuna.get_trials()[0].params == {"a": value}
         with pytest.raises(StorageLostError, match=rf"was lost: database is locked\. 7 results that it did not take wait in {path}"):
-            watched.study.ask()
-        ended = watched.study.get_trials()[0].datetime_complete
+            watched.study.optuna.ask()
+        ended = watched.study.optuna.get_trials()[0].datetime_complete
         assert len(journal) == 7
     assert trials_in(url)[0].state == TrialState.RUNNING
     recover(url, path)
@@ -152,7 +151,7 @@ def test_a_full_disk_that_is_given_room_takes_all_that_waited(tmp_path: Path) ->
     with small_disk(tmp_path / "disk") as disk:
         url = f"sqlite:///{disk}/trials.db"
         watched = open_watched(url)
-        trial = watched.study.ask()
+        trial = watched.study.optuna.ask()
         with journal_of(watched, disk / "journal.jsonl") as journal:
             filling = fill(disk)
             watched.clock.at_each_sleep = lambda _: filling.unlink(missing_ok=True)
@@ -169,13 +168,13 @@ def test_a_disk_that_stays_full_keeps_the_results_in_the_journal_on_it(tmp_path:
     with small_disk(tmp_path / "disk") as disk:
         url, path = f"sqlite:///{disk}/trials.db", disk / "journal.jsonl"
         watched = open_watched(url)
-        trial = watched.study.ask()
+        trial = watched.study.optuna.ask()
         with journal_of(watched, path):
             filling = fill(disk)
             for number in range(200):
                 trial.set_user_attr(f"note {number}", "x" * 2000)
-            watched.study.tell(trial, 0.5)
-            assert is_lost(watched.study)
+            watched.study.optuna.tell(trial, 0.5)
+            assert watched.study.is_lost
         filling.unlink()
         recover(url, path)
         (found,) = trials_in(url)
@@ -186,7 +185,7 @@ def test_a_file_system_that_is_read_only_for_a_while_is_written_again(tmp_path: 
     with small_disk(tmp_path / "disk") as disk:
         url = f"sqlite:///{disk}/trials.db"
         watched = open_watched(url)
-        trial = watched.study.ask()
+        trial = watched.study.optuna.ask()
         watched.storage._backend.engine.dispose()  # a file system with files open for writing cannot be made read-only
         remount(disk, "ro")
         watched.clock.at_each_sleep = lambda number: remount(disk, "rw") if number == 2 else None
@@ -200,17 +199,17 @@ def test_a_file_system_that_is_read_only_for_a_while_is_written_again(tmp_path: 
 
 def test_a_database_that_is_destroyed_under_a_run_is_not_waited_for(url: str, tmp_path: Path) -> None:
     watched = open_watched(url)
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     file = Path(url.removeprefix("sqlite:///"))
     with journal_of(watched, tmp_path / "journal.jsonl"):
         watched.storage._backend.engine.dispose()
         copy = file.read_bytes()
         file.write_bytes(b"no database at all " * 1000)
         trial.report(0.5, step=1)
-        assert is_lost(watched.study)
+        assert watched.study.is_lost
         assert watched.clock.sleeps == 0
         with pytest.raises(StorageLostError, match="was lost: file is not a database"):
-            watched.study.ask()
+            watched.study.optuna.ask()
     file.write_bytes(copy)  # restored
     recover(url, tmp_path / "journal.jsonl")
     assert trials_in(url)[0].intermediate_values == {1: 0.5}
@@ -218,7 +217,7 @@ def test_a_database_that_is_destroyed_under_a_run_is_not_waited_for(url: str, tm
 
 def test_without_a_journal_a_lost_write_is_an_error(url: str) -> None:
     watched = open_watched(url, seconds=1)
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     with locked_by_another_process(url), pytest.raises(StorageLostError, match=r"locked\. When it is back, the same command goes on"):
         trial.report(0.5, step=1)
 
@@ -227,7 +226,7 @@ def test_what_neither_database_nor_journal_take_is_counted_and_written_when_ther
     with small_disk(tmp_path / "disk", megabytes=12) as disk:
         url = f"sqlite:///{disk}/trials.db"
         watched = open_watched(url, seconds=1)
-        trial = watched.study.ask()
+        trial = watched.study.optuna.ask()
         with journal_of(watched, disk / "journal.jsonl"):
             filling = fill(disk)
             for number in range(20):
@@ -235,7 +234,7 @@ def test_what_neither_database_nor_journal_take_is_counted_and_written_when_ther
             error = str(watched.storage.overflow.error)
             assert "could not be kept there (No space left on device) and will be computed again" in error
             filling.unlink()
-            watched.study.tell(trial, 0.5)
+            watched.study.optuna.tell(trial, 0.5)
             assert "could not be kept" not in str(watched.storage.overflow.error)
         recover(url, disk / "journal.jsonl")
         assert len(trials_in(url)[0].user_attrs) == 20
@@ -243,10 +242,10 @@ def test_what_neither_database_nor_journal_take_is_counted_and_written_when_ther
 
 def test_a_wrong_value_is_no_fault_of_the_storage(url: str) -> None:
     watched = open_watched(url)
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     with pytest.raises(TypeError):
         trial.set_user_attr("a set", {1, 2})
-    assert not is_lost(watched.study)
+    assert not watched.study.is_lost
     assert watched.told == []
 
 
@@ -258,14 +257,14 @@ def counted_calls(url: str, act_on: Callable[[Watched], object]) -> int:
 
 
 def test_an_ask_whose_answer_is_lost_at_any_moment_leaves_one_trial(tmp_path: Path) -> None:
-    calls = counted_calls(f"sqlite:///{tmp_path}/count.db", lambda watched: watched.study.ask())
+    calls = counted_calls(f"sqlite:///{tmp_path}/count.db", lambda watched: watched.study.optuna.ask())
     assert calls > 4
     for number in range(calls):
         for when in ("before", "after"):
             url = f"sqlite:///{tmp_path}/{number}-{when}.db"
             watched = open_watched(url)
             with faulty(watched.storage._backend, Faulty({number: when})):
-                trial = watched.study.ask()
+                trial = watched.study.optuna.ask()
                 trial.report(0.5, step=1)
             (found,) = trials_in(url)
             assert (found.state, found.number, found.intermediate_values) == (TrialState.RUNNING, trial.number, {1: 0.5})
@@ -273,10 +272,10 @@ def test_an_ask_whose_answer_is_lost_at_any_moment_leaves_one_trial(tmp_path: Pa
 
 def test_a_waiting_trial_whose_begin_is_acknowledged_late_is_taken_all_the_same(tmp_path: Path) -> None:
     def ask(watched: Watched) -> None:
-        assert watched.study.ask().suggest_float("a", 0, 1) == 0.25
+        assert watched.study.optuna.ask().suggest_float("a", 0, 1) == 0.25
 
     def with_one_waiting(url: str) -> str:
-        open_watched(url).study.enqueue_trial({"a": 0.25})
+        open_watched(url).study.optuna.enqueue_trial({"a": 0.25})
         return url
 
     calls = counted_calls(with_one_waiting(f"sqlite:///{tmp_path}/count.db"), ask)
@@ -298,16 +297,16 @@ def take_steps(watched: Watched, trials: list[list[tuple[str, str | int]]], gone
     """Asks for all trials among passing faults, then takes their steps; from the call `gone_from` of these on, all calls fail."""
     backend, met = watched.storage._backend, Faulty(faults)
     with faulty(backend, met):
-        running = [watched.study.ask() for _ in trials]
+        running = [watched.study.optuna.ask() for _ in trials]
         if gone_from is not None:
             met.gone_from = met.calls + gone_from
         for trial, steps in zip(running, trials, strict=True):
             act(trial, steps)
-        watched.study.set_user_attr("seen", [trial.number for trial in running])
+        watched.study.optuna.set_user_attr("seen", [trial.number for trial in running])
         for trial in running:
             state = TrialState.COMPLETE if trial.number % 2 == 0 else TrialState.PRUNED
-            watched.study.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state=state)
-        assert [trial.state.is_finished() for trial in watched.study.get_trials()] == [True] * len(trials)
+            watched.study.optuna.tell(trial, 0.5 if state == TrialState.COMPLETE else None, state=state)
+        assert [trial.state.is_finished() for trial in watched.study.optuna.get_trials()] == [True] * len(trials)
     return met
 
 
@@ -328,7 +327,7 @@ def test_whatever_fails_the_database_ends_as_that_of_an_undisturbed_run(
     watched = open_watched(urls[1])
     with journal_of(watched, folder / "journal.jsonl"):
         take_steps(watched, trials, gone_from, faults)
-        read_in_memory = plain(watched.study.get_trials())
+        read_in_memory = plain(watched.study.optuna.get_trials())
     # The first take-up is cut short somewhere, as by a kill; the next one begins anew.
     opened = open_storage(urls[1], create=False)
     clock = Clock()
@@ -390,7 +389,7 @@ def test_a_kill_while_the_storage_is_away_loses_nothing(url: str, tmp_path: Path
 def left_journal(url: str, path: Path) -> None:
     """A run has lost its storage after one trial was asked for."""
     watched = open_watched(url, seconds=1)
-    trial = watched.study.ask()
+    trial = watched.study.optuna.ask()
     with journal_of(watched, path), locked_by_another_process(url):
         trial.report(0.5, step=1)
     watched.storage._backend.engine.dispose()
@@ -413,8 +412,8 @@ def test_a_journal_of_a_database_that_was_deleted_and_made_anew_is_refused(url: 
     says = f"1 result of the study 'tiny' in {path} cannot be written: --storage names another database than"
     assert says in refusal(url, path)  # no study of that name
     watched = open_watched(url)
-    trial = watched.study.ask()
-    identity(watched.storage, watched.study._study_id)
+    trial = watched.study.optuna.ask()
+    identity(watched.storage, watched.study.optuna._study_id)
     assert says in refusal(url, path)  # one with the same trial's number
     assert trials_in(url)[trial.number].intermediate_values == {}
 
@@ -422,7 +421,7 @@ def test_a_journal_of_a_database_that_was_deleted_and_made_anew_is_refused(url: 
 def test_a_journal_is_not_written_to_an_older_copy_of_its_database(url: str, tmp_path: Path) -> None:
     path, file = tmp_path / "journal.jsonl", Path(url.removeprefix("sqlite:///"))
     watched = open_watched(url)
-    identity(watched.storage, watched.study._study_id)
+    identity(watched.storage, watched.study.optuna._study_id)
     watched.storage._backend.engine.dispose()
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

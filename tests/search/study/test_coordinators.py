@@ -28,7 +28,7 @@ from search.study.coordinators import joined, take_back
 from search.study.holder import COORDINATOR, mine
 from search.study.lock import noted_run
 from search.study.records import Holder, Timing
-from search.study.study import alone, append, create_study, load_study, read
+from search.study.study import Study, create_study, load_study
 from search.study.timing import timed
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, start_with
@@ -44,7 +44,7 @@ UNSEEN = 6.0  # seconds instead of two minutes
 IMPATIENT = {
     "search.storage.sharing.HELD_SECONDS": 3,
     "search.study.lock.UNSEEN_SECONDS": UNSEEN,
-    "search.study.study.NOTE_SECONDS": 0.5,
+    "search.study.timing.NOTE_SECONDS": 0.5,
     "search.job.search.NOTE_SECONDS": 0.5,
 }
 
@@ -115,17 +115,17 @@ def _end(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def assert_exact(url: str, *, trials: int = TRIALS) -> optuna.Study:
+def assert_exact(url: str, *, trials: int = TRIALS) -> Study:
     """Its budget, each trial once and as an undisturbed training; one confirmation, one look at the test split."""
     study = load_study(open_storage(url, create=False), NAME)
-    assert [(trial.number, trial.state) for trial in study.trials] == [(number, TrialState.COMPLETE) for number in range(trials)]
-    assert len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.trials}) == trials
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(trials)]
+    assert len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.optuna.trials}) == trials
     source = find_source("synthetic", announce=lambda _: None)
-    for trial in study.trials:
+    for trial in study.optuna.trials:
         curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
         assert curve == list(trial.intermediate_values.values()) == retrained(source, trial)
-    assert len(study.user_attrs["openings"]) == 1
-    assert study.user_attrs["final"]["trial"] == study.user_attrs["confirmation"]["winner"]
+    assert len(study.optuna.user_attrs["openings"]) == 1
+    assert study.optuna.user_attrs["final"]["trial"] == study.optuna.user_attrs["confirmation"]["winner"]
     return study
 
 
@@ -141,9 +141,9 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
     assert any("at work on this study: process " in text for text in texts)
     assert all(f"Search: {TRIALS} of {TRIALS} trials (" in text for text in texts)
     study = assert_exact(url)
-    owners = {trial.system_attrs[OWNER] for trial in study.trials}
+    owners = {trial.system_attrs[OWNER] for trial in study.optuna.trials}
     assert len(owners) > 1
-    assert len(study.user_attrs["environments"]) == 4
+    assert len(study.optuna.user_attrs["environments"]) == 4
     assert len(list(tmp_path.glob("*/studies/*/export/model.onnx"))) == 1
 
 
@@ -160,8 +160,10 @@ def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(each_u
         ended = [(process.communicate(), process.returncode) for process in (second, late)]
     assert [code for _, code in ended] == [0, 0], ended
     study = assert_exact(each_url)
-    (killed,) = [key for key in study.user_attrs if key.startswith(COORDINATOR) and study.user_attrs[key]["process"] == first.pid]
-    assert not study.user_attrs[killed]["is_over"]
+    (killed,) = [
+        key for key in study.optuna.user_attrs if key.startswith(COORDINATOR) and study.optuna.user_attrs[key]["process"] == first.pid
+    ]
+    assert not study.optuna.user_attrs[killed]["is_over"]
 
 
 @pytest.mark.slow
@@ -213,7 +215,7 @@ def test_a_run_that_asks_for_something_else_is_refused(url: str, tmp_path: Path)
 # From here on in this process, where each call of another() is a run of its own as far as the server knows.
 
 
-def another(url: str) -> optuna.Study:
+def another(url: str) -> Study:
     return create_study(open_storage(url, create=True), tiny_spec(), DATA)
 
 
@@ -227,78 +229,78 @@ class Run(optuna.Study):
 
 
 @contextmanager
-def taking_part(url: str) -> Iterator[optuna.Study]:
+def taking_part(url: str) -> Iterator[Study]:
     study = another(url)
-    study.__class__ = Run
+    study.optuna.__class__ = Run
     with joined(study, tiny_spec(), lambda _: None):
         yield study
 
 
-def seen(study: optuna.Study, **changes: object) -> None:
+def seen(study: Study, **changes: object) -> None:
     """The study's coordinators are on another machine, and were seen as `changes` says."""
-    for key, kept in study.user_attrs.items():
+    for key, kept in study.optuna.user_attrs.items():
         if key.startswith(COORDINATOR):
-            study.set_user_attr(key, kept | {"host": "elsewhere", "token": "another", "pid_space": None} | changes)
+            study.optuna.set_user_attr(key, kept | {"host": "elsewhere", "token": "another", "pid_space": None} | changes)
 
 
 def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(each_url: str) -> None:
     with taking_part(each_url) as one, taking_part(each_url) as two:
-        trials = [one.ask(), two.ask(), one.ask()]
+        trials = [one.optuna.ask(), two.optuna.ask(), one.optuna.ask()]
         for study in (one, two):
             with pytest.raises(NoRoomError):
-                study.ask()
+                study.optuna.ask()
         trials[1].set_user_attr("refused", True)
-        two.tell(trials[1], state=TrialState.PRUNED)
-        assert one.ask().number == 3
+        two.optuna.tell(trials[1], state=TrialState.PRUNED)
+        assert one.optuna.ask().number == 3
         with pytest.raises(NoRoomError):
-            two.ask()
+            two.optuna.ask()
 
 
 def test_a_trial_that_waits_goes_to_one_run_only(each_url: str) -> None:
     with taking_part(each_url) as one, taking_part(each_url) as two:
-        trial = one.ask()
+        trial = one.optuna.ask()
         trial.suggest_int("filters", 1, 9)
         put_back(one)
-        assert one.get_trials(deepcopy=False)[0].state == TrialState.WAITING
-        assert one._pop_waiting_trial_id() == trial._trial_id
-        assert two._pop_waiting_trial_id() is None
+        assert one.optuna.get_trials(deepcopy=False)[0].state == TrialState.WAITING
+        assert one.optuna._pop_waiting_trial_id() == trial._trial_id
+        assert two.optuna._pop_waiting_trial_id() is None
 
 
 def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trace(each_url: str) -> None:
     with taking_part(each_url) as one, taking_part(each_url) as two:
-        trial = one.ask()
+        trial = one.optuna.ask()
         trial.report(0.5, step=1)
         seen(one, seen="2026-01-01T00:00:00+00:00")
         take_back(two)
-        taken = two.ask()
+        taken = two.optuna.ask()
         assert taken.number == trial.number
         for write in (
             lambda: trial.report(0.1, step=2),
             lambda: trial.set_user_attr("curve", []),
-            lambda: one.tell(trial, 0.1),
+            lambda: one.optuna.tell(trial, 0.1),
         ):
             with pytest.raises(TakenOverError):
                 write()
-        storage = one._storage
+        storage = one.optuna._storage
         assert isinstance(storage, OwnTrials)
         old = Operation("set_trial_state_values", (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"), owner=storage.share.owner)  # type: ignore[union-attr]
         perform(old, storage._backend)
-        two.tell(taken, 0.9)
-        (found,) = another(each_url).trials
+        two.optuna.tell(taken, 0.9)
+        (found,) = another(each_url).optuna.trials
         assert (found.state, found.value, found.intermediate_values) == (TrialState.COMPLETE, 0.9, {1: 0.5})
         assert "curve" not in found.user_attrs
 
 
 def test_a_run_whose_trial_was_taken_over_and_ended_sees_its_end(each_url: str) -> None:
     with taking_part(each_url) as one, taking_part(each_url) as two:
-        trial = one.ask()
+        trial = one.optuna.ask()
         seen(one, seen="2026-01-01T00:00:00+00:00")
         take_back(two)
-        two.tell(two.ask(), 0.9)
-        one.get_trials(deepcopy=False)
+        two.optuna.tell(two.optuna.ask(), 0.9)
+        one.optuna.get_trials(deepcopy=False)
         with pytest.raises(TakenOverError):
             trial.report(0.1, step=1)
-        assert [found.state for found in one.trials] == [TrialState.COMPLETE]
+        assert [found.state for found in one.optuna.trials] == [TrialState.COMPLETE]
 
 
 def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,48 +310,48 @@ def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypat
             if trial.number == 0:
                 seen(one, seen="2026-01-01T00:00:00+00:00")
                 take_back(two)
-                two.tell(two.ask(), 0.9)
+                two.optuna.tell(two.optuna.ask(), 0.9)
             return note_start(trial, *arguments)
 
         monkeypatch.setattr("search.job.search.note_start", stand_still)
         with Interrupt() as interrupt:
             optimize(one, tiny_spec(), Inline(), Silent(), interrupt, CLASSES)
-        assert [trial.state for trial in two.trials] == [TrialState.COMPLETE] * 3
-        assert two.trials[0].value == 0.9
+        assert [trial.state for trial in two.optuna.trials] == [TrialState.COMPLETE] * 3
+        assert two.optuna.trials[0].value == 0.9
 
 
 def test_trials_of_the_living_are_left_alone(each_url: str) -> None:
     with taking_part(each_url) as one, taking_part(each_url) as two:
-        one.ask()
+        one.optuna.ask()
         seen(one)
         take_back(two)
-        assert two.trials[0].state == TrialState.RUNNING
+        assert two.optuna.trials[0].state == TrialState.RUNNING
 
 
 def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while(each_url: str) -> None:
     one, two = another(each_url), another(each_url)
     with noted_run(one):
         about = {"host": "elsewhere", "process": 7, "token": "another", "pid_space": None}
-        one.set_user_attr("holder", one.user_attrs["holder"] | about)
+        one.optuna.set_user_attr("holder", one.optuna.user_attrs["holder"] | about)
         with pytest.raises(AnotherRunError, match="process 7 on elsewhere"), noted_run(two):
             pytest.fail("it is held")
         with pytest.raises(SearchError, match="process 7 on elsewhere"), taking_part(each_url):
             pytest.fail("the search is over")
-        one.set_user_attr("holder", one.user_attrs["holder"] | {"seen": "2026-01-01T00:00:00+00:00"})
+        one.optuna.set_user_attr("holder", one.optuna.user_attrs["holder"] | {"seen": "2026-01-01T00:00:00+00:00"})
         with noted_run(two):
-            assert Holder.model_validate(two.user_attrs["holder"]).process == os.getpid()
+            assert Holder.model_validate(two.optuna.user_attrs["holder"]).process == os.getpid()
 
 
 def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = another(each_url), another(each_url)
     clock = Clock()
-    monkeypatch.setattr("search.study.study.time", SimpleNamespace(monotonic=clock.time))
+    monkeypatch.setattr("search.study.timing.time", SimpleNamespace(monotonic=clock.time))
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
-            append(study, mine())
+            study.append(mine())
         clock.sleep(100)
-    assert len(another(each_url).user_attrs["environments"]) == 3
-    spent = read(another(each_url), Timing)
+    assert len(another(each_url).optuna.user_attrs["environments"]) == 3
+    spent = another(each_url).read(Timing)
     assert spent is not None
     assert spent.search == 100
 
@@ -357,15 +359,15 @@ def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url:
 def test_a_run_that_stands_still_with_the_lock_loses_it(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.storage.sharing.HELD_SECONDS", 1)
     one, two = another(each_url), another(each_url)
-    with alone(one), alone(two):
-        one.set_user_attr("key", 1)
-    with alone(one):  # as ever after it
-        one.set_user_attr("key", 2)
-    assert two.user_attrs["key"] == 2
+    with one.alone(), two.alone():
+        one.optuna.set_user_attr("key", 1)
+    with one.alone():  # as ever after it
+        one.optuna.set_user_attr("key", 2)
+    assert two.optuna.user_attrs["key"] == 2
 
 
 def test_coordinators_that_begin_together_propose_different_configurations(each_url: str) -> None:
     with taking_part(each_url) as one:
         seen(one)
         with taking_part(each_url) as two:
-            assert tiny_spec().space.suggest(one.ask()) != tiny_spec().space.suggest(two.ask())
+            assert tiny_spec().space.suggest(one.optuna.ask()) != tiny_spec().space.suggest(two.optuna.ask())

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.storages import RDBStorage
 
@@ -17,7 +16,7 @@ from search.study.environment import now
 from search.study.holder import mine
 from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.study.records import Holder
-from search.study.study import read, write
+from search.study.study import Study
 from search.study.timing import timed
 from tests.search.tiny import NAME, RUN, TOML, in_database, run_command, start_command, surroundings, tiny_spec, wait_for_line
 
@@ -35,7 +34,7 @@ import sys
 from search.errors import AnotherRunError
 from search.study.lock import noted_run
 from search.storage.opening import open_storage
-from search.study.study import load_study
+from search.study.study import Study, load_study
 try:
     with noted_run(load_study(open_storage(f"sqlite:///{sys.argv[1]}/studies/fmnist.db", create=True), "tiny")):
         print("held", flush=True)
@@ -173,11 +172,11 @@ def test_the_same_storage_given_in_two_folders_is_searched_by_one_run(tmp_path: 
     assert [path.name for path in folders[1].iterdir()] == ["tiny.toml"]
 
 
-def noted(folder: Path, **changes: object) -> optuna.Study:
+def noted(folder: Path, **changes: object) -> Study:
     """A study that another run works on."""
     study = in_database(folder, tiny_spec())
     about = {"host": "elsewhere", "process": 7, "since": now(), "seen": now()} | changes
-    study.set_user_attr(Holder.KEY, about)
+    study.optuna.set_user_attr(Holder.KEY, about)
     return study
 
 
@@ -202,10 +201,10 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
 def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: Callable[[], dict[str, object]]) -> None:
     study = noted(tmp_path, **changes())
     with noted_run(study):
-        holder = read(study, Holder)
+        holder = study.read(Holder)
         assert holder is not None
         assert (holder.host, holder.process, holder.is_over) == (socket.gethostname(), os.getpid(), False)
-    holder = read(study, Holder)
+    holder = study.read(Holder)
     assert holder is not None
     assert holder.is_over
 
@@ -251,14 +250,14 @@ def test_a_forked_process_is_another_one() -> None:
 
 
 def test_a_run_shows_itself_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.study.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.timing.NOTE_SECONDS", 0.0)
     study = in_database(tmp_path, tiny_spec())
     with noted_run(study):
-        mine = read(study, Holder)
+        mine = study.read(Holder)
         assert mine is not None
-        write(study, mine.model_copy(update={"seen": "2026-01-01T00:00:00+00:00"}))
+        study.write(mine.model_copy(update={"seen": "2026-01-01T00:00:00+00:00"}))
         with timed(study, "search") as note_time:
             note_time()
-            again = read(study, Holder)
+            again = study.read(Holder)
     assert again is not None
     assert again.seen >= mine.seen

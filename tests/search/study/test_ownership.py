@@ -17,20 +17,20 @@ from search.errors import SearchError
 from search.storage.opening import open_storage
 from search.storage.recovery import IDENTITY
 from search.study.ownership import OWNER, claim_folder, identity_of, require_own_folder
-from search.study.paths import study_folder
+from search.study.paths import HOME
 from search.study.predictions import predictions_path
-from search.study.study import create_study, load_study
+from search.study.study import Study, create_study, load_study
 from tests.search.storage.faults import contents
 from tests.search.tiny import DATA, NAME, RUN, Say, tiny_spec
 
 A, B = "sqlite:///a.db", "sqlite:///b.db"
 
 
-def study_at(url: str) -> optuna.Study:
+def study_at(url: str) -> Study:
     return create_study(open_storage(url, create=True), tiny_spec(), DATA)
 
 
-def claimed_at(url: str) -> optuna.Study:
+def claimed_at(url: str) -> Study:
     study = study_at(url)
     claim_folder(study)
     return study
@@ -75,7 +75,7 @@ def test_a_study_that_was_deleted_and_begun_anew_has_its_folder(tmp_path: Path, 
     optuna.delete_study(study_name="tiny", storage=A)
     after = identity_of(claimed_at(f"sqlite:///{tmp_path}/a.db"))
     assert before.id != after.id
-    assert json.loads((study_folder("tiny") / OWNER).read_text())["id"] == after.id
+    assert json.loads(((HOME / "tiny") / OWNER).read_text())["id"] == after.id
 
 
 def test_database_and_folder_go_on_wherever_they_are_copied_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,13 +88,13 @@ def test_database_and_folder_go_on_wherever_they_are_copied_together(tmp_path: P
         path.rename(path.name.replace("a.db", "b.db"))
     after = identity_of(claimed_at(B))
     assert (before.id, after.storage) == (after.id, place("b.db"))
-    assert json.loads((study_folder("tiny") / OWNER).read_text())["storage"] == place("b.db")
+    assert json.loads(((HOME / "tiny") / OWNER).read_text())["storage"] == place("b.db")
 
 
 def test_the_same_path_on_another_machine_is_another_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = claimed_at(A)
-    path = study_folder("tiny") / OWNER
+    path = (HOME / "tiny") / OWNER
     path.write_text(path.read_text().replace(str(identity_of(study).id), "drawn-elsewhere"))
     require_own_folder(study)  # begun again in the same place
     path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
@@ -114,20 +114,20 @@ def test_runs_in_several_folders_share_one_study(tmp_path: Path, monkeypatch: py
 
 def test_a_study_and_a_folder_of_an_older_version_take_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    study_folder("tiny").mkdir(parents=True)
-    (study_folder("tiny") / "report.md").write_text("old")
+    (HOME / "tiny").mkdir(parents=True)
+    ((HOME / "tiny") / "report.md").write_text("old")
     study = study_at(A)
     require_own_folder(study)
-    assert IDENTITY not in study._storage.get_study_system_attrs(study._study_id)
+    assert IDENTITY not in study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
     claim_folder(study)
-    assert json.loads((study_folder("tiny") / OWNER).read_text())["id"] == identity_of(study).id
+    assert json.loads(((HOME / "tiny") / OWNER).read_text())["id"] == identity_of(study).id
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"study": "tiny"}', "\\xff"])
 def test_a_damaged_owner_is_one_clean_error(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = claimed_at(A)
-    (study_folder("tiny") / OWNER).write_text(content)
+    ((HOME / "tiny") / OWNER).write_text(content)
     with pytest.raises(SearchError, match=r"study\.json must say whose the folder is; it cannot be read: it is damaged\. Delete"):
         claim_folder(study)
 
@@ -135,7 +135,7 @@ def test_a_damaged_owner_is_one_clean_error(content: str, tmp_path: Path, monkey
 def test_no_password_stands_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     claimed_at(A)
-    path = study_folder("tiny") / OWNER
+    path = (HOME / "tiny") / OWNER
     path.write_text(path.read_text().replace(place("a.db"), "postgresql+psycopg://me:***@host/db"))
     with pytest.raises(SearchError, match=r"me:\*\*\*@host/db, not of that in sqlite:////.*/b\.db"):
         require_own_folder(study_at(B))
@@ -148,11 +148,11 @@ def altered(folder: Path) -> None:
     save_checkpoint(folder, ConvNet(kept.config, len(kept.class_names)), kept.config, kept.class_names, origin=kept.origin)
 
 
-def forget_checksums(study: optuna.Study) -> None:
+def forget_checksums(study: Study) -> None:
     """The study's record is as an older version wrote it."""
-    final: dict[str, Any] = study.user_attrs["final"]
-    study.set_user_attr("final", {**final, "predictions": None, "runs": [{**run, "checkpoint": None} for run in final["runs"]]})
-    study.set_user_attr("exports", [])
+    final: dict[str, Any] = study.optuna.user_attrs["final"]
+    study.optuna.set_user_attr("final", {**final, "predictions": None, "runs": [{**run, "checkpoint": None} for run in final["runs"]]})
+    study.optuna.set_user_attr("exports", [])
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_what_a_score_stands_on_is_what_the_study_wrote(say: Say, whole: Path, t
     assert say("export", "--to", folder / "export", "--format", "onnx")[0] == 0
     assert say(*RUN)[0] == 0, "what the command exported there is the study's too"
 
-    path = predictions_path(NAME)
+    path = predictions_path(HOME / NAME)
     kept = dict(np.load(path, allow_pickle=False))
     np.savez(path, labels=kept["labels"], probabilities=kept["probabilities"] ** 2)  # of the same answers, and so of the same score
     code, _, errors = say("export", "--to", "out")

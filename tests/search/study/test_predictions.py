@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from search.errors import SearchError
+from search.study.paths import HOME
 from search.study.predictions import Mistake, Predictions, predictions_path, read_predictions, surest_mistakes
 from tests.search.report.lists.listed import LABELS, scored
 
@@ -17,15 +18,15 @@ FINAL = scored(PROBABILITIES.argmax(axis=2)).model_copy(update={"exported_seed":
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    found = predictions_path("quick")
+    found = predictions_path(HOME / "quick")
     found.parent.mkdir(parents=True)
     return found
 
 
 def test_they_are_those_of_every_seed_and_the_sure_ones_those_of_the_exported(path: Path) -> None:
-    assert read_predictions("quick", FINAL) is None
+    assert read_predictions(HOME / "quick", FINAL) is None
     np.savez_compressed(path, labels=LABELS, probabilities=PROBABILITIES)
-    found = read_predictions("quick", FINAL)
+    found = read_predictions(HOME / "quick", FINAL)
     assert found is not None
     np.testing.assert_array_equal(found.labels, LABELS)
     np.testing.assert_array_equal(found.predicted, PROBABILITIES.argmax(axis=2))
@@ -52,7 +53,7 @@ def test_they_are_those_of_every_seed_and_the_sure_ones_those_of_the_exported(pa
 def test_those_of_something_else_are_refused(path: Path, arrays: dict[str, Any], says: str) -> None:
     np.savez(path, **arrays)
     with pytest.raises(SearchError, match=says) as caught:
-        read_predictions("quick", FINAL)
+        read_predictions(HOME / "quick", FINAL)
     assert str(path) in str(caught.value)
     assert "once it is deleted" in str(caught.value)
 
@@ -61,7 +62,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     for content in (b"", b"PK\x03\x04junk", b"junk"):
         path.write_bytes(content)
         with pytest.raises(SearchError, match="it is damaged"):
-            read_predictions("quick", FINAL)
+            read_predictions(HOME / "quick", FINAL)
 
 
 def test_mistakes_come_the_surest_first() -> None:

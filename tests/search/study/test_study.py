@@ -22,10 +22,10 @@ from search.storage.foreign import FOREIGN
 from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
 from search.study.holder import is_mine, is_numbered_here, mine
-from search.study.paths import journal_path, snapshot_path
+from search.study.paths import HOME, journal_path, snapshot_path
 from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
-from search.study.study import TOOLKIT, alone, append, create_study, load_study, read, read_all, study_spec, write
+from search.study.study import TOOLKIT, Study, create_study, load_study
 from search.study.timing import timed
 from search.study.trials import REFUSED, complete_trials, constraints_of, finished_trials, foreign_trials, value_of
 from tests.search.tiny import DATA, in_database, tiny_spec
@@ -43,17 +43,17 @@ def storage_refusal(url: str, *, create: bool) -> str:
     return str(caught.value)
 
 
-def search(study: optuna.Study, spec: StudySpec, trials: int) -> list[dict[str, object]]:
+def search(study: Study, spec: StudySpec, trials: int) -> list[dict[str, object]]:
     """What the sampler proposes, with a value that is quick to compute."""
     found = []
     for _ in range(trials):
-        trial = study.ask()
+        trial = study.optuna.ask()
         config = spec.space.suggest(trial)
         trial.set_user_attr("config", config.model_dump())
         for epoch in range(1, config.epochs + 1):
             trial.report(config.learning_rate * epoch, step=epoch)
         state = TrialState.PRUNED if trial.should_prune() else TrialState.COMPLETE
-        study.tell(trial, None if state == TrialState.PRUNED else config.learning_rate, state=state)
+        study.optuna.tell(trial, None if state == TrialState.PRUNED else config.learning_rate, state=state)
         found.append(trial.params)
     return found
 
@@ -69,16 +69,16 @@ def test_a_resumed_study_keeps_trials_spec_and_data(tmp_path: Path) -> None:
     spec = tiny_spec(trials=4)
     before = search(in_database(tmp_path, spec), spec, 3)
     again = in_database(tmp_path, spec)
-    assert [trial.params for trial in again.trials] == before
-    assert study_spec(again) == spec
-    assert read(again, DataRecord) == DATA
-    assert again.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert [trial.params for trial in again.optuna.trials] == before
+    assert again.spec == spec
+    assert again.read(DataRecord) == DATA
+    assert again.optuna.direction == optuna.study.StudyDirection.MAXIMIZE
 
 
 def test_budgets_and_the_description_may_change(tmp_path: Path) -> None:
     in_database(tmp_path, tiny_spec(trials=4))
     spec = tiny_spec(trials=9, minutes=2.0).model_copy(update={"description": "changed"})
-    assert study_spec(in_database(tmp_path, spec)) == spec
+    assert in_database(tmp_path, spec).spec == spec
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_other_data_are_refused_with_both_fingerprints(changes: dict[str, str], 
 
 @pytest.mark.parametrize(("made_by", "shown"), [("0.0.9", "0.0"), ("2.4.1", "2")])
 def test_a_study_of_a_toolkit_whose_trials_may_differ_is_refused(made_by: str, shown: str, tmp_path: Path) -> None:
-    in_database(tmp_path, tiny_spec()).set_user_attr(TOOLKIT, made_by)
+    in_database(tmp_path, tiny_spec()).optuna.set_user_attr(TOOLKIT, made_by)
     present = ".".join(version("fmnist-search").split(".")[:2])
     lines = [line.strip() for line in refusal(tmp_path, tiny_spec()).splitlines()]
     assert lines[1:] == ["--- in the storage", "+++ asked for", f"-toolkit = '{shown}'", f"+toolkit = '{present}'"]
@@ -127,13 +127,13 @@ def test_a_study_of_a_toolkit_whose_trials_may_differ_is_refused(made_by: str, s
 
 def test_a_study_of_another_release_of_the_same_version_goes_on(tmp_path: Path) -> None:
     major, minor, _ = version("fmnist-search").split(".")
-    in_database(tmp_path, tiny_spec()).set_user_attr(TOOLKIT, f"{major}.{minor}.99")
-    assert in_database(tmp_path, tiny_spec()).user_attrs[TOOLKIT] == version("fmnist-search")
+    in_database(tmp_path, tiny_spec()).optuna.set_user_attr(TOOLKIT, f"{major}.{minor}.99")
+    assert in_database(tmp_path, tiny_spec()).optuna.user_attrs[TOOLKIT] == version("fmnist-search")
 
 
 def test_a_study_made_by_other_means_is_refused(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
-    optuna.create_study(study_name="tiny", storage=storage).add_trial(create_trial(value=0.5))
+    Study(optuna.create_study(study_name="tiny", storage=storage)).optuna.add_trial(create_trial(value=0.5))
     assert "was not made by fmnist-search" in refusal(tmp_path, tiny_spec())
 
 
@@ -183,37 +183,37 @@ def test_an_empty_storage_and_an_unknown_name_are_refused(tmp_path: Path) -> Non
     create_study(storage, tiny_spec(), DATA)
     with pytest.raises(SearchError, match=r"no study named 'tini'\. Did you mean 'tiny'\?"):
         load_study(storage, "tini")
-    assert load_study(storage, "tiny").study_name == "tiny"
+    assert load_study(storage, "tiny").optuna.study_name == "tiny"
 
 
 def test_without_a_name_the_study_that_ran_last_is_loaded(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
     first, second = (create_study(storage, tiny_spec().overridden(name=name), DATA) for name in ("first", "second"))
-    assert load_study(storage, None).study_name in ("first", "second")
+    assert load_study(storage, None).optuna.study_name in ("first", "second")
     noon = datetime(2025, 1, 1, 12)
     for hours, study in enumerate((first, second, first)):
         started = noon + timedelta(hours=hours)
         trial = create_trial(value=0.5)
         trial.datetime_start, trial.datetime_complete = started, started + timedelta(minutes=5)
-        study.add_trial(trial)
-        assert load_study(storage, None).study_name == study.study_name
+        study.optuna.add_trial(trial)
+        assert load_study(storage, None).optuna.study_name == study.optuna.study_name
 
 
 @pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_every_sampler_searches(sampler: str) -> None:
     spec = tiny_spec(trials=6, sampler=sampler, filters=[4, 8, 12, 16], learning_rate=[0.001, 0.01])
-    study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=3))
+    study = Study(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=3)))
     assert len(search(study, spec, 6)) == 6
-    assert all(spec.space.grid()[name].count(value) for trial in study.trials for name, value in trial.params.items())
+    assert all(spec.space.grid()[name].count(value) for trial in study.optuna.trials for name, value in trial.params.items())
 
 
 @pytest.mark.parametrize("pruner", get_args(Pruner))
 def test_every_pruner_judges(pruner: str) -> None:
     spec = tiny_spec(pruner=pruner, epochs=3)
-    study = optuna.create_study(direction="maximize", pruner=spec.make_pruner())
+    study = Study(optuna.create_study(direction="maximize", pruner=spec.make_pruner()))
     search(study, spec, 8)
     assert len(complete_trials(study)) >= 1
-    assert all(trial.state.is_finished() for trial in study.trials)
+    assert all(trial.state.is_finished() for trial in study.optuna.trials)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
@@ -226,7 +226,7 @@ def test_a_resumed_search_does_not_repeat_its_first_configurations(sampler: str,
 def test_the_same_seed_proposes_the_same_configurations() -> None:
     spec = tiny_spec(trials=9, sampler="tpe")
     one, two, other = (
-        search(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=seed)), spec, 6) for seed in (0, 0, 1)
+        search(Study(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=seed))), spec, 6) for seed in (0, 0, 1)
     )
     assert one == two
     assert one != other
@@ -235,42 +235,42 @@ def test_the_same_seed_proposes_the_same_configurations() -> None:
 def test_finished_trials_are_those_that_count(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
     ours: dict[str, Any] = {"user_attrs": {"config": {}}}
-    study.add_trials(create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, **ours) for state in TrialState)
-    study.add_trial(create_trial(value=0.9, **ours))
-    study.add_trial(create_trial(value=0.95))
+    study.optuna.add_trials(create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, **ours) for state in TrialState)
+    study.optuna.add_trial(create_trial(value=0.9, **ours))
+    study.optuna.add_trial(create_trial(value=0.95))
     assert {trial.state for trial in finished_trials(study)} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert [trial.value for trial in complete_trials(study)] == [0.9, 0.5]
 
 
 def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    assert read(study, Timing) is None
-    write(study, Timing(search=1.5))
-    append(study, Opening(at="2025-01-01", by="finalize", trial=1))
-    append(study, Opening(at="2025-01-02", by="evaluate", trial=None))
+    assert study.read(Timing) is None
+    study.write(Timing(search=1.5))
+    study.append(Opening(at="2025-01-01", by="finalize", trial=1))
+    study.append(Opening(at="2025-01-02", by="evaluate", trial=None))
     again = in_database(tmp_path, tiny_spec())
-    assert read(again, Timing) == Timing(search=1.5)
-    assert [(opening.by, opening.trial) for opening in read_all(again, Opening)] == [("finalize", 1), ("evaluate", None)]
+    assert again.read(Timing) == Timing(search=1.5)
+    assert [(opening.by, opening.trial) for opening in again.read_all(Opening)] == [("finalize", 1), ("evaluate", None)]
 
 
 def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    write(study, Timing(search=100.0, confirm=7.0))
+    study.write(Timing(search=100.0, confirm=7.0))
     with pytest.raises(ValueError, match="stop"), timed(study, "search"):
         raise ValueError("stop")
-    found = read(study, Timing)
+    found = study.read(Timing)
     assert found is not None
     assert found.search > 100.0
     assert found.confirm == 7.0
 
 
 def test_a_stage_that_is_killed_has_noted_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.study.study.NOTE_SECONDS", 0.0)
+    monkeypatch.setattr("search.study.timing.NOTE_SECONDS", 0.0)
     study = in_database(tmp_path, tiny_spec())
     with timed(study, "search") as note_time:
         note_time()
         # What another process would find now, were this one killed.
-        found = read(in_database(tmp_path, tiny_spec()), Timing)
+        found = in_database(tmp_path, tiny_spec()).read(Timing)
     assert found is not None
     assert found.search > 0
 
@@ -294,15 +294,15 @@ def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: P
         """Trial -> the epoch after which it was pruned."""
         (tmp_path / name).mkdir()
         study, found = in_database(tmp_path / name, spec), {}
-        study.pruner = pruner
+        study.optuna.pruner = pruner
         for number in range(60):
-            trial = study.ask()
+            trial = study.optuna.ask()
             for epoch in range(1, 10):
                 trial.report((number * 7 % 60) / 60 + epoch / 100, step=epoch)
                 if trial.should_prune():
                     found[number] = epoch
                     break
-            study.tell(trial, state=TrialState.PRUNED) if number in found else study.tell(trial, 0.5)
+            study.optuna.tell(trial, state=TrialState.PRUNED) if number in found else study.optuna.tell(trial, 0.5)
         return found
 
     spec = tiny_spec(trials=60, pruner="hyperband", epochs=9)
@@ -312,31 +312,31 @@ def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: P
 
 
 def test_the_files_of_a_study_lie_in_a_folder_of_its_name() -> None:
-    assert snapshot_path("tiny", "trial 3, seed 1000") == Path("studies/tiny/running/trial-3-seed-1000.safetensors")
-    assert journal_path("tiny") == Path("studies/tiny/journal.jsonl")
+    assert snapshot_path(HOME / "tiny", "trial 3, seed 1000") == Path("studies/tiny/running/trial-3-seed-1000.safetensors")
+    assert journal_path(HOME / "tiny") == Path("studies/tiny/journal.jsonl")
 
 
 def test_a_finished_study_keeps_what_it_was_made_with(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec(trials=4))
-    assert (study.metric_names, study.user_attrs[TOOLKIT]) == (["macro F1"], version("fmnist-search"))
-    study.set_user_attr("final", {})
+    assert (study.optuna.metric_names, study.optuna.user_attrs[TOOLKIT]) == (["macro F1"], version("fmnist-search"))
+    study.optuna.set_user_attr("final", {})
     again = in_database(tmp_path, tiny_spec(trials=9))
-    assert study_spec(again) == tiny_spec(trials=4)
+    assert again.spec == tiny_spec(trials=4)
 
 
 def test_a_study_that_was_killed_between_its_first_two_writes_goes_on(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
-    optuna.create_study(study_name="tiny", storage=storage, direction="maximize")
-    assert study_spec(in_database(tmp_path, tiny_spec())) == tiny_spec()
+    Study(optuna.create_study(study_name="tiny", storage=storage, direction="maximize"))
+    assert in_database(tmp_path, tiny_spec()).spec == tiny_spec()
 
 
 @pytest.mark.parametrize("directions", [[StudyDirection.MINIMIZE], [StudyDirection.MAXIMIZE] * 2])
 def test_a_study_that_is_after_something_else_is_refused(directions: list[StudyDirection], tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
-    study = optuna.create_study(study_name="tiny", storage=storage, directions=directions)
+    study = Study(optuna.create_study(study_name="tiny", storage=storage, directions=directions))
     assert "was not made by fmnist-search. Give --name" in refusal(tmp_path, tiny_spec())
     with pytest.raises(SearchError, match=r"'tiny' was not made by fmnist-search: it holds no spec\."):
-        study_spec(study)
+        _ = study.spec
 
 
 def test_a_study_whose_trial_is_under_way_ran_last(tmp_path: Path) -> None:
@@ -346,55 +346,55 @@ def test_a_study_whose_trial_is_under_way_ran_last(tmp_path: Path) -> None:
         trial = create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None)
         trial.datetime_start = datetime(2025, 1, 1, hour)
         trial.datetime_complete = datetime(2025, 1, 1, hour, 30) if state == TrialState.COMPLETE else None
-        study.add_trial(trial)
-    assert load_study(storage, None).study_name == "first"
+        study.optuna.add_trial(trial)
+    assert load_study(storage, None).optuna.study_name == "first"
 
 
 def test_complete_trials_are_sorted_down_to_those_that_are_worth_nothing() -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(create_trial(value=value) for value in (0.0, 0.4, 0.0, 0.9))
+    study = Study(optuna.create_study(direction="maximize"))
+    study.optuna.add_trials(create_trial(value=value) for value in (0.0, 0.4, 0.0, 0.9))
     assert [trial.number for trial in complete_trials(study)] == [3, 1, 0, 2]
 
 
 def test_trials_over_a_limit_and_of_other_programs_count_nowhere() -> None:
-    study = optuna.create_study(direction="maximize")
+    study = Study(optuna.create_study(direction="maximize"))
     for attributes in ({}, {REFUSED: "too large"}, {FOREIGN: True, "reason": ADDED}, {"reason": "diverged"}):
-        study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=attributes))
+        study.optuna.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=attributes))
     assert [trial.number for trial in finished_trials(study)] == [0, 3]
     assert [trial.number for trial in foreign_trials(study)] == [2]
 
 
 def test_a_trial_has_one_value_or_none() -> None:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(create_trial(value=value) for value in (0.5, 0.0))
-    study.add_trials([create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=math.nan)])
-    assert [value_of(trial) for trial in study.trials] == [0.5, 0.0, None, None]
-    several = optuna.create_study(directions=["maximize", "minimize"])
-    several.add_trial(create_trial(values=[0.5, 0.2]))
-    assert value_of(several.trials[0]) is None
+    study = Study(optuna.create_study(direction="maximize"))
+    study.optuna.add_trials(create_trial(value=value) for value in (0.5, 0.0))
+    study.optuna.add_trials([create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=math.nan)])
+    assert [value_of(trial) for trial in study.optuna.trials] == [0.5, 0.0, None, None]
+    several = Study(optuna.create_study(directions=["maximize", "minimize"]))
+    several.optuna.add_trial(create_trial(values=[0.5, 0.2]))
+    assert value_of(several.optuna.trials[0]) is None
 
 
 def test_constraints_are_those_with_names_or_where_there_are_none_all() -> None:
-    study = optuna.create_study()
-    named, numbered, free = study.ask(), study.ask(), study.ask()
+    study = Study(optuna.create_study())
+    named, numbered, free = study.optuna.ask(), study.optuna.ask(), study.optuna.ask()
     for key, share in (("max_params", 0.25), ("max_size", -0.5), ("0", 0.25), ("1", -0.5)):
         named.set_constraint(key, share)
     for key, share in (("0", 0.1), ("1", -0.2)):
         numbered.set_constraint(key, share)
     for trial in (named, numbered, free):
-        study.tell(trial, 0.5)
-    assert [constraints_of(trial) for trial in study.trials] == [{"max_params": 0.25, "max_size": -0.5}, {"0": 0.1, "1": -0.2}, {}]
+        study.optuna.tell(trial, 0.5)
+    assert [constraints_of(trial) for trial in study.optuna.trials] == [{"max_params": 0.25, "max_size": -0.5}, {"0": 0.1, "1": -0.2}, {}]
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_kept: bool, tmp_path: Path) -> None:
-    study = in_database(tmp_path, tiny_spec()) if is_kept else optuna.create_study(study_name="tiny")
-    with alone(study):
-        write(study, Timing(search=1.5))
-        append(study, Opening(at="2025-01-01", by="finalize", trial=1))
-        append(study, Opening(at="2025-01-02", by="evaluate", trial=None))
-    assert read(study, Timing) == Timing(search=1.5)
-    assert [opening.by for opening in read_all(study, Opening)] == ["finalize", "evaluate"]
+    study = in_database(tmp_path, tiny_spec()) if is_kept else Study(optuna.create_study(study_name="tiny"))
+    with study.alone():
+        study.write(Timing(search=1.5))
+        study.append(Opening(at="2025-01-01", by="finalize", trial=1))
+        study.append(Opening(at="2025-01-02", by="evaluate", trial=None))
+    assert study.read(Timing) == Timing(search=1.5)
+    assert [opening.by for opening in study.read_all(Opening)] == ["finalize", "evaluate"]
 
 
 def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,25 +413,25 @@ def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machin
         assert is_here()
         assert is_here(host="renamed")  # the boot and the namespace are the same
     assert not is_here(pid_space="of another boot")
-    monkeypatch.setattr("search.study.study.PROC", tmp_path / "nowhere")  # as on macOS
+    monkeypatch.setattr("search.study.holder.PROC", tmp_path / "nowhere")  # as on macOS
     assert mine().pid_space is None
     assert is_here()
     assert not is_here(host="another")
     (tmp_path / "hidden" / "self").mkdir(parents=True)
-    monkeypatch.setattr("search.study.study.PROC", tmp_path / "hidden")  # as in a sandbox
+    monkeypatch.setattr("search.study.holder.PROC", tmp_path / "hidden")  # as in a sandbox
     assert is_here()
     assert not is_here(pid_space=None)
 
 
 def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("search.study.study.time.monotonic", lambda: clock[0])
-    study = optuna.create_study(study_name="tiny")
+    monkeypatch.setattr("search.study.timing.time.monotonic", lambda: clock[0])
+    study = Study(optuna.create_study(study_name="tiny"))
 
     def after(seconds: float, note: Callable[[], None]) -> float | None:
         clock[0] += seconds
         note()
-        found = read(study, Timing)
+        found = study.read(Timing)
         return found.search if found else None
 
     with timed(study, "search") as note:
@@ -442,20 +442,20 @@ def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch:
             assert after(1.0, beside) == 5.5
             assert after(5.0, beside) == 11.5
         assert after(1.0, note) == 17.5
-    assert read(study, Timing) == Timing(search=17.5)
+    assert study.read(Timing) == Timing(search=17.5)
     with timed(study, "search"), timed(study, "confirm"):
         clock[0] += 2.0
-    assert read(study, Timing) == Timing(search=19.5, confirm=2.0)
+    assert study.read(Timing) == Timing(search=19.5, confirm=2.0)
 
 
 @pytest.mark.parametrize("changes", [{"is_over": True}, {"token": "another"}, {}])
 def test_only_a_run_that_is_at_work_shows_itself(changes: dict[str, Any], tmp_path: Path) -> None:
     study, long_ago = in_database(tmp_path, tiny_spec()), "2025-01-01T00:00:00+00:00"
     before = mine(since=long_ago).model_copy(update={"seen": long_ago, **changes})
-    write(study, before)
+    study.write(before)
     with timed(study, "search"):
         pass
-    after = read(study, Holder)
+    after = study.read(Holder)
     assert after is not None
     assert after.since == long_ago
     assert (after == before) == bool(changes)

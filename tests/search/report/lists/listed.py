@@ -80,7 +80,7 @@ def fill(folder: Path) -> None:
         finish(folder, storage, name, seeds, error)
     finish(folder, storage, "shop", 2, 0.1, name_of_data="shop", test_fingerprint="other")
     study = create_study(storage, tiny_spec(trials=20).overridden(name="going"), data(test_fingerprint="7e57"))
-    study.add_trials(all_states())
+    study.optuna.add_trials(all_states())
     remember(study, timing=Timing(search=3725.5))
     storage.engine.dispose()
 
@@ -94,7 +94,7 @@ def finish(
     (folder / "studies" / name / "final").mkdir(parents=True)
     np.savez_compressed(folder / "studies" / name / "final" / "predictions.npz", labels=LABELS, probabilities=np.eye(10)[predictions])
     study = create_study(storage, tiny_spec(trials=2).overridden(name=name), data(name_of_data, **{"test_fingerprint": "7e57", **more}))
-    study.add_trials([listed_trial(TrialState.COMPLETE, 2, 2, value=0.9)] * 2)
+    study.optuna.add_trials([listed_trial(TrialState.COMPLETE, 2, 2, value=0.9)] * 2)
     remember(study, final=scored(predictions), timing=Timing(search=60.0, confirm=20.0, finalize=15.25))
     remember(study, openings=[Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=0)])
 

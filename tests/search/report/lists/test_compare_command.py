@@ -44,9 +44,9 @@ def test_the_difference_is_that_of_the_stored_predictions(listed: Say) -> None:
 
 
 def test_nothing_is_opened(listed: Say) -> None:
-    before = [load_study(open_storage(STORAGE, create=False), name).user_attrs for name in ("first", "second")]
+    before = [load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")]
     assert listed("compare", "first", "second")[0] == 0
-    assert [load_study(open_storage(STORAGE, create=False), name).user_attrs for name in ("first", "second")] == before
+    assert [load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")] == before
 
 
 @pytest.mark.parametrize(

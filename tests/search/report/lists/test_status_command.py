@@ -58,7 +58,7 @@ def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
 
 
 def test_records_of_another_version_hide_no_other_study(listed: Say) -> None:
-    load_study(open_storage(STORAGE, create=False), "first").set_user_attr("final", {"score": 1})
+    load_study(open_storage(STORAGE, create=False), "first").optuna.set_user_attr("final", {"score": 1})
     code, output, errors = listed("status")
     assert (code, errors) == (0, "")
     lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}

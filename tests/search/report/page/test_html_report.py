@@ -31,9 +31,9 @@ from search.report.page.pictures import find_pixels
 from search.report.render import headline, read_report, write_report
 from search.report.tables import tables
 from search.storage.opening import open_storage
-from search.study.paths import study_folder
+from search.study.paths import HOME
 from search.study.spec import FinalSection, load_spec
-from search.study.study import create_study, study_spec
+from search.study.study import Study, create_study
 from search.terminal.wording import f1, visible
 from tests.search.cli.test_odd_names import ODD, VILE
 from tests.search.sample import SPACE, data, final, finished_study, remember, trial
@@ -103,7 +103,7 @@ class Page(HTMLParser):
         return [tag for tag, _ in self.tags]
 
 
-def page_of(study: optuna.Study) -> Page:
+def page_of(study: Study) -> Page:
     return Page(to_html(read_facts(study)))
 
 
@@ -143,7 +143,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             optimize(study, spec, Inline(), Silent(), interrupt, CLASSES)
             winner = confirm(study, spec, Inline(), Silent(), interrupt)
             finalize(study, spec, winner, source, Inline(), Silent(), interrupt)
-        write_report(read_report(study), study_folder(study.study_name))
+        write_report(read_report(study), (HOME / study.optuna.study_name))
     return folder
 
 
@@ -159,8 +159,8 @@ def finished(whole: Path, say: Say, tmp_path: Path) -> Path:  # `say` stands in 
 
 
 @pytest.fixture
-def study() -> optuna.Study:
-    return optuna.create_study(study_name="quick", direction="maximize")
+def study() -> Study:
+    return Study(optuna.create_study(study_name="quick", direction="maximize"))
 
 
 def read_page(folder: Path) -> Page:
@@ -212,7 +212,7 @@ def test_the_toml_runs_the_study_and_its_winner_again(say: Say, finished: Path, 
     code, best, _ = say("best")
     assert (code, winner) == (0, best)
     (tmp_path / "again.toml").write_text(again)
-    assert load_spec("again.toml") == study_spec(optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db"))
+    assert load_spec("again.toml") == Study(optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db")).spec
 
 
 def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say, finished: Path, whole: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_page_that_cannot_be_written_is_one_clean_error(say: Say, finished: Pa
     assert "page.html must be writable" in errors
 
 
-def test_a_study_that_has_just_begun_says_what_is_missing(study: optuna.Study) -> None:
+def test_a_study_that_has_just_begun_says_what_is_missing(study: Study) -> None:
     page = page_of(study)
     assert_self_contained(page)
     assert page.figures == {}
@@ -305,9 +305,9 @@ def test_a_trial_of_another_program_is_never_the_one_whose_toml_is_shown(say: Sa
     assert "0.9990" not in page
 
 
-def test_a_study_under_way(study: optuna.Study) -> None:
-    study.add_trials([with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)])
-    study.add_trial(trial(None, TrialState.RUNNING))
+def test_a_study_under_way(study: Study) -> None:
+    study.optuna.add_trials([with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)])
+    study.optuna.add_trial(trial(None, TrialState.RUNNING))
     remember(study, data=data())
     page = page_of(study)
     assert_self_contained(page)
@@ -336,37 +336,39 @@ def with_curve(*values: float, state: TrialState = TrialState.COMPLETE, depth: i
     )
 
 
-def test_a_study_without_a_search_says_so(study: optuna.Study) -> None:
-    study.add_trial(create_trial(value=0.9, intermediate_values={1: 0.9}))
+def test_a_study_without_a_search_says_so(study: Study) -> None:
+    study.optuna.add_trial(create_trial(value=0.9, intermediate_values={1: 0.9}))
     page = page_of(study)
     assert_self_contained(page)
     assert "there was no search to follow" in page.text
     assert "the study searches none" in page.text
 
 
-def test_infeasible_trials_are_listed_with_their_limits(study: optuna.Study) -> None:
+def test_infeasible_trials_are_listed_with_their_limits(study: Study) -> None:
     over = create_trial(
         state=TrialState.PRUNED,
         constraints={"max_params": 0.5},
         system_attrs={"constraints": [0.5]},  # the same once more, as the search loop writes it for optuna-dashboard
         user_attrs={"refused": True, "reason": "max_params 150, over 100"},
     )
-    study.add_trials([over, trial(0.9)])
-    study.set_user_attr("spec", {"limits": {"max_params": 100, "max_size": None}})
+    study.optuna.add_trials([over, trial(0.9)])
+    study.optuna.set_user_attr("spec", {"limits": {"max_params": 100, "max_size": None}})
     page = page_of(study)
     assert "The study's limits: max_params 100. 1 infeasible trial." in page.text
     assert ["0", "max_params", "no", "-", "max_params 150, over 100"] in [row for table in page.tables for row in table]
 
 
-def test_rungs_are_those_of_the_pruner_and_those_seen(study: optuna.Study) -> None:
-    study.add_trials([with_curve(0.5, 0.6, state=TrialState.PRUNED), with_curve(0.5, state=TrialState.PRUNED), with_curve(0.7, 0.8)])
+def test_rungs_are_those_of_the_pruner_and_those_seen(study: Study) -> None:
+    study.optuna.add_trials([with_curve(0.5, 0.6, state=TrialState.PRUNED), with_curve(0.5, state=TrialState.PRUNED), with_curve(0.7, 0.8)])
     found = rungs(read_paths(study), {"search": {"pruner": "hyperband"}, "knobs": {"epochs": 10}})
     assert [(one.epoch, one.pruned) for one in found] == [(1, 1), (2, 1), (3, 0), (9, 0)]
     assert [one.epoch for one in rungs(read_paths(study), {"search": {"pruner": "median"}, "knobs": {"epochs": 10}})] == [1, 2]
 
 
-def test_only_complete_trials_within_the_limits_become_the_best(study: optuna.Study) -> None:
-    study.add_trials([trial(0.8), create_trial(value=0.99, constraints={"a": 1.0}), trial(0.7), trial(0.95, TrialState.PRUNED), trial(0.9)])
+def test_only_complete_trials_within_the_limits_become_the_best(study: Study) -> None:
+    study.optuna.add_trials(
+        [trial(0.8), create_trial(value=0.99, constraints={"a": 1.0}), trial(0.7), trial(0.95, TrialState.PRUNED), trial(0.9)]
+    )
     assert best_so_far(read_paths(study)) == [(0, 0.8), (4, 0.9)]
 
 
@@ -395,7 +397,7 @@ def named_page(names: list[str]) -> Page:
     return page_of(study)
 
 
-def test_very_many_classes_are_a_heatmap(study: optuna.Study) -> None:
+def test_very_many_classes_are_a_heatmap(study: Study) -> None:
     old, many = final(0.9), 40
     classes = tuple(old.classes[i % 10].model_copy(update={"name": f"class {i}"}) for i in range(many))
     remember(study, final=old.model_copy(update={"classes": classes, "confusion": tuple(tuple(range(many)) for _ in range(many))}))
@@ -404,14 +406,14 @@ def test_very_many_classes_are_a_heatmap(study: optuna.Study) -> None:
     assert [trace["type"] for figure in page.figures.values() for trace in figure["data"]] == ["heatmap"]
 
 
-def test_a_logarithmic_slice_is_marked_at_its_ends_and_middle(study: optuna.Study) -> None:
-    study.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=4)])
+def test_a_logarithmic_slice_is_marked_at_its_ends_and_middle(study: Study) -> None:
+    study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=4)])
     figures = [one["layout"]["xaxis"] for one in page_of(study).figures.values() if one["layout"]["xaxis"].get("type") == "log"]
     assert [axis["ticktext"] for axis in figures] == [["0.002", "0.00283", "0.004"]]
 
 
-def test_parallel_axes_are_marked_with_what_lies_on_them(study: optuna.Study) -> None:
-    study.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=3), with_curve(0.92, depth=4)])
+def test_parallel_axes_are_marked_with_what_lies_on_them(study: Study) -> None:
+    study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=3), with_curve(0.92, depth=4)])
     figure = page_of(study).figures["search-3-0"]
     marks = [(one["x"], one["y"], one["text"]) for one in figure["layout"]["annotations"]]
     assert marks == [
