@@ -16,7 +16,7 @@ from fmnist.data.pictures import decode_picture
 from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale, stated
-from fmnist.data.table_columns import Columns, find_columns, find_label
+from fmnist.data.table_columns import find_columns, find_label
 from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch, to_labels
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
@@ -44,11 +44,11 @@ def read_parquet(path: Path, *, white: float | None = None, pictures: Preparatio
     Raises: FmnistError, with row and column where they are known, for whatever is no such file.
     """
     with _opened(path) as file:
-        names = file.schema_arrow.names
-        picture = next((position for position, name in enumerate(names) if _is_picture(name, file.schema_arrow.field(position).type)), None)
+        schema = file.schema_arrow  # which is made anew at each call
+        picture = next((position for position, field in enumerate(schema) if _is_picture(field.name, field.type)), None)
         if picture is None:
-            return _read_pixels(path, file, find_columns(names, str(path)), white)
-        return _read_pictures(path, file, picture, pictures or Preparation())
+            return _read_pixels(path, file, schema, white)
+        return _read_pictures(path, file, schema, picture, pictures or Preparation())
 
 
 @contextmanager
@@ -73,11 +73,13 @@ def _is_picture(name: str, kind: "pa.DataType") -> bool:
     return name.strip().lower() == "image" and (pa.types.is_binary(stored) or pa.types.is_large_binary(stored))
 
 
-def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns, white: float | None) -> Raw:
-    used = [file.schema_arrow.names[position] for position in (columns.label, *columns.pixels)]
-    _require_flat(path, file, used)
+def _read_pixels(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", white: float | None) -> Raw:
+    names = schema.names
+    columns = find_columns(names, str(path))
+    used = [names[position] for position in (columns.label, *columns.pixels)]
+    _require_flat(path, schema, used)
     require_memory(file.metadata.num_rows * len(columns.pixels) * BYTES_A_PIXEL, str(path))
-    classes = _classes(path, file.schema_arrow, used[0])
+    classes = _classes(path, schema, used[0])
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         label, *pixels = (batch.column(name) for name in used)
@@ -88,12 +90,12 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", columns: Columns, whit
     return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated(white))
 
 
-def _read_pictures(path: Path, file: "parquet.ParquetFile", picture: int, wanted: Preparation) -> Raw:
-    names = file.schema_arrow.names
+def _read_pictures(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, wanted: Preparation) -> Raw:
+    names = schema.names
     used = [names[find_label(names, str(path))], names[picture]]
-    _require_flat(path, file, used[:1])
+    _require_flat(path, schema, used[:1])
     require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
-    classes = _classes(path, file.schema_arrow, used[0])
+    classes = _classes(path, schema, used[0])
     sizes: set[tuple[int, ...]] = set()
     scale = Scale(wanted.white)
 
@@ -132,11 +134,11 @@ def _row_name(path: Path, before: int, index: int) -> str:
     return f"{path}, row {before + index + 1:,}"
 
 
-def _require_flat(path: Path, file: "parquet.ParquetFile", used: list[str]) -> None:
+def _require_flat(path: Path, schema: "pa.Schema", used: list[str]) -> None:
     import pyarrow as pa
 
     for name in used:
-        kind = file.schema_arrow.field(name).type
+        kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not any(getattr(pa.types, is_such)(kind) for is_such in _FLAT):
             raise FmnistError(f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these.")
