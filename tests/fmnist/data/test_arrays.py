@@ -1,5 +1,6 @@
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def test_nan_is_a_missing_pixel(tmp_path: Path) -> None:
     assert raw.missing is not None
     np.testing.assert_array_equal(raw.missing, holes)
     np.testing.assert_array_equal(raw.pixels, np.where(holes, 0, PIXELS))
+    assert read(tmp_path, x=np.where(holes, np.nan, 0), y=LABELS).extents[0].high == 0, "a missing pixel has no grey"
 
 
 def test_a_colour_of_which_a_part_is_missing_is_missing(tmp_path: Path) -> None:
@@ -149,6 +151,8 @@ def test_a_colour_of_which_a_part_is_missing_is_missing(tmp_path: Path) -> None:
         (np.array([b"Shirt ", b"N/A", "Größe".encode(), b"x", b""]), ["Shirt", "", "Größe", "x", ""]),
         (np.eye(13)[LABELS], WORDS),
         (np.eye(13, dtype=bool)[LABELS], WORDS),
+        (np.eye(2)[[1, 0, 1, 1, 0]], ["1", "0", "1", "1", "0"]),
+        (np.array([2.0**53 - 1, 0, 1, 1, 1]), [str(2**53 - 1), "0", "1", "1", "1"]),
     ],
 )
 def test_labels_are_read_as_written(tmp_path: Path, labels: NDArray[Any], expected: list[str]) -> None:
@@ -185,6 +189,8 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"X": with_pixel(7.5, "f4"), "y": LABELS}, ["X row 3: pixel [1, 3]", "got 7.5."]),
         ({"x": with_pixel(np.inf, "f2"), "y": LABELS}, ["x row 3: pixel [1, 3]", "got inf."]),
         ({"x": PIXELS / 255, "y": LABELS}, ["x row 1: pixel [0, ", "between 0 and 1: multiply by 255"]),
+        ({"x": np.where(PIXELS > 127, 0.5, 0), "y": LABELS}, ["between 0 and 1: multiply by 255", "white = 1 in"]),
+        ({"x": PIXELS / 255 - 0.5, "y": LABELS}, ["Bring the pixels to that range"]),
         ({"x": PIXELS > 9, "y": LABELS}, ["x: greys from 0 to 255", "got bool", "255 for white"]),
         ({"x": PIXELS.astype(str), "y": LABELS}, ["x: greys from 0 to 255", "got <U3"]),
         ({"x": PIXELS.astype(complex), "y": LABELS}, ["x: numbers or strings", "got complex128"]),
@@ -199,11 +205,16 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS, "y": LABELS[:4]}, ["5 images and 4 y"]),
         ({"x": PIXELS, "y": np.array([3, 0, 1.5, 3, 1])}, ["y row 3: a label is a whole number", "got 1.5"]),
         ({"x": PIXELS, "y": np.array([3, 0, 1, np.inf, 1])}, ["y row 4: a label is a whole number", "got inf"]),
+        ({"x": PIXELS, "y": np.array([3, 2.0**53, 1, 3, 1])}, ["y row 2: a label is a whole number", "got 9007199254740992"]),
         ({"x": PIXELS, "y": np.array([b"a", b"\xff", b"a", b"a", b"a"])}, ["y row 2: text must be UTF-8"]),
         ({"x": PIXELS, "y": np.array(["a", "\ud800", "a", "a", "a"])}, ["y row 2: text must be UTF-32"]),
         ({"x": PIXELS, "y": np.array([65, 0x110000, 65, 65, 65], "<u4").view("<U1")}, ["y row 2: text must be UTF-32"]),
         ({"x": PIXELS, "y": np.ones((5, 3))}, ["y row 1: a row of one-hot", "got [1.0, 1.0, 1.0]"]),
         ({"x": PIXELS, "y": np.zeros((5, 3), bool)}, ["y row 1: a row of one-hot"]),
+        (
+            {"x": PIXELS, "y": np.eye(30)[LABELS] + np.eye(30)[LABELS + 1] / 2},
+            ["y row 1: a row of one-hot", f"got {[0.0, 0.0, 0.0, 1.0, 0.5, *[0.0] * 15]}."],
+        ),
         ({"x": PIXELS, "y": np.full((5, 3), np.nan)}, ["y row 1: a row of one-hot"]),
         ({"x": PIXELS, "y": np.full((5, 2), "a")}, ["labels are wanted as [N]", "[5, 2]"]),
         ({"x": PIXELS, "y": np.zeros((5, 1, 2))}, ["labels are wanted as [N]", "[5, 1, 2]"]),
@@ -213,6 +224,7 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS, "y": LABELS, "class_names": np.array([["a"]])}, ["class_names: one string", "[1, 1]"]),
         ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "a "])}, ["class_names: names of classes differ", "'a', 'a'"]),
         ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", " "])}, ["class_names: names of classes differ and are not empty"]),
+        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a"] * 25)}, [f"got {', '.join([repr('a')] * 20)}. Save"]),
         ({"x": PIXELS, "X": PIXELS, "y": LABELS}, ["each array once", "X.npy"]),
         ({"x_trian": PIXELS, "y_train": LABELS}, ["got x_trian, y_train.", "Did you mean 'x_train + y_train'?"]),
         ({"foo": PIXELS}, ["got foo.", "Valid: data + target, images + labels, pixels + labels, "]),
@@ -248,9 +260,37 @@ def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
         read_npz(path)
 
 
-def test_more_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    path = zipped(tmp_path / "a.npz", x=header((10**9, 280, 280)) + bytes(100), y=header((10**9,)))
-    with pytest.raises(FmnistError, match=r"a\.npz takes about 73,\d+\.\d GiB of memory"):
+def test_a_damaged_array_is_refused_where_its_end_is_packed(tmp_path: Path) -> None:
+    """A reader that has all bytes may not have come to the end of what is packed, where the checksum is compared."""
+    pixels = RNG.integers(0, 256, (5, 40, 40), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", x=pixels, y=LABELS)
+    content = (tmp_path / "a.npz").read_bytes()
+    right = zlib.crc32(npy(pixels)).to_bytes(4, "little")
+    assert right in content
+    (tmp_path / "a.npz").write_bytes(content.replace(right, bytes(4)))
+    with pytest.raises(FmnistError, match=r"Bad CRC-32 for file 'x\.npy'"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_what_is_no_array_in_the_file_is_none_that_was_ignored(tmp_path: Path) -> None:
+    with zipfile.ZipFile(zipped(tmp_path / "a.npz", x=npy(PIXELS), y=npy(LABELS)), "a") as archive:
+        archive.writestr("notes.txt", "about")
+    raw, _ = read_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(raw.pixels, PIXELS)
+    assert raw.ignored == ()
+
+
+def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) -> None:
+    written = npy(PIXELS).replace(b"(5, 4, 4), }   ", b"(5L, 4L, 4L), }")
+    assert b"5L" in written
+    raw, _ = read_npz(zipped(tmp_path / "a.npz", x=written, y=npy(LABELS)))
+    np.testing.assert_array_equal(raw.pixels, PIXELS)
+
+
+@pytest.mark.parametrize(("descr", "gib"), [("|u1", r"73,01\d"), ("<f8", r"730,15\d")])  # a pixel that is made of a float takes 2 more
+def test_more_than_memory_is_refused_before_it_is_read(descr: str, gib: str, tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.npz", x=header((10**9, 280, 280), descr) + bytes(100), y=header((10**9,)))
+    with pytest.raises(FmnistError, match=rf"a\.npz takes about {gib}\.\d GiB of memory"):
         read_npz(path)
 
 

@@ -1,15 +1,18 @@
 """What was read once is used again exactly where the files, and what reads them, are the same."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from fmnist.data import cache
-from fmnist.data.cache import kept
+from fmnist.data.cache import digest, file_digest, file_digests, kept
 from fmnist.data.folders import fingerprint_folder
 from fmnist.data.sources import find_source, fingerprint
 from tests.fmnist.data.forms import TRAIN, write_folder
@@ -60,6 +63,35 @@ def test_another_version_of_a_library_that_decodes_counts(library: str, monkeypa
     before = place()
     monkeypatch.setattr(cache, "version", lambda name: "99.9" if name == library else metadata.version(name))
     assert place() != before
+
+
+def test_of_many_that_ask_at_once_one_makes_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept("read", "what makes the digest of the code known", lambda folder: (folder / "made").touch())
+    together, makers = Barrier(8), []
+
+    def make(folder: Path) -> None:
+        makers.append(folder)
+        (folder / "made").write_bytes(bytes(1_000_000))
+
+    def ask(_: int) -> Path:
+        together.wait()
+        return kept("read", "files", make)
+
+    with ThreadPoolExecutor(8) as pool:
+        places = set(pool.map(ask, range(8)))
+    assert (len(places), len(makers)) == (1, 1)
+
+
+def test_the_order_of_what_is_named_is_no_part_of_a_digest() -> None:
+    assert digest({"Bag": "bag", "Shirt": "shirt"}) == digest({"Shirt": "shirt", "Bag": "bag"}) != digest({"Bag": "shirt", "Shirt": "bag"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a file of Linux that cannot be read from its start")
+def test_files_that_cannot_be_read_have_the_reason_for_a_digest(tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(b"x")
+    memory = Path("/proc/self/mem")
+    assert file_digests([tmp_path / "whole", tmp_path / "gone", memory]) == [file_digest(tmp_path / "whole"), "no file", "error 5"]
 
 
 def test_a_file_that_cannot_be_read_has_a_fingerprint_too(tmp_path: Path) -> None:

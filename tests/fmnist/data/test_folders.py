@@ -115,6 +115,8 @@ def test_what_is_no_picture_is_named_or_skipped_and_listed(tmp_path: Path, name:
         ({"notes.txt": b"x", "more.csv": b"x"}, ["2 files, such as more.csv", "Shirt/1.png"]),
         ({"1.png": SMALL, "2.PNG": SMALL}, ["2 in no class folder, such as 1.png", "Shirt/1.png"]),
         ({"1.png": SMALL, "Shirt/1.png": SMALL}, ["1 in no class folder, such as 1.png"]),
+        ({f"{name}/notes.txt": b"x" for name in "ABCDE"}, ["no folder of A, B, C, D, E has one"]),
+        ({f"{name}/notes.txt": b"x" for name in "ABCDEF"}, ["no folder of A, B, C, D, E and 1 more has one"]),
         ({f"{name}/notes.txt": b"x" for name in "ABCDEFG"}, ["no folder of A, B, C, D, E and 2 more has one", ".png"]),
     ],
 )

@@ -1,5 +1,7 @@
 """Folders of pictures as people have them: splits by any usual name, leftovers, strays. Nothing that lies there goes untold."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,7 @@ def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) ->
         (("train", "Training", "test"), ["holds Training and train, both for train", "Join them"]),
         (("train", "test", "testing"), ["both for test"]),
         (("test", "valid"), ["holds test, valid and no train"]),
+        (("test", *"ABCDEFGHI"), ["holds A, B, C, D, E, F, G, H and no train"]),
         (("test", "Coat", "Dress"), ["holds Coat, Dress, test and no train", "Move the class folders into a folder train"]),
     ],
 )
@@ -91,14 +94,26 @@ def test_folders_that_could_be_meant_otherwise_are_refused(folders: tuple[str, .
     assert all(part in str(error.value) for part in [*parts, str(tmp_path / "data")]), str(error.value)
 
 
-def test_splits_within_classes_are_refused(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        write_classes(tmp_path / split, 2)
+def write_within_classes(folder: Path, *places: str) -> Path:
+    for place in places:
+        write_classes(folder.parent / place, 8)
         for name in CLASSES:
-            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
-            (tmp_path / split / name).rename(tmp_path / "data" / name / split)
-    with pytest.raises(FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)"):
-        found(tmp_path / "data")
+            (folder / name / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder.parent / place / name).rename(folder / name / place)
+    return folder
+
+
+@pytest.mark.parametrize("inner", ["", "/2024"])
+def test_splits_within_classes_are_refused(inner: str, tmp_path: Path) -> None:
+    with pytest.raises(FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)\."):
+        found(write_within_classes(tmp_path / "data", f"train{inner}", f"test{inner}"))
+
+
+@pytest.mark.parametrize("places", [("train",), ("front/train", "back/test")])
+def test_other_folders_within_classes_are_read(places: tuple[str, ...], tmp_path: Path) -> None:
+    source = found(write_within_classes(tmp_path / "data", *places))
+    assert cleaning(source).train_read == 16 * len(places)
+    assert source.train().class_names == CLASSES
 
 
 @pytest.mark.parametrize("leftover", LEFTOVERS)
@@ -113,6 +128,15 @@ def test_a_leftover_is_counted_and_named_and_not_read(leftover: str, place: str,
     assert (one.action, one.train, one.examples) == ("not read", 1, (f"{place}{leftover}",))
     assert source.train().class_names == CLASSES
     assert (cleaning(source).train_read, cleaning(source).train_kept) == (before.train_read, before.train_kept)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names cannot be made elsewhere")
+def test_a_leftover_whose_name_is_not_utf_8_is_named_too(tmp_path: Path) -> None:
+    write_classes(tmp_path / "data", 10)
+    write_file(tmp_path / "data" / os.fsdecode(b"._\xff.png"))
+    one = caught(found(tmp_path / "data"), "leftovers")
+    assert one is not None
+    assert (one.train, one.examples) == (1, ("._\\udcff.png",))
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
