@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.images import Images
-from fmnist.data.preparation import read_picture
+from fmnist.data.preparation import Preparation, picture_reader, read_picture
 from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
 from tests.fmnist.data.forms import COLUMNS, NUMBERS, TEST, TRAIN, write_csv, write_idx
@@ -91,6 +91,26 @@ def test_a_stated_white_gives_the_same_images(name: str, white: float, dtype: st
     assert f"from 0 to {white * 0.9:g}, which cleaning.white says" in refused(path, white * 0.9)
 
 
+@pytest.mark.parametrize(
+    ("high", "likely"),
+    [
+        *((0.3, "1"), (25.5, "26"), (25.6, "255"), (256, "1023"), (1023, "1023"), (1024, "4095"), (4096, "16383"), (16384, "65535")),
+        *((65534, "65535"), (65535, "65535"), (65536, "65536"), (2_000_000, "2e+06")),
+    ],
+)
+def test_white_is_likely_the_next_usual_one(high: float, likely: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "grey.npz", np.where(TRAIN.pixels > 99, high, 0))
+    assert f"[cleaning] white = {likely} in the study's TOML" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["odd.npz", "odd.csv"])
+@pytest.mark.parametrize("value", [-1, np.inf])
+def test_no_white_is_proposed_where_none_could_be_right(value: float, name: str, tmp_path: Path) -> None:
+    values = TRAIN.pixels.astype(float)
+    values[3, 4, 5] = value
+    assert "white =" not in refused(write(tmp_path / name, values))
+
+
 def test_the_17_greys_of_small_digits_are_refused_until_white_is_stated(tmp_path: Path) -> None:
     path = write(tmp_path / "digits.npz", scaled(16, "u1"))
     assert "[cleaning] white = 16 in the study's TOML" in refused(path)
@@ -129,6 +149,13 @@ def test_float_pictures_follow_the_same_rule_and_no_picture_is_scaled_by_itself(
     below = write_floats(tmp_path / "below", scaled(1, "f4") - np.float32(0.5))
     assert "from -0.5 to 0.5" in refused(below)
     assert "without negative values" in refused(below, white=1)
+    one = TRAIN.pixels.astype("f4")
+    one[7, 0, 0] = -2
+    assert "got pixels from -2 to 255" in refused(write_floats(tmp_path / "one", one)), "one pixel of one picture"
+    above = write_floats(tmp_path / "above", TRAIN.pixels.astype("f4") * 2)
+    assert "white is 255 unless the study says otherwise; got pixels from 0 to 510" in refused(above)
+    fractions = read(write_floats(tmp_path / "fractions", TRAIN.pixels - np.float32(0.4) * (TRAIN.pixels > 0)))
+    np.testing.assert_array_equal(fractions.train().pixels, expected, "they are rounded")
 
 
 def test_idx_files_follow_the_same_rule(tmp_path: Path) -> None:
@@ -143,6 +170,12 @@ def test_a_set_with_one_bright_picture_is_not_too_dark(tmp_path: Path) -> None:
     values = scaled(20, "u1")
     values[0] = TRAIN.pixels[0]
     assert read(write(tmp_path / "set", values)).train().pixels.max() > 20
+
+
+def test_a_black_picture_is_dark_and_not_too_dark(tmp_path: Path) -> None:
+    for dtype in ("u1", "u2", "f4"):
+        Image.fromarray(np.zeros((28, 28), dtype)).save(tmp_path / "black.tif")
+        assert picture_reader(Preparation())(tmp_path / "black.tif").max() == 0
 
 
 @pytest.mark.parametrize(("dtype", "white"), [("u2", 255), ("f4", 65535)])

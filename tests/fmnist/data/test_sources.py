@@ -17,6 +17,7 @@ from fmnist.data import download, official, sources
 from fmnist.data.cache import cache_folder
 from fmnist.data.images import Images
 from fmnist.data.official import OfficialFile
+from fmnist.data.preparation import CENTRED, Preparation
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
 
@@ -188,6 +189,14 @@ def test_one_file_that_is_not_the_official_one_is_an_error(name: str, tmp_path: 
         find_source(str(tmp_path / "given"), announce=_ignore)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_one_packed_file_that_is_not_the_official_one_is_an_error(name: str, tmp_path: Path) -> None:
+    content = FILES[name][:-1] + bytes([9 - FILES[name][-1] % 10])
+    raw = _write(tmp_path / "given", PACKED | {f"{name}.gz": gzip.compress(content)})
+    with pytest.raises(FmnistError, match=f"{raw / name}.gz must be the official Fashion-MNIST file"):
+        find_source(str(tmp_path / "given"), announce=_ignore)
+
+
 def test_four_other_idx_files_are_a_data_set_of_another_name(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     arrays = {name: rng.integers(0, 256, array.shape, np.uint8) if array.ndim > 1 else array[::-1] % 5 for name, array in ARRAYS.items()}
@@ -268,6 +277,19 @@ def test_loaded_pixels_can_be_written_to_without_changing_the_file(packed: Path)
     source = find_source(str(packed), announce=_ignore)
     source.train().pixels[:] = 0
     _assert_holds_the_arrays(source)
+
+
+def test_images_drawn_by_code_need_no_cleaning() -> None:
+    source = find_source("synthetic", announce=_ignore)
+    assert (source.cleaning, source.caught) == (None, {})
+    assert source.preparation == Preparation(form=CENTRED)
+    assert fingerprint(source.train_blind()) == fingerprint(source.train())
+
+
+def test_the_fingerprint_is_the_same_whatever_the_platform_s_numbers() -> None:
+    images = Source("synthetic", None).test()
+    other = Images(images.pixels, images.labels.astype(">i8"), images.class_names)
+    assert fingerprint(other) == fingerprint(images)
 
 
 def test_the_fingerprint_knows_pixels_labels_and_names() -> None:
