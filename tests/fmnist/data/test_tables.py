@@ -127,6 +127,7 @@ def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
         ("label,pixel1,Pixel01", "'pixel1' and 'Pixel01' are the same pixel"),
         ("label,pixel1,pixl2,pixel3,pixel4", "'pixel2' is missing. Did you mean 'pixl2'?"),
         ("label,pixel1,pixel2,pixel4", "'pixel3' is missing."),
+        ("label,0x1,1x0,1x1", "'0x0' is missing."),
         ("label,pixel2,pixel3,pixel4,pixel5", "'pixel1' is missing."),
         ("label,pixel1,pixel9999999", "'pixel2' is missing."),
         ("label,pixel1,pixel2,pixel3,pixl4", "it has 3, pixel1 to pixel3. Did you mean 'pixl4'?"),
@@ -151,6 +152,19 @@ def test_whole_numbers_are_pixels_however_they_are_written(tmp_path: Path, cell:
     assert (_pixels(raw), raw.missing) == ([[0, 0, value, 0]], None)
 
 
+@pytest.mark.parametrize(
+    ("header", "last"), [("label,pixel1,pixel2,pixel4", "'pixel3' is missing."), ("label,1x1,1x2,2x1", "'2x2' is missing.")]
+)
+def test_a_pixel_that_is_there_is_not_proposed_for_one_that_is_missing(tmp_path: Path, header: str, last: str) -> None:
+    assert _error(read_csv, _csv(tmp_path, f"{header}\n1,1,1,1\n")).endswith(last)
+
+
+@pytest.mark.parametrize(("cell", "shown"), [("x", "'x'"), ("x" * 60, f"'{'x' * 60}'"), ("x" * 61, f"'{'x' * 60}...'")])
+def test_of_a_pixel_that_is_no_number_so_much_is_shown_and_no_white_is_proposed(tmp_path: Path, cell: str, shown: str) -> None:
+    message = _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,1,{cell},0\n"))
+    assert message.endswith(f"got {shown}. Correct it.")
+
+
 @pytest.mark.parametrize("cell", ["x", "-1", "256", "12.5", "inf", "-nan", "1_0", "0x1F", "1e400", "٣", "12,0", "True", "1 2"])
 def test_other_pixels_are_refused_with_their_place(tmp_path: Path, cell: str) -> None:
     message = _error(read_csv, _csv(tmp_path, f'{HEADER}Bag,0,0,0,0\n\n"Bag",0,0,"{cell}",0\nBag,?,x,0,0\n'))
@@ -166,6 +180,7 @@ def test_fractions_of_one_are_recognised(tmp_path: Path) -> None:
     fractions = _csv(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,1.0,0.25,\n")
     assert "column 'pixel2'" in _error(read_csv, fractions)
     assert "multiply all pixels by 255" in _error(read_csv, fractions)
+    assert "multiply all pixels by 255" in _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,0.5,0.75,0\n"))
     assert "multiply" not in _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,128,0.25,\n"))
 
 
