@@ -224,9 +224,13 @@ def test_a_picture_of_0_and_1_is_no_black_one(tmp_path: Path) -> None:
     source = read(as_folder(tmp_path, drawn((28, 28), 0, 24, 0)))
     Image.fromarray(shares()[0]).save(tmp_path / "ones.png")
     Image.fromarray(shares()[0].astype(np.float32)).save(tmp_path / "ones.tif")
-    for name in ("ones.png", "ones.tif"):
-        with pytest.raises(FmnistError, match=rf"those of .*{name} are from 0 to 1\. Save it again"):
+    Image.fromarray(shares()[0] * np.float32(0.5)).save(tmp_path / "halves.tif")
+    for name, high in (("ones.png", "1"), ("ones.tif", "1"), ("halves.tif", "0.5")):
+        with pytest.raises(FmnistError, match=rf"those of .*{name} are from 0 to {high}\. Save it again"):
             asked(source, [tmp_path / name])
+    dark = shares()[0] * 2
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    np.testing.assert_array_equal(asked(source, [tmp_path / "dark.png"])[0], dark)
 
 
 def test_a_picture_of_one_bit_is_black_and_white_whatever_white_is(tmp_path: Path) -> None:
@@ -246,8 +250,12 @@ def test_colours_of_a_stated_white_are_the_same_in_files_and_arrays(tmp_path: Pa
 def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path) -> None:
     read(as_folder(tmp_path / "ones", shares()), white=1).save(tmp_path / "saved.npz")
     photos = as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))
-    with pytest.raises(FmnistError, match="White must be the same in the pictures of train and of test; it is"):
+    with pytest.raises(FmnistError, match="White must be the same in the pictures of train and of test; it is") as caught:
         find_source(str(photos), test=str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
+    assert any(
+        f"it is {one} in {photos} and {tmp_path / 'saved.npz'}. " in str(caught.value)
+        for one in ("the usual one and 1", "1 and the usual one")
+    )
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
@@ -277,8 +285,20 @@ def test_records_of_older_versions_are_understood(record: object, data: object, 
 
 
 @pytest.mark.parametrize(
-    "record", ["stretched", {"form": "stretched"}, 7, "{", {"white": "bright"}, '{"white": NaN}', {"white": 1e-320}, {"whites": [0]}]
+    "record",
+    [
+        "stretched",
+        "far too long " * 9,
+        {"form": "stretched"},
+        7,
+        "{",
+        {"white": "bright"},
+        '{"white": NaN}',
+        {"white": 1e-320},
+        {"whites": [0]},
+    ],
 )
 def test_another_record_is_refused(record: object) -> None:
-    with pytest.raises(FmnistError, match="must say how its pictures were prepared"):
+    with pytest.raises(FmnistError, match="model must say how its pictures were prepared") as caught:
         Preparation.told(record, "shop", "model")
+    assert f"got {str(record)[:60]!r}. Export" in str(caught.value)
