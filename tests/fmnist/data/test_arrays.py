@@ -190,6 +190,7 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": with_pixel(np.inf, "f2"), "y": LABELS}, ["x row 3: pixel [1, 3]", "got inf."]),
         ({"x": PIXELS / 255, "y": LABELS}, ["x row 1: pixel [0, ", "between 0 and 1: multiply by 255"]),
         ({"x": np.where(PIXELS > 127, 0.5, 0), "y": LABELS}, ["between 0 and 1: multiply by 255", "white = 1 in"]),
+        ({"x": np.where(PIXELS > 127, 1.5, 0), "y": LABELS}, ["Bring the pixels to that range", "from 0 to 1.5."]),
         ({"x": PIXELS / 255 - 0.5, "y": LABELS}, ["Bring the pixels to that range"]),
         ({"x": PIXELS > 9, "y": LABELS}, ["x: greys from 0 to 255", "got bool", "255 for white"]),
         ({"x": PIXELS.astype(str), "y": LABELS}, ["x: greys from 0 to 255", "got <U3"]),
