@@ -156,10 +156,11 @@ def test_tables_beside_those_of_the_splits_are_named(tmp_path: Path) -> None:
     for name in ("x_train.csv", "x_val.csv"):
         write_csv(tmp_path / "data" / name, TRAIN)
     write_parquet(tmp_path / "data" / "x_test.parquet", TEST)
-    write_file(tmp_path / "data" / "._x_train.csv")
+    for name in ("._x_train.csv", "~$x_train.csv"):
+        write_file(tmp_path / "data" / name)
     source = found(tmp_path / "data")
     named = {one.rule: one.examples for one in cleaning(source).caught if one.action == "not read"}
-    assert named == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv",)}
+    assert named == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv", "~$x_train.csv")}
     assert (len(source.train()), len(source.test())) == (120, 40)
 
 
