@@ -125,10 +125,12 @@ def _pictures(*shapes: tuple[int, int]) -> list[NDArray[np.uint8]]:
     return [np.random.default_rng(seed).integers(0, 256, shape, np.uint8) for seed, shape in enumerate(shapes)]
 
 
-@pytest.mark.parametrize("in_struct", [True, False])
-def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, in_struct: bool) -> None:
+@pytest.mark.parametrize(
+    "cell", [lambda stored: {"bytes": stored, "path": None}, lambda stored: {"path": None, "bytes": stored}, lambda stored: stored]
+)
+def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, cell: Callable[[bytes], object]) -> None:
     greys = _pictures(*[(28, 28)] * 4)
-    images = [{"bytes": _png(grey), "path": None} if in_struct else _png(grey) for grey in greys]
+    images = [cell(_png(grey)) for grey in greys]
     columns = {"image": images, "label": pa.array([2, 0, -1, None]), "split": ["a"] * 4}
     raw = read_parquet(_parquet(tmp_path, columns, _described(CLASSES)))
     assert (raw.pixels == np.array(greys)).all()
