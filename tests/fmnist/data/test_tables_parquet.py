@@ -152,6 +152,19 @@ def test_a_row_without_a_picture_is_refused(tmp_path: Path, image: dict[str, obj
     assert "train.parquet, row 2" in _error(_parquet(tmp_path, {"image": [good, image], "label": [0, 1]}))
 
 
+def test_a_label_of_a_picture_is_a_number_or_text(tmp_path: Path) -> None:
+    path = _parquet(tmp_path, {"image": [_png(_pictures((28, 28))[0])], "label": [["a"]]})
+    assert "the column 'label' must hold numbers or text; it holds list" in _error(path)
+
+
+def test_the_white_that_was_stated_is_told_with_the_rows(tmp_path: Path) -> None:
+    path = _parquet(tmp_path, {"label": ["a", "b"], "pixel1": [200, 100]})
+    assert read_parquet(path).extents == ()
+    raw = read_parquet(path, white=200)
+    assert _pixels(raw) == [[255], [128]]
+    assert [(extent.white, extent.is_stated) for extent in raw.extents] == [(200, True)]
+
+
 def test_a_label_beyond_the_declared_classes_is_refused(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"label": [0, 3], "0": [1, 2]}, _described(CLASSES))
     assert "row 2, column 'label': a label must be a place among the 3 classes that the file declares; got '3'" in _error(path)
