@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import insert, select
 
 from benchmarks.curves import CURVES, read_curves
-from fmnist.model import flop_count, parameter_count
+from fmnist.network.convnet import flop_count, parameter_count
 from search.storage.own_trials import OwnTrials
 from search.study.records import DataRecord
 from search.study.spec import StudySpec

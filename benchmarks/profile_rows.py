@@ -11,7 +11,7 @@ from benchmarks.epoch_parts import EpochParts, Part
 from benchmarks.search_parts import SearchParts
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.model import ConvNet, flop_count
+from fmnist.network.convnet import ConvNet, flop_count
 from search.terminal.table import Row as Cells
 from search.terminal.wording import counted
 

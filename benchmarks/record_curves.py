@@ -34,7 +34,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.data.stratify import stratified
 from fmnist.machine import cores
 from fmnist.metrics import macro_f1
-from fmnist.model import parameter_count
+from fmnist.network.convnet import parameter_count
 from fmnist.scoring import class_scores
 from fmnist.train import DivergedError, fit
 

@@ -35,7 +35,7 @@ from fmnist.data.splits import full_split
 from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
-from fmnist.model import ConvNet, flop_count, parameter_count
+from fmnist.network.convnet import ConvNet, flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed
 from search.job.final import evaluate
 from search.study.spec import load_spec

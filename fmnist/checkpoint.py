@@ -25,7 +25,7 @@ from fmnist.data.labels import NAMES, are_class_names
 from fmnist.data.preparation import Preparation
 from fmnist.errors import FmnistError
 from fmnist.files import read_file, require_file
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.refusals import listed, refusals, shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -11,7 +11,7 @@ from fmnist.checkpoint import Checkpoint
 from fmnist.cuda import full_precision
 from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet, folded
+from fmnist.network.convnet import ConvNet, folded
 from fmnist.scoring import as_input, class_scores
 from fmnist.timing import median_ms, steady
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fmnist.augment import resized
 from fmnist.data.images import SIDE
-from fmnist.model import ConvNet, folded
+from fmnist.network.convnet import ConvNet, folded
 
 CPU_BATCH = 125  # images; a third faster than 1000, because they fit the caches
 BATCH = 2500  # of any other device: few launches, and still far less memory than a large network's training takes

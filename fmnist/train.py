@@ -22,7 +22,7 @@ from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.metrics import macro_f1
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.scoring import as_input, class_scores
 from fmnist.snapshot import Snapshot
 

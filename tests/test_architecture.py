@@ -25,7 +25,7 @@ FMNIST = {
     "augment": set(),
     "graphs": set(),
     "cuda": set(),
-    "scoring": {"augment", "data", "model"},
+    "scoring": {"augment", "data", "network"},
     "snapshot": {"atomic", "errors"},
     "metrics": set(),
     "device": {"cuda", "errors", "memory"},
@@ -36,10 +36,10 @@ FMNIST = {
     "machine": set(),
     "memory": {"errors"},
     "grey": set(),
-    "model": {"config", "data", "grey"},
-    "train": {"adam", "config", "cuda", "data", "augment", "model", "metrics", "graphs", "scoring", "snapshot", "errors"},
-    "checkpoint": {"atomic", "config", "data", "model", "errors", "files", "refusals"},
-    "predict": {"checkpoint", "cuda", "data", "model", "scoring", "timing", "errors"},
+    "network": {"network", "config", "data", "grey"},
+    "train": {"adam", "config", "cuda", "data", "augment", "network", "metrics", "graphs", "scoring", "snapshot", "errors"},
+    "checkpoint": {"atomic", "config", "data", "network", "errors", "files", "refusals"},
+    "predict": {"checkpoint", "cuda", "data", "network", "scoring", "timing", "errors"},
     "timing": set(),
     "neighbours": {"data"},
     "onnx_file": {"data", "files", "refusals", "errors"},
@@ -276,8 +276,8 @@ def test_the_rule_on_imports_sees_all_ways_to_import(source: str) -> None:
 
 
 def test_the_rule_inside_fmnist_sees_a_wrong_arrow() -> None:
-    wrong = ast.parse("from fmnist.knobs import Range\nfrom fmnist import model\nimport fmnist.data.sources")
-    assert fmnist_parts(wrong) - FMNIST["config"] == {"model", "data"}
+    wrong = ast.parse("from fmnist.knobs import Range\nfrom fmnist import network\nimport fmnist.data.sources")
+    assert fmnist_parts(wrong) - FMNIST["config"] == {"network", "data"}
 
 
 @pytest.mark.parametrize(

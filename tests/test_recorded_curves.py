@@ -13,7 +13,7 @@ from benchmarks.curves import CURVES, Curve, Points, append_curve, read_curves, 
 from benchmarks.replay import Replay
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.model import parameter_count
+from fmnist.network.convnet import parameter_count
 from search.study.space import read_space as space_of
 from tests.search.tiny import CLASSES, surroundings
 

@@ -20,7 +20,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, full_split, test_split
 from fmnist.machine import cores
 from fmnist.metrics import macro_f1
-from fmnist.model import parameter_count
+from fmnist.network.convnet import parameter_count
 from fmnist.predict import predict
 from fmnist.train import fit
 from search.executors import Event, Failed, Finished, Task

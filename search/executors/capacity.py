@@ -10,7 +10,7 @@ from fmnist.cuda import cuda_memory, is_cuda
 from fmnist.data.images import SIDE
 from fmnist.device import free_memory
 from fmnist.machine import cores
-from fmnist.model import memory_floor
+from fmnist.network.convnet import memory_floor
 from fmnist.scoring import BATCH
 from fmnist.train import AHEAD, is_mixed
 from search.executors.mps import can_share

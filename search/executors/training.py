@@ -17,7 +17,7 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task

@@ -12,7 +12,7 @@ from fmnist.config import TrialConfig
 from fmnist.cuda import is_cuda, is_fault
 from fmnist.data.images import SIDE
 from fmnist.device import torch_threads
-from fmnist.model import flop_count
+from fmnist.network.convnet import flop_count
 from fmnist.train import measure_speed
 from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown

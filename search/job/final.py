@@ -18,7 +18,7 @@ from fmnist.data.images import SIDE, Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
-from fmnist.model import flop_count, parameter_count
+from fmnist.network.convnet import flop_count, parameter_count
 from fmnist.predict import predict
 from fmnist.scoring import BATCH
 from search.errors import SearchError

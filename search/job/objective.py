@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from fmnist.model import ConvNet, flop_count, parameter_count
+from fmnist.network.convnet import ConvNet, flop_count, parameter_count
 from fmnist.predict import latency_ms
 from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit

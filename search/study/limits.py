@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from optuna import Trial
 
 from fmnist.config import TrialConfig
-from fmnist.model import parameter_count, weight_bytes
+from fmnist.network.convnet import parameter_count, weight_bytes
 from search.study.spec import LimitsSection
 
 DASHBOARD_KEY = "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both

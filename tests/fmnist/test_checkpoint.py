@@ -16,7 +16,7 @@ from fmnist.atomic import folder_in_place
 from fmnist.checkpoint import CONFIG, WEIGHTS, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 
 CONFIGURATION = TrialConfig(filters=8, batch_norm=True, hidden=16, learning_rate=0.0123)
 NAMES = ("coat", "bag", "shirt")
@@ -204,7 +204,7 @@ import itertools, sys, torch
 from pathlib import Path
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 config = TrialConfig(filters=64)
 for number in itertools.count():
     model = ConvNet(config, 2)
@@ -234,7 +234,7 @@ def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> N
     """It takes seconds in each process that does so."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom fmnist.checkpoint import load_checkpoint, save_checkpoint\n"
-        "from fmnist.config import TrialConfig\nfrom fmnist.model import ConvNet\n"
+        "from fmnist.config import TrialConfig\nfrom fmnist.network.convnet import ConvNet\n"
         "config, names = TrialConfig(batch_norm=True, blocks=2, hidden=16), ('a', 'b')\n"
         "save_checkpoint(Path('saved'), ConvNet(config, 2), config, names, origin={})\nload_checkpoint(Path('saved'))\n"
         "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"

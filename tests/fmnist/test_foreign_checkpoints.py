@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fmnist.checkpoint import CONFIG, WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 
 CONFIGURATION = TrialConfig(depth=1, filters=4, head="max", batch_norm=True)
 NAMES = ("coat", "bag")

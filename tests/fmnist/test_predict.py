@@ -11,7 +11,7 @@ from fmnist.classifier import top
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
 from fmnist.errors import FmnistError
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.predict import predict
 
 CPU = torch.device("cpu")

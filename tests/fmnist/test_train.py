@@ -19,7 +19,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.scoring import as_input, class_scores
 from fmnist.train import (
     WARM_UP,

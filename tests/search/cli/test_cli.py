@@ -10,7 +10,7 @@ import typer.main
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from search.cli.main import app
 from tests.search.tiny import Say, command, surroundings
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from search.export.model_card import write_card
 from search.export.parity import Parity
 from search.report.render import read_report, to_markdown

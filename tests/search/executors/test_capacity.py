@@ -7,7 +7,7 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.model import memory_floor
+from fmnist.network.convnet import memory_floor
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown

@@ -18,7 +18,7 @@ from fmnist.checkpoint import CPU, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
 from fmnist.metrics import macro_f1
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export.export import ExportReport, export_model

@@ -14,7 +14,7 @@ from PIL import Image
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from search.export.export import export_model
 from tests.search.export.test_export import CALIBRATION, PIXELS, facts_of
 from tests.search.sample import CLASSES

@@ -17,7 +17,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.arrays import write_npz
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint as fingerprint_of_test  # pytest would take the name for a test
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from search.storage.opening import open_storage
 from search.study.ownership import OWNER, claim_folder, identity_of
 from search.study.paths import HOME

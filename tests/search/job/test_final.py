@@ -18,7 +18,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.errors import FmnistError
 from fmnist.metrics import bootstrap_interval
-from fmnist.model import ConvNet, flop_count, parameter_count
+from fmnist.network.convnet import ConvNet, flop_count, parameter_count
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 
 from fmnist.config import TrialConfig
-from fmnist.model import ConvNet, parameter_count, weight_bytes
+from fmnist.network.convnet import ConvNet, parameter_count, weight_bytes
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.job.budget import is_searched

@@ -3,7 +3,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
-from fmnist.model import flop_count, parameter_count
+from fmnist.network.convnet import flop_count, parameter_count
 from search.job.objective import Objective, note_start
 from search.study.spec import StudySpec
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fmnist.checkpoint import load_checkpoint, save_checkpoint
-from fmnist.model import ConvNet
+from fmnist.network.convnet import ConvNet
 from search.errors import SearchError
 from search.storage.opening import open_storage
 from search.storage.recovery import IDENTITY

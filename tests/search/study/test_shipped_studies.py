@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from fmnist.config import TrialConfig
-from fmnist.model import parameter_count
+from fmnist.network.convnet import parameter_count
 from search.cli.main import main
 from search.study.shipped import shipped_studies
 from search.study.spec import load_spec

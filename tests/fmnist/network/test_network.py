@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, Head, TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.model import ConvBlock, ConvNet, flop_count, folded, parameter_count
+from fmnist.network.convnet import ConvBlock, ConvNet, flop_count, folded, parameter_count
 
 NETWORK = {
     "depth": st.integers(1, 4),

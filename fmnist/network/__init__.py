@@ -1,0 +1,1 @@
+"""Networks: what a configuration builds, and what it costs."""
