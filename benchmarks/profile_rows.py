@@ -11,7 +11,8 @@ from benchmarks.epoch_parts import EpochParts, Part
 from benchmarks.search_parts import SearchParts
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.network.convnet import ConvNet, flop_count
+from fmnist.network import build
+from fmnist.network.convnet import flop_count
 from search.terminal.table import Row as Cells
 from search.terminal.wording import counted
 
@@ -41,7 +42,7 @@ class Operations:
 def count_operations(config: TrialConfig, classes: int) -> Operations:
     """Those of convolutions and dense layers; backward is less than twice forward, as no gradient goes into the images."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        ConvNet(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
+        build(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
     forward = flop_count(config, classes)
     return Operations(forward, counter.get_total_flops() - forward)
 

@@ -35,7 +35,7 @@ from fmnist.data.splits import full_split
 from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
-from fmnist.network.convnet import ConvNet, flop_count, parameter_count
+from fmnist.network.convnet import flop_count, parameter_count
 from fmnist.train import Epoch, fit, is_mixed
 from search.job.final import evaluate
 from search.study.spec import load_spec
@@ -104,7 +104,6 @@ def _run(config: TrialConfig, images: Images, source: Source, seed: int, device:
         start = time.perf_counter()
         last = _trained(config, images, seed, device)
         seconds = time.perf_counter() - start
-        assert isinstance(last.model, ConvNet)
         scores, _ = evaluate(Checkpoint(last.model, config, images.class_names, {}), source, None, device)
     tell(f"Seed {seed}: {scores.macro_f1:.4f} in {seconds:.0f} s.")
     return Run(seed, seconds, first_step, config.epochs * len(images) / seconds, scores.macro_f1)

@@ -25,7 +25,7 @@ from fmnist.data.labels import NAMES, are_class_names
 from fmnist.data.preparation import Preparation
 from fmnist.errors import FmnistError
 from fmnist.files import read_file, require_file
-from fmnist.network.convnet import ConvNet
+from fmnist.network import Network, build
 from fmnist.refusals import listed, refusals, shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -44,7 +44,7 @@ _AGAIN = "Copy the whole folder again, or train again."
 class Checkpoint:
     """A network in evaluation mode, and where it comes from."""
 
-    model: ConvNet
+    model: Network
     config: TrialConfig
     class_names: tuple[str, ...]
     origin: dict[str, Any]  # free facts that JSON can hold: data, seed, study, versions
@@ -206,7 +206,7 @@ def _require_checksum(path: Path, expected: str) -> None:
 def _tensors(config: TrialConfig, classes: int) -> Tensors:
     """Those of the network that `config` describes; none of them takes memory."""
     with torch.device("meta"):
-        return {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in ConvNet(config, classes).state_dict().items()}
+        return {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in build(config, classes).state_dict().items()}
 
 
 def _bytes(tensors: Tensors) -> int:
@@ -228,8 +228,8 @@ def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:
     return f"{tensor[1]} {list(tensor[0])}" if tensor else "absent"
 
 
-def _network(config: TrialConfig, weights: dict[str, Tensor], classes: int) -> ConvNet:
+def _network(config: TrialConfig, weights: dict[str, Tensor], classes: int) -> Network:
     with torch.device("meta"):  # not drawn at random first, so that loading leaves PyTorch's generator alone
-        model = ConvNet(config, classes)
+        model = build(config, classes)
     model.load_state_dict(weights, assign=True)
     return model.eval()

@@ -11,7 +11,7 @@ from fmnist.checkpoint import Checkpoint
 from fmnist.cuda import full_precision
 from fmnist.data.images import SIDE
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import ConvNet, folded
+from fmnist.network import Network, folded
 from fmnist.scoring import as_input, class_scores
 from fmnist.timing import median_ms, steady
 
@@ -38,7 +38,6 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     Shape: uint8 [N, 28, 28] -> [N, features].
     """
     model = copy.deepcopy(checkpoint.model)
-    assert isinstance(model.classifier, nn.Sequential)
     model.classifier[-1] = nn.Identity()
     writable = np.require(pixels, requirements=["C", "W"])
     with full_precision():
@@ -46,7 +45,7 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     return found
 
 
-def latency_ms(model: ConvNet, device: torch.device) -> float:
+def latency_ms(model: Network, device: torch.device) -> float:
     """Milliseconds from the raw pixels of one image to its class scores on the CPU, measured until two medians agree."""
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)

@@ -5,13 +5,13 @@ from torch import Tensor
 
 from fmnist.augment import resized
 from fmnist.data.images import SIDE
-from fmnist.network.convnet import ConvNet, folded
+from fmnist.network import Network, folded
 
 CPU_BATCH = 125  # images; a third faster than 1000, because they fit the caches
 BATCH = 2500  # of any other device: few launches, and still far less memory than a large network's training takes
 
 
-def class_scores(model: ConvNet, pixels: Tensor, side: int = SIDE) -> Tensor:
+def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
     """Logits of the images, brought to `side` pixels, computed in float32 and evaluation mode; on the CPU.
 
     `pixels` are on the device of the model. On a device other than the CPU the model itself is in evaluation mode afterwards.
@@ -26,5 +26,5 @@ def class_scores(model: ConvNet, pixels: Tensor, side: int = SIDE) -> Tensor:
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """What a ConvNet reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
+    """What a Network reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
     return pixels.unsqueeze(1).float().div_(255)

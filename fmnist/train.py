@@ -22,7 +22,7 @@ from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.metrics import macro_f1
-from fmnist.network.convnet import ConvNet
+from fmnist.network import Network, build
 from fmnist.scoring import as_input, class_scores
 from fmnist.snapshot import Snapshot
 
@@ -53,7 +53,7 @@ class Epoch:
     accuracy: float | None
     seconds: float
     images_per_second: float
-    model: ConvNet = field(repr=False)
+    model: Network = field(repr=False)
     logits: Tensor | None = field(repr=False)
     snapshot: Callable[[], Snapshot] = field(repr=False)
 
@@ -143,7 +143,7 @@ class _Run:
         self.labels = torch.from_numpy(train.labels).to(device)
         self.targets = smooth_targets(classes, config.label_smoothing).to(device)
         self.generator = Generator(device).manual_seed(seed)
-        self.model: ConvNet = ConvNet(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: Network = build(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = min(config.batch_size, len(train))
         self.optimizer = FusedAdam(
             self.model,
@@ -158,7 +158,7 @@ class _Run:
         self.done = 0  # steps
         self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # at each size of images before a step is captured
         self.ahead = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1  # batches of a block
-        self.averaged: ConvNet | None = copy.deepcopy(self.model) if config.ema else None
+        self.averaged: Network | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
         self.captured: CapturedSteps | None = None
         self.side, self.at_side = 0, 0  # of the images that the last step saw, and how many steps in a row saw such
@@ -200,7 +200,7 @@ class _Run:
         images = augment(as_input(self.pixels[every]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
         return images.view(*rows.shape, 1, side, side), self.targets[self.labels[every]].view(*rows.shape, -1)
 
-    def scored_model(self) -> ConvNet:
+    def scored_model(self) -> Network:
         """The network to score: the averaged one where there is one, with the present statistics of its norms."""
         if self.averaged is None:
             return self.model

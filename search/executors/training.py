@@ -17,7 +17,7 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task
@@ -172,7 +172,7 @@ def _require_memory(task: Task, images: Images, device: torch.device) -> None:
 
 
 def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iterator[Event]:
-    found = latency_ms(ConvNet(task.config, classes), device)
+    found = latency_ms(build(task.config, classes), device)
     yield Measured(task.key, found)
     if found > limit:
         raise _TooSlowError(f"one image takes {found:.3g} ms, over {limit:g} ms")

@@ -19,7 +19,7 @@ from fmnist.atomic import folder_in_place
 from fmnist.checkpoint import CPU, Checkpoint, copy_checkpoint, load_checkpoint
 from fmnist.data.images import SIDE
 from fmnist.metrics import Ints
-from fmnist.network.convnet import folded
+from fmnist.network import folded
 from fmnist.predict import predict
 from fmnist.scoring import as_input
 from search.errors import SearchError

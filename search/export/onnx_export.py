@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from fmnist.checkpoint import Checkpoint
 from fmnist.data.images import Images
-from fmnist.network.convnet import MEAN, STD
+from fmnist.network import MEAN, STD
 from search.errors import SearchError
 from search.export.model_card import ModelFacts
 

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from fmnist.network.convnet import ConvNet, flop_count, parameter_count
+from fmnist.network import build
+from fmnist.network.convnet import flop_count, parameter_count
 from fmnist.predict import latency_ms
 from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit
@@ -71,7 +72,7 @@ class Objective:
         classes = len(self.splits.train.class_names)
         constraints = constraints_of(self.limits, config, classes)
         if self.limits.max_latency_ms is not None and not violations(constraints, self.limits):
-            constraints |= over(latency_ms(ConvNet(config, classes), self.device), self.limits)
+            constraints |= over(latency_ms(build(config, classes), self.device), self.limits)
         constrain(trial, constraints)
         if reason := violations(constraints, self.limits):
             trial.set_user_attr(REFUSED, True)

@@ -16,7 +16,7 @@ from fmnist.atomic import folder_in_place
 from fmnist.checkpoint import CONFIG, WEIGHTS, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import ConvNet
+from fmnist.network import Network, build
 
 CONFIGURATION = TrialConfig(filters=8, batch_norm=True, hidden=16, learning_rate=0.0123)
 NAMES = ("coat", "bag", "shirt")
@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def model() -> ConvNet:
+def model() -> Network:
     torch.manual_seed(0)
-    return ConvNet(CONFIGURATION, len(NAMES))
+    return build(CONFIGURATION, len(NAMES))
 
 
 @pytest.fixture
-def folder(tmp_path: Path, model: ConvNet) -> Path:
+def folder(tmp_path: Path, model: Network) -> Path:
     save_checkpoint(tmp_path / "model", model, CONFIGURATION, NAMES, origin={"seed": 7, "data": "synthetic"})
     return tmp_path / "model"
 
@@ -52,7 +52,7 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], No
     rewrite(folder, lambda about: about.update(sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()))
 
 
-def test_what_was_saved_is_loaded(folder: Path, model: ConvNet) -> None:
+def test_what_was_saved_is_loaded(folder: Path, model: Network) -> None:
     loaded = load_checkpoint(folder)
     assert (loaded.config, loaded.class_names, loaded.origin) == (CONFIGURATION, NAMES, {"seed": 7, "data": "synthetic"})
     assert not loaded.model.training
@@ -60,7 +60,7 @@ def test_what_was_saved_is_loaded(folder: Path, model: ConvNet) -> None:
     torch.testing.assert_close(loaded.model(images), model.eval()(images), rtol=0, atol=0)
 
 
-def test_weights_are_contiguous_float32_whatever_they_were_trained_in(tmp_path: Path, model: ConvNet) -> None:
+def test_weights_are_contiguous_float32_whatever_they_were_trained_in(tmp_path: Path, model: Network) -> None:
     trained = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "model", trained, CONFIGURATION, NAMES, origin={})
     loaded = load_checkpoint(tmp_path / "model").model
@@ -81,7 +81,7 @@ def test_loading_leaves_the_random_generator_alone(folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_saving_replaces_a_checkpoint_and_leaves_nothing_beside_it(folder: Path, model: ConvNet) -> None:
+def test_saving_replaces_a_checkpoint_and_leaves_nothing_beside_it(folder: Path, model: Network) -> None:
     save_checkpoint(folder, model, CONFIGURATION, NAMES, origin={"seed": 8})
     assert load_checkpoint(folder).origin == {"seed": 8}
     assert list(folder.parent.iterdir()) == [folder]
@@ -176,7 +176,7 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_only_a_checkpoint_is_replaced(tmp_path: Path, model: ConvNet) -> None:
+def test_only_a_checkpoint_is_replaced(tmp_path: Path, model: Network) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FmnistError, match=r"also holds 'thesis.tex'"):
         save_checkpoint(tmp_path, model, CONFIGURATION, NAMES, origin={})
@@ -185,7 +185,7 @@ def test_only_a_checkpoint_is_replaced(tmp_path: Path, model: ConvNet) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_network_of_another_configuration_is_not_saved(tmp_path: Path, model: ConvNet) -> None:
+def test_a_network_of_another_configuration_is_not_saved(tmp_path: Path, model: Network) -> None:
     with pytest.raises(FmnistError, match="The model does not fit its configuration"):
         save_checkpoint(tmp_path / "model", model, TrialConfig(), NAMES, origin={})
     assert list(tmp_path.iterdir()) == []
@@ -204,10 +204,10 @@ import itertools, sys, torch
 from pathlib import Path
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 config = TrialConfig(filters=64)
 for number in itertools.count():
-    model = ConvNet(config, 2)
+    model = build(config, 2)
     torch.nn.init.constant_(model.classifier[1].bias, number)
     save_checkpoint(Path(sys.argv[1]), model, config, ("a", "b"), origin={"number": number})
     print(number, flush=True)
@@ -234,9 +234,9 @@ def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> N
     """It takes seconds in each process that does so."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom fmnist.checkpoint import load_checkpoint, save_checkpoint\n"
-        "from fmnist.config import TrialConfig\nfrom fmnist.network.convnet import ConvNet\n"
+        "from fmnist.config import TrialConfig\nfrom fmnist.network import build\n"
         "config, names = TrialConfig(batch_norm=True, blocks=2, hidden=16), ('a', 'b')\n"
-        "save_checkpoint(Path('saved'), ConvNet(config, 2), config, names, origin={})\nload_checkpoint(Path('saved'))\n"
+        "save_checkpoint(Path('saved'), build(config, 2), config, names, origin={})\nload_checkpoint(Path('saved'))\n"
         "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -16,7 +16,7 @@ from fmnist.config import TrialConfig
 from fmnist.cuda import cuda_memory, release_memory
 from fmnist.data import synthetic
 from fmnist.data.images import Images
-from fmnist.network.convnet import stretched
+from fmnist.network.network import stretched
 from fmnist.predict import predict
 from fmnist.scoring import class_scores
 from fmnist.snapshot import load_snapshot, save_snapshot

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fmnist.checkpoint import CONFIG, WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 
 CONFIGURATION = TrialConfig(depth=1, filters=4, head="max", batch_norm=True)
 NAMES = ("coat", "bag")
@@ -30,7 +30,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    model = ConvNet(CONFIGURATION, len(NAMES))
+    model = build(CONFIGURATION, len(NAMES))
     save_checkpoint(tmp_path / "model", model, CONFIGURATION, NAMES, origin={"seed": 7, "data": "synthetic", "share": 0.1})
     return tmp_path / "model"
 
@@ -100,14 +100,14 @@ json_values = st.recursive(
 @example({1: 1, 10: 2, 9: 5e-324, "a": 1.7976931348623157e308, "b": 10**30})
 def test_whatever_an_origin_holds_is_sealed_and_loaded(tmp_path_factory: pytest.TempPathFactory, origin: dict[Any, Any]) -> None:
     folder = tmp_path_factory.getbasetemp() / "origins"
-    save_checkpoint(folder, ConvNet(CONFIGURATION, 2), CONFIGURATION, NAMES, origin=origin)
+    save_checkpoint(folder, build(CONFIGURATION, 2), CONFIGURATION, NAMES, origin=origin)
     assert load_checkpoint(folder).origin == json.loads(json.dumps(origin))
 
 
 def test_names_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
     for names in (("coat", "coat"), ("coat", "\x1b[2J"), ("coat", "x" * 101)):
         with pytest.raises(FmnistError, match="class_names must be 2 to 100 names"):
-            save_checkpoint(tmp_path / "model", ConvNet(CONFIGURATION, 2), CONFIGURATION, names, origin={})
+            save_checkpoint(tmp_path / "model", build(CONFIGURATION, 2), CONFIGURATION, names, origin={})
     assert not (tmp_path / "model").exists()
 
 

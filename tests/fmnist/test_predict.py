@@ -11,7 +11,7 @@ from fmnist.classifier import top
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from fmnist.predict import predict
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ NAMES = synthetic.CLASS_NAMES
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     config = TrialConfig(filters=8, batch_norm=True, head="max")
-    save_checkpoint(tmp_path / "model", ConvNet(config, len(NAMES)), config, NAMES, origin={})
+    save_checkpoint(tmp_path / "model", build(config, len(NAMES)), config, NAMES, origin={})
     return load_checkpoint(tmp_path / "model")
 
 

@@ -19,7 +19,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from fmnist.scoring import as_input, class_scores
 from fmnist.train import (
     WARM_UP,
@@ -178,7 +178,7 @@ def test_without_l2_both_adams_are_one(few: Images) -> None:
 
 def test_l2_shrinks_weights_directly_in_adamw_only(few: Images) -> None:
     torch.manual_seed(0)
-    start = weights(ConvNet(small(), 10))
+    start = weights(build(small(), 10))
     plain, coupled, decoupled = (
         after_each_step(few, optimizer=name, l2=l2, epochs=1)[0] for name, l2 in (("adam", 0.0), ("adam", 0.5), ("adamw", 0.5))
     )
@@ -251,7 +251,7 @@ def test_smoothed_targets_are_what_pytorch_makes_of_labels(classes: int, smoothi
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 2001])
 def test_scores_do_not_depend_on_the_batches_they_are_computed_in(count: int) -> None:
-    model = ConvNet(small(filters=4, dropout=0.5), 10)
+    model = build(small(filters=4, dropout=0.5), 10)
     pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
     scores = class_scores(copy.deepcopy(model).train(), torch.from_numpy(pixels))
     with torch.inference_mode():

@@ -11,7 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, Head, TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.network.convnet import ConvBlock, ConvNet, flop_count, folded, parameter_count
+from fmnist.network import build, folded
+from fmnist.network.architecture import Layer
+from fmnist.network.convnet import ConvBlock, flop_count, parameter_count
 
 NETWORK = {
     "depth": st.integers(1, 4),
@@ -35,16 +37,17 @@ def pictures(count: int, seed: int = 0) -> Tensor:
     return torch.rand((count, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(seed))
 
 
-def block(channels_in: int, channels_out: int, **changes: Any) -> ConvBlock:
-    plain: dict[str, Any] = {"kernel_size": 3, "batch_norm": False, "activation": "relu", "pool": None, "residual": False}
-    return ConvBlock(channels_in, channels_out, **{**plain, **changes})
+def block(channels_in: int, channels_out: int, *, norm: bool = False, **changes: Any) -> ConvBlock:
+    layer = Layer((channels_in, SIDE, SIDE), (channels_out, SIDE, SIDE), kernel_size=3, norm=norm)
+    plain: dict[str, Any] = {"activation": "relu", "pool": None, "residual": False}
+    return ConvBlock(layer, **{**plain, **changes})
 
 
 @given(configurations, classes_of_any_number, st.integers(0, 100))
 @settings(max_examples=150, deadline=None)
 def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(config: TrialConfig, classes: int, seed: int) -> None:
     torch.manual_seed(seed)
-    model = ConvNet(config, classes)
+    model = build(config, classes)
     logits = model(pictures(3, seed))
     assert logits.shape == (3, classes)
     loss = cross_entropy(logits, torch.arange(3) % classes)
@@ -58,7 +61,7 @@ def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(confi
 @given(configurations, classes_of_any_number)
 @settings(max_examples=40, deadline=None)
 def test_the_counted_parameters_are_those_of_the_network(config: TrialConfig, classes: int) -> None:
-    parameters = list(ConvNet(config, classes).parameters())
+    parameters = list(build(config, classes).parameters())
     assert all(parameter.requires_grad for parameter in parameters)
     assert parameter_count(config, classes) == sum(parameter.numel() for parameter in parameters)
 
@@ -67,14 +70,14 @@ def test_the_counted_parameters_are_those_of_the_network(config: TrialConfig, cl
 @settings(max_examples=40, deadline=None)
 def test_the_counted_operations_are_those_that_pytorch_counts(config: TrialConfig, classes: int) -> None:
     with FlopCounterMode(display=False) as counter:
-        ConvNet(config, classes)(pictures(1))
+        build(config, classes)(pictures(1))
     assert flop_count(config, classes) == counter.get_total_flops()
 
 
 @given(configurations, classes_of_any_number)
 @settings(max_examples=30, deadline=None)
 def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialConfig, classes: int) -> None:
-    model, images = ConvNet(config, classes).eval(), pictures(4)
+    model, images = build(config, classes).eval(), pictures(4)
     with torch.inference_mode():
         together = model(images)
         assert torch.equal(together, model(images))
@@ -85,7 +88,7 @@ def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialCo
 @settings(max_examples=60, deadline=None)
 def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> None:
     torch.manual_seed(seed)
-    model = ConvNet(config, 5)
+    model = build(config, 5)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         # As after training, scales below 0 among them.
         for tensor in (norm.weight, norm.bias, norm.running_mean):
@@ -102,7 +105,7 @@ def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> N
 
 def test_norms_right_after_a_convolution_are_folded_away() -> None:
     def norms(**changes: Any) -> int:
-        network = folded(ConvNet(TrialConfig(depth=2, blocks=2, batch_norm=True, **changes), 5))
+        network = folded(build(TrialConfig(depth=2, blocks=2, batch_norm=True, **changes), 5))
         return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     assert norms(pool="after") == 0
@@ -112,7 +115,7 @@ def test_norms_right_after_a_convolution_are_folded_away() -> None:
 @given(configurations)
 @settings(max_examples=30, deadline=None)
 def test_pooling_before_or_after_the_norm_gives_the_same_shapes(config: TrialConfig) -> None:
-    before, after = (ConvNet(config.model_copy(update={"pool": pool}), 10) for pool in ("before", "after"))
+    before, after = (build(config.model_copy(update={"pool": pool}), 10) for pool in ("before", "after"))
     assert {name: t.shape for name, t in before.state_dict().items()} == {name: t.shape for name, t in after.state_dict().items()}
     assert before.stages(pictures(2)).shape == after.stages(pictures(2)).shape
 
@@ -120,7 +123,7 @@ def test_pooling_before_or_after_the_norm_gives_the_same_shapes(config: TrialCon
 @pytest.mark.parametrize(("depth", "side"), [(1, 14), (2, 7), (3, 4), (4, 2)])
 def test_every_stage_halves_the_image_and_rounds_up(depth: int, side: int) -> None:
     config = TrialConfig(depth=depth, filters=8, growth=1.0, blocks=2)
-    assert ConvNet(config, 10).stages(pictures(2)).shape == (2, 8, side, side)
+    assert build(config, 10).stages(pictures(2)).shape == (2, 8, side, side)
 
 
 def test_parameters_and_flops_of_a_small_network_by_hand() -> None:
@@ -179,15 +182,15 @@ def test_the_activation_is_the_one_asked_for(activation: Activation) -> None:
 
 
 def test_with_a_norm_each_channel_comes_out_centred_and_scaled() -> None:
-    y = block(3, 5, batch_norm=True).norm(5 + 3 * torch.randn(64, 5, 6, 6))
+    y = block(3, 5, norm=True).norm(5 + 3 * torch.randn(64, 5, 6, 6))
     torch.testing.assert_close(y.mean(dim=(0, 2, 3)), torch.zeros(5), atol=1e-4, rtol=0)
     torch.testing.assert_close(y.std(dim=(0, 2, 3)), torch.ones(5), atol=1e-2, rtol=0)
-    assert block(3, 5, batch_norm=True).conv.bias is None  # the norm has one of its own
+    assert block(3, 5, norm=True).conv.bias is None  # the norm has one of its own
 
 
 def test_heads_by_hand() -> None:
     torch.manual_seed(0)
-    networks = {head: ConvNet(TrialConfig(depth=2, filters=8, head=head), 10) for head in get_args(Head)}
+    networks = {head: build(TrialConfig(depth=2, filters=8, head=head), 10) for head in get_args(Head)}
     images = pictures(2)
     for head, model in networks.items():
         maps = model.stages((images - model.mean) / model.std)
@@ -196,21 +199,21 @@ def test_heads_by_hand() -> None:
 
 
 def test_dropout_acts_in_training_only() -> None:
-    model, images = ConvNet(TrialConfig(filters=8, hidden=32, dropout=0.5), 10), pictures(4)
+    model, images = build(TrialConfig(filters=8, hidden=32, dropout=0.5), 10), pictures(4)
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))
 
 
 def test_a_hidden_layer_has_the_networks_activation() -> None:
-    model = ConvNet(TrialConfig(depth=1, filters=4, hidden=6, activation="relu"), 3).eval()
+    model = build(TrialConfig(depth=1, filters=4, hidden=6, activation="relu"), 3).eval()
     x = torch.randn(2, 4 * 14 * 14)
     first, last = (layer for layer in model.classifier.children() if isinstance(layer, torch.nn.Linear))
     torch.testing.assert_close(model.classifier(x), last(relu(first(x))))
 
 
 def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
-    model = ConvNet(TrialConfig(depth=1, filters=4), 3).eval()
+    model = build(TrialConfig(depth=1, filters=4), 3).eval()
     shifted = copy.deepcopy(model)
     shifted.mean.zero_()
     images = pictures(2)
@@ -220,7 +223,7 @@ def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
 
 def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
     images = torch.rand(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    plain, mirrored = (ConvNet(TrialConfig(filters=4, mirror=mirror), 10) for mirror in (False, True))
+    plain, mirrored = (build(TrialConfig(filters=4, mirror=mirror), 10) for mirror in (False, True))
     mirrored.load_state_dict(plain.state_dict())
     in_training = mirrored(images), plain(images)
     plain.eval(), mirrored.eval()
@@ -233,6 +236,6 @@ def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
 @pytest.mark.parametrize("side", [14, 20])
 @pytest.mark.parametrize("depth", [1, 3, 4])
 def test_smaller_images_can_be_trained_on_with_any_head(head: Head, side: int, depth: int) -> None:
-    model = ConvNet(TrialConfig(depth=depth, filters=8, head=head), 10)
+    model = build(TrialConfig(depth=depth, filters=8, head=head), 10)
     model(torch.rand(2, 1, side, side)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

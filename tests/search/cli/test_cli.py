@@ -10,7 +10,7 @@ import typer.main
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from search.cli.main import app
 from tests.search.tiny import Say, command, surroundings
 
@@ -139,7 +139,7 @@ def test_sampler_and_pruner_reach_the_plan_and_make_another_study(say: Say) -> N
 )
 def test_a_model_that_was_damaged_is_one_clean_message(file: str, content: bytes, says: str, say: Say, tmp_path: Path) -> None:
     config = TrialConfig(depth=1, filters=4, head="max")
-    save_checkpoint(tmp_path / "model", ConvNet(config, 2), config, ("a", "b"), origin={})
+    save_checkpoint(tmp_path / "model", build(config, 2), config, ("a", "b"), origin={})
     (tmp_path / "model" / file).write_bytes(content)
     for arguments in (("predict", "model", "shoe.png"), ("evaluate", "model", "--data", "synthetic")):
         code, output, errors = say(*arguments)

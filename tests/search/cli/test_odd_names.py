@@ -15,7 +15,7 @@ from PIL import Image
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from search.export.model_card import write_card
 from search.export.parity import Parity
 from search.report.render import read_report, to_markdown
@@ -139,7 +139,7 @@ def test_a_terminal_shows_any_name_and_obeys_none() -> None:
 def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = TrialConfig(depth=1, filters=4, head="max")
-    save_checkpoint(tmp_path / "model", ConvNet(config, len(ODD)), config, ODD, origin={})
+    save_checkpoint(tmp_path / "model", build(config, len(ODD)), config, ODD, origin={})
     return tmp_path / "model"
 
 

@@ -18,7 +18,7 @@ from fmnist.checkpoint import CPU, load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
 from fmnist.metrics import macro_f1
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export.export import ExportReport, export_model
@@ -40,7 +40,7 @@ EVERY = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL
 
 def checkpoint_of(folder: Path, config: TrialConfig, *, scale: float = 1.0) -> Path:
     torch.manual_seed(0)
-    model = ConvNet(config, len(CLASSES))
+    model = build(config, len(CLASSES))
     with torch.no_grad():
         model(torch.rand(64, 1, 28, 28))  # moves batch norm's statistics away from 0 and 1
         model.get_parameter("stages.0.conv.weight").mul_(scale)

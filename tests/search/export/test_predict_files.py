@@ -14,7 +14,7 @@ from PIL import Image
 from fmnist.checkpoint import save_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.data import synthetic
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from search.export.export import export_model
 from tests.search.export.test_export import CALIBRATION, PIXELS, facts_of
 from tests.search.sample import CLASSES
@@ -26,7 +26,7 @@ PICTURES = ("0.png", "1.png", "photo.png")
 
 def exported(folder: Path, pictures: str = "as Fashion-MNIST's", name: str = "Fashion-MNIST") -> Path:
     torch.manual_seed(0)
-    save_checkpoint(folder / "seed", ConvNet(CONFIG, 10), CONFIG, CLASSES, origin={"data": name, "pictures": pictures})
+    save_checkpoint(folder / "seed", build(CONFIG, 10), CONFIG, CLASSES, origin={"data": name, "pictures": pictures})
     facts = facts_of(CONFIG, name=name)
     export_model(folder / "seed", folder / "model", test_pixels=PIXELS[:20], calibration=CALIBRATION, facts=facts, announce=lambda _: None)
     for index in range(2):

@@ -17,7 +17,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.arrays import write_npz
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint as fingerprint_of_test  # pytest would take the name for a test
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from search.storage.opening import open_storage
 from search.study.ownership import OWNER, claim_folder, identity_of
 from search.study.paths import HOME
@@ -52,7 +52,7 @@ def model_of(study: Study, source: Source, folder: Path = Path("model"), says: A
     config, names = TrialConfig(depth=1, filters=4), source.train().class_names
     made_by = identity_of(study).model_dump(exclude={"storage", "host"}) if says is ... else says
     origin = {"data": source.name, "pictures": source.preparation.model_dump(mode="json"), "study": made_by}
-    save_checkpoint(folder, ConvNet(config, len(names)), config, names, origin=origin)
+    save_checkpoint(folder, build(config, len(names)), config, names, origin=origin)
     (folder / "metrics.json").write_text("{}")
     return folder
 

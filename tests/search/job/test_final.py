@@ -18,7 +18,8 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.errors import FmnistError
 from fmnist.metrics import bootstrap_interval
-from fmnist.network.convnet import ConvNet, flop_count, parameter_count
+from fmnist.network import build
+from fmnist.network.convnet import flop_count, parameter_count
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
@@ -73,7 +74,7 @@ class Heard(Silent):
 
 def save(folder: Path, seed: int, config: TrialConfig = CONFIG, names: tuple[str, ...] = NAMES) -> None:
     torch.manual_seed(seed)
-    save_checkpoint(folder, ConvNet(config, len(names)), config, names, origin={})
+    save_checkpoint(folder, build(config, len(names)), config, names, origin={})
 
 
 def images(*counts: int, seed: int) -> Images:

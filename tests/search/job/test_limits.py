@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import ConvNet, parameter_count, weight_bytes
+from fmnist.network import build
+from fmnist.network.convnet import parameter_count, weight_bytes
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.job.budget import is_searched
@@ -191,7 +192,7 @@ def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> N
 def test_the_bytes_of_the_weights_are_those_of_the_state(tmp_path: Path) -> None:
     for changes in ({}, {"batch_norm": True}, {"batch_norm": True, "depth": 3, "blocks": 2, "hidden": 32}):
         config = TrialConfig.parse(changes, where="test")
-        state = ConvNet(config, 7).state_dict().values()
+        state = build(config, 7).state_dict().values()
         assert weight_bytes(config, 7) == sum(tensor.numel() * tensor.element_size() for tensor in state)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fmnist.checkpoint import load_checkpoint, save_checkpoint
-from fmnist.network.convnet import ConvNet
+from fmnist.network import build
 from search.errors import SearchError
 from search.storage.opening import open_storage
 from search.storage.recovery import IDENTITY
@@ -145,7 +145,7 @@ def altered(folder: Path) -> None:
     """Another network of the same configuration, whole in itself."""
     kept = load_checkpoint(folder)
     torch.manual_seed(1)
-    save_checkpoint(folder, ConvNet(kept.config, len(kept.class_names)), kept.config, kept.class_names, origin=kept.origin)
+    save_checkpoint(folder, build(kept.config, len(kept.class_names)), kept.config, kept.class_names, origin=kept.origin)
 
 
 def forget_checksums(study: Study) -> None:
