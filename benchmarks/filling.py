@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import insert, select
 
 from benchmarks.curves import CURVES, read_curves
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import describe
 from search.storage.own_trials import OwnTrials
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
@@ -64,11 +64,12 @@ def finished(spec: StudySpec, number: int) -> FrozenTrial:
     fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = spec.space.suggest(fixed)
     curve = recorded_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
+    network = describe(config, CLASSES)
     notes = {
         "config": config.model_dump(),
         "seed": spec.seed,
-        "parameters": parameter_count(config, CLASSES),
-        "flops": flop_count(config, CLASSES),
+        "parameters": network.parameters,
+        "flops": network.flops,
         "curve": [{"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)],
         "seconds": float(len(curve)),
     }

@@ -11,8 +11,7 @@ from benchmarks.epoch_parts import EpochParts, Part
 from benchmarks.search_parts import SearchParts
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.network import build
-from fmnist.network.convnet import flop_count
+from fmnist.network import build, describe
 from search.terminal.table import Row as Cells
 from search.terminal.wording import counted
 
@@ -43,7 +42,7 @@ def count_operations(config: TrialConfig, classes: int) -> Operations:
     """Those of convolutions and dense layers; backward is less than twice forward, as no gradient goes into the images."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
-    forward = flop_count(config, classes)
+    forward = describe(config, classes).flops
     return Operations(forward, counter.get_total_flops() - forward)
 
 

@@ -34,7 +34,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.data.stratify import stratified
 from fmnist.machine import cores
 from fmnist.metrics import macro_f1
-from fmnist.network.convnet import parameter_count
+from fmnist.network import describe
 from fmnist.scoring import class_scores
 from fmnist.train import DivergedError, fit
 
@@ -83,7 +83,7 @@ def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:
                 held = macro_f1(held_out.labels, guesses, len(held_out.class_names))
     except DivergedError:
         pass  # its curve ends there
-    return Curve(point, seed, knobs, parameter_count(config, len(train.class_names)), took, held, tuple(values))
+    return Curve(point, seed, knobs, describe(config, len(train.class_names)).parameters, took, held, tuple(values))
 
 
 @cache

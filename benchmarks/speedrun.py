@@ -35,7 +35,7 @@ from fmnist.data.splits import full_split
 from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import describe
 from fmnist.train import Epoch, fit, is_mixed
 from search.job.final import evaluate
 from search.study.spec import load_spec
@@ -75,12 +75,13 @@ def speedrun(
     runs = [_run(config, images, source, seed, on) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     mean, seconds = fmean(run.macro_f1 for run in runs), fmean(run.seconds for run in runs)
     settings = {"study": study, "data": source.name, "images": len(images), "threads": cores(), "bfloat16": is_mixed(on)}
+    network = describe(config, len(images.class_names))
     figures = {
         "benchmark": "speedrun",
         **here,
         "settings": {**settings, "config": config.model_dump(), "target": target, "minutes": minutes},
-        "parameters": parameter_count(config, len(images.class_names)),
-        "flops": flop_count(config, len(images.class_names)),
+        "parameters": network.parameters,
+        "flops": network.flops,
         "rows": [asdict(run) for run in runs],
         "mean_macro_f1": mean,
         "sd_macro_f1": stdev(run.macro_f1 for run in runs) if seeds > 1 else None,

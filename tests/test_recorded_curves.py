@@ -13,7 +13,7 @@ from benchmarks.curves import CURVES, Curve, Points, append_curve, read_curves, 
 from benchmarks.replay import Replay
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
-from fmnist.network.convnet import parameter_count
+from fmnist.network import describe
 from search.study.space import read_space as space_of
 from tests.search.tiny import CLASSES, surroundings
 
@@ -39,7 +39,7 @@ def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(curves: 
         knobs = points[curve.point]
         assert curve.knobs == {name: pytest.approx(value, abs=1e-5) for name, value in knobs.items()}
         assert np.allclose(points.unit(knobs), points.unit(points.knobs(points.unit(knobs))))
-        assert curve.parameters == parameter_count(TrialConfig.model_validate(spec.space.pinned | curve.knobs), CLASSES)
+        assert curve.parameters == describe(TrialConfig.model_validate(spec.space.pinned | curve.knobs), CLASSES).parameters
     assert {len(curve.curve) for curve in curves} == {spec.epochs}
     assert all(0 < value < 1 for curve in curves for value in (*curve.curve, curve.held_out))
 

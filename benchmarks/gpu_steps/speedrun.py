@@ -20,7 +20,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, full_split, test_split
 from fmnist.machine import cores
 from fmnist.metrics import macro_f1
-from fmnist.network.convnet import parameter_count
+from fmnist.network import describe
 from fmnist.predict import predict
 from fmnist.train import fit
 from search.executors import Event, Failed, Finished, Task
@@ -44,7 +44,7 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     if work.tiny:
         images = images.take(np.arange(256))
         configs = {name: config.model_copy(update={"filters": 4, "epochs": 1}) for name, config in configs.items()}
-    yield {"parameters": parameter_count(pinned, len(images.class_names))}
+    yield {"parameters": describe(pinned, len(images.class_names)).parameters}
     for name, config in configs.items():
         yield {f"{name}_seconds": seconds_alone(config, images, device), f"{name}_epochs": config.epochs}
     folder = Path(work.folder)

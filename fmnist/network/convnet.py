@@ -1,7 +1,6 @@
 """ConvNet: stages of convolutions, each of which halves the image."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import Literal
@@ -61,52 +60,3 @@ class ConvBlock(nn.Module):
         """In evaluation the norm is part of the convolution, where no pooling lies between the two: a maximum turns with a scale's sign."""
         if isinstance(self.norm, nn.BatchNorm2d) and isinstance(self.pool_before, nn.Identity):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
-
-
-def parameter_count(config: TrialConfig, classes: int) -> int:
-    """Trainable parameters of the network."""
-    biases = sum(layer.outputs for layer in _layers(config, classes))
-    # A norm has a scale and a shift for every channel, and the convolution before it no bias.
-    scales = config.blocks * sum(config.widths) if config.batch_norm else 0
-    return sum(layer.weights for layer in _layers(config, classes)) + biases + scales
-
-
-def flop_count(config: TrialConfig, classes: int) -> int:
-    """Floating-point operations of one image's pass in training, two a multiply-add; convolutions and dense layers only."""
-    return sum(2 * layer.weights * layer.places for layer in _layers(config, classes))
-
-
-def weight_bytes(config: TrialConfig, classes: int) -> int:
-    """Of the network's weights as a file holds them, in float32, with the statistics of its norms; without the file's header."""
-    channels = config.blocks * sum(config.widths) if config.batch_norm else 0
-    norms = config.blocks * config.depth if config.batch_norm else 0
-    counters = 8 * norms  # of batches, in 64 bits
-    scaling = 2  # mean and deviation of the pixels
-    return 4 * (parameter_count(config, classes) + 2 * channels + scaling) + counters
-
-
-def memory_floor(config: TrialConfig, classes: int, *, mixed: bool) -> int:
-    """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a convolution for the way back."""
-    maps = sum(layer.outputs * layer.places for layer in _layers(config, classes))
-    copies = 5 if config.ema else 4
-    return 4 * copies * parameter_count(config, classes) + (2 if mixed else 4) * config.batch_size * maps
-
-
-@dataclass(frozen=True)
-class _Layer:
-    weights: int
-    outputs: int  # channels or units
-    places: int  # where the weights are applied
-
-
-def _layers(config: TrialConfig, classes: int) -> Iterator[_Layer]:
-    # Reckoned, not read off a network: building one takes a tenth of a second, and every trial wants its figures.
-    before, side = 1, SIDE
-    for width in config.widths:
-        for index in range(config.blocks):
-            yield _Layer(before * width * config.kernel_size**2, width, side * side)
-            before, side = width, ceil(side / 2) if index == 0 else side
-    features = before * side * side if config.head == "flatten" else before
-    for units in (config.hidden, classes) if config.hidden else (classes,):
-        yield _Layer(features * units, units, 1)
-        features = units

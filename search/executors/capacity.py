@@ -1,8 +1,5 @@
 """How many trainings side by side keep a device busy, what they gain together, and how much of its memory each can have."""
 
-import math
-from itertools import pairwise
-
 import torch
 
 from fmnist.config import TrialConfig
@@ -10,7 +7,7 @@ from fmnist.cuda import cuda_memory, is_cuda
 from fmnist.data.images import SIDE
 from fmnist.device import free_memory
 from fmnist.machine import cores
-from fmnist.network.convnet import memory_floor
+from fmnist.network import describe
 from fmnist.scoring import BATCH
 from fmnist.train import AHEAD, is_mixed
 from search.executors.mps import can_share
@@ -54,18 +51,13 @@ def memory_of_each(device: torch.device, workers: int) -> int:
 
 def least_memory(config: TrialConfig, classes: int, images: int, device: torch.device) -> int:
     """Bytes of the device that a training on so many images takes at the least, with what it makes ready ahead and the scoring between."""
-    step = memory_floor(config, classes, mixed=is_mixed(device))
+    network = describe(config, classes)
+    step = network.training_floor(mixed=is_mixed(device))
     if device.type == "cpu":  # a batch at a time, and scored in small ones
         return step
-    maps = [1, *config.widths]  # of each stage's first convolution, what it reads and what it writes
-    scored = max(FLOAT32 * BATCH * (before + after) * side**2 for (before, after), side in zip(pairwise(maps), _sides(config), strict=True))
+    scored = network.scoring_floor(BATCH)
     if not is_cuda(device):
         return max(step, scored)
     # A captured step keeps its memory, and a copy of the images that it reads.
     ahead = FLOAT32 * SIDE**2 * min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
     return step + ahead + max(ahead * (AUGMENTING if config.augmentation else 1), scored)
-
-
-def _sides(config: TrialConfig) -> list[int]:
-    """Of the maps of each stage, before it halves them; halves are rounded up."""
-    return [math.ceil(SIDE / (1 << stage)) for stage in range(config.depth)]

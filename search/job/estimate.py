@@ -12,7 +12,7 @@ from fmnist.config import TrialConfig
 from fmnist.cuda import is_cuda, is_fault
 from fmnist.data.images import SIDE
 from fmnist.device import torch_threads
-from fmnist.network.convnet import flop_count
+from fmnist.network import describe
 from fmnist.train import measure_speed
 from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown
@@ -45,10 +45,10 @@ def estimate(
     """
     classes = len(data.class_names)
     configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
-    costs = [flop_count(config, classes) * _full_epochs(config) for config in configs]
+    costs = [describe(config, classes).flops * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     speed = _speed(typical, classes, device, threads)
-    per_image = fmean(costs) / (speed * flop_count(typical, classes))
+    per_image = fmean(costs) / (speed * describe(typical, classes).flops)
     trial = per_image * data.train
 
     def beside(trainings: int) -> float:
@@ -68,8 +68,8 @@ def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, t
     """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where the device fails."""
     classes = len(data.class_names)
     speed = _speed(configs[0], classes, device, threads)
-    per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * flop_count(configs[0], classes))
-    every = [per_operation * flop_count(config, classes) * _full_epochs(config) for config in configs]
+    per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * describe(configs[0], classes).flops)
+    every = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
     return _rounds(len(every), workers) * fmean(every)
 
 

@@ -18,7 +18,7 @@ from fmnist.data.images import SIDE, Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import describe
 from fmnist.predict import predict
 from fmnist.scoring import BATCH
 from search.errors import SearchError
@@ -162,6 +162,7 @@ def _test(study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], s
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
+    network = describe(winner.config, classes)
     return Final(
         trial=winner.trial,
         config=checkpoints[0].config,
@@ -175,8 +176,8 @@ def _test(study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], s
         classes=_class_scores(scores, images),
         confusion=tuple(tuple(int(count) for count in row) for row in scores[0].confusion),
         exported_seed=trained[0].seed,
-        parameters=parameter_count(winner.config, classes),
-        flops=flop_count(winner.config, classes),
+        parameters=network.parameters,
+        flops=network.flops,
         test_images=len(images),
         predictions=kept,
     )

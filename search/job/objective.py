@@ -13,8 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
 from fmnist.knobs import Choice, Knob, Range, Scalar
-from fmnist.network import build
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import build, describe
 from fmnist.predict import latency_ms
 from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit
@@ -139,7 +138,8 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
     """
     if "seed" in trial.user_attrs:
         return int(trial.user_attrs["seed"])
-    notes = {"parameters": parameter_count(config, classes), "flops": flop_count(config, classes), "config": config.model_dump()}
+    network = describe(config, classes)
+    notes = {"parameters": network.parameters, "flops": network.flops, "config": config.model_dump()}
     tried = _seeds_tried(trial.study.get_trials(deepcopy=False), trial.number, notes)
     seed = next(each for each in itertools.count(seed) if each not in tried)
     for key, value in {**notes, "seed": seed}.items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from optuna import Trial
 
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import parameter_count, weight_bytes
+from fmnist.network import describe
 from search.study.spec import LimitsSection
 
 DASHBOARD_KEY = "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both
@@ -14,10 +14,11 @@ DASHBOARD_KEY = "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 its
 def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
     """By how much, as a share of the limit, the network is over each limit that can be told without building it; up to 0 is within."""
     found = {}
+    network = describe(config, classes)
     if limits.max_params is not None:
-        found["max_params"] = parameter_count(config, classes) / limits.max_params - 1
+        found["max_params"] = network.parameters / limits.max_params - 1
     if limits.max_size is not None:
-        found["max_size"] = weight_bytes(config, classes) / limits.max_size - 1
+        found["max_size"] = network.weight_bytes / limits.max_size - 1
     return found
 
 

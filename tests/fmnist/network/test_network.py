@@ -1,4 +1,6 @@
 import copy
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -11,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist.config import Activation, Head, TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.network import build, folded
-from fmnist.network.architecture import Layer
-from fmnist.network.convnet import ConvBlock, flop_count, parameter_count
+from fmnist.network import build, describe, folded
+from fmnist.network.architecture import Architecture, Block, Layer, Shape
+from fmnist.network.convnet import ConvBlock
+from fmnist.network.network import Network
 
 NETWORK = {
     "depth": st.integers(1, 4),
@@ -58,20 +61,59 @@ def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(confi
     assert any(gradient is not None and gradient.any() for name, gradient in gradients.items() if name.startswith("classifier"))
 
 
-@given(configurations, classes_of_any_number)
-@settings(max_examples=40, deadline=None)
-def test_the_counted_parameters_are_those_of_the_network(config: TrialConfig, classes: int) -> None:
-    parameters = list(build(config, classes).parameters())
-    assert all(parameter.requires_grad for parameter in parameters)
-    assert parameter_count(config, classes) == sum(parameter.numel() for parameter in parameters)
+def told(architecture: Architecture) -> dict[str, Any]:
+    shapes = [(layer.input, layer.output) for layer in architecture.layers]
+    return {
+        "parameters": architecture.parameters,
+        "flops": architecture.flops,
+        "weight_bytes": architecture.weight_bytes,
+        "shapes": shapes,
+    }
 
 
-@given(configurations, classes_of_any_number)
-@settings(max_examples=40, deadline=None)
-def test_the_counted_operations_are_those_that_pytorch_counts(config: TrialConfig, classes: int) -> None:
+def measured(model: Network) -> dict[str, Any]:
+    """The same, read off the module while it scores one image."""
+    shapes = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(lambda _, read, given: shapes.append((tuple(read[0].shape[1:]), tuple(given.shape[1:]))))
     with FlopCounterMode(display=False) as counter:
-        build(config, classes)(pictures(1))
-    assert flop_count(config, classes) == counter.get_total_flops()
+        model(pictures(1))
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "flops": counter.get_total_flops(),
+        "weight_bytes": sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
+        "shapes": shapes,
+    }
+
+
+@given(configurations, classes_of_any_number)
+@settings(max_examples=60, deadline=None)
+def test_what_is_told_of_a_network_is_what_it_does(config: TrialConfig, classes: int) -> None:
+    assert told(describe(config, classes)) == measured(build(config, classes))
+
+
+def strided(config: TrialConfig) -> Iterator[Block]:
+    """Another family: two convolutions a block, the first with a bias, the second with a norm and a stride of two."""
+    before: Shape = (1, SIDE, SIDE)
+    for width in config.widths:
+        first = Layer(before, (width, *before[1:]), kernel_size=5)
+        second = Layer(first.output, (width, *(side // 2 for side in before[1:])), kernel_size=3, norm=True)
+        convolutions = (
+            nn.Conv2d(before[0], width, 5, padding=2),
+            nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False),
+        )
+        before = second.output
+        yield Block((first, second), before, partial(nn.Sequential, *convolutions, nn.BatchNorm2d(width)))
+
+
+@pytest.mark.parametrize("head", get_args(Head))
+def test_another_family_needs_its_blocks_and_nothing_else(head: Head) -> None:
+    architecture = Architecture(TrialConfig(head=head, filters=4, hidden=16, mirror=True), tuple(strided(TrialConfig(filters=4))), 3)
+    model = Network(architecture)
+    assert told(architecture) == measured(model)
+    assert model(pictures(2)).shape == (2, 3)
+    assert torch.equal(folded(model)(pictures(2)), model.eval()(pictures(2)))
 
 
 @given(configurations, classes_of_any_number)
@@ -126,15 +168,19 @@ def test_every_stage_halves_the_image_and_rounds_up(depth: int, side: int) -> No
     assert build(config, 10).stages(pictures(2)).shape == (2, 8, side, side)
 
 
-def test_parameters_and_flops_of_a_small_network_by_hand() -> None:
+def test_what_a_small_network_costs_by_hand() -> None:
     config = TrialConfig(depth=2, blocks=2, filters=8, growth=2.0, kernel_size=3, hidden=20)
     convolutions = [(28, 1, 8), (28, 8, 8), (14, 8, 16), (14, 16, 16)]  # a stage's first one is at twice the stage's size
     sides = (28, 14, 14, 7)
     dense = [(16 * 7 * 7, 20), (20, 10)]
     weights = sum(9 * a * b + b for _, a, b in convolutions) + sum(a * b + b for a, b in dense)
     multiply_adds = sum(side**2 * 9 * a * b for side, (_, a, b) in zip(sides, convolutions, strict=True)) + sum(a * b for a, b in dense)
-    assert parameter_count(config, 10) == weights
-    assert flop_count(config, 10) == 2 * multiply_adds
+    network = describe(config, 10)
+    assert (network.parameters, network.flops) == (weights, 2 * multiply_adds)
+    maps = sum(side**2 * b for side, (_, _, b) in zip(sides, convolutions, strict=True)) + sum(b for _, b in dense)
+    assert network.training_floor(mixed=False) == 4 * 4 * weights + 4 * config.batch_size * maps
+    assert network.training_floor(mixed=True) == 4 * 4 * weights + 2 * config.batch_size * maps
+    assert network.scoring_floor(100) == 100 * 4 * 28**2 * (1 + 8)  # of the first convolution
 
 
 @pytest.mark.parametrize(
@@ -143,7 +189,7 @@ def test_parameters_and_flops_of_a_small_network_by_hand() -> None:
 def test_a_larger_network_costs_more(changes: dict[str, Any]) -> None:
     config = TrialConfig(filters=16)
     larger = TrialConfig(**{"filters": 16, **changes})
-    assert (flop_count(larger, 10) > flop_count(config, 10)) == (changes != {"head": "avg"})
+    assert (describe(larger, 10).flops > describe(config, 10).flops) == (changes != {"head": "avg"})
 
 
 def test_a_shortcut_adds_the_input_to_the_output() -> None:

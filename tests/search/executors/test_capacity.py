@@ -7,7 +7,7 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
-from fmnist.network.convnet import memory_floor
+from fmnist.network import describe
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown
@@ -55,7 +55,7 @@ def test_a_gpus_memory_is_divided_and_a_machines_is_not(monkeypatch: pytest.Monk
 def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
     """The tensors of this training took 0.56 GiB on an H200 (studies/LOG.md, 2026-11-27), of which its steps are a fiftieth."""
     plain = TrialConfig(**PLAIN)
-    assert memory_floor(plain, CLASSES, mixed=True) < 0.02 * 2**30
+    assert describe(plain, CLASSES).training_floor(mixed=True) < 0.02 * 2**30
     assert 0.3 * 2**30 < least_memory(plain, CLASSES, 60_000, CUDA) <= 0.56 * 2**30
     assert least_memory(plain, CLASSES, 1_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)  # there are no more to make ready
     untouched = plain.model_copy(update={"augmentation": 0.0})
@@ -67,13 +67,13 @@ def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
 def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> None:
     wide = TrialConfig(**PLAIN | {"filters": 256, "batch_size": 64})
     scored = BATCH * 256 * SIDE**2 * 4  # the first convolution's maps, in float32
-    assert memory_floor(wide, CLASSES, mixed=True) < scored < least_memory(wide, CLASSES, 60_000, device)
+    assert describe(wide, CLASSES).training_floor(mixed=True) < scored < least_memory(wide, CLASSES, 60_000, device)
 
 
 @pytest.mark.usefixtures("_half_precision")
 def test_a_cpu_takes_a_batch_at_a_time() -> None:
     plain = TrialConfig(**PLAIN)
-    assert least_memory(plain, CLASSES, 60_000, CPU) == memory_floor(plain, CLASSES, mixed=True)
+    assert least_memory(plain, CLASSES, 60_000, CPU) == describe(plain, CLASSES).training_floor(mixed=True)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])

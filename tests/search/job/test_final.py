@@ -18,8 +18,7 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.errors import FmnistError
 from fmnist.metrics import bootstrap_interval
-from fmnist.network import build
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import build, describe
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
@@ -156,7 +155,8 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     assert (final.level, final.resamples, final.test_images) == (0.95, 2000, 12)
     assert (final.trial, final.config, final.exported_seed) == (6, CONFIG, 2000)
     assert np.array(final.confusion).tolist() == confusion_matrix(test.labels, predicted[0], labels=range(4)).tolist()
-    assert (final.parameters, final.flops) == (parameter_count(CONFIG, 4), flop_count(CONFIG, 4))
+    network = describe(CONFIG, 4)
+    assert (final.parameters, final.flops) == (network.parameters, network.flops)
     by_class = np.mean(
         [precision_recall_fscore_support(test.labels, row, labels=range(4), zero_division=0)[:3] for row in predicted], axis=0
     )

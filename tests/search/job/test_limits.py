@@ -11,8 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 
 from fmnist.config import TrialConfig
-from fmnist.network import build
-from fmnist.network.convnet import parameter_count, weight_bytes
+from fmnist.network import describe
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.job.budget import is_searched
@@ -74,16 +73,16 @@ def test_no_network_over_a_limit_is_trained_and_the_budget_is_of_those_within(tm
     study = searched(tmp_path, spec, executor)
     assert is_searched(study, spec)
     assert len(executor.trained) == 5
-    assert all(parameter_count(task.config, CLASSES) <= 250 for task in executor.trained)
+    assert all(describe(task.config, CLASSES).parameters <= 250 for task in executor.trained)
     assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 5
     refused = [trial for trial in study.optuna.trials if trial.user_attrs.get(REFUSED)]
     assert refused
     for trial in study.optuna.trials:
-        count = parameter_count(config_of(trial), CLASSES)
+        count = describe(config_of(trial), CLASSES).parameters
         assert trial.constraints["max_params"] == pytest.approx(count / 250 - 1)
         assert (trial in refused) == (count > 250)
     assert refused[0].state == TrialState.PRUNED
-    assert refused[0].user_attrs["reason"] == f"max_params {parameter_count(config_of(refused[0]), CLASSES):,}, over 250"
+    assert refused[0].user_attrs["reason"] == f"max_params {describe(config_of(refused[0]), CLASSES).parameters:,}, over 250"
 
 
 def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> None:
@@ -187,13 +186,6 @@ def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> N
     study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
     optimize(study, spec, Inline(), Silent(), Interrupt(), CLASSES)
     assert [trial.state for trial in study.optuna.trials] == [TrialState.PRUNED] * (MOST_FAILURES + 2)
-
-
-def test_the_bytes_of_the_weights_are_those_of_the_state(tmp_path: Path) -> None:
-    for changes in ({}, {"batch_norm": True}, {"batch_norm": True, "depth": 3, "blocks": 2, "hidden": 32}):
-        config = TrialConfig.parse(changes, where="test")
-        state = build(config, 7).state_dict().values()
-        assert weight_bytes(config, 7) == sum(tensor.numel() * tensor.element_size() for tensor in state)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import flop_count, parameter_count
+from fmnist.network import describe
 from search.job.objective import Objective, note_start
 from search.study.spec import StudySpec
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
@@ -25,8 +25,8 @@ def test_optunas_own_loop_maximises_the_last_epochs_macro_f1() -> None:
         assert trial.value == trial.intermediate_values[2]
         config = TrialConfig.parse(trial.user_attrs["config"], where="trial")
         assert {name: getattr(config, name) for name in trial.params} == trial.params
-        assert trial.user_attrs["parameters"] == parameter_count(config, CLASSES)
-        assert trial.user_attrs["flops"] == flop_count(config, CLASSES)
+        network = describe(config, CLASSES)
+        assert (trial.user_attrs["parameters"], trial.user_attrs["flops"]) == (network.parameters, network.flops)
 
 
 def test_the_pruner_ends_a_trial_after_its_epoch() -> None:

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from fmnist.config import TrialConfig
-from fmnist.network.convnet import parameter_count
+from fmnist.network import describe
 from search.cli.main import main
 from search.study.shipped import shipped_studies
 from search.study.spec import load_spec
@@ -27,7 +27,7 @@ def test_a_shipped_study_can_be_searched(name: str) -> None:
     for _ in range(20 if spec.space.knobs else 1):
         config = spec.space.suggest(study.ask())
         assert TrialConfig.parse(config.model_dump(), where=name) == config
-        assert parameter_count(config, CLASSES) > 0
+        assert describe(config, CLASSES).parameters > 0
 
 
 @pytest.mark.parametrize("name", ["baseline", "improved", "sprint"])
