@@ -12,7 +12,6 @@ from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, f1, setting
 
 REGULARISERS = ("augmentation", "dropout", "l2", "batch_norm", "label_smoothing", "ema")
-WORTH = "What each regulariser is worth, on the validation split"
 LEVEL = 0.95
 KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "worth_sd", "worth_low", "worth_high")
 
@@ -93,7 +92,8 @@ def ablation_table(found: Ablation) -> Table:
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""
     marks: dict[tuple[int, int], Mark] = {(i + 1, 3): "strong" for i, row in enumerate(rows) if _verdict(row) == "helps"}
     marks |= {(i + 1, 3): "alarm" for i, row in enumerate(rows) if _verdict(row) == "hurts"}
-    return Table(WORTH, ("without", "was", "macro F1", "worth", "interval", "so"), lines, caption, frozenset({0, 1, 5}), marks)
+    title, columns = "What each regulariser is worth, on the validation split", ("without", "was", "macro F1", "worth", "interval", "so")
+    return Table(title, columns, lines, caption, frozenset({0, 1, 5}), marks, id="ablation")
 
 
 def ablation_answer(found: Ablation) -> Answer:

@@ -47,7 +47,7 @@ def cleaning_table(report: CleaningReport) -> Table:
         marks |= {(i, j): "alarm" for j, count in ((2, one.train), (3, one.test)) if count}
     columns = ("found", "rule", "train", "test", "then", "examples")
     told = "No rule found anything." if report.is_clean else "Rows are counted from 1, without the header."
-    return Table("Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks)
+    return Table("Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks, id="cleaning")
 
 
 def cleaning_in_brief(report: CleaningReport) -> Table:
@@ -56,7 +56,7 @@ def cleaning_in_brief(report: CleaningReport) -> Table:
         return cleaning_table(report)
     test = f" and {report.test_read:,} test" if report.test_read else ""
     told = f"No rule found anything among {report.train_read:,} training{test} images."
-    return Table("Cleaning", caption=" ".join([told, *_notes(report)]))
+    return Table("Cleaning", caption=" ".join([told, *_notes(report)]), id="cleaning")
 
 
 def _both(train: int, test: int) -> tuple[str, str]:

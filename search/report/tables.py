@@ -45,6 +45,7 @@ def _final_runs(final: Final, _: Report) -> Table:
         caption,
         frozenset({0, 4}),
         marks,
+        id="final",
     )
 
 
@@ -54,7 +55,9 @@ def _per_class(final: Final, _: Report) -> Table:
     if final.classes:
         marks[min(range(len(rows)), key=lambda i: final.classes[i].f1), 3] = "alarm"
     caption = f"Each figure is the mean over {counted(len(final.runs), 'seed')}."
-    return Table("Each class, on the test split", ("class", "precision", "recall", "F1", "images"), rows, caption, marks=marks)
+    return Table(
+        "Each class, on the test split", ("class", "precision", "recall", "F1", "images"), rows, caption, marks=marks, id="classes"
+    )
 
 
 def _confusion(final: Final, _: Report) -> Table:
@@ -69,7 +72,7 @@ def _confusion(final: Final, _: Report) -> Table:
     marks |= {(one.true, one.predicted + 1): "alarm" for one in worst}
     said = ", ".join(f"{names[one.true]} taken for {names[one.predicted]} ({one.mistaken})" for one in worst)
     caption = f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
-    return Table(title, columns, rows, caption, marks=marks)
+    return Table(title, columns, rows, caption, marks=marks, id="confusion")
 
 
 def _figures_width(rows: Sequence[Row]) -> int:
@@ -82,7 +85,7 @@ def _most_confused(final: Final, title: str) -> Table:
     rows = [(names[one.true], names[one.predicted], f"{one.mistaken:,}", f"{100 * one.mistaken / one.images:.1f} %") for one in found]
     shown = f"The most frequent of all mistakes between {len(names)} classes." if rows else f"No mistake between {len(names)} classes."
     caption = f"Images of seed {final.exported_seed}. {shown} The whole matrix is in report.json."
-    return Table(title, ("true", "predicted", "images", "share of the true class"), rows, caption, frozenset({0, 1}))
+    return Table(title, ("true", "predicted", "images", "share of the true class"), rows, caption, frozenset({0, 1}), id="confusion")
 
 
 def _confirmed(report: Report) -> Table | None:
@@ -90,7 +93,8 @@ def _confirmed(report: Report) -> Table | None:
     if not report.confirmed:
         return None
     if report.winner is not None and report.optimism is None:
-        return Table(title, caption=f"Nothing was: the study plans no fresh seeds, and trial {report.winner} is the best of the search.")
+        caption = f"Nothing was: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
+        return Table(title, caption=caption, id="confirmed")
     rows = [(str(one.trial), f1(one.search_value), str(one.seeds), f1(one.mean), f1(one.sd)) for one in report.confirmed]
     marks: dict[tuple[int, int], Mark] = {
         (i, j): "strong" for i, one in enumerate(report.confirmed) if one.trial == report.winner for j in (0, 3)
@@ -102,6 +106,7 @@ def _confirmed(report: Report) -> Table | None:
         rows,
         won + _optimism(report),
         marks=marks,
+        id="confirmed",
     )
 
 
@@ -115,16 +120,17 @@ def _optimism(report: Report) -> str:
     )
 
 
-def _best_trials(report: Report) -> Table | None:
+def _best_trials(report: Report) -> Table:
+    title = "Best trials of the search"
     if not report.best:
-        return Table("Best trials of the search", caption="No trial has ended with a score yet.")
+        return Table(title, caption="No trial has ended with a score yet.", id="best")
     knobs = list(dict.fromkeys(chain.from_iterable(row.knobs for row in report.best)))
     rows = [("macro F1", *(f1(row.value) for row in report.best)), ("state", *(_state(row) for row in report.best))]
     rows += [(name, *(setting(row.knobs[name]) if name in row.knobs else "-" for row in report.best)) for name in knobs]
     rows += [_sizes("parameters", [row.parameters for row in report.best]), _sizes("seconds", [row.seconds for row in report.best])]
     marks: dict[tuple[int, int], Mark] = {(0, i + 1): "strong" for i, row in enumerate(report.best) if row.number == report.winner}
     caption = "One seed each, on the validation split. Knobs that the study pins are not shown."
-    return Table("Best trials of the search", ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks)
+    return Table(title, ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks, id="best")
 
 
 def _sizes(name: str, figures: Sequence[float | None]) -> Row:
@@ -138,7 +144,7 @@ def _state(row: Searched) -> str:
 def _importances(report: Report) -> Table:
     title = "What the score depends on"
     if report.importances.absent:
-        return Table(title, caption=f"Not shown: {report.importances.absent}.")
+        return Table(title, caption=f"Not shown: {report.importances.absent}.", id="importances")
     shares = report.importances.shares
     top = max(shares.values())
     rows = [(name, f"{share:.2f}", bar(share / top, BAR)) for name, share in shares.items()]
@@ -146,7 +152,7 @@ def _importances(report: Report) -> Table:
         "Share of the variation between complete trials, from a random forest (mean decrease of impurity). "
         "With few trials a hint, no more; it is about the values that were tried."
     )
-    return Table(title, ("knob", "share", ""), rows, caption, frozenset({0, 2}))
+    return Table(title, ("knob", "share", ""), rows, caption, frozenset({0, 2}), id="importances")
 
 
 def _states(report: Report) -> Table:
@@ -163,8 +169,8 @@ def _states(report: Report) -> Table:
         ("waiting", states.waiting, {}),
     ]
     rows = [(name, f"{count:,}", _because(reasons)) for name, count, reasons in counts if count]
-    plan = _plan(report)
-    return Table("Trials", ("state", "trials", "why"), rows, plan if rows else f"No trial yet. {plan}".rstrip(), frozenset({0, 2}))
+    caption = _plan(report) if rows else f"No trial yet. {_plan(report)}".rstrip()
+    return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
 
 
 def _limits(reason: str) -> str:
@@ -199,7 +205,7 @@ def _timing(report: Report) -> Table | None:
     if report.timing.ablate:
         rows.append(("ablate", duration(report.timing.ablate)))
     caption = "Summed over all runs of the study; the test, the report and the export are not in it."
-    return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}))
+    return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}), id="timing")
 
 
 def _cleaning(report: Report) -> Table | None:
@@ -213,7 +219,7 @@ def _environment(report: Report) -> Table | None:
     rows += _environment_rows(report.environments[-1]) if report.environments else []
     runs = len(report.environments)
     caption = f"The last of {counted(runs, 'run')}." if runs > 1 else ""
-    return Table("Data and environment", ("", ""), rows, caption, frozenset({0, 1}))
+    return Table("Data and environment", ("", ""), rows, caption, frozenset({0, 1}), id="environment")
 
 
 def _environment_rows(last: Environment) -> list[Row]:
@@ -230,10 +236,9 @@ def _environment_rows(last: Environment) -> list[Row]:
 
 
 def _openings(report: Report) -> Table:
-    title = "Openings of the test split"
     rows = [(one.at, one.by, "-" if one.trial is None else str(one.trial)) for one in report.openings]
     caption = "" if rows else "None so far."
-    return Table(title, ("at", "by", "trial"), rows, caption, frozenset({0, 1}))
+    return Table("Openings of the test split", ("at", "by", "trial"), rows, caption, frozenset({0, 1}), id="openings")
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -1,13 +1,13 @@
 """What the HTML page of a study holds, in its order, free of HTML: sections of blocks. What is missing says why. No torch."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.report.ablation import WORTH
 from search.report.calibration import calibration
 from search.report.facts import Report
 from search.report.page import figures
@@ -59,6 +59,7 @@ class Block:
     pictures: Sequence[Picture] = ()
     code: str = ""
     layout: Literal["", "grid"] = ""
+    id: str = ""  # of the table that it shows, in figures or in full
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,11 @@ class Facts:
     pixels: NDArray[np.uint8] | str
     again: str  # the study as TOML, and below its winner; or why not
     winner: str
-    tables: dict[str, Table] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tables", {table.title: table for table in tables(self.report)})
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Those of the report, by their ids."""
+        return {table.id: table for table in tables(self.report)}
 
     @property
     def best(self) -> int | None:
@@ -93,22 +95,18 @@ class Facts:
             return self.report.winner
         return next((row.number for row in self.report.best if row.feasible and row.state == "complete"), None)
 
-    def take(self, *titles: str) -> list[Table]:
-        """Those of the report's tables, which then do not stand among the rest at the end."""
-        return [self.tables.pop(title) for title in titles if title in self.tables]
-
 
 def sections(facts: Facts) -> list[Section]:
     """The whole page below its head."""
-    facts = replace(facts)  # with all its tables, whoever took some
     found = [
         Section("result", "The result", list(_result(facts))),
-        Section("confirm", "Confirmed on fresh seeds", [_confirm(facts), *map(_of_table, facts.take(WORTH))]),
+        Section("confirm", "Confirmed on fresh seeds", [_confirm(facts), *_of_report(facts, "ablation")]),
         Section("search", "The path of the search", list(_search(facts))),
-        Section("record", "On the record", list(_record(facts))),
+        Section("record", "On the record", list(_of_report(facts, "openings", "timing", "environment", "cleaning"))),
         Section("again", "Run it again", list(_again(facts))),
     ]
-    rest = [_of_table(table) for table in facts.tables.values()]
+    placed = {block.id for section in found for block in section.blocks}
+    rest = [_of_table(table) for table in facts.tables.values() if table.id not in placed]
     return [*found, Section("more", "More", rest)] if rest else found
 
 
@@ -146,22 +144,21 @@ def _result(facts: Facts) -> Iterator[Block]:
     if final is None:
         yield Block("Not there yet", NO_FINAL)
         return
-    for table in facts.take("Final trainings, on the test split", "Each class, on the test split"):
-        yield _of_table(table)
+    yield from _of_report(facts, "final", "classes")
     yield _confusion(facts, final)
     yield _of_table(pairs_table(final))
     yield from _of_predictions(facts, final)
 
 
 def _confusion(facts: Facts, final: Final) -> Block:
-    behind = facts.take("Confusion, on the test split")
+    table = facts.tables["confusion"]
     if len(final.classes) > MATRIX_CLASSES:
         said = f"{len(final.classes)} classes, seed {final.exported_seed}: point at a cell for its figures; the most frequent are below."
-        return Block("Confusion", said, [figures.heatmap(final)], behind)
+        return Block("Confusion", said, [figures.heatmap(final)], [table], id=table.id)
     rows = [[(n, round(100 * n / max(1, sum(row)), 1), i == j) for j, n in enumerate(row)] for i, row in enumerate(final.confusion)]
     names = [one.name for one in final.classes]
     matrix = Matrix([brief(name) for name in names], [brief(head) for head in short_names(names)], rows)
-    return Block("Confusion", behind[0].caption if behind else "", matrix=matrix)
+    return Block("Confusion", table.caption, matrix=matrix, id=table.id)
 
 
 def _of_predictions(facts: Facts, final: Final) -> Iterator[Block]:
@@ -200,14 +197,12 @@ def _mistakes(facts: Facts, found: Predictions, final: Final) -> Block:
 
 def _confirm(facts: Facts) -> Block:
     report = facts.report
-    behind = facts.take("Confirmed on fresh seeds, on the validation split")
     title = "Candidates"
-    if not behind:
+    if (table := facts.tables.get("confirmed")) is None:
         return Block(title, "No candidate was trained again yet: that comes after the search.")
     drawn = any(one.mean is not None for one in report.confirmed)
     chart = [figures.confirmation(report.confirmed, report.winner)] if drawn else []
-    table = behind[0]
-    return Block(title, table.caption, chart, [Table("", table.columns, table.rows, marks=table.marks)] if table.rows else [])
+    return replace(_of_table(table), title=title, figures=chart)
 
 
 def _search(facts: Facts) -> Iterator[Block]:
@@ -215,8 +210,7 @@ def _search(facts: Facts) -> Iterator[Block]:
     yield _history(facts)
     yield _importances(facts)
     yield from _knobs(facts)
-    for table in facts.take("Best trials of the search", "Trials"):
-        yield _of_table(table)
+    yield from _of_report(facts, "best", "states")
     yield _of_table(infeasible_table(facts.report, facts.paths))
 
 
@@ -244,7 +238,7 @@ def _best_first(paths: Sequence[TrialPath]) -> list[TrialPath]:
 
 def _history(facts: Facts) -> Block:
     title = "History"
-    every = [trials_table(facts.paths, facts.best)] if facts.paths else []
+    every = [trials_table(facts.paths, facts.best, id="every-trial")] if facts.paths else []
     if not any(path.searched.value is not None for path in facts.paths):
         return Block(title, "No trial has a value yet.", behind=every)
     if len(facts.paths) == 1:
@@ -255,11 +249,11 @@ def _history(facts: Facts) -> Block:
 
 
 def _importances(facts: Facts) -> Block:
-    shares = facts.report.importances
-    (table,) = facts.take("What the score depends on")
+    shares, table = facts.report.importances, facts.tables["importances"]
     if shares.absent:
-        return Block(table.title, table.caption)
-    return Block(table.title, table.caption, [figures.importances(shares)], behind=[Table("The shares", table.columns, table.rows)])
+        return _of_table(table)
+    behind = Table("The shares", table.columns, table.rows, id="shares")
+    return Block(table.title, table.caption, [figures.importances(shares)], behind=[behind], id=table.id)
 
 
 def _knobs(facts: Facts) -> Iterator[Block]:
@@ -272,16 +266,10 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     moved = [name for name in knobs if len({path.searched.knobs.get(name) for path in complete}) > 1] or knobs
     drawn = _best_first(complete)[:CURVES_DRAWN]
     told = "Each line is a complete trial, from knob to knob to its score; the best quarter is darker."
-    yield Block(
-        "The knobs together", told, [figures.parallel(drawn, facts.best, moved, facts.log)], behind=[trials_table(complete, facts.best)]
-    )
+    behind = [trials_table(complete, facts.best, id="complete-trials")]
+    yield Block("The knobs together", told, [figures.parallel(drawn, facts.best, moved, facts.log)], behind=behind)
     slices = [figures.slice_of(name, facts.paths, facts.best, log=name in facts.log) for name in knobs]
     yield Block("The knobs one by one", "A dot is a trial; crosses are pruned or over a limit.", slices, layout="grid")
-
-
-def _record(facts: Facts) -> Iterator[Block]:
-    for table in facts.take("Openings of the test split", "Wall clock", "Data and environment", "Cleaning"):
-        yield _of_table(table)
 
 
 def _again(facts: Facts) -> Iterator[Block]:
@@ -290,7 +278,10 @@ def _again(facts: Facts) -> Iterator[Block]:
         yield Block(title, f"Save as {name}.toml, then: fmnist-search run {name}.toml" if is_toml else found, code=found if is_toml else "")
 
 
+def _of_report(facts: Facts, *ids: str) -> Iterator[Block]:
+    """The tables of those ids, as far as the report has them."""
+    return (_of_table(facts.tables[id]) for id in ids if id in facts.tables)
+
+
 def _of_table(table: Table) -> Block:
-    return Block(
-        table.title, table.caption, tables=[Table("", table.columns, table.rows, "", table.text_columns, table.marks)] if table.rows else []
-    )
+    return Block(table.title, table.caption, tables=[replace(table, caption="")] if table.rows else [], id=table.id)

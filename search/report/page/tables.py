@@ -27,8 +27,8 @@ def knob_names(paths: Sequence[TrialPath]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(path.searched.knobs for path in paths)))
 
 
-def trials_table(paths: Sequence[TrialPath], best: int | None) -> Table:
-    """Every trial with its value, its configuration and why it ended early."""
+def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Table:
+    """Each trial with its value, its configuration and why it ended early."""
     knobs = knob_names(paths)
     shown = paths[:ROWS_SHOWN]
     rows = [
@@ -43,14 +43,15 @@ def trials_table(paths: Sequence[TrialPath], best: int | None) -> Table:
     ]
     marks: dict[tuple[int, int], Mark] = {(i, j): "strong" for i, path in enumerate(shown) if path.number == best for j in (0, 2)}
     columns = ("trial", "state", "macro F1", *knobs, "ended early because")
-    return Table("Every trial", columns, rows, _cut(paths), frozenset({1, len(columns) - 1}), marks)
+    return Table("Every trial", columns, rows, _cut(paths), frozenset({1, len(columns) - 1}), marks, id=id)
 
 
 def curves_table(paths: Sequence[TrialPath]) -> Table:
     """Each trial's score after each of its epochs."""
     shown = [path for path in paths if path.curve]
     rows = [(str(path.number), path.searched.state, ", ".join(f1(value) for _, value in path.curve)) for path in shown[:ROWS_SHOWN]]
-    return Table("Every curve", ("trial", "state", "macro F1 after each epoch"), rows, _cut(shown), frozenset({1, 2}))
+    columns = ("trial", "state", "macro F1 after each epoch")
+    return Table("Every curve", columns, rows, _cut(shown), frozenset({1, 2}), id="curves")
 
 
 def _cut(paths: Sequence[TrialPath]) -> str:
@@ -69,8 +70,8 @@ def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
         for path in found[:ROWS_SHOWN]
     ]
     summary = f"{counted(len(found), 'infeasible trial')}." if found else "No trial is infeasible."
-    columns = ("trial", "over", "trained", "macro F1", "why")
-    return Table("Limits and infeasible trials", columns if rows else (), rows, f"{stated} {summary}", frozenset({1, 2, 4}))
+    columns = ("trial", "over", "trained", "macro F1", "why") if rows else ()
+    return Table("Limits and infeasible trials", columns, rows, f"{stated} {summary}", frozenset({1, 2, 4}), id="infeasible")
 
 
 def pairs_table(final: Final) -> Table:
@@ -85,7 +86,7 @@ def pairs_table(final: Final) -> Table:
     share = sum(pair.together for pair in pairs) / wrong if wrong else 0.0
     caption = f"These pairs hold {share:.0%} of the {wrong:,} mistakes of seed {final.exported_seed}." if rows else "No mistake."
     columns = ("one", "other", "one taken for other", "other taken for one", "together", "")
-    return Table("Hardest classes, pair by pair", columns, rows, caption, frozenset({0, 1, 5}))
+    return Table("Hardest classes, pair by pair", columns, rows, caption, frozenset({0, 1, 5}), id="pairs")
 
 
 def reliability_table(found: Calibration) -> Table:
@@ -99,4 +100,4 @@ def reliability_table(found: Calibration) -> Table:
         )
         for one in found.bins
     ]
-    return Table("The bins", ("probability", "images", "mean probability", "share that is right"), rows)
+    return Table("The bins", ("probability", "images", "mean probability", "share that is right"), rows, id="bins")

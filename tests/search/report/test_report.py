@@ -51,7 +51,7 @@ def test_a_trial_over_a_limit_is_never_the_best(study: Study) -> None:
     assert headline(read_report(study)).startswith("No score yet")
     study.optuna.add_trial(trial(0.5))
     assert [row.number for row in read_report(study).best] == [1, 0]
-    assert cells(study, "Best trials")["state"] == ("complete", "over limit")
+    assert cells(study, "best")["state"] == ("complete", "over limit")
 
 
 def test_warnings(finished: Study) -> None:

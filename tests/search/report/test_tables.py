@@ -16,7 +16,7 @@ from search.study.records import ClassScore, Confirmation, Final
 from search.study.spec import LimitsSection
 from search.study.study import Study
 from search.terminal.table import Table
-from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial
+from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial, whole_study
 
 
 @pytest.fixture
@@ -29,19 +29,29 @@ def finished() -> Study:
     return finished_study()
 
 
+def test_every_table_of_a_report_has_an_id_of_its_own(study: Study) -> None:
+    ids = [table.id for table in tables(read_report(whole_study()))]
+    assert len(ids) == len(set(ids))
+    assert ids == [
+        "final", "classes", "confusion", "confirmed", "ablation", "best",
+        "importances", "states", "timing", "cleaning", "environment", "openings",
+    ]  # fmt: skip
+    assert {table.id for table in tables(read_report(study))} == {"best", "importances", "states", "openings"}
+
+
 def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: Study) -> None:
     report = read_report(finished)
     assert report.winner == 2
     assert report.optimism is not None
     assert report.optimism.trial == 1
     assert report.optimism.difference == pytest.approx(0.935 - 0.926)
-    assert list(cells(finished, "Confirmed")) == ["2", "1"]
+    assert list(cells(finished, "confirmed")) == ["2", "1"]
     assert "Optimism +0.0090" in terminal(finished, 400)
 
 
 def test_a_confirmation_under_way(study: Study) -> None:
     remember(study, confirmation=Confirmation(candidates=(candidate(4, 0.93), candidate(5, 0.92, 0.91))))
-    assert cells(study, "Confirmed") == {"5": ("0.9200", "1", "0.9100", "-"), "4": ("0.9300", "0", "-", "-")}
+    assert cells(study, "confirmed") == {"5": ("0.9200", "1", "0.9100", "-"), "4": ("0.9300", "0", "-", "-")}
     assert read_report(study).optimism is None
     assert "No winner before every candidate has its seeds" in terminal(study)
 
@@ -54,7 +64,7 @@ def test_a_study_without_fresh_seeds_says_so(study: Study) -> None:
 
 
 def test_best_trials_stand_side_by_side(finished: Study) -> None:
-    found = cells(finished, "Best trials")
+    found = cells(finished, "best")
     assert found["macro F1"] == ("0.9350", "0.9300", "0.9200", "0.9150", "0.9100")
     assert found["depth"] == ("3", "4", "3", "4", "2")
     assert found["learning_rate"] == ("0.00123",) * 5
@@ -62,7 +72,7 @@ def test_best_trials_stand_side_by_side(finished: Study) -> None:
 
 
 def test_states_count_reasons(finished: Study) -> None:
-    assert cells(finished, "Trials") == {
+    assert cells(finished, "states") == {
         "complete": ("6", ""),
         "pruned": ("3", "below the median | epoch 4 (2); diverged (1)"),
         "failed": ("1", "out of memory (1)"),
@@ -76,7 +86,7 @@ def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(fin
     finished.optuna.add_trials([trial(None, TrialState.PRUNED, reason=reason, refused=True) for reason in (*sizes, both)])
     finished.optuna.add_trial(trial(None, TrialState.PRUNED, reason="one image takes 9.1 ms, over 2 ms", refused=True))
     finished.optuna.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
-    found = cells(finished, "Trials")
+    found = cells(finished, "states")
     assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
     assert found["refused"] == (
         "8",
@@ -88,7 +98,7 @@ def test_what_limits_say_is_counted_by_limit(study: Study) -> None:
     limits = LimitsSection(max_params=1000, max_size=90)
     said = violations({"max_params": 0.25, "max_size": 1.0}, limits)
     study.optuna.add_trial(trial(None, TrialState.PRUNED, reason=said, refused=True))
-    assert cells(study, "Trials") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
+    assert cells(study, "states") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
 
 
 def test_importances_find_the_one_knob_that_varies(finished: Study) -> None:
@@ -111,7 +121,7 @@ def test_why_importances_are_absent(study: Study, values: tuple[float, ...], dep
 
 
 def test_the_confusion_marks_the_diagonal_and_the_worst(finished: Study) -> None:
-    (table,) = [table for table in tables(read_report(finished)) if table.title.startswith("Confusion")]
+    (table,) = [table for table in tables(read_report(finished)) if table.id == "confusion"]
     assert table.columns == ("true", "T-sh", "Trou", "Pull", "Dres", "Coat", "Sand", "Shir", "Snea", "Bag", "Ankl")
     assert {cell for cell, mark in table.marks.items() if mark == "alarm"} == {(6, 1), (4, 3), (0, 7)}
     assert {cell for cell, mark in table.marks.items() if mark == "strong"} == {(i, i + 1) for i in range(10)}
@@ -128,7 +138,7 @@ def final_of(classes: int, most: int = 40) -> Final:
 @pytest.mark.parametrize(("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)])
 def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: Study, classes: int, most: int, is_matrix: bool) -> None:
     remember(study, final=final_of(classes, most))
-    (table,) = [table for table in tables(read_report(study)) if table.title.startswith("Confusion")]
+    (table,) = [table for table in tables(read_report(study)) if table.id == "confusion"]
     assert (len(table.columns) == classes + 1) == is_matrix
     assert max(map(len, terminal(study).splitlines())) <= 80
     if not is_matrix:
@@ -147,10 +157,10 @@ def test_many_classes_without_a_mistake(study: Study) -> None:
 def test_cleaning_stands_before_the_data(study: Study) -> None:
     found = cleaned(caught("duplicates", 3, 0, "row 7", "row 12", action="dropped from train"))
     remember(study, data=data("shop.csv", cleaning=found, test=2000, test_fingerprint="7e57"))
-    titles = [table.title for table in tables(read_report(study))]
-    assert titles[titles.index("Data and environment") - 1] == "Cleaning"
-    assert cells(study, "Cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, 12, ...")
-    assert cells(study, "Data and environment") == {
+    ids = [table.id for table in tables(read_report(study))]
+    assert ids[ids.index("environment") - 1] == "cleaning"
+    assert cells(study, "cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, 12, ...")
+    assert cells(study, "environment") == {
         "data": ("shop.csv",),
         "images": ("50,000 train, 10,000 validation, 2,000 test",),
         "train SHA-256": ("5e0a",),
@@ -163,7 +173,7 @@ def test_cleaning_stands_before_the_data(study: Study) -> None:
 def test_studies_of_earlier_versions_have_no_cleaning(study: Study) -> None:
     remember(study, data=data())
     assert "Cleaning" not in terminal(study)
-    assert cells(study, "Data and environment")["images"] == ("50,000 train, 10,000 validation",)
+    assert cells(study, "environment")["images"] == ("50,000 train, 10,000 validation",)
 
 
 def test_short_names_tell_classes_apart() -> None:

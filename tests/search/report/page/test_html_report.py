@@ -36,7 +36,7 @@ from search.study.spec import FinalSection, load_spec
 from search.study.study import Study, create_study
 from search.terminal.wording import f1, visible
 from tests.search.cli.test_odd_names import ODD, VILE
-from tests.search.sample import SPACE, data, final, finished_study, remember, trial
+from tests.search.sample import SPACE, data, final, finished_study, remember, trial, whole_study
 from tests.search.tiny import CLASSES, DATA, Inline, Say, tiny_spec
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -120,6 +120,8 @@ def assert_self_contained(page: Page) -> None:
     assert "link" not in page.kinds
     policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
     places = [attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "figure"]
     assert list(page.figures) == places
     for figure in page.figures.values():
@@ -434,9 +436,22 @@ def test_parallel_axes_are_marked_with_what_lies_on_them(study: Study) -> None:
 
 
 def test_every_table_of_the_report_is_in_the_page() -> None:
-    study = finished_study()
+    study = whole_study()
     page, report = page_of(study), read_report(study)
+    assert_self_contained(page)
     assert headline(report) in page.text
     found = {cell for table in page.tables for row in table for cell in row}
     for table in tables(report):
         assert {visible(cell) for row in table.rows for cell in row if cell.strip("█·")} <= found
+    assert {table.id for table in tables(report)} <= {attributes.get("id") for _, attributes in page.tags}
+
+
+def test_the_title_of_a_table_is_shown_and_used_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, other = whole_study(), " under another title"
+    page = to_html(read_facts(study))
+    monkeypatch.setattr(
+        "search.report.page.sections.tables", lambda report: [replace(table, title=table.title + other) for table in tables(report)]
+    )
+    renamed = to_html(read_facts(study))
+    assert renamed.count(other) > 8
+    assert renamed.replace(other, "") == page
