@@ -6,7 +6,7 @@ from fmnist.data.cleaning import Caught, CleaningReport
 from fmnist.data.images import SIDE
 from fmnist.data.summary import ClassSummary, DataSummary
 from search.study.records import DataRecord
-from search.terminal.table import Mark, Row, Table, bar
+from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted
 
 # Field of CleaningRules, or of Raw that lists what was not read -> what it finds.
@@ -28,7 +28,7 @@ EXAMPLES_WIDTH = 24  # characters that examples may take, if there is more than 
 LONGEST_EXAMPLE = 24  # characters of a file's name, its end; report.json has it whole
 CLASSES_SHOWN = 30  # with more, only the ends
 END = 10  # classes at each end
-BAR = 20  # characters of the largest class
+LONGEST_BAR = 20  # characters of the largest class
 
 
 def rule_in_words(rule: str) -> str:
@@ -139,7 +139,7 @@ def balance_table(summary: DataSummary) -> Table:
 def _classes(summary: DataSummary, classes: Sequence[ClassSummary]) -> list[Row]:
     most = max(one.share for one in summary.classes) or 1.0
     return [
-        (one.name, f"{one.train:,}", _percent(one.share), bar(one.share / most, BAR), f"{one.test:,}", _grey(one.brightness))
+        (one.name, f"{one.train:,}", _percent(one.share), Bar(one.share / most, LONGEST_BAR), f"{one.test:,}", _grey(one.brightness))
         for one in classes
     ]
 

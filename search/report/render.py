@@ -105,7 +105,7 @@ def print_table(table: Table, console: Console) -> None:
             side: Literal["left", "right"] = "left" if i in table.text_columns else "right"
             shown.add_column(Text(visible(head)), justify=side, overflow="fold", no_wrap=i in wholes)
         for i, row in enumerate(table.rows):
-            shown.add_row(*(Text(visible(cell), STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
+            shown.add_row(*(Text(visible(str(cell)), STYLES[table.marks.get((i, j))]) for j, cell in enumerate(row)))
         console.print(shown)
     if table.caption:
         console.print(Text(visible(table.caption), "dim"))
@@ -136,7 +136,7 @@ def fitted(table: Table, width: int) -> Table:
 
 
 def _widths(table: Table) -> list[int]:
-    return [max(cell_len(visible(cell)) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    return [max(cell_len(visible(str(cell))) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
 
 
 def _whole_columns(table: Table, width: int) -> set[int]:
@@ -170,7 +170,7 @@ def _markdown_rows(table: Table) -> list[str]:
     lines = [tuple(escaped(head) for head in table.columns), rules]
     for i, row in enumerate(table.rows):
         stars = [STARS[table.marks.get((i, j))] for j in range(len(row))]
-        lines.append(tuple(f"{star}{escaped(cell)}{star}" for star, cell in zip(stars, row, strict=True)))
+        lines.append(tuple(f"{star}{escaped(str(cell))}{star}" for star, cell in zip(stars, row, strict=True)))
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 

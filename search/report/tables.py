@@ -9,7 +9,7 @@ from search.report.ablation import ablation_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched, most_confused
 from search.study.records import Environment, Final
-from search.terminal.table import Mark, Row, Table, bar
+from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 
 __all__ = ["Mark", "Row", "Table", "differing", "short_names", "tables"]
@@ -19,7 +19,7 @@ CONFUSIONS_SHOWN = 15  # where there are too many classes for a matrix
 MATRIX_CLASSES = 20
 MATRIX_WIDTH = 66  # characters of its figures, which leaves names 14 of a terminal's 80
 REASONS_SHOWN = 5
-BAR = 24  # characters of the longest importance
+LONGEST_BAR = 24  # characters of the longest importance
 # How search/study/limits.py and a worker that measures a latency say that a network is over a limit.
 _OVER = re.compile(r"(?:(\w+) \S+|one image takes \S+ ms), over (\S+?)(?: ms)?")
 
@@ -75,7 +75,7 @@ def _confusion(final: Final, _: Report) -> Table:
     return Table(title, columns, rows, caption, marks=marks, id="confusion")
 
 
-def _figures_width(rows: Sequence[Row]) -> int:
+def _figures_width(rows: Sequence[tuple[str, ...]]) -> int:
     return sum(max(map(len, column)) + 1 for column in list(zip(*rows, strict=True))[1:])
 
 
@@ -133,7 +133,7 @@ def _best_trials(report: Report) -> Table:
     return Table(title, ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks, id="best")
 
 
-def _sizes(name: str, figures: Sequence[float | None]) -> Row:
+def _sizes(name: str, figures: Sequence[float | None]) -> tuple[str, ...]:
     return name, *("-" if figure is None else f"{figure:,.0f}" for figure in figures)
 
 
@@ -147,7 +147,7 @@ def _importances(report: Report) -> Table:
         return Table(title, caption=f"Not shown: {report.importances.absent}.", id="importances")
     shares = report.importances.shares
     top = max(shares.values())
-    rows = [(name, f"{share:.2f}", bar(share / top, BAR)) for name, share in shares.items()]
+    rows = [(name, f"{share:.2f}", Bar(share / top, LONGEST_BAR)) for name, share in shares.items()]
     caption = (
         "Share of the variation between complete trials, from a random forest (mean decrease of impurity). "
         "With few trials a hint, no more; it is about the values that were tried."

@@ -28,6 +28,7 @@ from search.study.records import (
     Timing,
     Variant,
 )
+from search.terminal.table import Row
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 SPACE: dict[str, BaseDistribution] = {
@@ -157,6 +158,6 @@ def terminal(study: Study, width: int = 80) -> str:
     return screen.getvalue()
 
 
-def cells(study: Study, id: str) -> Mapping[str, tuple[str, ...]]:
+def cells(study: Study, id: str) -> Mapping[str, Row]:
     """Of the table of that id: first cell of each row -> the others."""
-    return {row[0]: row[1:] for table in tables(read_report(study)) if table.id == id for row in table.rows}
+    return {str(row[0]): row[1:] for table in tables(read_report(study)) if table.id == id for row in table.rows}

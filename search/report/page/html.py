@@ -24,6 +24,7 @@ from search.study.predictions import Predictions, predictions_path, read_predict
 from search.study.records import Final
 from search.study.study import Study
 from search.study.winner import winning_spec
+from search.terminal.table import Bar
 from search.terminal.wording import visible
 
 PAGE = "report.html"  # in the study's folder
@@ -85,6 +86,7 @@ def to_html(facts: Facts) -> str:
         loader=PackageLoader("search.report.page"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
     )
     templates.filters["text"] = visible
+    templates.tests["bar"] = lambda cell: isinstance(cell, Bar)
     found = sections(facts)
     plotly, draw = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), _part(templates, "report.js")))
     return templates.get_template("report.html.j2").render(

@@ -7,13 +7,13 @@ from search.report.calibration import Calibration
 from search.report.facts import Report, hardest_pairs
 from search.report.page.paths import TrialPath
 from search.study.records import Final
-from search.terminal.table import Mark, Row, Table, bar
+from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, f1, setting, visible
 
 ROWS_SHOWN = 1000
 PAIRS_SHOWN = 15
 LONGEST_NAME = 60  # characters; the table of the classes has names whole
-BAR = 16
+LONGEST_BAR = 16
 
 
 def brief(name: str) -> str:
@@ -79,7 +79,7 @@ def pairs_table(final: Final) -> Table:
     pairs, names = hardest_pairs(final, PAIRS_SHOWN), [brief(one.name) for one in final.classes]
     most = max((pair.together for pair in pairs), default=1)
     rows: list[Row] = [
-        (names[p.one], names[p.other], f"{p.one_as_other:,}", f"{p.other_as_one:,}", f"{p.together:,}", bar(p.together / most, BAR))
+        (names[p.one], names[p.other], f"{p.one_as_other:,}", f"{p.other_as_one:,}", f"{p.together:,}", Bar(p.together / most, LONGEST_BAR))
         for p in pairs
     ]
     wrong = sum(sum(row) - row[i] for i, row in enumerate(final.confusion))

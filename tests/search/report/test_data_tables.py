@@ -10,7 +10,7 @@ from fmnist.data.cleaning import CleaningReport
 from fmnist.data.summary import ClassSummary, DataSummary, PixelSummary
 from search.report.data_tables import balance_table, cleaning_in_brief, cleaning_sentences, cleaning_table, kept_warnings, pixel_table
 from search.report.render import print_table, table_to_markdown
-from search.terminal.table import Table
+from search.terminal.table import Bar, Table
 from tests.search.sample import caught, cleaned
 
 
@@ -113,10 +113,11 @@ def test_only_what_was_found_and_kept_is_warned_of() -> None:
 def test_classes_stand_in_their_order_with_their_shares() -> None:
     table = balance_table(summary([30, 60, 10], [5, 0, 5], ["b", "a", "c"]))
     assert table.rows == [
-        ("b", "30", "30.0 %", "█" * 10, "5", "40"),
-        ("a", "60", "60.0 %", "█" * 20, "0", "40"),
-        ("c", "10", "10.0 %", "█" * 3, "5", "40"),
+        ("b", "30", "30.0 %", Bar(0.5, 20), "5", "40"),
+        ("a", "60", "60.0 %", Bar(1.0, 20), "0", "40"),
+        ("c", "10", "10.0 %", Bar(0.1 / 0.6, 20), "5", "40"),
     ]
+    assert [line.count("█") for line in printed(table).splitlines()[3:6]] == [10, 20, 3]
     assert table.marks == {(1, 4): "alarm"}
     assert "The largest of 3 classes has 6.0 times the training images of the smallest. Without a test image: 1 of 3" in table.caption
 
@@ -125,7 +126,7 @@ def test_equal_and_empty_classes() -> None:
     assert "All 2 classes have the same number" in balance_table(summary([5, 5], [1, 1])).caption
     table = balance_table(summary([5, 0], [0, 0]))
     assert "1 of 2 classes have no training image" in table.caption
-    assert table.rows[1] == ("class 1", "0", "0.0 %", "", "0", "-")
+    assert table.rows[1] == ("class 1", "0", "0.0 %", Bar(0.0, 20), "0", "-")
     assert not table.marks, "without any test split no class lacks test images"
 
 
@@ -179,5 +180,5 @@ def test_any_classes_can_be_shown(classes: list[tuple[str, int, int]]) -> None:
     assert printed(table)
     assert columns_of(table) == {6}
     if len(classes) > 30:
-        shown = np.array([int(row[1].replace(",", "")) for row in table.rows])
+        shown = np.array([int(str(row[1]).replace(",", "")) for row in table.rows])
         assert shown.sum() == sum(train)
