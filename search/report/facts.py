@@ -25,8 +25,7 @@ from search.study.records import (
     record_in,
     records_in,
 )
-from search.study.study import Study
-from search.study.trials import REFUSED, UNCOUNTED
+from search.study.trials import REFUSED, UNCOUNTED, constraints_of
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
@@ -66,6 +65,13 @@ class Optimism(Record):
     difference: float
 
 
+class Refusals(Record):
+    """How many trials were refused for being over the same limits."""
+
+    over: tuple[str, ...]  # names of the limits
+    trials: int
+
+
 class States(Record):
     """How many trials are in each state, and why those that stopped early did; reasons most frequent first."""
 
@@ -76,7 +82,8 @@ class States(Record):
     refused: int  # over a limit before they trained: Optuna's state is pruned, and they count against no budget
     failed: int
     pruned_because: dict[str, int]
-    refused_because: dict[str, int]
+    refused_because: dict[str, int]  # each size is a reason of its own
+    refused_over: tuple[Refusals, ...]  # the same trials by the limits, most trials first
     failed_because: dict[str, int]
 
 
@@ -128,6 +135,12 @@ class Report(Record):
     timing: Timing
     environments: tuple[Environment, ...]  # one a run, oldest first
     openings: tuple[Opening, ...]  # looks at the test split, oldest first
+
+    @property
+    def limits(self) -> dict[str, int | float]:
+        """Those that the study sets, by name."""
+        section = self.spec.get("limits")
+        return {name: limit for name, limit in section.items() if isinstance(limit, int | float)} if isinstance(section, dict) else {}
 
 
 def read_report(study: Study) -> Report:
@@ -231,10 +244,16 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(over <= 0 for over in trial.constraints.values())
 
 
+def broken_limits(trial: FrozenTrial) -> tuple[str, ...]:
+    """The names of the limits that the trial is over."""
+    return tuple(name for name, share in constraints_of(trial).items() if share > 0)
+
+
 def _states(trials: Sequence[FrozenTrial]) -> States:
     refused = [trial for trial in trials if REFUSED in trial.user_attrs]
     others = [trial for trial in trials if not UNCOUNTED & trial.user_attrs.keys()]
     count = Counter(trial.state for trial in others)
+    over = Counter(tuple(sorted(broken_limits(trial))) for trial in refused if trial.state == TrialState.PRUNED)
     return States(
         waiting=count[TrialState.WAITING],
         running=count[TrialState.RUNNING],
@@ -244,6 +263,7 @@ def _states(trials: Sequence[FrozenTrial]) -> States:
         failed=count[TrialState.FAIL],
         pruned_because=_reasons(others, TrialState.PRUNED),
         refused_because=_reasons(refused, TrialState.PRUNED),
+        refused_over=tuple(Refusals(over=limits, trials=trials) for limits, trials in over.most_common()),
         failed_because=_reasons(others, TrialState.FAIL),
     )
 

@@ -1,7 +1,5 @@
 """A report's tables, each built once, free of any medium: report.py renders them for the terminal and as Markdown."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
@@ -20,8 +18,6 @@ MATRIX_CLASSES = 20
 MATRIX_WIDTH = 66  # characters of its figures, which leaves names 14 of a terminal's 80
 REASONS_SHOWN = 5
 LONGEST_BAR = 24  # characters of the longest importance
-# How search/study/limits.py and a worker that measures a latency say that a network is over a limit.
-_OVER = re.compile(r"(?:(\w+) \S+|one image takes \S+ ms), over (\S+?)(?: ms)?")
 
 
 def tables(report: Report) -> list[Table]:
@@ -157,13 +153,10 @@ def _importances(report: Report) -> Table:
 
 def _states(report: Report) -> Table:
     states = report.states
-    refused: Counter[str] = Counter()
-    for reason, count in states.refused_because.items():
-        refused[_limits(reason)] += count
     counts = [
         ("complete", states.complete, {}),
         ("pruned", states.pruned, states.pruned_because),
-        ("refused", states.refused, dict(refused.most_common())),
+        ("refused", states.refused, {_over(one.over, report.limits): one.trials for one in states.refused_over}),
         ("failed", states.failed, states.failed_because),
         ("running", states.running, {}),
         ("waiting", states.waiting, {}),
@@ -173,11 +166,10 @@ def _states(report: Report) -> Table:
     return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
 
 
-def _limits(reason: str) -> str:
-    """ "over max_params 300,000" of "max_params 441,706, over 300,000", so that each size is no reason of its own."""
-    found = [match and f"{match[1] or 'max_latency_ms'} {match[2]}" for match in map(_OVER.fullmatch, reason.split("; "))]
-    limits = [limit for limit in found if limit]
-    return f"over {' and '.join(limits)}" if len(limits) == len(found) else reason
+def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
+    """ "over max_params 300,000 and max_size 1,200,000": the limits alone, so that each size is no reason of its own."""
+    stated = {name: f"{name} {limit:,}" if isinstance(limit, int) else f"{name} {limit:g}" for name, limit in limits.items()}
+    return f"over {' and '.join(stated.get(name, name) for name in broken)}" if broken else "no limit recorded"
 
 
 def _plan(report: Report) -> str:

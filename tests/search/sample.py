@@ -38,7 +38,13 @@ SPACE: dict[str, BaseDistribution] = {
 }
 
 
-def trial(value: float | None = None, state: TrialState = TrialState.COMPLETE, depth: int = 2, **attributes: Any) -> FrozenTrial:
+def trial(
+    value: float | None = None,
+    state: TrialState = TrialState.COMPLETE,
+    depth: int = 2,
+    over: Mapping[str, float] | None = None,
+    **attributes: Any,
+) -> FrozenTrial:
     params: dict[str, Any] = {"depth": depth, "learning_rate": 0.0012345, "head": "max"}
     config = TrialConfig(**params).model_dump(mode="json")
     every = {"config": config, "seconds": 61.5, "parameters": 105_674, "flops": 12_300_000, "seed": 7, **attributes}
@@ -49,6 +55,7 @@ def trial(value: float | None = None, state: TrialState = TrialState.COMPLETE, d
         params={} if waiting else params,
         distributions={} if waiting else SPACE,
         user_attrs={} if waiting else every,
+        constraints=dict(over or {}),
     )
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
 
-from search.report.facts import Searched, searched
+from search.report.facts import Searched, broken_limits, searched
 from search.samplers.choose import REDUCTION
 from search.study.records import Record
-from search.study.study import Study
-from search.study.trials import REFUSED, constraints_of
+from search.study.trials import REFUSED
 
 HALVING = ("hyperband", "halving")
 
@@ -74,7 +73,7 @@ def _path(trial: FrozenTrial) -> TrialPath:
         searched=searched(trial),
         curve=tuple((step, value) for step, value in sorted(trial.intermediate_values.items()) if value == value),  # no NaN  # noqa: PLR0124
         reason=None if reason is None else str(reason),
-        over=tuple(name for name, value in constraints_of(trial).items() if value > 0),
+        over=broken_limits(trial),
         is_refused=bool(trial.user_attrs.get(REFUSED)),
     )
 

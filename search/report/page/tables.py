@@ -60,9 +60,7 @@ def _cut(paths: Sequence[TrialPath]) -> str:
 
 def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
     """The trials over a limit, and whether they were trained all the same; or, in a sentence, that there are none."""
-    limits = report.spec.get("limits")
-    set_ones = {name: limit for name, limit in limits.items() if limit is not None} if isinstance(limits, dict) else {}
-    said = ", ".join(f"{name} {limit:,}" if isinstance(limit, int | float) else name for name, limit in set_ones.items())
+    said = ", ".join(f"{name} {limit:,}" for name, limit in report.limits.items())
     stated = f"The study's limits: {said}." if said else "The study sets no limit to a network's size or latency."
     found = [path for path in paths if path.over or path.is_refused]
     rows = [

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
+from fmnist.config import TrialConfig
 from search.report.render import fitted, headline, print_table, read_report
 from search.report.tables import short_names, tables
-from search.study.limits import violations
+from search.study.limits import constraints_of
 from search.study.records import ClassScore, Confirmation, Final
 from search.study.spec import LimitsSection
 from search.study.study import Study
@@ -81,24 +82,29 @@ def test_states_count_reasons(finished: Study) -> None:
 
 
 def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: Study) -> None:
-    sizes = [f"max_params {size:,}, over 300,000" for size in range(300_001, 300_007)]
-    both = "max_params 441,706, over 300,000; max_size 1,766,824, over 1.2e+06"
-    finished.optuna.add_trials([trial(None, TrialState.PRUNED, reason=reason, refused=True) for reason in (*sizes, both)])
-    finished.optuna.add_trial(trial(None, TrialState.PRUNED, reason="one image takes 9.1 ms, over 2 ms", refused=True))
+    finished.optuna.set_user_attr("spec", {"limits": {"max_params": 300_000, "max_size": 1_200_000, "max_latency_ms": 2.0}})
+    sizes = [{"max_params": size / 300_000 - 1, "max_size": -0.1} for size in range(300_001, 300_007)]
+    for over in (*sizes, {"max_size": 0.4, "max_params": 0.4}, {"max_params": -0.5, "max_latency_ms": 3.5}):
+        finished.optuna.add_trial(trial(None, TrialState.PRUNED, over=over, reason="a sentence that nothing reads", refused=True))
     finished.optuna.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
     found = cells(finished, "states")
     assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
     assert found["refused"] == (
         "8",
-        "over max_params 300,000 (6); over max_params 300,000 and max_size 1.2e+06 (1); over max_latency_ms 2 (1)",
+        "over max_params 300,000 (6); over max_params 300,000 and max_size 1,200,000 (1); over max_latency_ms 2 (1)",
     )
 
 
-def test_what_limits_say_is_counted_by_limit(study: Study) -> None:
+def test_what_limits_find_is_counted_by_limit(study: Study) -> None:
     limits = LimitsSection(max_params=1000, max_size=90)
-    said = violations({"max_params": 0.25, "max_size": 1.0}, limits)
-    study.optuna.add_trial(trial(None, TrialState.PRUNED, reason=said, refused=True))
+    study.optuna.set_user_attr("spec", {"limits": limits.model_dump()})
+    study.optuna.add_trial(trial(None, TrialState.PRUNED, over=constraints_of(limits, TrialConfig(), 10), refused=True))
     assert cells(study, "states") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
+
+
+def test_a_refusal_of_another_program_says_what_it_can(study: Study) -> None:
+    study.optuna.add_trials([trial(None, TrialState.PRUNED, over=over, refused=True) for over in ({"bytes": 0.5}, {}, {"bytes": 0.2})])
+    assert cells(study, "states") == {"refused": ("3", "over bytes (2); no limit recorded (1)")}
 
 
 def test_importances_find_the_one_knob_that_varies(finished: Study) -> None:
