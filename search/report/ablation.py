@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
+from typing import Literal
 
 from fmnist.config import TrialConfig
 from search.report.lists.answer import Answer, Facts
@@ -13,6 +14,7 @@ from search.terminal.wording import counted, f1, setting
 
 REGULARISERS = ("augmentation", "dropout", "l2", "batch_norm", "label_smoothing", "ema")
 LEVEL = 0.95
+MARKS: dict[str, Mark] = {"helps": "strong", "hurts": "alarm"}  # of a verdict
 KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "worth_sd", "worth_low", "worth_high")
 
 
@@ -45,6 +47,14 @@ class Worth:
         count = len(self.differences)
         reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * self.sd / sqrt(count)
         return self.mean - reach, self.mean + reach
+
+    @property
+    def verdict(self) -> Literal["diverges", "helps", "hurts", "unclear"]:
+        """What the regulariser does to the score; "diverges" where a network without it did not train."""
+        if self.diverged:
+            return "diverges"
+        low, high = self.interval or (0.0, 0.0)
+        return "helps" if low > 0 else "hurts" if high < 0 else "unclear"
 
 
 def neutral(knob: str) -> object:
@@ -90,8 +100,7 @@ def ablation_table(found: Ablation) -> Table:
         "The test split is not used."
     )
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""
-    marks: dict[tuple[int, int], Mark] = {(i + 1, 3): "strong" for i, row in enumerate(rows) if _verdict(row) == "helps"}
-    marks |= {(i + 1, 3): "alarm" for i, row in enumerate(rows) if _verdict(row) == "hurts"}
+    marks = {(i, 3): MARKS[row.verdict] for i, row in enumerate(rows, start=1) if row.verdict in MARKS}
     title, columns = "What each regulariser is worth, on the validation split", ("without", "was", "macro F1", "worth", "interval", "so")
     return Table(title, columns, lines, caption, frozenset({0, 1, 5}), marks, id="ablation")
 
@@ -133,17 +142,7 @@ def _spread(scores: Sequence[float]) -> str:
 
 
 def _said(row: Worth) -> tuple[str, str, str]:
+    so = f"diverges with {counted(row.diverged, 'seed')}" if row.diverged else row.verdict
     if row.mean is None:
-        return "-", "-", _verdict(row) if row.diverged else "not trained yet"
-    return f"{row.mean:+.4f}", "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), _verdict(row)
-
-
-def _verdict(row: Worth) -> str:
-    if row.diverged:
-        return f"diverges with {counted(row.diverged, 'seed')}"
-    if row.interval is None:
-        return "unclear"
-    low, high = row.interval
-    if low > 0:
-        return "helps"
-    return "hurts" if high < 0 else "unclear"
+        return "-", "-", so if row.diverged else "not trained yet"
+    return f"{row.mean:+.4f}", "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), so

@@ -125,23 +125,21 @@ def data_rows(data: DataRecord) -> list[Row]:
 def balance_table(summary: DataSummary) -> Table:
     """How many images each class has, and how bright they are; of very many classes, the largest and the smallest."""
     classes = list(summary.classes)
-    if len(classes) <= CLASSES_SHOWN:
-        rows = _classes(summary, classes)
-    else:
+    shown: list[ClassSummary | None] = [*classes]
+    if len(classes) > CLASSES_SHOWN:
         classes.sort(key=lambda one: one.train, reverse=True)
-        rows = [*_classes(summary, classes[:END]), _between(classes[END:-END]), *_classes(summary, classes[-END:])]
-    untested = {one.name for one in classes if not one.test} if summary.test else set()
-    marks: dict[tuple[int, int], Mark] = {(i, 4): "alarm" for i, row in enumerate(rows) if row[0] in untested}
+        shown = [*classes[:END], None, *classes[-END:]]  # None: those between
+    most = max(one.share for one in classes) or 1.0
+    rows = [_between(classes[END:-END]) if one is None else _class(one, most) for one in shown]
+    untested = {one.name for one in classes if summary.test and not one.test}
+    marks: dict[tuple[int, int], Mark] = {(i, 4): "alarm" for i, one in enumerate(shown) if one is not None and one.name in untested}
     columns = ("class", "train", "share", "", "test", "brightness")
     return Table("Classes", columns, rows, _balance(summary, len(untested)), frozenset({0, 3}), marks)
 
 
-def _classes(summary: DataSummary, classes: Sequence[ClassSummary]) -> list[Row]:
-    most = max(one.share for one in summary.classes) or 1.0
-    return [
-        (one.name, f"{one.train:,}", _percent(one.share), Bar(one.share / most, LONGEST_BAR), f"{one.test:,}", _grey(one.brightness))
-        for one in classes
-    ]
+def _class(one: ClassSummary, most: float) -> Row:
+    share = Bar(one.share / most, LONGEST_BAR)
+    return one.name, f"{one.train:,}", _percent(one.share), share, f"{one.test:,}", _grey(one.brightness)
 
 
 def _grey(brightness: float | None) -> str:

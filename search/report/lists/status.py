@@ -28,7 +28,7 @@ def status(studies: Sequence[Study]) -> Answer:
     if not rows:
         return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
     some = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
-    columns = ("study", "stage", "trials", *some, "best", "test macro F1", "time")
+    heads = {key: key for key in ("study", "stage", "trials", *some, "best")} | {"final": "test macro F1", "seconds": "time"}
     shown = [
         (
             *(str(row["study"]), str(row["stage"]), f"{row['done']}/{row.get('budget') or '-'}", *(str(row[key]) for key in some)),
@@ -38,9 +38,8 @@ def status(studies: Sequence[Study]) -> Answer:
     ]
     told = " A study's records that this version cannot read make it unreadable." if UNREADABLE in {row["stage"] for row in rows} else ""
     caption = f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
-    wanted = ("trials", "best", "test macro F1", "stage", "time", *reversed(some))
-    spare = tuple(map(columns.index, wanted))
-    return Answer([Table("Studies", columns, shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
+    spare = tuple(map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *reversed(some))))
+    return Answer([Table("Studies", tuple(heads.values()), shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
 
 
 def _row(study: Study) -> Facts:

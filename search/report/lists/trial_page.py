@@ -114,7 +114,7 @@ def _constraints(trial: FrozenTrial) -> Table | None:
     if not (found := constraints_of(trial)):
         return None
     rows = [(name, f"{100 * share:+.1f} %", "over" if share > 0 else "within") for name, share in found.items()]
-    marks: dict[tuple[int, int], Mark] = {(i, 2): "alarm" for i, row in enumerate(rows) if row[2] == "over"}
+    marks: dict[tuple[int, int], Mark] = {(i, 2): "alarm" for i, share in enumerate(found.values()) if share > 0}
     caption = "By how much of the limit it is above or below; what diverged or found no memory is 100 % over."
     return Table("Limits", ("limit", "above it", ""), rows, caption, frozenset({0, 2}), marks)
 

@@ -22,6 +22,9 @@ LONGEST_LABEL = 22  # characters
 WORDS_SHOWN = 8  # on one axis of the parallel ones
 SCORE = "validation macro F1"
 Trace = dict[str, Any]
+COMPLETE: Trace = {"color": MUTED, "symbol": "circle", "size": 7}
+ENDED: Trace = {"color": FAINT, "symbol": "x", "size": 7}  # early, or over a limit
+BEST: Trace = {"color": ACCENT, "symbol": "circle", "size": 11}
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,9 @@ def history(paths: Sequence[TrialPath], best: int | None) -> Figure:
     line = best_so_far(scored)
     steps = [*line, (max(path.number for path in scored), line[-1][1])] if line else []
     kinds = (
-        ("complete", MUTED, "circle", [path for path in scored if path.counts and path.number != best]),
-        ("pruned or over a limit", FAINT, "x", [path for path in scored if not path.counts]),
-        ("best", ACCENT, "circle", [path for path in scored if path.number == best]),
+        ("complete", COMPLETE, [path for path in scored if path.counts and path.number != best]),
+        ("pruned or over a limit", ENDED, [path for path in scored if not path.counts]),
+        ("best", BEST, [path for path in scored if path.number == best]),
     )
     traces: list[Trace] = [
         {
@@ -104,12 +107,12 @@ def history(paths: Sequence[TrialPath], best: int | None) -> Figure:
             "hoverinfo": "skip",
         }
     ]
-    traces += [_dots(name, colour, symbol, found, [path.number for path in found]) for name, colour, symbol, found in kinds if found]
+    traces += [_dots(name, marker, found, [path.number for path in found]) for name, marker, found in kinds if found]
     axes = {"xaxis": {"title": {"text": "trial"}, **_whole_ticks([p.number for p in paths])}, "yaxis": {"title": {"text": SCORE}}}
     return Figure("Each trial's value and the best so far", traces, axes | {"showlegend": True}, 380)
 
 
-def _dots(name: str, colour: str, symbol: str, found: Sequence[TrialPath], x: Sequence[object]) -> Trace:
+def _dots(name: str, marker: Trace, found: Sequence[TrialPath], x: Sequence[object]) -> Trace:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -117,7 +120,7 @@ def _dots(name: str, colour: str, symbol: str, found: Sequence[TrialPath], x: Se
         "x": list(x),
         "y": [path.searched.value for path in found],
         "text": [f"trial {path.number}, {path.searched.state}" for path in found],
-        "marker": {"color": colour, "symbol": symbol, "size": 11 if name == "best" else 7},
+        "marker": marker,
         "hovertemplate": "%{text}<br>%{y:.4f}<extra></extra>",
     }
 
@@ -146,9 +149,8 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str],
     Lines rather than Plotly's own parallel coordinates, which need WebGL and are lost in print.
     """
     scored = sorted((path for path in paths if path.counts), key=lambda path: path.searched.value or 0.0)
-    axes = [*knobs, "macro F1"]
-    places = {name: _places([path.searched.knobs.get(name) for path in scored], log=name in log) for name in knobs}
-    places["macro F1"] = _places([path.searched.value for path in scored], log=False)
+    axes = [_places([path.searched.knobs.get(name) for path in scored], log=name in log) for name in knobs]
+    axes.append(_places([path.searched.value for path in scored], log=False))
     traces: list[Trace] = []
     for i, path in enumerate(scored):
         chosen, good = path.number == best, i >= 0.75 * len(scored)
@@ -158,16 +160,16 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str],
                 "type": "scatter",
                 "mode": "lines+markers",
                 "x": list(range(len(axes))),
-                "y": [places[name][0][i] for name in axes],
+                "y": [heights[i] for heights, _ in axes],
                 "line": {"color": ACCENT if chosen else MUTED if good else FAINT, "width": 3 if chosen else 1.2},
                 "marker": {"size": 5},
                 "text": said,
                 "hovertemplate": f"trial {path.number}<br>%{{text}}<extra></extra>",
             }
         )
-    ends = [_mark(x, height, text) for x, name in enumerate(axes) for height, text in places[name][1]]
+    ends = [_mark(x, height, text) for x, (_, marks) in enumerate(axes) for height, text in marks]
     layout = {
-        "xaxis": {"tickvals": list(range(len(axes))), "ticktext": [label(name) for name in axes], "side": "top", "showgrid": True},
+        "xaxis": {"tickvals": list(range(len(axes))), "ticktext": [*map(label, knobs), "macro F1"], "side": "top", "showgrid": True},
         "yaxis": {"visible": False, "range": [-0.12, 1.12]},
         "annotations": [end | {"font": {"size": 11, "color": MUTED}} for end in ends],
         "margin": {"t": 46, "b": 10, "l": 46, "r": 46},
@@ -199,13 +201,11 @@ def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bo
     """The score over one knob."""
     scored = [path for path in paths if path.searched.value is not None and path.searched.knobs.get(name) is not None]
     kinds = (
-        ("pruned", FAINT, "x", [path for path in scored if not path.counts]),
-        ("complete", MUTED, "circle", [path for path in scored if path.counts and path.number != best]),
-        ("best", ACCENT, "circle", [path for path in scored if path.number == best]),
+        ("pruned", ENDED, [path for path in scored if not path.counts]),
+        ("complete", COMPLETE, [path for path in scored if path.counts and path.number != best]),
+        ("best", BEST, [path for path in scored if path.number == best]),
     )
-    traces = [
-        _dots(kind, colour, symbol, found, [_shown(path.searched.knobs[name]) for path in found]) for kind, colour, symbol, found in kinds
-    ]
+    traces = [_dots(kind, marker, found, [_shown(path.searched.knobs[name]) for path in found]) for kind, marker, found in kinds]
     values = [path.searched.knobs[name] for path in scored]
     words = any(isinstance(value, str | bool) for value in values)
     axis: dict[str, Any] = {

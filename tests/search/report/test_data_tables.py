@@ -139,6 +139,11 @@ def test_of_many_classes_both_ends_are_shown() -> None:
     assert len(balance_table(summary([1] * 30, [1] * 30)).rows) == 30
 
 
+def test_a_class_with_the_name_of_the_row_between_is_marked_alone() -> None:
+    names = ["(80 classes between)", *(f"class {i}" for i in range(1, 100))]
+    assert balance_table(summary(list(range(1, 101)), [0] + [1] * 99, names)).marks == {(20, 4): "alarm"}
+
+
 def test_pixels() -> None:
     table = pixel_table(summary([5, 5], [1, 1]))
     assert table.rows == [("72.9", "90.0", "0", "255", "50.2 %", "0.8 %")]
