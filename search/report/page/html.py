@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optuna
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fmnist.atomic import write_in_place
 from fmnist.errors import FmnistError
 from search.errors import SearchError
-from search.report.facts import read_report
+from search.report.facts import Report, read_report
+from search.report.page.missing import Missing
 from search.report.page.paths import log_knobs, read_paths
 from search.report.page.pictures import find_pixels
 from search.report.page.sections import Facts, Section, card, sections
@@ -46,36 +50,37 @@ def write_page(study: Study, path: Path) -> Path:
 def read_facts(study: Study) -> Facts:
     """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
     report = read_report(study)
-    final, data = report.final, report.data
-    predictions = "There are none yet." if final is None else _predictions(study.folder, final)
-    pixels = "There is no record of the data." if data is None else ""
-    is_shown = data is not None and not isinstance(predictions, str)
+    predictions = Missing("There are none yet.") if report.final is None else _predictions(study.study_name, report.final)
     return Facts(
         report=report,
         paths=read_paths(study),
         log=log_knobs(study),
         predictions=predictions,
-        pixels=find_pixels(data, report.spec) if data is not None and is_shown else pixels,
-        again=_toml(lambda: study.spec.to_toml()),  # noqa: PLW0108  # reading the spec may fail as well
+        pixels=predictions if isinstance(predictions, Missing) else _pixels(report),
+        again=_toml(lambda: study_spec(study).to_toml()),
         winner=_toml(lambda: winning_spec(study).to_toml()),
     )
 
 
-def _predictions(folder: Path, final: Final) -> Predictions | str:
+def _predictions(study: str, final: Final) -> Predictions | Missing:
     try:
         found = read_predictions(folder, final)
     except SearchError as error:
-        return str(error)
-    return f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}." if found is None else found
+        return Missing(str(error))
+    return found or Missing(f"The final models' predictions are not on this machine: there is no {predictions_path(study)}.")
 
 
-def _toml(write: Callable[[], str]) -> str:
+def _pixels(report: Report) -> NDArray[np.uint8] | Missing:
+    return Missing("There is no record of the data.") if report.data is None else find_pixels(report.data, report.spec)
+
+
+def _toml(write: Callable[[], str]) -> str | Missing:
     try:
         return write()
     except ValidationError:
-        return "The study's settings are of another version of fmnist-search, so they cannot be written as a study file."
+        return Missing("The study's settings are of another version of fmnist-search, so they cannot be written as a study file.")
     except FmnistError as error:
-        return str(error)
+        return Missing(str(error))
 
 
 def to_html(facts: Facts) -> str:

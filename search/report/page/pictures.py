@@ -17,27 +17,28 @@ from fmnist.data.sources import find_source
 from fmnist.data.splits import test_fingerprint, test_pixels
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
+from search.report.page.missing import Missing
 from search.study.records import DataRecord
 
 SCALE = 3  # so that a browser that smooths what it enlarges has little to smooth
 
 
-def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint8] | str:
-    """The study's test images, found again where it found them, nothing downloaded; or, in a sentence, why they cannot be shown.
+def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint8] | Missing:
+    """The study's test images, found again where it found them, nothing downloaded; or why they cannot be shown.
 
     Shape: [N, 28, 28].
     """
     if data.test_fingerprint is None:
-        return "The study does not record which test images it saw, so none can be shown."
+        return Missing("The study does not record which test images it saw, so none can be shown.")
     try:
         rules = CleaningRules.model_validate(spec.get("cleaning", {}), strict=False)
         named = SYNTHETIC if data.is_synthetic else data.path
         source = find_source(named, test=data.test_path, rules=rules, may_download=False, announce=lambda _: None)
         if test_fingerprint(source) != data.test_fingerprint:
-            return f"The test images that are now where {data.name} was are other ones than the study's, so none are shown."
+            return Missing(f"The test images that are now where {data.name} was are other ones than the study's, so none are shown.")
         return test_pixels(source)
     except (FmnistError, ValidationError) as error:
-        return f"The images cannot be shown, as the data are not to be had here: {error}"
+        return Missing(f"The images cannot be shown, as the data are not to be had here: {error}")
 
 
 def as_address(pixels: NDArray[np.uint8]) -> str:

@@ -12,6 +12,7 @@ from search.report.calibration import calibration
 from search.report.facts import Report
 from search.report.page import figures
 from search.report.page.figures import Figure
+from search.report.page.missing import Missing
 from search.report.page.paths import Rung, TrialPath, rungs
 from search.report.page.pictures import as_address
 from search.report.page.tables import brief, curves_table, infeasible_table, knob_names, pairs_table, reliability_table, trials_table
@@ -78,10 +79,10 @@ class Facts:
     report: Report
     paths: Sequence[TrialPath]
     log: frozenset[str]  # knobs on a logarithmic scale
-    predictions: Predictions | str  # or why there are none; the same below
-    pixels: NDArray[np.uint8] | str
-    again: str  # the study as TOML, and below its winner; or why not
-    winner: str
+    predictions: Predictions | Missing
+    pixels: NDArray[np.uint8] | Missing
+    again: str | Missing  # the study as TOML, and below its winner
+    winner: str | Missing
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -163,8 +164,8 @@ def _confusion(facts: Facts, final: Final) -> Block:
 
 def _of_predictions(facts: Facts, final: Final) -> Iterator[Block]:
     found = facts.predictions
-    if isinstance(found, str):
-        yield Block("Calibration and surest mistakes", found)
+    if isinstance(found, Missing):
+        yield Block("Calibration and surest mistakes", found.why)
         return
     measured = calibration(found.confidence, found.is_right)
     leaning = float(found.confidence.mean()) - float(found.is_right.mean())
@@ -180,8 +181,8 @@ def _of_predictions(facts: Facts, final: Final) -> Iterator[Block]:
 def _mistakes(facts: Facts, found: Predictions, final: Final) -> Block:
     title, pixels = "Surest mistakes", facts.pixels
     mistakes = surest_mistakes(found, MISTAKES_SHOWN)
-    if isinstance(pixels, str):
-        return Block(title, pixels)
+    if isinstance(pixels, Missing):
+        return Block(title, pixels.why)
     if not mistakes:
         return Block(title, "There is no mistake on the test split.")
     names = [brief(one.name) for one in final.classes]
@@ -274,8 +275,10 @@ def _knobs(facts: Facts) -> Iterator[Block]:
 
 def _again(facts: Facts) -> Iterator[Block]:
     for title, found, name in (("The study", facts.again, "study"), ("The winner, without a search", facts.winner, "winner")):
-        is_toml = "\n" in found
-        yield Block(title, f"Save as {name}.toml, then: fmnist-search run {name}.toml" if is_toml else found, code=found if is_toml else "")
+        if isinstance(found, Missing):
+            yield Block(title, found.why)
+        else:
+            yield Block(title, f"Save as {name}.toml, then: fmnist-search run {name}.toml", code=found)
 
 
 def _of_report(facts: Facts, *ids: str) -> Iterator[Block]:

@@ -26,6 +26,7 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.report.facts import hardest_pairs
 from search.report.page.html import PAGE, read_facts, to_html
+from search.report.page.missing import Missing
 from search.report.page.paths import best_so_far, read_paths, rungs
 from search.report.page.pictures import find_pixels
 from search.report.render import headline, read_report, write_report
@@ -241,7 +242,7 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("fmnist.data.sources.download", lambda: pytest.fail("a report fetches nothing"))
     found = find_pixels(data(test_fingerprint="5e0b"), {})
     assert "the data are not to be had here: Fashion-MNIST is neither in" in str(found)
-    assert find_pixels(data(), {}) == "The study does not record which test images it saw, so none can be shown."
+    assert find_pixels(data(), {}) == Missing("The study does not record which test images it saw, so none can be shown.")
 
 
 @pytest.mark.parametrize(
@@ -294,6 +295,7 @@ def test_a_study_that_has_just_begun_says_what_is_missing(study: Study) -> None:
     ):
         assert part in page.text
     assert "was not made by fmnist-search" in page.text
+    assert page.code == []
 
 
 def test_a_trial_of_another_program_is_never_the_one_whose_toml_is_shown(say: Say, finished: Path) -> None:
