@@ -25,6 +25,7 @@ from search.study.records import (
     record_in,
     records_in,
 )
+from search.study.study import Study
 from search.study.trials import REFUSED, UNCOUNTED, constraints_of
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns

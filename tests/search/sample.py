@@ -28,6 +28,7 @@ from search.study.records import (
     Timing,
     Variant,
 )
+from search.study.study import Study
 from search.terminal.table import Row
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -50,24 +49,24 @@ def write_page(study: Study, path: Path) -> Path:
 def read_facts(study: Study) -> Facts:
     """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
     report = read_report(study)
-    predictions = Missing("There are none yet.") if report.final is None else _predictions(study.study_name, report.final)
+    predictions = Missing("There are none yet.") if report.final is None else _predictions(study.folder, report.final)
     return Facts(
         report=report,
         paths=read_paths(study),
         log=log_knobs(study),
         predictions=predictions,
         pixels=predictions if isinstance(predictions, Missing) else _pixels(report),
-        again=_toml(lambda: study_spec(study).to_toml()),
+        again=_toml(lambda: study.spec.to_toml()),  # noqa: PLW0108  # reading the spec may fail as well
         winner=_toml(lambda: winning_spec(study).to_toml()),
     )
 
 
-def _predictions(study: str, final: Final) -> Predictions | Missing:
+def _predictions(folder: Path, final: Final) -> Predictions | Missing:
     try:
         found = read_predictions(folder, final)
     except SearchError as error:
         return Missing(str(error))
-    return found or Missing(f"The final models' predictions are not on this machine: there is no {predictions_path(study)}.")
+    return found or Missing(f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}.")
 
 
 def _pixels(report: Report) -> NDArray[np.uint8] | Missing:

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from search.report.facts import Searched, broken_limits, searched
 from search.samplers.choose import REDUCTION
 from search.study.records import Record
+from search.study.study import Study
 from search.study.trials import REFUSED
 
 HALVING = ("hyperband", "halving")
