@@ -8,11 +8,11 @@ import typer
 
 from search.cli.completion import study_names
 from search.errors import SearchError
-from search.study.study import Study
 from search.terminal.console import Console
 
 if TYPE_CHECKING:
     from fmnist.data.preparation import Preparation
+    from search.study.study import Study
     from fmnist.data.sources import Source
 
 StudyName = Annotated[
