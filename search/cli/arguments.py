@@ -12,8 +12,8 @@ from search.terminal.console import Console
 
 if TYPE_CHECKING:
     from fmnist.data.preparation import Preparation
-    from search.study.study import Study
     from fmnist.data.sources import Source
+    from search.study.study import Study
 
 StudyName = Annotated[
     str | None,

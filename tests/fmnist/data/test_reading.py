@@ -11,6 +11,7 @@ from fmnist.data.cleaning import CleaningRules
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
 from tests.fmnist.data.forms import (
+    COLUMNS,
     FORMS,
     NUMBERS,
     TEST,
@@ -59,6 +60,26 @@ def test_a_second_search_reads_no_file_again_but_sees_a_change(form: Callable[[P
     data, test = (source if source is None else Path(source) for source in (first.path, first.test_path))
     assert data is not None
     assert found(data, test).root != first.root
+
+
+def test_what_a_pixel_lacked_is_kept_with_the_images(tmp_path: Path) -> None:
+    lines = write_csv(tmp_path / "train.csv", TRAIN).read_text().splitlines()
+    cells = lines[4].split(",")
+    cells[COLUMNS.index("pixel407")] = ""
+    lines[4] = ",".join(cells)
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    rules = CleaningRules(missing_pixels="median")
+    test = write_csv(tmp_path / "test.csv", TEST)
+    source = find_source(str(tmp_path / "train.csv"), test=str(test), rules=rules, announce=lambda _: None)
+    others = np.arange(len(TRAIN)) != 3
+    alike, all_others = (np.median(TRAIN.pixels[rows, 14, 14]) for rows in (others & (TRAIN.labels == TRAIN.labels[3]), others))
+    assert abs(alike - all_others) > 1
+    assert source.train().pixels[3, 14, 14] == pytest.approx(alike, abs=0.5)
+    assert source.train_blind().pixels[3, 14, 14] == pytest.approx(all_others, abs=0.5)
+    pictures = source.caught["missing_pixels"]
+    assert pictures.names == ("row 4",)
+    assert pictures.missing is not None
+    assert np.argwhere(pictures.missing).tolist() == [[0, 14, 14]]
 
 
 def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
+from fmnist.data.preparation import Preparation
 from fmnist.data.raw import Raw
 from fmnist.data.tables import read_parquet
 from fmnist.errors import FmnistError
@@ -138,6 +139,14 @@ def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, cell
     assert (raw.classes, raw.ignored, raw.missing, raw.is_resized) == (CLASSES, ("split",), None, False)
 
 
+def test_pictures_have_the_white_that_was_stated(tmp_path: Path) -> None:
+    ones = _pictures((28, 28))[0] % 2
+    path = _parquet(tmp_path, {"image": [_png(ones)], "label": ["a"]})
+    raw = read_parquet(path, pictures=Preparation(white=1))
+    assert (raw.pixels == ones * 255).all()
+    assert raw.preparation == Preparation(white=1, whites=(1,))
+
+
 def test_pictures_of_other_sizes_become_28_by_28(tmp_path: Path) -> None:
     greys = _pictures((28, 28), (64, 40))
     raw = read_parquet(_parquet(tmp_path, {"image": [_png(grey) for grey in greys], "label": ["a", "b"]}))
@@ -158,10 +167,10 @@ def test_a_label_of_a_picture_is_a_number_or_text(tmp_path: Path) -> None:
 
 
 def test_the_white_that_was_stated_is_told_with_the_rows(tmp_path: Path) -> None:
-    path = _parquet(tmp_path, {"label": ["a", "b"], "pixel1": [200, 100]})
+    path = _parquet(tmp_path, {"label": ["a", "b"], "pixel1": [200, 40]})
     assert read_parquet(path).extents == ()
     raw = read_parquet(path, white=200)
-    assert _pixels(raw) == [[255], [128]]
+    assert _pixels(raw) == [[255], [51]]
     assert [(extent.white, extent.is_stated) for extent in raw.extents] == [(200, True)]
 
 
