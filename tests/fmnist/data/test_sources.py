@@ -128,6 +128,19 @@ def test_the_environment_names_the_folder_and_the_option_overrules_it(packed: Pa
     _assert_holds_the_arrays(find_source(str(packed), announce=_ignore))
 
 
+def test_the_source_tells_the_path_that_was_named_and_no_other(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_source(str(packed), announce=_ignore).path == str(packed)
+    monkeypatch.setenv("FMNIST_DATA", str(packed))
+    assert find_source(None, announce=_ignore).path is None
+
+
+def test_nothing_is_downloaded_where_that_was_not_allowed() -> None:
+    lines: list[str] = []
+    with pytest.raises(FmnistError, match=r"Fashion-MNIST is neither in .*/work/data nor in "):
+        find_source(None, may_download=False, announce=lines.append)
+    assert lines == []
+
+
 def test_the_data_folder_comes_before_the_cache(packed: Path) -> None:
     shutil.copytree(packed, "data")
     _assert_holds_the_arrays(find_source(None, announce=_ignore))
