@@ -11,7 +11,8 @@ import typer
 
 from search.cli.main import app
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README, CONTRIBUTING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
 ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does
 TYPED = re.findall(r"^\$ (fmnist-search .*)$", README, re.MULTILINE)
 COMMANDS = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]
@@ -73,10 +74,16 @@ def test_the_study_in_the_readme_is_the_one_that_ships() -> None:
     assert tomllib.loads(shown[1]) == tomllib.loads((files("studies") / "quick.toml").read_text(encoding="utf-8"))
 
 
-def test_the_knob_in_the_readme_is_declared_so() -> None:
-    shown = re.search(r"^dropout: Annotated.*$", README, re.MULTILINE)
+def test_the_knob_in_contributing_is_declared_so() -> None:
+    shown = re.search(r"^dropout: Annotated.*$", CONTRIBUTING, re.MULTILINE)
     assert shown is not None
     assert shown[0] in (files("fmnist") / "config.py").read_text(encoding="utf-8")
+
+
+def test_the_files_that_contributing_names_are_there() -> None:
+    named = set(re.findall(r"`((?:fmnist|search|tests)/[\w./]*)`", CONTRIBUTING))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_the_tests_that_show_a_promise_are_there() -> None:
