@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.data.images import SIDE
 from fmnist.data.preparation import Preparation, picture_reader
 from fmnist.errors import FmnistError
 
@@ -25,6 +26,18 @@ class Classifier:
     features: (
         Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None
     )  # uint8 [N, 28, 28] -> [N, features]; an ONNX file does not give them
+
+    def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The likeliest class of each image, as its place in `class_names`, and the probabilities of all classes.
+
+        Shape: images [N, 28, 28], as the training images were made; labels [N], probabilities [N, classes].
+        Raises: FmnistError where the images have another shape or type.
+        """
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+            received = f"{images.dtype} {list(images.shape)}"
+            raise FmnistError(f"Images must be uint8 [N, {SIDE}, {SIDE}], got {received}. `read` makes one of a file.")
+        probabilities = self.probabilities(images)
+        return probabilities.argmax(axis=1), probabilities
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """The picture's file as the training images were made. Shape: [28, 28]."""

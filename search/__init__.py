@@ -1,1 +1,208 @@
-"""The search: Optuna studies over fmnist, from the first trial to the exported model."""
+"""The search: Optuna studies over `fmnist`, from the first trial to the exported model.
+
+What a notebook or a script needs is here; the command line is `fmnist-search`, or `python -m search`.
+
+Example:
+    >>> import search
+    >>> study = search.run("quick", data="synthetic", trials=4, quiet=True)  # doctest: +SKIP
+    >>> study.final.mean  # doctest: +SKIP
+    0.93
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
+    import optuna
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from fmnist.classifier import Classifier
+    from fmnist.config import TrialConfig
+    from search.study.records import Final
+    from search.study.study import Study as Handle
+
+__all__ = ["Study", "__version__", "load", "run"]
+__version__ = version("fmnist-search")
+
+
+class Study:
+    """A study, as `run` makes it and `load` finds it. What it says is read from its storage at that moment.
+
+    Example:
+        >>> study = search.load("quick")  # doctest: +SKIP
+        >>> study.winner.depth  # doctest: +SKIP
+        3
+    """
+
+    def __init__(self, handle: "Handle") -> None:
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<Study {self.name!r} in {self.folder}>"
+
+    @property
+    def name(self) -> str:
+        """By which its storage knows it."""
+        return self._handle.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are: report.md, report.html, export/."""
+        return self._handle.folder
+
+    @property
+    def optuna(self) -> "optuna.Study":
+        """The study of Optuna, for all that Optuna can do with one."""
+        return self._handle.optuna
+
+    def trials(self) -> "pd.DataFrame":
+        """A row a trial: number, state, value (validation macro F1), epochs, seconds, parameters and every knob.
+
+        Raises: SearchError where pandas is not installed.
+        """
+        from search.errors import SearchError
+        from search.report.lists.trial_rows import trial_rows
+
+        try:
+            import pandas as pd
+        except ImportError:
+            raise SearchError("Study.trials() makes a pandas.DataFrame, and pandas is not installed: pip install pandas.") from None
+        return pd.DataFrame(trial_rows(self._handle)).set_index("number")
+
+    @property
+    def winner(self) -> "TrialConfig":
+        """The configuration that the confirm stage chose.
+
+        Raises: SearchError where there is none yet; `search_best` is the best so far.
+        """
+        from search.errors import SearchError
+        from search.study.winner import is_confirmed, winner
+
+        if not is_confirmed(self._handle):
+            raise SearchError(f"The study {self.name!r} has no winner yet: its candidates were not all trained again. See search_best.")
+        return winner(self._handle)[1]
+
+    @property
+    def search_best(self) -> "TrialConfig":
+        """The configuration of the best trial of the search, by its one validation score, which is optimistic.
+
+        Raises: SearchError where no trial is complete.
+        """
+        from search.study.winner import best_trial
+
+        return best_trial(self._handle)[1]
+
+    @property
+    def final(self) -> "Final | None":
+        """The result on the test split: `mean` and `sd` of macro F1 over the seeds, `low` and `high`, `runs`, `classes`; None before it."""
+        from search.study.records import Final
+
+        return self._handle.read(Final)
+
+    def plot(self, figure: str = "history") -> "go.Figure":
+        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, or the name of a knob.
+
+        Raises: SearchError where there is no such figure, or nothing to draw yet.
+        """
+        from search.report.page.plots import plot
+
+        return plot(self._handle, figure)
+
+    @cached_property
+    def model(self) -> "Classifier":
+        """The exported model: `model.predict(images)`, with uint8 images [N, 28, 28], gives labels [N] and probabilities [N, classes].
+
+        Raises: SearchError where the study has no model yet.
+        """
+        from fmnist.classifier import load_classifier
+        from search.errors import SearchError
+
+        if self.final is None:
+            raise SearchError(f"The study {self.name!r} has no model yet. Give the call, or the command, that began it again.")
+        return load_classifier(self.folder / "export", None)
+
+
+def run(
+    study: "str | Path | None" = None,
+    *,
+    data: "str | Path | None" = None,
+    test: "str | Path | None" = None,
+    trials: int | None = None,
+    minutes: float | None = None,
+    sampler: str | None = None,
+    pruner: str | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    name: str | None = None,
+    seed: int | None = None,
+    knobs: Mapping[str, Any] | None = None,
+    max_params: int | None = None,
+    max_size: int | None = None,
+    max_latency_ms: float | None = None,
+    home: "str | Path" = "studies",
+    storage: str | None = None,
+    quiet: bool = False,
+) -> Study:
+    """The study has been searched, confirmed, retrained, tested once, reported and exported, as by `fmnist-search run`.
+
+    The same call goes on with a study that was interrupted, and leaves one that is finished as it is. It works in any thread, in a
+    notebook, and in a script without an `if __name__ == "__main__"` guard. Only in the main thread can it be interrupted.
+
+    Args:
+        study: One that ships, such as "quick", or a TOML file.
+        data: "synthetic", a file or a folder; Fashion-MNIST where nothing is given.
+        test: Its test split, where that is another file or folder.
+        knobs: In place of the study's own, such as `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
+        home: The folder in which the study's folder is, and the database where `storage` names no other.
+        storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db".
+        quiet: Nothing is shown.
+
+    Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
+
+    Example:
+        >>> study = search.run("quick", data="synthetic", trials=4, workers=1)  # doctest: +SKIP
+    """
+    from search.job.guest import run_study
+    from search.job.request import RunRequest
+
+    place = Path(home).resolve()
+    request = RunRequest(
+        storage=storage or f"sqlite:///{place / 'fmnist.db'}",
+        study=None if study is None else str(study),
+        data=None if data is None else str(data),
+        test=None if test is None else str(test),
+        trials=trials,
+        minutes=minutes,
+        sampler=sampler,
+        pruner=pruner,
+        workers=workers,
+        device=device,
+        name=name,
+        seed=seed,
+        knobs=knobs or {},
+        max_params=max_params,
+        max_size=max_size,
+        max_latency_ms=max_latency_ms,
+        home=place,
+    )
+    return Study(run_study(request, quiet=quiet))
+
+
+def load(name: str | None = None, *, home: "str | Path" = "studies", storage: str | None = None) -> Study:
+    """The study of that name, or without a name the one that ran last.
+
+    Raises: SearchError where there is none.
+
+    Example:
+        >>> search.load("quick").final  # doctest: +SKIP
+    """
+    from search.storage.opening import open_storage
+    from search.study.study import load_study
+
+    place = Path(home).resolve()
+    opened = open_storage(storage or f"sqlite:///{place / 'fmnist.db'}", create=False)
+    return Study(load_study(opened, name, place))

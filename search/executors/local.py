@@ -12,7 +12,7 @@ import torch
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Noted, Task
 from search.executors.attempts import Attempts, Silence
 from search.executors.mps import Sharing, shared_gpu
-from search.executors.processes import without_ctrl_c, worker_context
+from search.executors.processes import on_their_own, worker_context
 from search.executors.training import Setup, Unusable
 from search.executors.worker import READY, Stop, serve
 
@@ -109,7 +109,7 @@ class LocalExecutor:
         context = worker_context()
         ours, theirs = context.Pipe()
         process = context.Process(target=serve, args=(theirs, self.setup, dict(self.sharing.environ)), daemon=True)
-        with without_ctrl_c():
+        with on_their_own():
             process.start()
         theirs.close()  # so that the pipe ends when the worker does
         return _Worker(process, ours, Silence(self._slowest, self.trial_timeout))

@@ -7,10 +7,13 @@ platform has no fork server, each worker imports anew.
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import Any
 
 # Third-party modules only: a server imports with the path it was started with, on which this package may be another copy of it.
 HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydantic", "PIL.Image", "safetensors.torch")
@@ -41,15 +44,44 @@ def warm_up() -> None:
     if isinstance(worker_context(), ForkServerContext):
         from multiprocessing.forkserver import ensure_running
 
-        with without_ctrl_c():
+        with on_their_own():
             ensure_running()
 
 
 @contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Processes started within never get Ctrl-C, not even while they import; the coordinator decides when they end."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def on_their_own() -> Iterator[None]:
+    """Processes started within never get Ctrl-C, not even while they import: the coordinator decides when they end.
+
+    Nor do they run the script that the coordinator runs, which would begin the same search again where it has no `if __name__` guard.
+    """
+    with _without_ctrl_c(), _without_script():
+        yield
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set; a process inherits its thread's mask
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    # multiprocessing tells each process where the script lies, from these two; what workers run is imported from this package.
+    script = sys.modules["__main__"]
+    names: tuple[str, ...] = ("__file__", "__spec__")
+    kept: dict[str, Any] = {name: script.__dict__.pop(name) for name in names if name in script.__dict__}
+    script.__spec__ = None
+    try:
+        yield
+    finally:
+        script.__dict__.update(kept)

@@ -1,7 +1,9 @@
 """RunRequest: what `fmnist-search run` was asked for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from search.study.paths import HOME
 from search.study.spec import LimitsSection, StudySpec, load_spec
@@ -36,6 +38,7 @@ class RunRequest:
     gpus_per_trial: float | None = None
     max_workers: int | None = None
     home: Path = HOME  # where the studies' folders are
+    knobs: Mapping[str, Any] = field(default_factory=dict)  # in place of the study's own
 
     def read_spec(self) -> StudySpec:
         """The study with these wishes in place of its own, under its own name.
@@ -50,5 +53,6 @@ class RunRequest:
             seed=self.seed,
             limits={key: getattr(self, key) for key in LimitsSection.model_fields},
             settings=self.settings,
+            knobs=self.knobs,
             skip_unreadable=self.skip_unreadable,
         )

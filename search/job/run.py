@@ -23,11 +23,14 @@ from search.study.records import Environment, Final
 from search.study.study import Study, create_study, journalled
 
 
-def carry_out(plan: Plan, progress: Progress) -> Study:
+def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
     Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on the same
     database server, brings the study to its end. StorageLostError. InterruptedRunError.
+
+    Args:
+        is_guest: The process is not the run's own, as that of a notebook.
     """
     name = plan.spec.name
     require_no_others_folder(plan.storage, plan.folder)
@@ -38,11 +41,11 @@ def carry_out(plan: Plan, progress: Progress) -> Study:
         study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
         with journalled(study, progress.message):
-            _bring_to_its_end(study, plan, progress)
+            _bring_to_its_end(study, plan, progress, Interrupt(is_guest=is_guest))
     return study
 
 
-def _bring_to_its_end(study: Study, plan: Plan, progress: Progress) -> None:
+def _bring_to_its_end(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) -> None:
     from search.export.agreement import require_export
     from search.report.page.html import PAGE, write_page
 
@@ -50,7 +53,7 @@ def _bring_to_its_end(study: Study, plan: Plan, progress: Progress) -> None:
     is_new = study.read(Final) is None
     with ExitStack() as ends:
         if is_new:
-            _train(study, plan, progress, ends)
+            _train(study, plan, progress, interrupt, ends)
         else:
             require_searched(study, plan.spec)
         write_report(read_report(study), study.folder)
@@ -70,10 +73,10 @@ def _annotate(study: Study, plan: Plan) -> None:
     annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
 
 
-def _train(study: Study, plan: Plan, progress: Progress, ends: ExitStack) -> None:
+def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack) -> None:
     """The study has its result; until `ends` is left, no other run touches it."""
     classes = len(plan.data.class_names)
-    with Interrupt() as interrupt, _workers(plan, progress.message) as (executor, environment):
+    with interrupt, _workers(plan, progress.message) as (executor, environment):
         study.append(environment)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(study, plan.spec, executor, progress, interrupt, classes)

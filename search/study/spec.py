@@ -128,9 +128,10 @@ class StudySpec(_Section):
         seed: int | None = None,
         limits: Mapping[str, float | None] | None = None,
         settings: Iterable[str] = (),
+        knobs: Mapping[str, Any] | None = None,
         skip_unreadable: bool = False,
     ) -> Self:
-        """The study with the command line's wishes in place of its own; `settings` are knob=value.
+        """The study with the command line's wishes in place of its own; `settings` are knob=value, `knobs` the same as values.
 
         Raises: SearchError with all that is wrong.
         """
@@ -140,6 +141,7 @@ class StudySpec(_Section):
         values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
         values["limits"] |= {key: wish for key, wish in (limits or {}).items() if wish is not None}
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
+        values["knobs"] |= knobs or {}
         for setting in settings:
             try:
                 values["knobs"] |= _read_setting(setting)

@@ -31,12 +31,23 @@ def winner(study: Study) -> tuple[int, TrialConfig]:
     Raises: SearchError where no trial is complete, or another program made the best one.
     """
     confirmation = study.read(Confirmation)
-    if confirmation is not None and confirmation.winner is not None:
-        number = confirmation.winner
-    elif complete := complete_trials(study):
-        number = complete[0].number
-    else:
+    if confirmation is None or confirmation.winner is None:
+        return best_trial(study)
+    return _configuration(study, confirmation.winner)
+
+
+def best_trial(study: Study) -> tuple[int, TrialConfig]:
+    """The best trial of the search, by its one score: its number and configuration.
+
+    Raises: SearchError where no trial is complete, or another program made the best one.
+    """
+    complete = complete_trials(study)
+    if not complete:
         raise SearchError(f"The study {study.name!r} has no complete trial yet, so no best configuration.")
+    return _configuration(study, complete[0].number)
+
+
+def _configuration(study: Study, number: int) -> tuple[int, TrialConfig]:
     attributes = study.trials()[number].user_attrs
     if "config" not in attributes:
         raise SearchError(f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration.")

@@ -1,0 +1,49 @@
+"""A run within a process that is not its own: a notebook, or a program that goes on afterwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from rich.console import Console
+
+from search.errors import AnotherRunError, SearchError
+from search.job.interrupt import InterruptedRunError
+from search.job.plan import make_plan
+from search.job.progress.display import open_progress
+from search.job.request import RunRequest
+from search.job.run import carry_out
+from search.job.summary import print_plan
+from search.storage.opening import open_storage
+from search.study.study import Study, load_study
+
+
+def run_study(request: RunRequest, *, quiet: bool) -> Study:
+    """The study has its result.
+
+    Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
+    """
+    if request.workers is not None and request.workers < 1:
+        raise SearchError(f"workers must be at least 1, got {request.workers}.")
+    console = Console(quiet=quiet)
+    with _quiet_optuna():
+        plan = make_plan(request, lambda text: console.print(text, highlight=False))
+        print_plan(plan, console, None)
+        try:
+            with open_progress(console, quiet=quiet) as progress:
+                return carry_out(plan, progress, is_guest=True)
+        except AnotherRunError as error:
+            console.print(str(error), highlight=False, markup=False)
+            return load_study(open_storage(plan.storage, create=False), plan.spec.name, plan.home)
+        except InterruptedRunError:
+            raise KeyboardInterrupt("What is done is kept, running trials were put back. To continue, give the same call again.") from None
+
+
+@contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Optuna does not log each trial: the progress is shown."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
