@@ -9,11 +9,10 @@ Example:
     0.93
 """
 
-from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
     import optuna
@@ -22,6 +21,7 @@ if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
 
     from fmnist.classifier import Classifier
     from fmnist.config import TrialConfig
+    from search.job.request import Options
     from search.study.records import Final
     from search.study.study import Study as Handle
 
@@ -131,21 +131,10 @@ def run(
     *,
     data: "str | Path | None" = None,
     test: "str | Path | None" = None,
-    trials: int | None = None,
-    minutes: float | None = None,
-    sampler: str | None = None,
-    pruner: str | None = None,
-    workers: int | None = None,
-    device: str | None = None,
-    name: str | None = None,
-    seed: int | None = None,
-    knobs: Mapping[str, Any] | None = None,
-    max_params: int | None = None,
-    max_size: int | None = None,
-    max_latency_ms: float | None = None,
     home: "str | Path" = "studies",
     storage: str | None = None,
     quiet: bool = False,
+    **options: "Unpack[Options]",
 ) -> Study:
     """The study has been searched, confirmed, retrained, tested once, reported and exported, as by `fmnist-search run`.
 
@@ -156,10 +145,12 @@ def run(
         study: One that ships, such as "quick", or a TOML file.
         data: "synthetic", a file or a folder; Fashion-MNIST where nothing is given.
         test: Its test split, where that is another file or folder.
-        knobs: In place of the study's own, such as `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
         home: The folder in which the study's folder is, and the database where `storage` names no other.
         storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db".
         quiet: Nothing is shown.
+        options: trials, minutes, sampler, pruner, workers, device, name, seed, skip_unreadable, trial_timeout, max_params, max_size and
+            max_latency_ms, as the options of `fmnist-search run`; and `knobs`, in place of the study's own, such as
+            `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
 
     Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
 
@@ -172,22 +163,11 @@ def run(
     place = Path(home).resolve()
     request = RunRequest(
         storage=storage or f"sqlite:///{place / 'fmnist.db'}",
-        study=None if study is None else str(study),
-        data=None if data is None else str(data),
-        test=None if test is None else str(test),
-        trials=trials,
-        minutes=minutes,
-        sampler=sampler,
-        pruner=pruner,
-        workers=workers,
-        device=device,
-        name=name,
-        seed=seed,
-        knobs=knobs or {},
-        max_params=max_params,
-        max_size=max_size,
-        max_latency_ms=max_latency_ms,
+        study=_text(study),
+        data=_text(data),
+        test=_text(test),
         home=place,
+        **options,
     )
     return Study(run_study(request, quiet=quiet))
 
@@ -206,3 +186,7 @@ def load(name: str | None = None, *, home: "str | Path" = "studies", storage: st
     place = Path(home).resolve()
     opened = open_storage(storage or f"sqlite:///{place / 'fmnist.db'}", create=False)
     return Study(load_study(opened, name, place))
+
+
+def _text(value: "str | Path | None") -> str | None:
+    return None if value is None else str(value)

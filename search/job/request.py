@@ -3,10 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from search.samplers.names import Pruner, Sampler
 from search.study.paths import HOME
 from search.study.spec import LimitsSection, StudySpec, load_spec
+
+
+class Options(TypedDict, total=False):
+    """What a call of `search.run` may say besides study and data; what it leaves out is what the study, or the machine, says."""
+
+    trials: int
+    minutes: float
+    sampler: Sampler
+    pruner: Pruner
+    workers: int
+    device: str
+    name: str
+    seed: int
+    knobs: Mapping[str, Any]  # in place of the study's own, such as {"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}
+    skip_unreadable: bool
+    trial_timeout: float  # seconds without a word from a worker
+    max_params: int
+    max_size: int  # bytes
+    max_latency_ms: float
 
 
 @dataclass(frozen=True)
