@@ -141,11 +141,11 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: P
     What an earlier run left in its journal is in the database before anything is read.
     Raises: SearchError where it exists with another space, seed or data: its trials could not be compared. StorageLostError.
     """
-    own = OwnTrials(storage)
-    take_up(journal_path(home / spec.name), spec.name, own)
+    # By another OwnTrials than the study's, which remembers the trials that it has seen running.
+    take_up(journal_path(home / spec.name), spec.name, OwnTrials(storage))
     check_resumable(storage, spec, data)
     found = optuna.create_study(
-        study_name=spec.name, storage=own, direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=spec.make_pruner()
+        study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=spec.make_pruner()
     )
     _name_value(found)
     study = Study(found, home)

@@ -356,8 +356,8 @@ def say(number):
     sys.stdin.readline()  # until it is killed
 
 watched = open_watched(sys.argv[1])
-trial = watched.study.ask()
-name = identity(watched.storage, watched.study._study_id)
+trial = watched.study.optuna.ask()
+name = identity(watched.storage, watched.study.id)
 with Journal(Path(sys.argv[2]), study="tiny", identity=name) as watched.storage.overflow.journal:
     trial.suggest_float("a", 0, 1)
     trial.set_user_attr("seed", 3)
