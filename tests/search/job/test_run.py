@@ -88,11 +88,11 @@ def test_the_same_command_again_shows_the_result_and_changes_nothing(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert say(monkeypatch, capsys, *RUN)[0] == 0  # once, for the folder is a copy, and its study.json tells where the database is
-    trials, opened, export = study_in(finished).trials, openings(finished), _contents(finished / "studies" / NAME)
+    trials, opened, export = study_in(finished).trials(), openings(finished), _contents(finished / "studies" / NAME)
     code, output, _ = say(monkeypatch, capsys, *RUN)
     assert code == 0
     assert "Test macro F1" in output
-    assert study_in(finished).trials == trials
+    assert study_in(finished).trials() == trials
     assert openings(finished) == opened
     assert _contents(finished / "studies" / NAME) == export
 

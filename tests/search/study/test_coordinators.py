@@ -25,9 +25,9 @@ from search.storage.operations import perform
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study.coordinators import joined, take_back
-from search.study.holder import COORDINATOR, mine
+from search.study.holder import COORDINATOR
 from search.study.lock import noted_run
-from search.study.records import Holder, Timing
+from search.study.records import Holder, Opening, Timing
 from search.study.study import Study, create_study, load_study
 from search.study.timing import timed
 from tests.search.job.test_kills import retrained
@@ -348,9 +348,9 @@ def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url:
     monkeypatch.setattr("search.study.timing.time", SimpleNamespace(monotonic=clock.time))
     with timed(one, "search"), timed(two, "search"):
         for study in (one, two, one):
-            study.append(mine())
+            study.append(Opening(at="2025-01-01", by="evaluate", trial=None))
         clock.sleep(100)
-    assert len(another(each_url).optuna.user_attrs["environments"]) == 3
+    assert len(another(each_url).read_all(Opening)) == 3
     spent = another(each_url).read(Timing)
     assert spent is not None
     assert spent.search == 100
