@@ -26,7 +26,12 @@ if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
     from search.study.study import Study as Handle
 
 __all__ = ["Study", "__version__", "load", "run"]
-__version__ = version("fmnist-search")
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # asked for when it is wanted: a source tree that is not installed has none
+        return version("fmnist-search")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Study:
