@@ -44,7 +44,7 @@ def read_parquet(path: Path, *, white: float | None = None, pictures: Preparatio
     Raises: FmnistError, with row and column where they are known, for whatever is no such file.
     """
     with _opened(path) as file:
-        schema = file.schema_arrow  # which is made anew at each call
+        schema = file.schema_arrow  # pyarrow builds it at each call
         picture = next((position for position, field in enumerate(schema) if _is_picture(field.name, field.type)), None)
         if picture is None:
             return _read_pixels(path, file, schema, white)

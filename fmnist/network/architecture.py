@@ -1,6 +1,6 @@
-"""A network before it is built: layers with their shapes. What it holds, computes and takes of memory is reckoned from these alone.
+"""A network before it is built: layers with their shapes. Parameters, operations and memory follow from these.
 
-Reckoned, not read off a network: building one takes a tenth of a second, and every trial wants its figures.
+They are not read off a module: building one takes a tenth of a second, and every trial wants its figures.
 """
 
 from collections.abc import Callable
@@ -97,7 +97,7 @@ class Architecture:
         return FLOAT32 * SCALING + sum(layer.weight_bytes for layer in self.layers)
 
     def training_floor(self, *, mixed: bool) -> int:
-        """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a layer for the way back."""
+        """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a layer for the backward pass."""
         copies = 5 if self.config.ema else 4
         maps = sum(prod(layer.output) for layer in self.layers)
         return FLOAT32 * copies * self.parameters + (2 if mixed else FLOAT32) * self.config.batch_size * maps

@@ -22,6 +22,8 @@ HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydanti
 LONGEST_SOCKET_PATH = 103
 SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
 
+SCRIPT = threading.Lock()  # of two threads that start processes, one at a time hides the script
+
 
 def keep_current_folder_off_path() -> None:
     """Python processes that this one starts from now on import nothing from the current folder, where a random.py of the user may lie."""
@@ -77,11 +79,12 @@ def _without_ctrl_c() -> Iterator[None]:
 @contextmanager
 def _without_script() -> Iterator[None]:
     # multiprocessing tells each process where the script lies, from these two; what workers run is imported from this package.
-    script = sys.modules["__main__"]
     names: tuple[str, ...] = ("__file__", "__spec__")
-    kept: dict[str, Any] = {name: script.__dict__.pop(name) for name in names if name in script.__dict__}
-    script.__spec__ = None
-    try:
-        yield
-    finally:
-        script.__dict__.update(kept)
+    with SCRIPT:
+        script = sys.modules["__main__"]
+        kept: dict[str, Any] = {name: script.__dict__.pop(name) for name in names if name in script.__dict__}
+        script.__spec__ = None
+        try:
+            yield
+        finally:
+            script.__dict__.update(kept)

@@ -113,7 +113,7 @@ class Study:
         self.optuna.set_user_attr(key or record.KEY, record.model_dump(mode="json"))
 
     def append(self, record: Record) -> None:
-        """The record stands in the storage at the end of the list of its kind, whoever else appends to it at the same time."""
+        """The record stands in the storage at the end of the list of its kind. Other processes may append at the same time."""
         entry = record.model_dump(mode="json")
         if self.is_stored:
             self.storage.append_study_user_attr(self.id, record.KEY, entry)
