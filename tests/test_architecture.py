@@ -102,16 +102,27 @@ def fmnist_parts(tree: ast.AST) -> set[str]:
 
 
 def reachable(modules: set[str]) -> set[str]:
-    """What these modules of the project import, directly or through the project's other modules."""
+    """What these modules of the project import, directly or through the project's other modules.
+
+    Of the packages that a module lies in, what they import when they are imported: their functions are not called for it.
+    """
     found: set[str] = set()
     waiting = set(modules)
     while waiting:
         module = waiting.pop()
         found.add(module)
         if module in MODULES:
-            parents = {module.rpartition(".")[0]} - {""}
-            waiting |= (imports(TREES[MODULES[module]]) | parents) - found
+            waiting |= (imports(TREES[MODULES[module]]) | _imported_by_packages_of(module)) - found
     return found
+
+
+def _imported_by_packages_of(module: str) -> set[str]:
+    parts = module.split(".")
+    packages = [".".join(parts[:n]) for n in range(1, len(parts))]
+    at_once = [
+        ast.Module([node for node in TREES[MODULES[name]].body if isinstance(node, ast.Import | ast.ImportFrom)], []) for name in packages
+    ]
+    return {name for tree in at_once for name in imports(tree)}
 
 
 def writes(tree: ast.AST) -> list[str]:
