@@ -73,7 +73,10 @@ class Study:
         try:
             import pandas as pd
         except ImportError:
-            raise SearchError("Study.trials() makes a pandas.DataFrame, and pandas is not installed: pip install pandas.") from None
+            raise SearchError(
+                "Study.trials() needs pandas, which is not installed: pip install 'fmnist-search[notebook]', "
+                "or in a checkout .venv/bin/pip install -e '.[notebook]'."
+            ) from None
         return pd.DataFrame(trial_rows(self._handle)).set_index("number")
 
     @property

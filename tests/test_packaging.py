@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = ("fmnist", "search", "studies")
-EXTRAS = {"search/demo/": "demo", "search/executors/ray": "cluster"}  # path begins with -> the extra that it may import
+# Path begins with -> the extra that it may import.
+EXTRAS = {"search/demo/": "demo", "search/executors/ray": "cluster", "search/__init__.py": "notebook"}
 BY_OTHERS = {"cmaes": "Optuna", "onnxscript": "PyTorch", "psycopg": "SQLAlchemy", "pymysql": "SQLAlchemy"}  # needed -> who imports it
 
 
