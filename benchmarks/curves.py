@@ -79,7 +79,9 @@ def read_curves(file: Path) -> list[Curve]:
     try:
         return list(_rows(file))
     except (OSError, ValueError, KeyError) as error:
-        raise FmnistError(f"{file} must be a table of recorded curves: {error}. Record one with benchmarks/record_curves.py.") from None
+        raise FmnistError(
+            f"{file} must be a table of recorded curves: {error}. Record one with benchmarks/record_curves.py."
+        ) from None
 
 
 def append_curve(file: Path, curve: Curve) -> None:
@@ -89,9 +91,13 @@ def append_curve(file: Path, curve: Curve) -> None:
         writer = csv.writer(opened, lineterminator="\n")
         if begins:
             writer.writerow(HEAD)
-        shown = json.dumps({name: round(value, 5) if isinstance(value, float) else value for name, value in curve.knobs.items()})
+        shown = json.dumps(
+            {name: round(value, 5) if isinstance(value, float) else value for name, value in curve.knobs.items()}
+        )
         values = " ".join(f"{value:.5f}" for value in curve.curve)
-        writer.writerow((curve.point, curve.seed, shown, curve.parameters, f"{curve.seconds:.1f}", f"{curve.held_out:.5f}", values))
+        writer.writerow(
+            (curve.point, curve.seed, shown, curve.parameters, f"{curve.seconds:.1f}", f"{curve.held_out:.5f}", values)
+        )
 
 
 def _rows(file: Path) -> Iterator[Curve]:

@@ -49,8 +49,12 @@ PAIRS = 8
 def doubtful(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Finished studies on the same test images.")],
     storage: Annotated[str, typer.Option(metavar="URL")] = DEFAULT_STORAGE,
-    sheet: Annotated[Path | None, typer.Option(metavar="FILE.png", help="The surest of the agreed mistakes, as pictures.")] = None,
-    data: Annotated[str | None, typer.Option(metavar="PATH", help="For the pictures, as the studies were given it.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="The surest of the agreed mistakes, as pictures.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="For the pictures, as the studies were given it.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The tables are on the screen."""
@@ -63,7 +67,12 @@ def doubtful(
     pairs = sorted(combinations(range(len(names)), 2), key=lambda pair: -both_ways[pair])[:PAIRS]
     each = np.mean([score(labels, one, len(names)).f1 for one in all_said], axis=0)
     rows = [
-        {"class": name, "each": float(alone), "together": float(ensemble), "agreed": int((agreed & (labels == label)).sum())}
+        {
+            "class": name,
+            "each": float(alone),
+            "together": float(ensemble),
+            "agreed": int((agreed & (labels == label)).sum()),
+        }
         for label, (name, alone, ensemble) in enumerate(zip(names, each, scores.f1, strict=True))
     ]
     wrong = 1 - scores.accuracy
@@ -93,9 +102,13 @@ def _all_networks(studies: list[str], url: str) -> tuple[tuple[str, ...], Ints, 
         final, record = study.read(Final), study.read(DataRecord)
         predictions = read_predictions(study.folder, final) if final else None
         if predictions is None or record is None:
-            raise FmnistError(f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it ran.")
+            raise FmnistError(
+                f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it ran."
+            )
         if records and record.test_fingerprint != records[0].test_fingerprint:
-            raise FmnistError(f"The studies must have the same test images; those of {name!r} are others than those before.")
+            raise FmnistError(
+                f"The studies must have the same test images; those of {name!r} are others than those before."
+            )
         records.append(record)
         found.append(predictions)
     return records[0].class_names, found[0].labels, np.concatenate([each.probabilities for each in found])
@@ -108,11 +121,15 @@ def _pairs_table(figures: dict[str, Any]) -> Table:
         f"{settings['networks']} networks of {', '.join(settings['studies'])} together are wrong about {settings['wrong']:.2%} of the test "
         f"images; about {settings['agreed']:.2%} all are wrong and say the same."
     )
-    return Table("Mistakes of all together, by pairs of classes", ("one", "other", "mistakes"), rows, caption, frozenset({0, 1}))
+    return Table(
+        "Mistakes of all together, by pairs of classes", ("one", "other", "mistakes"), rows, caption, frozenset({0, 1})
+    )
 
 
 def _classes_table(figures: dict[str, Any]) -> Table:
-    rows = [(row["class"], f"{row['each']:.4f}", f"{row['together']:.4f}", f"{row['agreed']:,}") for row in figures["rows"]]
+    rows = [
+        (row["class"], f"{row['each']:.4f}", f"{row['together']:.4f}", f"{row['agreed']:,}") for row in figures["rows"]
+    ]
     return Table("Each class", ("class", "F1, mean", "F1, together", "agreed mistakes"), rows, "On the test split.")
 
 

@@ -44,7 +44,9 @@ class Merciful(optuna.pruners.BasePruner):
 def recorded_curve(epochs: int, seed: int) -> list[float]:
     """Validation F1 after each of so many epochs: one of the recorded curves, stretched to that length."""
     curve = _whole_curves()[seed % len(_whole_curves())]
-    return [float(value) for value in np.interp(np.linspace(1, len(curve), epochs), np.arange(1, len(curve) + 1), curve)]
+    return [
+        float(value) for value in np.interp(np.linspace(1, len(curve), epochs), np.arange(1, len(curve) + 1), curve)
+    ]
 
 
 def no_data() -> DataRecord:
@@ -70,7 +72,9 @@ def finished(spec: StudySpec, number: int) -> FrozenTrial:
         "seed": spec.seed,
         "parameters": network.parameters,
         "flops": network.flops,
-        "curve": [{"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)],
+        "curve": [
+            {"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)
+        ],
         "seconds": float(len(curve)),
     }
     return create_trial(
@@ -107,7 +111,9 @@ def _write(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         ]
         connection.execute(insert(TrialModel.__table__), rows)
         of_study = (
-            select(TrialModel.trial_id).where(TrialModel.study_id == study_id, TrialModel.number >= first).order_by(TrialModel.number)
+            select(TrialModel.trial_id)
+            .where(TrialModel.study_id == study_id, TrialModel.number >= first)
+            .order_by(TrialModel.number)
         )
         ids = connection.execute(of_study).scalars().all()
         for table, columns in _TABLES.items():
@@ -135,9 +141,13 @@ def _values(trial: FrozenTrial) -> list[dict[str, Any]]:
 
 def _steps(trial: FrozenTrial) -> list[dict[str, Any]]:
     stored = {
-        step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(value) for step, value in trial.intermediate_values.items()
+        step: TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        for step, value in trial.intermediate_values.items()
     }
-    return [{"step": step, "intermediate_value": value, "intermediate_value_type": kind} for step, (value, kind) in stored.items()]
+    return [
+        {"step": step, "intermediate_value": value, "intermediate_value_type": kind}
+        for step, (value, kind) in stored.items()
+    ]
 
 
 def _notes(trial: FrozenTrial) -> list[dict[str, Any]]:

@@ -72,9 +72,13 @@ class Row:
         return self.status == "passed"
 
     def __str__(self) -> str:
-        told = [f"{key} {_shown(value)}" for key, value in self.figures.items() if isinstance(value, int | float)][:IN_BRIEF]
+        told = [f"{key} {_shown(value)}" for key, value in self.figures.items() if isinstance(value, int | float)][
+            :IN_BRIEF
+        ]
         last = [f"last said: {self.last_lines[-1].strip()}"] if self.last_lines else []
-        return "; ".join([f"{self.step}: {self.status} in {self.seconds:.1f} s of {self.box_seconds:.0f}", *told, *last])
+        return "; ".join(
+            [f"{self.step}: {self.status} in {self.seconds:.1f} s of {self.box_seconds:.0f}", *told, *last]
+        )
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,15 @@ class Bench:
 
 def gpu(
     device: Annotated[str, typer.Option(metavar="D", help="cuda, cuda:N or cpu.")] = "cuda",
-    tiny: Annotated[bool, typer.Option("--tiny", help="Each step in small, on drawn images unless --data names others.")] = False,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Each step in small, on drawn images unless --data names others.")
+    ] = False,
     steps: Annotated[str, typer.Option(metavar="NAME,NAME", help="The steps to run, in that order.")] = ",".join(BOXES),
     data: Annotated[str | None, typer.Option(metavar="PATH", help="Fashion-MNIST's files, or 'synthetic'.")] = None,
     minutes: Annotated[float, typer.Option(metavar="M", min=0.1, help="For all steps together.")] = 8.0,
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too, after each step.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too, after each step.")
+    ] = None,
 ) -> None:
     """One line a step, and at the end a table."""
     names, on, end = chosen(steps), choose_device(device), time.monotonic() + 60 * minutes
@@ -136,7 +144,9 @@ def chosen(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in BOXES:
-            raise FmnistError(f"--steps takes names of steps with commas between them, got {name!r}. {did_you_mean(name, BOXES)}")
+            raise FmnistError(
+                f"--steps takes names of steps with commas between them, got {name!r}. {did_you_mean(name, BOXES)}"
+            )
     return list(dict.fromkeys(names))
 
 
@@ -152,10 +162,14 @@ def _run(name: str, work: Work, log: Path) -> int | None:
     command = [sys.executable, "-m", "benchmarks.gpu_steps", name, json.dumps(asdict(work))]
     around = {**os.environ, "TMPDIR": work.folder, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
     if work.tiny:
-        around["OMP_NUM_THREADS"] = "1"  # where the cores are shared, threads of such small work mostly wait for each other
+        around["OMP_NUM_THREADS"] = (
+            "1"  # where the cores are shared, threads of such small work mostly wait for each other
+        )
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
-        process = subprocess.Popen(command, cwd=ROOT, env=around, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=around, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             return process.wait(work.seconds)
         except subprocess.TimeoutExpired:
@@ -235,7 +249,13 @@ def _table(rows: list[Row]) -> Table:
     cells = [(row.step, row.status, f"{row.seconds:.1f}", f"{row.box_seconds:.0f}", row.proves) for row in rows]
     passed = sum(row.is_passed for row in rows)
     caption = f"{passed} of {counted(len(rows), 'step')} passed, in {sum(row.seconds for row in rows):.0f} s."
-    return Table("What the GPU proves", ("step", "status", "s", "box", "proves"), cells, caption, text_columns=frozenset({0, 1, 4}))
+    return Table(
+        "What the GPU proves",
+        ("step", "status", "s", "box", "proves"),
+        cells,
+        caption,
+        text_columns=frozenset({0, 1, 4}),
+    )
 
 
 if __name__ == "__main__":

@@ -51,8 +51,12 @@ MOST_MIB = 60
 
 def gpu_pack(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New, empty or an earlier pack.")],
-    data: Annotated[Path | None, typer.Option(metavar="PATH", help="A folder with the four files of Fashion-MNIST.")] = None,
-    present: Annotated[Path, typer.Option(metavar="FILE", help="What pip lists on the machine.", show_default=False)] = PRESENT,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A folder with the four files of Fashion-MNIST.")
+    ] = None,
+    present: Annotated[
+        Path, typer.Option(metavar="FILE", help="What pip lists on the machine.", show_default=False)
+    ] = PRESENT,
 ) -> None:
     """The pack is in `folder`, or all is as it was."""
     _require_free(folder)
@@ -62,7 +66,9 @@ def gpu_pack(
         with folder_in_place(folder) as fresh:
             packed = _fill(fresh, files, there)
     except OSError as error:
-        raise FmnistError(f"{folder} must be writable: {error.strerror or error}. Free space there, or name another folder.") from error
+        raise FmnistError(
+            f"{folder} must be writable: {error.strerror or error}. Free space there, or name another folder."
+        ) from error
     _show(packed)
     print(f"python3 -m pip install --no-index --no-deps --target {SITE} {quote(str(folder))}/*.whl")
     print(f"PYTHONPATH={SITE} FMNIST_DATA={quote(str(folder / DATA))} python3 benchmarks/gpu.py")
@@ -72,9 +78,13 @@ def _require_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise FmnistError(f"A pack is a folder; {folder} is a file. Name another folder.")
     there = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    foreign = {name for name in there if name not in {MARK, DATA} and not name.endswith(".whl")} or (set() if MARK in there else there)
+    foreign = {name for name in there if name not in {MARK, DATA} and not name.endswith(".whl")} or (
+        set() if MARK in there else there
+    )
     if foreign:
-        raise FmnistError(f"A pack replaces only a pack or an empty folder; {folder} holds {min(foreign)!r}. Name another folder.")
+        raise FmnistError(
+            f"A pack replaces only a pack or an empty folder; {folder} holds {min(foreign)!r}. Name another folder."
+        )
 
 
 def _official_files(data: Path | None) -> list[Path]:
@@ -86,10 +96,14 @@ def _official_files(data: Path | None) -> list[Path]:
     raw = raw_folder(root)
     if raw is None or missing_files(root):
         absent = ", ".join(missing_files(root))
-        raise FmnistError(f"A pack holds Fashion-MNIST's four files; {root} lacks {absent}. Name a folder that has them with --data.")
+        raise FmnistError(
+            f"A pack holds Fashion-MNIST's four files; {root} lacks {absent}. Name a folder that has them with --data."
+        )
     files = idx_files(raw)
     if wrong := unofficial(files):
-        raise FmnistError(f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. Name other data with --data.")
+        raise FmnistError(
+            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. Name other data with --data."
+        )
     return files
 
 
@@ -102,7 +116,9 @@ def _fill(folder: Path, files: list[Path], present: Present) -> dict[str, int]:
     raw.mkdir(parents=True)
     for file in files:
         _copy(file, raw / f"{file.name.removesuffix('.gz')}.gz")
-    packed = {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    packed = {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+    }
     _require_small(packed)
     (folder / MARK).write_text("".join(f"{name} {size}\n" for name, size in packed.items()), encoding="utf-8")
     return packed

@@ -78,9 +78,18 @@ def judgement(
     confirmed = _confirmed(replay, seeds, budget)
     section = load_spec("standard").confirm
     none = confirmed[0]["optimism"]
-    ours_of = next((row["optimism"] for row in confirmed if (row["top"], row["seeds"]) == (section.top, section.seeds)), none)
+    ours_of = next(
+        (row["optimism"] for row in confirmed if (row["top"], row["seeds"]) == (section.top, section.seeds)), none
+    )
     settings = {"seeds": seeds, "budget": budget, "epochs": replay.epochs}
-    figures = {"benchmark": "judgement", **here, "settings": settings, "rows": pruning, "rungs": _rungs(replay), "confirm": confirmed}
+    figures = {
+        "benchmark": "judgement",
+        **here,
+        "settings": settings,
+        "rows": pruning,
+        "rungs": _rungs(replay),
+        "confirm": confirmed,
+    }
     figures["ratio"] = abs(none) / max(abs(ours_of), 1e-4)
     for table in (_pruning_table(pruning, settings), _rungs_table(figures["rungs"])):
         print_table(table, Console())
@@ -100,7 +109,13 @@ def _pruned(name: str, replay: Replay, seeds: int, budget: int) -> dict[str, Any
         killed.append(len(lost) / len(best))
         for trial in lost:
             at[len(trial.intermediate_values) - 1] += 1 / len(best) / seeds
-    return {"pruner": name, "epochs": mean(trained), "kept": mean(kept), "killed": mean(killed), "at": [float(share) for share in at]}
+    return {
+        "pruner": name,
+        "epochs": mean(trained),
+        "kept": mean(kept),
+        "killed": mean(killed),
+        "at": [float(share) for share in at],
+    }
 
 
 def _rungs(replay: Replay) -> list[dict[str, float]]:
@@ -123,11 +138,16 @@ def _confirmed(replay: Replay, seeds: int, budget: int) -> list[dict[str, Any]]:
     for seed in range(seeds):
         study = search(replay, SEARCHES["tpe percentile"], seed, budget).study
         ranked = sorted(
-            (trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE), key=lambda trial: -trial.values[0]
+            (trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE),
+            key=lambda trial: -trial.values[0],
         )
         rng = np.random.default_rng([seed, 1])
         for (top, fresh), outcome in outcomes.items():
-            candidates = [(trial, mean(replay.training(trial.params, rng)[-1] for _ in range(fresh))) for trial in ranked[:top] if fresh]
+            candidates = [
+                (trial, mean(replay.training(trial.params, rng)[-1] for _ in range(fresh)))
+                for trial in ranked[:top]
+                if fresh
+            ]
             winner, value = max(candidates, key=lambda pair: pair[1], default=(ranked[0], ranked[0].values[0]))
             outcome.append((value, float(replay.truth(winner.params)[-1])))
     return [
@@ -151,25 +171,39 @@ def _pruning_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Tabl
         )
         for row in rows
     ]
-    caption = (
-        f"{settings['budget'] // settings['epochs']} random trials of {settings['epochs']} epochs, means of {settings['seeds']} seeds."
+    caption = f"{settings['budget'] // settings['epochs']} random trials of {settings['epochs']} epochs, means of {settings['seeds']} seeds."
+    return Table(
+        "What pruning kills", ("pruner", "epochs", "kept", "killed", "at 1", "at 2", "at 3", "later"), shown, caption
     )
-    return Table("What pruning kills", ("pruner", "epochs", "kept", "killed", "at 1", "at 2", "at 3", "later"), shown, caption)
 
 
 def _rungs_table(rows: list[dict[str, float]]) -> Table:
     shown = [(f"{row['epoch']:.0f}", f"{row['all']:.3f}", f"{row['better']:.3f}") for row in rows]
     caption = "Spearman's rank correlation with the last epoch, over the recorded trainings."
-    return Table("What an epoch tells of the last one", ("epoch", "all", "better half"), shown, caption, text_columns=frozenset())
+    return Table(
+        "What an epoch tells of the last one", ("epoch", "all", "better half"), shown, caption, text_columns=frozenset()
+    )
 
 
 def _confirm_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     shown = [
-        (f"{row['top']}", f"{row['seeds']}", f"{row['cost']:.0%}", f"{row['optimism'] * 100:+.2f}", f"{row['regret'] * 100:.2f}")
+        (
+            f"{row['top']}",
+            f"{row['seeds']}",
+            f"{row['cost']:.0%}",
+            f"{row['optimism'] * 100:+.2f}",
+            f"{row['regret'] * 100:.2f}",
+        )
         for row in rows
     ]
     caption = f"After searches of {settings['budget']} epochs, means of {settings['seeds']}; hundredths of F1."
-    return Table("What confirming is worth", ("top", "seeds", "cost", "optimism", "regret"), shown, caption, text_columns=frozenset())
+    return Table(
+        "What confirming is worth",
+        ("top", "seeds", "cost", "optimism", "regret"),
+        shown,
+        caption,
+        text_columns=frozenset(),
+    )
 
 
 if __name__ == "__main__":

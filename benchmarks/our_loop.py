@@ -96,24 +96,34 @@ class Searched:
         return [(at, event) for at, event in self.watched.seen if isinstance(event, Finished)]
 
 
-def search(source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str, device: str = "cpu") -> Searched:
+def search(
+    source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str, device: str = "cpu"
+) -> Searched:
     """`trials` trainings of `config`, each with a seed of its own, have gone through the search loop; the pruner is asked, and prunes none.
 
     Raises: SearchError where a trial does not train to its end.
     """
     knobs = config.model_dump()
-    spec = StudySpec.parse({"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, where="benchmark")
+    spec = StudySpec.parse(
+        {"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, where="benchmark"
+    )
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
     study.optuna.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
     setup = Setup(source, SPLIT_SEED, device, threads=max(1, cores() // workers))
     # The study's files go where its storage is.
-    with chdir(Path(storage.removeprefix("sqlite:///")).parent), Interrupt() as interrupt, LocalExecutor(setup, workers) as executor:
+    with (
+        chdir(Path(storage.removeprefix("sqlite:///")).parent),
+        Interrupt() as interrupt,
+        LocalExecutor(setup, workers) as executor,
+    ):
         watched = Watched(executor)
         optimize(study, spec, watched, Silent(), interrupt, len(data.class_names))
         ended = time.time()
     if len(complete_trials(study)) < trials:
         reasons = {str(trial.user_attrs.get("reason")) for trial in study.optuna.trials}
-        raise SearchError(f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: {', '.join(reasons)}.")
+        raise SearchError(
+            f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: {', '.join(reasons)}."
+        )
     batch = min(config.batch_size, data.train)
     return Searched(study, watched, trials * config.epochs * (data.train // batch * batch), setup.threads, ended)
 
@@ -138,7 +148,9 @@ def main(work: Work) -> None:
 def _record(source: Source) -> DataRecord:
     splits, images = search_splits(source, seed=SPLIT_SEED), source.train()
     train, valid = len(splits.train), len(splits.valid)
-    return DataRecord(name=source.name, fingerprint=fingerprint(images), train=train, valid=valid, class_names=images.class_names)
+    return DataRecord(
+        name=source.name, fingerprint=fingerprint(images), train=train, valid=valid, class_names=images.class_names
+    )
 
 
 if __name__ == "__main__":

@@ -140,11 +140,15 @@ class Laps:
 
 
 def overhead(
-    trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study, one row each.")] = "10,100,1000,5000",
+    trials: Annotated[
+        str, typer.Option(metavar="N,N", help="Finished trials in the study, one row each.")
+    ] = "10,100,1000,5000",
     study: Annotated[str, typer.Option(metavar="NAME", help="Whose space and pruner are used.")] = "standard",
     sampler: Annotated[Sampler, typer.Option(help="The proposals' own time is in the figures.")] = "tpe",
     measured: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are measured in each row.")] = 20,
-    data: Annotated[str, typer.Option(metavar="PATH", help="Where the few images of the hand-over come from.")] = "synthetic",
+    data: Annotated[
+        str, typer.Option(metavar="PATH", help="Where the few images of the hand-over come from.")
+    ] = "synthetic",
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The table is on the screen."""
@@ -178,7 +182,9 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
         longer = spec.overridden(trials=size + measured)
         study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())
         fill(study.optuna, spec, size)
-        study = create_study(open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data())  # as a run that goes on
+        study = create_study(
+            open_storage(f"sqlite:///{folder}/trials.db", create=True), longer, no_data()
+        )  # as a run that goes on
         study.optuna.pruner = Merciful(study.optuna.pruner)
         laps, executor = Laps(), MadeUp()
         start = time.perf_counter()
@@ -202,9 +208,14 @@ def _watched(laps: Laps) -> Iterator[None]:
 def _hand_over(data: str, measured: int) -> float:
     """Seconds that a task spends between coordinator and worker: the median of so many tiny trainings."""
     tiny = TrialConfig(epochs=1, depth=1, filters=4, batch_size=8)
-    with part_of(find_source(data, announce=tell), 60) as (_, source), LocalExecutor(Setup(source, SPLIT_SEED, "cpu", 1), 1) as executor:
+    with (
+        part_of(find_source(data, announce=tell), 60) as (_, source),
+        LocalExecutor(Setup(source, SPLIT_SEED, "cpu", 1), 1) as executor,
+    ):
         _round_trip(executor, Task("first", tiny, 0, images="search"))  # waits for the worker's start
-        return median(_round_trip(executor, Task(f"task {seed}", tiny, seed, images="search")) for seed in range(measured))
+        return median(
+            _round_trip(executor, Task(f"task {seed}", tiny, seed, images="search")) for seed in range(measured)
+        )
 
 
 def _round_trip(executor: LocalExecutor, task: Task) -> float:

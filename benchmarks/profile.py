@@ -54,9 +54,13 @@ def profile(
     study: Annotated[
         str, typer.Option(metavar="NAME", help="A shipped study or a TOML file, of which the middle is taken.")
     ] = DEFAULT_STUDY,
-    wishes: Annotated[list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin a knob; may be repeated.")] = None,
+    wishes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin a knob; may be repeated.")
+    ] = None,
     data: Annotated[str | None, typer.Option(metavar="PATH", help="Fashion-MNIST's files, or 'synthetic'.")] = None,
-    images: Annotated[int, typer.Option(metavar="N", min=60, help="Of the training images, a sixth of them for validation.")] = 12_000,
+    images: Annotated[
+        int, typer.Option(metavar="N", min=60, help="Of the training images, a sixth of them for validation.")
+    ] = 12_000,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Epochs that are timed in their parts.")] = 2,
     trials: Annotated[int, typer.Option(metavar="N", min=1, help="Of the search; each has the study's epochs.")] = 4,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
@@ -79,11 +83,23 @@ def profile(
     batch = min(config.batch_size, len(splits.train))
     trained = epochs * (len(splits.train) // batch * batch)
     rows = epoch_rows(epoch, trained, operations, ceilings[0]) + search_rows(searched) + ceiling_rows(ceilings)
-    settings = {"data": source.name, "study": study, "train": len(splits.train), "valid": len(splits.valid), "epochs": epochs}
+    settings = {
+        "data": source.name,
+        "study": study,
+        "train": len(splits.train),
+        "valid": len(splits.valid),
+        "epochs": epochs,
+    }
     figures = {
         "benchmark": "profile",
         **here,
-        "settings": {**settings, "trials": trials, "workers": WORKERS, "threads": threads, "config": config.model_dump()},
+        "settings": {
+            **settings,
+            "trials": trials,
+            "workers": WORKERS,
+            "threads": threads,
+            "config": config.model_dump(),
+        },
         "rows": [asdict(row) for row in rows],
         "operations": asdict(operations),
         "ratio": trained * (operations.forward + operations.backward) / epoch.network / ceilings[0].product,
@@ -95,7 +111,9 @@ def profile(
 def middle(spec: StudySpec) -> TrialConfig:
     """The configuration in the middle of what the study searches."""
     space = spec.space
-    return TrialConfig.parse(space.pinned | {name: _middle(knob) for name, knob in space.knobs.items()}, where=spec.name)
+    return TrialConfig.parse(
+        space.pinned | {name: _middle(knob) for name, knob in space.knobs.items()}, where=spec.name
+    )
 
 
 def _middle(knob: Knob) -> Scalar:
@@ -124,7 +142,9 @@ def _table(rows: list[Row], figures: dict[str, Any]) -> Table:
         f"The parts {sum_up} within {MOST_OTHER:.0%}; an epoch without the wrapping took {figures['seconds_unwatched']:.3f} s. "
         f"Forward and backward pass together reach {figures['ratio']:.0%} of the product's ceiling."
     )
-    return Table("Where the time goes", ("", "seconds", "share", "rate", "of ceiling"), [cells(row) for row in rows], caption)
+    return Table(
+        "Where the time goes", ("", "seconds", "share", "rate", "of ceiling"), [cells(row) for row in rows], caption
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from fmnist.network import build, describe
 from search.terminal.table import Row as Cells
 from search.terminal.wording import counted
 
-GATHERED = SIDE * SIDE * (1 + 1 + 1 + 4)  # bytes an image: a byte a pixel read, written, read again, and a float written
+GATHERED = (
+    SIDE * SIDE * (1 + 1 + 1 + 4)
+)  # bytes an image: a byte a pixel read, written, read again, and a float written
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,13 @@ def epoch_rows(epoch: EpochParts, images: int, operations: Operations, ceilings:
 
     threads = counted(ceilings.threads, "thread")
     return [
-        Row(f"Epoch, {threads}", epoch.whole / epoch.epochs, 1.0, images / (epoch.whole - epoch.parts["evaluate"]), "images/s"),
+        Row(
+            f"Epoch, {threads}",
+            epoch.whole / epoch.epochs,
+            1.0,
+            images / (epoch.whole - epoch.parts["evaluate"]),
+            "images/s",
+        ),
         rated("gathering the batch", "gather", GATHERED, "GB/s", ceilings.copy),
         row("augmentation", epoch.parts["augment"]),
         rated("forward, loss", "forward", operations.forward, "GFLOP/s", ceilings.product),

@@ -62,7 +62,9 @@ def _train(wanted: list[tuple[int, int]], workers: int, make: Callable[[int, int
         trainings = [pool.submit(make, *each) for each in left]
         for done, training in enumerate(as_completed(trainings), start=1):
             append_curve(file, curve := training.result())
-            tell(f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, {curve.seconds:.0f} s")
+            tell(
+                f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, {curve.seconds:.0f} s"
+            )
 
 
 def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:

@@ -66,7 +66,9 @@ class Replay:
     def best(self) -> float:
         """The best last epoch of many points, which a search may surpass by a little."""
         scan = qmc.Sobol(self._units.shape[1], seed=0).random_base2(SCAN)
-        unit = np.array([self._points.unit(self._points.knobs(point)) for point in scan])  # as steps and whole numbers allow
+        unit = np.array(
+            [self._points.unit(self._points.knobs(point)) for point in scan]
+        )  # as steps and whole numbers allow
         return float(self._truth.at(unit)[:, -1].max())
 
     def fit(self) -> Fit:

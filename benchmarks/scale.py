@@ -160,10 +160,14 @@ class Asks:
 
 def scale(
     trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study.")] = "1000",
-    workers: Annotated[str, typer.Option(metavar="N,N", help="Workers, one row each for each size of the study.")] = "16,64",
+    workers: Annotated[
+        str, typer.Option(metavar="N,N", help="Workers, one row each for each size of the study.")
+    ] = "16,64",
     study: Annotated[str, typer.Option(metavar="NAME", help="Whose space and pruner are used.")] = "standard",
     sampler: Annotated[Sampler, typer.Option(help="The proposals' own time is in the figures.")] = "tpe",
-    storage: Annotated[str | None, typer.Option(metavar="URL", help="An empty database of a server; without it SQLite files.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="An empty database of a server; without it SQLite files.")
+    ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="That a trial takes a worker.")] = 30.0,
     most: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are trained in a row at most.")] = MOST,
     data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
@@ -175,7 +179,13 @@ def scale(
     spec, here = sampled_by(sampler, load_spec(study)), surroundings(workers=1, threads=cores())
     rows = [_row(spec, size, crowd, storage, seconds, most) for size in sizes for crowd in crowds]
     largest = max((row for row in rows if row["trials"] == min(sizes)), key=lambda row: row["workers"])
-    settings = {"study": study, "sampler": spec.search.sampler, "epochs": spec.epochs, "seconds": seconds, "is_server": storage is not None}
+    settings = {
+        "study": study,
+        "sampler": spec.search.sampler,
+        "epochs": spec.epochs,
+        "seconds": seconds,
+        "is_server": storage is not None,
+    }
     figures = {"benchmark": "scale", **here, "settings": settings, "rows": rows, "ratio": largest["busy"] / TARGET}
     publish(_table(rows, settings), figures, file)
 
@@ -217,7 +227,9 @@ def _measured(executor: Simulated, asks: Asks, capacity: float) -> dict[str, Any
 def _bytes(opened: RDBStorage) -> int:
     with opened.engine.connect() as connection:
         if opened.engine.name == "sqlite":
-            pages, size = (connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("page_count", "page_size"))
+            pages, size = (
+                connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("page_count", "page_size")
+            )
             return int(pages * size)
         return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
 

@@ -35,7 +35,14 @@ import optuna
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers import GPSampler as OptunasGPSampler
 from optuna.samplers import TPESampler as OptunasTPESampler
@@ -67,7 +74,9 @@ def ours(sampler: Sampler, pruner: Pruner) -> Make:
     """With this project's settings."""
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
-        asked = spec.model_copy(update={"search": spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})})
+        asked = spec.model_copy(
+            update={"search": spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})}
+        )
         return asked.make_sampler(seed=seed), asked.make_pruner()
 
     return make
@@ -78,7 +87,9 @@ def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
         sampling, _ = ours(sampler, "percentile")(spec, seed)
-        return sampling, PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
+        return sampling, PercentilePruner(
+            KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step
+        )
 
     return make
 
@@ -125,8 +136,12 @@ def search_quality(
     budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 450,
     only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of: {', '.join(SEARCHES)}.")] = USUAL,
     data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
-    nearest: Annotated[bool, typer.Option("--nearest", help="Trainings are recorded ones, nothing is interpolated.")] = False,
-    figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw what was found over the epochs.")] = None,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Trainings are recorded ones, nothing is interpolated.")
+    ] = False,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what was found over the epochs.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
 ) -> None:
     """The table is on the screen."""
@@ -140,7 +155,14 @@ def search_quality(
     for name in names:
         tell(f"{name}: {seeds} searches.")
         rows.append(_row(name, [search(replay, SEARCHES[name], seed, budget) for seed in range(seeds)], best, budget))
-    settings = {"seeds": seeds, "budget": budget, "epochs": replay.epochs, "nearest": nearest, "best": best, "fit": asdict(fit)}
+    settings = {
+        "seeds": seeds,
+        "budget": budget,
+        "epochs": replay.epochs,
+        "nearest": nearest,
+        "best": best,
+        "fit": asdict(fit),
+    }
     figures = {"benchmark": "search_quality", **here, "settings": settings, "rows": rows, "ratio": _ratio(rows, budget)}
     if figure is not None:
         draw(rows, best, figure)
@@ -181,7 +203,13 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
         regret = np.array(row["regret"])
         epochs = np.arange(1, len(regret) + 1)
         is_ours = row["search"] == "standard"
-        axes.plot(epochs, best - regret, label=row["search"], linewidth=2.5 if is_ours else 1.2, linestyle="-" if is_ours else "--")
+        axes.plot(
+            epochs,
+            best - regret,
+            label=row["search"],
+            linewidth=2.5 if is_ours else 1.2,
+            linestyle="-" if is_ours else "--",
+        )
         if row["search"] == "standard":
             axes.fill_between(epochs, best - np.array(row["high"]), best - np.array(row["low"]), alpha=0.15)
     axes.axhline(best, color="0.6", linewidth=0.8)
@@ -197,7 +225,9 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
 def _names(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",")]
     if unknown := [name for name in names if name not in SEARCHES]:
-        raise FmnistError(f"--only takes names of searches with commas between them, got {unknown[0]!r}. There are: {', '.join(SEARCHES)}.")
+        raise FmnistError(
+            f"--only takes names of searches with commas between them, got {unknown[0]!r}. There are: {', '.join(SEARCHES)}."
+        )
     return names
 
 
@@ -219,7 +249,10 @@ def _ratio(rows: list[dict[str, Any]], budget: int) -> float:
     by_name = {row["search"]: row["regret"] for row in rows}
     if not {"standard", "random"} <= by_name.keys():
         return 1.0
-    reached = next((epochs for epochs, regret in enumerate(by_name["standard"], start=1) if regret <= by_name["random"][-1]), 10 * budget)
+    reached = next(
+        (epochs for epochs, regret in enumerate(by_name["standard"], start=1) if regret <= by_name["random"][-1]),
+        10 * budget,
+    )
     return budget / SHARE / reached
 
 

@@ -58,7 +58,9 @@ class Run:
 
 
 def speedrun(
-    study: Annotated[str, typer.Option(metavar="NAME", help="A study that pins every knob: its configuration is trained.")] = "sprint",
+    study: Annotated[
+        str, typer.Option(metavar="NAME", help="A study that pins every knob: its configuration is trained.")
+    ] = "sprint",
     seeds: Annotated[int, typer.Option(metavar="N", min=1)] = 3,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:N.")] = "cpu",
     epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the study's own.")] = None,
@@ -74,7 +76,13 @@ def speedrun(
     images = full_split(source)
     runs = [_run(config, images, source, seed, on) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     mean, seconds = fmean(run.macro_f1 for run in runs), fmean(run.seconds for run in runs)
-    settings = {"study": study, "data": source.name, "images": len(images), "threads": cores(), "bfloat16": is_mixed(on)}
+    settings = {
+        "study": study,
+        "data": source.name,
+        "images": len(images),
+        "threads": cores(),
+        "bfloat16": is_mixed(on),
+    }
     network = describe(config, len(images.class_names))
     figures = {
         "benchmark": "speedrun",
@@ -95,7 +103,9 @@ def speedrun(
 def _pinned(study: str, epochs: int | None) -> TrialConfig:
     space = load_spec(study).space
     if space.knobs:
-        raise FmnistError(f"A speed run trains one configuration; the study {study!r} searches {', '.join(space.knobs)}. Pin them.")
+        raise FmnistError(
+            f"A speed run trains one configuration; the study {study!r} searches {', '.join(space.knobs)}. Pin them."
+        )
     return TrialConfig.parse(space.pinned | ({"epochs": epochs} if epochs else {}), where=study)
 
 
@@ -113,7 +123,9 @@ def _run(config: TrialConfig, images: Images, source: Source, seed: int, device:
 def _trained(config: TrialConfig, images: Images, seed: int, device: torch.device) -> Epoch:
     last: Epoch | None = None
     for last in fit(config, images, None, seed=seed, device=device):
-        tell(f"Seed {seed}, epoch {last.number} of {config.epochs}: loss {last.train_loss:.3f}, {last.images_per_second:,.0f} images/s")
+        tell(
+            f"Seed {seed}, epoch {last.number} of {config.epochs}: loss {last.train_loss:.3f}, {last.images_per_second:,.0f} images/s"
+        )
     assert last
     return last
 
@@ -129,7 +141,14 @@ def _first_step(config: TrialConfig, images: Images, seed: int, device: torch.de
 def _table(runs: list[Run], figures: dict[str, Any]) -> Table:
     settings, config = figures["settings"], figures["settings"]["config"]
     rows = [
-        (str(run.seed), f1(run.macro_f1), duration(run.seconds), f"{run.first_step:.2f}", f"{run.images_per_second:,.0f}") for run in runs
+        (
+            str(run.seed),
+            f1(run.macro_f1),
+            duration(run.seconds),
+            f"{run.first_step:.2f}",
+            f"{run.images_per_second:,.0f}",
+        )
+        for run in runs
     ]
     changed = {name: value for name, value in config.items() if value != TrialConfig.model_fields[name].default}
     spread = "" if figures["sd_macro_f1"] is None else f" ± {f1(figures['sd_macro_f1'])}"
@@ -139,7 +158,9 @@ def _table(runs: list[Run], figures: dict[str, Any]) -> Table:
         f"{settings['images']:,} images, {counted(settings['threads'], 'thread')}. Mean {f1(figures['mean_macro_f1'])}{spread} in "
         f"{duration(figures['mean_seconds'])}; wanted {settings['target']} in {settings['minutes']:g} min: {reached}."
     )
-    return Table("Speed run, on the test split", ("seed", "macro F1", "training", "first step, s", "images/s"), rows, caption)
+    return Table(
+        "Speed run, on the test split", ("seed", "macro F1", "training", "first step, s", "images/s"), rows, caption
+    )
 
 
 if __name__ == "__main__":

@@ -35,9 +35,13 @@ def _kept(source: Source, images: int | None, folder: Path) -> Source:
     train = source.train()
     if images is not None and images < len(train):
         share = images / len(train)
-        train = train.take(stratified(train.labels, train.class_names, share=share, seed=0, into="the benchmark").held_out)
+        train = train.take(
+            stratified(train.labels, train.class_names, share=share, seed=0, into="the benchmark").held_out
+        )
     stand_in = train.take(np.arange(2))
-    report = CleaningReport(train_read=len(train), train_kept=len(train), test_read=2, test_kept=2, held_out=0, caught=())
+    report = CleaningReport(
+        train_read=len(train), train_kept=len(train), test_read=2, test_kept=2, held_out=0, caught=()
+    )
     folder.mkdir()
     save_cleaned(folder, Cleaned(train, stand_in, report, blind=None, caught={}, preparation=source.preparation))
     return Source(source.name, folder)

@@ -51,7 +51,13 @@ def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> d
         "platform": here.platform,
         "load_before": round(os.getloadavg()[0], 2),  # processes that ran or wanted to, mean of the last minute
     }
-    return {"at": here.at, "command": here.command, "commit": here.commit, "machine": machine, "versions": here.versions}
+    return {
+        "at": here.at,
+        "command": here.command,
+        "commit": here.commit,
+        "machine": machine,
+        "versions": here.versions,
+    }
 
 
 def publish(table: Table, figures: Mapping[str, Any], file: Path | None) -> None:

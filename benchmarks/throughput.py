@@ -60,7 +60,15 @@ from search.terminal.wording import counted, f1
 
 ROOT = Path(__file__).resolve().parents[1]
 # The usual loop has the same written out.
-KNOBS = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5, "learning_rate": 1e-3, "batch_size": 128}
+KNOBS = {
+    "depth": 3,
+    "filters": 32,
+    "growth": 2.0,
+    "batch_norm": True,
+    "augmentation": 0.5,
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+}
 PAUSE = 0.2  # seconds between two looks at the memory
 
 
@@ -110,14 +118,30 @@ class Bench:
 
     def usual(self, data_workers: int) -> Loop:
         """The usual loop with so many loader workers."""
-        work = {"root": str(self.folder / "torchvision"), "train": self.train, "valid": self.valid, "classes": self.classes}
-        counts = {"trials": self.usual_trials, "epochs": self.usual_epochs, "data_workers": data_workers, "device": self.device}
+        work = {
+            "root": str(self.folder / "torchvision"),
+            "train": self.train,
+            "valid": self.valid,
+            "classes": self.classes,
+        }
+        counts = {
+            "trials": self.usual_trials,
+            "epochs": self.usual_epochs,
+            "data_workers": data_workers,
+            "device": self.device,
+        }
         return Loop(f"usual, {counted(data_workers, 'loader')}", "benchmarks.usual_loop", work | counts)
 
     def ours(self, workers: int, pool: str) -> Loop:
         """The toolkit's loop with so many workers."""
         knobs = KNOBS | {"pool": pool, "epochs": self.epochs}
-        work = {"root": str(self.source.root), "knobs": knobs, "trials": self.trials, "workers": workers, "device": self.device}
+        work = {
+            "root": str(self.source.root),
+            "knobs": knobs,
+            "trials": self.trials,
+            "workers": workers,
+            "device": self.device,
+        }
         name = counted(workers, "worker") if pool == "after" else f"pool {pool}"
         return Loop(f"ours, {name}", "benchmarks.our_loop", work)
 
@@ -185,14 +209,22 @@ class Measurements:
 
 def throughput(
     data: Annotated[str | None, typer.Option(metavar="PATH", help="Fashion-MNIST's files, or 'synthetic'.")] = None,
-    images: Annotated[int, typer.Option(metavar="N", min=60, help="Of the training images, a sixth of them for validation.")] = 12_000,
+    images: Annotated[
+        int, typer.Option(metavar="N", min=60, help="Of the training images, a sixth of them for validation.")
+    ] = 12_000,
     full: Annotated[bool, typer.Option("--full", help="Take all training images.")] = False,
     trials: Annotated[int, typer.Option(metavar="N", min=1)] = 4,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Of each trial.")] = 2,
-    usual_trials: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of the usual loop; without it --trials.")] = None,
-    usual_epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of each of those; without it --epochs.")] = None,
+    usual_trials: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the usual loop; without it --trials.")
+    ] = None,
+    usual_epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of each of those; without it --epochs.")
+    ] = None,
     workers: Annotated[str, typer.Option(metavar="N,N", help="Workers of this toolkit, one row each.")] = "1,2",
-    loaders: Annotated[str, typer.Option(metavar="N,N", help="num_workers of the usual loop's DataLoader, one row each.")] = "0,2",
+    loaders: Annotated[
+        str, typer.Option(metavar="N,N", help="num_workers of the usual loop's DataLoader, one row each.")
+    ] = "0,2",
     device: Annotated[str, typer.Option(metavar="D", help="Of both loops: cpu, cuda or cuda:N.")] = "cpu",
     warm: Annotated[bool, typer.Option("--warm", help="All processes train once before the clock runs.")] = False,
     repeat: Annotated[int, typer.Option(metavar="N", min=1, help="Runs of each row; the figures are medians.")] = 1,
@@ -200,7 +232,9 @@ def throughput(
 ) -> None:
     """The table is on the screen."""
     of_workers, of_loaders = whole_numbers("--workers", workers, least=1), whole_numbers("--loaders", loaders, least=0)
-    here = surroundings(workers=max(of_workers), threads=max(1, cores() // max(of_workers)), device=(on := choose_device(device)))
+    here = surroundings(
+        workers=max(of_workers), threads=max(1, cores() // max(of_workers)), device=(on := choose_device(device))
+    )
     with part_of(find_source(data, announce=tell), None if full else images) as (folder, source):
         bench = _bench(folder, source, device, warm, (trials, epochs), (usual_trials or trials, usual_epochs or epochs))
         found = Measurements(bench)
@@ -209,7 +243,12 @@ def throughput(
         fastest = found.best(ours)
         found.add_all([before := bench.ours(fastest.work["workers"], "before")], repeat)
     baseline = found.speed(found.best(usual))
-    settings = bench.settings | {"repeat": repeat, "bfloat16": is_mixed(on), "workers": of_workers, "loaders": of_loaders}
+    settings = bench.settings | {
+        "repeat": repeat,
+        "bfloat16": is_mixed(on),
+        "workers": of_workers,
+        "loaders": of_loaders,
+    }
     figures = {
         "benchmark": "throughput",
         **here,
@@ -221,16 +260,28 @@ def throughput(
     publish_table(_table(figures), figures, file)
 
 
-def _bench(folder: Path, source: Source, device: str, warm: bool, ours: tuple[int, int], usual: tuple[int, int]) -> Bench:
+def _bench(
+    folder: Path, source: Source, device: str, warm: bool, ours: tuple[int, int], usual: tuple[int, int]
+) -> Bench:
     """With so many trials of so many epochs each; torchvision finds the images in `folder` too."""
     splits = search_splits(source, seed=SPLIT_SEED)
     write_for_torchvision(splits, folder / "torchvision")
-    return Bench(folder, source, *ours, *usual, len(splits.train), len(splits.valid), len(splits.train.class_names), device, warm)
+    return Bench(
+        folder, source, *ours, *usual, len(splits.train), len(splits.valid), len(splits.train.class_names), device, warm
+    )
 
 
 def _table(figures: dict[str, Any]) -> Table:
     settings = figures["settings"]
-    columns = ("", "images/s", "ratio", "start, s", "trials/h", "GiB", "macro F1")  # with their figures, 80 characters wide
+    columns = (
+        "",
+        "images/s",
+        "ratio",
+        "start, s",
+        "trials/h",
+        "GiB",
+        "macro F1",
+    )  # with their figures, 80 characters wide
     ours, usual = ((settings[f"{of}trials"], settings[f"{of}epochs"]) for of in ("", "usual_"))
     less = "" if usual == ours else f" (the usual loop: {_amount(*usual)}, so that only the images/s compare)"
     work = f"{_amount(*ours)}{less} on {counted(settings['train'], 'image')}"

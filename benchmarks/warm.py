@@ -38,7 +38,9 @@ def main(module: str, work: dict[str, Any]) -> None:
 
 def usual(values: dict[str, Any]) -> None:
     """The usual loop has run in this process, which had trained and scored on the device before."""
-    from benchmarks import usual_loop  # not above: our workers import this module, and have no use for what that one imports
+    from benchmarks import (
+        usual_loop,
+    )  # not above: our workers import this module, and have no use for what that one imports
 
     work = usual_loop.Work(**values)
     batch = torch.rand(usual_loop.BATCH_SIZE, 1, SIDE, SIDE), torch.arange(usual_loop.BATCH_SIZE) % work.classes
@@ -53,14 +55,18 @@ def usual(values: dict[str, Any]) -> None:
 def warm_executor(config: TrialConfig, setup: Setup, workers: int) -> Iterator[LocalExecutor]:
     """An executor each of whose workers has trained once."""
     with LocalExecutor(setup, workers) as executor:
-        while not all(worker.is_ready for worker in executor._pool):  # or one of them could train twice, and another not at all
+        while not all(
+            worker.is_ready for worker in executor._pool
+        ):  # or one of them could train twice, and another not at all
             executor.events(timeout=0.2)
         for number in range(workers):
             executor.submit(Task(f"warm-up {number}", config, number, "search"))
         while executor.running():
             for event in executor.events(timeout=0.2):
                 if isinstance(event, Failed):
-                    raise SearchError(f"Each worker must train once before the clock runs, and one failed: {event.reason}.")
+                    raise SearchError(
+                        f"Each worker must train once before the clock runs, and one failed: {event.reason}."
+                    )
         yield executor
 
 

@@ -20,7 +20,13 @@ from packaging.version import Version
 from fmnist.errors import FmnistError
 
 PYTHON = "3.12"
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_5_x86_64", "manylinux1_x86_64")
+PLATFORMS = (
+    "manylinux_2_28_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_5_x86_64",
+    "manylinux1_x86_64",
+)
 MACHINE = {  # what the conditions of requirements ask for
     "implementation_name": "cpython",
     "implementation_version": f"{PYTHON}.0",
@@ -55,8 +61,14 @@ def read_present(file: Path) -> dict[str, Version | None]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FmnistError(f"--present names what `pip list --format=freeze` printed; {file} cannot be read: {error}.") from error
-    return dict(_present(file, number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#"))
+        raise FmnistError(
+            f"--present names what `pip list --format=freeze` printed; {file} cannot be read: {error}."
+        ) from error
+    return dict(
+        _present(file, number, line)
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
+    )
 
 
 def fetch_missing(roots: Iterable[Requirement], present: Present, folder: Path) -> list[Path]:
@@ -68,7 +80,11 @@ def fetch_missing(roots: Iterable[Requirement], present: Present, folder: Path) 
     for _ in range(ROUNDS):
         wheels = _wheels(folder)
         needs = _needs(roots, present, wheels)
-        due = {name: need for name, need in needs.items() if name not in wheels or not _fits(_version(wheels[name]), need.specifier)}
+        due = {
+            name: need
+            for name, need in needs.items()
+            if name not in wheels or not _fits(_version(wheels[name]), need.specifier)
+        }
         for name in (wheels.keys() - needs.keys()) | (wheels.keys() & due.keys()):
             wheels[name].unlink()
         if not due:
@@ -84,7 +100,9 @@ def _present(file: Path, number: int, line: str) -> tuple[str, Version | None]:
     try:
         return canonicalize_name(name, validate=True), Version(version) if version else None
     except ValueError as error:  # also of a version
-        raise FmnistError(f"{file}, line {number}: a line must be NAME or NAME==VERSION; got {line.strip()!r}. Correct it.") from error
+        raise FmnistError(
+            f"{file}, line {number}: a line must be NAME or NAME==VERSION; got {line.strip()!r}. Correct it."
+        ) from error
 
 
 def _needs(roots: Iterable[Requirement], present: Present, wheels: Mapping[str, Path]) -> dict[str, Need]:
@@ -102,7 +120,9 @@ def _needs(roots: Iterable[Requirement], present: Present, wheels: Mapping[str, 
         new = {"", *requirement.extras} - need.extras
         need.extras |= new
         if name in wheels:
-            waiting += [(name, one) for one in _requirements(wheels[name]) if any(_applies(one, extra) for extra in new)]
+            waiting += [
+                (name, one) for one in _requirements(wheels[name]) if any(_applies(one, extra) for extra in new)
+            ]
     return found
 
 
@@ -132,21 +152,33 @@ def _version(wheel: Path) -> Version:
 
 def _requirements(wheel: Path) -> Iterator[Requirement]:
     with ZipFile(wheel) as archive:
-        inside = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA"))
+        inside = next(
+            name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
+        )
         raw, _ = parse_email(archive.read(inside))
     for line in raw.get("requires_dist", []):
         try:
             yield Requirement(line)
         except InvalidRequirement as error:
-            raise FmnistError(f"{wheel.name} requires {line!r}, which is no requirement: {error}. Pin another version of it.") from error
+            raise FmnistError(
+                f"{wheel.name} requires {line!r}, which is no requirement: {error}. Pin another version of it."
+            ) from error
 
 
 def _download(requirements: list[str], folder: Path) -> None:
     """The wheels of exactly these are in `folder`."""
-    target = ["--python-version", PYTHON, "--implementation", "cp", *(word for name in PLATFORMS for word in ("--platform", name))]
+    target = [
+        "--python-version",
+        PYTHON,
+        "--implementation",
+        "cp",
+        *(word for name in PLATFORMS for word in ("--platform", name)),
+    ]
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, *target, *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise FmnistError(f"pip must find wheels for CPython {PYTHON} on Linux of {', '.join(requirements)}: {reason}. Check the network.")
+        raise FmnistError(
+            f"pip must find wheels for CPython {PYTHON} on Linux of {', '.join(requirements)}: {reason}. Check the network."
+        )

@@ -64,7 +64,9 @@ def of_dashboard(browser: Browser, address: str) -> None:
     """The winner's page, by the link in the study's note."""
     page = opened(browser, f"{address}/note", WIDTH)
     page.get_by_role("link", name=re.compile(r"^trial \d+$")).first.click()
-    page.wait_for_function("[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth).length >= 3")
+    page.wait_for_function(
+        "[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth).length >= 3"
+    )
     page.set_viewport_size({"width": WIDTH, "height": 1500})
     save(page, "dashboard.png")
 

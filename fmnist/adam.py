@@ -30,10 +30,20 @@ class FusedAdam:
     """
 
     def __init__(
-        self, model: nn.Module, *, learning_rate: float, beta1: float, beta2: float, decay: float, decoupled: bool, device: torch.device
+        self,
+        model: nn.Module,
+        *,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        decay: float,
+        decoupled: bool,
+        device: torch.device,
     ) -> None:
         self.beta1, self.beta2, self.decoupled = beta1, beta2, decoupled
-        self.rate: Tensor | float = torch.tensor(learning_rate, device=device) if device.type == "cuda" else learning_rate
+        self.rate: Tensor | float = (
+            torch.tensor(learning_rate, device=device) if device.type == "cuda" else learning_rate
+        )
         parameters: list[Tensor] = list(model.parameters())
         groups = [([p for p in parameters if p.ndim > 1], decay), ([p for p in parameters if p.ndim <= 1], 0.0)]
         self.groups = [_group(weights, share) for weights, share in groups if weights]
@@ -85,5 +95,7 @@ class FusedAdam:
 
 def _group(weights: list[Tensor], decay: float) -> _Group:
     # The moments lie in memory as the weights do: the kernel reads them side by side.
-    means, squares = ([torch.zeros_like(weight, memory_format=torch.preserve_format) for weight in weights] for _ in range(2))
+    means, squares = (
+        [torch.zeros_like(weight, memory_format=torch.preserve_format) for weight in weights] for _ in range(2)
+    )
     return _Group(weights, decay, means, squares, [torch.zeros((), device=weight.device) for weight in weights])

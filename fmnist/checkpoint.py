@@ -34,7 +34,10 @@ LARGEST_CONFIG = 2**20  # bytes; a real one has about a thousand
 LARGEST_HEADER = 2**20  # bytes of the weights' file that are not weights
 Tensors = dict[str, tuple[tuple[int, ...], str]]  # name -> shape and type
 CPU: Final = torch.device("cpu")
-_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors names them; the integers are batch norm's counters
+_DTYPES = {
+    torch.float32: "F32",
+    torch.int64: "I64",
+}  # as safetensors names them; the integers are batch norm's counters
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 _SIZES = {"F32": 4, "I64": 8}
 _AGAIN = "Copy the whole folder again, or train again."
@@ -53,7 +56,9 @@ class Checkpoint:
     @property
     def preparation(self) -> Preparation:
         """How the pictures that the network was trained on became images."""
-        return Preparation.told(self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',")
+        return Preparation.told(
+            self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',"
+        )
 
 
 def save_checkpoint(
@@ -65,18 +70,29 @@ def save_checkpoint(
     """
     _require_replaceable(folder)
     # Contiguous float32 on the CPU, whatever the layout and precision it was trained in.
-    weights = {name: (t.float() if t.is_floating_point() else t).cpu().contiguous() for name, t in model.state_dict().items()}
+    weights = {
+        name: (t.float() if t.is_floating_point() else t).cpu().contiguous() for name, t in model.state_dict().items()
+    }
     found = {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in weights.items()}
     _require_tensors(found, _tensors(config, len(class_names)), "The model")
     data = save(weights)
-    known = {"format": FORMAT, "config": config.model_dump(mode="json"), "class_names": class_names, "origin": dict(origin)}
-    about = _parsed(json.dumps(known | {"sha256": hashlib.sha256(data).hexdigest()}, allow_nan=False).encode(), "The model")
+    known = {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "class_names": class_names,
+        "origin": dict(origin),
+    }
+    about = _parsed(
+        json.dumps(known | {"sha256": hashlib.sha256(data).hexdigest()}, allow_nan=False).encode(), "The model"
+    )
     try:
         with folder_in_place(folder) as fresh:
             (fresh / WEIGHTS).write_bytes(data)
             _write_about(fresh, about)
     except OSError as error:
-        raise FmnistError(f"{folder} must be writable: {error.strerror}. Free space there, or name another folder.") from error
+        raise FmnistError(
+            f"{folder} must be writable: {error.strerror}. Free space there, or name another folder."
+        ) from error
 
 
 def copy_checkpoint(folder: Path, to: Path, *, origin: Mapping[str, Any]) -> None:
@@ -103,9 +119,13 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
         )
     path, expected = folder / WEIGHTS, _tensors(config, len(about.class_names))
     try:
-        require_file(path, _bytes(expected) + LARGEST_HEADER)  # a configuration may describe a network that no memory holds
+        require_file(
+            path, _bytes(expected) + LARGEST_HEADER
+        )  # a configuration may describe a network that no memory holds
         _require_checksum(path, about.sha256)
-        with safe_open(path, framework="pt") as file:  # reads the header only: nothing is allocated before it is known to fit
+        with safe_open(
+            path, framework="pt"
+        ) as file:  # reads the header only: nothing is allocated before it is known to fit
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in parts.items()}
         _require_tensors(found, expected, str(path))
@@ -161,9 +181,13 @@ def _read_about(folder: Path) -> _About:
     try:
         return _parsed(read_file(path, LARGEST_CONFIG), str(path))
     except FileNotFoundError:
-        raise FmnistError(f"A checkpoint is a folder with {CONFIG} and {WEIGHTS}; there is no {path}. {_present(folder)}") from None
+        raise FmnistError(
+            f"A checkpoint is a folder with {CONFIG} and {WEIGHTS}; there is no {path}. {_present(folder)}"
+        ) from None
     except OSError as error:
-        raise FmnistError(f"{path} must be readable: {error.strerror}. Name the folder that holds {CONFIG} and {WEIGHTS}.") from error
+        raise FmnistError(
+            f"{path} must be readable: {error.strerror}. Name the folder that holds {CONFIG} and {WEIGHTS}."
+        ) from error
 
 
 def _parsed(text: bytes, where: str) -> _About:
@@ -174,7 +198,9 @@ def _parsed(text: bytes, where: str) -> _About:
         if first["type"] == "json_invalid":
             raise FmnistError(f"{where} must be JSON: {first['ctx']['error']}. {_AGAIN}") from None
         lines = [f"{where}: {line}" for line in refusals(error, _About)]
-        raise FmnistError(listed([*lines, f"So it is not of a checkpoint that this version can read. {_AGAIN}"])) from None
+        raise FmnistError(
+            listed([*lines, f"So it is not of a checkpoint that this version can read. {_AGAIN}"])
+        ) from None
 
 
 def _present(folder: Path) -> str:
@@ -188,7 +214,9 @@ def _require_replaceable(folder: Path) -> None:
     if folder.is_dir():
         foreign = sorted({path.name for path in folder.iterdir()} - {WEIGHTS, CONFIG})
         if foreign:
-            raise FmnistError(f"A checkpoint replaces only a checkpoint; {folder} also holds {foreign[0]!r}. Name another folder.")
+            raise FmnistError(
+                f"A checkpoint replaces only a checkpoint; {folder} also holds {foreign[0]!r}. Name another folder."
+            )
     elif folder.exists():
         raise FmnistError(f"A checkpoint is a folder; {folder} is a file. Name another folder.")
 

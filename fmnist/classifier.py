@@ -78,7 +78,9 @@ def _of_onnx(path: Path, device: str | None) -> Classifier:
     from fmnist.onnx_file import load_onnx
 
     if device not in (None, "cpu"):
-        raise FmnistError(f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights.")
+        raise FmnistError(
+            f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights."
+        )
     found = load_onnx(path)
     return Classifier(found.class_names, found.data, found.preparation, found.probabilities, None)
 

@@ -28,33 +28,61 @@ class TrialConfig(BaseModel):
     depth: Annotated[int, Field(ge=1, le=4, description="stages, each halves the image"), Range(2, 4)] = 2
     blocks: Annotated[int, Field(ge=1, le=4, description="convolutions in a stage"), Range(1, 3)] = 1
     filters: Annotated[int, Field(ge=4, le=512, description="width of the first stage"), Range(16, 64, step=8)] = 32
-    growth: Annotated[float, Field(ge=1, le=4, description="width of a stage over the one before"), Range(1.0, 2.0)] = 2.0
+    growth: Annotated[float, Field(ge=1, le=4, description="width of a stage over the one before"), Range(1.0, 2.0)] = (
+        2.0
+    )
     kernel_size: Annotated[Literal[3, 5], Field(description="side of each convolution"), Choice((3, 5))] = 3
     batch_norm: Annotated[bool, Field(description="normalise after each convolution"), Choice((True, False))] = False
     residual: Annotated[bool, Field(description="add a block's input to its output"), Choice((True, False))] = False
     activation: Annotated[Activation, Field(description="after each norm"), Choice(("relu", "gelu", "silu"))] = "relu"
-    pool: Annotated[Literal["before", "after"], Field(description="pool before or after the norm"), Choice(("before", "after"))] = "after"
+    pool: Annotated[
+        Literal["before", "after"], Field(description="pool before or after the norm"), Choice(("before", "after"))
+    ] = "after"
     head: Annotated[Head, Field(description="last stage to one vector"), Choice(("flatten", "max", "avg"))] = "flatten"
-    hidden: Annotated[int, Field(ge=0, le=4096, description="units of a dense layer, 0 for none"), Choice((0, 64, 128))] = 0
-    mirror: Annotated[bool, Field(description="score the mean over an image and its mirror"), Choice((False, True))] = False
+    hidden: Annotated[
+        int, Field(ge=0, le=4096, description="units of a dense layer, 0 for none"), Choice((0, 64, 128))
+    ] = 0
+    mirror: Annotated[bool, Field(description="score the mean over an image and its mirror"), Choice((False, True))] = (
+        False
+    )
 
     # Against overfitting.
-    dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = 0.0
-    l2: Annotated[float, Field(ge=0, le=1, description="coupled in adam, decoupled in adamw"), Range(1e-6, 1e-1, log=True)] = 0.0
-    augmentation: Annotated[float, Field(ge=0, le=1, description="strength of mirroring, shifts, erased boxes"), Range(0.0, 1.0)] = 0.0
-    flip: Annotated[bool, Field(description="augmentation may mirror images"), Choice((True, False))] = True
-    label_smoothing: Annotated[float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)] = 0.0
-    ema: Annotated[float, Field(ge=0, lt=1, description="decay a step of the averaged weights, 0 for none"), Choice((0.0, 0.98, 0.995))] = (
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = (
         0.0
     )
+    l2: Annotated[
+        float, Field(ge=0, le=1, description="coupled in adam, decoupled in adamw"), Range(1e-6, 1e-1, log=True)
+    ] = 0.0
+    augmentation: Annotated[
+        float, Field(ge=0, le=1, description="strength of mirroring, shifts, erased boxes"), Range(0.0, 1.0)
+    ] = 0.0
+    flip: Annotated[bool, Field(description="augmentation may mirror images"), Choice((True, False))] = True
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)
+    ] = 0.0
+    ema: Annotated[
+        float,
+        Field(ge=0, lt=1, description="decay a step of the averaged weights, 0 for none"),
+        Choice((0.0, 0.98, 0.995)),
+    ] = 0.0
 
     # The optimisation.
     optimizer: Annotated[Literal["adam", "adamw"], Field(description="which Adam"), Choice(("adam", "adamw"))] = "adam"
-    learning_rate: Annotated[float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)] = 1e-3
-    beta2: Annotated[float, Field(ge=0.5, lt=1, description="decay of Adam's second moment"), Choice((0.9, 0.98, 0.999))] = 0.999
-    schedule: Annotated[Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle"))] = "constant"
-    small_side: Annotated[Literal[14, 20], Field(description="side of the images in the first epochs, in pixels"), Choice((14, 20))] = 20
-    small_epochs: Annotated[float, Field(ge=0, lt=1, description="share of the epochs on such images"), Range(0.0, 0.8)] = 0.0
+    learning_rate: Annotated[
+        float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)
+    ] = 1e-3
+    beta2: Annotated[
+        float, Field(ge=0.5, lt=1, description="decay of Adam's second moment"), Choice((0.9, 0.98, 0.999))
+    ] = 0.999
+    schedule: Annotated[
+        Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle"))
+    ] = "constant"
+    small_side: Annotated[
+        Literal[14, 20], Field(description="side of the images in the first epochs, in pixels"), Choice((14, 20))
+    ] = 20
+    small_epochs: Annotated[
+        float, Field(ge=0, lt=1, description="share of the epochs on such images"), Range(0.0, 0.8)
+    ] = 0.0
     batch_size: Annotated[int, Field(ge=8, le=4096, description="images a step"), Choice((64, 128, 256, 512))] = 128
     epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the training images")] = 10
 

@@ -129,7 +129,9 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
         with _CAPTURE, _no_collection(), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()
     except RuntimeError as error:
-        if isinstance(error.__context__, Exception):  # ending a capture in which `work` failed fails as well, and hides why
+        if isinstance(
+            error.__context__, Exception
+        ):  # ending a capture in which `work` failed fails as well, and hides why
             raise error.__context__ from None
         raise
     return graph.replay

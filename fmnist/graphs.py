@@ -19,7 +19,9 @@ class CapturedSteps:
         capture: Makes of a function one that repeats its work, as `fmnist.cuda.capture` does; the function itself works as well.
     """
 
-    def __init__(self, step: Step, images: Tensor, targets: Tensor, capture: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    def __init__(
+        self, step: Step, images: Tensor, targets: Tensor, capture: Callable[[Callable[[], None]], Callable[[], None]]
+    ) -> None:
         """Shape: images [B, N, 1, S, S], targets [B, N, classes], of the largest block of B batches."""
         self._images, self._targets = torch.empty_like(images), torch.empty_like(targets)
         self._rates = torch.zeros(len(images), device=images.device)
@@ -40,6 +42,8 @@ class CapturedSteps:
         return self._total.clone()
 
     def _one(self, step: Step) -> None:
-        images, targets, rate = (each.index_select(0, self._next).squeeze(0) for each in (self._images, self._targets, self._rates))
+        images, targets, rate = (
+            each.index_select(0, self._next).squeeze(0) for each in (self._images, self._targets, self._rates)
+        )
         self._total += step(images, targets, rate)
         self._next += 1

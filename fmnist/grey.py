@@ -17,7 +17,9 @@ def convolve_grey(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     Shape: images [N, 1, H, W], weight [C, 1, K, K] with odd K, bias [C] -> [N, C, H, W], channels last.
     """
     if torch.is_autocast_enabled(images.device.type):
-        images = images.to(torch.get_autocast_dtype(images.device.type))  # before the patches are made: they are K * K times as many
+        images = images.to(
+            torch.get_autocast_dtype(images.device.type)
+        )  # before the patches are made: they are K * K times as many
     size = weight.shape[-1]
     width = -(-size * size // ALIGNED) * ALIGNED
     around = pad(images.squeeze(1), (size // 2,) * 4)

@@ -39,7 +39,10 @@ def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
 
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # a second to import, and workers need none of it
+    from sklearn.metrics import (
+        confusion_matrix,
+        precision_recall_fscore_support,
+    )  # a second to import, and workers need none of it
 
     every = range(classes)
     confusion = confusion_matrix(labels, predictions, labels=every)
@@ -83,7 +86,9 @@ def paired_difference(
     """
     value = _mean_macro_f1(labels, first, classes) - _mean_macro_f1(labels, second, classes)
     scores = _resampled(labels, np.vstack([first, second]), classes, resamples, seed)
-    return Difference(value, *_interval(scores[:, : len(first)].mean(axis=1) - scores[:, len(first) :].mean(axis=1), level))
+    return Difference(
+        value, *_interval(scores[:, : len(first)].mean(axis=1) - scores[:, len(first) :].mean(axis=1), level)
+    )
 
 
 def _mean_macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
@@ -108,7 +113,9 @@ def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, se
     random = np.random.default_rng(seed)
     scores = np.empty((resamples, models))
     for i in range(resamples):
-        counts = np.bincount(kind.ravel()[random.integers(len(labels), size=len(labels))], minlength=kinds.shape[1])  # [K]
+        counts = np.bincount(
+            kind.ravel()[random.integers(len(labels), size=len(labels))], minlength=kinds.shape[1]
+        )  # [K]
         confusions = np.bincount(cell, weights=np.tile(counts, models), minlength=models * cells)
         scores[i] = _macro_f1(confusions.reshape(models, classes, classes))
     return scores
@@ -117,6 +124,8 @@ def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, se
 def _macro_f1(confusions: Ints | Floats) -> Floats:
     """Macro F1 of each confusion matrix. Shape: [S, C, C] -> [S]."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
-    shown = confusions.sum(axis=1) + confusions.sum(axis=2)  # of a class: how often it is predicted plus how often it is true
+    shown = confusions.sum(axis=1) + confusions.sum(
+        axis=2
+    )  # of a class: how often it is predicted plus how often it is true
     f1: Floats = 2 * hits / np.maximum(shown, 1)
     return f1.mean(axis=1)  # type: ignore[no-any-return]

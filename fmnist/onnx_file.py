@@ -55,7 +55,11 @@ class OnnxModel:
             found = np.concatenate([self.session.run(None, {given.name: batch})[0] for batch in batches])
         except _REFUSED as error:
             raise FmnistError(f"{self.path} must compute without an error: {_line(error)}. {_AGAIN}") from None
-        if found.shape != (len(pixels), len(self.class_names)) or not np.allclose(found.sum(axis=1), 1, atol=1e-3) or found.min() < 0:
+        if (
+            found.shape != (len(pixels), len(self.class_names))
+            or not np.allclose(found.sum(axis=1), 1, atol=1e-3)
+            or found.min() < 0
+        ):
             raise FmnistError(
                 f"{self.path} must give probabilities of {len(self.class_names)} classes for each image; it does not. {_AGAIN}"
             )
@@ -73,7 +77,9 @@ def load_onnx(path: Path) -> OnnxModel:
         raise FmnistError(f"{path} must be readable: {error.strerror or error}. Check the path.") from None
     model = _parsed(content, path)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(model)):
-        raise FmnistError(f"{path} must hold its weights itself; it points at other files, which are not read. Save it as one file.")
+        raise FmnistError(
+            f"{path} must hold its weights itself; it points at other files, which are not read. Save it as one file."
+        )
     told = {one.key: one.value for one in model.metadata_props}
     class_names = _class_names(told, path)
     preparation = Preparation.told(told.get("pictures"), told.get("data"), f"{path}: metadata 'pictures'")
@@ -86,14 +92,22 @@ def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(content)  # reads no other file
     except DecodeError:
-        raise FmnistError(f"{path} must be an ONNX model; its {len(content):,} bytes are something else or damaged. {_AGAIN}") from None
+        raise FmnistError(
+            f"{path} must be an ONNX model; its {len(content):,} bytes are something else or damaged. {_AGAIN}"
+        ) from None
     return model
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """All there are in it, however deep: in subgraphs, functions, attributes. The reader of protobuf allows a hundred levels."""
     for _, value in message.ListFields():
-        for one in (value,) if isinstance(value, Message) else value if not isinstance(value, str | bytes | int | float) else ():
+        for one in (
+            (value,)
+            if isinstance(value, Message)
+            else value
+            if not isinstance(value, str | bytes | int | float)
+            else ()
+        ):
             if not isinstance(one, Message):
                 break  # a list of numbers
             if isinstance(one, onnx.TensorProto):
@@ -105,7 +119,9 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 def _class_names(told: dict[str, str], path: Path) -> tuple[str, ...]:
     text = told.get("labels")
     if text is None:
-        raise FmnistError(f"{path} must have the names of its classes in its metadata, under 'labels'; it has none. {_AGAIN}")
+        raise FmnistError(
+            f"{path} must have the names of its classes in its metadata, under 'labels'; it has none. {_AGAIN}"
+        )
     try:
         labels = json.loads(text) if len(text) <= LARGEST_LABELS else None
     except (ValueError, RecursionError):
@@ -130,7 +146,12 @@ def _require_form(session: onnxruntime.InferenceSession, classes: int, path: Pat
         ("give one output of", session.get_outputs(), "float", [classes]),
     ):
         found = [(value.type, value.shape) for value in values]
-        if len(found) != 1 or found[0][0] != f"tensor({dtype})" or found[0][1][1:] != shape or isinstance(found[0][1][0], int):
+        if (
+            len(found) != 1
+            or found[0][0] != f"tensor({dtype})"
+            or found[0][1][1:] != shape
+            or isinstance(found[0][1][0], int)
+        ):
             rule = ", ".join(["N", *map(str, shape)])
             got = "; ".join(f"{kind} {said}" for kind, said in found) or "none"
             raise FmnistError(f"{path} must {kind} {dtype} [{rule}], got {shown(got)}. {_AGAIN}")

@@ -24,7 +24,9 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     Shape: uint8 [N, 28, 28] -> [N, classes], rows sum to 1.
     """
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
-        raise FmnistError(f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a file.")
+        raise FmnistError(
+            f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a file."
+        )
     writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of arrays it could not write to
     with full_precision():
         logits = class_scores(checkpoint.model.to(device), torch.from_numpy(writable).to(device))

@@ -58,7 +58,9 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _line(part: ErrorDetails, model: type[BaseModel], noun: str, called: Mapping[str, str], belongs: Mapping[str, str]) -> str:
+def _line(
+    part: ErrorDetails, model: type[BaseModel], noun: str, called: Mapping[str, str], belongs: Mapping[str, str]
+) -> str:
     key, value = _key(part["loc"]), part["input"]
     if part["type"] == "extra_forbidden":
         name = str(part["loc"][-1])
@@ -168,10 +170,15 @@ def _written(value: object, deep: int) -> str:
             text = repr(value[:LONGEST]) + "…" * (len(value) > LONGEST)
         case dict():
             text = _within(
-                "{", [f"{_key((str(name),))} = {_written(one, deep - 1)}" for name, one in _first(value, deep).items()], value, "}"
+                "{",
+                [f"{_key((str(name),))} = {_written(one, deep - 1)}" for name, one in _first(value, deep).items()],
+                value,
+                "}",
             )
         case list() | tuple():
-            text = _within("[", [_written(one, deep - 1) for one in _first(dict(enumerate(value)), deep).values()], value, "]")
+            text = _within(
+                "[", [_written(one, deep - 1) for one in _first(dict(enumerate(value)), deep).values()], value, "]"
+            )
         case _:
             text = repr(value)
     return text

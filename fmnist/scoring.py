@@ -21,7 +21,9 @@ def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
     with torch.inference_mode():
         # Folding a copy halves the work. Where launches are what takes the time, the copy takes more than it saves.
         quick = folded(model).to(memory_format=torch.channels_last) if is_cpu else model.eval()  # type: ignore[call-overload]
-        scores = [quick(resized(as_input(batch), side)).float() for batch in pixels.split(CPU_BATCH if is_cpu else BATCH)]
+        scores = [
+            quick(resized(as_input(batch), side)).float() for batch in pixels.split(CPU_BATCH if is_cpu else BATCH)
+        ]
         return torch.cat(scores).cpu()
 
 

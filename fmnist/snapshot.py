@@ -51,4 +51,6 @@ def load_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise FmnistError(f"{path} must be the snapshot of a training: {error}. Delete it; the training then starts anew.") from error
+        raise FmnistError(
+            f"{path} must be the snapshot of a training: {error}. Delete it; the training then starts anew."
+        ) from error

@@ -17,7 +17,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from fmnist.adam import FusedAdam
 from fmnist.augment import augment
 from fmnist.config import TrialConfig
-from fmnist.cuda import SideStream, capture, is_cuda, multiplies_bfloat16, random_state, release_memory, set_random_state, upload
+from fmnist.cuda import (
+    SideStream,
+    capture,
+    is_cuda,
+    multiplies_bfloat16,
+    random_state,
+    release_memory,
+    set_random_state,
+    upload,
+)
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
@@ -59,7 +68,13 @@ class Epoch:
 
 
 def fit(
-    config: TrialConfig, train: Images, valid: Images | None, *, seed: int, device: torch.device, after: Snapshot | None = None
+    config: TrialConfig,
+    train: Images,
+    valid: Images | None,
+    *,
+    seed: int,
+    device: torch.device,
+    after: Snapshot | None = None,
 ) -> Iterator[Epoch]:
     """Trains for `config.epochs` epochs and yields after each; closing the generator frees what it holds.
 
@@ -157,7 +172,9 @@ class _Run:
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
         self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # at each size of images before a step is captured
-        self.ahead = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1  # batches of a block
+        self.ahead = (
+            min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1
+        )  # batches of a block
         self.averaged: Network | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
         self.captured: CapturedSteps | None = None
@@ -197,7 +214,9 @@ class _Run:
     def prepared(self, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
         config, every = self.config, rows.flatten()
-        images = augment(as_input(self.pixels[every]), config.augmentation, flip=config.flip, generator=self.generator, side=side)
+        images = augment(
+            as_input(self.pixels[every]), config.augmentation, flip=config.flip, generator=self.generator, side=side
+        )
         return images.view(*rows.shape, 1, side, side), self.targets[self.labels[every]].view(*rows.shape, -1)
 
     def scored_model(self) -> Network:
@@ -210,7 +229,9 @@ class _Run:
 
     def snapshot(self, epoch: int) -> Snapshot:
         """A copy of all that decides what comes after `epoch`, which is over."""
-        tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors()}
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors()
+        }
         return Snapshot(epoch, tensors | self._random_states())
 
     def go_on(self, after: Snapshot) -> None:
@@ -222,7 +243,9 @@ class _Run:
         wanted = {name: tensor.shape for name, tensor in (present | self._random_states()).items()}
         found = {name: tensor.shape for name, tensor in after.tensors.items()}
         if wanted != found or not 0 < after.epoch < self.config.epochs:
-            raise FmnistError("A training goes on only from a snapshot of its own. Delete the snapshot, to train from the start.")
+            raise FmnistError(
+                "A training goes on only from a snapshot of its own. Delete the snapshot, to train from the start."
+            )
         with torch.no_grad():
             for name, tensor in present.items():
                 tensor.copy_(after.tensors[name])
@@ -260,12 +283,16 @@ class _Run:
     def rates(self, count: int) -> Tensor:
         """The learning rates of the next steps, where the optimizer reads them. Shape: [count]."""
         peak = self.config.learning_rate
-        rates = [peak * learning_rate_scale(self.config, step, self.steps) for step in range(self.done, self.done + count)]
+        rates = [
+            peak * learning_rate_scale(self.config, step, self.steps) for step in range(self.done, self.done + count)
+        ]
         return upload(rates, self.device) if is_cuda(self.device) else torch.tensor(rates, dtype=torch.float64)
 
     def _captured(self, images: Tensor, targets: Tensor) -> CapturedSteps:
         if self.captured is None:
-            of_images, of_targets = (torch.empty((self.ahead, *each.shape[1:]), device=self.device) for each in (images, targets))
+            of_images, of_targets = (
+                torch.empty((self.ahead, *each.shape[1:]), device=self.device) for each in (images, targets)
+            )
             self.captured = CapturedSteps(self.step, of_images, of_targets, partial(capture, device=self.device))
         return self.captured
 
@@ -292,4 +319,6 @@ def _scored(logits: Tensor, valid: Images) -> tuple[float, float, float]:
 def _check(loss: float, epoch: int, classes: int) -> None:
     limit = EXPLODED * math.log(classes)
     if not loss <= limit:  # written so that NaN does not pass
-        raise DivergedError(f"diverged: mean training loss {loss:.3g} in epoch {epoch}, over {limit:.3g} (three times guessing)")
+        raise DivergedError(
+            f"diverged: mean training loss {loss:.3g} in epoch {epoch}, over {limit:.3g} (three times guessing)"
+        )

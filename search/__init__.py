@@ -89,7 +89,9 @@ class Study:
         from search.study.winner import is_confirmed, winner
 
         if not is_confirmed(self._handle):
-            raise SearchError(f"The study {self.name!r} has no winner yet: its candidates were not all trained again. See search_best.")
+            raise SearchError(
+                f"The study {self.name!r} has no winner yet: its candidates were not all trained again. See search_best."
+            )
         return winner(self._handle)[1]
 
     @property
@@ -128,7 +130,9 @@ class Study:
         from search.errors import SearchError
 
         if self.final is None:
-            raise SearchError(f"The study {self.name!r} has no model yet. Give the call, or the command, that began it again.")
+            raise SearchError(
+                f"The study {self.name!r} has no model yet. Give the call, or the command, that began it again."
+            )
         return load_classifier(self.folder / "export", None)
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from optuna.storages import RDBStorage
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell started the tests in the background; what they start would not hear Ctrl-C
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # a shell started the tests in the background; what they start would not hear Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # the images are small and the tests run side by side: more threads only wait for each other
@@ -29,7 +31,9 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """
     before, home = _files(ROOT), tmp_path_factory.mktemp("home")
     temporary = tempfile.mkdtemp(prefix="fm-")
-    Finalize(None, shutil.rmtree, (temporary, True), exitpriority=-200)  # after multiprocessing's own, which still needs it, of -100
+    Finalize(
+        None, shutil.rmtree, (temporary, True), exitpriority=-200
+    )  # after multiprocessing's own, which still needs it, of -100
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         for kind in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "CUDA_CACHE_PATH"):
@@ -38,7 +42,9 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setattr(tempfile, "tempdir", None)  # where Python keeps what it was
         yield
     left = sorted([*(_files(ROOT) - before), *_files(home)])
-    assert not left, f"Tests write only to folders that pytest or tempfile give them; left behind: {', '.join(map(str, left))}"
+    assert not left, (
+        f"Tests write only to folders that pytest or tempfile give them; left behind: {', '.join(map(str, left))}"
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = {path.relative_to(ROOT).as_posix(): path for room in ("fmnist", "search", "benchmarks") for path in (ROOT / room).rglob("*.py")}
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): path
+    for room in ("fmnist", "search", "benchmarks")
+    for path in (ROOT / room).rglob("*.py")
+}
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in SOURCES}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOURCES.items()}
 
@@ -37,7 +41,19 @@ FMNIST = {
     "memory": {"errors"},
     "grey": set(),
     "network": {"network", "config", "data", "grey"},
-    "train": {"adam", "config", "cuda", "data", "augment", "network", "metrics", "graphs", "scoring", "snapshot", "errors"},
+    "train": {
+        "adam",
+        "config",
+        "cuda",
+        "data",
+        "augment",
+        "network",
+        "metrics",
+        "graphs",
+        "scoring",
+        "snapshot",
+        "errors",
+    },
     "checkpoint": {"atomic", "config", "data", "network", "errors", "files", "refusals"},
     "predict": {"checkpoint", "cuda", "data", "network", "scoring", "timing", "errors"},
     "timing": set(),
@@ -61,7 +77,17 @@ WRITERS = {
     "search/dashboard/annotate.py",
     "search/dashboard/artifacts.py",
 }
-WRITES = {"ask", "tell", "report", "enqueue_trial", "add_trial", "add_trials", "optimize", "set_user_attr", "set_system_attr"}
+WRITES = {
+    "ask",
+    "tell",
+    "report",
+    "enqueue_trial",
+    "add_trial",
+    "add_trials",
+    "optimize",
+    "set_user_attr",
+    "set_system_attr",
+}
 WRITES |= {
     "set_constraint",
     "set_trial_user_attr",
@@ -120,21 +146,29 @@ def _imported_by_packages_of(module: str) -> set[str]:
     parts = module.split(".")
     packages = [".".join(parts[:n]) for n in range(1, len(parts))]
     at_once = [
-        ast.Module([node for node in TREES[MODULES[name]].body if isinstance(node, ast.Import | ast.ImportFrom)], []) for name in packages
+        ast.Module([node for node in TREES[MODULES[name]].body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        for name in packages
     ]
     return {name for tree in at_once for name in imports(tree)}
 
 
 def writes(tree: ast.AST) -> list[str]:
     """Calls that write to a study or a trial, but for those on a study in memory that the same function made."""
-    allowed = {call for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for call in _on_scratch_studies(function)}
+    allowed = {
+        call
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for call in _on_scratch_studies(function)
+    }
     return [f"line {call.lineno}: .{name}()" for call, name in _writing_calls(tree) if call not in allowed]
 
 
 def _writing_calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
     for node in ast.walk(tree):
         match node:
-            case ast.Call(ast.Attribute(_, name)) if name in WRITES or name.startswith(("set_trial_", "create_new_trial")):
+            case ast.Call(ast.Attribute(_, name)) if name in WRITES or name.startswith(
+                ("set_trial_", "create_new_trial")
+            ):
                 yield node, name
 
 
@@ -146,7 +180,11 @@ def _on_scratch_studies(function: ast.FunctionDef) -> Iterator[ast.Call]:
                 if not {"storage", None} & {option.arg for option in options}:
                     scratch.add(name)
     for call, _ in _writing_calls(function):
-        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id in scratch:
+        if (
+            isinstance(call.func, ast.Attribute)
+            and isinstance(call.func.value, ast.Name)
+            and call.func.value.id in scratch
+        ):
             yield call
 
 
@@ -159,7 +197,10 @@ def names(tree: ast.AST) -> set[str]:
 
 def opens_test_images(tree: ast.AST) -> bool:
     """Whether it calls `<source>.test()`, which gives the test images with their labels."""
-    return any(isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "test" for node in ast.walk(tree))
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "test"
+        for node in ast.walk(tree)
+    )
 
 
 def unpickles(tree: ast.AST) -> list[str]:
@@ -167,11 +208,15 @@ def unpickles(tree: ast.AST) -> list[str]:
     found = sorted(imported_of(tree, *PICKLES))
     for node in ast.walk(tree):
         match node:
-            case ast.Call(ast.Attribute(ast.Name("torch"), "load")) | ast.Call(ast.Attribute(ast.Attribute(attr="export"), "load")):
+            case ast.Call(ast.Attribute(ast.Name("torch"), "load")) | ast.Call(
+                ast.Attribute(ast.Attribute(attr="export"), "load")
+            ):
                 found.append(ast.unparse(node.func))
             case ast.keyword("allow_pickle", value) if ast.unparse(value) != "False":
                 found.append("allow_pickle")
-            case ast.Call(ast.Attribute(ast.Name("np" | "numpy"), "load")) if "allow_pickle" not in {one.arg for one in node.keywords}:
+            case ast.Call(ast.Attribute(ast.Name("np" | "numpy"), "load")) if "allow_pickle" not in {
+                one.arg for one in node.keywords
+            }:
                 found.append("numpy.load")
     return found
 
@@ -188,13 +233,17 @@ def modules_of(name: str) -> dict[str, ast.Module]:
 def loaded_by(modules: tuple[str, ...], watched: tuple[str, ...]) -> list[str]:
     """Which of `watched` a new interpreter has loaded once it has imported `modules`."""
     program = f"import sys, {', '.join(modules)}; print(*(name for name in {watched!r} if name in sys.modules))"
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
 
 
 @pytest.mark.parametrize("path", modules_of("fmnist"))
 def test_fmnist_knows_nothing_of_the_search_and_the_command_line(path: str) -> None:
     assert not imported_of(TREES[path], "optuna", "typer", "rich", "search", "benchmarks")
-    assert not [name for name in imports(TREES[path]) if name.startswith(".")], "imports are absolute, so that this test sees them"
+    assert not [name for name in imports(TREES[path]) if name.startswith(".")], (
+        "imports are absolute, so that this test sees them"
+    )
 
 
 @pytest.mark.parametrize("path", modules_of("fmnist"))
@@ -218,8 +267,12 @@ def test_inside_search_arrows_point_down(path: str) -> None:
 
 
 def test_the_rule_inside_search_sees_an_arrow_that_points_up() -> None:
-    assert LAYERS.keys() == {path.name.removesuffix(".py") for path in (ROOT / "search").iterdir() if not path.name.startswith("_")}
-    assert wrong_arrows(ast.parse("from search.job.plan import Plan\nfrom search.errors import SearchError"), "study") == {"job"}
+    assert LAYERS.keys() == {
+        path.name.removesuffix(".py") for path in (ROOT / "search").iterdir() if not path.name.startswith("_")
+    }
+    assert wrong_arrows(
+        ast.parse("from search.job.plan import Plan\nfrom search.errors import SearchError"), "study"
+    ) == {"job"}
     assert wrong_arrows(ast.parse("import search.export.export"), "dashboard") == {"export"}
     assert wrong_arrows(ast.parse("from search import cli"), "report") == {"cli"}
 
@@ -253,7 +306,11 @@ def test_workers_cannot_reach_the_database() -> None:
     executors = {module for module in MODULES if is_of(module, "search.executors")}
     found = reachable(executors)
     assert "fmnist.train.fit" in found, "the search through the imports sees what a worker does"
-    assert not [name for name in found if any(is_of(name, other) for other in ("optuna", "sqlalchemy", "search.study", "search.job"))]
+    assert not [
+        name
+        for name in found
+        if any(is_of(name, other) for other in ("optuna", "sqlalchemy", "search.study", "search.job"))
+    ]
 
 
 def test_reports_are_written_without_torch() -> None:
@@ -262,7 +319,9 @@ def test_reports_are_written_without_torch() -> None:
 
 
 def test_the_command_line_starts_without_its_heavy_libraries() -> None:
-    assert loaded_by(("search.cli.main",), ("typer", "optuna", "torch", "torchvision", "sklearn", "sqlalchemy", "matplotlib")) == ["typer"]
+    assert loaded_by(
+        ("search.cli.main",), ("typer", "optuna", "torch", "torchvision", "sklearn", "sqlalchemy", "matplotlib")
+    ) == ["typer"]
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if not path.startswith("benchmarks/")])
@@ -279,7 +338,13 @@ def test_files_and_functions_are_short(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["import optuna", "import optuna.trial as t", "from optuna import Trial", "def f():\n    from optuna.trial import Trial"]
+    "source",
+    [
+        "import optuna",
+        "import optuna.trial as t",
+        "from optuna import Trial",
+        "def f():\n    from optuna.trial import Trial",
+    ],
 )
 def test_the_rule_on_imports_sees_all_ways_to_import(source: str) -> None:
     assert imported_of(ast.parse(source), "optuna")
@@ -309,11 +374,18 @@ def test_the_rule_on_writing_sees_a_second_writer(source: str) -> None:
 
 
 def test_the_rule_on_writing_lets_a_study_in_memory_be() -> None:
-    assert writes(ast.parse("def f():\n    mine = optuna.create_study(sampler=s)\n    return [mine.ask() for _ in range(3)]")) == []
+    assert (
+        writes(
+            ast.parse("def f():\n    mine = optuna.create_study(sampler=s)\n    return [mine.ask() for _ in range(3)]")
+        )
+        == []
+    )
     assert writes(ast.parse("from search.report.render import report\nreport(study.trials)")) == []
 
 
-@pytest.mark.parametrize("source", ["from fmnist.data.splits import test_split as t", "splits.test_split(s)", "f(test_split)"])
+@pytest.mark.parametrize(
+    "source", ["from fmnist.data.splits import test_split as t", "splits.test_split(s)", "f(test_split)"]
+)
 def test_the_rule_on_the_test_split_sees_it_used(source: str) -> None:
     assert "test_split" in names(ast.parse(source))
     assert opens_test_images(ast.parse("images = plan.source.test()"))

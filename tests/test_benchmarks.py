@@ -27,8 +27,18 @@ pytestmark = pytest.mark.slow
 
 def measured(name: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
     """What the benchmark put into its JSON, and its table."""
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--data", "synthetic", "--json", "out.json", *options]
-    done = subprocess.run(command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240, check=False)
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / f"{name}.py"),
+        "--data",
+        "synthetic",
+        "--json",
+        "out.json",
+        *options,
+    ]
+    done = subprocess.run(
+        command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     figures: dict[str, Any] = json.loads((folder / "out.json").read_text())
     assert {"benchmark", "at", "commit", "machine", "versions", "settings", "rows", "ratio"} <= figures.keys()
@@ -50,7 +60,10 @@ def test_throughput_compares_both_loops_on_the_same_work(tmp_path: Path) -> None
 def test_profile_accounts_for_an_epoch(tmp_path: Path) -> None:
     figures, table = measured("profile", tmp_path, "--images", "600", "--epochs", "1", "--trials", "2")
     assert {"other_share", "parts_add_up"} <= figures.keys()
-    assert all(part in table for part in ("gathering the batch", "augmentation", "forward", "backward", "evaluation", "coordinator"))
+    assert all(
+        part in table
+        for part in ("gathering the batch", "augmentation", "forward", "backward", "evaluation", "coordinator")
+    )
 
 
 def test_overhead_tells_what_a_trial_costs_in_studies_of_each_size(tmp_path: Path) -> None:
@@ -79,7 +92,9 @@ def test_scale_keeps_simulated_workers_busy_on_one_coordinator(tmp_path: Path) -
     assert figures["rows"][0]["busy"] > 0.95  # one worker of 30-second trials never waits long
     assert "coordinator" in table
     url = f"sqlite:///{tmp_path}/mine.db"
-    figures, _ = measured("scale", tmp_path, "--trials", "3", "--workers", "1", "--study", "quick", "--most", "3", "--storage", url)
+    figures, _ = measured(
+        "scale", tmp_path, "--trials", "3", "--workers", "1", "--study", "quick", "--most", "3", "--storage", url
+    )
     assert (tmp_path / "mine.db").stat().st_size >= figures["rows"][0]["bytes"] > 0
 
 
@@ -93,11 +108,15 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
         assert len(row["regret"]) == 90
         assert len(row["final"]) == 3
         assert row["low"][-1] <= row["regret"][-1] <= row["high"][-1]
-        assert -0.01 < row["regret"][-1] < row["regret"][9] <= 1  # something was found meanwhile, perhaps a little above the best of a scan
+        assert (
+            -0.01 < row["regret"][-1] < row["regret"][9] <= 1
+        )  # something was found meanwhile, perhaps a little above the best of a scan
     assert figures["rows"][1]["trials"] == 10  # random search prunes nothing
     assert "random" in table
     command = [sys.executable, str(ROOT / "benchmarks" / "search_quality.py"), "--only", "randm"]
-    done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 2
     assert "got 'randm'. There are: standard, quick," in done.stderr
 
@@ -125,7 +144,9 @@ def test_doubtful_shows_what_all_networks_of_a_study_are_wrong_about(tmp_path: P
     assert settings["networks"] == 2
     assert 0 < settings["agreed"] < settings["wrong"] < 1
     assert sum(row["agreed"] for row in figures["rows"]) == round(settings["agreed"] * 1000)
-    assert [pair["mistakes"] for pair in figures["pairs"]] == sorted((pair["mistakes"] for pair in figures["pairs"]), reverse=True)
+    assert [pair["mistakes"] for pair in figures["pairs"]] == sorted(
+        (pair["mistakes"] for pair in figures["pairs"]), reverse=True
+    )
     assert all(0 < row["each"] <= 1 for row in figures["rows"])
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert "2 networks of tiny-synthetic together are wrong about" in " ".join(table.split())
@@ -138,6 +159,8 @@ def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> 
     assert 0 < figures["mean_macro_f1"] < 1
     assert not figures["is_reached"]
     command = [sys.executable, str(ROOT / "benchmarks" / "speedrun.py"), "--study", "quick", "--data", "synthetic"]
-    done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 2
     assert "Pin them" in done.stderr

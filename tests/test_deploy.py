@@ -74,7 +74,9 @@ def test_compose_gives_commands_that_exist_to_services_that_exist() -> None:
 
 def test_the_image_has_all_that_the_package_is_made_of() -> None:
     copied = re.findall(r"^COPY (.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    assert {"pyproject.toml", "README.md", "LICENSE", "fmnist", "search", "studies"} == {name for line in copied for name in line.split()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "fmnist", "search", "studies"} == {
+        name for line in copied for name in line.split()
+    }
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

@@ -96,7 +96,11 @@ def test_what_the_steps_found_is_what_an_undisturbed_job_leaves(folder: Path) ->
     assert len(standard["final_by_seed"]) == 2
     assert standard["final_sd"] >= 0
     assert standard["winner"]["depth"] == 1
-    assert list(rows["throughput"]["figures"]["macro_f1"]) == ["usual, 0 loaders", "ours, 1 worker", "ours, pool before"]
+    assert list(rows["throughput"]["figures"]["macro_f1"]) == [
+        "usual, 0 loaders",
+        "ours, 1 worker",
+        "ours, pool before",
+    ]
     assert all(rate > 0 for rate in rows["throughput"]["figures"]["images_per_second"].values())
     assert rows["throughput"]["figures"]["settings"]["is_warm"]
 
@@ -129,7 +133,9 @@ def test_a_step_over_its_time_is_ended_and_one_without_time_is_not_begun(tmp_pat
     assert 10 < rows["standard"]["box_seconds"] <= 12
     assert rows["standard"]["seconds"] < 20
     assert rows["tests"]["status"] == "not begun"
-    assert not [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get("GPU_TEST") == str(tmp_path)]
+    assert not [
+        one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get("GPU_TEST") == str(tmp_path)
+    ]
 
 
 def test_a_step_that_is_not_there_is_refused_with_the_nearest_name(tmp_path: Path) -> None:

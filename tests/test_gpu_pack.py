@@ -26,7 +26,9 @@ class Pack:
     """A folder to pack into, a machine, a folder of wheels that pip knows, and data."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.wheels, self.data, self.present = (folder / name for name in ("pack", "wheels", "data", "present.txt"))
+        self.folder, self.wheels, self.data, self.present = (
+            folder / name for name in ("pack", "wheels", "data", "present.txt")
+        )
         self.wheels.mkdir()
         names = [Requirement(one).name for one in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
         self.lines = ["# a comment", "", *(name for name in names if name not in LACKING)]
@@ -39,7 +41,9 @@ class Pack:
         with ZipFile(self.wheels / file, "w") as wheel:
             asked = "".join(f"Requires-Dist: {one}\n" for one in requires)
             wheel.writestr(f"{inside}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{asked}")
-            wheel.writestr(f"{inside}/WHEEL", f"Wheel-Version: 1.0\nTag: {'-'.join(file.removesuffix('.whl').split('-')[2:])}\n")
+            wheel.writestr(
+                f"{inside}/WHEEL", f"Wheel-Version: 1.0\nTag: {'-'.join(file.removesuffix('.whl').split('-')[2:])}\n"
+            )
             wheel.writestr(f"{inside}/RECORD", "")
 
     def make(self) -> list[str]:
@@ -54,7 +58,9 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
     made = Pack(tmp_path)
     for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(made.wheels)), ("PIP_CONFIG_FILE", os.devnull)):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", str(made.wheels))  # pip asks a Rust compiler for its version, and that may write to the home
+    monkeypatch.setenv(
+        "PATH", str(made.wheels)
+    )  # pip asks a Rust compiler for its version, and that may write to the home
     monkeypatch.delenv("FMNIST_DATA", raising=False)
     made.data.mkdir()
     files = [_small_file(made.data, file.name) for file in official.OFFICIAL]
@@ -110,13 +116,21 @@ def test_a_version_that_a_later_requirement_excludes_is_replaced(pack: Pack) -> 
     pack.add_wheel("part-1.0-py3-none-any.whl", "other")
     pack.add_wheel("part-2.0-py3-none-any.whl", "other")
     pack.add_wheel("other-1.0-py3-none-any.whl", "part<2")
-    assert pack.make() == ["cmaes-0.13.2-py3-none-any.whl", OWN, "other-1.0-py3-none-any.whl", "part-1.0-py3-none-any.whl", PYTHON_3_12]
+    assert pack.make() == [
+        "cmaes-0.13.2-py3-none-any.whl",
+        OWN,
+        "other-1.0-py3-none-any.whl",
+        "part-1.0-py3-none-any.whl",
+        PYTHON_3_12,
+    ]
 
 
 def test_the_projects_own_wheel_has_its_version_and_no_code(pack: Pack) -> None:
     pack.make()
     with ZipFile(pack.folder / OWN) as wheel:
-        assert {name.partition("/")[0] for name in wheel.namelist()} == {f"fmnist_search-{PROJECT['version']}.dist-info"}
+        assert {name.partition("/")[0] for name in wheel.namelist()} == {
+            f"fmnist_search-{PROJECT['version']}.dist-info"
+        }
 
 
 def test_the_data_are_in_the_pack_packed_if_they_were_not(pack: Pack) -> None:
@@ -169,7 +183,9 @@ def test_a_machine_that_does_not_do_is_told(pack: Pack, line: str, told: str) ->
 
 def test_a_wheel_that_is_nowhere_is_told(pack: Pack) -> None:
     pack.lines.remove("optuna")
-    with pytest.raises(FmnistError, match=r"pip must find wheels for CPython 3\.12 on Linux of .*optuna.*: .*No matching distribution"):
+    with pytest.raises(
+        FmnistError, match=r"pip must find wheels for CPython 3\.12 on Linux of .*optuna.*: .*No matching distribution"
+    ):
         pack.make()
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ABSENT = ("pyarrow", "plotly", "ray", "gradio", "optuna_dashboard", "matplotlib", "pandas")
-FMNIST = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in sorted((ROOT / "fmnist").rglob("*.py"))]
+FMNIST = [
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for path in sorted((ROOT / "fmnist").rglob("*.py"))
+]
 MODULES = (
     *(name.removesuffix(".__init__") for name in FMNIST),
     *(

@@ -18,7 +18,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 OURS = ("fmnist", "search", "studies")
 # Path begins with -> the extra that it may import.
 EXTRAS = {"search/demo/": "demo", "search/executors/ray": "cluster", "search/__init__.py": "notebook"}
-BY_OTHERS = {"cmaes": "Optuna", "onnxscript": "PyTorch", "psycopg": "SQLAlchemy", "pymysql": "SQLAlchemy"}  # needed -> who imports it
+BY_OTHERS = {
+    "cmaes": "Optuna",
+    "onnxscript": "PyTorch",
+    "psycopg": "SQLAlchemy",
+    "pymysql": "SQLAlchemy",
+}  # needed -> who imports it
 
 
 def declared(extra: str | None = None) -> set[str]:
@@ -85,4 +90,6 @@ def test_the_tests_of_the_source_distribution_can_be_collected_where_nothing_els
     assert done.returncode == 0, done.stdout[-2000:]
     files = {path.relative_to(root) for path in root.rglob("test_*.py")}
     assert files == {path.relative_to(ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
-    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == {path.as_posix() for path in files}
+    assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == {
+        path.as_posix() for path in files
+    }

@@ -30,7 +30,11 @@ def parse(line: str) -> None:
 
 
 def stems(text: str) -> set[str]:
-    return {word[:5] for word in re.findall(r"[a-z]{4,}", text.lower()) if word not in ("with", "that", "their", "each", "whole", "from")}
+    return {
+        word[:5]
+        for word in re.findall(r"[a-z]{4,}", text.lower())
+        if word not in ("with", "that", "their", "each", "whole", "from")
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -47,7 +51,12 @@ def test_what_is_typed_in_the_readme_is_taken() -> None:
 
 
 def test_an_example_that_is_wrong_would_be_seen() -> None:
-    for line in ("fmnist-search status --jsn", "fmnist-search show seven", "fmnist-search compare", "fmnist-search best a b"):
+    for line in (
+        "fmnist-search status --jsn",
+        "fmnist-search show seven",
+        "fmnist-search compare",
+        "fmnist-search best a b",
+    ):
         with pytest.raises(Exception, match=r"(?i)no such option|valid integer|missing|unexpected"):
             parse(line)
 

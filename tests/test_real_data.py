@@ -42,7 +42,10 @@ epochs = 1
 
 @pytest.mark.real_data
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("FMNIST_DATA"), reason="$FMNIST_DATA does not name a folder with the official Fashion-MNIST files")
+@pytest.mark.skipif(
+    not os.environ.get("FMNIST_DATA"),
+    reason="$FMNIST_DATA does not name a folder with the official Fashion-MNIST files",
+)
 def test_the_whole_job_on_fashion_mnist(tmp_path: Path) -> None:
     data = str(Path(os.environ["FMNIST_DATA"]).resolve())
     (tmp_path / "small.toml").write_text(SMALL)

@@ -39,13 +39,20 @@ def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(curves: 
         knobs = points[curve.point]
         assert curve.knobs == {name: pytest.approx(value, abs=1e-5) for name, value in knobs.items()}
         assert np.allclose(points.unit(knobs), points.unit(points.knobs(points.unit(knobs))))
-        assert curve.parameters == describe(TrialConfig.model_validate(spec.space.pinned | curve.knobs), CLASSES).parameters
+        assert (
+            curve.parameters
+            == describe(TrialConfig.model_validate(spec.space.pinned | curve.knobs), CLASSES).parameters
+        )
     assert {len(curve.curve) for curve in curves} == {spec.epochs}
     assert all(0 < value < 1 for curve in curves for value in (*curve.curve, curve.held_out))
 
 
 def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_option() -> None:
-    options: dict[str, list[Any]] = {"pool": ["before", "after"], "batch_norm": [True, False], "batch_size": [64, 128, 256]}
+    options: dict[str, list[Any]] = {
+        "pool": ["before", "after"],
+        "batch_norm": [True, False],
+        "batch_size": [64, 128, 256],
+    }
     space = space_of({**options, "dropout": {"low": 0.0, "high": 0.5}}, search_unlisted=False, where="choices")
     points = Points(space)
     found = [points[index] for index in range(64)]
@@ -96,7 +103,9 @@ def test_a_curve_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert str(read_curves(tmp_path / "curves.csv")) == str([curve, curve])
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "point,seed,knobs,parameters,seconds,held_out,curve\nx,0,{},1,1,1,0.5\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", "point,seed,knobs,parameters,seconds,held_out,curve\nx,0,{},1,1,1,0.5\n"]
+)
 def test_another_table_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(text)
     with pytest.raises(FmnistError, match=r"must be a table of recorded curves"):
@@ -125,7 +134,9 @@ def test_curves_are_recorded_and_what_is_there_is_not_trained_again(tmp_path: Pa
     said = []
     for _ in range(2):
         command = [sys.executable, str(script), *options]
-        done = subprocess.run(command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=300, check=False
+        )
         assert done.returncode == 0, done.stderr
         said.append(done.stderr)
     found = read_curves(tmp_path / "own.csv")

@@ -60,7 +60,13 @@ class Work:
 def started(command: list[str], folder: str | Path) -> subprocess.Popen[str]:
     """The command is under way in that folder, in this step's process group; what it says comes through one pipe."""
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 
@@ -77,7 +83,9 @@ def lines(process: subprocess.Popen[str]) -> Iterator[tuple[float, str]]:
 def require_success(process: subprocess.Popen[str]) -> None:
     """The command has ended well. Raises: AssertionError."""
     code = process.wait()
-    assert code == 0, f"The command {' '.join(map(str, process.args if isinstance(process.args, list) else []))} ended with {code}."
+    assert code == 0, (
+        f"The command {' '.join(map(str, process.args if isinstance(process.args, list) else []))} ended with {code}."
+    )
 
 
 def search_command(*arguments: str) -> list[str]:

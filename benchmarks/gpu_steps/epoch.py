@@ -59,7 +59,9 @@ def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
         yield study, TrialConfig.parse(load_spec(study).space.pinned, where=study)
 
 
-def epoch_seconds(config: TrialConfig, images: Images, device: torch.device, epochs: int = EPOCHS) -> tuple[float, float]:
+def epoch_seconds(
+    config: TrialConfig, images: Images, device: torch.device, epochs: int = EPOCHS
+) -> tuple[float, float]:
     """Seconds of an epoch, the median of some, and of the first one, which allocates, chooses kernels and captures."""
     training = fit(config.model_copy(update={"epochs": epochs + 1}), images, None, seed=0, device=device)
     first, *later = [epoch.seconds for epoch in training]
@@ -79,7 +81,10 @@ def memory(device: torch.device) -> dict[str, Any]:
         return {}
     free, total = cuda_memory(device)
     kept = torch.cuda.memory_reserved(device)
-    return {"gib_of_tensors_at_most": torch.cuda.max_memory_allocated(device) / 2**30, "gib_of_cuda_itself": (total - free - kept) / 2**30}
+    return {
+        "gib_of_tensors_at_most": torch.cuda.max_memory_allocated(device) / 2**30,
+        "gib_of_cuda_itself": (total - free - kept) / 2**30,
+    }
 
 
 def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str, Any]:

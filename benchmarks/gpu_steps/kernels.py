@@ -40,7 +40,10 @@ class Kernels:
         counts: Counter[str] = Counter(self.names)
         for name, start, end in zip(self.names, self.starts, self.ends, strict=True):
             micros[name] += end - start  # type: ignore[assignment]
-        kinds = [{"kernel": name[:120], "us": taken / steps, "count": counts[name] / steps} for name, taken in micros.most_common(MOST)]
+        kinds = [
+            {"kernel": name[:120], "us": taken / steps, "count": counts[name] / steps}
+            for name, taken in micros.most_common(MOST)
+        ]
         busy = self.busy
         return {
             "kernels": len(self.names) / steps,
@@ -56,6 +59,12 @@ def kernels_of(work: Callable[[], object], device: torch.device) -> Kernels:
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]) as profiler:
         work()
     wanted = "DeviceType.CUDA" if on_cuda else "DeviceType.CPU"
-    events = [each for each in profiler.events() or () if str(each.device_type) == wanted and (on_cuda or each.cpu_parent is None)]
+    events = [
+        each
+        for each in profiler.events() or ()
+        if str(each.device_type) == wanted and (on_cuda or each.cpu_parent is None)
+    ]
     times = [each.time_range for each in events]
-    return Kernels(tuple(each.name for each in events), tuple(time.start for time in times), tuple(time.end for time in times))
+    return Kernels(
+        tuple(each.name for each in events), tuple(time.start for time in times), tuple(time.end for time in times)
+    )

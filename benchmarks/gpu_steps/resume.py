@@ -121,7 +121,9 @@ def _checked(folder: Path, wanted: int) -> Iterator[dict[str, Any]]:
     for trial in trials:
         epochs = list(trial.intermediate_values)
         assert epochs == list(range(1, len(epochs) + 1)), f"Trial {trial.number} has the epochs {epochs}."
-        assert trial.state.name != "COMPLETE" or len(epochs) == EPOCHS, f"Trial {trial.number} is complete after {len(epochs)} epochs."
+        assert trial.state.name != "COMPLETE" or len(epochs) == EPOCHS, (
+            f"Trial {trial.number} is complete after {len(epochs)} epochs."
+        )
     assert len(openings) == 1, f"The test split was opened {len(openings)} times."
 
 

@@ -74,7 +74,9 @@ class Processes(Together):
         self._processes: list[tuple[SpawnProcess, Connection]] = []
         for seed in range(most):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, replace(work, seed=seed), dict(environ)), daemon=True)
+            process = context.Process(
+                target=_serve, args=(theirs, replace(work, seed=seed), dict(environ)), daemon=True
+            )
             process.start()
             theirs.close()
             self._processes.append((process, ours))

@@ -30,7 +30,10 @@ from search.executors.training import Setup
 from search.study.spec import load_spec
 
 STUDY = "dash"
-RUNS: dict[str, tuple[float, int | None]] = {"0.94": (0.94, 6), "0.95": (0.95, None)}  # name -> macro F1 that is wanted, epochs
+RUNS: dict[str, tuple[float, int | None]] = {
+    "0.94": (0.94, 6),
+    "0.95": (0.95, None),
+}  # name -> macro F1 that is wanted, epochs
 FIRST_SEED = 3000  # past those of every study
 SEEDS = 10
 
@@ -40,7 +43,9 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     device, source = torch.device(work.device), find_source(work.data, announce=print)
     images = full_split(source)
     pinned = TrialConfig.parse(load_spec(STUDY).space.pinned, where=STUDY)
-    configs = {name: pinned.model_copy(update={"epochs": epochs or pinned.epochs}) for name, (_, epochs) in RUNS.items()}
+    configs = {
+        name: pinned.model_copy(update={"epochs": epochs or pinned.epochs}) for name, (_, epochs) in RUNS.items()
+    }
     if work.tiny:
         images = images.take(np.arange(256))
         configs = {name: config.model_copy(update={"filters": 4, "epochs": 1}) for name, config in configs.items()}
@@ -48,7 +53,9 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     for name, config in configs.items():
         yield {f"{name}_seconds": seconds_alone(config, images, device), f"{name}_epochs": config.epochs}
     folder = Path(work.folder)
-    yield {"wall_seconds": side_by_side(configs, source, work, range(FIRST_SEED, FIRST_SEED + (2 if work.tiny else SEEDS)))}
+    yield {
+        "wall_seconds": side_by_side(configs, source, work, range(FIRST_SEED, FIRST_SEED + (2 if work.tiny else SEEDS)))
+    }
     for name, (target, _) in RUNS.items():
         scores = scores_of(sorted(folder.glob(f"{name}-*")), test_split(source), device)
         yield {
@@ -75,7 +82,9 @@ def side_by_side(configs: dict[str, TrialConfig], source: Source, work: Work, se
     with LocalExecutor(Setup(source, SPLIT_SEED, work.device, threads=max(1, cores() // workers)), workers) as executor:
         for seed in seeds:
             for name, config in configs.items():
-                executor.submit(Task(f"{name}-{seed}", config, seed, images="full", checkpoint=Path(work.folder, f"{name}-{seed}")))
+                executor.submit(
+                    Task(f"{name}-{seed}", config, seed, images="full", checkpoint=Path(work.folder, f"{name}-{seed}"))
+                )
         while len(ended) < len(seeds) * len(configs):
             ended += [event for event in executor.events(timeout=1.0) if isinstance(event, Finished | Failed)]
     failed = [event.reason for event in ended if isinstance(event, Failed)]

@@ -33,7 +33,9 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
 def job(work: Work) -> list[str]:
     """The command that does all of it."""
     study = ("standard",) if not work.tiny else (work.tiny_study, "--workers", "2")
-    return search_command("run", *study, "--device", work.device, "--storage", "sqlite:///standard.db", *work.data_option)
+    return search_command(
+        "run", *study, "--device", work.device, "--storage", "sqlite:///standard.db", *work.data_option
+    )
 
 
 def heard(told: Iterator[tuple[float, str]]) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,9 @@ def marked_files() -> list[Path]:
 def read_results(file: Path) -> dict[str, Any]:
     """The counts in pytest's XML."""
     suites = list(ElementTree.parse(file).getroot().iter("testsuite"))
-    counts = {key: sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")}
+    counts = {
+        key: sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+    }
     failed = counts["failures"] + counts["errors"]
     return {
         "passed": counts["tests"] - failed - counts["skipped"],

@@ -15,7 +15,20 @@ from benchmarks.gpu_steps import ROOT, Work, lines, require_success, started
 from fmnist.machine import cores
 
 TINY = ("--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0", "--warm")
-FULL = ("--full", "--trials", "8", "--epochs", "4", "--usual-trials", "1", "--usual-epochs", "1", "--workers", "8", "--warm")
+FULL = (
+    "--full",
+    "--trials",
+    "8",
+    "--epochs",
+    "4",
+    "--usual-trials",
+    "1",
+    "--usual-epochs",
+    "1",
+    "--workers",
+    "8",
+    "--warm",
+)
 FEW_LOADERS, MOST_LOADERS = 2, 8
 ROW = re.compile(r"^(\S.*): ([\d,]+) images/s$")
 
@@ -25,7 +38,9 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     file = Path(work.folder, "throughput.json")
     options = TINY if work.tiny else (*FULL, "--loaders", loaders(cores()))
     script = str(ROOT / "benchmarks" / "throughput.py")
-    process = started([sys.executable, script, "--device", work.device, "--json", str(file), *work.data_option, *options], work.folder)
+    process = started(
+        [sys.executable, script, "--device", work.device, "--json", str(file), *work.data_option, *options], work.folder
+    )
     rates: dict[str, float] = {}
     for _, line in lines(process):
         if row := ROW.match(line):

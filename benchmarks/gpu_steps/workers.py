@@ -18,7 +18,14 @@ from fmnist.cuda import cuda_memory, is_cuda
 from search.executors.mps import CONNECTIONS, QUEUES, shared_gpu
 
 COMMON: dict[str, Any] = {
-    **{"batch_norm": True, "pool": "before", "head": "max", "augmentation": 0.2, "label_smoothing": 0.05, "optimizer": "adamw"},
+    **{
+        "batch_norm": True,
+        "pool": "before",
+        "head": "max",
+        "augmentation": 0.2,
+        "label_smoothing": 0.05,
+        "optimizer": "adamw",
+    },
     **{"learning_rate": 0.01, "beta2": 0.98, "batch_size": 128, "epochs": 1000},
 }
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -35,7 +42,9 @@ QUEUES_ALONE = {CONNECTIONS: QUEUES}
 def measure(work: Work) -> Iterator[dict[str, Any]]:
     """Trials an hour, by network, way of sharing and count."""
     os.environ[CONNECTIONS] = "32"  # of this process, whose threads have a stream each; the others are told their own
-    most, configs = (512, [_tiny(config) for config in NETWORKS.values()]) if work.tiny else (60_000, list(NETWORKS.values()))
+    most, configs = (
+        (512, [_tiny(config) for config in NETWORKS.values()]) if work.tiny else (60_000, list(NETWORKS.values()))
+    )
     shared = Shared(work.data, work.device, configs, most, 0)
     with shared_gpu(torch.device(work.device), max(COUNTS["processes_mps"])) as sharing:
         yield {"mps": sharing.note or sharing.by_mps}

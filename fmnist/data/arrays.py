@@ -40,7 +40,9 @@ def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None
     Raises: FmnistError naming file, key and row where the file is damaged, lacks arrays, or holds what are no images or labels.
     """
     if not path.is_file():
-        raise FmnistError(f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz file.")
+        raise FmnistError(
+            f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz file."
+        )
     with damage_named(path):
         archive = zipfile.ZipFile(path)
     with archive:
@@ -81,7 +83,9 @@ def write_npz(path: Path, train: Images, test: Images, preparation: Preparation 
     try:
         with TemporaryDirectory(dir=path.parent, prefix="writing-") as scratch:
             whole = Path(scratch) / "whole.npz"
-            np.savez_compressed(whole, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels, **about)
+            np.savez_compressed(
+                whole, x_train=train.pixels, y_train=train.labels, x_test=test.pixels, y_test=test.labels, **about
+            )
             whole.replace(path)
     except OSError as error:
         raise FmnistError(
@@ -103,7 +107,9 @@ def _test_pair(path: Path, members: dict[str, zipfile.ZipInfo]) -> tuple[str, st
     pair = _pair(members, TEST)
     for images, labels in TEST if pair is None else ():
         if images in members or labels in members:
-            raise FmnistError(f"{path} must hold {images} and {labels} or neither; got {', '.join(members)}. Add what is missing.")
+            raise FmnistError(
+                f"{path} must hold {images} and {labels} or neither; got {', '.join(members)}. Add what is missing."
+            )
     return pair
 
 
@@ -111,17 +117,25 @@ def _pair(members: dict[str, zipfile.ZipInfo], pairs: tuple[tuple[str, str], ...
     return next((pair for pair in pairs if members.keys() >= set(pair)), None)
 
 
-def _split(archive: zipfile.ZipFile, images: Member, labels: Member, names: tuple[str, ...], white: float | None) -> Raw:
+def _split(
+    archive: zipfile.ZipFile, images: Member, labels: Member, names: tuple[str, ...], white: float | None
+) -> Raw:
     if images.shape[0] != labels.shape[0]:
-        raise images.wrong(f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}.")
+        raise images.wrong(
+            f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}."
+        )
     pixels, missing, extent = _pixels(archive, images, white)
     return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=(extent,))
 
 
-def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, Extent]:
+def _pixels(
+    archive: zipfile.ZipFile, member: Member, white: float | None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, Extent]:
     """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
     if member.dtype.kind not in "uif":
-        raise member.wrong(f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white.")
+        raise member.wrong(
+            f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white."
+        )
     shape = _layout(member)
     array = array_of(archive, member).reshape(shape)
     if array.dtype == np.uint8 and array.ndim == 3 and not white:
@@ -137,7 +151,10 @@ def _pixels(archive: zipfile.ZipFile, member: Member, white: float | None) -> tu
         if wrong.any():
             row, *place = np.unravel_index(wrong.argmax(), wrong.shape)
             raise _wrong_pixel(member, array, (start + int(row), *map(int, place)), white)
-        pixels[rows], missing[rows] = _grey(to_greys(known, white or BYTE)), unknown if array.ndim == 3 else unknown.any(axis=3)
+        pixels[rows], missing[rows] = (
+            _grey(to_greys(known, white or BYTE)),
+            unknown if array.ndim == 3 else unknown.any(axis=3),
+        )
         extent = merged(extent, extent_of(known.astype(array.dtype), white or BYTE, is_stated=white is not None))
     pixels[missing] = 0
     return pixels, missing if missing.any() else None, extent
@@ -158,7 +175,9 @@ def _layout(member: Member) -> tuple[int, ...]:
             return count, height, width
         case [_, _, 3 | 4]:
             return member.shape
-    raise member.wrong(f"images are wanted as [N, H, W], [N, H x H] or with 1, 3 or 4 channels; got {list(member.shape)}. Reshape them.")
+    raise member.wrong(
+        f"images are wanted as [N, H, W], [N, H x H] or with 1, 3 or 4 channels; got {list(member.shape)}. Reshape them."
+    )
 
 
 def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -166,14 +185,22 @@ def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if values.ndim == 3:
         return values
     grey = ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
-    return grey if values.shape[3] == 3 else np.array([opaque(one, alpha) for one, alpha in zip(grey, values[..., 3], strict=True)])
+    return (
+        grey
+        if values.shape[3] == 3
+        else np.array([opaque(one, alpha) for one, alpha in zip(grey, values[..., 3], strict=True)])
+    )
 
 
 def _wrong_pixel(member: Member, array: NDArray[Any], at: tuple[int, ...], white: float | None) -> FmnistError:
     low, high = float(np.nanmin(array)), float(np.nanmax(array))
     rule = f"a number from 0 to {white:g}, which cleaning.white says" if white else "a whole number from 0 to 255"
     is_share = array.dtype.kind == "f" and low >= 0 and high <= 1
-    hint = "All lie between 0 and 1: multiply by 255 and round." if is_share else "Bring the pixels to that range, as uint8."
+    hint = (
+        "All lie between 0 and 1: multiply by 255 and round."
+        if is_share
+        else "Bring the pixels to that range, as uint8."
+    )
     found = f"All pixels are from {low:,g} to {high:,g}. {how_to_state(low, high)}".rstrip()
     return member.wrong(f"pixel {list(at[1:])} must be {rule}; got {array[at]}. {hint} {found}", at[0])
 
@@ -184,7 +211,9 @@ def _labels(archive: zipfile.ZipFile, member: Member, names: tuple[str, ...]) ->
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "buif":
         array = _from_one_hot(member, array)
     if array.size != len(array):
-        raise member.wrong(f"labels are wanted as [N], or one-hot as [N, classes]; got {list(array.shape)}. Reshape them.")
+        raise member.wrong(
+            f"labels are wanted as [N], or one-hot as [N, classes]; got {list(array.shape)}. Reshape them."
+        )
     flat = array.reshape(-1)
     _, first, which = np.unique(flat, return_index=True, return_inverse=True)
     return np.array([_label(member, flat, int(row), names) for row in first], np.str_)[which]
@@ -195,7 +224,9 @@ def _from_one_hot(member: Member, array: NDArray[Any]) -> NDArray[np.int64]:
     right = (is_one | (array == 0)).all(axis=1) & (is_one.sum(axis=1) == 1)
     if not right.all():
         row = int(right.argmin())
-        raise member.wrong(f"a row of one-hot labels is 0 but for one 1; got {array[row].tolist()[:20]}. Save the labels as [N].", row)
+        raise member.wrong(
+            f"a row of one-hot labels is 0 but for one 1; got {array[row].tolist()[:20]}. Save the labels as [N].", row
+        )
     return np.asarray(is_one.argmax(axis=1), np.int64)
 
 
@@ -209,7 +240,9 @@ def _label(member: Member, array: NDArray[Any], row: int, names: tuple[str, ...]
     if array.dtype.kind == "f" and not (abs(float(value)) < 2**53 and float(value).is_integer()):
         raise member.wrong(f"a label is a whole number or a name; got {value}. Correct it.", row)
     if names and not 0 <= value < len(names):
-        raise member.wrong(f"a label says which of {len(names)} {NAMES} is meant, from 0; got {value}. Correct it.", row)
+        raise member.wrong(
+            f"a label says which of {len(names)} {NAMES} is meant, from 0; got {value}. Correct it.", row
+        )
     return names[int(value)] if names else str(int(value))
 
 
@@ -224,15 +257,21 @@ def _word(member: Member, array: NDArray[Any], row: int) -> str:
 
 def _class_names(archive: zipfile.ZipFile, member: Member) -> tuple[str, ...]:
     if member.dtype.kind not in "SU" or len(member.shape) != 1:
-        raise member.wrong(f"one string for each class is wanted; got {member.dtype} {list(member.shape)}. {SAVE_AGAIN}.")
+        raise member.wrong(
+            f"one string for each class is wanted; got {member.dtype} {list(member.shape)}. {SAVE_AGAIN}."
+        )
     array = array_of(archive, member)
     names = tuple(_word(member, array, row) for row in range(len(array)))
     if "" in names or len(set(names)) < len(names):
-        raise member.wrong(f"names of classes differ and are not empty; got {', '.join(map(repr, names[:20]))}. {SAVE_AGAIN}.")
+        raise member.wrong(
+            f"names of classes differ and are not empty; got {', '.join(map(repr, names[:20]))}. {SAVE_AGAIN}."
+        )
     return names
 
 
 def _preparation(archive: zipfile.ZipFile, member: Member) -> Preparation:
     if member.dtype.kind != "U" or member.size != 1 or member.dtype.itemsize > LONGEST_RECORD:
-        raise member.wrong(f"one string is wanted; got {member.dtype} {list(member.shape)}. Leave it out, or save the data again.")
+        raise member.wrong(
+            f"one string is wanted; got {member.dtype} {list(member.shape)}. Leave it out, or save the data again."
+        )
     return Preparation.told(str(array_of(archive, member).reshape(())), None, f"{member.path} {member.key}")

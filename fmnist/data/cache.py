@@ -14,7 +14,12 @@ from platformdirs import user_cache_path
 
 from fmnist.atomic import folder_in_place
 
-DECODERS = ("numpy", "pillow", "pyarrow", "scikit-learn")  # another version of these may make other images of the same files
+DECODERS = (
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "scikit-learn",
+)  # another version of these may make other images of the same files
 CODECS = ("jpg", "jpg_2000", "libtiff", "webp", "zlib")  # that Pillow was built with
 _THREADS, _FILES_A_CALL = 8, 500  # so that a slow drive is asked for several files at once
 
@@ -70,7 +75,10 @@ def _code() -> str:
     """A digest of what reads and cleans, without its comments: what other code or libraries made is not taken for this one's work."""
     modules = [ast.parse(module.read_text(encoding="utf-8")) for module in sorted(Path(__file__).parent.glob("*.py"))]
     for node in (node for module in modules for node in ast.walk(module)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body[0] = ast.Pass()
     return digest([ast.dump(module) for module in modules], _libraries())
 

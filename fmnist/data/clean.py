@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from fmnist.data.cleaning import EXAMPLES, Caught, CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.images import SIDE, Images
-from fmnist.data.labels import class_order, composed, encode, nearest_class, require_classes, require_renamed, written_labels
+from fmnist.data.labels import (
+    class_order,
+    composed,
+    encode,
+    nearest_class,
+    require_classes,
+    require_renamed,
+    written_labels,
+)
 from fmnist.data.preparation import RESIZED, Form, Preparation, as_image, joined
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
@@ -44,7 +52,9 @@ class Cleaned:
     preparation: Preparation
 
 
-def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED) -> Cleaned:
+def clean(
+    train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED
+) -> Cleaned:
     """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is held out as one.
 
     `where` names the files of train and of test, for errors. Rows that are no images of that `form` yet become some.
@@ -66,7 +76,13 @@ def clean(train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[st
     found.append(leaks(work))
     of_train, of_test = (_images(split, work.classes) for split in work.splits)
     blind = None if work.train.blind is None else work.train.blind[work.train.rows]
-    stated = [extent.white for raw in (train, test) if raw and not raw.preparation for extent in raw.extents if extent.is_stated]
+    stated = [
+        extent.white
+        for raw in (train, test)
+        if raw and not raw.preparation
+        for extent in raw.extents
+        if extent.is_stated
+    ]
     preparation = joined([train.preparation, test.preparation if test else None], form, next(iter(stated), None), where)
     return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found), preparation)
 
@@ -77,15 +93,21 @@ def _extents(raw: Raw) -> tuple[Extent, ...]:
 
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
     if test and train.pixels.shape[1:] != test.pixels.shape[1:]:
-        sizes = " and ".join(f"{raw.pixels.shape[1:]} in {name}" for raw, name in zip((train, test), where, strict=True))
-        raise FmnistError(f"Train and test images must be of one size; they are {sizes}. Make them from the same pictures.")
+        sizes = " and ".join(
+            f"{raw.pixels.shape[1:]} in {name}" for raw, name in zip((train, test), where, strict=True)
+        )
+        raise FmnistError(
+            f"Train and test images must be of one size; they are {sizes}. Make them from the same pictures."
+        )
     splits = [
         Split(raw, written_labels(raw.labels, rules.rename), raw.pixels, np.arange(len(raw)), name)
         for raw, name in zip((train, test), where, strict=True)
         if raw
     ]
     declared = written_labels(np.array(train.classes, np.str_), rules.rename)
-    classes = tuple(dict.fromkeys(map(composed, rules.classes))) or class_order(declared.tolist(), np.unique(splits[0].labels).tolist())
+    classes = tuple(dict.fromkeys(map(composed, rules.classes))) or class_order(
+        declared.tolist(), np.unique(splits[0].labels).tolist()
+    )
     return Work(splits[0], splits[1] if test else None, rules, classes)
 
 
@@ -101,7 +123,9 @@ def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[n
 
 def _hold_out(work: Work) -> None:
     train = work.train
-    parts = stratified(encode(train.labels[train.rows], work.classes), work.classes, share=HELD_OUT, seed=HELD_OUT_SEED, into="test")
+    parts = stratified(
+        encode(train.labels[train.rows], work.classes), work.classes, share=HELD_OUT, seed=HELD_OUT_SEED, into="test"
+    )
     blind = train.pixels if train.blind is None else train.blind
     work.test = replace(train, rows=train.rows[parts.held_out], pixels=blind)
     train.rows = train.rows[parts.kept]
@@ -170,7 +194,9 @@ def _pictures(found: Found, work: Work) -> CaughtPictures:
     test = work.test.raw
     of_train, of_test = found.train[:EXAMPLES], found.test[: EXAMPLES - len(found.train[:EXAMPLES])]
     chosen = [(work.train.raw, of_train), (test, of_test)]
-    gaps = [np.zeros(raw.pixels[rows].shape, np.bool_) if raw.missing is None else raw.missing[rows] for raw, rows in chosen]
+    gaps = [
+        np.zeros(raw.pixels[rows].shape, np.bool_) if raw.missing is None else raw.missing[rows] for raw, rows in chosen
+    ]
     return CaughtPictures(
         np.concatenate([raw.pixels[rows] for raw, rows in chosen]),
         np.concatenate(gaps),

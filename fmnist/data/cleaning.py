@@ -20,7 +20,9 @@ class CleaningRules(BaseModel):
     white: White | None = None  # in the files; None: 255, in pictures of 16 bits 65,535
     unreadable: Literal["error", "skip"] = "error"  # pictures that cannot be opened
     missing_labels: Literal["drop", "error"] = "drop"
-    unknown_labels: Literal["drop", "error"] = "drop"  # labels outside `classes`, or in the test split those that train does not have
+    unknown_labels: Literal["drop", "error"] = (
+        "drop"  # labels outside `classes`, or in the test split those that train does not have
+    )
     most_missing: Annotated[float, Field(ge=0, le=1)] = 0.5  # an image with a larger share of missing pixels is dropped
     missing_pixels: Literal["zero", "median", "error"] = "zero"  # the median is that of the class's pixel
     blank: Literal["drop", "keep"] = "drop"  # images of one grey
@@ -67,7 +69,9 @@ class CleaningReport(BaseModel):
     train_kept: int
     test_read: int  # 0 where no test split was given
     test_kept: int
-    held_out: int  # images taken out of train as test split, where none was given; among train_kept they are not counted
+    held_out: (
+        int  # images taken out of train as test split, where none was given; among train_kept they are not counted
+    )
     caught: tuple[Caught, ...]
     ignored_columns: tuple[str, ...] = ()
     resized: bool = False  # images had another size than 28 x 28, or not all the same

@@ -63,10 +63,14 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, io.TextIOWrapper]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise FmnistError(f"{path} must be a CSV file that can be read: {error.strerror}. Check the name and the permissions.") from error
+        raise FmnistError(
+            f"{path} must be a CSV file that can be read: {error.strerror}. Check the name and the permissions."
+        ) from error
     with file:
         if not file.seekable():
-            raise FmnistError(f"{path} must be a file, not a pipe: how large it is must be known. Save it as a file first.")
+            raise FmnistError(
+                f"{path} must be a file, not a pipe: how large it is must be known. Save it as a file first."
+            )
         content = gzip.GzipFile(fileobj=file) if _is_packed(path) else file
         # Bytes that are not UTF-8 become surrogates: so the line that has them is still known when they are refused.
         yield file, io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape")
@@ -85,7 +89,9 @@ def _lines(path: Path, text: io.TextIOWrapper) -> Iterator[_Line]:
             if line != "\n":
                 yield _Line(number, _checked(line, f"{path}, line {number:,}"))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FmnistError(f"{path} must be whole gzip data: {error} (after line {number:,}). Copy or download it again.") from error
+        raise FmnistError(
+            f"{path} must be whole gzip data: {error} (after line {number:,}). Copy or download it again."
+        ) from error
     except OSError as error:
         raise FmnistError(f"{path} must be a CSV file that can be read: {error} (after line {number:,}).") from error
 
@@ -94,9 +100,13 @@ def _checked(line: str, where: str) -> bytes:
     if "\0" in line:
         raise FmnistError(f"{where}: a CSV file is text; this has zero bytes, as UTF-16 has. Save it as CSV in UTF-8.")
     if len(line) == _LONGEST_LINE:
-        raise FmnistError(f"{where}: a row must have at most {_LONGEST_LINE:,} characters; this has more. Is it a CSV file?")
+        raise FmnistError(
+            f"{where}: a row must have at most {_LONGEST_LINE:,} characters; this has more. Is it a CSV file?"
+        )
     if line.count('"') % 2:
-        raise FmnistError(f"{where}: a quoted cell must end on its own line; a quotation mark has no second one. Add or remove one.")
+        raise FmnistError(
+            f"{where}: a quoted cell must end on its own line; a quotation mark has no second one. Add or remove one."
+        )
     try:
         return (line if line.endswith("\n") else f"{line}\n").encode()
     except UnicodeEncodeError as error:
@@ -111,9 +121,13 @@ def _names(path: Path, header: _Line, separator: str) -> list[str]:
     from pyarrow import csv
 
     try:
-        names: list[str] = csv.read_csv(pa.BufferReader(header.text), parse_options=csv.ParseOptions(delimiter=separator)).column_names
+        names: list[str] = csv.read_csv(
+            pa.BufferReader(header.text), parse_options=csv.ParseOptions(delimiter=separator)
+        ).column_names
     except pa.ArrowInvalid as error:
-        raise FmnistError(f"{path}, line {header.number:,} must name the columns: label, pixel1, ...; it cannot be read as CSV.") from error
+        raise FmnistError(
+            f"{path}, line {header.number:,} must name the columns: label, pixel1, ...; it cannot be read as CSV."
+        ) from error
     return names
 
 
@@ -191,7 +205,9 @@ def _require_rows(whole: int, ragged: list["csv.InvalidRow"], block: list[_Line]
     # A cell that begins with a quotation mark can run on although the marks of its line are even in number: a"b,"c
     if whole + len(ragged) != len(block):
         where = f"{row_name(0)} or one of the {len(block):,} rows from there on"
-        raise FmnistError(f"{where}: a quoted cell must end on its own line; one does not. Look for stray quotation marks.")
+        raise FmnistError(
+            f"{where}: a quoted cell must end on its own line; one does not. Look for stray quotation marks."
+        )
     if ragged:
         raise FmnistError(
             f"{row_name(ragged[0].number - 1)}: each row must have {ragged[0].expected_columns:,} columns, as the first line has; "

@@ -19,7 +19,11 @@ def readings(length: int) -> str:
     side = _root(length)
     grey = [f"{side} x {side} grey"] if side else _oblong(length)
     found = [*grey, *_colours(length)]
-    return f"{length:,} numbers could be {' or '.join(found)}" if found else f"{length:,} numbers are no image of a usual shape"
+    return (
+        f"{length:,} numbers could be {' or '.join(found)}"
+        if found
+        else f"{length:,} numbers are no image of a usual shape"
+    )
 
 
 def _colours(length: int) -> list[str]:

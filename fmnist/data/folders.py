@@ -25,7 +25,9 @@ from fmnist.memory import require_memory
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _LAYOUT = "Wanted: one folder for each class with its pictures, such as Shirt/1.png and Bag/1.png"
 _DIGITS = re.compile("([0-9]+)")
-_ROW = 2 * SIDE * SIDE + 1024  # bytes of one picture twice, while unreadable ones are taken out, and of its path and label
+_ROW = (
+    2 * SIDE * SIDE + 1024
+)  # bytes of one picture twice, while unreadable ones are taken out, and of its path and label
 
 
 class _File(NamedTuple):
@@ -52,7 +54,9 @@ def read_folder(folder: Path, *, skip_unreadable: bool, wanted: Preparation | No
     walked = [file for name in classes for file in _walk(folder, f"{name}/", _identities(folder))]
     files = sorted((file for file in walked if not file.is_leftover), key=_by_number)
     if not any(file.is_picture for file in files):
-        raise FmnistError(f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)}).")
+        raise FmnistError(
+            f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)})."
+        )
     require_outermost(str(folder), [file.name for file in files])
     require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
     raw = _read(folder, files, classes, skip_unreadable, wanted or Preparation())
@@ -86,7 +90,8 @@ def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ..
         raw,
         leftovers=raw.leftovers + _names(file for file in files if file.is_leftover),
         other_splits=raw.other_splits + of_splits,
-        other_files=raw.other_files + _names(file for file in others if not (file.is_picture and file.name.startswith(starts))),
+        other_files=raw.other_files
+        + _names(file for file in others if not (file.is_picture and file.name.startswith(starts))),
     )
 
 
@@ -104,7 +109,9 @@ def fingerprint_folder(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, wanted: Preparation) -> Raw:
+def _read(
+    folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, wanted: Preparation
+) -> Raw:
     pixels = np.zeros((len(files), SIDE, SIDE), np.uint8)
     names: list[str] = []
     unreadable: list[str] = []
@@ -133,7 +140,9 @@ def _read(folder: Path, files: list[_File], classes: tuple[str, ...], skip_unrea
 
 def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:
     if not file.is_picture:
-        raise FmnistError(f"A class folder holds pictures only ({', '.join(EXTENSIONS)}); {folder / file.name} is none. Move it away.")
+        raise FmnistError(
+            f"A class folder holds pictures only ({', '.join(EXTENSIONS)}); {folder / file.name} is none. Move it away."
+        )
     return grey_picture(folder / file.name, scale)
 
 
@@ -152,7 +161,9 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def _folders(folder: Path) -> tuple[str, ...]:
-    return tuple(entry.name for entry in _entries(folder) if _is_folder(entry) and not is_leftover(entry.name, is_folder=True))
+    return tuple(
+        entry.name for entry in _entries(folder) if _is_folder(entry) and not is_leftover(entry.name, is_folder=True)
+    )
 
 
 def _has_picture(folder: Path, name: str) -> bool:
@@ -178,7 +189,9 @@ def _walk(root: Path, start: str, seen: set[tuple[int, int]], *, also_folders: b
         seen.add(identity)
         for entry in _entries(root / prefix):
             if is_leftover(entry.name, is_folder=_is_folder(entry)):
-                yield from (_File(name, entry, is_leftover=True) for name in files_of(Path(entry.path), f"{prefix}{entry.name}"))
+                yield from (
+                    _File(name, entry, is_leftover=True) for name in files_of(Path(entry.path), f"{prefix}{entry.name}")
+                )
                 continue
             is_folder = _is_folder(entry)
             name = f"{prefix}{entry.name}/" if is_folder else f"{prefix}{entry.name}"
@@ -203,11 +216,18 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
     """What the folder holds, sorted by name."""
     try:
         with os.scandir(path) as found:
-            return sorted(found, key=lambda entry: entry.name.encode(errors="surrogateescape" if is_leftover(entry.name) else "strict"))
+            return sorted(
+                found,
+                key=lambda entry: entry.name.encode(errors="surrogateescape" if is_leftover(entry.name) else "strict"),
+            )
     except OSError as error:
-        raise FmnistError(f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions.") from error
+        raise FmnistError(
+            f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions."
+        ) from error
     except UnicodeEncodeError as error:
-        raise FmnistError(f"Names of files must be in UTF-8; {path} holds {os.fsencode(error.object)!r}. Rename it.") from error
+        raise FmnistError(
+            f"Names of files must be in UTF-8; {path} holds {os.fsencode(error.object)!r}. Rename it."
+        ) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -221,7 +241,9 @@ def _identity(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
     except OSError as error:
-        raise FmnistError(f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions.") from error
+        raise FmnistError(
+            f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions."
+        ) from error
     return state.st_dev, state.st_ino
 
 

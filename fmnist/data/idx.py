@@ -49,9 +49,13 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 return _unpacked(path, file, dimensions)
             return _mapped(path, file, dimensions)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FmnistError(f"{path} must be a whole gzip file, with the checksum it was packed with: {error}. {_AGAIN}") from error
+        raise FmnistError(
+            f"{path} must be a whole gzip file, with the checksum it was packed with: {error}. {_AGAIN}"
+        ) from error
     except OSError as error:
-        raise FmnistError(f"{path} must be readable: {error.strerror}. Change its permissions, or name another file.") from error
+        raise FmnistError(
+            f"{path} must be readable: {error.strerror}. Change its permissions, or name another file."
+        ) from error
 
 
 def _mapped(path: Path, file: IO[bytes], dimensions: int) -> NDArray[np.uint8]:
@@ -67,7 +71,9 @@ def _unpacked(path: Path, packed: IO[bytes], dimensions: int) -> NDArray[np.uint
         shape = _shape(path, file, dimensions)
         size = math.prod(shape)
         require_memory(2 * size, str(path))  # the bytes read, and the array that can be written to
-        content = file.read(size + 1)  # one more than there should be: a file that unpacks to far more is never unpacked
+        content = file.read(
+            size + 1
+        )  # one more than there should be: a file that unpacks to far more is never unpacked
     _require_length(path, shape, "more" if len(content) > size else f"{len(content):,}", len(content) == size)
     return np.frombuffer(content, np.uint8).reshape(shape).copy()
 
@@ -78,10 +84,14 @@ def _shape(path: Path, file: IO[bytes] | gzip.GzipFile, dimensions: int) -> tupl
     header = file.read(length)
     _require_magic(path, header[:4], dimensions)
     if len(header) < length:
-        raise FmnistError(f"{path} must begin with a header of {length} bytes; it has {len(header)} bytes in all. {_AGAIN}")
+        raise FmnistError(
+            f"{path} must begin with a header of {length} bytes; it has {len(header)} bytes in all. {_AGAIN}"
+        )
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if 0 in shape:
-        raise FmnistError(f"{path} must hold at least one of its {_HOLDS[dimensions]}; its header says {_sides(shape)}. {_AGAIN}")
+        raise FmnistError(
+            f"{path} must hold at least one of its {_HOLDS[dimensions]}; its header says {_sides(shape)}. {_AGAIN}"
+        )
     return shape
 
 
@@ -91,7 +101,11 @@ def _require_magic(path: Path, received: bytes, dimensions: int) -> None:
         return
     # Two files given the wrong way round are what a person gets wrong most easily.
     other = next((_HOLDS[count] for count, magic in _MAGIC.items() if received == magic.to_bytes(4)), None)
-    hint = f"That is a file of {other}: are the files of images and labels swapped?" if other else "Name an idx file of unsigned bytes."
+    hint = (
+        f"That is a file of {other}: are the files of images and labels swapped?"
+        if other
+        else "Name an idx file of unsigned bytes."
+    )
     raise FmnistError(
         f"{path} must begin with the magic number 0x{expected.hex()}, of {_HOLDS[dimensions]} in idx format; got 0x{received.hex()}. {hint}"
     )

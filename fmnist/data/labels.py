@@ -37,7 +37,9 @@ def what_differs(name: str, near: str) -> str:
     place, chars = next(((place, pair) for place, pair in pairs if pair[0] != pair[1]), (0, ("", "")))
     if not any(char.isspace() or not char.isascii() for char in chars):
         return ""
-    one, other = (f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}" if char else "nothing" for char in chars)
+    one, other = (
+        f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}" if char else "nothing" for char in chars
+    )
     return f" They differ in character {place}: {one} in the former, {other} in the latter."
 
 
@@ -56,7 +58,9 @@ def require_renamed(rename: Mapping[str, str], raws: Sequence[Raw], where: str) 
     present = {_plain(str(label)) for raw in raws for label in np.unique(raw.labels)} - {""}
     for label in rename:
         if _plain(label) not in present:
-            raise FmnistError(f"cleaning.rename names the label {label!r}, which no image of {where} has. {nearest_class(label, present)}")
+            raise FmnistError(
+                f"cleaning.rename names the label {label!r}, which no image of {where} has. {nearest_class(label, present)}"
+            )
 
 
 def class_order(declared: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
@@ -76,7 +80,9 @@ def require_classes(labels: NDArray[np.str_], classes: tuple[str, ...], where: s
     if empty := [name for name in classes if name not in present]:
         others = present - set(classes)
         hint = nearest_class(empty[0], others) if others else "Add images, or remove the class."
-        raise FmnistError(f"Every class must have images; {empty[0]!r} has none in {where}{'' if others else ' after cleaning'}. {hint}")
+        raise FmnistError(
+            f"Every class must have images; {empty[0]!r} has none in {where}{'' if others else ' after cleaning'}. {hint}"
+        )
     _require_fit(classes, where)
 
 

@@ -35,7 +35,9 @@ def find_layout(folder: str, names: tuple[str, ...]) -> Layout | None:
         return None
     for split in ("train", "test"):
         if len(of[split]) > 1:
-            raise FmnistError(f"{_RULE}; {folder} holds {' and '.join(of[split])}, both for {split}. Join them, or move one away.")
+            raise FmnistError(
+                f"{_RULE}; {folder} holds {' and '.join(of[split])}, both for {split}. Join them, or move one away."
+            )
     if not of["train"]:
         raise FmnistError(
             f"{_RULE}; {folder} holds {', '.join(names[:8])} and no train. "

@@ -31,5 +31,7 @@ def is_leftover(name: str, *, is_folder: bool = False) -> bool:
 def files_of(path: Path, name: str) -> Iterator[str]:
     """The files of the leftover at `path`, each as `name` and what follows; a folder that shows none is one itself."""
     # Links are not followed, and what may not be looked into is no error: nothing of it is read.
-    inside = [f"{name}/{Path(top, file).relative_to(path).as_posix()}" for top, _, files in os.walk(path) for file in files]
+    inside = [
+        f"{name}/{Path(top, file).relative_to(path).as_posix()}" for top, _, files in os.walk(path) for file in files
+    ]
     yield from (file.encode(errors="backslashreplace").decode() for file in sorted(inside) or [name])

@@ -83,7 +83,9 @@ def header_of(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Me
         shape, _, dtype = read(file)
         member = Member(path, info.filename.removesuffix(".npy"), info, shape, dtype, file.tell())
     if dtype.hasobject:
-        raise member.wrong("Python objects are not read, for they could run code. Save numbers as dtype uint8 and names as dtype str.")
+        raise member.wrong(
+            "Python objects are not read, for they could run code. Save numbers as dtype uint8 and names as dtype str."
+        )
     if dtype.kind not in "buifSU":
         raise member.wrong(f"numbers or strings are wanted; got {dtype}. {SAVE_AGAIN}.")
     if min(shape, default=0) < 1:

@@ -63,7 +63,9 @@ def _opened(path: Path) -> Iterator["parquet.ParquetFile"]:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()).rstrip(".")
-        raise FmnistError(f"{path} must be a Parquet file that can be read: {reason}. Check the name, or write it again.") from error
+        raise FmnistError(
+            f"{path} must be a Parquet file that can be read: {reason}. Check the name, or write it again."
+        ) from error
 
 
 def _is_picture(name: str, kind: "pa.DataType") -> bool:
@@ -90,7 +92,9 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", w
     return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated(white))
 
 
-def _read_pictures(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, wanted: Preparation) -> Raw:
+def _read_pictures(
+    path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, wanted: Preparation
+) -> Raw:
     names = schema.names
     used = [names[find_label(names, str(path))], names[picture]]
     _require_flat(path, schema, used[:1])
@@ -107,14 +111,18 @@ def _read_pictures(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema",
 
     pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
     ignored = tuple(name.strip() for name in names if name not in used)
-    found = Raw(pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)})
+    found = Raw(
+        pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)}
+    )
     return replace(found, preparation=wanted.model_copy(update={"whites": scale.whites}))
 
 
 def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes) or not content:
-        raise FmnistError(f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the file.")
+        raise FmnistError(
+            f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the file."
+        )
     return decode_picture(content, where, scale)
 
 
@@ -126,7 +134,9 @@ def _batches(path: Path, file: "parquet.ParquetFile", used: list[str], rows: int
         batches.append(read(cells, partial(_row_name, path, before)))
         before += len(cells)
     if before != (announced := file.metadata.num_rows):
-        raise FmnistError(f"{path} must have the {announced:,} rows that it says; it has {before:,}. Write or copy it again.")
+        raise FmnistError(
+            f"{path} must have the {announced:,} rows that it says; it has {before:,}. Write or copy it again."
+        )
     return batches
 
 
@@ -141,7 +151,9 @@ def _require_flat(path: Path, schema: "pa.Schema", used: list[str]) -> None:
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not any(getattr(pa.types, is_such)(kind) for is_such in _FLAT):
-            raise FmnistError(f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these.")
+            raise FmnistError(
+                f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these."
+            )
 
 
 def _classes(path: Path, schema: "pa.Schema", label: str) -> tuple[str, ...]:
@@ -151,5 +163,7 @@ def _classes(path: Path, schema: "pa.Schema", label: str) -> tuple[str, ...]:
     except (LookupError, TypeError):
         return ()
     except ValueError as error:
-        raise FmnistError(f"{path}: what its metadata say under 'huggingface' must be JSON; {error}. Write it again.") from error
+        raise FmnistError(
+            f"{path}: what its metadata say under 'huggingface' must be JSON; {error}. Write it again."
+        ) from error
     return tuple(str(name).strip() for name in names)

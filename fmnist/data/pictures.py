@@ -104,16 +104,22 @@ def opaque(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint
 def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged metadata of a readable picture
+            warnings.filterwarnings(
+                "ignore", category=UserWarning, module=r"PIL\."
+            )  # damaged metadata of a readable picture
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 grey = _eight_bit(ImageOps.exif_transpose(image), scale)
         small = grey.reduce(max(1, max(grey.size) // LARGE))
         return np.array(small) if small.mode == "L" else opaque(*(np.asarray(band) for band in small.split()))
     except _BOMBS:
-        raise FmnistError(f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller.") from None
+        raise FmnistError(
+            f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller."
+        ) from None
     except _UNREADABLE as error:
-        reason = "it is no kind of picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = (
+            "it is no kind of picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+        )
         raise FmnistError(f"{where} must be a readable picture: {reason}. Save it again, as PNG or JPEG.") from error
 
 

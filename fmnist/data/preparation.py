@@ -27,7 +27,9 @@ class Preparation(BaseModel):
 
     form: Form = RESIZED
     white: White | None = None  # in the files, as the study states it; None: 255, in pictures of 16 bits 65,535
-    whites: tuple[White, ...] = ()  # of the picture files among the data; () where there were none, only tables or arrays
+    whites: tuple[
+        White, ...
+    ] = ()  # of the picture files among the data; () where there were none, only tables or arrays
 
     @classmethod
     def told(cls, record: object, data: object, where: str) -> "Preparation":
@@ -92,7 +94,9 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return picture_reader(Preparation(form=CENTRED))(path)
 
 
-def joined(preparations: Iterable[Preparation | None], form: Form, white: float | None, where: tuple[str, str]) -> Preparation:
+def joined(
+    preparations: Iterable[Preparation | None], form: Form, white: float | None, where: tuple[str, str]
+) -> Preparation:
     """That of a data set whose splits, in the files `where`, have these; None is a table's or an array's, with `white` as stated.
 
     Raises: FmnistError where the splits' pictures have different whites, of which a model could know one only.

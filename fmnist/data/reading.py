@@ -71,7 +71,9 @@ def open_path(path: Path, asked: Asked) -> Reading:
     if _suffix(path) == ARRAYS:
         known = None if asked.form else read_preparation(path)
         form = asked.form or (known.form if known else RESIZED)
-        return Reading(f"{file_digest(path)}, {asked.of_numbers}", partial(read_npz, path, white=asked.of_numbers), form)
+        return Reading(
+            f"{file_digest(path)}, {asked.of_numbers}", partial(read_npz, path, white=asked.of_numbers), form
+        )
     raise FmnistError(f"Data are {FORMS}; the name of {path} ends otherwise. Save them in one of these forms.")
 
 
@@ -96,14 +98,18 @@ def read_official(raw: Path, white: float | None = None) -> tuple[Raw, Raw]:
     Raises: FmnistError where a file is damaged or no idx file.
     """
     splits = _read_idx(raw, white)
-    train, test = (replace(split, labels=np.array(CLASS_NAMES)[split.labels.astype(int)], classes=CLASS_NAMES) for split in splits)
+    train, test = (
+        replace(split, labels=np.array(CLASS_NAMES)[split.labels.astype(int)], classes=CLASS_NAMES) for split in splits
+    )
     return _centred(train), _centred(test)
 
 
 def _open_folder(path: Path, asked: Asked) -> Reading:
     if (raw := raw_folder(path)) is not None:
         if missing := missing_files(path):
-            raise FmnistError(f"A folder of idx files holds all four of them; {path} lacks {', '.join(missing)}. Add what is missing.")
+            raise FmnistError(
+                f"A folder of idx files holds all four of them; {path} lacks {', '.join(missing)}. Add what is missing."
+            )
         return _open_idx(raw, asked)
     if not (tables := _tables(path)):
         return _open_pictures(path, asked)
@@ -140,13 +146,17 @@ def _open_pictures(path: Path, asked: Asked) -> Reading:
     wanted = Preparation(form=asked.form or RESIZED, white=asked.of_pictures)
 
     def split(name: str) -> Raw:
-        return _kept(f"{key}, {name}", partial(read_folder, path / name, skip_unreadable=asked.skip_unreadable, wanted=wanted))
+        return _kept(
+            f"{key}, {name}", partial(read_folder, path / name, skip_unreadable=asked.skip_unreadable, wanted=wanted)
+        )
 
     def read() -> tuple[Raw, Raw | None]:
         if layout is None:
             return split("."), None
         taken = [name for name in (layout.train, layout.test) if name]
-        return left_out(split(layout.train), path, taken, layout.validation), split(layout.test) if layout.test else None
+        return left_out(split(layout.train), path, taken, layout.validation), split(
+            layout.test
+        ) if layout.test else None
 
     return Reading(key, read, wanted.form)
 
@@ -169,7 +179,9 @@ def _read_table(path: Path, asked: Asked) -> Raw:
     from fmnist.data import tables  # Arrow takes long to import, and most runs read no table
 
     if _suffix(path) == ".parquet":
-        return tables.read_parquet(path, white=asked.of_numbers, pictures=Preparation(form=asked.form or RESIZED, white=asked.of_pictures))
+        return tables.read_parquet(
+            path, white=asked.of_numbers, pictures=Preparation(form=asked.form or RESIZED, white=asked.of_pictures)
+        )
     return tables.read_csv(path, white=asked.of_numbers)
 
 

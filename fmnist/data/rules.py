@@ -33,7 +33,9 @@ class Split:
     pixels: NDArray[np.uint8]
     rows: Rows
     where: str  # its file or folder
-    blind: NDArray[np.uint8] | None = None  # pixels filled without looking at the labels, where `pixels` were filled by class
+    blind: NDArray[np.uint8] | None = (
+        None  # pixels filled without looking at the labels, where `pixels` were filled by class
+    )
 
     def where_true(self, condition: NDArray[np.bool_]) -> Rows:
         """The rows still in for which the condition, given for each of them, holds."""
@@ -79,7 +81,9 @@ def unknown_labels(work: Work) -> Found:
     def unknown(split: Split) -> NDArray[np.bool_]:
         return np.asarray(~np.isin(split.labels[split.rows], work.classes))
 
-    first = next((str(split.labels[split.rows][unknown(split)][0]) for split in work.splits if unknown(split).any()), "")
+    first = next(
+        (str(split.labels[split.rows][unknown(split)][0]) for split in work.splits if unknown(split).any()), ""
+    )
     complaint = f"has a label that is no class of train, {first!r} ({nearest_class(first, work.classes).rstrip('.')})"
     return _dropped(work, "unknown_labels", unknown, complaint)
 
@@ -102,7 +106,9 @@ def missing_pixels(work: Work) -> Found:
         _refuse(work, "missing_pixels", found, "lacks pixels")
     if work.rules.missing_pixels == "median":
         _fill(work)
-    action = {"median": "filled with the class's median", "zero": "filled with 0", "error": "refused"}[work.rules.missing_pixels]
+    action = {"median": "filled with the class's median", "zero": "filled with 0", "error": "refused"}[
+        work.rules.missing_pixels
+    ]
     return Found("missing_pixels", action, *found)
 
 
@@ -201,7 +207,11 @@ def _fill(work: Work) -> None:
 
 
 def _missing(split: Split) -> NDArray[np.bool_]:
-    return np.zeros_like(split.pixels[split.rows], np.bool_) if split.raw.missing is None else split.raw.missing[split.rows]
+    return (
+        np.zeros_like(split.pixels[split.rows], np.bool_)
+        if split.raw.missing is None
+        else split.raw.missing[split.rows]
+    )
 
 
 def _replaced(split: Split, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,7 +13,10 @@ from fmnist.errors import FmnistError
 White = Annotated[float, Field(ge=1e-6, le=1e12, allow_inf_nan=False)]
 BYTE, DEEP = 255.0, 65535.0
 ANY = math.inf  # the largest value that a float can have, or a number in a text
-_FAR_TOO_DARK = {BYTE: 0.1, DEEP: 0.25}  # share of white that the largest value must exceed; below a quarter, 14 bits are likelier than 16
+_FAR_TOO_DARK = {
+    BYTE: 0.1,
+    DEEP: 0.25,
+}  # share of white that the largest value must exceed; below a quarter, 14 bits are likelier than 16
 _USUAL = (255, 1023, 4095, 16383, 65535)
 _STATE = "[cleaning] white = {:g} in the study's TOML"
 
@@ -69,7 +72,9 @@ class Scale:
     def greys(self, values: NDArray[np.generic], white: float) -> NDArray[np.uint8]:
         """The values with 255 for white, which is `white` where the study states none; what lies outside is cut off, and remembered."""
         extent = extent_of(values, self.stated or white, is_stated=self.stated is not None)
-        self._extents[extent.white, extent.most] = merged(extent, self._extents.get((extent.white, extent.most), extent))
+        self._extents[extent.white, extent.most] = merged(
+            extent, self._extents.get((extent.white, extent.most), extent)
+        )
         return to_greys(values, extent.white)
 
 
@@ -93,7 +98,9 @@ def to_greys(values: NDArray[np.generic], white: float) -> NDArray[np.uint8]:
     """The values with 255 for `white` and 0 for 0, cut off on either side."""
     if white == BYTE and values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
-    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # each value once: many pixels of several bytes would fill the memory
+    if (
+        values.dtype.kind == "u" and values.dtype.itemsize <= 2
+    ):  # each value once: many pixels of several bytes would fill the memory
         return np.asarray(_greys(np.arange(np.iinfo(str(values.dtype.name)).max + 1), white)[values])
     return _greys(values, white)
 
@@ -110,8 +117,14 @@ def require_scale(extents: Sequence[Extent], where: str) -> None:
     for extent in extents:
         white = f"{extent.white:,g}"
         if extent.is_outside:
-            rule = f"cleaning.white is {white}" if extent.is_stated else f"white is {white} unless the study says otherwise"
-            raise FmnistError(f"{where}: pixels must be from 0 to white, and {rule}; got pixels {extent}. {_advice(extent)}")
+            rule = (
+                f"cleaning.white is {white}"
+                if extent.is_stated
+                else f"white is {white} unless the study says otherwise"
+            )
+            raise FmnistError(
+                f"{where}: pixels must be from 0 to white, and {rule}; got pixels {extent}. {_advice(extent)}"
+            )
         if extent.is_beyond:
             raise FmnistError(
                 f"{where}: cleaning.white is {white}, and the largest value of {extent.most:,g} that some images can hold would be far too "

@@ -109,7 +109,9 @@ def find_source(
     """
     option, place = ("--data", data) if data is not None else ("$FMNIST_DATA", os.environ.get("FMNIST_DATA") or None)
     if test is not None and place in (None, SYNTHETIC):
-        raise FmnistError(f"--test names the test split of the data that --data names; got --test {test} without such data.")
+        raise FmnistError(
+            f"--test names the test split of the data that --data names; got --test {test} without such data."
+        )
     rules = rules or CleaningRules()
     asked = Asked.by(rules, preparation)
     try:
@@ -128,7 +130,9 @@ def find_source(
 
 def _path(place: str) -> Path:
     if not place:
-        raise FmnistError(f"Data are {FORMS}; got an empty name. Leave the option out to have Fashion-MNIST found or downloaded.")
+        raise FmnistError(
+            f"Data are {FORMS}; got an empty name. Leave the option out to have Fashion-MNIST found or downloaded."
+        )
     # Not Path.expanduser: that one raises where the user in "~user" is unknown.
     return Path(os.path.abspath(os.path.expanduser(place)))  # noqa: PTH100, PTH111
 
@@ -139,7 +143,9 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
     # Of the cache, only what is complete counts: an earlier run may have been stopped while it downloaded.
     if missing_files(cache_folder()):
         if not may_download:
-            raise FmnistError(f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. {_put_into(Path('data'))}.")
+            raise FmnistError(
+                f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. {_put_into(Path('data'))}."
+            )
         announce(f"Data: Fashion-MNIST is not on this machine yet; downloading it (30 MB) into {cache_folder()}.")
         try:
             download()
@@ -147,12 +153,16 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
             reason = " ".join(str(error).split())
             if not or_synthetic:
                 raise FmnistError(_nowhere(reason)) from error
-            announce(f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files found and no download ({reason}): scores say nothing about it.")
+            announce(
+                f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files found and no download ({reason}): scores say nothing about it."
+            )
             return Source(SYNTHETIC, None)
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
 
 
-def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, asked: Asked, announce: Announce) -> Source:
+def _named(
+    option: str, path: Path, test: Path | None, rules: CleaningRules, asked: Asked, announce: Announce
+) -> Source:
     raw = raw_folder(path) if path.is_dir() else None
     if raw is not None and test is None:
         if missing_files(path) or len(unofficial(idx_files(raw))) < len(OFFICIAL):
@@ -163,7 +173,9 @@ def _named(option: str, path: Path, test: Path | None, rules: CleaningRules, ask
     reading = open_path(path, asked)
     of_test = open_path(test, asked._replace(form=reading.form)) if test else None
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
-    root = _cleaned(with_test(reading, of_test) if of_test else reading, rules, (str(path), str(test or path)), announce)
+    root = _cleaned(
+        with_test(reading, of_test) if of_test else reading, rules, (str(path), str(test or path)), announce
+    )
     source = Source(name, root, str(path), str(test) if test else None)
     announce(f"Data: {_told(source)}")
     return source
@@ -177,7 +189,9 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
     raw = raw_folder(root)
     if raw is None or (absent := missing_files(root)):
         lacks = "the four files" if raw is None else ", ".join(absent)
-        raise FmnistError(f"{asked_by} must hold all of Fashion-MNIST's four files; {root} lacks {lacks}. {_put_into(root)}.")
+        raise FmnistError(
+            f"{asked_by} must hold all of Fashion-MNIST's four files; {root} lacks {lacks}. {_put_into(root)}."
+        )
     files = idx_files(raw)
     if wrong := unofficial(files):
         read_official(raw)  # says more precisely what is wrong, where a file is cut short or no idx file at all
@@ -185,7 +199,9 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
             f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another data set: "
             "replace it, or delete it and let it be downloaded."
         )
-    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED)  # its files are known to be these
+    reading = Reading(
+        FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED
+    )  # its files are known to be these
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
     announce(f"Data: Fashion-MNIST, in {raw}.")
     return Source(FASHION_MNIST, cleaned, str(root) if asked_by == "--data" else None)
@@ -206,7 +222,9 @@ def _told(source: Source) -> str:
     assert report, "files were cleaned"
     images = f"{source.name}: {report.train_kept:,} training and {report.test_kept:,} test images"
     held_out = ", the latter held out of the former, as no test split was given" if report.held_out else ""
-    found = ", ".join(f"{one.rule} {one.train + one.test:,} {one.action}" for one in report.caught if one.train or one.test)
+    found = ", ".join(
+        f"{one.rule} {one.train + one.test:,} {one.action}" for one in report.caught if one.train or one.test
+    )
     return f"{images}{held_out}; {f'cleaned: {found}' if found else 'nothing had to be cleaned'}."
 
 

@@ -41,7 +41,9 @@ def load_raw(folder: Path) -> Raw:
     missing = _load(folder, "missing") if (folder / "missing.npy").exists() else None
     preparation = told and Preparation.model_validate(told)
     names = None if names is None else tuple(names)
-    return Raw(_load(folder, "pixels"), _load(folder, "labels"), missing, names, preparation=preparation, **{**about, **lists})
+    return Raw(
+        _load(folder, "pixels"), _load(folder, "labels"), missing, names, preparation=preparation, **{**about, **lists}
+    )
 
 
 def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
@@ -55,7 +57,10 @@ def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
         if pictures.missing is not None:
             _save(folder, {f"gaps-{rule}": pictures.missing})
     caught = {rule: pictures.names for rule, pictures in cleaned.caught.items()}
-    records = {"report": cleaned.report.model_dump(mode="json"), "preparation": cleaned.preparation.model_dump(mode="json")}
+    records = {
+        "report": cleaned.report.model_dump(mode="json"),
+        "preparation": cleaned.preparation.model_dump(mode="json"),
+    }
     _tell(folder, {"class_names": cleaned.train.class_names, **records, "caught": caught})
 
 
@@ -68,7 +73,9 @@ def save_splits(folder: Path, splits: Mapping[str, Images]) -> None:
 
 def load_images(folder: Path, split: str) -> Images:
     """The images of that split, mapped: shared between processes until one writes to its own copy."""
-    return Images(_load(folder, f"{split}-pixels"), _load(folder, f"{split}-labels"), tuple(_about(folder)["class_names"]))
+    return Images(
+        _load(folder, f"{split}-pixels"), _load(folder, f"{split}-labels"), tuple(_about(folder)["class_names"])
+    )
 
 
 def load_blind(folder: Path) -> Images:
@@ -90,7 +97,10 @@ def load_preparation(folder: Path) -> Preparation:
 def load_caught(folder: Path) -> dict[str, CaughtPictures]:
     """The first images that each rule caught, of rules that caught some."""
     names: dict[str, list[str]] = _about(folder)["caught"]
-    return {rule: CaughtPictures(_load(folder, f"caught-{rule}"), _gaps(folder, rule), tuple(rows)) for rule, rows in names.items()}
+    return {
+        rule: CaughtPictures(_load(folder, f"caught-{rule}"), _gaps(folder, rule), tuple(rows))
+        for rule, rows in names.items()
+    }
 
 
 def _gaps(folder: Path, rule: str) -> NDArray[np.bool_] | None:
@@ -111,7 +121,9 @@ def _load(folder: Path, name: str) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError) as error:
-        raise FmnistError(f"{path} must be whole and readable: {error}. Delete {folder} and start again, to have it made anew.") from error
+        raise FmnistError(
+            f"{path} must be whole and readable: {error}. Delete {folder} and start again, to have it made anew."
+        ) from error
 
 
 def _tell(folder: Path, about: dict[str, Any]) -> None:
@@ -123,5 +135,7 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FmnistError(f"{path} must be whole and readable: {error}. Delete {folder} and start again, to have it made anew.") from error
+        raise FmnistError(
+            f"{path} must be whole and readable: {error}. Delete {folder} and start again, to have it made anew."
+        ) from error
     return told

@@ -15,12 +15,16 @@ class Halves(NamedTuple):
     held_out: NDArray[np.int64]
 
 
-def stratified(labels: NDArray[np.int64], class_names: tuple[str, ...], *, share: float, seed: int, into: str) -> Halves:
+def stratified(
+    labels: NDArray[np.int64], class_names: tuple[str, ...], *, share: float, seed: int, into: str
+) -> Halves:
     """The rows in two parts, `share` of every class held out; the same rows for the same seed. `into` says what for.
 
     Raises: FmnistError where a class has too few images to be in both parts.
     """
-    from sklearn.model_selection import train_test_split  # a second to import, and a split that is kept needs none of it
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # a second to import, and a split that is kept needs none of it
 
     count = round(share * len(labels))
     _require_every_class(labels, class_names, count, into)

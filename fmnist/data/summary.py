@@ -56,7 +56,9 @@ def _classes(train: Images, test: Images) -> tuple[ClassSummary, ...]:
     count = len(train.class_names)
     seen, unseen = (np.bincount(split.labels, minlength=count) for split in (train, test))
     size = math.prod(train.pixels.shape[1:])
-    light = np.bincount(train.labels, weights=train.pixels.reshape(-1, size).sum(axis=1, dtype=np.uint32), minlength=count)
+    light = np.bincount(
+        train.labels, weights=train.pixels.reshape(-1, size).sum(axis=1, dtype=np.uint32), minlength=count
+    )
     return tuple(
         ClassSummary(
             name=name,

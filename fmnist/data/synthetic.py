@@ -68,9 +68,13 @@ def _deformed(garments: list[Garment], rng: Generator) -> list[Garment]:
     shift = rng.uniform(-0.2, 0.2, (n, 2))
     owner = np.repeat(np.arange(n), [sum(len(stroke.points) for stroke in garment) for garment in garments])
     corners = np.array([point for garment in garments for stroke in garment for point in stroke.points])
-    corners = np.einsum("ci,cij->cj", corners * scale[owner], turn[owner]) + shift[owner] + rng.normal(0, 0.02, corners.shape)
+    corners = (
+        np.einsum("ci,cij->cj", corners * scale[owner], turn[owner]) + shift[owner] + rng.normal(0, 0.02, corners.shape)
+    )
     moved = iter([(x, y) for x, y in corners.tolist()])
-    return [[stroke._replace(points=list(islice(moved, len(stroke.points)))) for stroke in garment] for garment in garments]
+    return [
+        [stroke._replace(points=list(islice(moved, len(stroke.points)))) for stroke in garment] for garment in garments
+    ]
 
 
 def _rasterised(garment: Garment) -> NDArray[np.uint8]:
@@ -89,7 +93,9 @@ def _rasterised(garment: Garment) -> NDArray[np.uint8]:
 def _photographed(drawn: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """The drawings with cloth, folds, light and noise on them, and something dark in front of a few. Shape: [N, 28, 28]."""
     n = len(drawn)
-    light, weave, fold, grain = rng.uniform((0.35, 0.0, 0.0, 0.01), (1.0, 0.35, 0.3, 0.08), (n, 4)).astype(np.float32).T[:, :, None, None]
+    light, weave, fold, grain = (
+        rng.uniform((0.35, 0.0, 0.0, 0.01), (1.0, 0.35, 0.3, 0.08), (n, 4)).astype(np.float32).T[:, :, None, None]
+    )
     cloth = 1 + weave * _waves(n, rng, 0.6, 2.6) + fold * _waves(n, rng, 0.1, 0.4)
     noise = 255 * grain * rng.standard_normal(drawn.shape, dtype=np.float32) * (drawn > 0)
     pixels: NDArray[np.float32] = drawn * light * cloth * ~_covered(n, rng) + noise
@@ -99,7 +105,9 @@ def _photographed(drawn: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]
 def _waves(n: int, rng: Generator, low: float, high: float) -> NDArray[np.float32]:
     """A plane sine wave an image, of `low` to `high` radians a pixel, in any direction. Shape: [N, 28, 28]."""
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    direction, rate, phase = rng.uniform((0, low, 0), (np.pi, high, 2 * np.pi), (n, 3)).astype(np.float32).T[:, :, None, None]
+    direction, rate, phase = (
+        rng.uniform((0, low, 0), (np.pi, high, 2 * np.pi), (n, 3)).astype(np.float32).T[:, :, None, None]
+    )
     wave: NDArray[np.float32] = np.sin(rate * np.cos(direction) * x + rate * np.sin(direction) * y + phase)
     return wave
 
@@ -145,7 +153,9 @@ def _t_shirt(rng: Generator) -> Garment:
     strokes = [*_top(rng, sleeve=(0.12, 0.45), hem=0.72, tone=0.85), _neckline(rng)]
     if rng.random() < 0.35:  # a print on the chest
         side = rng.uniform(0.12, 0.25)
-        strokes.append(Stroke([(-side, -0.3), (side, -0.3), (side, side - 0.1), (-side, side - 0.1)], rng.uniform(0.3, 1)))
+        strokes.append(
+            Stroke([(-side, -0.3), (side, -0.3), (side, side - 0.1), (-side, side - 0.1)], rng.uniform(0.3, 1))
+        )
     return strokes
 
 
@@ -189,9 +199,13 @@ def _shirt(rng: Generator) -> Garment:
 def _sandal(rng: Generator) -> Garment:
     heel, ankle = rng.uniform(0.0, 0.4), rng.uniform(-0.45, -0.05)
     arch = rng.uniform(0.0, 0.25)
-    sole = Stroke([(-0.92, 0.6), (-0.2, 0.6), (0.35, 0.6 - 0.8 * heel), (0.88, 0.58 - heel)], 0.9, rng.uniform(0.1, 0.18))
+    sole = Stroke(
+        [(-0.92, 0.6), (-0.2, 0.6), (0.35, 0.6 - 0.8 * heel), (0.88, 0.58 - heel)], 0.9, rng.uniform(0.1, 0.18)
+    )
     block = Stroke([(0.65, 0.6 - heel), (0.92, 0.55 - heel), (0.86, 0.68), (0.7, 0.68)], 0.8)
-    toes = Stroke([(-0.8, 0.6), (-0.6, arch + 0.15), (-0.3, arch), (-0.1, 0.6)], rng.uniform(0.5, 0.9), rng.uniform(0.08, 0.16))
+    toes = Stroke(
+        [(-0.8, 0.6), (-0.6, arch + 0.15), (-0.3, arch), (-0.1, 0.6)], rng.uniform(0.5, 0.9), rng.uniform(0.08, 0.16)
+    )
     ring = Stroke([(0.9, 0.55 - heel), (0.85, ankle), (0.3, ankle + 0.12), (0.35, 0.55 - heel)], 0.75, 0.09)
     instep = Stroke([(-0.3, arch), (0.3, ankle + 0.12)], 0.7, 0.09)
     return [sole, block, toes, *([ring] if rng.random() < 0.7 else []), *([instep] if rng.random() < 0.5 else [])]
@@ -199,8 +213,18 @@ def _sandal(rng: Generator) -> Garment:
 
 def _sneaker(rng: Generator) -> Garment:
     height, toe = rng.uniform(-0.45, -0.1), rng.uniform(0.05, 0.25)
-    upper = [(-0.92, 0.4), (-0.88, toe), (-0.4, toe - 0.1), (0.05, height), (0.4, height + 0.1), (0.85, height - 0.05), (0.9, 0.4)]
-    laces = [Stroke([(x, toe - 0.12 - x / 3), (x + 0.14, toe + 0.06 - x / 3)], 0.35, 0.05) for x in (-0.35, -0.2, -0.05)]
+    upper = [
+        (-0.92, 0.4),
+        (-0.88, toe),
+        (-0.4, toe - 0.1),
+        (0.05, height),
+        (0.4, height + 0.1),
+        (0.85, height - 0.05),
+        (0.9, 0.4),
+    ]
+    laces = [
+        Stroke([(x, toe - 0.12 - x / 3), (x + 0.14, toe + 0.06 - x / 3)], 0.35, 0.05) for x in (-0.35, -0.2, -0.05)
+    ]
     stripe = Stroke([(0.25, height + 0.15), (rng.uniform(-0.1, 0.3), 0.35)], rng.uniform(0.2, 1), 0.09)
     return [Stroke(upper, 0.75), *laces, stripe, Stroke([(-0.92, 0.46), (0.9, 0.46)], rng.uniform(0.3, 1), 0.14)]
 
@@ -217,7 +241,15 @@ def _bag(rng: Generator) -> Garment:
 def _ankle_boot(rng: Generator) -> Garment:
     shaft, heel = rng.uniform(-0.9, -0.45), rng.uniform(0.05, 0.35)
     front = rng.uniform(-0.1, 0.15)
-    upper = [(-0.9, 0.7), (-0.85, 0.4), (front - 0.15, 0.15), (front, shaft), (0.75, shaft), (0.8, 0.7 - heel), (0.3, 0.7)]
+    upper = [
+        (-0.9, 0.7),
+        (-0.85, 0.4),
+        (front - 0.15, 0.15),
+        (front, shaft),
+        (0.75, shaft),
+        (0.8, 0.7 - heel),
+        (0.3, 0.7),
+    ]
     block = [(0.45, 0.7 - heel), (0.82, 0.6 - heel), (0.8, 0.82), (0.5, 0.82)]
     return [Stroke(upper, 0.75), Stroke(block, 0.6), Stroke([(-0.9, 0.75), (0.3, 0.75)], rng.uniform(0.3, 0.9), 0.09)]
 

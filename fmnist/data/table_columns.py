@@ -13,7 +13,9 @@ from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean
 
 LABEL = "label"
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)  # float() also takes 1_0, inf and other scripts
+NUMBER = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE
+)  # float() also takes 1_0, inf and other scripts
 _PIXEL = re.compile(r"((?:pixel|px|p)?[ _-]?)([0-9]{1,7})(?:x([0-9]{1,7}))?", re.ASCII)
 _NAMED_LIKE = "pixel1 to pixel784 (from 0 or 1, as many as a square has), or row x column, 1x1 to 28x28"
 
@@ -59,7 +61,9 @@ def find_label(names: Sequence[str], file: str) -> int:
     if len(positions) == 1:
         return positions[0]
     if positions:
-        raise FmnistError(f"{file} must have one column 'label'; it has {_listed(names[p] for p in positions)}. Rename all but one.")
+        raise FmnistError(
+            f"{file} must have one column 'label'; it has {_listed(names[p] for p in positions)}. Rename all but one."
+        )
     others = [name.strip() for name in names if name.strip() and not _PIXEL.fullmatch(name.strip().lower())]
     hint = _nearest(LABEL, others) or (f" Besides pixels it has {_listed(others)}." if others else "")
     raise FmnistError(f"{file} has no column 'label'.{hint} Rename the column that holds the classes to 'label'.")
@@ -97,7 +101,9 @@ def _pixels(names: Sequence[str], file: str) -> tuple[str, dict[Key, int]]:
     for key, position in pixels:
         if key in found:
             twice = f"{names[found[key]]!r} and {names[position]!r}"
-            raise FmnistError(f"{file}: each pixel must have one column; {twice} are the same pixel. Remove or rename one.")
+            raise FmnistError(
+                f"{file}: each pixel must have one column; {twice} are the same pixel. Remove or rename one."
+            )
         found[key] = position
     return prefix, found
 
@@ -110,7 +116,9 @@ def _size(prefix: str, found: dict[Key, int], names: Sequence[str], file: str) -
     extent = [end - first + 1 for end in last]
     if math.prod(extent) != len(found):
         gap = prefix + "x".join(map(str, next(key for key in _counted(first, extent) if key not in found)))
-        raise FmnistError(f"{file}: pixels must be numbered without gaps; {gap!r} is missing.{_nearest(gap, _unused(found, names))}")
+        raise FmnistError(
+            f"{file}: pixels must be numbered without gaps; {gap!r} is missing.{_nearest(gap, _unused(found, names))}"
+        )
     if len(extent) == 2:
         return extent[0], extent[1]
     if side := flat_side(len(found)):

@@ -70,18 +70,27 @@ def to_labels(column: "pa.Array", row_name: RowName, classes: Sequence[str] = ()
 
     words, of_row = _encoded(column)
     if classes and pa.types.is_integer(column.type):
-        place = {"": "", "-1": ""} | {str(index): name for index, name in enumerate(classes)}  # -1 is Hugging Face's "no label"
-        labels, rule = [place.get(word) for word in words], f"a place among the {len(classes)} classes that the file declares"
+        place = {"": "", "-1": ""} | {
+            str(index): name for index, name in enumerate(classes)
+        }  # -1 is Hugging Face's "no label"
+        labels, rule = (
+            [place.get(word) for word in words],
+            f"a place among the {len(classes)} classes that the file declares",
+        )
     else:
         labels, rule = [_label(word) for word in words], f"one line of at most {LONGEST_LABEL} characters"
     if None in labels:
         row = int(np.argmax([labels[code] is None for code in of_row]))
         received = words[of_row[row]]
-        raise FmnistError(f"{row_name(row)}, column 'label': a label must be {rule}; got {_shown(received)}. Correct it.")
+        raise FmnistError(
+            f"{row_name(row)}, column 'label': a label must be {rule}; got {_shown(received)}. Correct it."
+        )
     return np.array(labels, np.str_)[of_row]
 
 
-def joined(batches: Sequence[Batch], height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.str_], NDArray[np.bool_] | None]:
+def joined(
+    batches: Sequence[Batch], height: int, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.str_], NDArray[np.bool_] | None]:
     """The pixels, labels and missing pixels of all rows, as in a Raw.
 
     Shape: pixels [N, H, W]; labels [N]; missing [N, H, W], None where no pixel is.
@@ -90,7 +99,9 @@ def joined(batches: Sequence[Batch], height: int, width: int) -> tuple[NDArray[n
     labels = _without_fractions(np.concatenate([batch.labels for batch in batches]))
     if all(batch.missing is None for batch in batches):
         return pixels, labels, None
-    missing = np.concatenate([np.zeros(batch.pixels.shape, np.bool_) if batch.missing is None else batch.missing for batch in batches])
+    missing = np.concatenate(
+        [np.zeros(batch.pixels.shape, np.bool_) if batch.missing is None else batch.missing for batch in batches]
+    )
     return pixels, labels, missing.reshape(pixels.shape)
 
 
@@ -133,7 +144,9 @@ def _label(word: str) -> str | None:
     return None if len(label) > LONGEST_LABEL or any(mark in word for mark in "\n\r\0") else label
 
 
-def _bad_pixel(bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, white: float | None) -> str:
+def _bad_pixel(
+    bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, white: float | None
+) -> str:
     """What is wrong with the first bad pixel, first as a person who reads the table meets them."""
     row = int(bad.any(axis=1).argmax())
     index = min(np.flatnonzero(bad[row]).tolist(), key=lambda index: columns.pixels[index])

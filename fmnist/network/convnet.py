@@ -23,7 +23,11 @@ def convnet(config: TrialConfig) -> Iterator[Block]:
             layer = Layer(before, (width, *before[1:]), config.kernel_size, norm=config.batch_norm)
             pool = config.pool if index == 0 else None
             before = (width, *(ceil(side / 2) for side in before[1:])) if pool else layer.output
-            yield Block((layer,), before, partial(ConvBlock, layer, activation=config.activation, pool=pool, residual=config.residual))
+            yield Block(
+                (layer,),
+                before,
+                partial(ConvBlock, layer, activation=config.activation, pool=pool, residual=config.residual),
+            )
 
 
 class ConvBlock(nn.Module):
@@ -33,11 +37,15 @@ class ConvBlock(nn.Module):
     7x7 map keeps its border and no depth can pool an image away.
     """
 
-    def __init__(self, layer: Layer, *, activation: Activation, pool: Literal["before", "after"] | None, residual: bool) -> None:
+    def __init__(
+        self, layer: Layer, *, activation: Activation, pool: Literal["before", "after"] | None, residual: bool
+    ) -> None:
         super().__init__()
         channels_in, channels_out = layer.input[0], layer.output[0]
         self.conv = nn.Conv2d(channels_in, channels_out, layer.kernel_size, padding="same", bias=not layer.norm)
-        if not self.conv.weight.is_meta:  # which has no numbers; to draw normal ones there imports PyTorch's compiler, for seconds
+        if (
+            not self.conv.weight.is_meta
+        ):  # which has no numbers; to draw normal ones there imports PyTorch's compiler, for seconds
             nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm2d(channels_out) if layer.norm else nn.Identity()
         self.activation = activation_module(activation)

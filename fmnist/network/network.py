@@ -23,7 +23,11 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN))
         self.register_buffer("std", torch.tensor(STD))
-        self.head, self.mirror, self.last_side = architecture.config.head, architecture.config.mirror, architecture.maps[-1]
+        self.head, self.mirror, self.last_side = (
+            architecture.config.head,
+            architecture.config.mirror,
+            architecture.maps[-1],
+        )
         self.stages = nn.Sequential(*(block.module() for block in architecture.blocks))
         self.classifier = _classifier(architecture)
 

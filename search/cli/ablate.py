@@ -4,7 +4,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Data, Device, Storage, StudyName, Test, opened_study, source_of
+from search.cli.arguments import (
+    DEFAULT_STORAGE,
+    AsCsv,
+    AsJson,
+    Data,
+    Device,
+    Storage,
+    StudyName,
+    Test,
+    opened_study,
+    source_of,
+)
 from search.errors import SearchError
 from search.terminal.console import Console
 
@@ -12,7 +23,9 @@ if TYPE_CHECKING:
     from search.job.ablate import Plan
 
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Fresh seeds, the same ones for every variant.")]
-Epochs = Annotated[int | None, typer.Option(metavar="N", min=1, max=1000, help="Without it as many as the winner had in the search.")]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1000, help="Without it as many as the winner had in the search.")
+]
 Only = Annotated[list[str] | None, typer.Option(metavar="KNOB", help="Switch off only this one; may be repeated.")]
 Workers = Annotated[int | None, typer.Option(metavar="W", min=1, help="Trainings side by side; without it one a core.")]
 

@@ -17,28 +17,47 @@ if TYPE_CHECKING:
 
 StudyName = Annotated[
     str | None,
-    typer.Argument(metavar="STUDY", help="A study's name in the storage; without it the one that ran last.", autocompletion=study_names),
+    typer.Argument(
+        metavar="STUDY",
+        help="A study's name in the storage; without it the one that ran last.",
+        autocompletion=study_names,
+    ),
 ]
 Storage = Annotated[
     str,
     typer.Option(
-        metavar="URL", help="Where studies are kept: sqlite:///FILE, or on a server postgresql+psycopg://... or mysql+pymysql://..."
+        metavar="URL",
+        help="Where studies are kept: sqlite:///FILE, or on a server postgresql+psycopg://... or mysql+pymysql://...",
     ),
 ]
 DATA_FORMS = "CSV, Parquet, npz, a folder of pictures, of tables or of idx files, or 'synthetic'."
 Data = Annotated[str | None, typer.Option("--data", metavar="PATH", help=DATA_FORMS)]
-Test = Annotated[str | None, typer.Option("--test", metavar="PATH", help="The test split, where it is not with the data.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")]
-Device = Annotated[str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")]
+Test = Annotated[
+    str | None, typer.Option("--test", metavar="PATH", help="The test split, where it is not with the data.")
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out pictures that cannot be opened, and count them.")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="D", help="cpu, cuda, cuda:N or mps; without it the fastest present.")
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, or a checkpoint.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else: figures as they are, without units.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON and nothing else: figures as they are, without units.")
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV and nothing else: figures as they are, without units.")]
-AnyModel = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")]
+AnyModel = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")
+]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("--format", metavar="NAME", help="safetensors, pt2, onnx or onnx-int8; may be repeated; without it all of them."),
+    typer.Option(
+        "--format", metavar="NAME", help="safetensors, pt2, onnx or onnx-int8; may be repeated; without it all of them."
+    ),
 ]
-Port = Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Another free one is taken where it is in use.")]
+Port = Annotated[
+    int, typer.Option(metavar="PORT", min=1, max=65535, help="Another free one is taken where it is in use.")
+]
 InBrowser = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
@@ -66,7 +85,11 @@ def opened_study(study: str | None, storage: str) -> "Study":
 
 
 def source_of(
-    data: str | None, test: str | None, study: "Study | None", console: Console, preparation: "Preparation | None" = None
+    data: str | None,
+    test: str | None,
+    study: "Study | None",
+    console: Console,
+    preparation: "Preparation | None" = None,
 ) -> "Source":
     """The data that were named, else those of the study; cleaned as the study says, and prepared as a model says that is to see them."""
     from fmnist.data.sources import find_source
@@ -76,7 +99,13 @@ def source_of(
     if kept and data is None and test is None:
         data, test = "synthetic" if kept.is_synthetic else kept.path, kept.test_path
     rules = study.spec.cleaning if study else None
-    return find_source(data, test=test, rules=rules, preparation=preparation, announce=lambda text: console.print(text, highlight=False))
+    return find_source(
+        data,
+        test=test,
+        rules=rules,
+        preparation=preparation,
+        announce=lambda text: console.print(text, highlight=False),
+    )
 
 
 def say_address(console: Console, address: str, *, is_moved: bool, in_browser: bool) -> None:

@@ -27,7 +27,9 @@ def _texts(query: str, incomplete: str) -> list[str]:
     try:
         # rw makes no file that is not there; a connection that may only read would leave those of the WAL mode behind.
         with closing(sqlite3.connect(f"file:{quote(str(FILE))}?mode=rw", uri=True, timeout=SECONDS)) as connection:
-            found: Sequence[tuple[object]] = connection.execute(f"{query} LIMIT {MOST}", (len(incomplete), incomplete)).fetchall()
+            found: Sequence[tuple[object]] = connection.execute(
+                f"{query} LIMIT {MOST}", (len(incomplete), incomplete)
+            ).fetchall()
     except sqlite3.Error:
         return []  # a shell has no place for a message; the command itself says what is wrong
     return [text for (value,) in found if (text := str(value)).isprintable()]

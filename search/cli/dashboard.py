@@ -8,11 +8,17 @@ import typer
 from search.cli.arguments import DEFAULT_STORAGE, InBrowser, Port, Storage, StudyName, quiet_optuna, say_address
 from search.terminal.console import Console
 
-Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Whoever reaches the dashboard can delete studies: it has no login.")]
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Whoever reaches the dashboard can delete studies: it has no login.")
+]
 
 
 def dashboard(
-    study: StudyName = None, storage: Storage = DEFAULT_STORAGE, port: Port = 8080, host: Host = "127.0.0.1", in_browser: InBrowser = False
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    port: Port = 8080,
+    host: Host = "127.0.0.1",
+    in_browser: InBrowser = False,
 ) -> None:
     """Serve optuna-dashboard on the studies, on this machine only, also while a run is at work; with STUDY, begin at its page.
 
@@ -28,7 +34,9 @@ def dashboard(
     page = "" if study is None else f"dashboard/studies/{load_study(opened, study).id}"
     with suppress(KeyboardInterrupt), open_server(opened, host, port) as server:
         if host != LOOPBACK:
-            console.print(f"Whoever reaches {host} can delete studies here: there is no login.", style="red", highlight=False)
+            console.print(
+                f"Whoever reaches {host} can delete studies here: there is no login.", style="red", highlight=False
+            )
         taken = server.server_port
         say_address(console, f"http://{host}:{taken}/{page}", is_moved=taken != port, in_browser=in_browser)
         server.serve_forever()

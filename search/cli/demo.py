@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from fmnist.classifier import Classifier
     from fmnist.data.images import Images
 
-AnyModel = Annotated[Path | None, typer.Argument(metavar="MODEL", help="As for predict; without it the export of the study that ran last.")]
+AnyModel = Annotated[
+    Path | None,
+    typer.Argument(metavar="MODEL", help="As for predict; without it the export of the study that ran last."),
+]
 
 
 def demo(
@@ -76,7 +79,10 @@ def _training_images(classifier: "Classifier", data: str | None, console: Consol
     named = SYNTHETIC if data is None and classifier.data == SYNTHETIC else data
     try:
         images = find_source(
-            named, may_download=False, preparation=classifier.preparation, announce=lambda text: console.print(text, highlight=False)
+            named,
+            may_download=False,
+            preparation=classifier.preparation,
+            announce=lambda text: console.print(text, highlight=False),
         ).train()
     except FmnistError as error:
         return f"There are no training images to compare with: {error}"

@@ -19,7 +19,9 @@ Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Smallest first; of va
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
 Where = Annotated[
     list[str] | None,
-    typer.Option(metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."),
+    typer.Option(
+        metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."
+    ),
 ]
 Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="These columns only, in this order.")]
 
@@ -30,16 +32,26 @@ def _number(text: str) -> int:
     return int(text)
 
 
-Trial = Annotated[int, typer.Argument(metavar="TRIAL", parser=_number, help="The trial's number.", autocompletion=trial_numbers)]
+Trial = Annotated[
+    int, typer.Argument(metavar="TRIAL", parser=_number, help="The trial's number.", autocompletion=trial_numbers)
+]
 InStudy = Annotated[
-    str | None, typer.Option(metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names)
+    str | None,
+    typer.Option(
+        metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names
+    ),
 ]
 OfStudy = Annotated[
-    str | None, typer.Argument(metavar="STUDY", help="A shipped study or a TOML file; it may be left out.", autocompletion=shipped_studies)
+    str | None,
+    typer.Argument(
+        metavar="STUDY", help="A shipped study or a TOML file; it may be left out.", autocompletion=shipped_studies
+    ),
 ]
 Studies = Annotated[
     list[str],
-    typer.Argument(metavar="STUDY...", help="Two finished studies or more; the first is the measure.", autocompletion=study_names),
+    typer.Argument(
+        metavar="STUDY...", help="Two finished studies or more; the first is the measure.", autocompletion=study_names
+    ),
 ]
 
 
@@ -91,7 +103,13 @@ def trials(
     _print(trials_answer(found.name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
 
 
-def show(trial: Trial, study: InStudy = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def show(
+    trial: Trial,
+    study: InStudy = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
     """Show one trial whole: state and reason, configuration, every epoch, limits. CSV has the epochs.
 
     Example: fmnist-search show 7 --study quick
@@ -115,7 +133,9 @@ def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False)
     _print(knob_list(load_spec(study) if study is not None else None), form, Console())
 
 
-def compare(studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def compare(
+    studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False
+) -> None:
     """Compare finished studies on the same test images, with intervals of score and difference; opens no test images.
 
     Example: fmnist-search compare baseline improved

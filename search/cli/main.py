@@ -63,7 +63,9 @@ class PlainCommand(TyperCommand):
             found = [(param, record) for param in params if (record := param.get_help_record(ctx))]
             if found:
                 with formatter.section(title):
-                    formatter.write_dl([(param.metavar if kind == "argument" else name, says) for param, (name, says) in found])
+                    formatter.write_dl(
+                        [(param.metavar if kind == "argument" else name, says) for param, (name, says) in found]
+                    )
 
 
 def main() -> None:
@@ -136,7 +138,9 @@ _command("Try a model by hand on a local page.")(demo)
 @_command("Print a study's report, and write it to files.")
 def report(
     study: StudyName = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report with figures as one page there.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report with figures as one page there.")
+    ] = None,
     in_browser: Annotated[
         bool, typer.Option("--open", help="Open that page in the browser; without --html it is in the study's folder.")
     ] = False,
@@ -170,7 +174,9 @@ def report(
 @_command("Write a study's final model as files.")
 def export(
     study: StudyName = None,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")] = Path("model"),
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")
+    ] = Path("model"),
     formats: Formats = None,
     data: Data = None,
     test: Test = None,
@@ -186,7 +192,9 @@ def export(
     from search.job.export import export_study
 
     opened, console = opened_study(study, storage), Console()
-    written = export_study(opened, source_of(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files)
+    written = export_study(
+        opened, source_of(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files
+    )
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
@@ -214,7 +222,10 @@ def predict(
     rows = classifier.probabilities(np.stack([classifier.read(file) for file in files]))
     found = [(file, top(row, classifier.class_names)) for file, row in zip(files, rows, strict=True)]
     if as_json:
-        named = [{"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]} for file, best in found]
+        named = [
+            {"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in best]}
+            for file, best in found
+        ]
         typer.echo(json.dumps(named, indent=2))
         return
     for file, best in found:
@@ -229,7 +240,9 @@ def evaluate(
     device: Device = None,
     study: Annotated[
         str | None,
-        typer.Option(metavar="STUDY", help="The study that made the model, where it does not say so.", autocompletion=study_names),
+        typer.Option(
+            metavar="STUDY", help="The study that made the model, where it does not say so.", autocompletion=study_names
+        ),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
@@ -246,9 +259,18 @@ def evaluate(
     made_by = study_of(model, checkpoint, storage)
     source = source_of(data, test, named or made_by.study, console, checkpoint.preparation)
     scores, (low, high), notes = evaluate_model(
-        model, checkpoint, source, made_by, named, choose_device(device), lambda text: console.print(text, highlight=False)
+        model,
+        checkpoint,
+        source,
+        made_by,
+        named,
+        choose_device(device),
+        lambda text: console.print(text, highlight=False),
     )
-    console.print(f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)", highlight=False)
+    console.print(
+        f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)",
+        highlight=False,
+    )
     for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
         console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
     for note in notes:
@@ -259,12 +281,17 @@ def evaluate(
 def show_data(
     path: Annotated[str, typer.Argument(metavar="PATH", help=DATA_FORMS)],
     test: Test = None,
-    study: Annotated[str | None, typer.Option(metavar="STUDY", help="The study, or its TOML, whose cleaning rules are used.")] = None,
+    study: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="The study, or its TOML, whose cleaning rules are used.")
+    ] = None,
     skip_unreadable: SkipUnreadable = False,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="The picture sheet. Without --json data-sheet.png, with it none.")
+        Path | None,
+        typer.Option("--sheet", metavar="FILE", help="The picture sheet. Without --json data-sheet.png, with it none."),
     ] = None,
-    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write the cleaned images there, for --data.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write the cleaned images there, for --data.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Show what cleaning finds in a data set: a table, the classes, the pixels, and a sheet of pictures.

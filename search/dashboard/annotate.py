@@ -67,7 +67,9 @@ def _attach_new(study: Study, drawings: Drawings, trial: FrozenTrial | None) -> 
 
 def _of_trial(study: Study, trial: FrozenTrial, found: Predictions | None, pixels: NDArray[np.uint8]) -> Drawings:
     data, curve = study.read(DataRecord), trial.user_attrs.get("curve")
-    drawn: Drawings = {"learning-curve.png": lambda: pictures.learning_curve(trial.number, curve, read_paths(study))} if curve else {}
+    drawn: Drawings = (
+        {"learning-curve.png": lambda: pictures.learning_curve(trial.number, curve, read_paths(study))} if curve else {}
+    )
     return drawn | (_of_answers(found, pixels, data.class_names, "validation") if found and data else {})
 
 
@@ -76,12 +78,16 @@ def _of_test(study: Study, final: Final, pixels: NDArray[np.uint8] | None) -> Dr
         found = read_predictions(study.folder, final)
     except SearchError:  # damaged: the report page says so, and what to do
         return {}
-    return _of_answers(found, pixels, [one.name for one in final.classes], "test") if found and pixels is not None else {}
+    return (
+        _of_answers(found, pixels, [one.name for one in final.classes], "test") if found and pixels is not None else {}
+    )
 
 
 def _of_answers(found: Predictions, pixels: NDArray[np.uint8], names: Sequence[str], split: str) -> Drawings:
     return {
-        f"{split}-confusion.png": lambda: pictures.confusion(found.labels, found.predicted[found.exported], names, split),
+        f"{split}-confusion.png": lambda: pictures.confusion(
+            found.labels, found.predicted[found.exported], names, split
+        ),
         f"{split}-mistakes.png": lambda: pictures.mistakes(found, pixels, names, split),
     }
 

@@ -14,7 +14,12 @@ from fmnist.atomic import write_in_place
 from search.study.study import Study
 
 ARTIFACTS = "artifacts"  # within a study's folder
-KINDS = {".onnx": "application/onnx", ".toml": "text/plain", ".safetensors": "application/octet-stream", ".pt2": "application/octet-stream"}
+KINDS = {
+    ".onnx": "application/onnx",
+    ".toml": "text/plain",
+    ".safetensors": "application/octet-stream",
+    ".pt2": "application/octet-stream",
+}
 
 
 class StudyFolders:
@@ -69,7 +74,11 @@ def _id(study: Study, name: str, trial: FrozenTrial | None) -> str:
 
 def _key(study: Study, name: str, trial: FrozenTrial | None) -> str:
     # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
-    return f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}" if trial else f"artifacts:{_id(study, name, trial)}"
+    return (
+        f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}"
+        if trial
+        else f"artifacts:{_id(study, name, trial)}"
+    )
 
 
 def _checked(artifact_id: str) -> str:

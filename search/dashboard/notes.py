@@ -31,13 +31,18 @@ def trial_note(report: Report, trial: FrozenTrial, study_id: int, found: Predict
     """How the trial did, what it was, and how well its network knows each class."""
     searched = trial.params
     fixed = {name: value for name, value in trial.user_attrs.get("config", {}).items() if name not in searched}
-    knobs = Table("Configuration", ("searched knob", "value"), [(name, setting(value)) for name, value in searched.items()])
+    knobs = Table(
+        "Configuration", ("searched knob", "value"), [(name, setting(value)) for name, value in searched.items()]
+    )
     lines = [f"# {_standing(report, trial.number)}", "", *_figures(trial), *_again(report, trial.number)]
     lines += [*table_to_markdown(knobs), *_wrapped(f"Not searched: {settings(fixed)}."), ""]
     if found is not None and report.data is not None:
         lines += table_to_markdown(_classes(found, report.data.class_names))
     else:
-        lines += ["Its network's answers on the validation images were not kept, so nothing can be said of each class.", ""]
+        lines += [
+            "Its network's answers on the validation images were not kept, so nothing can be said of each class.",
+            "",
+        ]
     return "\n".join([*lines, f"[All of the study](/dashboard/studies/{study_id}/note)"])
 
 
@@ -116,7 +121,9 @@ def _standing(report: Report, number: int) -> str:
     if number == report.winner:
         return f"Trial {number}, the winner"
     if number in {one.trial for one in report.confirmed}:
-        return f"Trial {number}, confirmed and not chosen" if report.winner is not None else f"Trial {number}, a candidate"
+        return (
+            f"Trial {number}, confirmed and not chosen" if report.winner is not None else f"Trial {number}, a candidate"
+        )
     return f"Trial {number}, among the best of the search"
 
 
@@ -148,8 +155,14 @@ def _wrapped(text: str) -> list[str]:
 def _classes(found: Predictions, names: Sequence[str]) -> Table:
     scores = score(found.labels, found.predicted[0], len(names))
     figures = zip(names, scores.precision, scores.recall, scores.f1, scores.support, strict=True)
-    rows = [(name, f1(precision), f1(recall), f1(value), f"{count:,}") for name, precision, recall, value, count in figures]
+    rows = [
+        (name, f1(precision), f1(recall), f1(value), f"{count:,}") for name, precision, recall, value, count in figures
+    ]
     marks: dict[tuple[int, int], Mark] = {(int(np.argmin(scores.f1)), 3): "alarm"}
     return Table(
-        "Each class, on the validation split", ("class", "precision", "recall", "F1", "images"), rows, "One network, one seed.", marks=marks
+        "Each class, on the validation split",
+        ("class", "precision", "recall", "F1", "images"),
+        rows,
+        "One network, one seed.",
+        marks=marks,
     )

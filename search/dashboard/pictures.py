@@ -34,10 +34,24 @@ def learning_curve(number: int, curve: Curve, paths: Sequence[TrialPath]) -> byt
         if path.number != number and path.curve:
             score.plot(*zip(*path.curve, strict=True), color=FAINT, linewidth=1)
     epochs = [row["number"] for row in curve]
-    score.plot(epochs, [row["macro_f1"] for row in curve], color=ACCENT, marker="o", markersize=4, linewidth=2, label=f"trial {number}")
+    score.plot(
+        epochs,
+        [row["macro_f1"] for row in curve],
+        color=ACCENT,
+        marker="o",
+        markersize=4,
+        linewidth=2,
+        label=f"trial {number}",
+    )
     score.plot([], color=FAINT, linewidth=1, label="the other trials")
     score.set_ylabel("validation macro F1")
-    loss.plot(epochs, [row["train_loss"] for row in curve], color=ACCENT, linestyle="--", label="training, augmented and smoothed")
+    loss.plot(
+        epochs,
+        [row["train_loss"] for row in curve],
+        color=ACCENT,
+        linestyle="--",
+        label="training, augmented and smoothed",
+    )
     loss.plot(epochs, [row["valid_loss"] for row in curve], color=ACCENT, marker="o", markersize=4, label="validation")
     loss.set_ylabel("loss")
     loss.set_xlabel("epoch")
@@ -113,6 +127,8 @@ def _plain_text(name: str) -> str:
 def _png(figure: "Figure") -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # of names in Chinese and others: they are boxes here
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # of names in Chinese and others: they are boxes here
         figure.savefig(file, format="png", dpi=DPI, facecolor=PAPER)
     return file.getvalue()

@@ -23,7 +23,9 @@ class Server(ThreadingMixIn, WSGIServer):
     """Its threads end with the process."""
 
     daemon_threads = True
-    allow_reuse_address = True  # so that a dashboard that was just ended can be started again; a port in use stays refused
+    allow_reuse_address = (
+        True  # so that a dashboard that was just ended can be started again; a port in use stays refused
+    )
 
 
 class Quiet(WSGIRequestHandler):
@@ -43,7 +45,9 @@ def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) ->
     application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders(home))
     if host == LOOPBACK:
         application = _for_local_names(application)
-    return on_port_or_free(lambda at: make_server(host, at, application, server_class=Server, handler_class=Quiet), host, port)
+    return on_port_or_free(
+        lambda at: make_server(host, at, application, server_class=Server, handler_class=Quiet), host, port
+    )
 
 
 def _for_local_names(application: Application) -> Application:

@@ -74,7 +74,10 @@ def _near(pixels: NDArray[np.uint8], neighbours: Neighbours | str) -> str:
         return f'<p class="note">{_text(neighbours)}</p>'
     found = neighbours.nearest(pixels, NEAREST)
     by = "by the features that the network reads its classes from" if neighbours.are_features else "pixel by pixel"
-    items = "".join(f"<li>{_picture(image, name)}{_text(name)}</li>" for image, name in zip(found.pixels, _names(found), strict=True))
+    items = "".join(
+        f"<li>{_picture(image, name)}{_text(name)}</li>"
+        for image, name in zip(found.pixels, _names(found), strict=True)
+    )
     return f'<ul class="near">{items}</ul><p class="note">Of {counted(len(neighbours.images), "training image")}, {by}.</p>'
 
 

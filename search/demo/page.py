@@ -28,7 +28,9 @@ SIDE = 336  # of the drawing, in pixels: twelve times the model's
 INKS = ("#18181b", "#52525b", "#a1a1aa")
 WAYS = ("Picture", "Draw")
 # Of the drawing's tools none is chosen at first, and a person would draw in vain.
-TAKE_BRUSH = "() => setTimeout(() => document.querySelector('button[aria-label=\"Brush\"]:not(.highlight)')?.click(), 300)"
+TAKE_BRUSH = (
+    "() => setTimeout(() => document.querySelector('button[aria-label=\"Brush\"]:not(.highlight)')?.click(), 300)"
+)
 PAGE_STYLE = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto; }
 .about { opacity: 0.75; }
@@ -53,7 +55,11 @@ def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
             with gradio.Column(), gradio.Tabs():
                 with gradio.Tab(WAYS[0]):
                     picture = gradio.Image(
-                        type="filepath", image_mode=None, sources=["upload", "clipboard"], label="A picture of one garment", height=SIDE
+                        type="filepath",
+                        image_mode=None,
+                        sources=["upload", "clipboard"],
+                        label="A picture of one garment",
+                        height=SIDE,
                     )
                 with gradio.Tab(WAYS[1]) as drawing_tab:
                     drawing = gradio.Sketchpad(

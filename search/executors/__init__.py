@@ -136,7 +136,10 @@ class Executor(Protocol):
 
 
 def drive(
-    executor: Executor, next_task: Callable[[], Task | Later | None], handle: Callable[[Event], None], stopped: Callable[[], bool]
+    executor: Executor,
+    next_task: Callable[[], Task | Later | None],
+    handle: Callable[[Event], None],
+    stopped: Callable[[], bool],
 ) -> None:
     """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it is `stopped`."""
     more = True

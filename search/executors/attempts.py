@@ -19,7 +19,9 @@ FIRST_SILENCE = 600.0  # seconds for the first epoch, on top; and for a worker's
 class Silence:
     """Of one worker: since when, and how long it may last."""
 
-    slowest_of_all: list[float]  # seconds of the slowest epoch of any task; the one figure in it is shared by all workers
+    slowest_of_all: list[
+        float
+    ]  # seconds of the slowest epoch of any task; the one figure in it is shared by all workers
     limit: float | None  # seconds; without one it is by far longer than epochs take
     _heard: float = field(default_factory=time.monotonic)
     _slowest: float = 0.0  # seconds of its task's slowest epoch
@@ -76,7 +78,9 @@ class Attempts:
         """
         self._failed_starts += 1
         if self._failed_starts == MAX_STARTS:
-            raise SearchError(f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand above.")
+            raise SearchError(
+                f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand above."
+            )
 
     def died(self, task: Task, end: str, kind: FailureKind, seconds: float) -> list[Event]:
         """The task's worker ended, as `end` says; the task waits for another one, or has failed."""

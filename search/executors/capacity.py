@@ -18,7 +18,9 @@ TAKING_TURNS = 2  # without: one computes while the other one is scored, or wait
 GAIN = 1.6  # under MPS at most; small networks reach 3.4
 GAIN_OF_EACH = 0.38  # under MPS of each beside the first, until that is reached
 TURNS = 0.92  # where they take turns
-CUDA_ITSELF = 900 * 2**20  # bytes of a GPU's memory that CUDA takes in each process (0.82 GiB seen), before PyTorch takes any
+CUDA_ITSELF = (
+    900 * 2**20
+)  # bytes of a GPU's memory that CUDA takes in each process (0.82 GiB seen), before PyTorch takes any
 FLOAT32 = 4  # bytes
 # Images in float32 that augmentation has at once for each that it makes ready: what it was, where its pixels come from (four), what it is.
 AUGMENTING = 6

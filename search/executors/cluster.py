@@ -21,7 +21,9 @@ class Cluster:
             if value > 1 and value != int(value):
                 raise SearchError(f"{name} must be a share of one, or a whole number, got {value:g}.")
         if not self.cpus_per_trial and not self.gpus_per_trial:
-            raise SearchError("A training must take something of a node: give --cpus-per-trial or --gpus-per-trial more than 0.")
+            raise SearchError(
+                "A training must take something of a node: give --cpus-per-trial or --gpus-per-trial more than 0."
+            )
 
     @property
     def threads(self) -> int:
@@ -36,12 +38,22 @@ class Cluster:
     def __str__(self) -> str:
         where = "on this machine" if self.address is None else f"at {self.address}"
         gpus = f", {self.gpus_per_trial:g} GPUs" if self.gpus_per_trial else ""
-        most = "as many trainings as fit" if self.max_workers is None else f"at most {self.max_workers} trainings side by side"
+        most = (
+            "as many trainings as fit"
+            if self.max_workers is None
+            else f"at most {self.max_workers} trainings side by side"
+        )
         return f"Ray {where}: {self.cpus_per_trial:g} CPU{'' if self.cpus_per_trial == 1 else 's'}{gpus} a training, {most}"
 
 
 def choose_cluster(
-    executor: str, address: str | None, cpus: float | None, gpus: float | None, max_workers: int | None, *, given: object
+    executor: str,
+    address: str | None,
+    cpus: float | None,
+    gpus: float | None,
+    max_workers: int | None,
+    *,
+    given: object,
 ) -> Cluster | None:
     """The cluster that the options name; None where trainings run in processes here. `given`: a worker count or a device, if there is one.
 
@@ -49,15 +61,24 @@ def choose_cluster(
     """
     match executor:
         case "local":
-            options = {"--address": address, "--cpus-per-trial": cpus, "--gpus-per-trial": gpus, "--max-workers": max_workers}
+            options = {
+                "--address": address,
+                "--cpus-per-trial": cpus,
+                "--gpus-per-trial": gpus,
+                "--max-workers": max_workers,
+            }
             if named := [name for name, value in options.items() if value is not None]:
                 raise SearchError(f"{', '.join(named)}: only with --executor ray, got --executor local.")
             return None
         case "ray":
             if given is not None:
-                raise SearchError("With --executor ray, --max-workers stands for --workers and --gpus-per-trial for --device.")
+                raise SearchError(
+                    "With --executor ray, --max-workers stands for --workers and --gpus-per-trial for --device."
+                )
             import search.executors.ray  # noqa: F401  # says what is missing
 
             return Cluster(address, 1.0 if cpus is None else cpus, gpus or 0.0, max_workers)
         case _:
-            raise SearchError(f"--executor must be local or ray, got {executor!r}. {did_you_mean(executor, ('local', 'ray'))}")
+            raise SearchError(
+                f"--executor must be local or ray, got {executor!r}. {did_you_mean(executor, ('local', 'ray'))}"
+            )

@@ -87,7 +87,9 @@ class LocalExecutor:
         """
         found: list[Event] = []
         # Pipes first: what a worker said before it died is read before its death is noticed.
-        signalled = wait([worker.pipe for worker in self._pool] + [worker.process.sentinel for worker in self._pool], timeout)
+        signalled = wait(
+            [worker.pipe for worker in self._pool] + [worker.process.sentinel for worker in self._pool], timeout
+        )
         for worker in list(self._pool):
             if worker.pipe in signalled:
                 found += self._receive(worker)

@@ -52,7 +52,9 @@ def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
     """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
     if not is_cuda(device) or processes == 1:
         yield Sharing()
-    elif (control := _control()) is None and _has_place():  # of the host of this container, which cannot be asked without the command
+    elif (
+        control := _control()
+    ) is None and _has_place():  # of the host of this container, which cannot be asked without the command
         yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
     elif control is None:
         yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
@@ -67,7 +69,9 @@ def _is_started(control: str) -> bool:
     """Whether a service answers where CUDA looks for one: what is found there may be left over from one that died."""
     if not _has_place():
         return False
-    with subprocess.Popen([control], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
+    with subprocess.Popen(
+        [control], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as asking:
         try:
             asking.communicate(b"get_server_list\n", ANSWER)
         except subprocess.TimeoutExpired:

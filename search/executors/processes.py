@@ -62,7 +62,9 @@ def on_their_own() -> Iterator[None]:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set; a process inherits its thread's mask
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # where no handler can be set; a process inherits its thread's mask
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield

@@ -64,7 +64,9 @@ class RayExecutor:
             connect(self.cluster.address, undo)
             undo.callback(disconnect)
             if not self._places():
-                raise SearchError(f"A training takes {self._wanted()}, and no node of the cluster has as much: {describe_nodes()}.")
+                raise SearchError(
+                    f"A training takes {self._wanted()}, and no node of the cluster has as much: {describe_nodes()}."
+                )
             material = load_material(self.setup)
             # Once a node: workers map them from the store that all processes of the node share.
             splits, full = ray.put(material.splits), ray.put(material.full())
@@ -135,7 +137,9 @@ class RayExecutor:
             task = self._attempts.waiting.popleft()
             snapshot = task.snapshot.read_bytes() if task.snapshot and task.snapshot.exists() else None
             # The files lie here; there, each worker has a folder of its own.
-            idle.events = idle.actor.train.remote(replace(task, checkpoint=None, snapshot=None), snapshot, task.checkpoint is not None)
+            idle.events = idle.actor.train.remote(
+                replace(task, checkpoint=None, snapshot=None), snapshot, task.checkpoint is not None
+            )
             idle.task, idle.started = task, time.monotonic()
             idle.silence.begin()
 
@@ -230,7 +234,9 @@ def _stored(task: Task, carried: Carried) -> list[Event]:
                     (fresh / name).write_bytes(content)
     except OSError as error:
         if carried.kind == "checkpoint":
-            raise SearchError(f"{task.checkpoint} must be writable: {error.strerror or error}. Free space there.") from error
+            raise SearchError(
+                f"{task.checkpoint} must be writable: {error.strerror or error}. Free space there."
+            ) from error
         return [Noted(task.key, f"no snapshot: {error.strerror or error}")]
     return []
 
@@ -240,6 +246,8 @@ def _end_in_words(error: RayError) -> str:
         return "killed for want of memory on its node"
     if isinstance(error, RayActorError):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = next((line for line in lines if "died" in line.lower() or "exit" in line.lower()), lines[0] if lines else "")
+        told = next(
+            (line for line in lines if "died" in line.lower() or "exit" in line.lower()), lines[0] if lines else ""
+        )
         return told or type(error).__name__
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -54,7 +54,9 @@ class Trainer:
                 if isinstance(event, Kept):
                     yield Carried("snapshot", {"snapshot": (folder / "snapshot").read_bytes()})
                 elif isinstance(event, Finished) and (folder / "checkpoint").exists():
-                    yield Carried("checkpoint", {path.name: path.read_bytes() for path in (folder / "checkpoint").iterdir()})
+                    yield Carried(
+                        "checkpoint", {path.name: path.read_bytes() for path in (folder / "checkpoint").iterdir()}
+                    )
                 yield event
 
     def stop(self, key: str) -> None:

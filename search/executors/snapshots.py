@@ -21,7 +21,9 @@ SHARE = 0.02  # of a training's time that its snapshots may take, after the firs
 class Snapshots:
     """Of one task; without a file there are none. What goes wrong with them is noted, and the training goes on without."""
 
-    def __init__(self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
+    ) -> None:
         self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
         self._epochs: list[EpochEnd] = []
         self._last = time.monotonic()
@@ -49,10 +51,16 @@ class Snapshots:
         """
         self._epochs.append(end)
         path, now = self._task.snapshot, time.monotonic()
-        if path is None or epoch.number == self._task.config.epochs or now - self._last < max(self._seconds, self._cost / SHARE):
+        if (
+            path is None
+            or epoch.number == self._task.config.epochs
+            or now - self._last < max(self._seconds, self._cost / SHARE)
+        ):
             return False
         try:
-            save_snapshot(path, epoch.snapshot(), {"training": self._training, "epochs": [asdict(one) for one in self._epochs]})
+            save_snapshot(
+                path, epoch.snapshot(), {"training": self._training, "epochs": [asdict(one) for one in self._epochs]}
+            )
         except FmnistError as error:  # such as a full disk: what is trained is worth more than that it could go on
             self._note(f"no snapshot: {error}")
             return False

@@ -20,7 +20,19 @@ from fmnist.errors import FmnistError
 from fmnist.network import build
 from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Kept, Measured, Noted, Predicted, Resumed, Task
+from search.executors import (
+    EpochEnd,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Kept,
+    Measured,
+    Noted,
+    Predicted,
+    Resumed,
+    Task,
+)
 from search.executors.capacity import least_memory
 from search.executors.snapshots import Snapshots
 
@@ -69,7 +81,9 @@ class _TooSlowError(FmnistError):
 
 def load_material(setup: Setup) -> Material:
     """The images of the run's source, split."""
-    return Material(search_splits(setup.source, seed=setup.split_seed), partial(full_split, setup.source), origin_of(setup.source))
+    return Material(
+        search_splits(setup.source, seed=setup.split_seed), partial(full_split, setup.source), origin_of(setup.source)
+    )
 
 
 def origin_of(source: Source) -> dict[str, Any]:
@@ -87,13 +101,25 @@ def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) ->
     end: Finished | Failed | Unusable
     try:
         end = Finished(task.key, (yield from _train(task, setup, material, stopped)))
-    except (FmnistError, RuntimeError, ValueError, TypeError, OSError, MemoryError, ArithmeticError, LookupError, AssertionError) as error:
+    except (
+        FmnistError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        OSError,
+        MemoryError,
+        ArithmeticError,
+        LookupError,
+        AssertionError,
+    ) as error:
         end = _failed(error, task, setup, time.monotonic() - start)
     if isinstance(end, Failed):
         gc.collect()  # the error held what the training had computed; the next one would want for memory as well
     yield end
     if not isinstance(end, Unusable):
-        release_memory(torch.device(setup.device))  # other workers share the device, and the next training has other shapes
+        release_memory(
+            torch.device(setup.device)
+        )  # other workers share the device, and the next training has other shapes
 
 
 def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Generator[Event, None, float]:

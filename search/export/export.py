@@ -82,14 +82,18 @@ def export_model(
     _require_same_model(checkpoint, facts)
     expected = predict(checkpoint, test_pixels, CPU)
     if not np.isfinite(expected).all():
-        raise SearchError(f"A model must give finite probabilities; that in {checkpoint_folder} does not. Train it again.")
+        raise SearchError(
+            f"A model must give finite probabilities; that in {checkpoint_folder} does not. Train it again."
+        )
     try:
         with folder_in_place(to) as fresh:
             _write_formats(fresh, checkpoint_folder, checkpoint, facts, calibration, files)
             parities, int8, latencies = _measured(fresh, files, expected, test_pixels, test_labels, announce)
             write_card(fresh, facts, parities, int8, latencies)
     except OSError as error:
-        raise SearchError(f"{to} must be writable: {error.strerror or error}. Free space there, or name another folder.") from error
+        raise SearchError(
+            f"{to} must be writable: {error.strerror or error}. Free space there, or name another folder."
+        ) from error
     return ExportReport(to, tuple(parities), int8, tuple(latencies), time.perf_counter() - start)
 
 
@@ -99,7 +103,9 @@ def _require_free(to: Path) -> None:
     present = {path.name for path in to.iterdir()} if to.exists() else set()
     foreign = sorted(present - FILES) or sorted(present if CARD not in present else ())
     if foreign:
-        raise SearchError(f"An export replaces only an export or an empty folder; {to} holds {foreign[0]!r}. Name another folder.")
+        raise SearchError(
+            f"An export replaces only an export or an empty folder; {to} holds {foreign[0]!r}. Name another folder."
+        )
 
 
 def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:

@@ -9,8 +9,18 @@ from search.errors import SearchError
 CONFIG, WEIGHTS = CHECKPOINT_FILES
 ONNX, INT8 = ONNX_FILES
 PT2 = "model.pt2"
-FORMATS = {"safetensors": WEIGHTS, "pt2": PT2, "onnx": ONNX, "onnx-int8": INT8}  # name -> file, in the order they are written
-WHAT = {WEIGHTS: f"weights, with {CONFIG}", PT2: "torch.export", ONNX: "ONNX", INT8: "ONNX, weights and activations in 8 bits"}
+FORMATS = {
+    "safetensors": WEIGHTS,
+    "pt2": PT2,
+    "onnx": ONNX,
+    "onnx-int8": INT8,
+}  # name -> file, in the order they are written
+WHAT = {
+    WEIGHTS: f"weights, with {CONFIG}",
+    PT2: "torch.export",
+    ONNX: "ONNX",
+    INT8: "ONNX, weights and activations in 8 bits",
+}
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:

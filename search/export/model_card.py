@@ -24,7 +24,9 @@ from search.study.records import ClassScore, DataRecord, Environment, Final, Fin
 from search.terminal.wording import counted, duration, f1, setting, visible
 
 CARD, METRICS = "MODEL_CARD.md", "metrics.json"
-NOT_FASHION_MNIST = "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
+NOT_FASHION_MNIST = (
+    "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
+)
 SHOWN = 5  # confusions
 WEAKEST = 3  # classes
 TAKEN_FOR = 2  # classes that a weak one is most often taken for
@@ -57,7 +59,9 @@ class ModelFacts:
     toml: str  # the winning configuration, as a study file
     budget: Budget | None = None
     identity: Identity | None = None  # by which the study is found again
-    calibration_error: float | None = None  # expected, of the exported model on the test split; None where its answers are not at hand
+    calibration_error: float | None = (
+        None  # expected, of the exported model on the test split; None where its answers are not at hand
+    )
 
     @property
     def exported(self) -> FinalRun:
@@ -71,7 +75,11 @@ class ModelFacts:
 
 
 def write_card(
-    folder: Path, facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None = None, latencies: Sequence[Latency] = ()
+    folder: Path,
+    facts: ModelFacts,
+    parities: Sequence[Parity],
+    int8: Quantised | None = None,
+    latencies: Sequence[Latency] = (),
 ) -> None:
     """MODEL_CARD.md and metrics.json are in `folder`."""
     metrics = json.dumps(_metrics(facts, parities, int8, latencies), indent=2, allow_nan=False)
@@ -79,7 +87,9 @@ def write_card(
     (folder / CARD).write_text(_card(facts, parities, int8, latencies), encoding="utf-8")
 
 
-def _metrics(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> dict[str, Any]:
+def _metrics(
+    facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]
+) -> dict[str, Any]:
     """`macro_f1` and `accuracy` are the exported model's; mean, sd and interval those of all seeds."""
     final, run = facts.final, facts.exported
     return {
@@ -201,9 +211,15 @@ def _weakest(final: Final) -> list[tuple[ClassScore, list[Confusion]]]:
 def _data_options(data: DataRecord) -> str:
     """What names the data on a command line; without their folders, which are those of another machine."""
     test = f" --test {shlex.quote(Path(data.test_path).name)}" if data.test_path else ""
-    return visible(f"--data {shlex.quote(Path(data.path or data.name).name)}{test}").replace("\n", " ")  # a line within a block of code
+    return visible(f"--data {shlex.quote(Path(data.path or data.name).name)}{test}").replace(
+        "\n", " "
+    )  # a line within a block of code
 
 
 def _quoted(text: str) -> str:
     """As a string of YAML, and of JSON where all can be printed: what cannot is written as its number."""
-    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in re.sub(r'["\\]', r"\\\g<0>", text)) + '"'
+    return (
+        '"'
+        + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in re.sub(r'["\\]', r"\\\g<0>", text))
+        + '"'
+    )

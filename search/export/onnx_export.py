@@ -22,9 +22,7 @@ OPSET = 18  # what torch.onnx translates to; any other one is converted from it
 CALIBRATION = 500  # images
 CALIBRATION_SEED = 0
 CALIBRATION_BATCH = 100
-INPUT = (
-    "images: uint8 [N, 28, 28], grey, 0 black to 255 white; scaling is inside. Output: probabilities of the labels, float32 [N, classes]"
-)
+INPUT = "images: uint8 [N, 28, 28], grey, 0 black to 255 white; scaling is inside. Output: probabilities of the labels, float32 [N, classes]"
 SEEN = {"onnx.quant.pre_process": "onnxruntime.quant"}  # what its pre-processing leaves, without which it asks for it
 
 
@@ -48,7 +46,9 @@ def to_onnx(program: ExportedProgram, about: Mapping[str, str]) -> onnx.ModelPro
         program, dynamo=True, input_names=["images"], output_names=["probabilities"], opset_version=OPSET, verbose=False
     )
     if translated is None:
-        raise SearchError(f"PyTorch {torch.__version__} gave no ONNX program. Install the version that pyproject.toml asks for.")
+        raise SearchError(
+            f"PyTorch {torch.__version__} gave no ONNX program. Install the version that pyproject.toml asks for."
+        )
     model: onnx.ModelProto = translated.model_proto
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param  # a name that torch.export made up
     values = [*model.graph.input, *model.graph.output, *model.graph.value_info]

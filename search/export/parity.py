@@ -53,14 +53,18 @@ class Quantised:
         return asdict(self) | {"share_otherwise": self.share_otherwise}
 
 
-def measure(file: str, size: int, expected: NDArray[np.float32], found: NDArray[np.float32], labels: Ints | None) -> Quantised:
+def measure(
+    file: str, size: int, expected: NDArray[np.float32], found: NDArray[np.float32], labels: Ints | None
+) -> Quantised:
     """How far `found` is from PyTorch's probabilities, and by the labels what that costs.
 
     Shape: expected and found [N, classes], labels [N].
     Raises: SearchError where there are not as many probabilities, or not finite ones.
     """
     if found.shape != expected.shape or not np.isfinite(found).all():
-        raise SearchError(f"{file} must give finite probabilities {list(expected.shape)}; it does not. Export without --format onnx-int8.")
+        raise SearchError(
+            f"{file} must give finite probabilities {list(expected.shape)}; it does not. Export without --format onnx-int8."
+        )
     largest, ours, theirs = float(np.abs(found - expected).max()), found.argmax(axis=1), expected.argmax(axis=1)
     part = (file, size, len(expected), largest, int((ours != theirs).sum()))
     if labels is None:
@@ -77,7 +81,9 @@ def compare(file: str, size: int, expected: NDArray[np.float32], found: NDArray[
     Raises: SearchError where they do not agree.
     """
     if found.shape != expected.shape:
-        raise SearchError(f"{file} must give probabilities {list(expected.shape)} as PyTorch does, got {list(found.shape)}.")
+        raise SearchError(
+            f"{file} must give probabilities {list(expected.shape)} as PyTorch does, got {list(found.shape)}."
+        )
     largest = float(np.abs(found - expected).max())
     second, first = np.sort(expected, axis=1)[:, -2:].T
     other = found.argmax(axis=1) != expected.argmax(axis=1)

@@ -59,7 +59,14 @@ class Plan:
 
 
 def make_plan(
-    study: Study, source: Source, device: torch.device, *, seeds: int, epochs: int | None, only: Sequence[str], workers: int
+    study: Study,
+    source: Source,
+    device: torch.device,
+    *,
+    seeds: int,
+    epochs: int | None,
+    only: Sequence[str],
+    workers: int,
 ) -> Plan:
     """What is to be trained.
 
@@ -75,11 +82,15 @@ def make_plan(
     knobs = _chosen(config, only)
     data, train = study.read(DataRecord), source.train()
     if data is None or fingerprint(train) != data.fingerprint:
-        raise SearchError(f"The study {study.name!r} was made on other data than {source.name}; name its own with --data.")
+        raise SearchError(
+            f"The study {study.name!r} was made on other data than {source.name}; name its own with --data."
+        )
     first = FIRST_SEED + study.spec.seed
     configs = [config if knob is None else switched_off(config, knob) for knob in (None, *knobs)]
     threads = max(1, cores() // workers)
-    seconds = trainings_seconds([each for each in configs for _ in range(seeds)], device, threads=threads, workers=workers, data=data)
+    seconds = trainings_seconds(
+        [each for each in configs for _ in range(seeds)], device, threads=threads, workers=workers, data=data
+    )
     return Plan(study, source, device, workers, trial, config, knobs, tuple(range(first, first + seeds)), seconds)
 
 
@@ -116,9 +127,13 @@ def _train(plan: Plan, executor: Executor, progress: Progress, interrupt: Interr
     before = _kept(plan)
     kept = [before.get(variant, Variant(without=variant)) for variant in dict.fromkeys((*before, *plan.variants))]
     runs = {variant.without: {run.seed: run for run in variant.runs} for variant in kept}
-    wanted = [(variant, seed) for seed in plan.seeds for variant in plan.variants]  # seed by seed: comparable at any moment
+    wanted = [
+        (variant, seed) for seed in plan.seeds for variant in plan.variants
+    ]  # seed by seed: comparable at any moment
     diverged = {variant.without: set(variant.diverged) for variant in kept}
-    missing = {_key(*each): each for each in wanted if each[1] not in runs[each[0]] and each[1] not in diverged[each[0]]}
+    missing = {
+        _key(*each): each for each in wanted if each[1] not in runs[each[0]] and each[1] not in diverged[each[0]]
+    }
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
@@ -154,13 +169,21 @@ def _kept(plan: Plan) -> dict[str | None, Variant]:
     return {}
 
 
-def _write(plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverged: Mapping[str | None, set[int]]) -> Ablation:
+def _write(
+    plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverged: Mapping[str | None, set[int]]
+) -> Ablation:
     variants = tuple(
-        Variant(without=knob, runs=tuple(by_seed[seed] for seed in sorted(by_seed)), diverged=tuple(sorted(diverged[knob])))
+        Variant(
+            without=knob, runs=tuple(by_seed[seed] for seed in sorted(by_seed)), diverged=tuple(sorted(diverged[knob]))
+        )
         for knob, by_seed in runs.items()
     )
     mine = Ablation(trial=plan.trial, config=plan.config, variants=variants)
-    others = [one for one in (plan.study.read(Ablations) or Ablations()).found if (one.trial, one.config) != (mine.trial, mine.config)]
+    others = [
+        one
+        for one in (plan.study.read(Ablations) or Ablations()).found
+        if (one.trial, one.config) != (mine.trial, mine.config)
+    ]
     plan.study.write(Ablations(found=(*others, mine)))
     return mine
 
@@ -168,9 +191,13 @@ def _write(plan: Plan, runs: Mapping[str | None, Mapping[int, SeedRun]], diverge
 def _chosen(config: TrialConfig, only: Sequence[str]) -> tuple[str, ...]:
     for knob in only:
         if knob not in REGULARISERS:
-            raise SearchError(f"--only takes one of {', '.join(REGULARISERS)}, got {knob!r}. {did_you_mean(knob, REGULARISERS)}".strip())
+            raise SearchError(
+                f"--only takes one of {', '.join(REGULARISERS)}, got {knob!r}. {did_you_mean(knob, REGULARISERS)}".strip()
+            )
         if knob not in used(config):
-            raise SearchError(f"--only {knob}: the winner does not use it, so there is nothing to switch off. It uses {_listed(config)}.")
+            raise SearchError(
+                f"--only {knob}: the winner does not use it, so there is nothing to switch off. It uses {_listed(config)}."
+            )
     if not used(config):
         raise SearchError(f"The winner uses no regulariser: {', '.join(REGULARISERS)} are all at their neutral values.")
     return tuple(knob for knob in used(config) if not only or knob in only)

@@ -64,7 +64,9 @@ def confirm(study: Study, spec: StudySpec, executor: Executor, progress: Progres
         train_all(study, "confirm", tasks, executor, progress, interrupt, keep, drop)
     if len(dropped) > len(before.dropped):
         return confirm(study, spec, executor, progress, interrupt)
-    winner = max(candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value)
+    winner = max(
+        candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value
+    )
     note(winner.trial)
     return winner
 
@@ -84,7 +86,9 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
         config = TrialConfig.parse(trial.user_attrs["config"], where=f"trial {trial.number}")
         assert trial.value is not None
         # The same configuration under another seed is no second candidate.
-        best.setdefault(config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value))
+        best.setdefault(
+            config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value)
+        )
         if trial.number in out:
             diverging.add(config.model_dump_json())
     left = [candidate for config, candidate in best.items() if config not in diverging]
@@ -99,7 +103,11 @@ def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
             f"Every trial that was completed diverged when it was trained again, the last so: trial {dropped[-1].trial}: "
             f"{dropped[-1].reason}. Search a narrower learning_rate in a new study (--name)."
         )
-    cause = "its minutes were over. Raise --minutes" if seconds_left(study, spec) <= 0 else "all ended early. Raise --trials"
+    cause = (
+        "its minutes were over. Raise --minutes"
+        if seconds_left(study, spec) <= 0
+        else "all ended early. Raise --trials"
+    )
     return f"No trial was completed, so there is no winner to confirm: {cause}, or begin a study with another --pruner (--name)."
 
 

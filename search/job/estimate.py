@@ -37,7 +37,14 @@ class Estimate:
 
 
 def estimate(
-    spec: StudySpec, device: torch.device, *, threads: int, workers: int, data: DataRecord, images: int, is_cluster: bool = False
+    spec: StudySpec,
+    device: torch.device,
+    *,
+    threads: int,
+    workers: int,
+    data: DataRecord,
+    images: int,
+    is_cluster: bool = False,
 ) -> Estimate:
     """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training images.
 
@@ -58,31 +65,41 @@ def estimate(
     confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
-        search=min(beside(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60),
+        search=min(
+            beside(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
+        ),
         confirm=beside(confirmed) * _rounds(confirmed, workers) * trial,
         final=beside(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
 
 
-def trainings_seconds(configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord) -> float:
+def trainings_seconds(
+    configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord
+) -> float:
     """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where the device fails."""
     classes = len(data.class_names)
     speed = _speed(configs[0], classes, device, threads)
-    per_operation = slowdown(device, min(workers, len(configs))) * data.train / (speed * describe(configs[0], classes).flops)
+    per_operation = (
+        slowdown(device, min(workers, len(configs))) * data.train / (speed * describe(configs[0], classes).flops)
+    )
     every = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
     return _rounds(len(every), workers) * fmean(every)
 
 
 def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
     try:
-        with torch_threads(threads):  # as a worker has; this process needs all cores again when it scores the test split
+        with torch_threads(
+            threads
+        ):  # as a worker has; this process needs all cores again when it scores the test split
             return measure_speed(config, classes, device=device)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         step = "See what else uses it, or name another one with --device."
-        raise SearchError(f"The device {device} must be able to train the study's middle network, and failed: {reason}. {step}") from None
+        raise SearchError(
+            f"The device {device} must be able to train the study's middle network, and failed: {reason}. {step}"
+        ) from None
 
 
 def _sample(spec: StudySpec) -> list[TrialConfig]:
@@ -90,7 +107,9 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
 
 
-def _within_memory(configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int) -> list[TrialConfig]:
+def _within_memory(
+    configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int
+) -> list[TrialConfig]:
     free = memory_of_each(device, workers)
     least = {config: least_memory(config, classes, images, device) for config in configs}
     if (smallest := min(least.values())) > free:

@@ -75,7 +75,9 @@ def evaluate_model(
     try:
         scores, interval = evaluate(checkpoint, source, studies, device)
     except StorageLostError as error:
-        raise SearchError(f"An opening is recorded before an image is scored; it could not be, and nothing was scored. {error}") from None
+        raise SearchError(
+            f"An opening is recorded before an image is scored; it could not be, and nothing was scored. {error}"
+        ) from None
     notes = [_told(study, source) for study in studies]
     if made_by.study is None:
         notes += _without_study(model, source, made_by.identity, is_named=named is not None)
@@ -114,7 +116,11 @@ def _told(study: Study, source: Source) -> str:
 def _without_study(model: Path, source: Source, identity: Identity | None, *, is_named: bool) -> list[str]:
     """What is said of a model whose study is not at hand."""
     if identity is None:
-        return [] if is_named else ["The model does not say which study made it, so no opening is recorded; --study names it."]
+        return (
+            []
+            if is_named
+            else ["The model does not say which study made it, so no opening is recorded; --study names it."]
+        )
     about = f"The study {identity.study!r}, which made the model, is not here"
     if identity.test_fingerprint not in (None, test_fingerprint(source)):
         return [f"{about}; these are not its test images."]

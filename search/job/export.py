@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def export_study(
-    study: Study, source: Source, to: Path, announce: Callable[[str], None], files: tuple[str, ...] = tuple(FORMATS.values())
+    study: Study,
+    source: Source,
+    to: Path,
+    announce: Callable[[str], None],
+    files: tuple[str, ...] = tuple(FORMATS.values()),
 ) -> "ExportReport":
     """`to` holds the study's final model in the formats of `files`, each compared with PyTorch on all test images.
 
@@ -33,12 +37,16 @@ def export_study(
 
     final, data = study.read(Final), study.read(DataRecord)
     if final is None or data is None:
-        raise SearchError(f"The study {study.name!r} has no final model yet. The command that began it brings it to its end.")
+        raise SearchError(
+            f"The study {study.name!r} has no final model yet. The command that began it brings it to its end."
+        )
     require_own_folder(study)
     train, pixels = source.train(), test_pixels(source)
     is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
     if fingerprint(train) != data.fingerprint or not is_same_test:
-        raise SearchError(f"The study {study.name!r} was made on other data than {source.name}; name its own with --data.")
+        raise SearchError(
+            f"The study {study.name!r} was made on other data than {source.name}; name its own with --data."
+        )
     announce(f"Exporting to {to}")
     tested, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
     facts = read_facts(study, final, data, tested, winning_spec(study).to_toml())

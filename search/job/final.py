@@ -28,7 +28,16 @@ from search.job.progress.display import Progress
 from search.job.trainings import train_all
 from search.study.environment import now
 from search.study.predictions import keep_predictions
-from search.study.records import Candidate, ClassScore, DataRecord, Final, FinalRun, FinalTraining, FinalTrainings, Opening
+from search.study.records import (
+    Candidate,
+    ClassScore,
+    DataRecord,
+    Final,
+    FinalRun,
+    FinalTraining,
+    FinalTrainings,
+    Opening,
+)
 from search.study.spec import StudySpec
 from search.study.study import Study
 
@@ -105,7 +114,10 @@ def has_models(study: Study) -> bool:
     if final is None or not (folder := final_folder(study, final.exported_seed)).exists():
         return False
     seal = next(run.checkpoint for run in final.runs if run.seed == final.exported_seed)
-    return seal in (None, load_checkpoint(folder).seal)  # of a study on a server, another machine may have trained the models again
+    return seal in (
+        None,
+        load_checkpoint(folder).seal,
+    )  # of a study on a server, another machine may have trained the models again
 
 
 def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
@@ -151,7 +163,9 @@ def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
     return checkpoint.config == config and run.checkpoint in (None, checkpoint.seal)
 
 
-def _test(study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device) -> Final:
+def _test(
+    study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device
+) -> Final:
     checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
     _rehearse(checkpoints, device)
     _note_opening(study, by="finalize", trial=winner.trial)

@@ -35,7 +35,9 @@ def run_study(request: RunRequest, *, quiet: bool) -> Study:
             console.print(str(error), highlight=False, markup=False)
             return load_study(open_storage(plan.storage, create=False), plan.spec.name, plan.home)
         except InterruptedRunError:
-            raise KeyboardInterrupt("What is done is kept, running trials were put back. To continue, give the same call again.") from None
+            raise KeyboardInterrupt(
+                "What is done is kept, running trials were put back. To continue, give the same call again."
+            ) from None
 
 
 @contextmanager

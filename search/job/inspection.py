@@ -43,7 +43,9 @@ class Inspection:
         return self.report.model_dump_json(indent=2)
 
 
-def inspect_data(path: str, test: str | None, study: str | None, skip_unreadable: bool, announce: Callable[[str], None]) -> Inspection:
+def inspect_data(
+    path: str, test: str | None, study: str | None, skip_unreadable: bool, announce: Callable[[str], None]
+) -> Inspection:
     """The data at `path`, read, cleaned by the rules of `study` and fit for a search.
 
     Raises: FmnistError where they cannot be read or are not fit.
@@ -86,5 +88,7 @@ def write_files(found: Inspection, sheet: Path | None, save: Path | None) -> lis
         found.source.save(images)
         write_in_place(report, (found.to_json() + "\n").encode())
     except OSError as error:
-        raise SearchError(f"--save must name a folder that can be written to, got {str(save)!r}: {error.strerror or error}.") from error
+        raise SearchError(
+            f"--save must name a folder that can be written to, got {str(save)!r}: {error.strerror or error}."
+        ) from error
     return [*written, images, report]

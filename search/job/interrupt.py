@@ -28,7 +28,9 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         is_main = threading.current_thread() is threading.main_thread()
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+        self._before = {
+            number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM) if is_main
+        }
         return self
 
     def __exit__(self, *_: object) -> None:

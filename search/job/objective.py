@@ -98,11 +98,17 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
 
 def _why_not(name: str, value: Any, space: Space) -> str | None:
     if name in space.knobs:
-        return None if _is_of(value, space.knobs[name]) else f"{name} must be {_said(space.knobs[name])}, got {shown(value)}"
+        return (
+            None
+            if _is_of(value, space.knobs[name])
+            else f"{name} must be {_said(space.knobs[name])}, got {shown(value)}"
+        )
     if name not in TrialConfig.model_fields:
         return f"there is no knob {shown(name)}"
     pinned: Scalar = space.pinned.get(name, TrialConfig.model_fields[name].default)
-    return None if value == pinned else f"{name} must be {shown(pinned)}, to which the study pins it, got {shown(value)}"
+    return (
+        None if value == pinned else f"{name} must be {shown(pinned)}, to which the study pins it, got {shown(value)}"
+    )
 
 
 def _is_of(value: Any, knob: Knob) -> bool:
@@ -150,4 +156,8 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
 def _seeds_tried(trials: Sequence[FrozenTrial], number: int, notes: dict[str, Any]) -> set[int]:
     others = (other for other in trials if other.number != number and other.state != TrialState.FAIL)
     # In the order of the notes: of thousands of trials, few have as many FLOPs.
-    return {other.user_attrs["seed"] for other in others if all(other.user_attrs.get(key) == note for key, note in notes.items())}
+    return {
+        other.user_attrs["seed"]
+        for other in others
+        if all(other.user_attrs.get(key) == note for key, note in notes.items())
+    }

@@ -70,8 +70,12 @@ class Plan:
     @property
     def environment(self) -> Environment:
         """Where this plan is carried out."""
-        precision = ", bfloat16" if is_mixed(self.device) else ""  # it is the hardware's, and moves figures in the fourth decimal
-        return capture_environment(device=device_name(self.device) + precision, workers=self.workers, threads_per_worker=self.threads)
+        precision = (
+            ", bfloat16" if is_mixed(self.device) else ""
+        )  # it is the hardware's, and moves figures in the fourth decimal
+        return capture_environment(
+            device=device_name(self.device) + precision, workers=self.workers, threads_per_worker=self.threads
+        )
 
 
 def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
@@ -91,7 +95,9 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         given=request.workers or request.device,
     )
     device = choose_device(request.device)
-    source = find_source(request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce)
+    source = find_source(
+        request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce
+    )
     spec = spec.overridden(name=request.name or _study_name(spec.name, source))
     if cluster is None:
         workers = request.workers or default_workers(device)
@@ -100,8 +106,22 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         threads = cluster.threads
         workers = cluster.max_workers or max(1, cores() // threads)
     data, images = _describe(source)
-    cost = estimate(spec, device, threads=threads, workers=workers, data=data, images=images, is_cluster=cluster is not None)
-    return Plan(spec, source, data, device, workers, threads, request.storage, cost, request.trial_timeout, cluster, request.home)
+    cost = estimate(
+        spec, device, threads=threads, workers=workers, data=data, images=images, is_cluster=cluster is not None
+    )
+    return Plan(
+        spec,
+        source,
+        data,
+        device,
+        workers,
+        threads,
+        request.storage,
+        cost,
+        request.trial_timeout,
+        cluster,
+        request.home,
+    )
 
 
 def check_storage(plan: Plan) -> Study | None:

@@ -70,7 +70,9 @@ def _annotate(study: Study, plan: Plan) -> None:
     from search.dashboard.annotate import annotate
 
     is_tested = study.read(Final) is not None
-    annotate(study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None)
+    annotate(
+        study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None
+    )
 
 
 def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack) -> None:
@@ -91,7 +93,9 @@ def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, e
                 finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt, plan.device)
             except DivergedWinnerError as error:
                 drop_winner(study, winner, str(error))
-                progress.message(f"Trial {winner.trial} is no candidate any more: {error}. The next best one takes its place.")
+                progress.message(
+                    f"Trial {winner.trial} is no candidate any more: {error}. The next best one takes its place."
+                )
             else:
                 return
 

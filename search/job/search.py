@@ -13,7 +13,21 @@ from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError, StorageLostError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Later, Measured, Noted, Predicted, Resumed, Task, drain, drive
+from search.executors import (
+    EpochEnd,
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Later,
+    Measured,
+    Noted,
+    Predicted,
+    Resumed,
+    Task,
+    drain,
+    drive,
+)
 from search.job.budget import seconds_left, spent
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.objective import UnusableTrialError, note_start, report, suggest
@@ -34,10 +48,16 @@ MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
 BUDGET_IS_USED_UP = "the study's budget of trials is used up"
-STATE_WORDS: Final[dict[TrialState, EndState]] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STATE_WORDS: Final[dict[TrialState, EndState]] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 
 
-def optimize(study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int) -> None:
+def optimize(
+    study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt, classes: int
+) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
     Raises: InterruptedRunError, StorageLostError, or SearchError where one trial after the other fails; the running trials were put back
@@ -85,7 +105,12 @@ def put_back(study: Study) -> None:
 
 def _best(study: Study) -> Best | None:
     return next(
-        (Best(f"trial {trial.number}", trial.value, trial.params) for trial in complete_trials(study) if trial.value is not None), None
+        (
+            Best(f"trial {trial.number}", trial.value, trial.params)
+            for trial in complete_trials(study)
+            if trial.value is not None
+        ),
+        None,
     )
 
 
@@ -127,7 +152,9 @@ class _Loop:
     def next_task(self) -> Task | Later | None:
         if time.monotonic() - self.asked_in_vain < LATER_SECONDS:
             return Later()
-        while not self.given_up and not self._is_late() and spent(self.study, self.spec) + len(self.active) < self.budget:
+        while (
+            not self.given_up and not self._is_late() and spent(self.study, self.spec) + len(self.active) < self.budget
+        ):
             try:
                 if task := self._begin():
                     return task
@@ -155,7 +182,9 @@ class _Loop:
         """The next trial; None where it is not trained: over a limit, or not of the space. Raises: NoRoomError, TakenOverError."""
         trial = self.study.optuna.ask()
         key = f"trial {trial.number}"
-        if key in self.executor.running():  # this run lost it, and has it again before the training it began with has stopped
+        if (
+            key in self.executor.running()
+        ):  # this run lost it, and has it again before the training it began with has stopped
             self.study.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             raise NoRoomError
         try:
@@ -172,10 +201,14 @@ class _Loop:
         if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
             self.refused = 0
         snapshot = self.study.snapshot(key)
-        return Task(key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms)
+        return Task(
+            key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms
+        )
 
     def _set_aside(self, trial: Trial, reason: str) -> None:
-        self.progress.message(f"trial {trial.number}, which another program enqueued, is not of the study's space and failed: {reason}.")
+        self.progress.message(
+            f"trial {trial.number}, which another program enqueued, is not of the study's space and failed: {reason}."
+        )
         for key, value in {"reason": reason, FOREIGN: True}.items():
             trial.set_user_attr(key, value)
         self.study.optuna.tell(trial, state=TrialState.FAIL)
@@ -184,7 +217,9 @@ class _Loop:
         self.active.pop(key, None)
         if key in self.executor.running():
             self.executor.stop(key)
-        self.progress.ended(key, "put back", None, "this run was not seen for a while, and another one took it over", {})
+        self.progress.ended(
+            key, "put back", None, "this run was not seen for a while, and another one took it over", {}
+        )
 
     def _handle(self, event: Event, active: _Active) -> None:
         match event:
@@ -213,7 +248,9 @@ class _Loop:
     def _epoch(self, event: EpochEnd, active: _Active) -> None:
         assert event.macro_f1 is not None
         del active.curve[event.number - 1 :]  # a trial whose worker died trains some epochs again
-        active.curve.append({key: value for key, value in asdict(event).items() if key not in ("key", "images_per_second")})
+        active.curve.append(
+            {key: value for key, value in asdict(event).items() if key not in ("key", "images_per_second")}
+        )
         if report(active.trial, active.config, event.number, event.macro_f1):
             self._prune(event.key, f"{self.spec.search.pruner} after epoch {event.number}")
         elif self._is_late() and event.number < active.config.epochs:
@@ -238,7 +275,9 @@ class _Loop:
             self._refuse(event.key, event.reason)
             return
         if event.kind == "error":
-            self._tell(event.key, TrialState.FAIL, event.reason)  # a fault of no configuration: the sampler learns nothing from it
+            self._tell(
+                event.key, TrialState.FAIL, event.reason
+            )  # a fault of no configuration: the sampler learns nothing from it
         else:
             active.constraints[event.kind] = 1.0
             self._tell(event.key, TrialState.PRUNED, event.reason)
@@ -246,7 +285,9 @@ class _Loop:
         if len(self.failures) == MOST_FAILURES:
             causes = Counter(reason.partition(":")[0] for reason in self.failures)
             cause, count = causes.most_common(1)[0]
-            self.given_up = f"{MOST_FAILURES} trials in a row failed, {count} of them so: {cause}. The last one: {event.reason}. "
+            self.given_up = (
+                f"{MOST_FAILURES} trials in a row failed, {count} of them so: {cause}. The last one: {event.reason}. "
+            )
             self.given_up += "Narrow the knobs, or mend the cause; the same command goes on."
 
     def _tell(self, key: str, state: TrialState, reason: str | None, *, word: EndState | None = None) -> None:

@@ -54,7 +54,9 @@ def print_end(study: Study, console: Console) -> None:
         table.add_row("", "fmnist-search dashboard")
     else:
         holder = study.read(Holder)
-        table.add_row("Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}")
+        table.add_row(
+            "Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}"
+        )
         table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)
 

@@ -99,7 +99,9 @@ class _Trainings:
                 if self.all_or_none:
                     self._stop()
             case Failed(key, reason=reason):
-                raise SearchError(f"The training of {key} failed: {reason}. What was done before is kept; run again to go on.")
+                raise SearchError(
+                    f"The training of {key} failed: {reason}. What was done before is kept; run again to go on."
+                )
 
     def _stop(self) -> None:
         self.is_void = True

@@ -92,7 +92,9 @@ def ablation_table(found: Ablation) -> Table:
     """The winner and, below, it without each regulariser: score, worth and what can be said of it."""
     whole, rows = _scores(_whole(found)), worths(found)
     lines: list[Row] = [("nothing", "", _spread(whole), "", "", "")]
-    lines += [(row.without, setting(getattr(found.config, row.without)), _spread(row.scores), *_said(row)) for row in rows]
+    lines += [
+        (row.without, setting(getattr(found.config, row.without)), _spread(row.scores), *_said(row)) for row in rows
+    ]
     off = [knob for knob in REGULARISERS if knob not in used(found.config)]
     caption = (
         f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same {counted(len(whole), 'seed')}. Worth: the "
@@ -101,7 +103,10 @@ def ablation_table(found: Ablation) -> Table:
     )
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""
     marks = {(i, 3): MARKS[row.verdict] for i, row in enumerate(rows, start=1) if row.verdict in MARKS}
-    title, columns = "What each regulariser is worth, on the validation split", ("without", "was", "macro F1", "worth", "interval", "so")
+    title, columns = (
+        "What each regulariser is worth, on the validation split",
+        ("without", "was", "macro F1", "worth", "interval", "so"),
+    )
     return Table(title, columns, lines, caption, frozenset({0, 1, 5}), marks, id="ablation")
 
 

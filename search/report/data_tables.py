@@ -47,7 +47,9 @@ def cleaning_table(report: CleaningReport) -> Table:
         marks |= {(i, j): "alarm" for j, count in ((2, one.train), (3, one.test)) if count}
     columns = ("found", "rule", "train", "test", "then", "examples")
     told = "No rule found anything." if report.is_clean else "Rows are counted from 1, without the header."
-    return Table("Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks, id="cleaning")
+    return Table(
+        "Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks, id="cleaning"
+    )
 
 
 def cleaning_in_brief(report: CleaningReport) -> Table:
@@ -98,7 +100,9 @@ def cleaning_sentences(report: CleaningReport) -> list[str]:
 
 def _images(one: Caught) -> str:
     what = "file" if one.rule in ("leftovers", "other_files") else "image"
-    said = [counted(count, f"{split} {what}") for count, split in ((one.train, "training"), (one.test, "test")) if count]
+    said = [
+        counted(count, f"{split} {what}") for count, split in ((one.train, "training"), (one.test, "test")) if count
+    ]
     return " and ".join(said)
 
 
@@ -107,7 +111,9 @@ def kept_warnings(report: CleaningReport) -> list[str]:
     kept = {one.rule: one.train for one in report.caught if one.action == "kept"}
     found = []
     if leaks := kept.get("leaks"):
-        found.append(f"Also in the test split, and kept: {counted(leaks, 'training image')}. The test score is flattered.")
+        found.append(
+            f"Also in the test split, and kept: {counted(leaks, 'training image')}. The test score is flattered."
+        )
     if copies := kept.get("duplicates"):
         said = f"Copies of other training images, and kept: {copies:,}."
         found.append(f"{said} Some may be in train and validation at once, and flatter the validation scores.")
@@ -132,7 +138,9 @@ def balance_table(summary: DataSummary) -> Table:
     most = max(one.share for one in classes) or 1.0
     rows = [_between(classes[END:-END]) if one is None else _class(one, most) for one in shown]
     untested = {one.name for one in classes if summary.test and not one.test}
-    marks: dict[tuple[int, int], Mark] = {(i, 4): "alarm" for i, one in enumerate(shown) if one is not None and one.name in untested}
+    marks: dict[tuple[int, int], Mark] = {
+        (i, 4): "alarm" for i, one in enumerate(shown) if one is not None and one.name in untested
+    }
     columns = ("class", "train", "share", "", "test", "brightness")
     return Table("Classes", columns, rows, _balance(summary, len(untested)), frozenset({0, 3}), marks)
 
@@ -173,8 +181,13 @@ def pixel_table(summary: DataSummary) -> Table:
     if (pixels := summary.pixels) is None:
         return Table(title, caption="There is no training image.")
     columns = ("mean", "standard deviation", "lowest", "highest", "black", "white")
-    row = (f"{pixels.mean:.1f}", f"{pixels.sd:.1f}", str(pixels.low), str(pixels.high), _percent(pixels.black), _percent(pixels.white))
-    caption = (
-        f"Of {counted(summary.train, 'training image')}, from 0, black, to 255, white. Black and white: share of pixels at either end."
+    row = (
+        f"{pixels.mean:.1f}",
+        f"{pixels.sd:.1f}",
+        str(pixels.low),
+        str(pixels.high),
+        _percent(pixels.black),
+        _percent(pixels.white),
     )
+    caption = f"Of {counted(summary.train, 'training image')}, from 0, black, to 255, white. Black and white: share of pixels at either end."
     return Table(title, columns, [row], caption, frozenset())

@@ -141,7 +141,11 @@ class Report(Record):
     def limits(self) -> dict[str, int | float]:
         """Those that the study sets, by name."""
         section = self.spec.get("limits")
-        return {name: limit for name, limit in section.items() if isinstance(limit, int | float)} if isinstance(section, dict) else {}
+        return (
+            {name: limit for name, limit in section.items() if isinstance(limit, int | float)}
+            if isinstance(section, dict)
+            else {}
+        )
 
 
 def read_report(study: Study) -> Report:
@@ -212,7 +216,12 @@ def _optimism(confirmation: Confirmation) -> Optimism | None:
     best = max(confirmation.candidates, key=lambda one: one.search_value)
     if not best.runs:
         return None
-    return Optimism(trial=best.trial, search_value=best.search_value, confirmed_mean=best.mean, difference=best.search_value - best.mean)
+    return Optimism(
+        trial=best.trial,
+        search_value=best.search_value,
+        confirmed_mean=best.mean,
+        difference=best.search_value - best.mean,
+    )
 
 
 def _best(trials: Sequence[FrozenTrial]) -> tuple[Searched, ...]:
@@ -296,4 +305,7 @@ def _shares(study: Study) -> dict[str, float]:
     # Mean decrease of impurity: it learns from every complete trial. PED-ANOVA, Optuna's default, looks at the best tenth, which of
     # 20 trials is two; fANOVA stops with an error where its trees find nothing to split. Both say more about large studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
-    return {name: float(share) for name, share in optuna.importance.get_param_importances(study.optuna, evaluator=evaluator).items()}
+    return {
+        name: float(share)
+        for name, share in optuna.importance.get_param_importances(study.optuna, evaluator=evaluator).items()
+    }

@@ -73,10 +73,16 @@ def warnings(report: Report) -> list[str]:
     if data is not None and data.cleaning is not None:
         found += kept_warnings(data.cleaning)
     if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
-        found.append(f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images.")
-    found += [f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped]
+        found.append(
+            f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images."
+        )
+    found += [
+        f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped
+    ]
     if len(report.openings) > 1:
-        found.append(f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test.")
+        found.append(
+            f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test."
+        )
     if fields := differing(report.environments):
         found.append(
             f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: times do not compare, figures may not."
@@ -98,7 +104,11 @@ def print_table(table: Table, console: Console) -> None:
     console.print(Text(visible(table.title), "bold cyan"))
     if table.rows:
         shown = rich.table.Table(
-            box=box.SIMPLE_HEAD, header_style="dim", show_header=any(table.columns), show_edge=False, padding=(0, 1, 0, 0)
+            box=box.SIMPLE_HEAD,
+            header_style="dim",
+            show_header=any(table.columns),
+            show_edge=False,
+            padding=(0, 1, 0, 0),
         )
         wholes = _whole_columns(table, console.width)
         for i, head in enumerate(table.columns):
@@ -113,7 +123,10 @@ def print_table(table: Table, console: Console) -> None:
 
 def fitted(table: Table, width: int) -> Table:
     """The table with as many of its spare columns as that many characters have room for; its caption names the others."""
-    widths = [SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide) for i, wide in enumerate(_widths(table))]
+    widths = [
+        SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide)
+        for i, wide in enumerate(_widths(table))
+    ]
     shown = [i for i in range(len(widths)) if i not in table.spare]
     left = width + 1 - sum(widths[i] for i in shown)  # one more, for after the last column there is only one blank
     for i in table.spare:
@@ -136,7 +149,9 @@ def fitted(table: Table, width: int) -> Table:
 
 
 def _widths(table: Table) -> list[int]:
-    return [max(cell_len(visible(str(cell))) for cell in column) for column in zip(table.columns, *table.rows, strict=True)]
+    return [
+        max(cell_len(visible(str(cell))) for cell in column) for column in zip(table.columns, *table.rows, strict=True)
+    ]
 
 
 def _whole_columns(table: Table, width: int) -> set[int]:

@@ -30,7 +30,9 @@ Colour = tuple[int, int, int]
 Line = tuple[str, int, Colour]  # text, size of its letters, colour
 
 
-def draw_sheet(train: Images, caught: Mapping[str, CaughtPictures], path: Path, report: CleaningReport | None = None) -> None:
+def draw_sheet(
+    train: Images, caught: Mapping[str, CaughtPictures], path: Path, report: CleaningReport | None = None
+) -> None:
     """A PNG at `path` shows examples of each class and, below, the first images that each rule caught as they were read.
 
     With `report` it also says how many each rule caught and what became of them. Pixels that were missing are red.
@@ -42,7 +44,9 @@ def draw_sheet(train: Images, caught: Mapping[str, CaughtPictures], path: Path, 
     try:
         write_in_place(path, drawn.getvalue())
     except OSError as error:
-        raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or name another file.") from error
+        raise SearchError(
+            f"{path} must be writable: {error.strerror or error}. Free space there, or name another file."
+        ) from error
 
 
 def _class_rows(train: Images) -> Iterator[Image.Image]:
@@ -56,7 +60,9 @@ def _class_rows(train: Images) -> Iterator[Image.Image]:
         lines = [(train.class_names[label], BODY, INK), (counted(len(rows), "image"), SMALL, FAINT)]
         yield _row(lines, pictures, EXAMPLE, EXAMPLES)
     if (more := len(sizes) - CLASSES) > 0:
-        yield _note(f"and {more} more {'class' if more == 1 else 'classes'}, with {sizes[largest_first[CLASSES:]].sum():,} images")
+        yield _note(
+            f"and {more} more {'class' if more == 1 else 'classes'}, with {sizes[largest_first[CLASSES:]].sum():,} images"
+        )
 
 
 def _caught_rows(caught: Mapping[str, CaughtPictures], report: CleaningReport | None) -> Iterator[Image.Image]:
@@ -77,12 +83,16 @@ def _said(rule: str, report: CleaningReport | None) -> list[Line]:
     lines: list[Line] = [(rule_in_words(rule), BODY, INK), (rule, SMALL, FAINT)]
     for one in report.caught if report else ():
         if one.rule == rule:
-            where = ", ".join(f"{count:,} in {split}" for count, split in ((one.train, "train"), (one.test, "test")) if count)
+            where = ", ".join(
+                f"{count:,} in {split}" for count, split in ((one.train, "train"), (one.test, "test")) if count
+            )
             lines += [(where, SMALL, INK), (one.action, SMALL, FAINT)]
     return lines
 
 
-def _row(lines: Sequence[Line], pictures: Sequence[Image.Image], side: int, most: int, names: Sequence[str] = ()) -> Image.Image:
+def _row(
+    lines: Sequence[Line], pictures: Sequence[Image.Image], side: int, most: int, names: Sequence[str] = ()
+) -> Image.Image:
     """Lines of text, and right of them up to `most` pictures of `side` pixels, with their names below."""
     strip = _space(side + GAP + (SMALL + 2 * GAP if names else 0))
     draw, left = ImageDraw.Draw(strip), MARGIN + NAMES
@@ -141,7 +151,9 @@ def _wrapped(line: Line) -> list[Line]:
     """At most two lines, broken where a word begins; the second may still be too long."""
     text, size, colour = line
     words = text.split(" ")
-    fits = (n for n in range(len(words), 0, -1) if _font(size).getlength(_printable(" ".join(words[:n]))) <= NAMES - 2 * GAP)
+    fits = (
+        n for n in range(len(words), 0, -1) if _font(size).getlength(_printable(" ".join(words[:n]))) <= NAMES - 2 * GAP
+    )
     whole = next(fits, len(words))  # a first word that is too long stays where it is
     return [(" ".join(part), size, colour) for part in (words[:whole], words[whole:]) if part]
 

@@ -27,13 +27,17 @@ def tables(report: Report) -> list[Table]:
 
 
 def _final_runs(final: Final, _: Report) -> Table:
-    rows = [(str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in final.runs]
+    rows = [
+        (str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in final.runs
+    ]
     origin = "A configuration given from outside" if final.trial is None else f"Trial {final.trial}"
     caption = (
         f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} MFLOPs an image. "
         f"Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: {settings(final.config.model_dump())}."
     )
-    marks: dict[tuple[int, int], Mark] = {(i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed}
+    marks: dict[tuple[int, int], Mark] = {
+        (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
+    }
     return Table(
         "Final trainings, on the test split",
         ("seed", "macro F1", "accuracy", "training", "checkpoint"),
@@ -52,14 +56,21 @@ def _per_class(final: Final, _: Report) -> Table:
         marks[min(range(len(rows)), key=lambda i: final.classes[i].f1), 3] = "alarm"
     caption = f"Each figure is the mean over {counted(len(final.runs), 'seed')}."
     return Table(
-        "Each class, on the test split", ("class", "precision", "recall", "F1", "images"), rows, caption, marks=marks, id="classes"
+        "Each class, on the test split",
+        ("class", "precision", "recall", "F1", "images"),
+        rows,
+        caption,
+        marks=marks,
+        id="classes",
     )
 
 
 def _confusion(final: Final, _: Report) -> Table:
     title = "Confusion, on the test split"
     names = [one.name for one in final.classes]
-    rows = [(name, *(str(n) if n else "·" for n in counts)) for name, counts in zip(names, final.confusion, strict=True)]
+    rows = [
+        (name, *(str(n) if n else "·" for n in counts)) for name, counts in zip(names, final.confusion, strict=True)
+    ]
     columns = ("true", *short_names(names))
     if len(names) > MATRIX_CLASSES or _figures_width([columns, *rows]) > MATRIX_WIDTH:
         return _most_confused(final, title)
@@ -67,7 +78,9 @@ def _confusion(final: Final, _: Report) -> Table:
     marks: dict[tuple[int, int], Mark] = {(i, i + 1): "strong" for i in range(len(names))}
     marks |= {(one.true, one.predicted + 1): "alarm" for one in worst}
     said = ", ".join(f"{names[one.true]} taken for {names[one.predicted]} ({one.mistaken})" for one in worst)
-    caption = f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
+    caption = (
+        f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
+    )
     return Table(title, columns, rows, caption, marks=marks, id="confusion")
 
 
@@ -78,10 +91,24 @@ def _figures_width(rows: Sequence[tuple[str, ...]]) -> int:
 def _most_confused(final: Final, title: str) -> Table:
     names = [one.name for one in final.classes]
     found = most_confused(final, CONFUSIONS_SHOWN)
-    rows = [(names[one.true], names[one.predicted], f"{one.mistaken:,}", f"{100 * one.mistaken / one.images:.1f} %") for one in found]
-    shown = f"The most frequent of all mistakes between {len(names)} classes." if rows else f"No mistake between {len(names)} classes."
+    rows = [
+        (names[one.true], names[one.predicted], f"{one.mistaken:,}", f"{100 * one.mistaken / one.images:.1f} %")
+        for one in found
+    ]
+    shown = (
+        f"The most frequent of all mistakes between {len(names)} classes."
+        if rows
+        else f"No mistake between {len(names)} classes."
+    )
     caption = f"Images of seed {final.exported_seed}. {shown} The whole matrix is in report.json."
-    return Table(title, ("true", "predicted", "images", "share of the true class"), rows, caption, frozenset({0, 1}), id="confusion")
+    return Table(
+        title,
+        ("true", "predicted", "images", "share of the true class"),
+        rows,
+        caption,
+        frozenset({0, 1}),
+        id="confusion",
+    )
 
 
 def _confirmed(report: Report) -> Table | None:
@@ -91,11 +118,15 @@ def _confirmed(report: Report) -> Table | None:
     if report.winner is not None and report.optimism is None:
         caption = f"Nothing was: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
         return Table(title, caption=caption, id="confirmed")
-    rows = [(str(one.trial), f1(one.search_value), str(one.seeds), f1(one.mean), f1(one.sd)) for one in report.confirmed]
+    rows = [
+        (str(one.trial), f1(one.search_value), str(one.seeds), f1(one.mean), f1(one.sd)) for one in report.confirmed
+    ]
     marks: dict[tuple[int, int], Mark] = {
         (i, j): "strong" for i, one in enumerate(report.confirmed) if one.trial == report.winner for j in (0, 3)
     }
-    won = "No winner before every candidate has its seeds. " if report.winner is None else f"Trial {report.winner} won. "
+    won = (
+        "No winner before every candidate has its seeds. " if report.winner is None else f"Trial {report.winner} won. "
+    )
     return Table(
         title,
         ("trial", "in the search", "seeds", "mean", "sd"),
@@ -123,8 +154,13 @@ def _best_trials(report: Report) -> Table:
     knobs = list(dict.fromkeys(chain.from_iterable(row.knobs for row in report.best)))
     rows = [("macro F1", *(f1(row.value) for row in report.best)), ("state", *(_state(row) for row in report.best))]
     rows += [(name, *(setting(row.knobs[name]) if name in row.knobs else "-" for row in report.best)) for name in knobs]
-    rows += [_sizes("parameters", [row.parameters for row in report.best]), _sizes("seconds", [row.seconds for row in report.best])]
-    marks: dict[tuple[int, int], Mark] = {(0, i + 1): "strong" for i, row in enumerate(report.best) if row.number == report.winner}
+    rows += [
+        _sizes("parameters", [row.parameters for row in report.best]),
+        _sizes("seconds", [row.seconds for row in report.best]),
+    ]
+    marks: dict[tuple[int, int], Mark] = {
+        (0, i + 1): "strong" for i, row in enumerate(report.best) if row.number == report.winner
+    }
     caption = "One seed each, on the validation split. Knobs that the study pins are not shown."
     return Table(title, ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks, id="best")
 
@@ -168,7 +204,9 @@ def _states(report: Report) -> Table:
 
 def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
     """ "over max_params 300,000 and max_size 1,200,000": the limits alone, so that each size is no reason of its own."""
-    stated = {name: f"{name} {limit:,}" if isinstance(limit, int) else f"{name} {limit:g}" for name, limit in limits.items()}
+    stated = {
+        name: f"{name} {limit:,}" if isinstance(limit, int) else f"{name} {limit:g}" for name, limit in limits.items()
+    }
     return f"over {' and '.join(stated.get(name, name) for name in broken)}" if broken else "no limit recorded"
 
 

@@ -80,7 +80,9 @@ class _GridSampler(optuna.samplers.GridSampler):
 
 
 class _CmaEsSampler(optuna.samplers.CmaEsSampler):
-    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
         """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so once."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set")
@@ -92,10 +94,18 @@ class _HyperbandPruner(optuna.pruners.HyperbandPruner):
 
     def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
         views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})
-        key = (id(study._storage), study._study_id, bracket_id)  # a kept view keeps its storage, so no other one has its id
+        key = (
+            id(study._storage),
+            study._study_id,
+            bracket_id,
+        )  # a kept view keeps its storage, so no other one has its id
         if key not in views:
             views[key] = super()._create_bracket_study(study, bracket_id)
-        views[key]._thread_local.cached_all_trials = None  # as in one made anew; without this a sampler would see the first trials for ever
+        views[
+            key
+        ]._thread_local.cached_all_trials = (
+            None  # as in one made anew; without this a sampler would see the first trials for ever
+        )
         return views[key]
 
     def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:

@@ -25,7 +25,9 @@ class GPSampler(optuna.samplers.GPSampler):
     (benchmarks/search_quality.py). Here a pruned trial counts with the F1 that it would have had, and one over a limit with by how much.
     """
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         """A point of the space; none, which means a random one, before enough trials were trained."""
         modelled = _Modelled(study, search_space, self._n_startup_trials)
         # The cores are for those who train: with threads that wait for each other beside them a proposal takes ten times as long.
@@ -60,7 +62,10 @@ class _Modelled:
             ended = [ended[index] for index in chosen]
         is_limited = any(trial.constraints for trial in ended)
         values = _filled(known, _points(ended, self._space))
-        return [*(_complete(trial, value, is_limited=is_limited) for trial, value in zip(ended, values, strict=True)), *running]
+        return [
+            *(_complete(trial, value, is_limited=is_limited) for trial, value in zip(ended, values, strict=True)),
+            *running,
+        ]
 
 
 def foretold(trials: Sequence[FrozenTrial]) -> dict[int, float]:

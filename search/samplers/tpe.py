@@ -24,10 +24,14 @@ class TPESampler(optuna.samplers.TPESampler):
     def __init__(self, *, seed: int, n_startup_trials: int) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials)
         self._space: dict[str, BaseDistribution] = {}
-        self._points: dict[int, NDArray[np.float64] | None] = {}  # trial's number -> its values in the space; None where it has not all
+        self._points: dict[
+            int, NDArray[np.float64] | None
+        ] = {}  # trial's number -> its values in the space; None where it has not all
         self._ranks: dict[int, tuple[float, float, float]] = {}  # trial's number -> the less the better
 
-    def _sample(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         if search_space != self._space:
             self._space, self._points = dict(search_space), {}
         return super()._sample(cast("optuna.Study", _Modelled(study, self._ranks)), trial, search_space)
@@ -44,7 +48,9 @@ class TPESampler(optuna.samplers.TPESampler):
             return self._points[trial.number]
         params, point = self._get_params(trial, study), None
         if self._space.keys() <= params.keys():
-            point = np.array([distribution.to_internal_repr(params[name]) for name, distribution in self._space.items()])
+            point = np.array(
+                [distribution.to_internal_repr(params[name]) for name, distribution in self._space.items()]
+            )
         if trial.state.is_finished() or self._space.keys() <= trial.params.keys():  # what it has stays
             self._points[trial.number] = point
         return point

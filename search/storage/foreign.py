@@ -16,7 +16,9 @@ def is_foreign(trial: FrozenTrial) -> bool:
 def set_aside(trial: FrozenTrial) -> FrozenTrial:
     """The trial under its number as one that failed: no sampler, pruner or list takes it for a result."""
     reason = trial.user_attrs.get("reason", REASON)
-    aside = create_trial(state=TrialState.FAIL, user_attrs={"reason": reason, FOREIGN: True}, system_attrs=trial.system_attrs)
+    aside = create_trial(
+        state=TrialState.FAIL, user_attrs={"reason": reason, FOREIGN: True}, system_attrs=trial.system_attrs
+    )
     aside.number, aside._trial_id = trial.number, trial._trial_id
     aside.datetime_start, aside.datetime_complete = trial.datetime_start, trial.datetime_complete
     return aside

@@ -25,7 +25,9 @@ class Operation:
 
     name: str
     arguments: tuple[Any, ...]
-    owner: str | None = None  # where several runs share the study: whose write to a trial it is, void once the trial has changed hands
+    owner: str | None = (
+        None  # where several runs share the study: whose write to a trial it is, void once the trial has changed hands
+    )
 
 
 class Journal:
@@ -60,7 +62,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
         if not self._count:
             self.path.unlink(missing_ok=True)
@@ -105,7 +109,9 @@ def read_journal(path: Path) -> Kept | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SearchError(f"The journal {str(path)!r} cannot be read: {error.strerror}. The results in it are needed to go on.") from None
+        raise SearchError(
+            f"The journal {str(path)!r} cannot be read: {error.strerror}. The results in it are needed to go on."
+        ) from None
     if not lines:
         return None
     number = 1

@@ -86,7 +86,9 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
     is_sqlite = parsed.get_backend_name() == "sqlite"
     path = Path(parsed.database) if is_sqlite and parsed.database else None
     if path and not create and not path.exists():
-        raise SearchError(f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another.")
+        raise SearchError(
+            f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another."
+        )
     try:
         options = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else _server_options(parsed)
         with _left_as_it_was(path), _alone_at_the_tables(url, options):
@@ -95,7 +97,9 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
             # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
             url_in_braces = url.replace("{", "{{").replace("}", "}}")
-            storage = _ClosedStorage(url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas)
+            storage = _ClosedStorage(
+                url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas
+            )
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)
@@ -164,7 +168,9 @@ def _server_options(url: URL) -> dict[str, Any]:
     # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
     options = {"pool_pre_ping": True, "connect_args": network}
     # MySQL's own level locks the gaps between rows too, where runs that share a study get into each other's way.
-    return options | {"isolation_level": "READ COMMITTED"} if url.get_backend_name() in ("mysql", "mariadb") else options
+    return (
+        options | {"isolation_level": "READ COMMITTED"} if url.get_backend_name() in ("mysql", "mariadb") else options
+    )
 
 
 def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -> bool:
@@ -266,5 +272,8 @@ def _told(error: Exception) -> str:
 
 def _schema(message: str, url: str) -> tuple[str, str]:
     if "storage upgrade" in message:
-        return "an older Optuna made its tables", f"To bring them up to date: optuna storage upgrade --storage {masked(url)}"
+        return (
+            "an older Optuna made its tables",
+            f"To bring them up to date: optuna storage upgrade --storage {masked(url)}",
+        )
     return "a newer Optuna made its tables than the one installed", "To use them: pip install -U optuna"

@@ -25,7 +25,9 @@ def parameter(trial_id: int, name: str, value: float, distribution: BaseDistribu
 
 def state_and_values(trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> Operation:
     """The write of a trial's end, or of its return to those that wait."""
-    return Operation("set_trial_state_values", (trial_id, state.name, None if values is None else list(values), at.isoformat()))
+    return Operation(
+        "set_trial_state_values", (trial_id, state.name, None if values is None else list(values), at.isoformat())
+    )
 
 
 def perform(operation: Operation, backend: RDBStorage) -> None:
@@ -89,7 +91,9 @@ def _append(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any])
             session.execute(update(table).where(*here).values(value_json=whole))
 
 
-def _set_state(backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:
+def _set_state(
+    backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime
+) -> None:
     backend.set_trial_state_values(trial_id, state, values)
     if state.is_finished():  # when it happened, not when the storage came back
         with _create_scoped_session(backend.scoped_session) as session:

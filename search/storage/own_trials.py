@@ -51,7 +51,9 @@ class OwnTrials(PatientStorage):
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
         self._read: dict[int, tuple[float, int]] = {}  # study -> when its trials were read, and the newest of them
-        self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}  # trial -> parameter -> value as stored
+        self._unwritten: dict[
+            int, dict[str, tuple[float, BaseDistribution]]
+        ] = {}  # trial -> parameter -> value as stored
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """A copy of the trial."""
@@ -74,9 +76,13 @@ class OwnTrials(PatientStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
         create = partial(self._create, study_id, template_trial)
-        return self._ask(create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create())
+        return self._ask(
+            create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create()
+        )
 
-    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
         """The parameter is known, and in the database after the trial's next attribute, value or state."""
         trial, known = self._mine(trial_id), self._known(trial_id)
         check_distribution_compatibility(known.setdefault(param_name, distribution), distribution)
@@ -111,7 +117,9 @@ class OwnTrials(PatientStorage):
             is_mine = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_mine_already(trial_id) or claim())
         else:
             at = datetime.now()  # local, as Optuna's own
-            is_mine = self._write(trial_id, state_and_values(trial_id, state, values, at), partial(self._as_mine, trial_id, write))
+            is_mine = self._write(
+                trial_id, state_and_values(trial_id, state, values, at), partial(self._as_mine, trial_id, write)
+            )
             self._remember_end(trial_id, state, values, at)
         self._running.pop(trial_id, None)
         return is_mine
@@ -190,7 +198,9 @@ class OwnTrials(PatientStorage):
 
     def _is_mine_already(self, trial_id: int) -> bool:
         trial = self._backend.get_trial(trial_id)
-        return trial.state == TrialState.RUNNING and (self.share is None or trial.system_attrs.get(OWNER) == self.share.owner)
+        return trial.state == TrialState.RUNNING and (
+            self.share is None or trial.system_attrs.get(OWNER) == self.share.owner
+        )
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if self._unwritten:
@@ -203,7 +213,9 @@ class OwnTrials(PatientStorage):
         trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
             # One that has ended in the database and runs here was taken over; it is never read again, so it must stay as it was read.
-            if self._study_of(trial_id) == study_id and not (trial.number in trials and trials[trial.number].state.is_finished()):
+            if self._study_of(trial_id) == study_id and not (
+                trial.number in trials and trials[trial.number].state.is_finished()
+            ):
                 trials[trial.number] = trial
 
     def _read_what_others_wrote(self, study_id: int, newest: int) -> None:
@@ -212,7 +224,9 @@ class OwnTrials(PatientStorage):
         trials = self._backend._get_trials(study_id, None, study.unfinished_trial_ids - self._running.keys(), newest)
         self._add_trials_to_cache(study_id, trials)
         for trial in trials:
-            (study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add)(trial._trial_id)
+            (study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add)(
+                trial._trial_id
+            )
         self._read[study_id] = (time.monotonic(), max([newest, *(trial._trial_id for trial in trials)]))
         self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
 
@@ -261,8 +275,13 @@ class OwnTrials(PatientStorage):
 
     def _made_already(self, study_id: int, template: FrozenTrial | None) -> int | None:
         """The trial that a failed attempt made after all: unknown here, although all that were there before are known."""
-        newest = max((each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id), default=-1)
-        for trial in self._backend._get_trials(study_id, (template.state if template else TrialState.RUNNING,), set(), newest):
+        newest = max(
+            (each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id),
+            default=-1,
+        )
+        for trial in self._backend._get_trials(
+            study_id, (template.state if template else TrialState.RUNNING,), set(), newest
+        ):
             if self.share and template is None and trial.system_attrs.get(OWNER) != self.share.owner:
                 continue
             if template is None or (trial.params, trial.user_attrs, trial.system_attrs) == (

@@ -80,7 +80,9 @@ class Patience:
                     raise StorageAwayError(fault.reason) from error
                 if not is_announced:
                     limit = duration(self.seconds).removesuffix(" 00 s")
-                    self.announce(f"The storage does not answer: {fault.reason}. Waiting up to {limit}; the trainings go on.")
+                    self.announce(
+                        f"The storage does not answer: {fault.reason}. Waiting up to {limit}; the trainings go on."
+                    )
                 self.sleep(min(pause, left))
                 pause, work, is_announced = min(2 * pause, LONGEST_PAUSE), again, True
             else:
@@ -115,7 +117,11 @@ def _passes(error: DBAPIError) -> bool:
     if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
         return True
     # A server's other ProgrammingErrors and InternalErrors, such as a table that is not there, stay as they are.
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError
+    return (
+        error.connection_invalidated
+        or isinstance(error, OperationalError | InterfaceError)
+        or type(error) is DatabaseError
+    )
 
 
 def _is_passing(error: sqlite3.Error) -> bool:

@@ -26,7 +26,9 @@ from search.storage.rescue import HeldFile
 from search.storage.sharing import Share, held, is_of_what_is_gone
 
 T = TypeVar("T")
-DELETED = "The study was deleted by another program while it was in use. Give the same command again: a run begins it anew."
+DELETED = (
+    "The study was deleted by another program while it was in use. Give the same command again: a run begins it anew."
+)
 
 
 class PatientStorage(_CachedStorage):
@@ -38,7 +40,9 @@ class PatientStorage(_CachedStorage):
         self.overflow = Overflow()
         self.share: Share | None = None  # where other runs have trials of the same study
         self._file: HeldFile | None = None  # that is written anew should it be deleted
-        self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # "user" or "system", study -> as read or written last
+        self._attributes: dict[
+            tuple[str, int], dict[str, Any]
+        ] = {}  # "user" or "system", study -> as read or written last
 
     @property
     def is_lost(self) -> bool:
@@ -53,7 +57,9 @@ class PatientStorage(_CachedStorage):
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
         arguments = (study_id, key, value)
-        self._deliver(partial(super().set_study_user_attr, *arguments), lambda: [Operation("set_study_user_attr", arguments)])
+        self._deliver(
+            partial(super().set_study_user_attr, *arguments), lambda: [Operation("set_study_user_attr", arguments)]
+        )
         self._attributes.setdefault(("user", study_id), {})[key] = _as_stored(value)
 
     def append_study_user_attr(self, study_id: int, key: str, entry: dict[str, Any]) -> None:
@@ -66,7 +72,9 @@ class PatientStorage(_CachedStorage):
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """The attribute is in the database."""
         arguments = (study_id, key, value)
-        self._deliver(partial(super().set_study_system_attr, *arguments), lambda: [Operation("set_study_system_attr", arguments)])
+        self._deliver(
+            partial(super().set_study_system_attr, *arguments), lambda: [Operation("set_study_system_attr", arguments)]
+        )
         self._attributes.setdefault(("system", study_id), {})[key] = _as_stored(value)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
@@ -116,7 +124,9 @@ class PatientStorage(_CachedStorage):
         try:
             self._file = HeldFile(path) if path else None
         except (OSError, sqlite3.Error) as error:
-            self.patience.announce(f"{path} cannot be held open ({error}): should it be deleted during the run, the study is gone.")
+            self.patience.announce(
+                f"{path} cannot be held open ({error}): should it be deleted during the run, the study is gone."
+            )
         try:
             yield
         finally:
@@ -133,15 +143,21 @@ class PatientStorage(_CachedStorage):
         try:
             if state == "replaced":
                 saved = self._file.save_beside()
-                self.overflow.loss = f"another file took the place of {path} while it was in use; what was in it is saved in {saved}"
+                self.overflow.loss = (
+                    f"another file took the place of {path} while it was in use; what was in it is saved in {saved}"
+                )
                 return
             self._file.write_anew()
         except (OSError, sqlite3.Error) as error:
-            self.overflow.loss = f"{path} was {state} while it was in use, and what was in it cannot be written: {error}"
+            self.overflow.loss = (
+                f"{path} was {state} while it was in use, and what was in it cannot be written: {error}"
+            )
         else:
             self.patience.announce(f"{path} was deleted while it was in use. It is written again; nothing is lost.")
 
-    def _ask(self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None) -> T:
+    def _ask(
+        self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None
+    ) -> T:
         """What the database answers, or what `lost` does where it gives no answer."""
         self._look_after_file()
         if not self.is_lost:

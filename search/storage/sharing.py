@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel, TrialSystemAttributeModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import (
+    NOT_FOUND_MSG,
+    StudyModel,
+    TrialModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+)
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text
@@ -87,7 +93,11 @@ class Share:
 
 
 def _number_of(study_id: int, states: Sequence[TrialState]) -> Any:
-    return select(func.count()).select_from(TrialModel).where(TrialModel.study_id == study_id, TrialModel.state.in_(states))
+    return (
+        select(func.count())
+        .select_from(TrialModel)
+        .where(TrialModel.study_id == study_id, TrialModel.state.in_(states))
+    )
 
 
 def _number_of_foreign(study_id: int) -> Any:
@@ -111,7 +121,9 @@ def holder_of(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
     """The trial's state and the run whose it is or was; both stay so until the session's transaction ends."""
     trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
     table = TrialSystemAttributeModel
-    kept = session.execute(select(table.value_json).where(table.trial_id == trial_id, table.key == OWNER)).scalar_one_or_none()
+    kept = session.execute(
+        select(table.value_json).where(table.trial_id == trial_id, table.key == OWNER)
+    ).scalar_one_or_none()
     return trial.state, None if kept is None else str(json.loads(kept))
 
 
@@ -150,7 +162,10 @@ def _lock(connection: Connection, key: bytes) -> None:
         connection.execute(text("SET lock_timeout = DEFAULT"))
         return
     connection.execute(text(f"SET SESSION wait_timeout = {HELD_SECONDS:.0f}"))
-    if connection.execute(text("SELECT GET_LOCK(:key, :wait)"), {"key": key.hex(), "wait": LOCK_SECONDS}).scalar_one() != 1:
+    if (
+        connection.execute(text("SELECT GET_LOCK(:key, :wait)"), {"key": key.hex(), "wait": LOCK_SECONDS}).scalar_one()
+        != 1
+    ):
         raise SQLAlchemyError("the lock of the study was not given")
 
 
@@ -165,4 +180,6 @@ def _unlock(connection: Connection, key: bytes) -> None:
 
 def _end_when_idle(connection: Connection, milliseconds: str) -> None:
     known = "SELECT FROM pg_settings WHERE name = 'idle_session_timeout'"  # from PostgreSQL 14 on
-    connection.execute(text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({known})"), {"time": milliseconds})
+    connection.execute(
+        text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({known})"), {"time": milliseconds}
+    )

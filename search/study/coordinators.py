@@ -69,7 +69,11 @@ def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> It
 def coordinators(study: Study) -> dict[str, Holder]:
     """All that ever worked on the study, by their ids."""
     attributes = study.attributes
-    return {key.removeprefix(COORDINATOR): parse_record(attributes[key], key, Holder) for key in attributes if key.startswith(COORDINATOR)}
+    return {
+        key.removeprefix(COORDINATOR): parse_record(attributes[key], key, Holder)
+        for key in attributes
+        if key.startswith(COORDINATOR)
+    }
 
 
 def living(study: Study) -> dict[str, Holder]:

@@ -14,11 +14,15 @@ def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, vers
 
     Raises: SearchError with what differs.
     """
-    kept, asked = ([f"toolkit = {_compatible(each)!r}", *_identity(spec)] for each, spec in ((made_by, before), (version, now)))
+    kept, asked = (
+        [f"toolkit = {_compatible(each)!r}", *_identity(spec)] for each, spec in ((made_by, before), (version, now))
+    )
     if kept != asked:
         diff = difflib.unified_diff(kept, asked, "in the storage", "asked for", lineterm="", n=0)
         lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
-        raise SearchError(f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}")
+        raise SearchError(
+            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}"
+        )
 
 
 def require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
@@ -26,7 +30,10 @@ def require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
 
     Raises: SearchError with both fingerprints.
     """
-    splits = [("training images", kept.fingerprint, data.fingerprint), ("test images", kept.test_fingerprint, data.test_fingerprint)]
+    splits = [
+        ("training images", kept.fingerprint, data.fingerprint),
+        ("test images", kept.test_fingerprint, data.test_fingerprint),
+    ]
     for split, before, now in splits:
         if before and before != now:
             raise SearchError(

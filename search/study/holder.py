@@ -8,7 +8,9 @@ from pathlib import Path
 from search.study.environment import now
 from search.study.records import Holder
 
-COORDINATOR = "coordinator:"  # with an id behind it, the attribute for each run that searches; where the storage is a server's
+COORDINATOR = (
+    "coordinator:"  # with an id behind it, the attribute for each run that searches; where the storage is a server's
+)
 PROC = Path("/proc")
 TOKENS: dict[int, str] = {}  # by the number of the process, so that one that is forked draws its own
 

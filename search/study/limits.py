@@ -8,7 +8,9 @@ from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.study.spec import LimitsSection
 
-DASHBOARD_KEY = "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both
+DASHBOARD_KEY = (
+    "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both
+)
 
 
 def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:

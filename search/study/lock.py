@@ -23,7 +23,9 @@ from search.study.study import Study
 
 RUN = "run"
 ABOUT = f"{RUN}.json"  # who holds RUN.lock
-UNSEEN_SECONDS = 120.0  # after which a run on another machine is taken for dead; it shows itself every few seconds while it trains
+UNSEEN_SECONDS = (
+    120.0  # after which a run on another machine is taken for dead; it shows itself every few seconds while it trains
+)
 
 
 @contextmanager
@@ -57,12 +59,16 @@ def _locked(path: Path, study: str, step: str) -> Iterator[None]:
             told = f"Another run is at work on the study {study!r}: {_holder(about)}. Wait for it, or give --name for a new study."
             raise SearchError(told) from None
         except OSError as error:
-            raise SearchError(f"The study {study!r} needs the folder {str(path.parent)!r}: {error.strerror}. {step}") from None
+            raise SearchError(
+                f"The study {study!r} needs the folder {str(path.parent)!r}: {error.strerror}. {step}"
+            ) from None
         yield
 
 
 def _take_away(about: Path) -> None:
-    with suppress(OSError):  # the disk is gone or read-only: that is told elsewhere, and without its lock the note says nothing
+    with suppress(
+        OSError
+    ):  # the disk is gone or read-only: that is told elsewhere, and without its lock the note says nothing
         about.unlink(missing_ok=True)
 
 

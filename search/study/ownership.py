@@ -48,7 +48,9 @@ def claim_folder(study: Study) -> None:
     try:
         write_in_place(path, (this.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
-        raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or run in another folder.") from None
+        raise SearchError(
+            f"{path} must be writable: {error.strerror or error}. Free space there, or run in another folder."
+        ) from None
 
 
 def require_own_folder(study: Study) -> None:

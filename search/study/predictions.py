@@ -16,9 +16,7 @@ from search.study.records import Final
 from search.terminal.wording import f1
 
 SAME_FIGURE = 1e-9  # macro F1; what is stored was computed by the same code from the same predictions
-_STEP = (
-    "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do without it once it is deleted."
-)
+_STEP = "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do without it once it is deleted."
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +83,26 @@ def read_predictions(folder: Path, final: Final) -> Predictions | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
-        raise SearchError(f"{path} must hold the predictions of the study's final models; it is damaged ({error}). {_STEP}") from None
+        raise SearchError(
+            f"{path} must hold the predictions of the study's final models; it is damaged ({error}). {_STEP}"
+        ) from None
     images, classes = final.test_images, len(final.classes)
-    fits = labels.shape == (images,) and probabilities.shape == (len(final.runs), images, classes) and labels.dtype.kind in "iu"
+    fits = (
+        labels.shape == (images,)
+        and probabilities.shape == (len(final.runs), images, classes)
+        and labels.dtype.kind in "iu"
+    )
     if not fits or labels.min() < 0 or labels.max() >= classes:
         wanted = f"labels [{images}] below {classes} and probabilities [{len(final.runs)}, {images}, {classes}]"
-        raise SearchError(f"{path} must hold {wanted}, got {list(labels.shape)} and {list(probabilities.shape)}. {_STEP}")
-    found = Predictions(labels.astype(np.int64), probabilities, [run.seed for run in final.runs].index(final.exported_seed))
-    _require_same_scores(path, [macro_f1(found.labels, row, classes) for row in found.predicted], [run.macro_f1 for run in final.runs])
+        raise SearchError(
+            f"{path} must hold {wanted}, got {list(labels.shape)} and {list(probabilities.shape)}. {_STEP}"
+        )
+    found = Predictions(
+        labels.astype(np.int64), probabilities, [run.seed for run in final.runs].index(final.exported_seed)
+    )
+    _require_same_scores(
+        path, [macro_f1(found.labels, row, classes) for row in found.predicted], [run.macro_f1 for run in final.runs]
+    )
     return found
 
 

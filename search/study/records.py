@@ -246,7 +246,9 @@ class Identity(Record):
     study: str
     id: str | None  # drawn at random; None of a study that no run has touched since version 0.1
     test_fingerprint: str | None = None  # of its test images
-    storage: str | None = None  # its URL without a password, a file's path absolute; a model does not tell where it is kept
+    storage: str | None = (
+        None  # its URL without a password, a file's path absolute; a model does not tell where it is kept
+    )
     host: str | None = None  # that the storage was used from
 
 
@@ -275,5 +277,9 @@ class Holder(Record):
     seen: str  # when it was last known to be at work
     is_over: bool = False
     # Runs of earlier versions said nothing of the rest.
-    token: str | None = None  # drawn once a process: hosts and numbers of processes repeat, in containers and machines that were cloned
-    pid_space: str | None = None  # within which a number means one process: the boot and the namespace; None where there is no /proc
+    token: str | None = (
+        None  # drawn once a process: hosts and numbers of processes repeat, in containers and machines that were cloned
+    )
+    pid_space: str | None = (
+        None  # within which a number means one process: the boot and the namespace; None where there is no /proc
+    )

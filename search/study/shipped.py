@@ -5,4 +5,6 @@ from importlib.resources import files
 
 def shipped_studies() -> list[str]:
     """Their names."""
-    return sorted(entry.name.removesuffix(".toml") for entry in files("studies").iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in files("studies").iterdir() if entry.name.endswith(".toml")
+    )

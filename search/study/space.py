@@ -168,7 +168,11 @@ def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
 
 def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
     whole = isinstance(low, int)
-    if isinstance(step, bool) or not isinstance(step, int if whole else int | float) or not 0 < step <= (high - low) * ROUNDED:
+    if (
+        isinstance(step, bool)
+        or not isinstance(step, int if whole else int | float)
+        or not 0 < step <= (high - low) * ROUNDED
+    ):
         kind = "whole number" if whole else "number"
         raise FmnistError(f"{name}.step must be a positive {kind}, at most high - low, got {shown(step)}.")
     steps = (high - low) / step
@@ -180,7 +184,9 @@ def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
 
 def _ends(name: str, entry: Mapping[str, Any]) -> tuple[int | float, ...]:
     if TrialConfig.model_fields[name].annotation not in (int, float):
-        raise FmnistError(f"{name} must be a value or a list of values: only numbers have a range, got {shown(dict(entry))}.")
+        raise FmnistError(
+            f"{name} must be a value or a list of values: only numbers have a range, got {shown(dict(entry))}."
+        )
     checked = _checked(name, {f"{name}.{end}": entry[end] for end in ("low", "high")})
     assert all(isinstance(value, int | float) for value in checked)
     return cast("tuple[int | float, ...]", checked)

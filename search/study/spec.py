@@ -33,7 +33,11 @@ AT_THE_TOP = "at the top, before the first section"
 OPTIONS = {
     **{"name": "--name", "seed": "--seed", "search.trials": "--trials", "search.minutes": "--minutes"},
     **{"search.sampler": "--sampler", "search.pruner": "--pruner"},
-    **{"limits.max_params": "--max-params", "limits.max_size": "--max-size", "limits.max_latency_ms": "--max-latency-ms"},
+    **{
+        "limits.max_params": "--max-params",
+        "limits.max_size": "--max-size",
+        "limits.max_latency_ms": "--max-latency-ms",
+    },
 }
 
 
@@ -55,7 +59,9 @@ class LimitsSection(_Section):
 
     max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
     max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
-    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None  # of one image, on the device and threads of a worker
+    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = (
+        None  # of one image, on the device and threads of a worker
+    )
 
 
 class ConfirmSection(_Section):
@@ -168,7 +174,9 @@ class StudySpec(_Section):
         return cls._validated(values, where, errors)
 
     @classmethod
-    def _validated(cls, values: Mapping[str, Any], where: str, errors: list[str], called: Mapping[str, str] = NONE) -> Self:
+    def _validated(
+        cls, values: Mapping[str, Any], where: str, errors: list[str], called: Mapping[str, str] = NONE
+    ) -> Self:
         try:
             spec = cls.model_validate(dict(values))
         except ValidationError as error:
@@ -225,7 +233,9 @@ def _read_file(path: Path) -> str:
 def _read_shipped(name: str) -> str:
     if name not in shipped_studies():
         hint = did_you_mean(name, shipped_studies())
-        raise SearchError(f"No study named {shown(name)} ships with fmnist-search. {hint} For a file of your own give its path.")
+        raise SearchError(
+            f"No study named {shown(name)} ships with fmnist-search. {hint} For a file of your own give its path."
+        )
     return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -254,7 +264,9 @@ def _read_setting(setting: str) -> dict[str, Any]:
         values = _read_toml(f"value = {text}", where)
     except SearchError as error:
         if text[0] in "[{'\"":
-            raise SearchError(f'{error} Words in lists and tables need quotes, as in --set \'head=["max", "avg"]\'.') from None
+            raise SearchError(
+                f'{error} Words in lists and tables need quotes, as in --set \'head=["max", "avg"]\'.'
+            ) from None
         values = {"value": text}  # a bare word, such as head=max
     entry = values["value"] if len(values) == 1 else text
     read_space({name: entry}, search_unlisted=False, where=where)
@@ -267,7 +279,9 @@ def _belongs() -> dict[str, str]:
     for section, model in SECTIONS.items():
         for name in model.model_fields:
             places.setdefault(name, []).append(f"under [{section}]")
-    return dict.fromkeys(TrialConfig.model_fields, "under [knobs]") | {name: " or ".join(found) for name, found in places.items()}
+    return dict.fromkeys(TrialConfig.model_fields, "under [knobs]") | {
+        name: " or ".join(found) for name, found in places.items()
+    }
 
 
 SECTIONS: dict[str, type[BaseModel]] = {

@@ -145,7 +145,11 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: P
     take_up(journal_path(home / spec.name), spec.name, OwnTrials(storage))
     check_resumable(storage, spec, data)
     found = optuna.create_study(
-        study_name=spec.name, storage=OwnTrials(storage), direction=StudyDirection.MAXIMIZE, load_if_exists=True, pruner=spec.make_pruner()
+        study_name=spec.name,
+        storage=OwnTrials(storage),
+        direction=StudyDirection.MAXIMIZE,
+        load_if_exists=True,
+        pruner=spec.make_pruner(),
     )
     _name_value(found)
     study = Study(found, home)
@@ -174,7 +178,9 @@ def journalled(study: Study, announce: Callable[[str], None]) -> Iterator[None]:
     """
     own = study.storage
     own.patience.announce = announce
-    with Journal(journal_path(study.folder), study=study.name, identity=identity(own, study.id)) as own.overflow.journal:
+    with Journal(
+        journal_path(study.folder), study=study.name, identity=identity(own, study.id)
+    ) as own.overflow.journal:
         with suppress(StorageLostError), own.guarded():  # raised below, with all that was written on the way here
             yield
         study.require_storage()

@@ -41,4 +41,6 @@ def value_of(trial: FrozenTrial) -> float | None:
 def constraints_of(trial: FrozenTrial) -> dict[str, float]:
     """Limit -> by how much of it the trial is over it; up to 0 is within."""
     named = {name: share for name, share in trial.constraints.items() if not name.isdigit()}
-    return named or trial.constraints  # those with numbers are the same again, for optuna-dashboard, or all that another program gave
+    return (
+        named or trial.constraints
+    )  # those with numbers are the same again, for optuna-dashboard, or all that another program gave

@@ -50,5 +50,7 @@ def best_trial(study: Study) -> tuple[int, TrialConfig]:
 def _configuration(study: Study, number: int) -> tuple[int, TrialConfig]:
     attributes = study.trials()[number].user_attrs
     if "config" not in attributes:
-        raise SearchError(f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration.")
+        raise SearchError(
+            f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration."
+        )
     return number, TrialConfig.parse(attributes["config"], where=f"trial {number}")

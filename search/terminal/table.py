@@ -36,4 +36,6 @@ class Table:
     text_columns: frozenset[int] = frozenset({0})  # aligned left; the others hold figures
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
     spare: tuple[int, ...] = ()  # columns that a narrow terminal goes without, the one most worth its room first
-    id: str = field(default="", kw_only=True)  # of a report's table: its name within the report, and its anchor in the page
+    id: str = field(
+        default="", kw_only=True
+    )  # of a report's table: its name within the report, and its anchor in the page

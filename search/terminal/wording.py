@@ -51,4 +51,7 @@ def visible(text: str) -> str:
     """The text with nothing in it that could steer a terminal or turn the reading order: blanks for blanks, else a sign for "unknown"."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() or char == "\n" else " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )

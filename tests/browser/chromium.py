@@ -17,7 +17,9 @@ def launch(playwright: Playwright, home: Path) -> Browser:
     folder = {name: str(home) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
     path = find_chromium()
     assert path is not None
-    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"], env={**os.environ, **folder})
+    return playwright.chromium.launch(
+        executable_path=path, args=["--no-sandbox", "--disable-gpu"], env={**os.environ, **folder}
+    )
 
 
 @dataclass

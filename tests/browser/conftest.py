@@ -76,9 +76,13 @@ def look(chromium: Browser) -> Iterator[Open]:
     """Opens an address in a window; when the test ends, the page must have had nothing to complain of."""
     seen: list[Complaints] = []
 
-    def at(address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = KINDS) -> Page:
+    def at(
+        address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = KINDS
+    ) -> Page:
         context = chromium.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=script, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": 900},
+            java_script_enabled=script,
+            color_scheme="dark" if dark else "light",
         )
         page = context.new_page()
         origin = address.split("/dashboard", maxsplit=1)[0]

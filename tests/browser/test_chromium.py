@@ -27,7 +27,9 @@ def install(path: Path, script: str = "") -> str:
     return str(path)
 
 
-def test_the_one_that_is_named_comes_before_those_that_are_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_one_that_is_named_comes_before_those_that_are_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_chromium() is None
     for name in reversed(NAMES):
         assert find_chromium() != install(folder / name)
@@ -68,7 +70,9 @@ def test_make_installs_nothing_where_a_browser_is(folder: Path, name: str) -> No
 
 def test_make_installs_debians_where_there_is_none(folder: Path) -> None:
     browser = folder / "chromium"
-    code, told, said = make_chromium(folder, f'if [ "$1" = install ]; then : > "{browser}"; /bin/chmod +x "{browser}"; fi')
+    code, told, said = make_chromium(
+        folder, f'if [ "$1" = install ]; then : > "{browser}"; /bin/chmod +x "{browser}"; fi'
+    )
     assert (code, told, said) == (0, INSTALLED, "")
 
 
@@ -76,10 +80,14 @@ def test_make_installs_debians_where_there_is_none(folder: Path) -> None:
 def test_make_says_what_to_install_where_it_could_not(folder: Path, apt: str, told: list[str]) -> None:
     code, found, said = make_chromium(folder, apt)
     assert (code != 0, found) == (True, told)
-    assert said.startswith("The browser tests need Chromium, and it could not be installed: install the package chromium")
+    assert said.startswith(
+        "The browser tests need Chromium, and it could not be installed: install the package chromium"
+    )
 
 
-def test_make_installs_none_in_place_of_one_that_is_named_and_absent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_installs_none_in_place_of_one_that_is_named_and_absent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
     code, told, said = make_chromium(folder, "exit 0")
     assert (code != 0, told) == (True, [])

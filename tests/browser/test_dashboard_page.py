@@ -78,7 +78,9 @@ def test_the_note_links_the_winner_and_the_winner_is_explained(origin: str, revi
 def test_the_winners_artifacts_open(origin: str, reviewed: Path, look: Open) -> None:
     page = look(f"{origin}/dashboard/studies/1/trials?numbers={winner_of(reviewed)}")
     heading(page, "Artifacts")
-    page.wait_for_function("[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth > 300).length === 5")
+    page.wait_for_function(
+        "[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth > 300).length === 5"
+    )
     exported = reviewed / "studies" / NAME / "export"
     for name in ("model.onnx", "MODEL_CARD.md"):
         card = page.locator("div", has=page.get_by_text(name, exact=True)).filter(has=page.locator("a[download]")).last
@@ -97,7 +99,9 @@ def test_a_trial_that_was_refused_says_so_in_its_note(origin: str, look: Open) -
 
 def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, look: Open) -> None:
     (tmp_path / "studies").mkdir()
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/studies/fmnist.db", study_name="limited", direction="maximize")
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/studies/fmnist.db", study_name="limited", direction="maximize"
+    )
     for value, over in ((0.5, -0.2), (0.9, 0.2)):
         trial = study.ask()
         trial.suggest_float("dropout", 0, 1)
@@ -105,7 +109,9 @@ def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, lo
         study.tell(trial, value)
     with served(tmp_path) as origin:
         page = look(f"{origin}/dashboard/studies/1")
-        page.wait_for_function(f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)")
+        page.wait_for_function(
+            f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)"
+        )
         page.close()  # before its server ends
 
 

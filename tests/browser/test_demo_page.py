@@ -57,7 +57,10 @@ def upload(page: Page, file: Path) -> None:
 def probabilities(page: Page) -> dict[str, float]:
     page.locator(".answer .name").wait_for()
     rows = page.locator(".answer .classes li").all()
-    return {row.locator("span").first.inner_text(): float(row.locator(".share").get_attribute("data-probability") or "nan") for row in rows}
+    return {
+        row.locator("span").first.inner_text(): float(row.locator(".share").get_attribute("data-probability") or "nan")
+        for row in rows
+    }
 
 
 @pytest.mark.parametrize(("width", "dark"), [(DESK, False), (PHONE, True)])
@@ -67,8 +70,12 @@ def test_a_picture_has_the_probabilities_that_predict_gives(
     page = look(address, width=width, dark=dark, kinds=ERRORS)
     upload(page, picture)
     found = probabilities(page)
-    told = json.loads(run_command(reviewed, "predict", f"studies/{NAME}/export", picture, "--json").stdout)[0]["predictions"]
-    assert [(name, pytest.approx(value)) for name, value in list(found.items())[:3]] == [(one["label"], one["probability"]) for one in told]
+    told = json.loads(run_command(reviewed, "predict", f"studies/{NAME}/export", picture, "--json").stdout)[0][
+        "predictions"
+    ]
+    assert [(name, pytest.approx(value)) for name, value in list(found.items())[:3]] == [
+        (one["label"], one["probability"]) for one in told
+    ]
     assert page.locator(".answer .near img").count() == 8
     seen = page.locator(".answer .seen img")
     assert seen.evaluate("(one) => [one.naturalWidth, one.naturalHeight]") == [84, 84]
@@ -130,7 +137,9 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
 
 def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> None:
     code = "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli.main import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=reviewed, env=surroundings(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=reviewed, env=surroundings(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "pip install 'fmnist-search[demo]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -19,7 +19,9 @@ def address(reviewed: Path) -> str:
 
 
 def images(page: Page) -> list[list[int]]:
-    found: list[list[int]] = page.evaluate("[...document.images].map((one) => [one.naturalWidth, one.naturalHeight, one.alt.length])")
+    found: list[list[int]] = page.evaluate(
+        "[...document.images].map((one) => [one.naturalWidth, one.naturalHeight, one.alt.length])"
+    )
     return found
 
 
@@ -34,7 +36,9 @@ def test_every_figure_is_drawn(address: str, look: Open, width: int, dark: bool)
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_page_is_no_wider_than_its_window_and_its_letters_are_readable(address: str, look: Open, width: int) -> None:
+def test_the_page_is_no_wider_than_its_window_and_its_letters_are_readable(
+    address: str, look: Open, width: int
+) -> None:
     page = look(address, width=width)
     page.wait_for_selector(".js-plotly-plot")
     assert overflow(page) <= 0

@@ -28,11 +28,18 @@ def pytorchs_own(model: nn.Module, *, learning_rate: float, beta2: float, decay:
     return kind(groups, lr=learning_rate, betas=(0.9, beta2), eps=EPSILON)
 
 
-@given(learning_rate=st.floats(1e-4, 1e-1), beta2=st.sampled_from([0.9, 0.98, 0.999]), decay=st.floats(0, 0.3), decoupled=st.booleans())
+@given(
+    learning_rate=st.floats(1e-4, 1e-1),
+    beta2=st.sampled_from([0.9, 0.98, 0.999]),
+    decay=st.floats(0, 0.3),
+    decoupled=st.booleans(),
+)
 @settings(max_examples=20, deadline=None)
 def test_it_steps_as_pytorchs_own_does(learning_rate: float, beta2: float, decay: float, decoupled: bool) -> None:
     ours, theirs = network(), network()
-    optimizer = FusedAdam(ours, learning_rate=learning_rate, beta1=0.9, beta2=beta2, decay=decay, decoupled=decoupled, device=CPU)
+    optimizer = FusedAdam(
+        ours, learning_rate=learning_rate, beta1=0.9, beta2=beta2, decay=decay, decoupled=decoupled, device=CPU
+    )
     reference = pytorchs_own(theirs, learning_rate=learning_rate, beta2=beta2, decay=decay, decoupled=decoupled)
     for step in range(5):
         # The same gradients for both: where weights differ in their last digits, gradients near 0 would change sign.

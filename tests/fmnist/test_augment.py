@@ -45,7 +45,9 @@ def change(strength: float) -> float:
 
 @given(st.floats(0, 1), st.booleans(), st.integers(0, 1000), st.integers(1, 5))
 @settings(max_examples=80, deadline=None)
-def test_any_strength_keeps_shape_type_and_range_and_repeats_itself(strength: float, flip: bool, seed: int, count: int) -> None:
+def test_any_strength_keeps_shape_type_and_range_and_repeats_itself(
+    strength: float, flip: bool, seed: int, count: int
+) -> None:
     images = torch.rand((count, 1, SIDE, SIDE), generator=generator(seed))
     before = images.clone()
     changed = augment(images, strength, flip=flip, generator=generator(seed))
@@ -144,5 +146,8 @@ def test_images_are_made_smaller_with_or_without_changes(side: int) -> None:
 
 def test_the_painted_rectangle_shrinks_with_the_image() -> None:
     black = torch.zeros((4000, 1, SIDE, SIDE))
-    painted = [(augment(black, 1.0, flip=False, generator=generator(), side=side) > 0).float().mean().item() for side in (28, 14)]
+    painted = [
+        (augment(black, 1.0, flip=False, generator=generator(), side=side) > 0).float().mean().item()
+        for side in (28, 14)
+    ]
     assert painted[1] == pytest.approx(painted[0], rel=0.15)

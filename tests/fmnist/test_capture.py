@@ -25,7 +25,9 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "graph", graph)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), TypeError("a bug"), RuntimeError("a shape")])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), TypeError("a bug"), RuntimeError("a shape")]
+)
 def test_the_error_of_the_work_is_raised_and_not_that_of_ending_the_capture(error: Exception) -> None:
     def work() -> None:
         raise error

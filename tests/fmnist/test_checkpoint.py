@@ -54,7 +54,11 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], No
 
 def test_what_was_saved_is_loaded(folder: Path, model: Network) -> None:
     loaded = load_checkpoint(folder)
-    assert (loaded.config, loaded.class_names, loaded.origin) == (CONFIGURATION, NAMES, {"seed": 7, "data": "synthetic"})
+    assert (loaded.config, loaded.class_names, loaded.origin) == (
+        CONFIGURATION,
+        NAMES,
+        {"seed": 7, "data": "synthetic"},
+    )
     assert not loaded.model.training
     images = torch.rand(3, 1, 28, 28)
     torch.testing.assert_close(loaded.model(images), model.eval()(images), rtol=0, atol=0)
@@ -99,12 +103,18 @@ def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> No
         (lambda about: about["config"].update(depth=9), "depth must be a whole number from 1 to 4, got 9"),
         (lambda about: about["config"].update(filters=16), "does not fit its configuration: .*must be F32 .*got F32"),
         (lambda about: about["config"].update(hidden=0), r"must be absent, got F32|must be F32 .*, got absent"),
-        (lambda about: about["config"].update(depth=4, filters=512, growth=4.0, kernel_size=5), "does not fit its configuration"),
+        (
+            lambda about: about["config"].update(depth=4, filters=512, growth=4.0, kernel_size=5),
+            "does not fit its configuration",
+        ),
         (lambda about: about.update(format=2), "format must be 1, the format that this version reads, got 2"),
         (lambda about: about.update(colour="red"), "unknown key 'colour'"),
         (lambda about: about.pop("origin"), "origin is missing; it must be a table"),
         (lambda about: about.update(config=[]), r"config must be a table, got \[\]"),
-        (lambda about: about.update(class_names=["coat", 5, "bag"]), "class_names entry 2 must be a text in quotes, got 5"),
+        (
+            lambda about: about.update(class_names=["coat", 5, "bag"]),
+            "class_names entry 2 must be a text in quotes, got 5",
+        ),
         (lambda about: about.update(class_names=[f"{i}" for i in range(101)]), "must be 2 to 100 names"),
         (lambda about: about.update(class_names=["coat", "\x1b[31m", "bag"]), "printable characters"),
         (lambda about: about.update(class_names=["coat", "x" * 101, "bag"]), "of at most 100 printable"),
@@ -113,7 +123,9 @@ def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> No
         (lambda about: about.update(sha256="0" * 64), "must have the SHA-256"),
     ],
 )
-def test_a_config_that_was_changed_is_refused(folder: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
+def test_a_config_that_was_changed_is_refused(
+    folder: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
     rewrite(folder, change)
     with pytest.raises(FmnistError, match=message) as caught:
         load_checkpoint(folder)
@@ -123,13 +135,21 @@ def test_a_config_that_was_changed_is_refused(folder: Path, change: Callable[[di
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weights: weights.pop("stages.0.conv.weight"), r"stages.0.conv.weight must be F32 \[8, 1, 3, 3\], got absent"),
+        (
+            lambda weights: weights.pop("stages.0.conv.weight"),
+            r"stages.0.conv.weight must be F32 \[8, 1, 3, 3\], got absent",
+        ),
         (lambda weights: weights.update(more=torch.zeros(2)), r"'more' must be absent, got F32 \[2\]"),
         (lambda weights: weights.update(mean=torch.zeros(2)), r"mean must be F32 \[\], got F32 \[2\]"),
-        (lambda weights: weights.update(mean=torch.zeros((), dtype=torch.float64)), r"mean must be F32 \[\], got F64 \[\]"),
+        (
+            lambda weights: weights.update(mean=torch.zeros((), dtype=torch.float64)),
+            r"mean must be F32 \[\], got F64 \[\]",
+        ),
     ],
 )
-def test_weights_of_another_network_are_refused(folder: Path, change: Callable[[dict[str, torch.Tensor]], None], message: str) -> None:
+def test_weights_of_another_network_are_refused(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], None], message: str
+) -> None:
     rewrite_weights(folder, change)
     with pytest.raises(FmnistError, match=message):
         load_checkpoint(folder)
@@ -240,5 +260,7 @@ def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> N
         "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

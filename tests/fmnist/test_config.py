@@ -103,7 +103,9 @@ def test_a_configuration_cannot_be_changed() -> None:
     assert config.depth == 2
 
 
-@pytest.mark.parametrize(("epochs", "share", "count"), [(1, 0.6, 0), (2, 0.76, 1), (10, 0.96, 9), (10, 0.5, 5), (4, 0.0, 0)])
+@pytest.mark.parametrize(
+    ("epochs", "share", "count"), [(1, 0.6, 0), (2, 0.76, 1), (10, 0.96, 9), (10, 0.5, 5), (4, 0.0, 0)]
+)
 def test_the_last_epoch_is_always_on_whole_images(epochs: int, share: float, count: int) -> None:
     assert TrialConfig(epochs=epochs, small_epochs=share).small_count == count
 

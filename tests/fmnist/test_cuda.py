@@ -23,9 +23,24 @@ from fmnist.snapshot import load_snapshot, save_snapshot
 from fmnist.train import Epoch, _Run, fit, measure_speed
 
 CUDA = torch.device("cuda")
-SMALL: dict[str, Any] = {"depth": 2, "filters": 16, "batch_norm": True, "learning_rate": 3e-3, "batch_size": 64, "epochs": 4}
+SMALL: dict[str, Any] = {
+    "depth": 2,
+    "filters": 16,
+    "batch_norm": True,
+    "learning_rate": 3e-3,
+    "batch_size": 64,
+    "epochs": 4,
+}
 EVERYTHING: dict[str, Any] = {
-    **{"dropout": 0.2, "augmentation": 0.5, "label_smoothing": 0.1, "ema": 0.9, "l2": 1e-3, "schedule": "triangle", "hidden": 16},
+    **{
+        "dropout": 0.2,
+        "augmentation": 0.5,
+        "label_smoothing": 0.1,
+        "ema": 0.9,
+        "l2": 1e-3,
+        "schedule": "triangle",
+        "hidden": 16,
+    },
     **{"blocks": 2, "residual": True, "pool": "before", "optimizer": "adamw", "mirror": True},
 }
 WAYS: list[dict[str, Any]] = [
@@ -65,7 +80,12 @@ def trained(images: Images, changes: dict[str, Any]) -> Epoch:
 def told(epoch: Epoch) -> dict[str, Any]:
     """All that the epoch says of the training, and all that decides how it goes on."""
     assert epoch.logits is not None
-    figures = {"number": epoch.number, "train_loss": epoch.train_loss, "valid_loss": epoch.valid_loss, "macro_f1": epoch.macro_f1}
+    figures = {
+        "number": epoch.number,
+        "train_loss": epoch.train_loss,
+        "valid_loss": epoch.valid_loss,
+        "macro_f1": epoch.macro_f1,
+    }
     return figures | {"tensors": {"logits": epoch.logits, **epoch.snapshot().tensors}}
 
 
@@ -84,23 +104,32 @@ def run_of(images: Images, changes: dict[str, Any], *, eager: bool) -> _Run:
 
 
 def gradients(run: _Run) -> dict[str, Tensor]:
-    return {name: parameter.grad.clone() for name, parameter in run.model.named_parameters() if parameter.grad is not None}
+    return {
+        name: parameter.grad.clone() for name, parameter in run.model.named_parameters() if parameter.grad is not None
+    }
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), f"{name}: largest difference {(found[name] - tensor).abs().max().item():.3g}"
+        assert torch.equal(found[name], tensor), (
+            f"{name}: largest difference {(found[name] - tensor).abs().max().item():.3g}"
+        )
 
 
 @pytest.mark.parametrize("changes", WAYS)
-def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_one(changes: dict[str, Any], images: Images) -> None:
+def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_one(
+    changes: dict[str, Any], images: Images
+) -> None:
     eager, captured = run_of(images, changes, eager=True), run_of(images, changes, eager=False)
     side = captured.config.small_side if captured.config.small_count else 28
     losses = {}
     for name, run in (("eager", eager), ("captured", captured)):
         torch.manual_seed(0)
-        losses[name] = [run.epoch(side), run.epoch(28)]  # the second one with a graph of its own where the side is another
+        losses[name] = [
+            run.epoch(side),
+            run.epoch(28),
+        ]  # the second one with a graph of its own where the side is another
     assert captured.captured
     assert not eager.captured
     assert losses["captured"] == pytest.approx(losses["eager"], rel=1e-6)  # summed in another order
@@ -116,7 +145,9 @@ def test_the_same_seed_trains_the_same_network_to_the_last_bit(changes: dict[str
 
 
 @pytest.mark.parametrize("changes", WAYS)
-def test_a_training_that_goes_on_equals_one_that_never_stopped(changes: dict[str, Any], images: Images, tmp_path: Path) -> None:
+def test_a_training_that_goes_on_equals_one_that_never_stopped(
+    changes: dict[str, Any], images: Images, tmp_path: Path
+) -> None:
     arguments: dict[str, Any] = {"seed": 0, "device": CUDA}
     whole = [told(epoch) for epoch in fit(config_of(changes), images, images, **arguments)]
     path = tmp_path / "one.safetensors"
@@ -190,7 +221,9 @@ def test_garbage_that_holds_a_graph_does_not_break_a_capture(images: Images) -> 
 
 
 def test_predictions_agree_with_those_of_the_cpu_to_the_last_digits(images: Images, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "one", trained(images, EVERYTHING).model, config_of(EVERYTHING), images.class_names, origin={})
+    save_checkpoint(
+        tmp_path / "one", trained(images, EVERYTHING).model, config_of(EVERYTHING), images.class_names, origin={}
+    )
     checkpoint = load_checkpoint(tmp_path / "one")
     on_cpu = predict(checkpoint, images.pixels, torch.device("cpu"))
     np.testing.assert_allclose(predict(checkpoint, images.pixels, CUDA), on_cpu, atol=1e-4)

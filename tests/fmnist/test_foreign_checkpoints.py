@@ -31,7 +31,9 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     model = build(CONFIGURATION, len(NAMES))
-    save_checkpoint(tmp_path / "model", model, CONFIGURATION, NAMES, origin={"seed": 7, "data": "synthetic", "share": 0.1})
+    save_checkpoint(
+        tmp_path / "model", model, CONFIGURATION, NAMES, origin={"seed": 7, "data": "synthetic", "share": 0.1}
+    )
     return tmp_path / "model"
 
 
@@ -50,7 +52,9 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def rehashed(folder: Path, weights: bytes) -> None:
     """Other weights, in a folder of somebody who knows of checksums and leaves out the one that may be left out."""
     (folder / WEIGHTS).write_bytes(weights)
-    changed(folder, lambda about: (about.pop("checksum", None), about.update(sha256=hashlib.sha256(weights).hexdigest())))
+    changed(
+        folder, lambda about: (about.pop("checksum", None), about.update(sha256=hashlib.sha256(weights).hexdigest()))
+    )
 
 
 def same(found: Checkpoint, other: Checkpoint) -> bool:
@@ -89,8 +93,14 @@ def test_a_checkpoint_from_before_the_checksum_is_loaded(folder: Path) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -98,7 +108,9 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")) | st.integers(), json_values))
 @settings(max_examples=60, deadline=None)
 @example({1: 1, 10: 2, 9: 5e-324, "a": 1.7976931348623157e308, "b": 10**30})
-def test_whatever_an_origin_holds_is_sealed_and_loaded(tmp_path_factory: pytest.TempPathFactory, origin: dict[Any, Any]) -> None:
+def test_whatever_an_origin_holds_is_sealed_and_loaded(
+    tmp_path_factory: pytest.TempPathFactory, origin: dict[Any, Any]
+) -> None:
     folder = tmp_path_factory.getbasetemp() / "origins"
     save_checkpoint(folder, build(CONFIGURATION, 2), CONFIGURATION, NAMES, origin=origin)
     assert load_checkpoint(folder).origin == json.loads(json.dumps(origin))
@@ -183,7 +195,9 @@ def replaced(about: Any, at: list[int], value: object) -> Any:
     st.booleans(),
 )
 @FUZZ
-def test_any_value_in_the_configuration_is_refused_or_harmless(folder: Path, at: list[int], value: object, sealed: bool) -> None:
+def test_any_value_in_the_configuration_is_refused_or_harmless(
+    folder: Path, at: list[int], value: object, sealed: bool
+) -> None:
     original = (folder / CONFIG).read_text()
     about = replaced(json.loads(original), at, value)
     if not sealed:
@@ -199,7 +213,8 @@ def damaged(data: bytes, chance: st.DataObject) -> bytes:
     start = chance.draw(st.integers(0, len(data)))
     end = min(len(data), start + chance.draw(st.integers(0, 8)))
     new = chance.draw(
-        st.binary(max_size=8) | st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b"\xff", b"\x00", b"9" * 5000, b"NaN", b'"format": 1,'])
+        st.binary(max_size=8)
+        | st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b"\xff", b"\x00", b"9" * 5000, b"NaN", b'"format": 1,'])
     )
     return data[:start] + new + (b"" if chance.draw(st.booleans()) else data[end:])
 

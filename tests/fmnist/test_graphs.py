@@ -14,7 +14,15 @@ from fmnist.graphs import CapturedSteps
 from fmnist.train import _Run
 
 CPU = torch.device("cpu")
-CONFIG: dict[str, Any] = {"depth": 2, "filters": 8, "batch_norm": True, "dropout": 0.3, "augmentation": 0.5, "ema": 0.9, "batch_size": 16}
+CONFIG: dict[str, Any] = {
+    "depth": 2,
+    "filters": 8,
+    "batch_norm": True,
+    "dropout": 0.3,
+    "augmentation": 0.5,
+    "ema": 0.9,
+    "batch_size": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +42,15 @@ def rows_of(images: Images) -> Tensor:
 
 
 @pytest.mark.parametrize("changes", [{}, {"schedule": "triangle"}, {"optimizer": "adamw", "l2": 0.1}])
-def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_their_batch(changes: dict[str, Any], images: Images) -> None:
+def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_their_batch(
+    changes: dict[str, Any], images: Images
+) -> None:
     """The same code that CUDA captures, its function called instead of a graph replayed."""
     plain, fixed, rows = run_of(images, **changes), run_of(images, **changes), rows_of(images)
     seen, targets = fixed.prepared(rows, 28)
-    steps = CapturedSteps(fixed.step, torch.empty((8, *seen.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work)
+    steps = CapturedSteps(
+        fixed.step, torch.empty((8, *seen.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work
+    )
     torch.manual_seed(1)
     lost = steps(seen, targets, fixed.rates(len(rows)).float())
     torch.manual_seed(1)
@@ -48,7 +60,9 @@ def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_thei
         torch.testing.assert_close(dict(fixed._tensors())[name], tensor, rtol=1e-2, atol=1e-4)  # its rates are float32
 
 
-def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(
+    images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The schedule of a device that captures, with a capture that only calls its function."""
     captures: list[int] = []
 
@@ -59,7 +73,13 @@ def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(images: Images
     monkeypatch.setattr("fmnist.train.capture", capture)
     run, rows = run_of(images), rows_of(images)
     run.done, run.eager, run.ahead = 0, 3, 3
-    for block, side, expected in ((rows[:3], 14, []), (rows[3:], 28, []), (rows[:2], 28, [6]), (rows[2:4], 28, [6]), (rows[:2], 14, [6])):
+    for block, side, expected in (
+        (rows[:3], 14, []),
+        (rows[3:], 28, []),
+        (rows[:2], 28, [6]),
+        (rows[2:4], 28, [6]),
+        (rows[:2], 14, [6]),
+    ):
         run.block(block, side)
         assert captures == expected
     run.block(rows[3:], 14)  # one eager step more, and two that are captured
@@ -88,7 +108,9 @@ def test_a_training_that_is_over_is_freed_without_the_garbage_collector(images: 
     try:
         run = run_of(images)
         seen, targets = run.prepared(rows_of(images), 28)
-        run.captured = CapturedSteps(run.step, torch.empty_like(seen), torch.empty_like(targets), lambda _: lambda: None)
+        run.captured = CapturedSteps(
+            run.step, torch.empty_like(seen), torch.empty_like(targets), lambda _: lambda: None
+        )
         alive = weakref.ref(run.captured)
         del run
         assert alive() is None

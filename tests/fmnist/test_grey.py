@@ -7,7 +7,9 @@ from fmnist.grey import convolve_grey
 
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]),
+    pytest.param(
+        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
+    ),
 ]
 
 
@@ -27,7 +29,9 @@ def with_gradients(device: str, size: int, channels: int, biased: bool, mixed: b
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(("size", "channels", "biased"), [(3, 8, True), (3, 12, False), (5, 4, True)])
-def test_a_product_of_patches_is_the_convolution(device: str, size: int, channels: int, biased: bool, mixed: bool) -> None:
+def test_a_product_of_patches_is_the_convolution(
+    device: str, size: int, channels: int, biased: bool, mixed: bool
+) -> None:
     product, expected = (with_gradients(device, size, channels, biased, mixed, way) for way in (True, False))
     for found, wanted in zip(product, expected, strict=True):
         assert found.dtype == wanted.dtype

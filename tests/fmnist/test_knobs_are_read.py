@@ -28,7 +28,9 @@ def read_by_properties(tree: ast.AST) -> dict[str, set[str]]:
         match node:
             case ast.FunctionDef(name, decorator_list=[ast.Name("property")]):
                 inside = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
-                found[name] = {part.attr for part in inside if isinstance(part.value, ast.Name) and part.value.id == "self"}
+                found[name] = {
+                    part.attr for part in inside if isinstance(part.value, ast.Name) and part.value.id == "self"
+                }
     return found
 
 
@@ -51,5 +53,10 @@ def test_every_knob_is_read_by_the_code_it_turns(name: str, read: set[str]) -> N
 
 def test_the_rule_sees_a_dead_knob() -> None:
     properties = "@property\ndef widths(self): return self.filters\n@property\ndef area(self): return self.side"
-    assert read_anywhere(["f(config.depth, self.config.l2, config.widths)"], properties) == {"depth", "l2", "widths", "filters"}
+    assert read_anywhere(["f(config.depth, self.config.l2, config.widths)"], properties) == {
+        "depth",
+        "l2",
+        "widths",
+        "filters",
+    }
     assert read_anywhere(["config.depth = 3", "model.depth", "'config.depth'  # config.depth"], properties) == set()

@@ -43,7 +43,9 @@ def test_score_of_a_small_case_by_hand() -> None:
 
 
 def test_precision_recall_and_f1_of_each_class_are_what_their_names_say() -> None:
-    scores = score(np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1, 1]), 3)  # all differ here, where above all were equal
+    scores = score(
+        np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1, 1]), 3
+    )  # all differ here, where above all were equal
     assert scores.precision == pytest.approx([1, 2 / 5, 0])
     assert scores.recall == pytest.approx([1 / 3, 1, 0])
     assert scores.f1 == pytest.approx([1 / 2, 4 / 7, 0])
@@ -68,7 +70,14 @@ def test_one_resample_is_what_scikit_learn_says_of_the_same_images_weighted(case
     keep = weights > 0
     expected = np.mean(
         [
-            f1_score(labels[keep], row[keep], labels=range(CLASSES), average="macro", zero_division=0, sample_weight=weights[keep])
+            f1_score(
+                labels[keep],
+                row[keep],
+                labels=range(CLASSES),
+                average="macro",
+                zero_division=0,
+                sample_weight=weights[keep],
+            )
             for row in predictions
         ]
     )
@@ -95,7 +104,9 @@ def test_the_interval_has_the_width_that_theory_gives() -> None:
 
 def test_a_higher_level_is_wider_and_a_seed_repeats_it() -> None:
     labels, predictions = noisy(500, 2, 0.2)
-    narrow, wide, again = (bootstrap_interval(labels, predictions, 10, resamples=200, level=level) for level in (0.5, 0.99, 0.99))
+    narrow, wide, again = (
+        bootstrap_interval(labels, predictions, 10, resamples=200, level=level) for level in (0.5, 0.99, 0.99)
+    )
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert wide == again
     assert bootstrap_interval(labels, predictions, 10, resamples=200, level=0.99, seed=1) != wide
@@ -128,7 +139,9 @@ def halves(case: tuple[Any, Any]) -> tuple[Any, Any, Any]:
 @settings(max_examples=25, deadline=None)
 def test_no_model_differs_from_itself(case: tuple[Any, Any], seed: int) -> None:
     labels, predictions = case
-    assert paired_difference(labels, predictions, predictions, CLASSES, resamples=20, seed=seed) == Difference(0.0, 0.0, 0.0)
+    assert paired_difference(labels, predictions, predictions, CLASSES, resamples=20, seed=seed) == Difference(
+        0.0, 0.0, 0.0
+    )
 
 
 @given(outcomes(models=3), st.integers(0, 1000))
@@ -142,12 +155,17 @@ def test_a_difference_the_other_way_round_is_its_negative(case: tuple[Any, Any],
 
 @given(outcomes(models=3), st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
-def test_one_resample_of_a_difference_is_what_scikit_learn_says_of_the_images_drawn(case: tuple[Any, Any], seed: int) -> None:
+def test_one_resample_of_a_difference_is_what_scikit_learn_says_of_the_images_drawn(
+    case: tuple[Any, Any], seed: int
+) -> None:
     labels, first, second = halves(case)
     drawn = np.random.default_rng(seed).integers(len(labels), size=len(labels))
 
     def mean(models: Any, images: Any) -> float:
-        scores = [f1_score(labels[images], row[images], labels=range(CLASSES), average="macro", zero_division=0) for row in models]
+        scores = [
+            f1_score(labels[images], row[images], labels=range(CLASSES), average="macro", zero_division=0)
+            for row in models
+        ]
         return float(np.mean(scores))
 
     found = paired_difference(labels, first, second, CLASSES, resamples=1, seed=seed)

@@ -117,7 +117,10 @@ def unknown_operator(model: onnx.ModelProto) -> None:
         (lambda m: tell(m, labels=json.dumps([str(i) for i in range(101)])), "metadata 'labels' must be a JSON list"),
         (lambda m: tell(m, labels='["a", "b", "c"]'), r"must give one output of float [N, 3], got"),
         (lambda m: tell(m, pictures="turned\x1b[2J"), "metadata 'pictures' must say how its pictures were prepared"),
-        (shaped("input", TensorProto.FLOAT, "N", 28, 28), 'must read one input of uint8 [N, 28, 28], got "tensor(float)'),
+        (
+            shaped("input", TensorProto.FLOAT, "N", 28, 28),
+            'must read one input of uint8 [N, 28, 28], got "tensor(float)',
+        ),
         (shaped("input", TensorProto.UINT8, "N", 784), "must read one input of uint8 [N, 28, 28], got"),
         (shaped("input", TensorProto.UINT8, 1, 28, 28), "must read one input of uint8 [N, 28, 28], got"),
         (second_input, "must read one input of uint8 [N, 28, 28], got"),
@@ -200,5 +203,7 @@ def test_reading_one_needs_neither_torch_nor_scikit_learn(tmp_path: Path) -> Non
         "print(found.probabilities(numpy.zeros((1, 28, 28), numpy.uint8)).shape)\n"
         "sys.exit(' '.join({'torch', 'torchvision', 'sklearn', 'optuna'} & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("(1, 2)\n", "", 0)

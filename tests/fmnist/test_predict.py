@@ -39,10 +39,14 @@ def test_an_array_that_is_read_only_or_turned_is_predicted(checkpoint: Checkpoin
     pixels = synthetic.test().pixels[:2].copy()
     pixels.flags.writeable = False
     turned = predict(checkpoint, pixels.transpose(0, 2, 1), CPU)
-    np.testing.assert_allclose(turned, predict(checkpoint, np.ascontiguousarray(pixels.transpose(0, 2, 1)), CPU), atol=1e-6)
+    np.testing.assert_allclose(
+        turned, predict(checkpoint, np.ascontiguousarray(pixels.transpose(0, 2, 1)), CPU), atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((2, 28, 28), np.float32), np.zeros((28, 28), np.uint8), np.zeros((1, 28, 27), np.uint8)])
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((2, 28, 28), np.float32), np.zeros((28, 28), np.uint8), np.zeros((1, 28, 27), np.uint8)]
+)
 def test_arrays_of_another_kind_are_refused(checkpoint: Checkpoint, pixels: NDArray[Any]) -> None:
     with pytest.raises(FmnistError, match=r"must be uint8 \[N, 28, 28\], got"):
         predict(checkpoint, pixels, CPU)

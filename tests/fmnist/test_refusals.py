@@ -56,7 +56,9 @@ def test_every_refused_value_has_one_printable_line(values: dict[str, Any]) -> N
     except ValidationError as error:
         lines, errors = refusals(error, TrialConfig, noun="knob"), error.error_count()
     assert len(lines) == errors
-    assert all(line.isprintable() and len(line) < 600 and (" must be " in line or "unknown knob" in line) for line in lines)
+    assert all(
+        line.isprintable() and len(line) < 600 and (" must be " in line or "unknown knob" in line) for line in lines
+    )
 
 
 def test_of_many_lines_the_first_are_listed() -> None:

@@ -58,7 +58,9 @@ def test_a_training_that_goes_on_equals_one_that_never_stopped(
     torch.rand(17)  # what else the process does in between
     after, about = load_snapshot(path)
     assert (after.epoch, about) == (at, {"key": "one"})
-    rest = [(figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU, after=after)]
+    rest = [
+        (figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU, after=after)
+    ]
     assert [told for told, _ in rest] == [told for told, _ in whole[at:]]
     assert all(torch.equal(a, b) for a, b in zip(rest[-1][1], whole[-1][1], strict=True))
 
@@ -69,14 +71,18 @@ def test_on_a_gpu_a_training_goes_on_in_a_process_that_has_trained_nothing(image
     """What a graph needs of a process, such as the handles of CUDA's libraries, is made by steps that ran before its capture."""
     config, path = TrialConfig(**SMALL), tmp_path / "one.safetensors"
     *_, whole = fit(config, images, images, seed=0, device=torch.device("cuda"))
-    save_snapshot(path, next(fit(config, images, images, seed=0, device=torch.device("cuda"))).snapshot(), {"key": "one"})
+    save_snapshot(
+        path, next(fit(config, images, images, seed=0, device=torch.device("cuda"))).snapshot(), {"key": "one"}
+    )
     program = (
         "import sys, torch\nfrom pathlib import Path\nfrom fmnist.config import TrialConfig\nfrom fmnist.data import synthetic\n"
         "from fmnist.snapshot import load_snapshot\nfrom fmnist.train import fit\nimages = synthetic.draw(100, seed=1)\n"
         "config, (after, _) = TrialConfig.model_validate_json(sys.argv[1]), load_snapshot(Path(sys.argv[2]))\n"
         "*_, last = fit(config, images, images, seed=0, device=torch.device('cuda'), after=after)\nprint(last.train_loss)"
     )
-    done = subprocess.run([sys.executable, "-c", program, config.model_dump_json(), path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, config.model_dump_json(), path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(whole.train_loss, rel=1e-2)
 
@@ -109,7 +115,9 @@ def test_a_snapshot_of_another_training_is_refused(images: Images, changes: dict
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_damaged_file_is_one_clean_error(images: Images, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_file_is_one_clean_error(
+    images: Images, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     path = tmp_path_factory.mktemp("snapshot") / "one.safetensors"
     save_snapshot(path, next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot(), {})
     whole = path.read_bytes()

@@ -16,7 +16,9 @@ from fmnist.timing import MOST, median_ms, steady
         ([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], (1.0, False), 6),
     ],
 )
-def test_a_measurement_is_repeated_until_two_in_a_row_agree(taken: list[float], expected: tuple[float, bool], used: int) -> None:
+def test_a_measurement_is_repeated_until_two_in_a_row_agree(
+    taken: list[float], expected: tuple[float, bool], used: int
+) -> None:
     calls = itertools.count()
     assert steady(lambda: taken[next(calls)]) == expected
     assert next(calls) == used

@@ -33,7 +33,14 @@ from fmnist.train import (
 )
 
 CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {"depth": 1, "filters": 8, "batch_norm": True, "learning_rate": 3e-3, "batch_size": 64, "epochs": 2}
+SMALL: dict[str, Any] = {
+    "depth": 1,
+    "filters": 8,
+    "batch_norm": True,
+    "learning_rate": 3e-3,
+    "batch_size": 64,
+    "epochs": 2,
+}
 EVERYTHING: dict[str, Any] = {
     "dropout": 0.2,
     "augmentation": 0.5,
@@ -76,7 +83,10 @@ def are_equal(a: nn.Module, b: nn.Module) -> bool:
 
 def after_each_step(images: Images, **changes: Any) -> list[dict[str, Tensor]]:
     """The parameters after each step of a training whose every batch is all of `images`."""
-    return [weights(epoch.model) for epoch in fit(small(batch_size=len(images), **changes), images, None, seed=0, device=CPU)]
+    return [
+        weights(epoch.model)
+        for epoch in fit(small(batch_size=len(images), **changes), images, None, seed=0, device=CPU)
+    ]
 
 
 def test_every_epoch_is_yielded_with_its_figures(splits: SearchSplits) -> None:
@@ -100,7 +110,10 @@ def test_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) -> None:
 
 def test_the_figures_are_those_of_the_yielded_model(splits: SearchSplits) -> None:
     for epoch in fit(small(ema=0.9), splits.train, splits.valid, seed=0, device=CPU):
-        labels, logits = torch.from_numpy(splits.valid.labels), class_scores(epoch.model, torch.from_numpy(splits.valid.pixels))
+        labels, logits = (
+            torch.from_numpy(splits.valid.labels),
+            class_scores(epoch.model, torch.from_numpy(splits.valid.pixels)),
+        )
         predictions = logits.argmax(dim=1)
         assert epoch.macro_f1 == macro_f1(splits.valid.labels, predictions.numpy(), 10)
         assert epoch.accuracy == pytest.approx((predictions == labels).float().mean().item())
@@ -108,8 +121,12 @@ def test_the_figures_are_those_of_the_yielded_model(splits: SearchSplits) -> Non
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING])
-def test_the_same_seed_trains_the_same_network_another_seed_another(changes: dict[str, Any], splits: SearchSplits, few: Images) -> None:
-    first, again, other = (train(few, valid=splits.valid, seed=seed, batch_size=32, **changes)[-1] for seed in (5, 5, 6))
+def test_the_same_seed_trains_the_same_network_another_seed_another(
+    changes: dict[str, Any], splits: SearchSplits, few: Images
+) -> None:
+    first, again, other = (
+        train(few, valid=splits.valid, seed=seed, batch_size=32, **changes)[-1] for seed in (5, 5, 6)
+    )
     assert first.macro_f1 == again.macro_f1
     assert first.train_loss == again.train_loss
     assert are_equal(first.model, again.model)
@@ -140,7 +157,9 @@ def test_without_a_validation_split_there_are_no_validation_figures(few: Images)
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_training_that_explodes_says_so(seed: int, few: Images) -> None:
-    epochs = fit(small(depth=3, blocks=3, batch_norm=False, learning_rate=1.0, batch_size=8), few, None, seed=seed, device=CPU)
+    epochs = fit(
+        small(depth=3, blocks=3, batch_norm=False, learning_rate=1.0, batch_size=8), few, None, seed=seed, device=CPU
+    )
     with pytest.raises(DivergedError, match=r"diverged: mean training loss \S+ in epoch 1, over 6\.91"):
         next(epochs)
 
@@ -180,7 +199,8 @@ def test_l2_shrinks_weights_directly_in_adamw_only(few: Images) -> None:
     torch.manual_seed(0)
     start = weights(build(small(), 10))
     plain, coupled, decoupled = (
-        after_each_step(few, optimizer=name, l2=l2, epochs=1)[0] for name, l2 in (("adam", 0.0), ("adam", 0.5), ("adamw", 0.5))
+        after_each_step(few, optimizer=name, l2=l2, epochs=1)[0]
+        for name, l2 in (("adam", 0.0), ("adam", 0.5), ("adamw", 0.5))
     )
     for name, value in start.items():
         if value.ndim > 1:
@@ -198,7 +218,9 @@ def test_l2_leaves_biases_and_norms_alone(optimizer: str, few: Images) -> None:
         torch.testing.assert_close(with_l2[name], without[name])
 
 
-@pytest.mark.parametrize("changes", [{"beta2": 0.5}, {"learning_rate": 4e-3}, {"schedule": "cosine"}, {"label_smoothing": 0.2}])
+@pytest.mark.parametrize(
+    "changes", [{"beta2": 0.5}, {"learning_rate": 4e-3}, {"schedule": "cosine"}, {"label_smoothing": 0.2}]
+)
 def test_each_setting_of_the_optimisation_changes_the_weights(changes: dict[str, Any], few: Images) -> None:
     plain, changed = after_each_step(few, epochs=3)[-1], after_each_step(few, **{"epochs": 3, **changes})[-1]
     assert any(not torch.allclose(plain[name], changed[name]) for name in plain)
@@ -246,7 +268,9 @@ def test_smoothed_targets_are_what_pytorch_makes_of_labels(classes: int, smoothi
     random = torch.Generator().manual_seed(seed)
     logits, labels = torch.randn((6, classes), generator=random), torch.randint(classes, (6,), generator=random)
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(classes))
-    torch.testing.assert_close(cross_entropy(logits, targets[labels]), cross_entropy(logits, labels, label_smoothing=smoothing))
+    torch.testing.assert_close(
+        cross_entropy(logits, targets[labels]), cross_entropy(logits, labels, label_smoothing=smoothing)
+    )
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 2001])
@@ -294,7 +318,9 @@ def test_the_first_epochs_may_be_on_smaller_images_and_the_last_are_not(few: Ima
 def test_an_epoch_on_smaller_images_is_scored_on_such(few: Images) -> None:
     first = next(fit(small(epochs=2, small_side=14, small_epochs=0.5, head="max"), few, few, seed=0, device=CPU))
     pixels = torch.from_numpy(few.pixels)
-    accuracy = {side: (class_scores(first.model, pixels, side).argmax(dim=1).numpy() == few.labels).mean() for side in (14, 28)}
+    accuracy = {
+        side: (class_scores(first.model, pixels, side).argmax(dim=1).numpy() == few.labels).mean() for side in (14, 28)
+    }
     assert first.accuracy == pytest.approx(accuracy[14])
 
 
@@ -342,12 +368,16 @@ def test_training_on_the_cpu_leaves_cuda_alone() -> None:
 @pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_on_a_gpu_captured_and_eager_trainings_score_alike_over_twenty_seeds(splits: SearchSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_captured_and_eager_trainings_score_alike_over_twenty_seeds(
+    splits: SearchSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def scores(eager: bool) -> list[float]:
         monkeypatch.setattr("fmnist.train.EAGER_STEPS", 10**9 if eager else 3)
         train_images, valid = splits.train.take(np.arange(600)), splits.valid.take(np.arange(500))
         config, device = small(batch_size=64, epochs=3), torch.device("cuda")
-        return [list(fit(config, train_images, valid, seed=seed, device=device))[-1].macro_f1 or 0.0 for seed in range(20)]
+        return [
+            list(fit(config, train_images, valid, seed=seed, device=device))[-1].macro_f1 or 0.0 for seed in range(20)
+        ]
 
     plain, fast = scores(True), scores(False)
     error = math.hypot(np.std(plain, ddof=1), np.std(fast, ddof=1)) / math.sqrt(20)

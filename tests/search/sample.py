@@ -77,7 +77,13 @@ def environment(**changes: Any) -> Environment:
 
 
 def data(name: str = "Fashion-MNIST", **changes: Any) -> DataRecord:
-    given: dict[str, Any] = {"name": name, "fingerprint": "5e0a", "train": 50_000, "valid": 10_000, "class_names": CLASSES}
+    given: dict[str, Any] = {
+        "name": name,
+        "fingerprint": "5e0a",
+        "train": 50_000,
+        "valid": 10_000,
+        "class_names": CLASSES,
+    }
     return DataRecord(**{**given, **changes})
 
 
@@ -87,8 +93,13 @@ def caught(rule: str, train: int = 0, test: int = 0, *examples: str, action: str
 
 def cleaned(*found: Caught, **changes: Any) -> CleaningReport:
     """Of 60,000 training and 10,000 test images, all but those found are kept."""
-    kept = {"train_kept": 60_000 - sum(one.train for one in found), "test_kept": 10_000 - sum(one.test for one in found)}
-    return CleaningReport.model_validate({"train_read": 60_000, "test_read": 10_000, **kept, "held_out": 0, "caught": found, **changes})
+    kept = {
+        "train_kept": 60_000 - sum(one.train for one in found),
+        "test_kept": 10_000 - sum(one.test for one in found),
+    }
+    return CleaningReport.model_validate(
+        {"train_read": 60_000, "test_read": 10_000, **kept, "held_out": 0, "caught": found, **changes}
+    )
 
 
 def candidate(number: int, search_value: float, *seeds: float) -> Candidate:
@@ -112,7 +123,10 @@ def final(*seeds: float) -> Final:
         high=0.947,
         level=0.95,
         resamples=2000,
-        classes=tuple(ClassScore(name=name, precision=0.94, recall=0.95, f1=0.8 + i / 100, images=1000) for i, name in enumerate(CLASSES)),
+        classes=tuple(
+            ClassScore(name=name, precision=0.94, recall=0.95, f1=0.8 + i / 100, images=1000)
+            for i, name in enumerate(CLASSES)
+        ),
         confusion=tuple(tuple(row) for row in confusion),
         exported_seed=2000,
         parameters=105_674,
@@ -124,7 +138,9 @@ def final(*seeds: float) -> Final:
 def remember(study: Study, **records: Any) -> None:
     for key, record in records.items():
         many = isinstance(record, list)
-        study.optuna.set_user_attr(key, [one.model_dump(mode="json") for one in record] if many else record.model_dump(mode="json"))
+        study.optuna.set_user_attr(
+            key, [one.model_dump(mode="json") for one in record] if many else record.model_dump(mode="json")
+        )
 
 
 def finished_study() -> Study:
@@ -133,11 +149,15 @@ def finished_study() -> Study:
     values = (0.91, 0.935, 0.93, 0.90, 0.92, 0.915)
     study.optuna.add_trials([trial(value, depth=2 + i % 3) for i, value in enumerate(values)])
     study.optuna.add_trials([trial(0.6, TrialState.PRUNED, reason="below the median | epoch 4")] * 2)
-    study.optuna.add_trials([trial(0.5, TrialState.PRUNED, reason="diverged"), trial(None, TrialState.FAIL, reason="out of memory")])
+    study.optuna.add_trials(
+        [trial(0.5, TrialState.PRUNED, reason="diverged"), trial(None, TrialState.FAIL, reason="out of memory")]
+    )
     study.optuna.set_user_attr(
         "spec", {"name": "quick", "search": {"trials": 10, "minutes": None, "sampler": "tpe"}, "confirm": {"top": 2}}
     )
-    confirmation = Confirmation(candidates=(candidate(1, 0.935, 0.925, 0.927), candidate(2, 0.93, 0.929, 0.931)), winner=2)
+    confirmation = Confirmation(
+        candidates=(candidate(1, 0.935, 0.925, 0.927), candidate(2, 0.93, 0.929, 0.931)), winner=2
+    )
     opening = Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=2)
     remember(
         study,
@@ -156,7 +176,9 @@ def whole_study() -> Study:
     study = finished_study()
     variants = (Variant(without=None, runs=candidate(2, 0.93, 0.929, 0.931).runs), Variant(without="dropout"))
     ablation = Ablation(trial=2, config=TrialConfig(dropout=0.2), variants=variants)
-    remember(study, ablations=Ablations(found=(ablation,)), data=data("shop.csv", cleaning=cleaned(caught("duplicates", 3))))
+    remember(
+        study, ablations=Ablations(found=(ablation,)), data=data("shop.csv", cleaning=cleaned(caught("duplicates", 3)))
+    )
     return study
 
 

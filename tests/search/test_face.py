@@ -94,7 +94,9 @@ def test_a_finished_study_is_looked_at(finished: Path) -> None:
     assert study.optuna.best_value == trials["value"].max()
 
 
-@pytest.mark.parametrize("figure", ["history", "curves", "parallel", "confirmation", "reliability", "confusion", "learning_rate"])
+@pytest.mark.parametrize(
+    "figure", ["history", "curves", "parallel", "confirmation", "reliability", "confusion", "learning_rate"]
+)
 def test_figures_of_the_report_are_plotlys_in_colours_of_their_own(figure: str, finished: Path) -> None:
     drawn = search.load(NAME, home=finished / "studies").plot(figure)
     assert len(drawn.data) >= 1
@@ -102,7 +104,11 @@ def test_figures_of_the_report_are_plotlys_in_colours_of_their_own(figure: str, 
 
 
 def test_the_colours_are_those_of_the_page() -> None:
-    style = (ROOT / "search" / "report" / "page" / "templates" / "report.css").read_text(encoding="utf-8").partition("@media")[0]
+    style = (
+        (ROOT / "search" / "report" / "page" / "templates" / "report.css")
+        .read_text(encoding="utf-8")
+        .partition("@media")[0]
+    )
     assert all(f"--{name[6:-1]}: {colour};" in style for name, colour in COLOURS.items())
 
 

@@ -30,7 +30,15 @@ CPU = torch.device("cpu")
 CLASSES = len(synthetic.CLASS_NAMES)
 SPLITS = SearchSplits(synthetic.draw(400, seed=1), synthetic.draw(100, seed=2))
 DATA = DataRecord(name="drawn", fingerprint="5e0a", train=400, valid=100, class_names=synthetic.CLASS_NAMES)
-PINNED = {"depth": 1, "filters": 4, "batch_size": 128, "learning_rate": 0.01, "pool": "before", "head": "max", "batch_norm": True}
+PINNED = {
+    "depth": 1,
+    "filters": 4,
+    "batch_size": 128,
+    "learning_rate": 0.01,
+    "pool": "before",
+    "head": "max",
+    "batch_norm": True,
+}
 TOML = """\
 description = "small enough for a test"
 
@@ -60,7 +68,9 @@ RUN = ("run", "tiny.toml", "--data", "synthetic", "--workers", "1")
 NAME = "tiny-synthetic"  # of the study that it makes
 
 
-def tiny_spec(*, trials: int = 3, minutes: float | None = None, sampler: str = "random", pruner: str = "none", **knobs: Any) -> StudySpec:
+def tiny_spec(
+    *, trials: int = 3, minutes: float | None = None, sampler: str = "random", pruner: str = "none", **knobs: Any
+) -> StudySpec:
     search = {"trials": trials, "sampler": sampler, "pruner": pruner} | ({"minutes": minutes} if minutes else {})
     searched = {"filters": [4, 8], "learning_rate": {"low": 0.003, "high": 0.03, "log": True}}
     values = {"name": "tiny", "search": search, "knobs": PINNED | searched | {"epochs": 2} | knobs}
@@ -123,7 +133,9 @@ class Inline:
         last: Epoch | None = None
         try:
             for last in fit(task.config, SPLITS.train, valid, seed=task.seed, device=CPU):
-                yield EpochEnd(task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0, 1.0)
+                yield EpochEnd(
+                    task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0, 1.0
+                )
                 if task.key in self._stopped:
                     break
         except DivergedError as error:
@@ -157,7 +169,9 @@ def surroundings(**more: str) -> dict[str, str]:
 
 def run_command(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The real command in that folder, to its end."""
-    return subprocess.run(command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def start_command(cwd: Path, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -179,4 +193,6 @@ def wait_for_line(process: subprocess.Popen[str], part: str) -> str:
     for line in process.stdout:
         if part in line:
             return line
-    raise AssertionError(f"The command ended with {process.wait()} before {part!r}: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(
+        f"The command ended with {process.wait()} before {part!r}: {process.stderr.read() if process.stderr else ''}"
+    )

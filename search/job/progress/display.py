@@ -20,7 +20,9 @@ class Progress(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def begin(self, stage: Stage, *, total: int, done: int, best: Best | None = None) -> None:
         """A stage of `total` trainings begins, `done` of which, with `best` among them, ended in earlier runs."""
@@ -31,7 +33,9 @@ class Progress(Protocol):
     def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
         """Epoch `number`, the first being 1, is over; `macro_f1` is None where nothing is held out to score on."""
 
-    def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
+    def ended(
+        self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
+    ) -> None:
         """A training is over; `knobs` are the searched ones of its configuration. One that is put back will start again."""
 
     def elsewhere(self, count: int, best: Best | None) -> None:
@@ -57,7 +61,9 @@ class Silent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def begin(self, stage: Stage, *, total: int, done: int, best: Best | None = None) -> None:
@@ -69,7 +75,9 @@ class Silent:
     def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
         """Nothing is shown."""
 
-    def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
+    def ended(
+        self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
+    ) -> None:
         """Nothing is shown."""
 
     def elsewhere(self, count: int, best: Best | None) -> None:
@@ -94,7 +102,9 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.end()
 
     def begin(self, stage: Stage, *, total: int, done: int, best: Best | None = None) -> None:
@@ -116,10 +126,14 @@ class Lines:
         score = "" if macro_f1 is None else f"F1 {f1(macro_f1)}, "
         self.message(f"{label}, epoch {number}/{one.epochs}: {score}{images_per_second:,.0f} images/s")
 
-    def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
+    def ended(
+        self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
+    ) -> None:
         """A line has the end, its reason, and the configuration where it is the best so far."""
         is_best = self._now.ended(label, state, value, knobs)
-        self.message(f"{self._now.done}/{self._now.total} {end_line(label, state, value, reason)}{praise(is_best, knobs)}")
+        self.message(
+            f"{self._now.done}/{self._now.total} {end_line(label, state, value, reason)}{praise(is_best, knobs)}"
+        )
 
     def message(self, text: str) -> None:
         """A line has `text`, behind the time since the start."""

@@ -32,14 +32,18 @@ class Screen:
         self._clock = clock
         self._tally: Tally | None = None
         self._last = ""
-        self._lock = threading.Lock()  # Live draws from a thread of its own; never held while printing, which takes Live's lock
+        self._lock = (
+            threading.Lock()
+        )  # Live draws from a thread of its own; never held while printing, which takes Live's lock
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.end()
         self._live.stop()
 
@@ -64,7 +68,9 @@ class Screen:
         with self._lock:
             self._now.ended_elsewhere(count, best)
 
-    def ended(self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]) -> None:
+    def ended(
+        self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
+    ) -> None:
         """The training's line is gone. A new best, a failure and a training put back each leave a line above the screen."""
         line = end_line(label, state, value, reason)
         with self._lock:
@@ -153,4 +159,8 @@ def _trainings(tally: Tally) -> Table:
 def _training(one: Running) -> tuple[RenderableType, ...]:
     bar = Bar(one.epochs, one.number, width=16)
     score = "" if one.macro_f1 is None else f"F1 {f1(one.macro_f1)}"
-    return bar, Text(f"epoch {one.number:>{len(str(one.epochs))}}/{one.epochs}" if one.number else "first epoch"), Text(score, "bold")
+    return (
+        bar,
+        Text(f"epoch {one.number:>{len(str(one.epochs))}}/{one.epochs}" if one.number else "first epoch"),
+        Text(score, "bold"),
+    )

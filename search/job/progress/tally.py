@@ -108,7 +108,12 @@ class Tally:
 
     def seconds_left(self, now: float) -> float | None:
         """The rest at the pace so far, of all runs together; None before anything is known."""
-        here = self.done_here + self.others + sum(one.share - one.resumed_share for one in self.running.values()) - self._done_before
+        here = (
+            self.done_here
+            + self.others
+            + sum(one.share - one.resumed_share for one in self.running.values())
+            - self._done_before
+        )
         if here <= 0 or now <= self.since:
             return None
         return max(0.0, self.total - self.position) * (now - self.since) / here
@@ -128,9 +133,7 @@ class Tally:
         """The stage in one line, for when it is over or left."""
         counts = f" ({self.counts()})" if self.ended_here else ""
         best = f"; best {self.best.label} with {f1(self.best.value)}" if self.best else ""
-        return (
-            f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in {duration(now - self.since)}{best}."
-        )
+        return f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in {duration(now - self.since)}{best}."
 
 
 def end_line(label: str, state: EndState, value: float | None, reason: str | None) -> str:

@@ -31,7 +31,11 @@ class Answer:
 
 def to_json(answer: Answer) -> str:
     """The document, else the list of rows; a figure that is not finite is null. Control characters are written as their numbers."""
-    found = answer.document if answer.document is not None else [{key: row.get(key) for key in answer.keys} for row in answer.rows]
+    found = (
+        answer.document
+        if answer.document is not None
+        else [{key: row.get(key) for key in answer.keys} for row in answer.rows]
+    )
     return json.dumps(finite(found), indent=2, allow_nan=False)
 
 

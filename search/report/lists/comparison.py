@@ -16,7 +16,18 @@ from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1
 
 KEYS = (
-    *("study", "final", "final_sd", "final_low", "final_high", "level", "seeds", "difference", "difference_low", "difference_high"),
+    *(
+        "study",
+        "final",
+        "final_sd",
+        "final_low",
+        "final_high",
+        "level",
+        "seeds",
+        "difference",
+        "difference_low",
+        "difference_high",
+    ),
     *("parameters", "flops", "training_seconds", "seconds", "test_images"),
 )
 
@@ -40,7 +51,9 @@ def compare(studies: Sequence[Study]) -> Answer:
     """
     names = [study.name for study in studies]
     if len(set(names)) < len(names) or len(names) < 2:
-        raise SearchError(f"A comparison needs at least two studies, each once, got {', '.join(names)}. `fmnist-search status` lists them.")
+        raise SearchError(
+            f"A comparison needs at least two studies, each once, got {', '.join(names)}. `fmnist-search status` lists them."
+        )
     finals = [_final(study) for study in studies]  # all of them, before any file is read
     _require_same_images(names, [data for _, data in finals])
     tested = [_tested(study, *found) for study, found in zip(studies, finals, strict=True)]
@@ -56,7 +69,9 @@ def _final(study: Study) -> tuple[Final, DataRecord]:
     try:
         final, data = study.read(Final), study.read(DataRecord)
     except SearchError as error:
-        raise SearchError(f"The study {study.name!r} holds records that this version cannot read. {error} Or leave it out.") from None
+        raise SearchError(
+            f"The study {study.name!r} holds records that this version cannot read. {error} Or leave it out."
+        ) from None
     if final is None or data is None:
         raise SearchError(
             f"A comparison needs final scores; the study {study.name!r} has none yet. Finish it with the `fmnist-search run` that "
@@ -93,7 +108,9 @@ def _tested(study: Study, final: Final, data: DataRecord) -> Tested:
 def _require_same_labels(first: Tested, others: Sequence[Tested]) -> None:
     for one in others:
         if not np.array_equal(one.labels, first.labels):
-            raise SearchError(f"The stored labels of {first.name!r} and {one.name!r} differ, although their test images are the same.")
+            raise SearchError(
+                f"The stored labels of {first.name!r} and {one.name!r} differ, although their test images are the same."
+            )
 
 
 def _row(one: Tested, difference: Difference | None) -> Facts:
@@ -120,7 +137,13 @@ def _row(one: Tested, difference: Difference | None) -> Facts:
 def _scores(tested: Sequence[Tested]) -> Table:
     rows: list[Row] = [
         (
-            *(one.name, f1(one.final.mean), f1(one.final.sd), f"[{f1(one.final.low)}, {f1(one.final.high)}]", str(len(one.final.runs))),
+            *(
+                one.name,
+                f1(one.final.mean),
+                f1(one.final.sd),
+                f"[{f1(one.final.low)}, {f1(one.final.high)}]",
+                str(len(one.final.runs)),
+            ),
             *(f"{one.final.parameters:,}", duration(one.seconds)),
         )
         for one in tested
@@ -128,9 +151,7 @@ def _scores(tested: Sequence[Tested]) -> Table:
     best = max(one.final.mean for one in tested)
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i, one in enumerate(tested) if one.final.mean == best}
     images, level = counted(tested[0].final.test_images, "test image"), tested[0].final.level
-    caption = (
-        f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of search, confirm and final."
-    )
+    caption = f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of search, confirm and final."
     columns = ("study", "macro F1", "sd", "interval", "seeds", "parameters", "time")
     return Table("Final scores", columns, rows, caption, marks=marks, spare=(3, 2, 4, 5, 6))
 

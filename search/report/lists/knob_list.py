@@ -21,7 +21,9 @@ def knob_list(spec: StudySpec | None) -> Answer:
     texts = frozenset(range(len(shown)))
     # The most wanted first: a narrow terminal goes without the last ones.
     spare = tuple(shown.index(key) for key in ("in_study", "meaning", "searched", "default", "allowed") if key in shown)
-    return Answer([Table("Knobs", tuple(heads.get(key, key) for key in shown), cells, caption, texts, spare=spare)], KEYS, rows)
+    return Answer(
+        [Table("Knobs", tuple(heads.get(key, key) for key in shown), cells, caption, texts, spare=spare)], KEYS, rows
+    )
 
 
 def _row(name: str, spec: StudySpec | None) -> Facts:

@@ -28,16 +28,30 @@ def status(studies: Sequence[Study]) -> Answer:
     if not rows:
         return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
     some = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
-    heads = {key: key for key in ("study", "stage", "trials", *some, "best")} | {"final": "test macro F1", "seconds": "time"}
+    heads = {key: key for key in ("study", "stage", "trials", *some, "best")} | {
+        "final": "test macro F1",
+        "seconds": "time",
+    }
     shown = [
         (
-            *(str(row["study"]), str(row["stage"]), f"{row['done']}/{row.get('budget') or '-'}", *(str(row[key]) for key in some)),
+            *(
+                str(row["study"]),
+                str(row["stage"]),
+                f"{row['done']}/{row.get('budget') or '-'}",
+                *(str(row[key]) for key in some),
+            ),
             *(f1(_number(row["best"])), _final(row), _time(row)),
         )
         for row in rows
     ]
-    told = " A study's records that this version cannot read make it unreadable." if UNREADABLE in {row["stage"] for row in rows} else ""
-    caption = f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
+    told = (
+        " A study's records that this version cannot read make it unreadable."
+        if UNREADABLE in {row["stage"] for row in rows}
+        else ""
+    )
+    caption = (
+        f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
+    )
     spare = tuple(map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *reversed(some))))
     return Answer([Table("Studies", tuple(heads.values()), shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
 

@@ -50,13 +50,17 @@ def _curve(trial: FrozenTrial) -> list[dict[str, Any]]:
     kept = trial.user_attrs.get("curve")
     if isinstance(kept, list) and kept and all(isinstance(one, dict) for one in kept):
         return kept
-    return [{"number": step, "macro_f1": value} for step, value in sorted(trial.intermediate_values.items())]  # while it runs
+    return [
+        {"number": step, "macro_f1": value} for step, value in sorted(trial.intermediate_values.items())
+    ]  # while it runs
 
 
 def _fixed(trial: FrozenTrial) -> dict[str, Value]:
     """The fields that the search did not turn."""
     config = trial.user_attrs.get("config")
-    return {name: value for name, value in config.items() if name not in trial.params} if isinstance(config, dict) else {}
+    return (
+        {name: value for name, value in config.items() if name not in trial.params} if isinstance(config, dict) else {}
+    )
 
 
 def _facts(study: Study, trial: FrozenTrial) -> Table:
@@ -66,7 +70,11 @@ def _facts(study: Study, trial: FrozenTrial) -> Table:
         ("macro F1", f1(value_of(trial))),
         *((key, said_of(key, row[key])) for key in ("reason", "seed", "parameters", "flops") if row[key] is not None),
         *([("time", said_of("seconds", row["seconds"]))] if row["seconds"] is not None else []),
-        *((name, f"{at:%Y-%m-%d %H:%M:%S}") for name, at in (("begun", trial.datetime_start), ("ended", trial.datetime_complete)) if at),
+        *(
+            (name, f"{at:%Y-%m-%d %H:%M:%S}")
+            for name, at in (("begun", trial.datetime_start), ("ended", trial.datetime_complete))
+            if at
+        ),
     ]
     caption = "Macro F1 on the validation split; flops of one image; times on the clock of the machine that ran it."
     return Table(f"Trial {trial.number} of {study.name}", ("", ""), rows, caption, frozenset({0, 1}))
@@ -79,7 +87,14 @@ def _configuration(trial: FrozenTrial) -> Table:
     if not rows:
         return Table("Configuration", caption="None yet: the trial has not begun.")
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i in range(len(trial.params))}
-    return Table("Configuration", ("knob", "value", "", "meaning"), rows, text_columns=frozenset({0, 2, 3}), marks=marks, spare=(3,))
+    return Table(
+        "Configuration",
+        ("knob", "value", "", "meaning"),
+        rows,
+        text_columns=frozenset({0, 2, 3}),
+        marks=marks,
+        spare=(3,),
+    )
 
 
 def _meaning(name: str) -> str:

@@ -95,7 +95,13 @@ def ordered(rows: Sequence[Facts], by: str, *, reverse: bool) -> list[Facts]:
 
 
 def trials_answer(
-    study: str, rows: Sequence[Facts], columns: Sequence[str], wanted: Sequence[str], in_all: int, *, chosen: Sequence[str] = ()
+    study: str,
+    rows: Sequence[Facts],
+    columns: Sequence[str],
+    wanted: Sequence[str],
+    in_all: int,
+    *,
+    chosen: Sequence[str] = (),
 ) -> Answer:
     """The trials for people and for programs.
 
@@ -112,7 +118,9 @@ def trials_answer(
     texts = frozenset(i for i, key in enumerate(keys) if key in ("state", "reason"))
     heads = tuple(HEADS.get(key, key) for key in keys)
     spare = tuple(range(1 if chosen else ALWAYS, len(keys)))
-    return Answer([Table(title, heads, shown_rows, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows)
+    return Answer(
+        [Table(title, heads, shown_rows, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows
+    )
 
 
 def _key(knob: str) -> str:

@@ -46,7 +46,10 @@ def label(text: str) -> str:
 
 def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung]) -> Figure:
     """Each trial's score over its epochs; pruned ones grey, the best one in front, a line at every rung."""
-    drawn = sorted((path for path in paths if path.curve), key=lambda path: (path.number == best, path.searched.state == "complete"))
+    drawn = sorted(
+        (path for path in paths if path.curve),
+        key=lambda path: (path.number == best, path.searched.state == "complete"),
+    )
     traces = []
     for path in drawn:
         chosen, complete = path.number == best, path.searched.state == "complete"
@@ -59,13 +62,25 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
                 "x": [epoch for epoch, _ in path.curve],
                 "y": [round(value, 5) for _, value in path.curve],
                 "line": {"color": colour, "width": 3 if chosen else 1.2},
-                "marker": {"color": colour if complete else MUTED, "size": 7 if chosen or not complete else 4, "symbol": _symbols(path)},
+                "marker": {
+                    "color": colour if complete else MUTED,
+                    "size": 7 if chosen or not complete else 4,
+                    "symbol": _symbols(path),
+                },
                 "hovertemplate": f"trial {path.number}, {path.searched.state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
             }
         )
     shapes = [{"type": "line", "x0": r.epoch, "x1": r.epoch, "yref": "paper", "y0": 0, "y1": 1} for r in levels]
     notes = [
-        {"x": r.epoch, "yref": "paper", "y": 1, "yanchor": "bottom", "text": f"{r.pruned}", "showarrow": False, "font": {"size": 11}}
+        {
+            "x": r.epoch,
+            "yref": "paper",
+            "y": 1,
+            "yanchor": "bottom",
+            "text": f"{r.pruned}",
+            "showarrow": False,
+            "font": {"size": 11},
+        }
         for r in levels
     ]
     layout = {
@@ -108,7 +123,10 @@ def history(paths: Sequence[TrialPath], best: int | None) -> Figure:
         }
     ]
     traces += [_dots(name, marker, found, [path.number for path in found]) for name, marker, found in kinds if found]
-    axes = {"xaxis": {"title": {"text": "trial"}, **_whole_ticks([p.number for p in paths])}, "yaxis": {"title": {"text": SCORE}}}
+    axes = {
+        "xaxis": {"title": {"text": "trial"}, **_whole_ticks([p.number for p in paths])},
+        "yaxis": {"title": {"text": SCORE}},
+    }
     return Figure("Each trial's value and the best so far", traces, axes | {"showlegend": True}, 380)
 
 
@@ -139,7 +157,11 @@ def importances(found: Importances) -> Figure:
         "cliponaxis": False,
         "hoverinfo": "skip",
     }
-    layout = {"xaxis": {"visible": False, "rangemode": "tozero"}, "yaxis": {"showgrid": False}, "margin": {"t": 4, "b": 4}}
+    layout = {
+        "xaxis": {"visible": False, "rangemode": "tozero"},
+        "yaxis": {"showgrid": False},
+        "margin": {"t": 4, "b": 4},
+    }
     return Figure("Share of the score's variation that each knob explains", [bars], layout, 20 + 28 * len(names))
 
 
@@ -154,7 +176,9 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str],
     traces: list[Trace] = []
     for i, path in enumerate(scored):
         chosen, good = path.number == best, i >= 0.75 * len(scored)
-        said = [f"{name} {label(setting(path.searched.knobs.get(name)))}" for name in knobs] + [f"macro F1 {f1(path.searched.value)}"]
+        said = [f"{name} {label(setting(path.searched.knobs.get(name)))}" for name in knobs] + [
+            f"macro F1 {f1(path.searched.value)}"
+        ]
         traces.append(
             {
                 "type": "scatter",
@@ -169,12 +193,19 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str],
         )
     ends = [_mark(x, height, text) for x, (_, marks) in enumerate(axes) for height, text in marks]
     layout = {
-        "xaxis": {"tickvals": list(range(len(axes))), "ticktext": [*map(label, knobs), "macro F1"], "side": "top", "showgrid": True},
+        "xaxis": {
+            "tickvals": list(range(len(axes))),
+            "ticktext": [*map(label, knobs), "macro F1"],
+            "side": "top",
+            "showgrid": True,
+        },
         "yaxis": {"visible": False, "range": [-0.12, 1.12]},
         "annotations": [end | {"font": {"size": 11, "color": MUTED}} for end in ends],
         "margin": {"t": 46, "b": 10, "l": 46, "r": 46},
     }
-    return Figure("Each complete trial as a line through its knobs to its score", traces, layout, 400, width=105 * len(axes))
+    return Figure(
+        "Each complete trial as a line through its knobs to its score", traces, layout, 400, width=105 * len(axes)
+    )
 
 
 def _mark(x: int, height: float, text: str) -> dict[str, Any]:
@@ -205,7 +236,10 @@ def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bo
         ("complete", COMPLETE, [path for path in scored if path.counts and path.number != best]),
         ("best", BEST, [path for path in scored if path.number == best]),
     )
-    traces = [_dots(kind, marker, found, [_shown(path.searched.knobs[name]) for path in found]) for kind, marker, found in kinds]
+    traces = [
+        _dots(kind, marker, found, [_shown(path.searched.knobs[name]) for path in found])
+        for kind, marker, found in kinds
+    ]
     values = [path.searched.knobs[name] for path in scored]
     words = any(isinstance(value, str | bool) for value in values)
     axis: dict[str, Any] = {
@@ -216,7 +250,9 @@ def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bo
     }
     if log and values:
         low, high = (end(float(value or 0) for value in values) for end in (min, max))
-        ticks = [low, math.sqrt(low * high), high] if high > low else [low]  # Plotly's own crowd where there are less than ten to one
+        ticks = (
+            [low, math.sqrt(low * high), high] if high > low else [low]
+        )  # Plotly's own crowd where there are less than ten to one
         axis |= {"tickvals": ticks, "ticktext": [setting(tick) for tick in ticks]}
     return Figure(f"Score over {name}", traces, {"xaxis": axis, "margin": {"l": 48, "r": 22, "t": 10, "b": 46}}, 240)
 
@@ -264,7 +300,13 @@ def reliability(found: Calibration) -> Figure:
         "customdata": [[one.confidence, one.images] for one in found.bins],
         "hovertemplate": "accuracy %{y:.3f}<br>mean probability %{customdata[0]:.3f}<br>%{customdata[1]:,} images<extra></extra>",
     }
-    line: Trace = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "line": {"color": INK, "dash": "dot", "width": 1.5}}
+    line: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [0, 1],
+        "y": [0, 1],
+        "line": {"color": INK, "dash": "dot", "width": 1.5},
+    }
     images: Trace = {
         "type": "bar",
         "x": middles,

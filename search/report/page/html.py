@@ -42,7 +42,9 @@ def write_page(study: Study, path: Path) -> Path:
     try:
         write_in_place(path, page.encode())
     except OSError as error:
-        raise SearchError(f"{path} must be writable: {error.strerror or error}. Free space there, or name another file.") from error
+        raise SearchError(
+            f"{path} must be writable: {error.strerror or error}. Free space there, or name another file."
+        ) from error
     return path
 
 
@@ -66,7 +68,9 @@ def _predictions(folder: Path, final: Final) -> Predictions | Missing:
         found = read_predictions(folder, final)
     except SearchError as error:
         return Missing(str(error))
-    return found or Missing(f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}.")
+    return found or Missing(
+        f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}."
+    )
 
 
 def _pixels(report: Report) -> NDArray[np.uint8] | Missing:
@@ -77,7 +81,9 @@ def _toml(write: Callable[[], str]) -> str | Missing:
     try:
         return write()
     except ValidationError:
-        return Missing("The study's settings are of another version of fmnist-search, so they cannot be written as a study file.")
+        return Missing(
+            "The study's settings are of another version of fmnist-search, so they cannot be written as a study file."
+        )
     except FmnistError as error:
         return Missing(str(error))
 
@@ -87,7 +93,11 @@ def to_html(facts: Facts) -> str:
     from plotly.offline import get_plotlyjs  # only here: the page's name alone is asked for more often
 
     templates = Templates(
-        loader=PackageLoader("search.report.page"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
+        loader=PackageLoader("search.report.page"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
     )
     templates.filters["text"] = visible
     templates.tests["bar"] = lambda cell: isinstance(cell, Bar)

@@ -72,7 +72,9 @@ def _path(trial: FrozenTrial) -> TrialPath:
     reason = trial.user_attrs.get("reason")
     return TrialPath(
         searched=searched(trial),
-        curve=tuple((step, value) for step, value in sorted(trial.intermediate_values.items()) if value == value),  # no NaN  # noqa: PLR0124
+        curve=tuple(
+            (step, value) for step, value in sorted(trial.intermediate_values.items()) if value == value
+        ),  # no NaN  # noqa: PLR0124
         reason=None if reason is None else str(reason),
         over=broken_limits(trial),
         is_refused=bool(trial.user_attrs.get(REFUSED)),

@@ -35,7 +35,9 @@ def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint
         named = SYNTHETIC if data.is_synthetic else data.path
         source = find_source(named, test=data.test_path, rules=rules, may_download=False, announce=lambda _: None)
         if test_fingerprint(source) != data.test_fingerprint:
-            return Missing(f"The test images that are now where {data.name} was are other ones than the study's, so none are shown.")
+            return Missing(
+                f"The test images that are now where {data.name} was are other ones than the study's, so none are shown."
+            )
         return test_pixels(source)
     except (FmnistError, ValidationError) as error:
         return Missing(f"The images cannot be shown, as the data are not to be had here: {error}")

@@ -34,8 +34,12 @@ def plot(study: Study, name: str) -> "go.Figure":
     knobs = knob_names(facts.paths)
     known = [*DRAWN, *knobs]
     if name not in known:
-        raise SearchError(f"A figure must be {', '.join(DRAWN)}, or a searched knob; got {name!r}. {did_you_mean(name, known)}")
-    drawn = DRAWN[name](facts) if name in DRAWN else figures.slice_of(name, facts.paths, facts.best, log=name in facts.log)
+        raise SearchError(
+            f"A figure must be {', '.join(DRAWN)}, or a searched knob; got {name!r}. {did_you_mean(name, known)}"
+        )
+    drawn = (
+        DRAWN[name](facts) if name in DRAWN else figures.slice_of(name, facts.paths, facts.best, log=name in facts.log)
+    )
     if isinstance(drawn, str):
         raise SearchError(f"There is nothing to draw of the study {study.name!r} yet: {drawn}")
     layout = {"title": {"text": drawn.label}, "height": drawn.height, "template": "plotly_white"} | drawn.layout
@@ -44,7 +48,11 @@ def plot(study: Study, name: str) -> "go.Figure":
 
 def _curves(facts: Facts) -> figures.Figure | str:
     curved = [path for path in facts.paths if path.curve]
-    return figures.curves(curved, facts.best, rungs(curved, facts.report.spec)) if curved else "no trial has finished an epoch."
+    return (
+        figures.curves(curved, facts.best, rungs(curved, facts.report.spec))
+        if curved
+        else "no trial has finished an epoch."
+    )
 
 
 def _history(facts: Facts) -> figures.Figure | str:
@@ -60,7 +68,11 @@ def _importances(facts: Facts) -> figures.Figure | str:
 def _parallel(facts: Facts) -> figures.Figure | str:
     complete, knobs = [path for path in facts.paths if path.counts], knob_names(facts.paths)
     enough = len(complete) > 1 and knobs
-    return figures.parallel(complete, facts.best, knobs, facts.log) if enough else "it takes a searched knob and two complete trials."
+    return (
+        figures.parallel(complete, facts.best, knobs, facts.log)
+        if enough
+        else "it takes a searched knob and two complete trials."
+    )
 
 
 def _confirmation(facts: Facts) -> figures.Figure | str:
@@ -71,7 +83,9 @@ def _confirmation(facts: Facts) -> figures.Figure | str:
 
 def _reliability(facts: Facts) -> figures.Figure | str:
     found = facts.predictions
-    return found.why if isinstance(found, Missing) else figures.reliability(calibration(found.confidence, found.is_right))
+    return (
+        found.why if isinstance(found, Missing) else figures.reliability(calibration(found.confidence, found.is_right))
+    )
 
 
 def _confusion(facts: Facts) -> figures.Figure | str:

@@ -15,7 +15,15 @@ from search.report.page.figures import Figure
 from search.report.page.missing import Missing
 from search.report.page.paths import Rung, TrialPath, rungs
 from search.report.page.pictures import as_address
-from search.report.page.tables import brief, curves_table, infeasible_table, knob_names, pairs_table, reliability_table, trials_table
+from search.report.page.tables import (
+    brief,
+    curves_table,
+    infeasible_table,
+    knob_names,
+    pairs_table,
+    reliability_table,
+    trials_table,
+)
 from search.report.tables import MATRIX_CLASSES, short_names, tables
 from search.study.predictions import Predictions, surest_mistakes
 from search.study.records import Final
@@ -128,8 +136,16 @@ def card(facts: Facts) -> list[tuple[str, str, str]]:
 
 def _final_card(final: Final) -> Iterator[tuple[str, str, str]]:
     yield "Test macro F1", f1(final.mean), f"on {counted(final.test_images, 'image')}"
-    yield f"{100 * final.level:g} % interval", f"{f1(final.low)} to {f1(final.high)}", f"bootstrap, {final.resamples:,} resamples"
-    yield "Seeds", str(len(final.runs)), "one seed has no spread" if final.sd is None else f"standard deviation {f1(final.sd)}"
+    yield (
+        f"{100 * final.level:g} % interval",
+        f"{f1(final.low)} to {f1(final.high)}",
+        f"bootstrap, {final.resamples:,} resamples",
+    )
+    yield (
+        "Seeds",
+        str(len(final.runs)),
+        "one seed has no spread" if final.sd is None else f"standard deviation {f1(final.sd)}",
+    )
     yield "Network", f"{final.parameters:,}", f"parameters, {final.flops / 1e6:.1f} MFLOPs an image"
 
 
@@ -156,7 +172,10 @@ def _confusion(facts: Facts, final: Final) -> Block:
     if len(final.classes) > MATRIX_CLASSES:
         said = f"{len(final.classes)} classes, seed {final.exported_seed}: point at a cell for its figures; the most frequent are below."
         return Block("Confusion", said, [figures.heatmap(final)], [table], id=table.id)
-    rows = [[(n, round(100 * n / max(1, sum(row)), 1), i == j) for j, n in enumerate(row)] for i, row in enumerate(final.confusion)]
+    rows = [
+        [(n, round(100 * n / max(1, sum(row)), 1), i == j) for j, n in enumerate(row)]
+        for i, row in enumerate(final.confusion)
+    ]
     names = [one.name for one in final.classes]
     matrix = Matrix([brief(name) for name in names], [brief(head) for head in short_names(names)], rows)
     return Block("Confusion", table.caption, matrix=matrix, id=table.id)
@@ -187,7 +206,8 @@ def _mistakes(facts: Facts, found: Predictions, final: Final) -> Block:
         return Block(title, "There is no mistake on the test split.")
     names = [brief(one.name) for one in final.classes]
     pictures = [
-        Picture(as_address(pixels[one.row]), names[one.true], names[one.predicted], f"{one.confidence:.1%}", one.row) for one in mistakes
+        Picture(as_address(pixels[one.row]), names[one.true], names[one.predicted], f"{one.confidence:.1%}", one.row)
+        for one in mistakes
     ]
     said = (
         f"The {counted(len(pictures), 'mistake')} of seed {final.exported_seed} with the highest probability. Some labels are arguable; "
@@ -225,8 +245,17 @@ def _curves(facts: Facts) -> Block:
     at = f" Dotted lines are where the pruner looks, with how many it ended: {_told(levels)}." if levels else ""
     ended = "" if levels else " None was pruned."
     cut = f" Of {len(curved):,} trials the best {CURVES_DRAWN} are drawn." if len(curved) > len(drawn) else ""
-    front = "" if facts.best is None else f"Trial {facts.best} is in front; complete trials are grey, pruned ones pale and end in a cross."
-    return Block(title, f"{front}{at}{ended}{cut}".strip(), [figures.curves(drawn, facts.best, levels)], behind=[curves_table(facts.paths)])
+    front = (
+        ""
+        if facts.best is None
+        else f"Trial {facts.best} is in front; complete trials are grey, pruned ones pale and end in a cross."
+    )
+    return Block(
+        title,
+        f"{front}{at}{ended}{cut}".strip(),
+        [figures.curves(drawn, facts.best, levels)],
+        behind=[curves_table(facts.paths)],
+    )
 
 
 def _told(levels: Sequence[Rung]) -> str:
@@ -245,7 +274,10 @@ def _history(facts: Facts) -> Block:
     if len(facts.paths) == 1:
         return Block(title, "The study has one trial: there was no search to follow.", behind=every)
     return Block(
-        title, "The line rises where a complete trial was the best so far.", [figures.history(facts.paths, facts.best)], behind=every
+        title,
+        "The line rises where a complete trial was the best so far.",
+        [figures.history(facts.paths, facts.best)],
+        behind=every,
     )
 
 
@@ -261,7 +293,11 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     knobs = knob_names(facts.paths)
     complete = [path for path in facts.paths if path.counts]
     if not knobs or len(complete) < 2:
-        lacks = "the study searches none" if facts.paths and not knobs else f"{len(complete)} of the 2 complete trials that it takes"
+        lacks = (
+            "the study searches none"
+            if facts.paths and not knobs
+            else f"{len(complete)} of the 2 complete trials that it takes"
+        )
         yield Block("The knobs together and one by one", f"Not drawn: {lacks}.")
         return
     moved = [name for name in knobs if len({path.searched.knobs.get(name) for path in complete}) > 1] or knobs
@@ -274,7 +310,10 @@ def _knobs(facts: Facts) -> Iterator[Block]:
 
 
 def _again(facts: Facts) -> Iterator[Block]:
-    for title, found, name in (("The study", facts.again, "study"), ("The winner, without a search", facts.winner, "winner")):
+    for title, found, name in (
+        ("The study", facts.again, "study"),
+        ("The winner, without a search", facts.winner, "winner"),
+    ):
         if isinstance(found, Missing):
             yield Block(title, found.why)
         else:

@@ -41,7 +41,9 @@ def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Ta
         )
         for path in shown
     ]
-    marks: dict[tuple[int, int], Mark] = {(i, j): "strong" for i, path in enumerate(shown) if path.number == best for j in (0, 2)}
+    marks: dict[tuple[int, int], Mark] = {
+        (i, j): "strong" for i, path in enumerate(shown) if path.number == best for j in (0, 2)
+    }
     columns = ("trial", "state", "macro F1", *knobs, "ended early because")
     return Table("Every trial", columns, rows, _cut(paths), frozenset({1, len(columns) - 1}), marks, id=id)
 
@@ -49,7 +51,10 @@ def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Ta
 def curves_table(paths: Sequence[TrialPath]) -> Table:
     """Each trial's score after each of its epochs."""
     shown = [path for path in paths if path.curve]
-    rows = [(str(path.number), path.searched.state, ", ".join(f1(value) for _, value in path.curve)) for path in shown[:ROWS_SHOWN]]
+    rows = [
+        (str(path.number), path.searched.state, ", ".join(f1(value) for _, value in path.curve))
+        for path in shown[:ROWS_SHOWN]
+    ]
     columns = ("trial", "state", "macro F1 after each epoch")
     return Table("Every curve", columns, rows, _cut(shown), frozenset({1, 2}), id="curves")
 
@@ -64,12 +69,20 @@ def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
     stated = f"The study's limits: {said}." if said else "The study sets no limit to a network's size or latency."
     found = [path for path in paths if path.over or path.is_refused]
     rows = [
-        (str(path.number), ", ".join(path.over) or "-", "no" if path.is_refused else "yes", f1(path.searched.value), path.reason or "")
+        (
+            str(path.number),
+            ", ".join(path.over) or "-",
+            "no" if path.is_refused else "yes",
+            f1(path.searched.value),
+            path.reason or "",
+        )
         for path in found[:ROWS_SHOWN]
     ]
     summary = f"{counted(len(found), 'infeasible trial')}." if found else "No trial is infeasible."
     columns = ("trial", "over", "trained", "macro F1", "why") if rows else ()
-    return Table("Limits and infeasible trials", columns, rows, f"{stated} {summary}", frozenset({1, 2, 4}), id="infeasible")
+    return Table(
+        "Limits and infeasible trials", columns, rows, f"{stated} {summary}", frozenset({1, 2, 4}), id="infeasible"
+    )
 
 
 def pairs_table(final: Final) -> Table:
@@ -77,12 +90,23 @@ def pairs_table(final: Final) -> Table:
     pairs, names = hardest_pairs(final, PAIRS_SHOWN), [brief(one.name) for one in final.classes]
     most = max((pair.together for pair in pairs), default=1)
     rows: list[Row] = [
-        (names[p.one], names[p.other], f"{p.one_as_other:,}", f"{p.other_as_one:,}", f"{p.together:,}", Bar(p.together / most, LONGEST_BAR))
+        (
+            names[p.one],
+            names[p.other],
+            f"{p.one_as_other:,}",
+            f"{p.other_as_one:,}",
+            f"{p.together:,}",
+            Bar(p.together / most, LONGEST_BAR),
+        )
         for p in pairs
     ]
     wrong = sum(sum(row) - row[i] for i, row in enumerate(final.confusion))
     share = sum(pair.together for pair in pairs) / wrong if wrong else 0.0
-    caption = f"These pairs hold {share:.0%} of the {wrong:,} mistakes of seed {final.exported_seed}." if rows else "No mistake."
+    caption = (
+        f"These pairs hold {share:.0%} of the {wrong:,} mistakes of seed {final.exported_seed}."
+        if rows
+        else "No mistake."
+    )
     columns = ("one", "other", "one taken for other", "other taken for one", "together", "")
     return Table("Hardest classes, pair by pair", columns, rows, caption, frozenset({0, 1, 5}), id="pairs")
 

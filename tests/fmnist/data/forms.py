@@ -15,7 +15,9 @@ from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
 
 NUMBERS = tuple(str(i) for i in range(10))
-TRAIN, TEST = (Images(drawn.pixels, drawn.labels, NUMBERS) for drawn in (synthetic.draw(120, seed=5), synthetic.draw(40, seed=6)))
+TRAIN, TEST = (
+    Images(drawn.pixels, drawn.labels, NUMBERS) for drawn in (synthetic.draw(120, seed=5), synthetic.draw(40, seed=6))
+)
 COLUMNS = ["label", *(f"pixel{i}" for i in range(1, 785))]
 
 

@@ -13,10 +13,14 @@ from fmnist.data.sources import Source
 from fmnist.data.store import save_cleaned
 
 
-def prepared(folder: Path, train: Images, test: Images | None = None, *, blind: NDArray[np.uint8] | None = None) -> Source:
+def prepared(
+    folder: Path, train: Images, test: Images | None = None, *, blind: NDArray[np.uint8] | None = None
+) -> Source:
     """These images, kept in `folder` as cleaning keeps them; without a test split the first two of train are that."""
     test = test or train.take(np.arange(2))
-    report = CleaningReport(train_read=len(train), train_kept=len(train), test_read=len(test), test_kept=len(test), held_out=0, caught=())
+    report = CleaningReport(
+        train_read=len(train), train_kept=len(train), test_read=len(test), test_kept=len(test), held_out=0, caught=()
+    )
     folder.mkdir(parents=True, exist_ok=True)
     save_cleaned(folder, Cleaned(train, test, report, blind, {}, Preparation()))
     return Source("drawn", folder)

@@ -82,7 +82,11 @@ def test_the_usual_keys_are_understood(tmp_path: Path, images: str, labels: str)
 
 @pytest.mark.parametrize(("images", "labels"), [("x_test", "Y_test"), ("test_images", "test_labels")])
 def test_both_splits_are_read(tmp_path: Path, images: str, labels: str) -> None:
-    np.savez(tmp_path / "a.npz", allow_pickle=True, **{"x_train": PIXELS, "y_train": LABELS, images: PIXELS[:2], labels: LABELS[:2]})
+    np.savez(
+        tmp_path / "a.npz",
+        allow_pickle=True,
+        **{"x_train": PIXELS, "y_train": LABELS, images: PIXELS[:2], labels: LABELS[:2]},
+    )
     train, test = read_npz(tmp_path / "a.npz")
     assert test is not None
     assert (len(train), len(test)) == (5, 2)
@@ -91,13 +95,18 @@ def test_both_splits_are_read(tmp_path: Path, images: str, labels: str) -> None:
 
 
 def test_other_arrays_are_listed_as_ignored(tmp_path: Path) -> None:
-    assert read(tmp_path, x_train=PIXELS, y_train=LABELS, x_valid=PIXELS, note=np.array(1)).ignored == ("note", "x_valid")
+    assert read(tmp_path, x_train=PIXELS, y_train=LABELS, x_valid=PIXELS, note=np.array(1)).ignored == (
+        "note",
+        "x_valid",
+    )
 
 
 @pytest.mark.parametrize("shape", [(5, 16), (5, 4, 4, 1), (5, 1, 4, 4)])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_all_layouts_of_grey_images_are_the_same(tmp_path: Path, shape: tuple[int, ...], order: Any) -> None:
-    np.testing.assert_array_equal(read(tmp_path, x=np.array(PIXELS.reshape(shape), order=order), y=LABELS).pixels, PIXELS)
+    np.testing.assert_array_equal(
+        read(tmp_path, x=np.array(PIXELS.reshape(shape), order=order), y=LABELS).pixels, PIXELS
+    )
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", ">i4", "i8", "u8", "f2", ">f4", "f8", "g"])
@@ -206,7 +215,10 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS, "y": LABELS[:4]}, ["5 images and 4 y"]),
         ({"x": PIXELS, "y": np.array([3, 0, 1.5, 3, 1])}, ["y row 3: a label is a whole number", "got 1.5"]),
         ({"x": PIXELS, "y": np.array([3, 0, 1, np.inf, 1])}, ["y row 4: a label is a whole number", "got inf"]),
-        ({"x": PIXELS, "y": np.array([3, 2.0**53, 1, 3, 1])}, ["y row 2: a label is a whole number", "got 9007199254740992"]),
+        (
+            {"x": PIXELS, "y": np.array([3, 2.0**53, 1, 3, 1])},
+            ["y row 2: a label is a whole number", "got 9007199254740992"],
+        ),
         ({"x": PIXELS, "y": np.array([b"a", b"\xff", b"a", b"a", b"a"])}, ["y row 2: text must be UTF-8"]),
         ({"x": PIXELS, "y": np.array(["a", "\ud800", "a", "a", "a"])}, ["y row 2: text must be UTF-32"]),
         ({"x": PIXELS, "y": np.array([65, 0x110000, 65, 65, 65], "<u4").view("<U1")}, ["y row 2: text must be UTF-32"]),
@@ -219,12 +231,21 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS, "y": np.full((5, 3), np.nan)}, ["y row 1: a row of one-hot"]),
         ({"x": PIXELS, "y": np.full((5, 2), "a")}, ["labels are wanted as [N]", "[5, 2]"]),
         ({"x": PIXELS, "y": np.zeros((5, 1, 2))}, ["labels are wanted as [N]", "[5, 1, 2]"]),
-        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "b"])}, ["y row 1", "which of 2 class_names", "got 3"]),
+        (
+            {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "b"])},
+            ["y row 1", "which of 2 class_names", "got 3"],
+        ),
         ({"x": PIXELS, "y": LABELS - 1, "class_names": np.array(list("abcdefghijklm"))}, ["y row 2", "got -1"]),
         ({"x": PIXELS, "y": LABELS, "class_names": np.arange(13)}, ["class_names: one string for each class", "int64"]),
         ({"x": PIXELS, "y": LABELS, "class_names": np.array([["a"]])}, ["class_names: one string", "[1, 1]"]),
-        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "a "])}, ["class_names: names of classes differ", "'a', 'a'"]),
-        ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a", " "])}, ["class_names: names of classes differ and are not empty"]),
+        (
+            {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "a "])},
+            ["class_names: names of classes differ", "'a', 'a'"],
+        ),
+        (
+            {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", " "])},
+            ["class_names: names of classes differ and are not empty"],
+        ),
         ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a"] * 25)}, [f"got {', '.join([repr('a')] * 20)}. Save"]),
         ({"x": PIXELS, "X": PIXELS, "y": LABELS}, ["each array once", "X.npy"]),
         ({"x_trian": PIXELS, "y_train": LABELS}, ["got x_trian, y_train.", "Did you mean 'x_train + y_train'?"]),
@@ -288,7 +309,9 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
     np.testing.assert_array_equal(raw.pixels, PIXELS)
 
 
-@pytest.mark.parametrize(("descr", "gib"), [("|u1", r"73,01\d"), ("<f8", r"730,15\d")])  # a pixel that is made of a float takes 2 more
+@pytest.mark.parametrize(
+    ("descr", "gib"), [("|u1", r"73,01\d"), ("<f8", r"730,15\d")]
+)  # a pixel that is made of a float takes 2 more
 def test_more_than_memory_is_refused_before_it_is_read(descr: str, gib: str, tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.npz", x=header((10**9, 280, 280), descr) + bytes(100), y=header((10**9,)))
     with pytest.raises(FmnistError, match=rf"a\.npz takes about {gib}\.\d GiB of memory"):
@@ -348,10 +371,12 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 @FILES
 @given(
     x=arrays.arrays(
-        st.sampled_from(["u1", "i1", "i2", "f2", "f4", "f8"]), arrays.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=5)
+        st.sampled_from(["u1", "i1", "i2", "f2", "f4", "f8"]),
+        arrays.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=5),
     ),
     y=arrays.arrays(
-        st.sampled_from(["u1", "i8", "f2", "f4", "f8", "S2", "U2", "?"]), arrays.array_shapes(max_dims=2, min_side=0, max_side=5)
+        st.sampled_from(["u1", "i8", "f2", "f4", "f8", "S2", "U2", "?"]),
+        arrays.array_shapes(max_dims=2, min_side=0, max_side=5),
     ),
 )
 def test_any_arrays_are_read_or_refused(tmp_path: Path, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -384,7 +409,9 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject, 
 
 @FILES
 @given(key=st.sampled_from(["x", "y"]), data=st.data())
-def test_a_damaged_array_with_a_right_checksum_is_read_or_refused(tmp_path: Path, key: str, data: st.DataObject) -> None:
+def test_a_damaged_array_with_a_right_checksum_is_read_or_refused(
+    tmp_path: Path, key: str, data: st.DataObject
+) -> None:
     contents = {"x": npy(PIXELS.astype("f4")), "y": npy(np.array(WORDS))}
     content = bytearray(contents[key])
     at = data.draw(st.integers(0, len(content) - 1))

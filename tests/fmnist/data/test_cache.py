@@ -84,14 +84,22 @@ def test_of_many_that_ask_at_once_one_makes_what_is_kept(tmp_path: Path, monkeyp
 
 
 def test_the_order_of_what_is_named_is_no_part_of_a_digest() -> None:
-    assert digest({"Bag": "bag", "Shirt": "shirt"}) == digest({"Shirt": "shirt", "Bag": "bag"}) != digest({"Bag": "shirt", "Shirt": "bag"})
+    assert (
+        digest({"Bag": "bag", "Shirt": "shirt"})
+        == digest({"Shirt": "shirt", "Bag": "bag"})
+        != digest({"Bag": "shirt", "Shirt": "bag"})
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a file of Linux that cannot be read from its start")
 def test_files_that_cannot_be_read_have_the_reason_for_a_digest(tmp_path: Path) -> None:
     (tmp_path / "whole").write_bytes(b"x")
     memory = Path("/proc/self/mem")
-    assert file_digests([tmp_path / "whole", tmp_path / "gone", memory]) == [file_digest(tmp_path / "whole"), "no file", "error 5"]
+    assert file_digests([tmp_path / "whole", tmp_path / "gone", memory]) == [
+        file_digest(tmp_path / "whole"),
+        "no file",
+        "error 5",
+    ]
 
 
 def test_a_file_that_cannot_be_read_has_a_fingerprint_too(tmp_path: Path) -> None:

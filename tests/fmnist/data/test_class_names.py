@@ -80,9 +80,21 @@ def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_pat
         ("Bag", "Bog", ""),  # one sees it
         ("Bag", "Bags", ""),
         ("Bag", "Bag", ""),
-        (LOOKALIKE, "Bag", "character 1: U+0412 CYRILLIC CAPITAL LETTER VE in the former, U+0042 LATIN CAPITAL LETTER B in the latter."),
-        ("Bag", LOOKALIKE, "character 1: U+0042 LATIN CAPITAL LETTER B in the former, U+0412 CYRILLIC CAPITAL LETTER VE in the latter."),
-        ("Ca\u0440", "Cap", "character 3: U+0440 CYRILLIC SMALL LETTER ER in the former, U+0070 LATIN SMALL LETTER P in the latter."),
+        (
+            LOOKALIKE,
+            "Bag",
+            "character 1: U+0412 CYRILLIC CAPITAL LETTER VE in the former, U+0042 LATIN CAPITAL LETTER B in the latter.",
+        ),
+        (
+            "Bag",
+            LOOKALIKE,
+            "character 1: U+0042 LATIN CAPITAL LETTER B in the former, U+0412 CYRILLIC CAPITAL LETTER VE in the latter.",
+        ),
+        (
+            "Ca\u0440",
+            "Cap",
+            "character 3: U+0440 CYRILLIC SMALL LETTER ER in the former, U+0070 LATIN SMALL LETTER P in the latter.",
+        ),
         ("A B", "A\u00a0B", "character 2: U+0020 SPACE in the former, U+00A0 NO-BREAK SPACE in the latter."),
         ("A B", "A_B", "character 2: U+0020 SPACE in the former, U+005F LOW LINE in the latter."),
         ("Bag\u200b", "Bag", "character 4: U+200B ZERO WIDTH SPACE in the former, nothing in the latter."),
@@ -96,7 +108,9 @@ def test_where_one_does_not_see_it_the_first_character_that_differs_is_named(nam
 def test_the_nearest_of_several_classes_is_meant_and_where_none_is_near_all_are_named() -> None:
     assert nearest_class("Bog", ["Coat", "Bag"]) == "Did you mean 'Bag'?"
     assert nearest_class("xyz", ["Coat", "Bag"]) == "Valid: Bag, Coat."
-    assert nearest_class(LOOKALIKE, ["Coat", "Bag"]).startswith("Did you mean 'Bag'? They differ in character 1: U+0412")
+    assert nearest_class(LOOKALIKE, ["Coat", "Bag"]).startswith(
+        "Did you mean 'Bag'? They differ in character 1: U+0412"
+    )
 
 
 def some(count: int) -> list[str]:
@@ -118,7 +132,9 @@ def some(count: int) -> list[str]:
         (["a", "b", "a"], False),
     ],
 )
-def test_a_model_has_2_to_100_different_printable_names_of_at_most_100_characters(names: list[str], may_be: bool) -> None:
+def test_a_model_has_2_to_100_different_printable_names_of_at_most_100_characters(
+    names: list[str], may_be: bool
+) -> None:
     assert are_class_names(names) is may_be
 
 
@@ -142,19 +158,34 @@ def test_as_many_classes_with_names_as_long_as_may_be_are_taken() -> None:
         (["a"], ("a", "bag", "cup"), "'bag' has none in train.csv after cleaning. Add images, or remove the class."),
         (["a"], ("a",), "at least 2 classes to tell apart; train.csv has only 'a'. Add images of another class."),
         ([], (), "at least 2 classes to tell apart; train.csv has no label at all."),
-        (some(1001), tuple(some(1001)), "train.csv has 1,001 different labels: 'class 0', 'class 1', 'class 2' ... Is another column"),
+        (
+            some(1001),
+            tuple(some(1001)),
+            "train.csv has 1,001 different labels: 'class 0', 'class 1', 'class 2' ... Is another column",
+        ),
         (["a", "b" * 1234], ("a", "b" * 1234), f"train.csv has '{'b' * 40}' (1,234 characters). Give it another"),
         (["a", "b\nc"], ("a", "b\nc"), "train.csv has 'b\\nc' (3 characters). Give it another"),
     ],
 )
-def test_classes_that_cannot_be_learned_are_named_with_what_to_do(labels: list[str], classes: tuple[str, ...], says: str) -> None:
+def test_classes_that_cannot_be_learned_are_named_with_what_to_do(
+    labels: list[str], classes: tuple[str, ...], says: str
+) -> None:
     assert says in refusal(labels, classes)
 
 
 def test_labels_have_one_form_and_are_renamed_as_written_or_by_their_number() -> None:
     labels = np.array(["07", "7", "", "x7", "-3", "+3", "0012345678901234567890", SPLIT])
     rename = {"7": "seven", "+3": "three"}
-    assert written_labels(labels, rename).tolist() == ["seven", "seven", "", "x7", "-3", "three", "0012345678901234567890", COMPOSED]
+    assert written_labels(labels, rename).tolist() == [
+        "seven",
+        "seven",
+        "",
+        "x7",
+        "-3",
+        "three",
+        "0012345678901234567890",
+        COMPOSED,
+    ]
     assert written_labels(labels, {"07": "zero seven"}).tolist()[:2] == ["zero seven", "7"]
     assert written_labels(np.array([], np.str_), {}).dtype.kind == "U"
 

@@ -64,7 +64,9 @@ def test_clean_rows_come_out_as_they_went_in() -> None:
         (["10", "9"], ("10", "9"), ("9", "10")),
     ],
 )
-def test_classes_are_ordered_by_value_as_declared_or_by_name(labels: list[str], declared: tuple[str, ...], names: tuple[str, ...]) -> None:
+def test_classes_are_ordered_by_value_as_declared_or_by_name(
+    labels: list[str], declared: tuple[str, ...], names: tuple[str, ...]
+) -> None:
     found = cleaned(raw(labels, classes=declared), raw(labels, seed=1))
     assert found.train.class_names == names
     written = [str(int(label)) if label.isdigit() else label for label in labels]
@@ -83,7 +85,9 @@ def test_labels_that_are_missing_or_unknown_are_dropped() -> None:
         cleaned(raw(["a", "b"]), raw(["zebra", "a", "b"]), unknown_labels="error")
 
 
-@pytest.mark.parametrize(("more", "told"), [((), ""), (("lion",), " and 1 more"), (("lion", "a", *["ape"] * 1200), " and 1,201 more")])
+@pytest.mark.parametrize(
+    ("more", "told"), [((), ""), (("lion",), " and 1 more"), (("lion", "a", *["ape"] * 1200), " and 1,201 more")]
+)
 def test_a_rule_that_refuses_names_the_first_row_and_counts_the_others(more: tuple[str, ...], told: str) -> None:
     test = raw(["a", "zebra", "b", *more], seed=1)
     with pytest.raises(FmnistError) as caught:
@@ -97,7 +101,12 @@ def test_a_rule_that_refuses_names_the_first_row_and_counts_the_others(more: tup
 
 def test_a_study_may_keep_some_classes_and_rename_them() -> None:
     train = raw(["0", "1", "2", "1", "0", "tee"])
-    found = cleaned(train, raw(["0", "1", "2"], seed=1), rename={"0": "Top", "tee": "Top", "1": "Trouser"}, classes=("Trouser", "Top"))
+    found = cleaned(
+        train,
+        raw(["0", "1", "2"], seed=1),
+        rename={"0": "Top", "tee": "Top", "1": "Trouser"},
+        classes=("Trouser", "Top"),
+    )
     assert found.train.class_names == ("Trouser", "Top")
     assert found.train.labels.tolist() == [1, 0, 0, 1, 1]
     assert counts(found) == {"unknown_labels": (1, 1)}
@@ -127,13 +136,23 @@ def test_images_that_are_far_too_dark_are_refused_with_their_file(at: int) -> No
 
 
 def test_what_was_read_is_told_of_either_split() -> None:
-    train = raw(["a", "b", "a", "", "b"], unreadable=("a/x.png", "b/y.png"), ignored=("id", "size"), leftovers=(".DS_Store",))
+    train = raw(
+        ["a", "b", "a", "", "b"], unreadable=("a/x.png", "b/y.png"), ignored=("id", "size"), leftovers=(".DS_Store",)
+    )
     test = raw(["a", "b", ""], seed=1, unreadable=("b/z.png",), other_files=("notes.txt", "old.png"))
     report = cleaned(train, test).report
-    assert (report.train_read, report.train_kept, report.test_read, report.test_kept, report.held_out) == (7, 4, 4, 2, 0)
+    assert (report.train_read, report.train_kept, report.test_read, report.test_kept, report.held_out) == (
+        7,
+        4,
+        4,
+        2,
+        0,
+    )
     assert report.ignored_columns == ("id", "size")
     assert not report.resized
-    assert [(one.rule, one.action, one.train, one.test, one.examples) for one in report.caught if one.train or one.test] == [
+    assert [
+        (one.rule, one.action, one.train, one.test, one.examples) for one in report.caught if one.train or one.test
+    ] == [
         ("unreadable", "skipped", 2, 1, ("a/x.png", "b/y.png", "test b/z.png")),
         ("leftovers", "not read", 1, 0, (".DS_Store",)),
         ("other_files", "not read", 0, 2, ("test notes.txt", "test old.png")),
@@ -197,7 +216,14 @@ def test_missing_pixels_become_the_median_of_their_class() -> None:
     found = cleaned(dirty, missing_pixels="median")
     assert found.train.pixels[:, 3, 4].tolist() == [10, 20, 40, 20, 210, 210]
     assert found.blind is not None
-    assert found.blind[:, 3, 4].tolist() == [10, 20, 40, 30, 30, 210]  # of both classes: what is scored must not tell its class
+    assert found.blind[:, 3, 4].tolist() == [
+        10,
+        20,
+        40,
+        30,
+        30,
+        210,
+    ]  # of both classes: what is scored must not tell its class
     assert counts(found) == {"missing_pixels": (2, 0)}
     assert examples(found, "missing_pixels") == ("row 4", "row 5")
     assert found.caught["missing_pixels"].missing is not None
@@ -207,7 +233,11 @@ def test_missing_pixels_become_the_median_of_their_class() -> None:
     np.testing.assert_array_equal(found.train.pixels[:, others], train.pixels[:, others])
 
 
-@given(st.lists(st.tuples(st.sampled_from([0, 1, 7, 254, 255]), st.booleans(), st.sampled_from("abc")), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 7, 254, 255]), st.booleans(), st.sampled_from("abc")), min_size=1, max_size=9
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_a_median_is_of_those_who_know_the_pixel_with_halves_rounded_up(images: list[tuple[int, bool, str]]) -> None:
     def median(known: list[int]) -> int:
@@ -216,8 +246,13 @@ def test_a_median_is_of_those_who_know_the_pixel_with_halves_rounded_up(images: 
     pixels = np.array([0 if is_missing else grey for grey, is_missing, _ in images], np.uint8)[:, None, None]
     missing = np.array([is_missing for _, is_missing, _ in images])[:, None, None]
     labels = np.array([label for _, _, label in images])
-    of_class = {label: median([grey for grey, is_missing, each in images if each == label and not is_missing]) for label in "abc"}
-    assert median_image(pixels, missing).tolist() == [[median([grey for grey, is_missing, _ in images if not is_missing])]]
+    of_class = {
+        label: median([grey for grey, is_missing, each in images if each == label and not is_missing])
+        for label in "abc"
+    }
+    assert median_image(pixels, missing).tolist() == [
+        [median([grey for grey, is_missing, _ in images if not is_missing])]
+    ]
     filled = [of_class[label] if is_missing else grey for grey, is_missing, label in images]
     assert filled_by_class(pixels, missing, labels).ravel().tolist() == filled
 
@@ -234,7 +269,9 @@ def test_missing_test_pixels_are_filled_without_looking_at_the_label() -> None:
 
 def test_where_no_row_is_left_to_fill_from_the_error_says_what_is_wrong() -> None:
     with pytest.raises(FmnistError, match=r"train\.csv has no label at all"):
-        cleaned(gaps_in(raw(["", ""]), [(0, 0, 0)]), gaps_in(raw(["", ""], seed=1), [(0, 0, 0)]), missing_pixels="median")
+        cleaned(
+            gaps_in(raw(["", ""]), [(0, 0, 0)]), gaps_in(raw(["", ""], seed=1), [(0, 0, 0)]), missing_pixels="median"
+        )
 
 
 def test_a_test_split_that_is_held_out_is_filled_without_looking_at_the_label() -> None:
@@ -260,7 +297,9 @@ def test_missing_pixels_may_be_refused_and_hopeless_images_are_dropped() -> None
 
 def test_an_image_that_lacks_half_its_pixels_stays_where_nothing_else_is_said() -> None:
     half = [(y, x) for y in range(14) for x in range(28)]
-    train = gaps_in(raw(["a", "b", "a", "b"]), [*((0, y, x) for y, x in half), *((1, y, x) for y, x in [*half, (14, 0)])])
+    train = gaps_in(
+        raw(["a", "b", "a", "b"]), [*((0, y, x) for y, x in half), *((1, y, x) for y, x in [*half, (14, 0)])]
+    )
     assert counts(cleaned(train)) == {"most_missing": (1, 0), "missing_pixels": (1, 0)}
 
 
@@ -400,7 +439,9 @@ def test_a_class_that_cleaning_empties_is_refused() -> None:
         cleaned(train)
     with pytest.raises(FmnistError, match=r"in train and in test; 'b' has none in test.csv"):
         cleaned(raw(["a", "b"]), raw(["a"], seed=1))
-    with pytest.raises(FmnistError, match=r"'b' has none in test.csv. Other labels there: Did you mean 'B'\? Add images"):
+    with pytest.raises(
+        FmnistError, match=r"'b' has none in test.csv. Other labels there: Did you mean 'B'\? Add images"
+    ):
         cleaned(raw(["a", "b"]), raw(["a", "B", ""], seed=1))
     with pytest.raises(FmnistError, match=r"'b' has none in test.csv. Add images of it, or name the classes"):
         cleaned(raw(["a", "b"]), raw(["a", ""], seed=1))
@@ -427,8 +468,15 @@ def dirty(draw: st.DrawFn) -> tuple[Raw, Raw]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(dirty(), st.fixed_dictionaries({rule: st.sampled_from(["drop", "keep"]) for rule in ("blank", "conflicts", "duplicates", "leaks")}))
-def test_every_row_is_kept_or_accounted_for_and_cleaning_again_finds_nothing(splits: tuple[Raw, Raw], rules: dict[str, Any]) -> None:
+@given(
+    dirty(),
+    st.fixed_dictionaries(
+        {rule: st.sampled_from(["drop", "keep"]) for rule in ("blank", "conflicts", "duplicates", "leaks")}
+    ),
+)
+def test_every_row_is_kept_or_accounted_for_and_cleaning_again_finds_nothing(
+    splits: tuple[Raw, Raw], rules: dict[str, Any]
+) -> None:
     try:
         found = clean(*splits, CleaningRules(**rules), where=WHERE)
     except FmnistError:  # a class was left with nothing

@@ -35,7 +35,11 @@ def write(path: Path, length: int) -> Path:
     if path.suffix == ".npz":
         np.savez(path, x=rows, y=labels)
     elif path.suffix == ".csv":
-        path.write_text("\n".join([",".join(names), *(",".join(map(str, [label, *row])) for label, row in zip(labels, rows, strict=True))]))
+        path.write_text(
+            "\n".join(
+                [",".join(names), *(",".join(map(str, [label, *row])) for label, row in zip(labels, rows, strict=True))]
+            )
+        )
     else:
         parquet.write_table(pa.table([pa.array(labels), *map(pa.array, rows.T)], names=names), path)
     return path
@@ -45,7 +49,9 @@ def write(path: Path, length: int) -> Path:
     ("name", "length", "readings"),
     [*((name, *each) for name in ("flat.npz", "flat.csv") for each in LENGTHS), ("flat.parquet", *LENGTHS[0])],
 )
-def test_what_could_be_images_of_several_shapes_is_refused_with_all_of_them(name: str, length: int, readings: str, tmp_path: Path) -> None:
+def test_what_could_be_images_of_several_shapes_is_refused_with_all_of_them(
+    name: str, length: int, readings: str, tmp_path: Path
+) -> None:
     with pytest.raises(FmnistError) as caught:
         found(write(tmp_path / name, length))
     assert readings in str(caught.value)

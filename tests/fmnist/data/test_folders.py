@@ -48,7 +48,16 @@ def opened(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_rows_are_ordered_by_the_picture_then_by_class_and_named(tmp_path: Path) -> None:
-    names = ["Bag-2/1.png", "Bag/2.png", "Shirt/2.png", "Bag/10.png", "Shirt/B.png", "Shirt/a.png", "Bag/b/1.PNG", "Bag/é.png"]
+    names = [
+        "Bag-2/1.png",
+        "Bag/2.png",
+        "Shirt/2.png",
+        "Bag/10.png",
+        "Shirt/B.png",
+        "Shirt/a.png",
+        "Bag/b/1.PNG",
+        "Bag/é.png",
+    ]
     raw = read(tmp_path, {name: picture(28, 28) for name in reversed(names)})
     assert raw.names == tuple(names)
     assert raw.labels.tolist() == [name.split("/")[0] for name in names]
@@ -82,7 +91,14 @@ def test_a_class_without_pictures_is_declared(tmp_path: Path) -> None:
 
 
 def test_hidden_files_and_leftovers_are_ignored(tmp_path: Path) -> None:
-    leftovers = ["Shirt/.DS_Store", "Shirt/._a.png", "Shirt/Thumbs.db", "Shirt/.git/a.png", "__MACOSX/Shirt/a.png", ".cache/b.png"]
+    leftovers = [
+        "Shirt/.DS_Store",
+        "Shirt/._a.png",
+        "Shirt/Thumbs.db",
+        "Shirt/.git/a.png",
+        "__MACOSX/Shirt/a.png",
+        ".cache/b.png",
+    ]
     raw = read(tmp_path, {"Shirt/a.png": SMALL, "README.md": b"about"} | dict.fromkeys(leftovers, b"x"))
     assert raw.names == ("Shirt/a.png",)
     assert raw.classes == ("Shirt",)
@@ -96,7 +112,9 @@ def test_hidden_files_and_leftovers_are_ignored(tmp_path: Path) -> None:
         ("Shirt/c.gif", b"", "no kind of picture"),
     ],
 )
-def test_what_is_no_picture_is_named_or_skipped_and_listed(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_what_is_no_picture_is_named_or_skipped_and_listed(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
     files = {"Bag/a.png": SMALL, name: content, "Shirt/z.png": SMALL}
     message = refused(tmp_path, files)
     assert str(tmp_path / name) in message
@@ -120,7 +138,9 @@ def test_what_is_no_picture_is_named_or_skipped_and_listed(tmp_path: Path, name:
         ({f"{name}/notes.txt": b"x" for name in "ABCDEFG"}, ["no folder of A, B, C, D, E and 2 more has one", ".png"]),
     ],
 )
-def test_another_layout_is_refused_with_what_was_found(tmp_path: Path, files: dict[str, bytes], parts: list[str]) -> None:
+def test_another_layout_is_refused_with_what_was_found(
+    tmp_path: Path, files: dict[str, bytes], parts: list[str]
+) -> None:
     message = refused(tmp_path, files)
     assert all(part in message for part in [str(tmp_path), *parts]), message
 
@@ -144,7 +164,13 @@ def test_links_that_lead_round_in_a_circle_end(tmp_path: Path) -> None:
         (data / "Shirt" / "deep" / f"to {target.replace('/', ' ')}").symlink_to((data / target).resolve())
     (data / "Bag" / "other").symlink_to(data / "Shirt" / "deep")
     raw = read_folder(data, skip_unreadable=False)
-    assert sorted(raw.names or ()) == ["Bag/a.png", "Bag/other/b.png", "Bag/other/to Shirt/a.png", "Shirt/a.png", "Shirt/deep/b.png"]
+    assert sorted(raw.names or ()) == [
+        "Bag/a.png",
+        "Bag/other/b.png",
+        "Bag/other/to Shirt/a.png",
+        "Shirt/a.png",
+        "Shirt/deep/b.png",
+    ]
     assert len(fingerprint_folder(data)) == 64
 
 

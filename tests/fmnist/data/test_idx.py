@@ -49,7 +49,9 @@ def independently(content: bytes) -> int:
 
 @pytest.mark.parametrize("pack_images", [plain, packed])
 @pytest.mark.parametrize("pack_labels", [plain, packed])
-def test_rows_come_back_in_order(tmp_path: Path, pack_images: Callable[[bytes], bytes], pack_labels: Callable[[bytes], bytes]) -> None:
+def test_rows_come_back_in_order(
+    tmp_path: Path, pack_images: Callable[[bytes], bytes], pack_labels: Callable[[bytes], bytes]
+) -> None:
     raw = read(tmp_path, pack_images(IMAGES), pack_labels(NUMBERS))
     np.testing.assert_array_equal(raw.pixels, PIXELS)
     assert raw.pixels.dtype == np.uint8
@@ -80,13 +82,17 @@ def test_a_file_packed_in_pieces_is_read_whole(tmp_path: Path) -> None:
         (struct.pack(">4I", 0x0803, 0, 28, 28), ["at least one", "0 x 28 x 28"]),
     ],
 )
-def test_what_is_no_idx_file_of_images_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes], images: bytes, parts: list[str]) -> None:
+def test_what_is_no_idx_file_of_images_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes], images: bytes, parts: list[str]
+) -> None:
     message = refused(tmp_path, pack(images))
     assert all(part in message for part in [str(tmp_path / "images"), *parts]), message
 
 
 @pytest.mark.parametrize(("pack", "held"), [(plain, "it holds 85."), (packed, "it holds more.")])
-def test_a_file_longer_than_its_header_says_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes], held: str) -> None:
+def test_a_file_longer_than_its_header_says_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes], held: str
+) -> None:
     assert held in refused(tmp_path, pack(IMAGES + b"\x00"))
 
 

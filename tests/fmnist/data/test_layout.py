@@ -18,8 +18,24 @@ from tests.fmnist.data.forms import TEST, TRAIN, found, write_csv, write_parquet
 
 CLASSES = ("Bag", "Shirt")
 LEFTOVERS = (
-    *("@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini", ".AppleDouble/0.png", "Icon\r", "lost+found/1.png", "Thumbs.db", ".DS_Store"),
-    *("__MACOSX/._0.png", "._0.png", "~$notes.docx", "1.png.tmp", ".ipynb_checkpoints/0.png", "0.png:Zone.Identifier", "#recycle/a/0.png"),
+    *(
+        "@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg",
+        "desktop.ini",
+        ".AppleDouble/0.png",
+        "Icon\r",
+        "lost+found/1.png",
+        "Thumbs.db",
+        ".DS_Store",
+    ),
+    *(
+        "__MACOSX/._0.png",
+        "._0.png",
+        "~$notes.docx",
+        "1.png.tmp",
+        ".ipynb_checkpoints/0.png",
+        "0.png:Zone.Identifier",
+        "#recycle/a/0.png",
+    ),
 )
 
 
@@ -83,10 +99,15 @@ def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) ->
         (("train", "test", "testing"), ["both for test"]),
         (("test", "valid"), ["holds test, valid and no train"]),
         (("test", *"ABCDEFGHI"), ["holds A, B, C, D, E, F, G, H and no train"]),
-        (("test", "Coat", "Dress"), ["holds Coat, Dress, test and no train", "Move the class folders into a folder train"]),
+        (
+            ("test", "Coat", "Dress"),
+            ["holds Coat, Dress, test and no train", "Move the class folders into a folder train"],
+        ),
     ],
 )
-def test_folders_that_could_be_meant_otherwise_are_refused(folders: tuple[str, ...], parts: list[str], tmp_path: Path) -> None:
+def test_folders_that_could_be_meant_otherwise_are_refused(
+    folders: tuple[str, ...], parts: list[str], tmp_path: Path
+) -> None:
     for name in folders:
         write_classes(tmp_path / "data" / name, 2)
     with pytest.raises(FmnistError) as error:
@@ -105,7 +126,9 @@ def write_within_classes(folder: Path, *places: str) -> Path:
 
 @pytest.mark.parametrize("inner", ["", "/2024"])
 def test_splits_within_classes_are_refused(inner: str, tmp_path: Path) -> None:
-    with pytest.raises(FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)\."):
+    with pytest.raises(
+        FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)\."
+    ):
         found(write_within_classes(tmp_path / "data", f"train{inner}", f"test{inner}"))
 
 
@@ -141,7 +164,9 @@ def test_a_leftover_whose_name_is_not_utf_8_is_named_too(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
 @pytest.mark.parametrize("stray", ["labels.csv", "train.csv", "index.parquet", "README.md"])
-def test_a_table_beside_class_folders_is_named_and_not_obeyed(splits: tuple[str, ...], stray: str, tmp_path: Path) -> None:
+def test_a_table_beside_class_folders_is_named_and_not_obeyed(
+    splits: tuple[str, ...], stray: str, tmp_path: Path
+) -> None:
     for split in splits:
         write_classes(tmp_path / "data" / split, 10)
     (tmp_path / "data" / stray).write_text("file,label\n0.png,Bag\n")
@@ -176,7 +201,9 @@ def test_tables_of_both_splits_beside_folders_that_could_be_classes_are_refused(
     for name in ("train.csv", "test.csv"):
         write_csv(tmp_path / "data" / name, TRAIN)
     write_classes(tmp_path / "data", 2)
-    with pytest.raises(FmnistError, match="holds tables of train and test, and folders of pictures that could be classes"):
+    with pytest.raises(
+        FmnistError, match="holds tables of train and test, and folders of pictures that could be classes"
+    ):
         found(tmp_path / "data")
 
 
@@ -216,7 +243,9 @@ layouts = st.fixed_dictionaries(
         "train": st.sampled_from(["", "train", "Training"]),
         "test": st.sampled_from([None, "test", "TESTING"]),
         "valid": st.sampled_from([None, "val", "Dev"]),
-        "beside": st.lists(st.sampled_from([*LEFTOVERS, "README.md", "labels.csv", "extra/Bag/0.png"]), unique=True, max_size=4),
+        "beside": st.lists(
+            st.sampled_from([*LEFTOVERS, "README.md", "labels.csv", "extra/Bag/0.png"]), unique=True, max_size=4
+        ),
         "within": st.lists(st.sampled_from([*LEFTOVERS, "notes.txt", "broken.png"]), unique=True, max_size=4),
         "copies": st.integers(0, 2),
     }
@@ -239,7 +268,11 @@ def test_every_file_is_kept_or_counted(tmp_path_factory: pytest.TempPathFactory,
     for number in range(int(str(layout["copies"]))):
         (train / "Bag" / f"copy {number}.png").write_bytes((train / "Bag" / "0.png").read_bytes())
     report = cleaning(find_source(str(folder), rules=CleaningRules(unreadable="skip"), announce=lambda _: None))
-    gone = sum(one.train + one.test for one in report.caught if one.action in ("skipped", "dropped", "dropped from train", "not read"))
+    gone = sum(
+        one.train + one.test
+        for one in report.caught
+        if one.action in ("skipped", "dropped", "dropped from train", "not read")
+    )
     # A split that was held out has its images among `test_kept`.
     assert report.train_kept + report.test_kept + gone == sum(path.is_file() for path in folder.rglob("*"))
     not_read = sum(one.train + one.test for one in report.caught if one.action == "not read")

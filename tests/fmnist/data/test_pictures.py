@@ -125,7 +125,9 @@ def test_the_ground_may_be_light_or_dark(tmp_path: Path, expected: NDArray[np.ui
         ("RGBA", "a.tif", (0, 0, 0, 0), (0, 0, 0, 255)),
     ],
 )
-def test_any_mode_and_format(tmp_path: Path, expected: NDArray[np.uint8], mode: str, name: str, ground: Any, cloth: Any) -> None:
+def test_any_mode_and_format(
+    tmp_path: Path, expected: NDArray[np.uint8], mode: str, name: str, ground: Any, cloth: Any
+) -> None:
     image = garment("L", cloth=255).convert("P") if mode == "P" else garment(mode, ground=ground, cloth=cloth)
     assert largest_difference(read(image, tmp_path, name), expected) <= 1
 
@@ -164,7 +166,11 @@ def test_a_large_picture_is_read_as_a_small_one(tmp_path: Path, expected: NDArra
 @example(mode="RGBA", width=90, height=1, seed=0)
 def test_every_picture_is_read_or_refused(tmp_path: Path, mode: str, width: int, height: int, seed: int) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 4), dtype=np.uint8)
-    image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(noise).convert(mode)
+    image = (
+        Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+        if mode == "I;16"
+        else Image.fromarray(noise).convert(mode)
+    )
     try:
         pixels = read(image, tmp_path)
     except FmnistError as error:
@@ -181,7 +187,9 @@ def test_every_picture_is_read_or_refused(tmp_path: Path, mode: str, width: int,
     cloth=st.integers(60, 255),
     ground=st.integers(0, 20),
 )
-def test_dark_on_light_is_the_same_as_light_on_dark(tmp_path: Path, size: tuple[int, int], cloth: int, ground: int) -> None:
+def test_dark_on_light_is_the_same_as_light_on_dark(
+    tmp_path: Path, size: tuple[int, int], cloth: int, ground: int
+) -> None:
     light = read(garment(size=size, ground=ground, cloth=cloth), tmp_path)
     dark = read(garment(size=size, ground=255 - ground, cloth=255 - cloth), tmp_path)
     assert largest_difference(light, dark) <= 1
@@ -241,7 +249,10 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, size: tuple[int, int]) 
 def test_grey_pixels_come_back_byte_for_byte(tmp_path: Path, name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name)
-    for found in (picture_reader(Preparation())(tmp_path / name), decode_picture((tmp_path / name).read_bytes(), name, Scale())):
+    for found in (
+        picture_reader(Preparation())(tmp_path / name),
+        decode_picture((tmp_path / name).read_bytes(), name, Scale()),
+    ):
         np.testing.assert_array_equal(found, pixels)
         assert found.dtype == np.uint8
 

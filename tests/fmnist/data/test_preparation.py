@@ -57,7 +57,9 @@ def as_parquet(folder: Path, pictures: list[Pixels]) -> Path:
     for pixels in pictures:
         Image.fromarray(pixels).save(stored := io.BytesIO(), "PNG")
         cells.append({"bytes": stored.getvalue(), "path": None})
-    parquet.write_table(pa.table({"label": [str(row % 3) for row in range(len(cells))], "image": cells}), folder / "pictures.parquet")
+    parquet.write_table(
+        pa.table({"label": [str(row % 3) for row in range(len(cells))], "image": cells}), folder / "pictures.parquet"
+    )
     return folder / "pictures.parquet"
 
 
@@ -139,7 +141,9 @@ def test_what_is_white_is_kept_too(tmp_path: Path) -> None:
     Image.fromarray(pictures[0] * 255).save(tmp_path / "bright.png")
     with pytest.raises(FmnistError, match=r"are from 0 to 1 for white .* those of .*bright\.png are from 0 to 255"):
         asked(source, [tmp_path / "bright.png"])
-    evaluated = find_source(str(files[0].parents[1]), preparation=source.preparation, rules=KEEP, announce=lambda _: None)
+    evaluated = find_source(
+        str(files[0].parents[1]), preparation=source.preparation, rules=KEEP, announce=lambda _: None
+    )
     assert evaluated.train().pixels.max() == 255, "a model's record stands in for what its study said"
 
 
@@ -184,7 +188,9 @@ def test_the_test_split_follows_the_training_split(tmp_path: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{row}.png")
     rules = KEEP.model_copy(update={"rename": {"T-shirt-top": "T-shirt/top"}})
-    source = find_source(str(tmp_path / "train.npz"), test=str(tmp_path / "photos"), rules=rules, announce=lambda _: None)
+    source = find_source(
+        str(tmp_path / "train.npz"), test=str(tmp_path / "photos"), rules=rules, announce=lambda _: None
+    )
     expected = np.stack([centred(pixels, "a picture") for pixels in pictures])
     np.testing.assert_array_equal(source.test().pixels, expected)
 
@@ -214,7 +220,9 @@ def test_a_white_that_a_picture_cannot_hold_is_refused(tmp_path: Path) -> None:
     files = save(drawn((28, 28), 0, 24, 0), tmp_path / "bytes")
     with pytest.raises(FmnistError, match=r"from 0 to 4095 for white .* of a kind that holds up to 255"):
         asked(source, files[:1])
-    with pytest.raises(FmnistError, match=r"cleaning.white is 4,095, and the largest value of 255 that some images can hold"):
+    with pytest.raises(
+        FmnistError, match=r"cleaning.white is 4,095, and the largest value of 255 that some images can hold"
+    ):
         read(files[0].parents[1], white=4095)
     with pytest.raises(FmnistError, match="255 that some images can hold"):
         read(as_arrays(tmp_path, drawn((28, 28), 0, 24, 0)), white=4095)
@@ -235,7 +243,10 @@ def test_a_picture_of_0_and_1_is_no_black_one(tmp_path: Path) -> None:
 
 def test_a_picture_of_one_bit_is_black_and_white_whatever_white_is(tmp_path: Path) -> None:
     Image.fromarray(shares()[0] * 255).convert("1").save(tmp_path / "bit.png")
-    for source in (read(as_folder(tmp_path / "ones", shares()), white=1), read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0)))):
+    for source in (
+        read(as_folder(tmp_path / "ones", shares()), white=1),
+        read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))),
+    ):
         np.testing.assert_array_equal(asked(source, [tmp_path / "bit.png"])[0], shares()[0] * 255)
 
 
@@ -250,7 +261,9 @@ def test_colours_of_a_stated_white_are_the_same_in_files_and_arrays(tmp_path: Pa
 def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path) -> None:
     read(as_folder(tmp_path / "ones", shares()), white=1).save(tmp_path / "saved.npz")
     photos = as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))
-    with pytest.raises(FmnistError, match="White must be the same in the pictures of train and of test; it is") as caught:
+    with pytest.raises(
+        FmnistError, match="White must be the same in the pictures of train and of test; it is"
+    ) as caught:
         find_source(str(photos), test=str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
     assert any(
         f"it is {one} in {photos} and {tmp_path / 'saved.npz'}. " in str(caught.value)
@@ -259,11 +272,15 @@ def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
-def test_a_blank_picture_is_none_that_cannot_be_read(tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]) -> None:
+def test_a_blank_picture_is_none_that_cannot_be_read(
+    tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]
+) -> None:
     pictures = [*drawn((40, 30), 255, 24, 0), np.full((40, 30), 255, np.uint8)]
     rules = KEEP.model_copy(update={"blank": "drop"})
     path = form(tmp_path, pictures)
-    source = find_source(str(path), test=str(path), rules=rules, preparation=Preparation(form=CENTRED), announce=lambda _: None)
+    source = find_source(
+        str(path), test=str(path), rules=rules, preparation=Preparation(form=CENTRED), announce=lambda _: None
+    )
     assert source.cleaning is not None
     assert [one.train for one in source.cleaning.caught if one.rule in ("unreadable", "blank")] == [0, 1]
 

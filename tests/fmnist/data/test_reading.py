@@ -72,7 +72,9 @@ def test_what_a_pixel_lacked_is_kept_with_the_images(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", TEST)
     source = find_source(str(tmp_path / "train.csv"), test=str(test), rules=rules, announce=lambda _: None)
     others = np.arange(len(TRAIN)) != 3
-    alike, all_others = (np.median(TRAIN.pixels[rows, 14, 14]) for rows in (others & (TRAIN.labels == TRAIN.labels[3]), others))
+    alike, all_others = (
+        np.median(TRAIN.pixels[rows, 14, 14]) for rows in (others & (TRAIN.labels == TRAIN.labels[3]), others)
+    )
     assert abs(alike - all_others) > 1
     assert source.train().pixels[3, 14, 14] == pytest.approx(alike, abs=0.5)
     assert source.train_blind().pixels[3, 14, 14] == pytest.approx(all_others, abs=0.5)

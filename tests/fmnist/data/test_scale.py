@@ -83,7 +83,9 @@ def test_pixels_of_0_and_1_are_refused_until_white_is_stated(name: str, tmp_path
         ("grey.npz", 100, "f8", 255),
     ],
 )
-def test_a_stated_white_gives_the_same_images(name: str, white: float, dtype: str, likely: float, tmp_path: Path) -> None:
+def test_a_stated_white_gives_the_same_images(
+    name: str, white: float, dtype: str, likely: float, tmp_path: Path
+) -> None:
     path = write(tmp_path / name, scaled(white, dtype))
     assert f"[cleaning] white = {likely} in the study's TOML" in refused(path)
     expected = read(write(tmp_path / "same.npz", TRAIN.pixels)).train().pixels
@@ -94,7 +96,16 @@ def test_a_stated_white_gives_the_same_images(name: str, white: float, dtype: st
 @pytest.mark.parametrize(
     ("high", "likely"),
     [
-        *((0.3, "1"), (25.5, "26"), (25.6, "255"), (256, "1023"), (1023, "1023"), (1024, "4095"), (4096, "16383"), (16384, "65535")),
+        *(
+            (0.3, "1"),
+            (25.5, "26"),
+            (25.6, "255"),
+            (256, "1023"),
+            (1023, "1023"),
+            (1024, "4095"),
+            (4096, "16383"),
+            (16384, "65535"),
+        ),
         *((65534, "65535"), (65535, "65535"), (65536, "65536"), (2_000_000, "2e+06")),
     ],
 )
@@ -118,15 +129,23 @@ def test_the_17_greys_of_small_digits_are_refused_until_white_is_stated(tmp_path
 
 
 @pytest.mark.parametrize(("white", "high"), [(255, "255"), (4095, "4,095")])
-def test_pictures_of_16_bits_that_hold_fewer_are_refused_until_white_is_stated(white: int, high: str, tmp_path: Path) -> None:
+def test_pictures_of_16_bits_that_hold_fewer_are_refused_until_white_is_stated(
+    white: int, high: str, tmp_path: Path
+) -> None:
     path = write(tmp_path / "dim", scaled(white, "u2"))
     message = refused(path)
-    for part in (FAR_TOO_DARK, f"from 0 to {high}, and white is 65,535", f"[cleaning] white = {white} in the study's TOML"):
+    for part in (
+        FAR_TOO_DARK,
+        f"from 0 to {high}, and white is 65,535",
+        f"[cleaning] white = {white} in the study's TOML",
+    ):
         assert part in message
     expected = read(write(tmp_path / "same", TRAIN.pixels)).train().pixels
     np.testing.assert_array_equal(read(path, white=white).train().pixels, expected)
     np.testing.assert_array_equal(read(write(tmp_path / "whole", scaled(65535, "u2"))).train().pixels, expected)
-    assert f"pixels must be from 0 to white, and cleaning.white is 100; got pixels from 0 to {high}" in refused(path, white=100)
+    assert f"pixels must be from 0 to white, and cleaning.white is 100; got pixels from 0 to {high}" in refused(
+        path, white=100
+    )
 
 
 def write_floats(folder: Path, values: NDArray[Any]) -> Path:
@@ -138,7 +157,9 @@ def write_floats(folder: Path, values: NDArray[Any]) -> Path:
 
 def test_float_pictures_follow_the_same_rule_and_no_picture_is_scaled_by_itself(tmp_path: Path) -> None:
     expected = read(write(tmp_path / "same", TRAIN.pixels)).train().pixels
-    np.testing.assert_array_equal(read(write_floats(tmp_path / "bytes", TRAIN.pixels.astype("f4"))).train().pixels, expected)
+    np.testing.assert_array_equal(
+        read(write_floats(tmp_path / "bytes", TRAIN.pixels.astype("f4"))).train().pixels, expected
+    )
     shares = write_floats(tmp_path / "shares", scaled(1, "f4"))
     assert "[cleaning] white = 1 in the study's TOML" in refused(shares)
     np.testing.assert_array_equal(read(shares, white=1).train().pixels, expected)

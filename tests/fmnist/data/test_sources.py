@@ -98,7 +98,9 @@ def _assert_holds_the_arrays(source: Source) -> None:
 
 @pytest.mark.parametrize("files", [PACKED, FILES], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("inside", ["", "FashionMNIST", "FashionMNIST/raw"])
-def test_the_official_files_are_found_and_nothing_is_written_beside_them(inside: str, files: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_official_files_are_found_and_nothing_is_written_beside_them(
+    inside: str, files: dict[str, bytes], tmp_path: Path
+) -> None:
     raw = _write(tmp_path / "given" / "FashionMNIST" / "raw", files)
     lines: list[str] = []
     source = find_source(str(tmp_path / "given" / inside), announce=lines.append)
@@ -115,12 +117,17 @@ def test_a_second_search_reads_nothing_again(packed: Path) -> None:
 
 
 def test_official_files_that_were_packed_anew_are_official(tmp_path: Path) -> None:
-    again = {name: gzip.compress(content, compresslevel=1, mtime=1) for name, content in zip(PACKED, FILES.values(), strict=True)}
+    again = {
+        name: gzip.compress(content, compresslevel=1, mtime=1)
+        for name, content in zip(PACKED, FILES.values(), strict=True)
+    }
     _write(tmp_path / "given", again)
     _assert_holds_the_arrays(find_source(str(tmp_path / "given"), announce=_ignore))
 
 
-def test_the_environment_names_the_folder_and_the_option_overrules_it(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_folder_and_the_option_overrules_it(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FMNIST_DATA", str(packed))
     _assert_holds_the_arrays(find_source(None, announce=_ignore))
     assert find_source("synthetic", announce=_ignore).is_synthetic
@@ -137,7 +144,9 @@ def test_the_source_tells_the_path_that_was_named_and_no_other(packed: Path, mon
 
 def test_nothing_is_downloaded_where_that_was_not_allowed() -> None:
     lines: list[str] = []
-    with pytest.raises(FmnistError, match=f"Fashion-MNIST is neither in {re.escape(str(Path('data').absolute()))} nor in "):
+    with pytest.raises(
+        FmnistError, match=f"Fashion-MNIST is neither in {re.escape(str(Path('data').absolute()))} nor in "
+    ):
         find_source(None, may_download=False, announce=lines.append)
     assert lines == []
 
@@ -214,7 +223,10 @@ def test_one_packed_file_that_is_not_the_official_one_is_an_error(name: str, is_
 
 def test_four_other_idx_files_are_a_data_set_of_another_name(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    arrays = {name: rng.integers(0, 256, array.shape, np.uint8) if array.ndim > 1 else array[::-1] % 5 for name, array in ARRAYS.items()}
+    arrays = {
+        name: rng.integers(0, 256, array.shape, np.uint8) if array.ndim > 1 else array[::-1] % 5
+        for name, array in ARRAYS.items()
+    }
     _write(tmp_path / "given", {name: _idx(array) for name, array in arrays.items()})
     lines: list[str] = []
     source = find_source(str(tmp_path / "given"), announce=lines.append)
@@ -246,14 +258,18 @@ def test_several_may_read_at_once(packed: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["silent", "closed"])
-def test_without_data_or_network_the_error_says_where_it_looked_and_what_to_do(network: str, mirror: socket.socket) -> None:
+def test_without_data_or_network_the_error_says_where_it_looked_and_what_to_do(
+    network: str, mirror: socket.socket
+) -> None:
     if network == "closed":
         mirror.close()
     lines: list[str] = []
     with pytest.raises(FmnistError, match="timed out" if network == "silent" else "refused") as caught:
         find_source(None, announce=lines.append)
     message = str(caught.value)
-    assert all(part in message for part in [*PACKED, str(Path("data").resolve()), str(cache_folder()), "--data synthetic"])
+    assert all(
+        part in message for part in [*PACKED, str(Path("data").resolve()), str(cache_folder()), "--data synthetic"]
+    )
     assert "\n" not in message
     assert [line.split(";")[0] for line in lines] == ["Data: Fashion-MNIST is not on this machine yet"]
     assert [path for path in cache_folder().rglob("*") if path.is_file()] == []

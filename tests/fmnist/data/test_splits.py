@@ -87,7 +87,9 @@ def test_the_test_split_shares_no_image_with_the_training_file() -> None:
     assert splits.test_fingerprint(SYNTHETIC) == fingerprint(test) != fingerprint(splits.full_split(SYNTHETIC))
 
 
-@pytest.mark.parametrize(("labels", "share"), [([*range(10)] * 6, 0.01), ([*range(10)] * 6, 1.0), ([*range(9)] * 6, 1 / 6)])
+@pytest.mark.parametrize(
+    ("labels", "share"), [([*range(10)] * 6, 0.01), ([*range(10)] * 6, 1.0), ([*range(9)] * 6, 1 / 6)]
+)
 def test_a_class_with_too_few_images_is_named(labels: list[int], share: float, tmp_path: Path) -> None:
     with pytest.raises(FmnistError, match=r"Every class must be in train and in validation; '.+' has \d of \d+ images"):
         splits.search_splits(_source_with(labels, tmp_path), seed=0, share=share)
@@ -111,7 +113,12 @@ def test_fashion_mnist_is_split_50_000_to_10_000(fashion_mnist: Source) -> None:
 def test_cleaning_finds_nothing_in_fashion_mnist(fashion_mnist: Source) -> None:
     report = fashion_mnist.cleaning
     assert report
-    assert (report.train_read, report.train_kept, report.test_read, report.test_kept) == (60_000, 60_000, 10_000, 10_000)
+    assert (report.train_read, report.train_kept, report.test_read, report.test_kept) == (
+        60_000,
+        60_000,
+        10_000,
+        10_000,
+    )
     assert [one.rule for one in report.caught] == [
         name for name in CleaningRules.model_fields if name not in ("white", "classes", "rename")
     ]

@@ -44,7 +44,10 @@ def test_a_summary_survives_json() -> None:
     assert [one.test for one in summary.classes] == [100] * 10
 
 
-@given(arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(SIDE), st.just(SIDE)), fill=st.integers(0, 255)), st.integers(0, 2))
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(SIDE), st.just(SIDE)), fill=st.integers(0, 255)),
+    st.integers(0, 2),
+)
 @settings(max_examples=30, deadline=None)
 def test_figures_are_those_of_numpy(few: np.ndarray, label: int) -> None:
     pixels = np.resize(few, (BLOCK + 1, SIDE, SIDE))  # more than is counted at a time

@@ -45,7 +45,9 @@ def _macro_f1_of_convnet(epochs: int) -> float:
 
 def _macro_f1_of_linear_model() -> float:
     images, test = synthetic.train(), synthetic.test()
-    model = LogisticRegression(max_iter=30).fit(images.pixels.reshape(len(images), -1).astype(np.float32) / 255, images.labels)
+    model = LogisticRegression(max_iter=30).fit(
+        images.pixels.reshape(len(images), -1).astype(np.float32) / 255, images.labels
+    )
     return float(f1_score(test.labels, model.predict(test.pixels.reshape(len(test), -1) / 255), average="macro"))
 
 

@@ -67,7 +67,10 @@ def test_the_layout_of_a_table_does_not_matter(
     missing: str,
     block: int,
 ) -> None:
-    table: list[list[str | int | None]] = [[*SMALL, "id"], *([label, *pixels, index] for index, (label, pixels) in enumerate(rows))]
+    table: list[list[str | int | None]] = [
+        [*SMALL, "id"],
+        *([label, *pixels, index] for index, (label, pixels) in enumerate(rows)),
+    ]
     lines = [[missing if line[place] is None else f'"{line[place]}"' for place in order] for line in table]
     content = (mark + "".join(separator.join(line) + end for line in lines)).encode()
     folder = tmp_path_factory.mktemp("layout")
@@ -134,7 +137,10 @@ def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
         ("label,1x1,1x2,2x1", "'2x2' is missing."),
         ("label,1x1,9999999x9999999", "'1x2' is missing."),
         ("label,grey,note", "has no pixel columns: they must be named pixel1 to pixel784"),
-        ("9,0,,3.5,-1", "the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers"),
+        (
+            "9,0,,3.5,-1",
+            "the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers",
+        ),
         ('label,"pixel1', "line 1: a quoted cell must end on its own line"),
         ('label"x,",pixel1', "line 1 must name the columns"),
     ],
@@ -145,7 +151,18 @@ def test_columns_that_cannot_be_told_are_refused(tmp_path: Path, header: str, sa
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("12", 12), (" 12 ", 12), ("12.0", 12), ("1e2", 100), ("+7", 7), ("255", 255), ("-0", 0), ("007", 7), ('"9"', 9), (".0", 0)],
+    [
+        ("12", 12),
+        (" 12 ", 12),
+        ("12.0", 12),
+        ("1e2", 100),
+        ("+7", 7),
+        ("255", 255),
+        ("-0", 0),
+        ("007", 7),
+        ('"9"', 9),
+        (".0", 0),
+    ],
 )
 def test_whole_numbers_are_pixels_however_they_are_written(tmp_path: Path, cell: str, value: int) -> None:
     raw = read_csv(_csv(tmp_path, f"{HEADER}Bag,0,0,{cell},0\n"))
@@ -153,19 +170,24 @@ def test_whole_numbers_are_pixels_however_they_are_written(tmp_path: Path, cell:
 
 
 @pytest.mark.parametrize(
-    ("header", "last"), [("label,pixel1,pixel2,pixel4", "'pixel3' is missing."), ("label,1x1,1x2,2x1", "'2x2' is missing.")]
+    ("header", "last"),
+    [("label,pixel1,pixel2,pixel4", "'pixel3' is missing."), ("label,1x1,1x2,2x1", "'2x2' is missing.")],
 )
 def test_a_pixel_that_is_there_is_not_proposed_for_one_that_is_missing(tmp_path: Path, header: str, last: str) -> None:
     assert _error(read_csv, _csv(tmp_path, f"{header}\n1,1,1,1\n")).endswith(last)
 
 
 @pytest.mark.parametrize(("cell", "shown"), [("x", "'x'"), ("x" * 60, f"'{'x' * 60}'"), ("x" * 61, f"'{'x' * 60}...'")])
-def test_of_a_pixel_that_is_no_number_so_much_is_shown_and_no_white_is_proposed(tmp_path: Path, cell: str, shown: str) -> None:
+def test_of_a_pixel_that_is_no_number_so_much_is_shown_and_no_white_is_proposed(
+    tmp_path: Path, cell: str, shown: str
+) -> None:
     message = _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,1,{cell},0\n"))
     assert message.endswith(f"got {shown}. Correct it.")
 
 
-@pytest.mark.parametrize("cell", ["x", "-1", "256", "12.5", "inf", "-nan", "1_0", "0x1F", "1e400", "٣", "12,0", "True", "1 2"])
+@pytest.mark.parametrize(
+    "cell", ["x", "-1", "256", "12.5", "inf", "-nan", "1_0", "0x1F", "1e400", "٣", "12,0", "True", "1 2"]
+)
 def test_other_pixels_are_refused_with_their_place(tmp_path: Path, cell: str) -> None:
     message = _error(read_csv, _csv(tmp_path, f'{HEADER}Bag,0,0,0,0\n\n"Bag",0,0,"{cell}",0\nBag,?,x,0,0\n'))
     assert f"row 2 (line 4), column 'pixel3': a pixel must be a whole number from 0 to 255; got {cell!r}" in message
@@ -192,7 +214,10 @@ def test_fractions_of_one_are_recognised(tmp_path: Path) -> None:
         (["3.0", "2.5", "", "7"], ["3.0", "2.5", "", "7"]),
         (["3.0", "Bag", "", "7"], ["3.0", "Bag", "", "7"]),
         (["07", "-1", "None", "7"], ["07", "-1", "", "7"]),
-        ([" Ankle boot ", '"T-shirt, top"', '"say ""hi"""', "Ärmel"], ["Ankle boot", "T-shirt, top", 'say "hi"', "Ärmel"]),
+        (
+            [" Ankle boot ", '"T-shirt, top"', '"say ""hi"""', "Ärmel"],
+            ["Ankle boot", "T-shirt, top", 'say "hi"', "Ärmel"],
+        ),
     ],
 )
 def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: list[str], read: list[str]) -> None:
@@ -207,20 +232,32 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
         ("\n\n", "is empty"),
         (HEADER, "has no rows"),
         (f"{HEADER}\n\n", "has no rows"),
-        (f"{HEADER}Bag,1,2,3,4\n\nBag,1,2,3\n", "row 2 (line 4): each row must have 5 columns, as the first line has; got 4"),
+        (
+            f"{HEADER}Bag,1,2,3,4\n\nBag,1,2,3\n",
+            "row 2 (line 4): each row must have 5 columns, as the first line has; got 4",
+        ),
         (f"{HEADER}Bag,1,2,3,4,5\n", "row 1 (line 2): each row must have 5 columns, as the first line has; got 6"),
         (f"{HEADER}  \n", "row 1 (line 2): each row must have 5 columns, as the first line has; got 1"),
         (f'{HEADER}Bag,1,2,3,4\n"Ba\ng",1,2,3,4\n', "line 3: a quoted cell must end on its own line"),
         (f'{HEADER}Bag,1,2,3,4\n"Bag,1,2,3,4\n', "line 3: a quoted cell must end on its own line"),
-        (f'{HEADER}Bag,1,2,3,4\nB"g,",1,2\nBag,1,2,3,4\n', "row 1 (line 2) or one of the 3 rows from there on: a quoted cell must end"),
+        (
+            f'{HEADER}Bag,1,2,3,4\nB"g,",1,2\nBag,1,2,3,4\n',
+            "row 1 (line 2) or one of the 3 rows from there on: a quoted cell must end",
+        ),
         (f'{HEADER}B"g,1,2,3,"4\nBag,1,2,3,4\n', "row 1 (line 2)"),
         (f'{HEADER}Bag,1,2,3,4"",",\nBag,1,2,3,4\n', "quoted cell must end on its own line"),
         (f"{HEADER}Bag,1,2,3,4\n".encode("utf-16"), "line 1: a CSV file is text; this has zero bytes"),
-        (f"{HEADER}Bag,1,2,3,4\nÄrmel,1,2,3,4\n".encode("latin-1"), "line 3: a CSV file must be UTF-8; the byte 0xc4 in place 1"),
+        (
+            f"{HEADER}Bag,1,2,3,4\nÄrmel,1,2,3,4\n".encode("latin-1"),
+            "line 3: a CSV file must be UTF-8; the byte 0xc4 in place 1",
+        ),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1: a CSV file must be UTF-8; the byte 0x89"),
         (gzip.compress(HEADER.encode(), mtime=0), "line 1"),
         (f"{HEADER}Bag,1,2,3,\0\n", "line 2: a CSV file is text; this has zero bytes"),
-        (f"{HEADER}{'a' * 501},1,2,3,4\n", "row 1 (line 2), column 'label': a label must be one line of at most 500 characters"),
+        (
+            f"{HEADER}{'a' * 501},1,2,3,4\n",
+            "row 1 (line 2), column 'label': a label must be one line of at most 500 characters",
+        ),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
@@ -235,7 +272,9 @@ def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert raw.pixels[:, 0, 0].tolist() == list(range(20))
     assert raw.missing is not None
     assert np.argwhere(raw.missing).tolist() == [[5, 1, 1]]
-    assert "row 18 (line 20), column 'pixel2'" in _error(read_csv, _csv(tmp_path, HEADER + "".join(rows).replace("c17,17,0", "c17,17,x")))
+    assert "row 18 (line 20), column 'pixel2'" in _error(
+        read_csv, _csv(tmp_path, HEADER + "".join(rows).replace("c17,17,0", "c17,17,x"))
+    )
 
 
 def _noise(rows: int) -> bytes:
@@ -246,7 +285,15 @@ def _noise(rows: int) -> bytes:
 def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
     whole = gzip.compress(_noise(2000))
     wrong_sum = whole[:-8] + zlib.crc32(b"other").to_bytes(4, "little") + whole[-4:]
-    for content in (whole[:-4], whole[: len(whole) // 2], whole[:5], whole + b"more", wrong_sum, _noise(2), HEADER.encode()):
+    for content in (
+        whole[:-4],
+        whole[: len(whole) // 2],
+        whole[:5],
+        whole + b"more",
+        wrong_sum,
+        _noise(2),
+        HEADER.encode(),
+    ):
         assert "must be whole gzip data" in _error(read_csv, _csv(tmp_path, content, "train.csv.gz"))
     assert "is empty" in _error(read_csv, _csv(tmp_path, b"", "train.csv.gz"))
 

@@ -21,7 +21,10 @@ from fmnist.errors import FmnistError
 
 NAMES = ["id", *(f"pixel{number}" for number in (3, 1, 2, 4, 16, 15, 14, 13, 5, 6, 7, 8, 9, 10, 12, 11)), "label"]
 NUMBERS = np.random.default_rng(0).integers(0, 256, (9, 16)).tolist()
-ROWS = [[f"a{index}", *(str(number) for number in row), ("Bag", "Ankle boot", "Coat")[index % 3]] for index, row in enumerate(NUMBERS)]
+ROWS = [
+    [f"a{index}", *(str(number) for number in row), ("Bag", "Ankle boot", "Coat")[index % 3]]
+    for index, row in enumerate(NUMBERS)
+]
 ROWS[2][4] = ""  # one that is missing
 TABLE = [NAMES, *ROWS]
 TELLING = (
@@ -50,7 +53,11 @@ def _edited(content: bytes, edit: Edit) -> bytes:
     if kind.endswith("line"):
         lines = content.splitlines(keepends=True) or [b""]
         line = min(int(place * len(lines)), len(lines) - 1)
-        lines[line : line + 1] = {"double line": [lines[line]] * 2, "delete line": [], "blank line": [lines[line], b"\n"]}[kind]
+        lines[line : line + 1] = {
+            "double line": [lines[line]] * 2,
+            "delete line": [],
+            "blank line": [lines[line], b"\n"],
+        }[kind]
         return b"".join(lines)
     if kind == "cut":
         return content[:at]
@@ -67,7 +74,9 @@ def _expected(content: bytes) -> tuple[list[str], list[list[float | None]]]:
     """Labels and pixels, None where missing, as the csv module reads them."""
     text = content.decode("utf-8-sig")
     first = next(line for line in re.split(r"\r|\n", text) if line)
-    header, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)) if row]
+    header, *rows = [
+        row for row in csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)) if row
+    ]
     label = next(place for place, name in enumerate(header) if name.strip().lower() == "label")
     numbers = {place: name.strip().lower() for place, name in enumerate(header)}
     pixels = [place for place, name in numbers.items() if re.fullmatch(r"(pixel|px|p)?[ _-]?[0-9]+(x[0-9]+)?", name)]
@@ -78,7 +87,8 @@ def _expected(content: bytes) -> tuple[list[str], list[list[float | None]]]:
     if all(re.fullmatch(r"(-?[0-9]+(\.0+)?)?", word) for word in labels):
         labels = [word.split(".")[0] for word in labels]
     return labels, [
-        [None if row[place].strip().lower() in MISSING_WORDS else float(row[place].strip()) for place in pixels] for row in rows
+        [None if row[place].strip().lower() in MISSING_WORDS else float(row[place].strip()) for place in pixels]
+        for row in rows
     ]
 
 
@@ -113,7 +123,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     damage=st.lists(edits, min_size=1, max_size=4),
     block=st.sampled_from([1, 150, 8 << 20]),
 )
-def test_damaged_csv_is_read_right_or_refused(folder: Path, separator: str, end: str, quoting: int, damage: list[Edit], block: int) -> None:
+def test_damaged_csv_is_read_right_or_refused(
+    folder: Path, separator: str, end: str, quoting: int, damage: list[Edit], block: int
+) -> None:
     content = _written(separator, end, quoting)
     for edit in damage:
         content = _edited(content, edit)
@@ -155,7 +167,10 @@ def test_damaged_gzip_data_is_read_right_or_refused(folder: Path, damage: list[E
 @settings(deadline=None, max_examples=100)
 @given(damage=st.lists(edits, min_size=1, max_size=3))
 def test_damaged_parquet_is_read_or_refused(folder: Path, kind: pa.DataType, damage: list[Edit]) -> None:
-    columns = {f"pixel{place}": pa.array(column, pa.int64()).cast(kind) for place, column in enumerate(zip(*NUMBERS, strict=True))}
+    columns = {
+        f"pixel{place}": pa.array(column, pa.int64()).cast(kind)
+        for place, column in enumerate(zip(*NUMBERS, strict=True))
+    }
     whole = io.BytesIO()
     parquet.write_table(pa.table({"label": [row[-1] for row in ROWS], **columns}), whole)
     content = whole.getvalue()

@@ -17,7 +17,9 @@ from fmnist.data.tables import read_parquet
 from fmnist.errors import FmnistError
 
 
-def _parquet(folder: Path, columns: dict[str, Sequence[object] | pa.Array], metadata: dict[bytes, bytes] | None = None) -> Path:
+def _parquet(
+    folder: Path, columns: dict[str, Sequence[object] | pa.Array], metadata: dict[bytes, bytes] | None = None
+) -> Path:
     path = folder / "train.parquet"
     parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
     return path
@@ -45,7 +47,9 @@ def _error(path: Path) -> str:
         (pa.decimal128(5, 1), Decimal),
     ],
 )
-def test_parquet_pixels_may_be_numbers_of_any_kind_or_text(tmp_path: Path, kind: pa.DataType, number: Callable[[int], object]) -> None:
+def test_parquet_pixels_may_be_numbers_of_any_kind_or_text(
+    tmp_path: Path, kind: pa.DataType, number: Callable[[int], object]
+) -> None:
     columns = {f"pixel{place}": pa.array([number(place), None], kind) for place in range(4)}
     raw = read_parquet(_parquet(tmp_path, {"label": ["Bag", None], **columns, "__index_level_0__": [5, 6]}))
     assert _pixels(raw) == [[0, 1, 2, 3], [0, 0, 0, 0]]
@@ -72,7 +76,9 @@ def test_parquet_labels_may_be_of_any_kind(tmp_path: Path, column: pa.Array, rea
 
 def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
     side = 64
-    columns: dict[str, Sequence[object]] = {f"{row}x{column}": [row, column] for row in range(side) for column in range(side)}
+    columns: dict[str, Sequence[object]] = {
+        f"{row}x{column}": [row, column] for row in range(side) for column in range(side)
+    }
     path = _parquet(tmp_path, {"label": ["a", "b"], **columns})
     raw = read_parquet(path)
     np.testing.assert_array_equal(raw.pixels, np.indices((side, side)))
@@ -81,7 +87,10 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"label": ["a", "b"], "pixel1": [7, 256]}, "row 2, column 'pixel1': a pixel must be a whole number from 0 to 255; got '256'"),
+        (
+            {"label": ["a", "b"], "pixel1": [7, 256]},
+            "row 2, column 'pixel1': a pixel must be a whole number from 0 to 255; got '256'",
+        ),
         ({"label": ["a", "b"], "pixel1": [0.5, 1.0]}, "multiply all pixels by 255"),
         ({"label": ["a", "b"], "pixel1": [0, 2**62]}, "row 2, column 'pixel1'"),
         ({"label": ["a", "b"], "pixel1": [True, False]}, "row 1, column 'pixel1'"),
@@ -94,7 +103,9 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
         ({"label": pa.array([], pa.string()), "pixel1": pa.array([], pa.int8())}, "has no rows"),
     ],
 )
-def test_a_parquet_table_that_is_none_is_refused(tmp_path: Path, columns: dict[str, Sequence[object]], said: str) -> None:
+def test_a_parquet_table_that_is_none_is_refused(
+    tmp_path: Path, columns: dict[str, Sequence[object]], said: str
+) -> None:
     assert said in _error(_parquet(tmp_path, columns))
 
 
@@ -110,7 +121,9 @@ CLASSES = ("T - shirt / top", "Trouser", "Pullover")
 
 
 def _described(names: Sequence[str]) -> dict[bytes, bytes]:
-    return {b"huggingface": json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}).encode()}
+    return {
+        b"huggingface": json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}).encode()
+    }
 
 
 def _png(grey: NDArray[np.uint8]) -> bytes:
@@ -124,7 +137,12 @@ def _pictures(*shapes: tuple[int, int]) -> list[NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize(
-    "cell", [lambda stored: {"bytes": stored, "path": None}, lambda stored: {"path": None, "bytes": stored}, lambda stored: stored]
+    "cell",
+    [
+        lambda stored: {"bytes": stored, "path": None},
+        lambda stored: {"path": None, "bytes": stored},
+        lambda stored: stored,
+    ],
 )
 def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, cell: Callable[[bytes], object]) -> None:
     greys = _pictures(*[(28, 28)] * 4)
@@ -152,7 +170,9 @@ def test_pictures_of_other_sizes_become_28_by_28(tmp_path: Path) -> None:
     assert (raw.classes, raw.is_resized) == ((), True)
 
 
-@pytest.mark.parametrize("image", [None, {"bytes": None, "path": "a.png"}, {"bytes": b"", "path": ""}, {"bytes": b"GIF89a", "path": ""}])
+@pytest.mark.parametrize(
+    "image", [None, {"bytes": None, "path": "a.png"}, {"bytes": b"", "path": ""}, {"bytes": b"GIF89a", "path": ""}]
+)
 def test_a_row_without_a_picture_is_refused(tmp_path: Path, image: dict[str, object] | None) -> None:
     good = {"bytes": _png(_pictures((28, 28))[0]), "path": "b.png"}
     assert "train.parquet, row 2" in _error(_parquet(tmp_path, {"image": [good, image], "label": [0, 1]}))
@@ -173,10 +193,15 @@ def test_the_white_that_was_stated_is_told_with_the_rows(tmp_path: Path) -> None
 
 def test_a_label_beyond_the_declared_classes_is_refused(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"label": [0, 3], "0": [1, 2]}, _described(CLASSES))
-    assert "row 2, column 'label': a label must be a place among the 3 classes that the file declares; got '3'" in _error(path)
+    assert (
+        "row 2, column 'label': a label must be a place among the 3 classes that the file declares; got '3'"
+        in _error(path)
+    )
 
 
-@pytest.mark.parametrize("described", [b"{}", b"[]", b'{"info": null}', b'{"info": {"features": {"label": {"dtype": "int64"}}}}'])
+@pytest.mark.parametrize(
+    "described", [b"{}", b"[]", b'{"info": null}', b'{"info": {"features": {"label": {"dtype": "int64"}}}}']
+)
 def test_a_description_without_classes_declares_none(tmp_path: Path, described: bytes) -> None:
     raw = read_parquet(_parquet(tmp_path, {"label": [0, 3], "0": [1, 2]}, {b"huggingface": described}))
     assert (raw.labels.tolist(), raw.classes) == (["0", "3"], ())

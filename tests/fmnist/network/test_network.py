@@ -48,7 +48,9 @@ def block(channels_in: int, channels_out: int, *, norm: bool = False, **changes:
 
 @given(configurations, classes_of_any_number, st.integers(0, 100))
 @settings(max_examples=150, deadline=None)
-def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(config: TrialConfig, classes: int, seed: int) -> None:
+def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(
+    config: TrialConfig, classes: int, seed: int
+) -> None:
     torch.manual_seed(seed)
     model = build(config, classes)
     logits = model(pictures(3, seed))
@@ -58,7 +60,9 @@ def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(confi
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients.values())
-    assert any(gradient is not None and gradient.any() for name, gradient in gradients.items() if name.startswith("classifier"))
+    assert any(
+        gradient is not None and gradient.any() for name, gradient in gradients.items() if name.startswith("classifier")
+    )
 
 
 def told(architecture: Architecture) -> dict[str, Any]:
@@ -76,7 +80,9 @@ def measured(model: Network) -> dict[str, Any]:
     shapes = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(lambda _, read, given: shapes.append((tuple(read[0].shape[1:]), tuple(given.shape[1:]))))
+            module.register_forward_hook(
+                lambda _, read, given: shapes.append((tuple(read[0].shape[1:]), tuple(given.shape[1:])))
+            )
     with FlopCounterMode(display=False) as counter:
         model(pictures(1))
     return {
@@ -109,7 +115,9 @@ def strided(config: TrialConfig) -> Iterator[Block]:
 
 @pytest.mark.parametrize("head", get_args(Head))
 def test_another_family_needs_its_blocks_and_nothing_else(head: Head) -> None:
-    architecture = Architecture(TrialConfig(head=head, filters=4, hidden=16, mirror=True), tuple(strided(TrialConfig(filters=4))), 3)
+    architecture = Architecture(
+        TrialConfig(head=head, filters=4, hidden=16, mirror=True), tuple(strided(TrialConfig(filters=4))), 3
+    )
     model = Network(architecture)
     assert told(architecture) == measured(model)
     assert model(pictures(2)).shape == (2, 3)
@@ -140,9 +148,13 @@ def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> N
         nn.init.uniform_(norm.running_var, 0.5, 2)
     before = copy.deepcopy(model)
     with torch.inference_mode():
-        torch.testing.assert_close(folded(model)(pictures(4)), copy.deepcopy(model).eval()(pictures(4)), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            folded(model)(pictures(4)), copy.deepcopy(model).eval()(pictures(4)), rtol=1e-3, atol=1e-3
+        )
     assert model.training
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), before.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), before.state_dict().values(), strict=True)
+    )
 
 
 def test_norms_right_after_a_convolution_are_folded_away() -> None:
@@ -158,7 +170,9 @@ def test_norms_right_after_a_convolution_are_folded_away() -> None:
 @settings(max_examples=30, deadline=None)
 def test_pooling_before_or_after_the_norm_gives_the_same_shapes(config: TrialConfig) -> None:
     before, after = (build(config.model_copy(update={"pool": pool}), 10) for pool in ("before", "after"))
-    assert {name: t.shape for name, t in before.state_dict().items()} == {name: t.shape for name, t in after.state_dict().items()}
+    assert {name: t.shape for name, t in before.state_dict().items()} == {
+        name: t.shape for name, t in after.state_dict().items()
+    }
     assert before.stages(pictures(2)).shape == after.stages(pictures(2)).shape
 
 
@@ -170,11 +184,18 @@ def test_every_stage_halves_the_image_and_rounds_up(depth: int, side: int) -> No
 
 def test_what_a_small_network_costs_by_hand() -> None:
     config = TrialConfig(depth=2, blocks=2, filters=8, growth=2.0, kernel_size=3, hidden=20)
-    convolutions = [(28, 1, 8), (28, 8, 8), (14, 8, 16), (14, 16, 16)]  # a stage's first one is at twice the stage's size
+    convolutions = [
+        (28, 1, 8),
+        (28, 8, 8),
+        (14, 8, 16),
+        (14, 16, 16),
+    ]  # a stage's first one is at twice the stage's size
     sides = (28, 14, 14, 7)
     dense = [(16 * 7 * 7, 20), (20, 10)]
     weights = sum(9 * a * b + b for _, a, b in convolutions) + sum(a * b + b for a, b in dense)
-    multiply_adds = sum(side**2 * 9 * a * b for side, (_, a, b) in zip(sides, convolutions, strict=True)) + sum(a * b for a, b in dense)
+    multiply_adds = sum(side**2 * 9 * a * b for side, (_, a, b) in zip(sides, convolutions, strict=True)) + sum(
+        a * b for a, b in dense
+    )
     network = describe(config, 10)
     assert (network.parameters, network.flops) == (weights, 2 * multiply_adds)
     maps = sum(side**2 * b for side, (_, _, b) in zip(sides, convolutions, strict=True)) + sum(b for _, b in dense)
@@ -184,7 +205,16 @@ def test_what_a_small_network_costs_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"depth": 3}, {"blocks": 2}, {"filters": 32}, {"growth": 3.0}, {"kernel_size": 5}, {"hidden": 512}, {"head": "avg"}]
+    "changes",
+    [
+        {"depth": 3},
+        {"blocks": 2},
+        {"filters": 32},
+        {"growth": 3.0},
+        {"kernel_size": 5},
+        {"hidden": 512},
+        {"head": "avg"},
+    ],
 )
 def test_a_larger_network_costs_more(changes: dict[str, Any]) -> None:
     config = TrialConfig(filters=16)

@@ -26,7 +26,22 @@ toml_values = st.recursive(
     st.booleans()
     | st.integers(-(2**63), 2**63)
     | st.sampled_from(
-        [0, -1, 10**30, 10**4000, float("nan"), float("inf"), -0.0, 1e308, "", "search", "tpee", "../../x", "\u202e\x1b[31m\n", "x" * 5000]
+        [
+            0,
+            -1,
+            10**30,
+            10**4000,
+            float("nan"),
+            float("inf"),
+            -0.0,
+            1e308,
+            "",
+            "search",
+            "tpee",
+            "../../x",
+            "\u202e\x1b[31m\n",
+            "x" * 5000,
+        ]
     )
     | st.floats()
     | st.text(st.characters(codec="utf-8"), max_size=20)
@@ -34,17 +49,24 @@ toml_values = st.recursive(
     | st.times()
     | st.datetimes(timezones=st.sampled_from([None, datetime.UTC])),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["low", "high", "step", "log", "trials", "x y"]), inner, max_size=3)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["low", "high", "step", "log", "trials", "x y"]), inner, max_size=3)
     ),
     max_leaves=6,
 )
-keys = st.sampled_from(["trails", "dropuot", "serch", "seed", "knobs", "search", "depth", "low", "a b", "\u202e\n", "x" * 2000, ""])
+keys = st.sampled_from(
+    ["trails", "dropuot", "serch", "seed", "knobs", "search", "depth", "low", "a b", "\u202e\n", "x" * 2000, ""]
+)
 
 
 def mutated(spec: dict[str, Any], chance: st.DataObject) -> dict[str, Any]:
     """With one key deleted, renamed or added, or one value replaced by any that TOML can hold."""
     place = spec = copy.deepcopy(spec)
-    while isinstance(inner := place[chance.draw(st.sampled_from(sorted(place)))], dict) and inner and chance.draw(st.integers(0, 3)):
+    while (
+        isinstance(inner := place[chance.draw(st.sampled_from(sorted(place)))], dict)
+        and inner
+        and chance.draw(st.integers(0, 3))
+    ):
         place = inner
     name = chance.draw(st.sampled_from(sorted(place)))
     match chance.draw(st.sampled_from(["delete", "rename", "replace", "replace", "add"])):
@@ -79,7 +101,9 @@ def is_refused(say: Say, folder: Path, data: bytes) -> bool:
 
 @given(st.data(), st.sampled_from(STUDIES))
 @FUZZ
-def test_a_changed_key_or_value_is_refused_or_still_a_study(say: Say, tmp_path: Path, chance: st.DataObject, text: str) -> None:
+def test_a_changed_key_or_value_is_refused_or_still_a_study(
+    say: Say, tmp_path: Path, chance: st.DataObject, text: str
+) -> None:
     spec = mutated(tomllib.loads(text), chance)
     is_refused(say, tmp_path, tomli_w.dumps(spec).encode())
 
@@ -91,7 +115,20 @@ def test_damaged_bytes_are_refused_or_still_a_study(say: Say, tmp_path: Path, ch
     start = chance.draw(st.integers(0, len(data)))
     end = min(len(data), start + chance.draw(st.integers(0, 30)))
     odd = st.sampled_from(
-        [b"[" * 5000, b"a." * 5000, b"{a=" * 5000, b"\xff", b"\xef\xbb\xbf", b"\r", b"\r\n", b"\x00", b"9" * 5000, b'"', b"'''", b"= nan #"]
+        [
+            b"[" * 5000,
+            b"a." * 5000,
+            b"{a=" * 5000,
+            b"\xff",
+            b"\xef\xbb\xbf",
+            b"\r",
+            b"\r\n",
+            b"\x00",
+            b"9" * 5000,
+            b'"',
+            b"'''",
+            b"= nan #",
+        ]
     )
     line = chance.draw(st.sampled_from(data.splitlines(keepends=True)))
     new = chance.draw(st.binary(max_size=8) | odd | st.just(line))
@@ -152,7 +189,9 @@ def test_a_file_that_only_looks_odd_is_a_study(say: Say, tmp_path: Path, data: b
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_the_real_command_starts_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
-    (tmp_path / "mine.toml").write_bytes(b"[search]\ntrials = 1\n[knobs]\ndropout = { low = 0x" + b"f" * 5000 + b", high = 1 }\n")
+    (tmp_path / "mine.toml").write_bytes(
+        b"[search]\ntrials = 1\n[knobs]\ndropout = { low = 0x" + b"f" * 5000 + b", high = 1 }\n"
+    )
     given = command("run", "mine.toml", "--data", "synthetic", *options)
     done = subprocess.run(given, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -26,9 +26,7 @@ def test_help_of_each_command_shows_an_example(name: str, say: Say) -> None:
 
 
 def test_help_lists_every_command_without_importing_torch() -> None:
-    code = (
-        "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    )
+    code = "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in COMMANDS)
 
@@ -71,7 +69,9 @@ def test_an_absent_device_is_an_error_and_never_replaced(say: Say) -> None:
 
 
 def test_a_users_error_leaves_the_real_command_with_code_2_and_no_traceback(tmp_path: Path) -> None:
-    done = subprocess.run(command("run", "quik"), cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command("run", "quik"), cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("Error: No study named 'quik'")
     assert len(done.stderr.splitlines()) == 1
@@ -79,7 +79,14 @@ def test_a_users_error_leaves_the_real_command_with_code_2_and_no_traceback(tmp_
 
 @pytest.mark.parametrize(
     "arguments",
-    [("run", "--trials", "0"), ("run", "--wrong"), ("run", "--minutes", "nan"), ("fly",), ("dashboard", "--port", "0"), ("predict",)],
+    [
+        ("run", "--trials", "0"),
+        ("run", "--wrong"),
+        ("run", "--minutes", "nan"),
+        ("fly",),
+        ("dashboard", "--port", "0"),
+        ("predict",),
+    ],
 )
 def test_a_wrong_option_is_exit_code_2(arguments: tuple[str, ...], say: Say) -> None:
     code, _, errors = say(*arguments)
@@ -90,7 +97,13 @@ def test_a_wrong_option_is_exit_code_2(arguments: tuple[str, ...], say: Say) -> 
 def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_path: Path) -> None:
     code, output, errors = say(*TINY, "--workers", "2", "--dry-run", "--trials", "7")
     assert (code, errors) == (0, "")
-    for part in ("tiny-synthetic", "7 trials of 2 epochs, random, nothing pruned", "filters, learning_rate", "2 workers", "Estimate"):
+    for part in (
+        "tiny-synthetic",
+        "7 trials of 2 epochs, random, nothing pruned",
+        "filters, learning_rate",
+        "2 workers",
+        "Estimate",
+    ):
         assert part in output
     assert "Nothing was started." in output
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
@@ -137,7 +150,9 @@ def test_sampler_and_pruner_reach_the_plan_and_make_another_study(say: Say) -> N
         ("model.safetensors", b"\xff" * 100, "must have the SHA-256"),
     ],
 )
-def test_a_model_that_was_damaged_is_one_clean_message(file: str, content: bytes, says: str, say: Say, tmp_path: Path) -> None:
+def test_a_model_that_was_damaged_is_one_clean_message(
+    file: str, content: bytes, says: str, say: Say, tmp_path: Path
+) -> None:
     config = TrialConfig(depth=1, filters=4, head="max")
     save_checkpoint(tmp_path / "model", build(config, 2), config, ("a", "b"), origin={})
     (tmp_path / "model" / file).write_bytes(content)
@@ -155,7 +170,9 @@ def test_h_is_help_which_names_arguments_plainly(name: str, say: Say) -> None:
     _, output, _ = say(name, "-h")
     assert not set("{}<>") & set(output.partition("\nArguments:\n")[2].partition("\nOptions:\n")[0])
     params = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
-    arguments = [one.metavar if one.required else f"[{one.metavar}]" for one in params if one.param_type_name == "argument"]
+    arguments = [
+        one.metavar if one.required else f"[{one.metavar}]" for one in params if one.param_type_name == "argument"
+    ]
     assert output.splitlines()[0] == " ".join([f"Usage: fmnist-search {name} [OPTIONS]", *arguments])
 
 
@@ -176,12 +193,20 @@ def test_the_version_is_that_of_the_package_and_loads_nothing_heavy() -> None:
     assert (done.stdout, done.stderr) == (f"fmnist-search {version('fmnist-search')}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [("trials", "going"), ("trials", "going", "--json"), ("report", "going"), ("--help",)])
+@pytest.mark.parametrize(
+    "arguments", [("trials", "going"), ("trials", "going", "--json"), ("report", "going"), ("--help",)]
+)
 def test_nobody_who_reads_the_output_ends_it_quietly(arguments: tuple[str, ...], listed: Say, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        command(*arguments), cwd=tmp_path, env=surroundings(), stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        command(*arguments),
+        cwd=tmp_path,
+        env=surroundings(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
@@ -210,7 +235,9 @@ def test_a_study_that_is_not_finished_is_so_by_the_command_that_began_it(name: s
         (("predict", "", "x.png"), "an argument"),
     ],
 )
-def test_an_empty_value_is_refused_and_not_taken_for_none(arguments: tuple[str, ...], named: str, say: Say, tmp_path: Path) -> None:
+def test_an_empty_value_is_refused_and_not_taken_for_none(
+    arguments: tuple[str, ...], named: str, say: Say, tmp_path: Path
+) -> None:
     code, output, errors = say(*arguments)
     assert (code, output) == (2, "")
     assert "must not be empty" in errors

@@ -39,7 +39,16 @@ ODD = (
     "1. one",
     "&lt;b&gt; $x$ *y* __z__ ~~q~~",
 )
-VILE = ("\x1b[2J\x1b]0;title\x07", "a\nb\r\n\nc", "\u202eevil", "x" * 10_000, "\u2028- y\x00", "    code", "| --: |", "")
+VILE = (
+    "\x1b[2J\x1b]0;title\x07",
+    "a\nb\r\n\nc",
+    "\u202eevil",
+    "x" * 10_000,
+    "\u2028- y\x00",
+    "    code",
+    "| --: |",
+    "",
+)
 ABOUT = environment()
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 LIVE = {"html_block", "html_inline", "link_open", "image", "s_open", "em_open", "blockquote_open", "ordered_list_open"}
@@ -48,7 +57,11 @@ LIVE = {"html_block", "html_inline", "link_open", "image", "s_open", "em_open", 
 def live(markdown: str) -> list[str]:
     """What in that text is more than text: the kinds of its elements."""
     tokens = READER.parse(markdown)
-    return sorted(token.type for token in [*tokens, *(child for one in tokens for child in one.children or ())] if token.type in LIVE)
+    return sorted(
+        token.type
+        for token in [*tokens, *(child for one in tokens for child in one.children or ())]
+        if token.type in LIVE
+    )
 
 
 def read_tables(markdown: str) -> list[list[list[str]]]:
@@ -71,8 +84,12 @@ def read_tables(markdown: str) -> list[list[list[str]]]:
 def report_with(names: Sequence[str], study: Study) -> str:
     old = final(0.943, 0.944)
     classes = [one.model_copy(update={"name": name}) for one, name in zip(old.classes, names, strict=True)]
-    remember(study, final=old.model_copy(update={"classes": tuple(classes)}), data=data(names[0], class_names=tuple(names)))
-    remember(study, environments=[environment(command=f"run {names[0]}", device=names[1], versions={"python": names[2]})])
+    remember(
+        study, final=old.model_copy(update={"classes": tuple(classes)}), data=data(names[0], class_names=tuple(names))
+    )
+    remember(
+        study, environments=[environment(command=f"run {names[0]}", device=names[1], versions={"python": names[2]})]
+    )
     return to_markdown(read_report(study))
 
 
@@ -81,7 +98,9 @@ def shown(name: str) -> str:
 
 
 names = st.lists(
-    st.sampled_from([*ODD, *VILE]) | st.text(st.sampled_from("ab1 .)|\\`*_~<>&[]()!#+-=:$\n\x1b"), max_size=12), min_size=10, max_size=10
+    st.sampled_from([*ODD, *VILE]) | st.text(st.sampled_from("ab1 .)|\\`*_~<>&[]()!#+-=:$\n\x1b"), max_size=12),
+    min_size=10,
+    max_size=10,
 )
 
 
@@ -105,7 +124,11 @@ def test_a_model_card_shows_any_name_as_text(tmp_path: Path, names: list[str]) -
         expected, found = (next(table for table in read_tables(text) if table[0][0] == head) for text in (plain, odd))
         assert [row[1:] for row in found] == [row[1:] for row in expected]
     about = read_tables(odd)[-1]
-    assert [about[1][1], about[2][1], about[4][1]] == [f"{ABOUT.at}, {shown(names[0])}".strip(), shown(names[1]) or "none", shown(names[4])]
+    assert [about[1][1], about[2][1], about[4][1]] == [
+        f"{ABOUT.at}, {shown(names[0])}".strip(),
+        shown(names[1]) or "none",
+        shown(names[4]),
+    ]
     assert [row[0] for row in read_tables(odd)[1][1:]] == [shown(name) for name in names]
 
 
@@ -113,7 +136,12 @@ def card(folder: Path, names: Sequence[str]) -> str:
     facts = facts_of(RICH)
     classes = tuple(one.model_copy(update={"name": name}) for one, name in zip(facts.final.classes, names, strict=True))
     about = environment(
-        command=names[0], commit=names[1], device=names[2], processor=names[3], platform=names[4], versions={"python": names[5]}
+        command=names[0],
+        commit=names[1],
+        device=names[2],
+        processor=names[3],
+        platform=names[4],
+        versions={"python": names[5]},
     )
     facts = type(facts)(
         names[6],
@@ -155,7 +183,10 @@ def test_predict_shows_names_as_they_are(say: Say, tmp_path: Path, model: Path) 
 
 def write_odd(path: Path) -> Path:
     """The training images with odd class names, as a table."""
-    rows = [[ODD[label % 6], *pixels] for label, pixels in zip(TRAIN.labels, TRAIN.pixels.reshape(-1, 784).tolist(), strict=True)]
+    rows = [
+        [ODD[label % 6], *pixels]
+        for label, pixels in zip(TRAIN.labels, TRAIN.pixels.reshape(-1, 784).tolist(), strict=True)
+    ]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     return path
@@ -176,7 +207,11 @@ def test_messages_with_paths_and_classes_are_text(say: Say, tmp_path: Path) -> N
 
 def test_a_study_of_odd_classes_stays_in_its_folder_and_is_readable(say: Say, tmp_path: Path) -> None:
     write_odd(tmp_path / "[red]..csv")
-    tiny = TOML.replace("trials = 3", "trials = 1").replace("epochs = 2", "epochs = 1").replace("seeds = 1\n\n", "seeds = 0\n\n")
+    tiny = (
+        TOML.replace("trials = 3", "trials = 1")
+        .replace("epochs = 2", "epochs = 1")
+        .replace("seeds = 1\n\n", "seeds = 0\n\n")
+    )
     (tmp_path / "tiny.toml").write_text(tiny)
     done = run_command(tmp_path, "run", "tiny.toml", "--data", "[red]..csv", "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -195,7 +230,9 @@ def test_a_study_of_odd_classes_stays_in_its_folder_and_is_readable(say: Say, tm
 
 
 @pytest.mark.parametrize("name", ["../../x", "..", "a/b", ".", "/", "[red]\x1b[2J/../../y"])
-def test_a_study_of_another_program_cannot_lead_out_of_the_folder_of_studies(say: Say, tmp_path: Path, name: str) -> None:
+def test_a_study_of_another_program_cannot_lead_out_of_the_folder_of_studies(
+    say: Say, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "here" / "studies").mkdir(parents=True)
     os.chdir(tmp_path / "here")  # which `say` puts back
     optuna.create_study(study_name=name, storage="sqlite:///studies/fmnist.db", direction="maximize")

@@ -13,7 +13,9 @@ from tests.search.tiny import NAME, RUN, TOML, command, run_command, surrounding
 
 
 def printed(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command(*arguments), cwd=folder, env=surroundings(**environment), capture_output=True, timeout=300, check=False)
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=surroundings(**environment), capture_output=True, timeout=300, check=False
+    )
 
 
 def test_a_terminal_of_few_characters_loses_no_result(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def write_dirty(path: Path, images: Images) -> Path:
     """Columns shuffled, labels in words, a BOM, CRLF; pixels missing in rows 2 and 7, row 4 without a label, row 9 a copy of row 8."""
     order = np.random.default_rng(0).permutation(785)
     rows = [
-        [NAMES[label % 5], *map(str, pixels)] for label, pixels in zip(images.labels, images.pixels.reshape(-1, 784).tolist(), strict=True)
+        [NAMES[label % 5], *map(str, pixels)]
+        for label, pixels in zip(images.labels, images.pixels.reshape(-1, 784).tolist(), strict=True)
     ]
     for row in (1, 6):
         rows[row][100:110] = [""] * 10
@@ -41,7 +42,17 @@ def write_dirty(path: Path, images: Images) -> Path:
 def test_data_shows_what_cleaning_found_and_draws_it(say: Say, tmp_path: Path) -> None:
     code, output, errors = say("data", write_dirty(tmp_path / "dirty.csv", TRAIN), "--save", "clean")
     assert (code, errors) == (0, "")
-    for part in ("missing_pixels", "row 2, 7", "missing_labels", "row 4", "duplicates", "row 9", "Kleid", "held out", "brightness"):
+    for part in (
+        "missing_pixels",
+        "row 2, 7",
+        "missing_labels",
+        "row 4",
+        "duplicates",
+        "row 9",
+        "Kleid",
+        "held out",
+        "brightness",
+    ):
         assert part in output
     with Image.open("data-sheet.png") as sheet:
         assert sheet.width == 900
@@ -50,7 +61,11 @@ def test_data_shows_what_cleaning_found_and_draws_it(say: Say, tmp_path: Path) -
     saved, again = json.loads(Path("clean/cleaning.json").read_text()), json.loads(output)
     assert (again["fingerprint"], again["test_fingerprint"]) == (saved["fingerprint"], saved["test_fingerprint"])
     found = {one["rule"]: (one["train"], one["examples"]) for one in saved["cleaning"]["caught"] if one["train"]}
-    assert found == {"missing_labels": (1, ["row 4"]), "missing_pixels": (2, ["row 2", "row 7"]), "duplicates": (1, ["row 9"])}
+    assert found == {
+        "missing_labels": (1, ["row 4"]),
+        "missing_pixels": (2, ["row 2", "row 7"]),
+        "duplicates": (1, ["row 9"]),
+    }
     assert not any(one["train"] or one["test"] for one in again["cleaning"]["caught"])
 
 
@@ -141,7 +156,9 @@ def test_every_form_gives_the_same_trial_as_the_official_layout(form: Callable[[
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("side", "ground"), [(28, 255), (28, 0), (40, 255)])
-def test_a_model_says_of_the_pictures_it_is_scored_on_what_evaluate_counts(tmp_path: Path, side: int, ground: int) -> None:
+def test_a_model_says_of_the_pictures_it_is_scored_on_what_evaluate_counts(
+    tmp_path: Path, side: int, ground: int
+) -> None:
     (tmp_path / "tiny.toml").write_text(TOML.replace("epochs = 2", "epochs = 6"))
     rng = np.random.default_rng(0)
     for row in range(3 * 60):
@@ -151,7 +168,9 @@ def test_a_model_says_of_the_pictures_it_is_scored_on_what_evaluate_counts(tmp_p
         place = tmp_path / "shop" / split / NAMES[row % 3]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{row}.png")
-    done = run_command(tmp_path, "run", "tiny.toml", "--trials", "2", "--workers", "1", "--name", "mine", "--data", "shop")
+    done = run_command(
+        tmp_path, "run", "tiny.toml", "--trials", "2", "--workers", "1", "--name", "mine", "--data", "shop"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert run_command(tmp_path, "export", "mine", "--to", "model").returncode == 0
     evaluated = run_command(tmp_path, "evaluate", "model", "--data", "shop")

@@ -98,7 +98,9 @@ def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: P
         body = trial["note"]["body"]
         assert body.startswith(f"# Trial {number}, ")
         assert ("the winner" in body) == (number == winner)
-        rows = re.findall(r"^\| (.+?) \| [\d.]+ \| [\d.]+ \| \*?([\d.]+)\*? \| \d+ \|$", body.replace("\\.", "."), re.MULTILINE)
+        rows = re.findall(
+            r"^\| (.+?) \| [\d.]+ \| [\d.]+ \| \*?([\d.]+)\*? \| \d+ \|$", body.replace("\\.", "."), re.MULTILINE
+        )
         assert len(rows) == len(final.classes)
         assert np.mean([float(f1) for _, f1 in rows]) == pytest.approx(trial["values"][0], abs=1e-4)
         assert all(f"| {param['name']} |" in body for param in trial["params"])
@@ -136,7 +138,9 @@ def test_a_taken_port_is_replaced_and_ctrl_c_ends_it(whole: Path, serve: Serve) 
     assert "Traceback" not in said
 
 
-def test_open_opens_the_studys_page_in_the_browser(whole: Path, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_opens_the_studys_page_in_the_browser(
+    whole: Path, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     browser.chmod(0o755)
@@ -174,11 +178,16 @@ def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: 
     trial = trials_of(page)[mine]
     edit = json.dumps({"body": "my own words", "version": trial["note"]["version"] + 1}).encode()
     request = urllib.request.Request(
-        f"{dashboard.origin}/api/studies/1/{trial['trial_id']}/note", edit, {"Content-Type": "application/json"}, method="PUT"
+        f"{dashboard.origin}/api/studies/1/{trial['trial_id']}/note",
+        edit,
+        {"Content-Type": "application/json"},
+        method="PUT",
     )
     urllib.request.urlopen(request, timeout=30).close()
     study = study_in(finished)
-    study.optuna.set_user_attr("spec", study.optuna.user_attrs["spec"] | {"description": "told anew"})  # what a note is made of has changed
+    study.optuna.set_user_attr(
+        "spec", study.optuna.user_attrs["spec"] | {"description": "told anew"}
+    )  # what a note is made of has changed
     before = artifacts_of(dashboard, page)
     done = run_command(finished, *RUN)
     assert done.returncode == 0, done.stderr
@@ -216,7 +225,9 @@ def test_it_answers_while_a_run_writes(longer: tuple[Path, list[set[str]]]) -> N
     assert states[-1] == {"Complete"}
 
 
-def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(longer: tuple[Path, list[set[str]]], serve: Serve) -> None:
+def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(
+    longer: tuple[Path, list[set[str]]], serve: Serve
+) -> None:
     folder, best = longer[0] / "studies" / NAME / "validation", complete_trials(study_in(longer[0]))[:5]
     assert {path.name for path in folder.iterdir()} == {f"trial-{trial.number}.npz" for trial in best}
     (folder / f"trial-{best[0].number}.npz").write_bytes(b"damaged")

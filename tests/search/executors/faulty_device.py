@@ -29,7 +29,12 @@ class Faulty:
     """`fit` on a device that fails so many processes, and each of them for good."""
 
     def __init__(self, message: str, times: int, folder: Path) -> None:
-        self.error, self.times, self.folder, self.is_broken = ERRORS[message](f"{message}\nMore of it."), times, folder, False
+        self.error, self.times, self.folder, self.is_broken = (
+            ERRORS[message](f"{message}\nMore of it."),
+            times,
+            folder,
+            False,
+        )
 
     def __call__(self, *arguments: Any, seed: int, **options: Any) -> Iterator[Epoch]:
         if self.is_broken:
@@ -53,7 +58,9 @@ def faulty(message: str, times: int, folder: Path) -> Iterator[None]:
         yield
 
 
-def serve_faulty(message: str, times: int, folder: Path, pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
+def serve_faulty(
+    message: str, times: int, folder: Path, pipe: Connection, setup: Setup, environ: dict[str, str]
+) -> None:
     """A worker with such a device."""
     with faulty(message, times, folder):
         serve(pipe, setup, environ)

@@ -57,7 +57,9 @@ def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
     plain = TrialConfig(**PLAIN)
     assert describe(plain, CLASSES).training_floor(mixed=True) < 0.02 * 2**30
     assert 0.3 * 2**30 < least_memory(plain, CLASSES, 60_000, CUDA) <= 0.56 * 2**30
-    assert least_memory(plain, CLASSES, 1_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)  # there are no more to make ready
+    assert least_memory(plain, CLASSES, 1_000, CUDA) < least_memory(
+        plain, CLASSES, 60_000, CUDA
+    )  # there are no more to make ready
     untouched = plain.model_copy(update={"augmentation": 0.0})
     assert least_memory(untouched, CLASSES, 60_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)
 
@@ -77,10 +79,15 @@ def test_a_cpu_takes_a_batch_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
-def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(
+    error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: Any, **__: Any) -> float:
         raise error("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'")
 
     monkeypatch.setattr("search.job.estimate.measure_speed", fails)
-    with pytest.raises(SearchError, match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what"):
+    with pytest.raises(
+        SearchError,
+        match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what",
+    ):
         trainings_seconds([TrialConfig(**PLAIN)], CUDA, threads=1, workers=1, data=DATA)

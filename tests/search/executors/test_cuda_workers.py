@@ -41,7 +41,10 @@ def test_two_workers_side_by_side_train_as_one_process_alone(setup: Setup) -> No
         found = trained(executor, *tasks)
     splits = search_splits(setup.source, seed=0)
     for one in tasks:
-        alone = [(epoch.number, epoch.macro_f1) for epoch in fit(one.config, *splits, seed=one.seed, device=torch.device("cuda"))]
+        alone = [
+            (epoch.number, epoch.macro_f1)
+            for epoch in fit(one.config, *splits, seed=one.seed, device=torch.device("cuda"))
+        ]
         assert curve(found, one.key) == alone
 
 
@@ -50,7 +53,9 @@ def test_a_killed_worker_leaves_its_training_to_the_next_from_its_snapshot(setup
     with LocalExecutor(setup, workers=1) as executor:
         undisturbed = curve(trained(executor, replace(long, snapshot=None)), "long")
         executor.submit(long)
-        before = until(executor, lambda found: len(curve(found, "long")) >= 5 and long.snapshot and long.snapshot.exists())
+        before = until(
+            executor, lambda found: len(curve(found, "long")) >= 5 and long.snapshot and long.snapshot.exists()
+        )
         (worker,) = workers()
         kill(worker)
         after = until(executor, is_over("long"))
@@ -59,7 +64,9 @@ def test_a_killed_worker_leaves_its_training_to_the_next_from_its_snapshot(setup
 
 
 def test_a_worker_that_is_killed_beside_another_disturbs_neither_training(setup: Setup, tmp_path: Path) -> None:
-    tasks = [replace(task(str(seed), epochs=40, seed=seed, **KNOBS), snapshot=tmp_path / str(seed)) for seed in range(2)]
+    tasks = [
+        replace(task(str(seed), epochs=40, seed=seed, **KNOBS), snapshot=tmp_path / str(seed)) for seed in range(2)
+    ]
     with LocalExecutor(setup, workers=2) as executor:
         undisturbed = trained(executor, *(replace(one, snapshot=None) for one in tasks))
         for one in tasks:

@@ -134,7 +134,9 @@ def test_a_diverging_task_fails_as_such(executor: LocalExecutor) -> None:
     assert (found[-1].kind, found[-1].reason.split(":")[0]) == ("diverged", "diverged")
 
 
-def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(executor: LocalExecutor, tmp_path: Path) -> None:
+def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     before = workers()
     found = trained(executor, task("broken", checkpoint=tmp_path / "file" / "checkpoint"))
@@ -149,7 +151,16 @@ def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor,
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
-        train_all(Study(optuna.create_study()), "finalize", [broken], executor, Silent(), Interrupt(), lambda *_: None, lambda *_: None)
+        train_all(
+            Study(optuna.create_study()),
+            "finalize",
+            [broken],
+            executor,
+            Silent(),
+            Interrupt(),
+            lambda *_: None,
+            lambda *_: None,
+        )
 
 
 def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
@@ -161,7 +172,9 @@ def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalE
     assert workers() != {pid}
 
 
-def test_a_worker_that_died_in_the_middle_of_a_message_is_replaced_and_its_task_trained(executor: LocalExecutor) -> None:
+def test_a_worker_that_died_in_the_middle_of_a_message_is_replaced_and_its_task_trained(
+    executor: LocalExecutor,
+) -> None:
     trained(executor, task("warm"))
     executor.submit(task("cut", epochs=1000))
     until(executor, lambda found: curve(found, "cut"))
@@ -210,7 +223,12 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
     with LocalExecutor(setup_of(source), workers=1) as executor:
         optimize(study, spec, executor, KillOnce(), Interrupt(), CLASSES)
         (trial,) = study.optuna.trials
-        same = Task("same", TrialConfig.parse(trial.user_attrs["config"], where="trial"), trial.user_attrs["seed"], images="search")
+        same = Task(
+            "same",
+            TrialConfig.parse(trial.user_attrs["config"], where="trial"),
+            trial.user_attrs["seed"],
+            images="search",
+        )
         expected = curve(trained(executor, same), "same")
         mine = workers() - others
     assert trial.state == optuna.trial.TrialState.COMPLETE
@@ -254,7 +272,9 @@ def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) 
         "            executor.events(timeout=1.0)\n"
     )
     root = str(Path(__file__).parents[3])
-    coordinator = subprocess.Popen([sys.executable, script], env=surroundings(PYTHONPATH=root), stdout=subprocess.PIPE, text=True)
+    coordinator = subprocess.Popen(
+        [sys.executable, script], env=surroundings(PYTHONPATH=root), stdout=subprocess.PIPE, text=True
+    )
     with coordinator:
         assert coordinator.stdout is not None
         pids = [int(pid) for pid in coordinator.stdout.readline().split()]

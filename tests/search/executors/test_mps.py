@@ -39,7 +39,14 @@ with shared_gpu(torch.device("cuda"), 2) as sharing:
 """
 
 
-def service(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int = 0, start: str = ":", answer: str = "exit 1", end: str = ":") -> Path:
+def service(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int = 0,
+    start: str = ":",
+    answer: str = "exit 1",
+    end: str = ":",
+) -> Path:
     """What the command was told, line by line. It does `start`, `answer` or `end` first, when it is to start, to answer or to end."""
     log, script = folder / "log", folder / "bin" / CONTROL
     script.parent.mkdir()
@@ -48,7 +55,9 @@ def service(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int = 0, start:
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv(MARK, str(folder))
     monkeypatch.delenv(PIPES, raising=False)
-    monkeypatch.setattr("search.executors.mps.DEFAULT_PIPE", folder / "control")  # this machine may have a service of its own
+    monkeypatch.setattr(
+        "search.executors.mps.DEFAULT_PIPE", folder / "control"
+    )  # this machine may have a service of its own
     return log
 
 
@@ -77,7 +86,9 @@ def nothing_runs(folder: Path) -> bool:
     return not [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get(MARK) == str(folder)]
 
 
-def test_the_service_runs_as_long_as_the_workers_and_each_is_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_runs_as_long_as_the_workers_and_each_is_told_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = service(tmp_path, monkeypatch)
     assert can_share()
     with shared_gpu(CUDA, 4) as sharing:
@@ -89,10 +100,14 @@ def test_the_service_runs_as_long_as_the_workers_and_each_is_told_where(tmp_path
     assert sharing.note is None
 
 
-def test_the_service_and_its_folder_go_also_when_the_run_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_and_its_folder_go_also_when_the_run_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(quitted := tmp_path / "quitted")
     log = service(tmp_path, monkeypatch, end=f'echo quit >"{quitted}"')
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "begins\n"
         pipes = Path(run.stdout.readline().strip())
@@ -103,12 +118,16 @@ def test_the_service_and_its_folder_go_also_when_the_run_is_killed(tmp_path: Pat
     assert log.read_text().split() == ["started", "quit"]
 
 
-def test_a_run_that_is_killed_while_the_service_starts_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_killed_while_the_service_starts_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("starting", "quitted", "go"):
         os.mkfifo(tmp_path / name)
     start = f'echo starting >"{tmp_path / "starting"}"; read -r _ <"{tmp_path / "go"}"'
     log = service(tmp_path, monkeypatch, start=start, end=f'echo quit >"{tmp_path / "quitted"}"')
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
         assert said(tmp_path / "starting") == "starting\n"
         run.send_signal(signal.SIGKILL)
     (tmp_path / "go").write_text("go\n")
@@ -117,7 +136,9 @@ def test_a_run_that_is_killed_while_the_service_starts_leaves_none(tmp_path: Pat
     assert log.read_text().split() == ["started", "quit"]
 
 
-def test_a_service_that_does_not_start_in_time_is_ended_and_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_does_not_start_in_time_is_ended_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service(tmp_path, monkeypatch, start=forever(tmp_path))
     monkeypatch.setattr("search.executors.mps.PATIENCE", 0.2)
     with shared_gpu(CUDA, 4) as sharing:
@@ -129,7 +150,9 @@ def test_a_service_that_does_not_start_in_time_is_ended_and_told_of(tmp_path: Pa
 
 def test_a_service_that_does_not_end_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As the real one it goes into a session of its own, where it waits for its clients to end.
-    service(tmp_path, monkeypatch, start=f"setsid sh -c '{forever(tmp_path)}' & :", end=f'read -r _ <"{tmp_path / "never"}"')
+    service(
+        tmp_path, monkeypatch, start=f"setsid sh -c '{forever(tmp_path)}' & :", end=f'read -r _ <"{tmp_path / "never"}"'
+    )
     with shared_gpu(CUDA, 4) as sharing:
         assert sharing.by_mps
         assert not nothing_runs(tmp_path)
@@ -137,7 +160,9 @@ def test_a_service_that_does_not_end_in_time_is_killed(tmp_path: Path, monkeypat
     until(lambda: nothing_runs(tmp_path))
 
 
-def test_an_executor_that_cannot_start_its_workers_ends_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_that_cannot_start_its_workers_ends_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = service(tmp_path, monkeypatch)
     setup = Setup(Source("lost", tmp_path, lambda: None), 0, "cuda", 1)  # type: ignore[arg-type]  # no process can be told of it
     executor = LocalExecutor(setup, workers=2)  # kept, or Python would end the service when it takes it away
@@ -155,7 +180,9 @@ def test_workers_that_take_turns_are_told_of(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("device", "processes"), [("cpu", 4), ("cuda", 1)])
-def test_nothing_is_started_where_nothing_is_shared(device: str, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_started_where_nothing_is_shared(
+    device: str, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = service(tmp_path, monkeypatch)
     with shared_gpu(torch.device(device), processes) as sharing:
         assert not sharing.environ

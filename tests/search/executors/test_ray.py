@@ -31,7 +31,11 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmni
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 TOKEN = secrets.token_hex(32)
 BUDGET, NAME, DEADLINE = 4, "long-synthetic", 120.0
-LONG = TOML.replace("trials = 3", f"trials = {BUDGET}").replace("epochs = 2\ndepth", "epochs = 8\ndepth").replace("[4, 8]", "[8, 16]")
+LONG = (
+    TOML.replace("trials = 3", f"trials = {BUDGET}")
+    .replace("epochs = 2\ndepth", "epochs = 8\ndepth")
+    .replace("[4, 8]", "[8, 16]")
+)
 Shared = Callable[..., Any]
 
 
@@ -49,7 +53,10 @@ def three_nodes(_alone: None) -> Iterator[Any]:
     """A cluster of three nodes with a CPU each."""
     from ray.cluster_utils import Cluster as Nodes
 
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000})
+    nodes = Nodes(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000},
+    )
     for _ in range(2):
         nodes.add_node(num_cpus=1, object_store_memory=200_000_000)
     yield nodes
@@ -63,7 +70,9 @@ def study_in(folder: Path) -> Study:
 def assert_exact(folder: Path) -> Study:
     """Each trial is there once, with the very curve of an undisturbed training; there is one winner, and one look at the test split."""
     study, source = study_in(folder), find_source("synthetic", announce=lambda _: None)
-    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(BUDGET)]
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+        (number, TrialState.COMPLETE) for number in range(BUDGET)
+    ]
     for trial in study.optuna.trials:
         assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == retrained(source, trial)
     confirmation, final = study.read(Confirmation), study.read(Final)
@@ -93,7 +102,9 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_a_node_dies_in_mid_search_and_another_joins(three_nodes: Any, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text(LONG)
-    run = start_command(tmp_path, "run", "long.toml", "--data", "synthetic", "--executor", "ray", "--address", three_nodes.address)
+    run = start_command(
+        tmp_path, "run", "long.toml", "--data", "synthetic", "--executor", "ray", "--address", three_nodes.address
+    )
     wait_for_line(run, "epoch 2/8")
     three_nodes.remove_node(three_nodes.worker_nodes.copy().pop(), allow_graceful=False)
     wait_for_line(run, "complete at F1")
@@ -108,15 +119,32 @@ def test_a_node_dies_in_mid_search_and_another_joins(three_nodes: Any, tmp_path:
     assert exported.origin["data"] == "synthetic"
 
 
-def test_the_coordinator_is_killed_its_workers_end_and_the_same_command_goes_on(three_nodes: Any, tmp_path: Path) -> None:
+def test_the_coordinator_is_killed_its_workers_end_and_the_same_command_goes_on(
+    three_nodes: Any, tmp_path: Path
+) -> None:
     (tmp_path / "long.toml").write_text(LONG)
-    command = ("run", "long.toml", "--data", "synthetic", "--executor", "ray", "--address", three_nodes.address, "--max-workers", "2")
+    command = (
+        "run",
+        "long.toml",
+        "--data",
+        "synthetic",
+        "--executor",
+        "ray",
+        "--address",
+        three_nodes.address,
+        "--max-workers",
+        "2",
+    )
     run = start_command(tmp_path, *command)
     wait_for_line(run, "complete at F1")
     wait_for_line(run, "epoch 2/8")
     run.kill()
     run.communicate()
-    trainers = [process for process in psutil.process_iter(["cmdline"]) if "ray::Trainer" in " ".join(process.info["cmdline"] or ())]
+    trainers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "ray::Trainer" in " ".join(process.info["cmdline"] or ())
+    ]
     assert not psutil.wait_procs(trainers, timeout=DEADLINE)[1]
     done = run_command(tmp_path, *command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -124,7 +152,9 @@ def test_the_coordinator_is_killed_its_workers_end_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_without_an_address_ray_starts_and_ends_with_the_run(how: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_ray_starts_and_ends_with_the_run(
+    how: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
@@ -157,7 +187,9 @@ def end_of(key: str) -> Callable[[Event], bool]:
 
 def trainer() -> psutil.Process:
     """The one worker on this machine."""
-    (found,) = [one for one in psutil.process_iter(["cmdline"]) if "ray::Trainer" in " ".join(one.info["cmdline"] or ())]
+    (found,) = [
+        one for one in psutil.process_iter(["cmdline"]) if "ray::Trainer" in " ".join(one.info["cmdline"] or ())
+    ]
     return found
 
 
@@ -173,7 +205,9 @@ def events_until(executor: Any, ends: Callable[[Event], bool]) -> list[Event]:
     return found
 
 
-def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_failure(source: Source, tmp_path: Path) -> None:
+def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_failure(
+    source: Source, tmp_path: Path
+) -> None:
     from search.executors.ray import RayExecutor
 
     config = TrialConfig(depth=1, filters=4, epochs=400, dropout=0.2, hidden=16, ema=0.9)
@@ -187,7 +221,9 @@ def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_fail
             trainer().kill()
             if attempt < 2:
                 (again,) = [
-                    event for event in events_until(executor, lambda event: isinstance(event, Resumed)) if isinstance(event, Resumed)
+                    event
+                    for event in events_until(executor, lambda event: isinstance(event, Resumed))
+                    if isinstance(event, Resumed)
                 ]
                 assert [epoch.number for epoch in again.epochs] == list(range(1, len(again.epochs) + 1))
         failed = events_until(executor, end_of("long"))[-1]
@@ -221,7 +257,10 @@ def test_a_stop_ends_the_training_after_its_epoch_and_a_silent_worker_is_replace
     [
         (("--executor", "rya"), "Did you mean 'ray'?"),
         (("--address", "auto"), "--address: only with --executor ray"),
-        (("--gpus-per-trial", "0.5", "--max-workers", "3"), "--gpus-per-trial, --max-workers: only with --executor ray"),
+        (
+            ("--gpus-per-trial", "0.5", "--max-workers", "3"),
+            "--gpus-per-trial, --max-workers: only with --executor ray",
+        ),
         (("--executor", "ray", "--workers", "2"), "--max-workers stands for --workers"),
         (("--executor", "ray", "--device", "cpu"), "--gpus-per-trial for --device"),
         (("--executor", "ray", "--cpus-per-trial", "1.5"), "must be a share of one, or a whole number, got 1.5"),
@@ -231,7 +270,9 @@ def test_a_stop_ends_the_training_after_its_epoch_and_a_silent_worker_is_replace
         (("--executor", "ray", "--address", "auto"), "no Ray cluster answers"),
     ],
 )
-def test_what_does_not_go_together_is_refused(options: tuple[str, ...], says: str, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_go_together_is_refused(
+    options: tuple[str, ...], says: str, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     code, _, errors = say("run", "tiny.toml", "--data", "synthetic", *options)
     assert code == 2

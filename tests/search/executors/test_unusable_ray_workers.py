@@ -42,7 +42,9 @@ def trainer_of(message: str, folder: Path) -> type[Trainer]:
 
 
 @pytest.mark.parametrize("message", [FAULT, OUT_OF_MEMORY])
-def test_a_worker_that_is_of_no_more_use_is_replaced(message: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_of_no_more_use_is_replaced(
+    message: str, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder := tmp_path / "faults").mkdir()
     monkeypatch.setattr("search.executors.ray.Trainer", trainer_of(message, folder))
     broken = replace(task("broken", epochs=4, seed=BROKEN), snapshot=tmp_path / "snapshot")

@@ -55,7 +55,10 @@ def test_a_task_that_meets_a_fault_in_three_processes_fails_with_it(
         found = trained(executor, replace(broken(tmp_path), snapshot=None))
         assert isinstance(trained(executor, task("next"))[-1], Finished)
     assert isinstance(found[-1], Failed)
-    assert (found[-1].kind, found[-1].reason) == ("error", f"its worker process ended 3 times, the last time so: cuda failed: {FAULT}")
+    assert (found[-1].kind, found[-1].reason) == (
+        "error",
+        f"its worker process ended 3 times, the last time so: cuda failed: {FAULT}",
+    )
     assert len(list((tmp_path / "faults").iterdir())) == 3
 
 

@@ -80,7 +80,9 @@ def test_a_killed_workers_task_goes_on_at_its_epoch_with_the_same_figures(
 
 
 @pytest.mark.slow
-def test_a_new_executor_goes_on_where_a_dead_one_was(source: Source, undisturbed: list[tuple[int, float | None]], tmp_path: Path) -> None:
+def test_a_new_executor_goes_on_where_a_dead_one_was(
+    source: Source, undisturbed: list[tuple[int, float | None]], tmp_path: Path
+) -> None:
     path = tmp_path / "long.safetensors"
     with LocalExecutor(eager(source), workers=1) as executor:
         executor.submit(long(path))

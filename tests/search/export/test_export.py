@@ -29,10 +29,22 @@ from search.export.parity import Parity, compare
 from search.study.records import ClassScore, DataRecord, Final
 from tests.search.sample import CLASSES, caught, cleaned, data, environment, final
 
-PIXELS = np.concatenate([synthetic.test().pixels, synthetic.train().pixels[:3]])  # more than a batch, and not a multiple of it
+PIXELS = np.concatenate(
+    [synthetic.test().pixels, synthetic.train().pixels[:3]]
+)  # more than a batch, and not a multiple of it
 LABELS = np.concatenate([synthetic.test().labels, synthetic.train().labels[:3]])
 CALIBRATION = synthetic.train().pixels[:100]
-RICH = TrialConfig(depth=3, blocks=2, filters=8, batch_norm=True, residual=True, activation="gelu", pool="before", head="max", hidden=16)
+RICH = TrialConfig(
+    depth=3,
+    blocks=2,
+    filters=8,
+    batch_norm=True,
+    residual=True,
+    activation="gelu",
+    pool="before",
+    head="max",
+    hidden=16,
+)
 
 
 EVERY = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
@@ -48,17 +60,27 @@ def checkpoint_of(folder: Path, config: TrialConfig, *, scale: float = 1.0) -> P
     return folder
 
 
-def facts_of(config: TrialConfig, *, name: str = "Fashion-MNIST", seeds: tuple[float, ...] = (0.943, 0.944, 0.942)) -> ModelFacts:
+def facts_of(
+    config: TrialConfig, *, name: str = "Fashion-MNIST", seeds: tuple[float, ...] = (0.943, 0.944, 0.942)
+) -> ModelFacts:
     result: Final = final(*seeds).model_copy(update={"config": config, "sd": 0.0008 if len(seeds) > 1 else None})
     versions = {"fmnist-search": "0.1.0", "torch": torch.__version__}
-    return ModelFacts("quick", data(name), result, environment(versions=versions), 'name = "winner"\n\n[knobs]\ndepth = 3\n')
+    return ModelFacts(
+        "quick", data(name), result, environment(versions=versions), 'name = "winner"\n\n[knobs]\ndepth = 3\n'
+    )
 
 
 def exported(folder: Path, config: TrialConfig, name: str = "Fashion-MNIST") -> ExportReport:
     source = checkpoint_of(folder / "model", config)
     facts = facts_of(config, name=name)
     return export_model(
-        source, folder / "export", test_pixels=PIXELS, test_labels=LABELS, calibration=CALIBRATION, facts=facts, announce=lambda _: None
+        source,
+        folder / "export",
+        test_pixels=PIXELS,
+        test_labels=LABELS,
+        calibration=CALIBRATION,
+        facts=facts,
+        announce=lambda _: None,
     )
 
 
@@ -80,7 +102,10 @@ def card(report: ExportReport) -> str:
 def test_every_file_is_there_and_agrees_with_pytorch(report: ExportReport) -> None:
     assert {path.name for path in report.folder.iterdir()} == EVERY
     assert [one.file for one in report.parities] == ["model.safetensors", "model.pt2", "model.onnx"]
-    assert all(one.largest_difference <= 1e-4 and one.disagreements == one.ties and one.images == 1003 for one in report.parities)
+    assert all(
+        one.largest_difference <= 1e-4 and one.disagreements == one.ties and one.images == 1003
+        for one in report.parities
+    )
     assert all(one.bytes == (report.folder / one.file).stat().st_size for one in report.parities)
     assert load_checkpoint(report.folder).origin == {"seed": 2000}
     assert json.loads((report.folder / "labels.json").read_text()) == list(CLASSES)
@@ -105,7 +130,11 @@ def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
             announce=lambda _: None,
             files=chosen(names),
         )
-        assert {path.name for path in report.folder.iterdir()} == files | {"labels.json", "metrics.json", "MODEL_CARD.md"}
+        assert {path.name for path in report.folder.iterdir()} == files | {
+            "labels.json",
+            "metrics.json",
+            "MODEL_CARD.md",
+        }
         assert {one.file for one in report.latencies} == files - {"config.json"}
         card = (report.folder / "MODEL_CARD.md").read_text()
         assert shown in card
@@ -115,7 +144,8 @@ def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
 def test_an_unknown_format_names_the_nearest() -> None:
     assert chosen([]) == tuple(FORMATS.values())
     with pytest.raises(
-        SearchError, match=r"--format must be safetensors, pt2, onnx, onnx-int8; got 'onnx-int'. Did you mean 'onnx-int8'\?"
+        SearchError,
+        match=r"--format must be safetensors, pt2, onnx, onnx-int8; got 'onnx-int'. Did you mean 'onnx-int8'\?",
     ):
         chosen(["onnx", "onnx-int"])
 
@@ -129,7 +159,9 @@ def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
     assert 0 < int8.largest_difference < 0.2
     assert int8.disagreements == int((exact.argmax(1) != found.argmax(1)).sum())
     assert int8.macro_f1 == pytest.approx(macro_f1(LABELS, found.argmax(1), 10))
-    assert int8.accuracy_difference == pytest.approx(float((found.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean()))
+    assert int8.accuracy_difference == pytest.approx(
+        float((found.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean())
+    )
     told = json.loads((folder / "metrics.json").read_text())["int8"]
     assert told == int8.as_json()
     assert told["share_otherwise"] == int8.disagreements / 1003
@@ -185,7 +217,9 @@ def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
     int8 = onnx.load(report.folder / "model.int8.onnx")
     assert {prop.key: prop.value for prop in int8.metadata_props} == facts
     assert (facts["version"], facts["study"], facts["data"]) == ("0.1.0", "quick", "Fashion-MNIST")
-    training = [attribute.i for node in model.graph.node for attribute in node.attribute if attribute.name == "training_mode"]
+    training = [
+        attribute.i for node in model.graph.node for attribute in node.attribute if attribute.name == "training_mode"
+    ]
     assert "Dropout" not in {node.op_type for node in model.graph.node}
     assert not any(training)
 
@@ -200,7 +234,9 @@ def test_the_card_s_code_runs_with_onnx_runtime_alone(report: ExportReport, card
     assert found is not None
     assert len(found[1].splitlines()) == 5
     absent = "\nimport sys\nassert not {'torch', 'fmnist', 'search'} & set(sys.modules)"
-    told = subprocess.run([sys.executable, "-I", "-c", found[1] + absent], cwd=report.folder, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-I", "-c", found[1] + absent], cwd=report.folder, capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() in CLASSES
 
 
@@ -214,7 +250,9 @@ def test_metrics(report: ExportReport) -> None:
 
 
 def test_the_card_states_the_result_and_its_limits(card: str) -> None:
-    assert "**Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470]** on 10,000 test images." in card
+    assert (
+        "**Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470]** on 10,000 test images." in card
+    )
     assert "- **T-shirt/top**, F1 0.8000: it finds 95.0 % of them" in card
     assert "- Shirt taken for T-shirt/top: 102 of 1,052 images (9.7 %)." in card
     assert all(f"| `{name}` |" in card for name in TrialConfig.model_fields)
@@ -226,9 +264,16 @@ def test_the_card_states_the_result_and_its_limits(card: str) -> None:
 
 def test_the_card_states_budget_and_calibration(tmp_path: Path) -> None:
     budget = Budget(12, 8, 3, 1, "tpe", "median", 2, 2, search_seconds=255, all_seconds=800)
-    write_card(tmp_path, replace(facts_of(RICH), budget=budget, calibration_error=0.0123), [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    write_card(
+        tmp_path,
+        replace(facts_of(RICH), budget=budget, calibration_error=0.0123),
+        [Parity("model.onnx", 1, 10, 1e-6, 0, 0)],
+    )
     card = (tmp_path / "MODEL_CARD.md").read_text()
-    assert "The search took 12 trials (8 complete, 3 pruned, 1 failed; sampler tpe, pruner median) and 4 min 15 s; " in card
+    assert (
+        "The search took 12 trials (8 complete, 3 pruned, 1 failed; sampler tpe, pruner median) and 4 min 15 s; "
+        in card
+    )
     assert "the best 2 were trained again on 2 fresh seeds; with the final trainings it was 13 min 20 s." in card
     assert "differ by 1.2 percentage points on average (expected calibration error 0.0123, 15 bins)" in card
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -237,7 +282,9 @@ def test_the_card_states_budget_and_calibration(tmp_path: Path) -> None:
 
 
 def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
-    classes = tuple(ClassScore(name=name, precision=0.9, recall=0.9, f1=0.9, images=1000) for name in record.class_names)
+    classes = tuple(
+        ClassScore(name=name, precision=0.9, recall=0.9, f1=0.9, images=1000) for name in record.class_names
+    )
     facts = replace(facts_of(RICH), data=record, study=study)
     size = len(classes)
     counts = tuple(tuple(5 if i == j else 1 for j in range(size)) for i in range(size))
@@ -247,18 +294,32 @@ def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
 
 
 def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_path: Path) -> None:
-    found = cleaned(caught("duplicates", 12, action="dropped from train"), caught("blank"), caught("missing_labels", 3, 1))
+    found = cleaned(
+        caught("duplicates", 12, action="dropped from train"), caught("blank"), caught("missing_labels", 3, 1)
+    )
     record = data(
-        "my shop.csv", cleaning=found, test=2000, test_fingerprint="7e57", path="/home/me/my shop.csv", test_path="/home/me/t.csv"
+        "my shop.csv",
+        cleaning=found,
+        test=2000,
+        test_fingerprint="7e57",
+        path="/home/me/my shop.csv",
+        test_path="/home/me/t.csv",
     )
     card = written_card(tmp_path, record)
-    assert not [word for word in ("license", "fashion-mnist\n", "Fashion-MNIST", "zalando", "garment", "/home/me") if word in card]
+    assert not [
+        word
+        for word in ("license", "fashion-mnist\n", "Fashion-MNIST", "zalando", "garment", "/home/me")
+        if word in card
+    ]
     assert '      name: "my shop.csv"\n      type: custom\n' in card
     assert (
-        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training images and 1" in card
+        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training images and 1"
+        in card
     )
     assert "fmnist-search run winner.toml --data 'my shop.csv' --test t.csv\n" in card
-    assert "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
+    assert (
+        "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
+    )
     assert "found nothing to mend" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
     kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
     assert "> **Also in the test split, and kept: 1 training image. The test score is flattered.**" in kept
@@ -282,7 +343,9 @@ def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, 
     "config",
     [
         TrialConfig(depth=4, filters=8, kernel_size=5, activation="silu", head="flatten", hidden=16),
-        TrialConfig(depth=2, blocks=3, filters=8, kernel_size=5, batch_norm=True, residual=True, head="avg", dropout=0.4),
+        TrialConfig(
+            depth=2, blocks=3, filters=8, kernel_size=5, batch_norm=True, residual=True, head="avg", dropout=0.4
+        ),
     ],
     ids=["deep", "wide"],
 )
@@ -323,12 +386,24 @@ def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path:
     config = TrialConfig(depth=1, filters=4, head="avg")
     source, told = checkpoint_of(tmp_path / "model", config), list[str]()
     for facts in (facts_of(config), facts_of(config, seeds=(0.9,))):
-        export_model(source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts, announce=told.append)
+        export_model(
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS[:10],
+            calibration=CALIBRATION,
+            facts=facts,
+            announce=told.append,
+        )
     card = (tmp_path / "export" / "MODEL_CARD.md").read_text()
     assert "**Test macro F1 0.9000 over 1 seed, 95 %" in card
     assert "One seed says nothing of the spread" in card
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["sd"] is None
-    assert [line.split(":")[0] for line in told] == ["model.safetensors", "model.pt2", "model.onnx", "model.int8.onnx"] * 2
+    assert [line.split(":")[0] for line in told] == [
+        "model.safetensors",
+        "model.pt2",
+        "model.onnx",
+        "model.int8.onnx",
+    ] * 2
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "config.json", "MODEL_CARD.md/notes"])
@@ -339,10 +414,17 @@ def test_only_an_export_is_replaced(tmp_path: Path, name: str) -> None:
     mine.write_text("years of work")
     with pytest.raises(SearchError, match=f"holds '{mine.name}'"):
         export_model(
-            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS,
+            calibration=CALIBRATION,
+            facts=facts_of(RICH),
+            announce=lambda _: None,
         )
     with pytest.raises(SearchError, match="is a file"):
-        export_model(source, mine, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None)
+        export_model(
+            source, mine, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
+        )
     assert mine.read_text() == "years of work"
 
 
@@ -350,7 +432,12 @@ def test_facts_of_another_model_are_refused(tmp_path: Path) -> None:
     source = checkpoint_of(tmp_path / "model", RICH)
     with pytest.raises(SearchError, match="must be of the final model of 'quick'"):
         export_model(
-            source, tmp_path / "export", test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(TrialConfig()), announce=lambda _: None
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS,
+            calibration=CALIBRATION,
+            facts=facts_of(TrialConfig()),
+            announce=lambda _: None,
         )
     assert not (tmp_path / "export").exists()
 
@@ -360,7 +447,12 @@ def test_a_model_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
     source = checkpoint_of(tmp_path / "model", config, scale=float("nan"))
     with pytest.raises(SearchError, match=r"must give finite probabilities; that in .*model does not"):
         export_model(
-            source, tmp_path / "export", test_pixels=PIXELS[:10], calibration=CALIBRATION, facts=facts_of(config), announce=lambda _: None
+            source,
+            tmp_path / "export",
+            test_pixels=PIXELS[:10],
+            calibration=CALIBRATION,
+            facts=facts_of(config),
+            announce=lambda _: None,
         )
     assert list(tmp_path.iterdir()) == [source]
 
@@ -381,7 +473,9 @@ def test_ties_may_be_decided_otherwise_and_nothing_else() -> None:
     expected = np.array([[0.50001, 0.49999], [0.9, 0.1]], np.float32)
     parity = compare("a", 1, expected, expected + np.array([[-5e-5, 5e-5], [0, 0]], np.float32))
     assert (parity.disagreements, parity.ties) == (1, 1)
-    clear = np.array([[0.50007, 0.49993]], np.float32)  # further apart than a tie, though each moved within the tolerance
+    clear = np.array(
+        [[0.50007, 0.49993]], np.float32
+    )  # further apart than a tie, though each moved within the tolerance
     with pytest.raises(SearchError, match="class of 1 of 1 images"):
         compare("a", 1, clear, clear + np.array([[-9e-5, 9e-5]], np.float32))
     with pytest.raises(SearchError, match="differs by up to nan"):

@@ -28,10 +28,19 @@ def exported(folder: Path, pictures: str = "as Fashion-MNIST's", name: str = "Fa
     torch.manual_seed(0)
     save_checkpoint(folder / "seed", build(CONFIG, 10), CONFIG, CLASSES, origin={"data": name, "pictures": pictures})
     facts = facts_of(CONFIG, name=name)
-    export_model(folder / "seed", folder / "model", test_pixels=PIXELS[:20], calibration=CALIBRATION, facts=facts, announce=lambda _: None)
+    export_model(
+        folder / "seed",
+        folder / "model",
+        test_pixels=PIXELS[:20],
+        calibration=CALIBRATION,
+        facts=facts,
+        announce=lambda _: None,
+    )
     for index in range(2):
         Image.fromarray(synthetic.test().pixels[index]).save(folder / f"{index}.png")
-    Image.fromarray(255 - synthetic.test().pixels[2]).resize((90, 60)).save(folder / "photo.png")  # dark on white, of another shape
+    Image.fromarray(255 - synthetic.test().pixels[2]).resize((90, 60)).save(
+        folder / "photo.png"
+    )  # dark on white, of another shape
     return folder / "model"
 
 
@@ -47,23 +56,35 @@ def only(model: Path, *names: str) -> Path:
 def answers(say: Say, model: Path | str) -> list[tuple[str, list[tuple[str, float]]]]:
     code, output, errors = say("predict", model, *PICTURES, "--json")
     assert (code, errors) == (0, "")
-    return [(one["file"], [(guess["label"], guess["probability"]) for guess in one["predictions"]]) for one in json.loads(output)]
+    return [
+        (one["file"], [(guess["label"], guess["probability"]) for guess in one["predictions"]])
+        for one in json.loads(output)
+    ]
 
 
 @pytest.mark.parametrize("pictures", ["as Fashion-MNIST's", "resized"])
 def test_a_file_alone_answers_as_its_folder(say: Say, tmp_path: Path, pictures: str) -> None:
     model = exported(tmp_path, pictures)
     expected = answers(say, model)
-    for same in (model / "model.onnx", only(model, "model.onnx"), only(model, "model.safetensors", "config.json"), tmp_path / "seed"):
+    for same in (
+        model / "model.onnx",
+        only(model, "model.onnx"),
+        only(model, "model.safetensors", "config.json"),
+        tmp_path / "seed",
+    ):
         found = answers(say, same)
         assert [(file, [label for label, _ in best]) for file, best in found] == [
             (file, [label for label, _ in best]) for file, best in expected
         ]
-        assert [p for _, best in found for _, p in best] == pytest.approx([p for _, best in expected for _, p in best], abs=1e-5)
+        assert [p for _, best in found for _, p in best] == pytest.approx(
+            [p for _, best in expected for _, p in best], abs=1e-5
+        )
     int8 = answers(say, model / "model.int8.onnx")
     assert int8 == answers(say, only(model, "model.int8.onnx"))
     # Of the two that are like the images it was calibrated on.
-    assert [p for _, best in int8[:2] for _, p in best] == pytest.approx([p for _, best in expected[:2] for _, p in best], abs=0.05)
+    assert [p for _, best in int8[:2] for _, p in best] == pytest.approx(
+        [p for _, best in expected[:2] for _, p in best], abs=0.05
+    )
     assert say("predict", model / "model.onnx", *PICTURES) == say("predict", model, *PICTURES)
 
 
@@ -88,7 +109,9 @@ def test_predicting_from_an_onnx_file_leaves_torch_out(tmp_path: Path) -> None:
         "except SystemExit as ended: assert not ended.code, ended.code\n"
         "print(sorted({'torch', 'torchvision', 'sklearn', 'optuna', 'scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     *lines, loaded = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["0.png", "photo.png"]
@@ -105,7 +128,13 @@ def test_what_cannot_be_read_is_one_clean_message(say: Say, tmp_path: Path) -> N
     stranger = onnx.load(model / "model.onnx")
     onnx.helper.set_model_props(stranger, {"labels": '["a\\u001b[2J"]'})
     onnx.save(stranger, "named.onnx")
-    onnx.save(onnx.load(model / "model.onnx"), "outside.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    onnx.save(
+        onnx.load(model / "model.onnx"),
+        "outside.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
     Path("junk.onnx").write_bytes(b"\x80\x04junk" * 99)
     for file, says in (
         (only(model, "model.pt2"), "has only model.pt2, a kind of pickle"),
@@ -128,7 +157,12 @@ def test_what_cannot_be_read_is_one_clean_message(say: Say, tmp_path: Path) -> N
 def test_the_real_command_reads_a_file_alone(tmp_path: Path) -> None:
     model = exported(tmp_path)
     done = subprocess.run(
-        command("predict", model / "model.onnx", "0.png"), cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
+        command("predict", model / "model.onnx", "0.png"),
+        cwd=tmp_path,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("0.png: ")

@@ -27,7 +27,20 @@ from search.storage.opening import open_storage
 from search.study.records import Ablation, Ablations, SeedRun, Variant
 from search.study.spec import load_spec
 from search.study.study import load_study
-from tests.search.tiny import CLASSES, DATA, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
+from tests.search.tiny import (
+    CLASSES,
+    DATA,
+    NAME,
+    RUN,
+    TOML,
+    Inline,
+    Say,
+    in_database,
+    run_command,
+    start_command,
+    tiny_spec,
+    wait_for_line,
+)
 
 ON = "batch_norm = true\ndropout = 0.2\naugmentation = 0.2\nema = 0.98"
 ABLATED = TOML.replace("batch_norm = true", ON).replace("trials = 3", "trials = 1")
@@ -58,7 +71,9 @@ def runs_of(found: Ablation) -> dict[str | None, list[SeedRun]]:
 
 
 @pytest.mark.slow
-def test_each_regulariser_is_switched_off_once_on_the_same_fresh_seeds_and_more_seeds_train_only_those(regularised: Path) -> None:
+def test_each_regulariser_is_switched_off_once_on_the_same_fresh_seeds_and_more_seeds_train_only_those(
+    regularised: Path,
+) -> None:
     before = runs_of(ablation_in(regularised))
     assert before.keys() == {None, *USED}
     assert {run.seed for runs in before.values() for run in runs} == {3000}
@@ -89,7 +104,9 @@ def test_json_and_csv_say_the_same_as_the_study(regularised: Path) -> None:
         assert row["macro_f1"] == pytest.approx(fmean(run.macro_f1 for run in runs))
         assert float(line["macro_f1"]) == row["macro_f1"]
         if row["without"]:
-            assert row["worth"] == pytest.approx(fmean(one.macro_f1 - run.macro_f1 for one, run in zip(found[None], runs, strict=True)))
+            assert row["worth"] == pytest.approx(
+                fmean(one.macro_f1 - run.macro_f1 for one, run in zip(found[None], runs, strict=True))
+            )
 
 
 @pytest.mark.slow
@@ -171,7 +188,9 @@ class WithoutL2(Inline):
             yield from super()._train(task)
 
 
-def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("search.job.ablate.LocalExecutor", WithoutL2)
     source = find_source("synthetic", announce=lambda _: None)
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
@@ -191,17 +210,24 @@ def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(say: Say,
 def test_the_interval_is_students_t() -> None:
     # Differences 0.01, 0.02, 0.03: mean 0.02, sd 0.01, and t(2) at 97.5 % is 4.3027.
     found = Ablation(
-        trial=1, config=TrialConfig(dropout=0.2), variants=(variant(None, 0.5, 0.6, 0.7), variant("dropout", 0.49, 0.58, 0.67))
+        trial=1,
+        config=TrialConfig(dropout=0.2),
+        variants=(variant(None, 0.5, 0.6, 0.7), variant("dropout", 0.49, 0.58, 0.67)),
     )
     (worth,) = worths(found)
     assert worth.mean == pytest.approx(0.02)
     assert worth.sd == pytest.approx(0.01)
-    assert worth.interval == pytest.approx((0.02 - 4.30265 * 0.01 / math.sqrt(3), 0.02 + 4.30265 * 0.01 / math.sqrt(3)), abs=1e-6)
+    assert worth.interval == pytest.approx(
+        (0.02 - 4.30265 * 0.01 / math.sqrt(3), 0.02 + 4.30265 * 0.01 / math.sqrt(3)), abs=1e-6
+    )
     assert "unclear" in str(ablation_table(found).rows)
 
 
 def variant(without: str | None, *scores: float) -> Variant:
-    return Variant(without=without, runs=tuple(SeedRun(seed=3000 + i, macro_f1=score, seconds=1.0) for i, score in enumerate(scores)))
+    return Variant(
+        without=without,
+        runs=tuple(SeedRun(seed=3000 + i, macro_f1=score, seconds=1.0) for i, score in enumerate(scores)),
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.lists(st.floats(0, 1), min_size=1, max_size=5))
@@ -222,6 +248,8 @@ def test_switching_off_makes_a_valid_configuration_of_every_shipped_space(name: 
         for knob in used(config):
             without = switched_off(config, knob)
             assert getattr(without, knob) == neutral(knob)
-            assert {name for name in type(config).model_fields if getattr(config, name) != getattr(without, name)} == {knob}
+            assert {name for name in type(config).model_fields if getattr(config, name) != getattr(without, name)} == {
+                knob
+            }
             assert set(used(without)) == set(used(config)) - {knob}
     assert set(REGULARISERS) <= set(TrialConfig.model_fields)

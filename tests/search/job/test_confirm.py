@@ -29,7 +29,9 @@ NAN = "diverged: mean training loss nan"
 class Told(Inline):
     """An executor whose trainings end as told: a macro F1 for (depth, seed), None for one that diverges."""
 
-    def __init__(self, ends: Mapping[tuple[int, int], float | None] = MappingProxyType({}), otherwise: float | None = 0.8) -> None:
+    def __init__(
+        self, ends: Mapping[tuple[int, int], float | None] = MappingProxyType({}), otherwise: float | None = 0.8
+    ) -> None:
         super().__init__()
         self.ends, self.otherwise = ends, otherwise
 
@@ -54,7 +56,9 @@ class Begun(Silent):
 
 def confirming(*, top: int = 2, seeds: int = 2, seed: int = 0, **more: Any) -> StudySpec:
     spec = tiny_spec(**more)
-    return spec.model_copy(update={"seed": seed, "confirm": spec.confirm.model_copy(update={"top": top, "seeds": seeds})})
+    return spec.model_copy(
+        update={"seed": seed, "confirm": spec.confirm.model_copy(update={"top": top, "seeds": seeds})}
+    )
 
 
 def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> Study:
@@ -65,7 +69,9 @@ def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> Study:
     return study
 
 
-def confirmed(study: Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None) -> Candidate:
+def confirmed(
+    study: Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None
+) -> Candidate:
     return confirm(study, spec, executor or Told(), progress or Silent(), Interrupt())
 
 
@@ -100,7 +106,9 @@ def test_the_best_mean_wins_whatever_the_search_and_the_best_seed_say() -> None:
     lucky = {(2, 1000): 0.90, (2, 1001): 0.70, (4, 1000): 0.83, (4, 1001): 0.81}
     winner = confirmed(study, confirming(), Told(lucky))
     assert (winner.trial, winner.search_value, winner.config) == (3, 0.83, TrialConfig(depth=4, epochs=1))
-    assert winner.runs == tuple(SeedRun(seed=seed, macro_f1=value, seconds=SECONDS) for seed, value in ((1000, 0.83), (1001, 0.81)))
+    assert winner.runs == tuple(
+        SeedRun(seed=seed, macro_f1=value, seconds=SECONDS) for seed, value in ((1000, 0.83), (1001, 0.81))
+    )
     found = record(study)
     assert found.winner == 3
     assert found.candidates[1] == winner
@@ -176,19 +184,26 @@ def test_the_winner_that_is_dropped_leaves_its_place_to_the_others_and_to_none_o
     winner = confirmed(study, spec, Told(values))
     assert winner.trial == 0
     drop_winner(study, winner, "diverged at the end")
-    assert record(study) == Confirmation(candidates=record(study).candidates, dropped=(Dropped(trial=0, reason="diverged at the end"),))
+    assert record(study) == Confirmation(
+        candidates=record(study).candidates, dropped=(Dropped(trial=0, reason="diverged at the end"),)
+    )
     assert [(each.trial, len(each.runs)) for each in record(study).candidates] == [(1, 2)]
     rest = Told(values | {(3, 1000): 0.7, (3, 1001): 0.7})
     other = confirmed(study, spec, rest)
     assert other.trial == 1
     assert [task.config.depth for task in rest.trained] == [3, 3]
     drop_winner(study, other, "diverged, too")
-    assert [(each.trial, each.reason) for each in record(study).dropped] == [(0, "diverged at the end"), (1, "diverged, too")]
+    assert [(each.trial, each.reason) for each in record(study).dropped] == [
+        (0, "diverged at the end"),
+        (1, "diverged, too"),
+    ]
 
 
 def test_the_first_that_is_dropped_needs_no_record_of_a_stage() -> None:
     study = searched()
-    drop_winner(study, Candidate(trial=1, config=TrialConfig(depth=2, epochs=1), search_value=0.84), "diverged at the end")
+    drop_winner(
+        study, Candidate(trial=1, config=TrialConfig(depth=2, epochs=1), search_value=0.84), "diverged at the end"
+    )
     assert record(study) == Confirmation(candidates=(), dropped=(Dropped(trial=1, reason="diverged at the end"),))
     assert confirmed(study, confirming()).trial != 1
 
@@ -203,7 +218,11 @@ def test_where_all_diverge_the_error_names_the_last() -> None:
 
 @pytest.mark.parametrize(
     ("spent", "says"),
-    [(59.5, r"all ended early\. Raise --trials"), (60.0, r"its minutes were over\. Raise --minutes"), (61.0, "its minutes were over")],
+    [
+        (59.5, r"all ended early\. Raise --trials"),
+        (60.0, r"its minutes were over\. Raise --minutes"),
+        (61.0, "its minutes were over"),
+    ],
 )
 def test_whether_the_minutes_were_over_is_told_to_the_second(spent: float, says: str) -> None:
     study = Study(optuna.create_study(study_name="tiny", direction="maximize"))

@@ -63,7 +63,9 @@ def openings(name: str = "tiny") -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_in_whatever_form_the_images_come_the_models_study_records_them(form: Callable[[Path], Source], say: Say, tmp_path: Path) -> None:
+def test_in_whatever_form_the_images_come_the_models_study_records_them(
+    form: Callable[[Path], Source], say: Say, tmp_path: Path
+) -> None:
     (tmp_path / "data").mkdir()
     source = form(tmp_path / "data")
     model = model_of(study_of(source), source)
@@ -101,7 +103,9 @@ def test_a_named_study_and_the_models_own_record_it_each_once(say: Say, tmp_path
     assert (openings(), openings("second")) == (["evaluate"] * 2, ["evaluate"])
 
 
-def test_a_copy_whose_study_is_not_here_says_so_and_keeps_count_itself(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_whose_study_is_not_here_says_so_and_keeps_count_itself(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = as_npz(tmp_path)
     model = model_of(study_of(source), source).resolve()
     (tmp_path / "elsewhere").mkdir()
@@ -153,14 +157,20 @@ def test_a_record_in_a_model_that_is_none_is_taken_for_none(say: Say, tmp_path: 
 
 
 @pytest.mark.slow
-def test_openings_by_several_processes_at_once_are_all_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openings_by_several_processes_at_once_are_all_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     source = as_npz(tmp_path)
     model = model_of(study_of(source), source)
     copy = Path(shutil.copytree(model, "copy/model"))
     running = [
         subprocess.Popen(
-            command("evaluate", *arguments), cwd=tmp_path, env=surroundings(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command("evaluate", *arguments),
+            cwd=tmp_path,
+            env=surroundings(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         for arguments in [(model,), (copy, "--data", "both.npz")] * 3
     ]

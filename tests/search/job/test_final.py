@@ -42,7 +42,9 @@ SECONDS = 4.5  # of the training with seed 2000; each of the next takes one more
 class Saves(Inline):
     """An executor whose trainings end at once: a network with the weights that its seed draws. `also` happens before one ends."""
 
-    def __init__(self, also: Callable[[Task], None] = lambda _: None, *, diverging: Collection[int] = (), places: int = 1) -> None:
+    def __init__(
+        self, also: Callable[[Task], None] = lambda _: None, *, diverging: Collection[int] = (), places: int = 1
+    ) -> None:
         super().__init__(places)
         self.also, self.diverging = also, diverging
 
@@ -90,7 +92,9 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 def final_spec(*, seeds: int = 3, epochs: int | None = None, seed: int = 0) -> StudySpec:
     spec = tiny_spec()
-    return spec.model_copy(update={"seed": seed, "final": spec.final.model_copy(update={"seeds": seeds, "epochs": epochs})})
+    return spec.model_copy(
+        update={"seed": seed, "final": spec.final.model_copy(update={"seeds": seeds, "epochs": epochs})}
+    )
 
 
 def in_memory() -> Study:
@@ -98,7 +102,11 @@ def in_memory() -> Study:
 
 
 def finalized(
-    study: Study, source: Source, spec: StudySpec | None = None, executor: Inline | None = None, progress: Progress | None = None
+    study: Study,
+    source: Source,
+    spec: StudySpec | None = None,
+    executor: Inline | None = None,
+    progress: Progress | None = None,
 ) -> Final:
     return finalize(study, spec or final_spec(), WINNER, source, executor or Saves(), progress or Silent(), Interrupt())
 
@@ -110,7 +118,10 @@ def interrupted(study: Study, source: Source, *, trainings: int) -> None:
 
 
 def openings(study: Study) -> list[tuple[str, int | None]]:
-    return [(opening.by, opening.trial) for opening in map(Opening.model_validate, study.optuna.user_attrs.get("openings", []))]
+    return [
+        (opening.by, opening.trial)
+        for opening in map(Opening.model_validate, study.optuna.user_attrs.get("openings", []))
+    ]
 
 
 def kept_seconds(study: Study) -> dict[int, float]:
@@ -118,12 +129,21 @@ def kept_seconds(study: Study) -> dict[int, float]:
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
-def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(epochs: int | None, trained: int, source: Source) -> None:
+def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(
+    epochs: int | None, trained: int, source: Source
+) -> None:
     study, executor, heard = in_memory(), Saves(), Heard()
     final = finalized(study, source, final_spec(seeds=2, epochs=epochs, seed=5), executor, heard)
     config = CONFIG.model_copy(update={"epochs": trained})
     assert executor.trained == [
-        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), snapshot_path(HOME / "tiny", f"seed {seed}"))
+        Task(
+            f"seed {seed}",
+            config,
+            seed,
+            "full",
+            final_folder(study, seed),
+            snapshot_path(HOME / "tiny", f"seed {seed}"),
+        )
         for seed in (2005, 2006)
     ]
     assert final.config == config
@@ -145,7 +165,9 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     f1s = [f1_score(test.labels, row, labels=range(4), average="macro", zero_division=0) for row in predicted]
     assert len(set(f1s)) > 1
     assert [run.macro_f1 for run in final.runs] == pytest.approx(f1s)
-    assert [run.accuracy for run in final.runs] == pytest.approx([accuracy_score(test.labels, row) for row in predicted])
+    assert [run.accuracy for run in final.runs] == pytest.approx(
+        [accuracy_score(test.labels, row) for row in predicted]
+    )
     assert [(run.seed, run.seconds, run.folder, run.checkpoint) for run in final.runs] == [
         (2000 + i, SECONDS + i, f"final/seed-{2000 + i}", checkpoints[i].seal) for i in range(3)
     ]
@@ -158,7 +180,8 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     network = describe(CONFIG, 4)
     assert (final.parameters, final.flops) == (network.parameters, network.flops)
     by_class = np.mean(
-        [precision_recall_fscore_support(test.labels, row, labels=range(4), zero_division=0)[:3] for row in predicted], axis=0
+        [precision_recall_fscore_support(test.labels, row, labels=range(4), zero_division=0)[:3] for row in predicted],
+        axis=0,
     )
     assert np.array([(each.precision, each.recall, each.f1) for each in final.classes]) == pytest.approx(by_class.T)
     assert [(each.name, each.images) for each in final.classes] == list(zip(NAMES, (5, 4, 2, 1), strict=True))
@@ -214,20 +237,26 @@ def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(s
     assert openings(study) == []
 
 
-def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore of it.")
 
     study, executor = in_memory(), Saves()
     finalized(study, source, executor=executor)
     monkeypatch.setattr("search.job.final.predict", refuse)
-    with pytest.raises(SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"):
+    with pytest.raises(
+        SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"
+    ):
         evaluate(load_checkpoint(final_folder(study, 2000)), source, [study], torch.device("cuda"))
     assert openings(study) == [("finalize", 6)]
 
 
 @pytest.mark.parametrize(("places", "begun"), [(1, [2000, 2001]), (3, [2000, 2001, 2002])])
-def test_where_one_training_diverges_the_others_are_not_begun_or_not_kept(places: int, begun: list[int], source: Source) -> None:
+def test_where_one_training_diverges_the_others_are_not_begun_or_not_kept(
+    places: int, begun: list[int], source: Source
+) -> None:
     study, executor = in_memory(), Saves(diverging={2001, 2002}, places=places)
     with pytest.raises(DivergedWinnerError, match=r"^diverged: loss nan, in the final training with seed 2001$"):
         finalized(study, source, executor=executor)
@@ -271,7 +300,9 @@ def test_a_model_that_is_changed_while_the_others_are_trained_is_not_scored(sour
         if task.seed == 2002:
             save(final_folder(study, 2000), seed=99)
 
-    with pytest.raises(SearchError, match=r"final/seed-2000 must hold the model that the study has trained; it was changed"):
+    with pytest.raises(
+        SearchError, match=r"final/seed-2000 must hold the model that the study has trained; it was changed"
+    ):
         finalized(study, source, executor=Saves(changes_the_first))
     assert openings(study) == []
 
@@ -279,7 +310,9 @@ def test_a_model_that_is_changed_while_the_others_are_trained_is_not_scored(sour
 def test_a_training_that_an_older_version_kept_without_a_seal_is_believed(source: Source) -> None:
     study, rest = in_memory(), Saves()
     interrupted(study, source, trainings=2)
-    runs = [run.model_copy(update={"checkpoint": None}) for run in (study.read(FinalTrainings) or FinalTrainings()).runs]
+    runs = [
+        run.model_copy(update={"checkpoint": None}) for run in (study.read(FinalTrainings) or FinalTrainings()).runs
+    ]
     study.write(FinalTrainings(runs=tuple(runs)))
     final = finalized(study, source, executor=rest)
     assert [task.seed for task in rest.trained] == [2001, 2002]
@@ -288,7 +321,9 @@ def test_a_training_that_an_older_version_kept_without_a_seal_is_believed(source
 
 def record_of(source: Source, **changes: Any) -> DataRecord:
     given: dict[str, Any] = {"fingerprint": fingerprint(source.train()), "test_fingerprint": fingerprint(source.test())}
-    return DataRecord.model_validate({"name": "drawn", "train": 6, "valid": 2, "class_names": NAMES, **given, **changes})
+    return DataRecord.model_validate(
+        {"name": "drawn", "train": 6, "valid": 2, "class_names": NAMES, **given, **changes}
+    )
 
 
 def test_a_study_knows_its_test_images(source: Source) -> None:
@@ -313,7 +348,9 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
     other.write(record_of(source, test_fingerprint="other"))
     scores, interval = evaluate(model, source, [own, other], CPU)
     predicted = predict(model, test.pixels, CPU).argmax(axis=1)
-    assert scores.macro_f1 == pytest.approx(f1_score(test.labels, predicted, labels=range(4), average="macro", zero_division=0))
+    assert scores.macro_f1 == pytest.approx(
+        f1_score(test.labels, predicted, labels=range(4), average="macro", zero_division=0)
+    )
     assert scores.confusion.tolist() == confusion_matrix(test.labels, predicted, labels=range(4)).tolist()
     assert interval == bootstrap_interval(test.labels, predicted[None], 4, resamples=2000, level=0.95)
     assert (openings(own), openings(other)) == ([("evaluate", None)], [])

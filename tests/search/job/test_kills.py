@@ -73,7 +73,9 @@ def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
     """Each epoch's macro F1, of the trial's configuration and seed trained once more without a stop."""
     splits = search_splits(source, seed=SPLIT_SEED)
     config = TrialConfig.parse(trial.user_attrs["config"], where="trial")
-    return [epoch.macro_f1 for epoch in fit(config, splits.train, splits.valid, seed=trial.user_attrs["seed"], device=CPU)]
+    return [
+        epoch.macro_f1 for epoch in fit(config, splits.train, splits.valid, seed=trial.user_attrs["seed"], device=CPU)
+    ]
 
 
 @pytest.mark.slow
@@ -107,5 +109,9 @@ def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) ->
         assert len(final.runs) == 2
         assert (folder / "studies" / name / "export" / "model.onnx").exists()
         assert not list((folder / "studies" / name / RUNNING).glob("*"))
-    left = [process for process in psutil.process_iter(["environ"]) if (process.info["environ"] or {}).get("TMPDIR") == str(scratch)]
+    left = [
+        process
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get("TMPDIR") == str(scratch)
+    ]
     assert not psutil.wait_procs(left, timeout=60)[1]

@@ -82,7 +82,10 @@ def test_no_network_over_a_limit_is_trained_and_the_budget_is_of_those_within(tm
         assert trial.constraints["max_params"] == pytest.approx(count / 250 - 1)
         assert (trial in refused) == (count > 250)
     assert refused[0].state == TrialState.PRUNED
-    assert refused[0].user_attrs["reason"] == f"max_params {describe(config_of(refused[0]), CLASSES).parameters:,}, over 250"
+    assert (
+        refused[0].user_attrs["reason"]
+        == f"max_params {describe(config_of(refused[0]), CLASSES).parameters:,}, over 250"
+    )
 
 
 def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> None:
@@ -90,11 +93,13 @@ def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> Non
     searched(tmp_path, spec)
     study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "tiny")
     for trial in study.optuna.trials:
-        shown = serialize_frozen_trial(study.optuna._study_id, trial, study.optuna._storage.get_study_system_attrs(study.optuna._study_id))[
-            "constraints"
-        ]
+        shown = serialize_frozen_trial(
+            study.optuna._study_id, trial, study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
+        )["constraints"]
         assert (
-            shown == trial.system_attrs[DASHBOARD_KEY] == [trial.system_attrs[f"constraints:{name}"] for name in ("max_params", "max_size")]
+            shown
+            == trial.system_attrs[DASHBOARD_KEY]
+            == [trial.system_attrs[f"constraints:{name}"] for name in ("max_params", "max_size")]
         )
         assert any(value > 0 for value in shown) == trial.user_attrs.get(REFUSED, False)
     assert study.optuna.best_trial in finished_trials(study)
@@ -126,8 +131,12 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, places: int
 ) -> None:
     """Within 2 ms is one network of fifteen: long rows of those that are not come before most of them."""
-    spec = limited(tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit)
-    monkeypatch.setattr("search.job.search.LATER_SECONDS", 0.0)  # so that it asks between what a worker measured and its refusal
+    spec = limited(
+        tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit
+    )
+    monkeypatch.setattr(
+        "search.job.search.LATER_SECONDS", 0.0
+    )  # so that it asks between what a worker measured and its refusal
     study = searched(tmp_path, spec, Timed(places))
     assert is_searched(study, spec)
     assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE] * 4
@@ -148,18 +157,24 @@ def test_where_no_network_is_fast_enough_the_run_stops_with_the_reason(tmp_path:
 def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reason(tmp_path: Path) -> None:
     spec = limited(tiny_spec(trials=5), max_params=1)
     executor = Inline()
-    with pytest.raises(SearchError, match=rf"{MOST_REFUSED} proposed networks in a row were over a limit, .*max_params .*, over 1\. Raise"):
+    with pytest.raises(
+        SearchError,
+        match=rf"{MOST_REFUSED} proposed networks in a row were over a limit, .*max_params .*, over 1\. Raise",
+    ):
         searched(tmp_path, spec, executor)
     assert not executor.trained
     assert not finished_trials(in_database(tmp_path, spec))
 
 
-@pytest.mark.parametrize(("kind", "state"), [("diverged", TrialState.PRUNED), ("memory", TrialState.PRUNED), ("error", TrialState.FAIL)])
+@pytest.mark.parametrize(
+    ("kind", "state"), [("diverged", TrialState.PRUNED), ("memory", TrialState.PRUNED), ("error", TrialState.FAIL)]
+)
 def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(tmp_path: Path, kind: str, state: TrialState) -> None:
     spec = tiny_spec(trials=50)
     cause = "out of memory on cpu"
     with pytest.raises(
-        SearchError, match=f"{MOST_FAILURES} trials in a row failed, 10 of them so: {cause}. The last one: {cause}: 7 bytes"
+        SearchError,
+        match=f"{MOST_FAILURES} trials in a row failed, 10 of them so: {cause}. The last one: {cause}: 7 bytes",
     ):
         searched(tmp_path, spec, Fails(kind, f"{cause}: 7 bytes"))
     study = in_database(tmp_path, spec)
@@ -177,7 +192,10 @@ def test_failures_between_which_trials_succeed_stop_nothing(tmp_path: Path) -> N
             else:
                 yield from super()._train(task)
 
-    assert len(searched(tmp_path, tiny_spec(trials=3 * MOST_FAILURES, epochs=1), Every()).optuna.trials) == 3 * MOST_FAILURES
+    assert (
+        len(searched(tmp_path, tiny_spec(trials=3 * MOST_FAILURES, epochs=1), Every()).optuna.trials)
+        == 3 * MOST_FAILURES
+    )
 
 
 def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> None:
@@ -207,7 +225,10 @@ def test_limits_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_a_study_of_hopeless_networks_is_refused_before_it_starts(tmp_path: Path) -> None:
-    huge = [f"{knob}={value}" for knob, value in {"depth": 4, "blocks": 4, "filters": 512, "growth": 4.0, "batch_size": 4096}.items()]
+    huge = [
+        f"{knob}={value}"
+        for knob, value in {"depth": 4, "blocks": 4, "filters": 512, "growth": 4.0, "batch_size": 4096}.items()
+    ]
     settings = [part for setting in huge for part in ("--set", setting)]
     refused = run_command(tmp_path, "run", "quick", "--data", "synthetic", *settings)
     assert refused.returncode == 2
@@ -232,7 +253,9 @@ def test_wrong_limits_are_refused(limits: dict[str, Any], said: str) -> None:
 
 
 def test_the_grid_ends_although_some_of_its_points_are_over_a_limit(tmp_path: Path) -> None:
-    spec = limited(tiny_spec(trials=50, sampler="grid", epochs=1, filters=[4, 8, 16], learning_rate=0.01), max_params=200)
+    spec = limited(
+        tiny_spec(trials=50, sampler="grid", epochs=1, filters=[4, 8, 16], learning_rate=0.01), max_params=200
+    )
     study = searched(tmp_path, spec)
     assert sorted(config_of(trial).filters for trial in study.optuna.trials) == [4, 8, 16]
     assert is_searched(study, spec)

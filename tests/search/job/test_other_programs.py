@@ -26,7 +26,19 @@ from search.study.records import Opening
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.trials import finished_trials
-from tests.search.tiny import CLASSES, NAME, RUN, TOML, Inline, Say, in_database, run_command, start_command, tiny_spec, wait_for_line
+from tests.search.tiny import (
+    CLASSES,
+    NAME,
+    RUN,
+    TOML,
+    Inline,
+    Say,
+    in_database,
+    run_command,
+    start_command,
+    tiny_spec,
+    wait_for_line,
+)
 
 URL = "sqlite:///studies/fmnist.db"
 CHOICES = CategoricalDistribution(("a", 9))  # of another space than the study's `filters`
@@ -113,7 +125,11 @@ def test_a_trial_that_was_enqueued_with_what_is_not_of_the_space_fails_with_its_
     plain(tmp_path).enqueue_trial(given)
     study, told = searched(tmp_path, tiny_spec(trials=2))
     assert any(says in text for text in told.texts)
-    assert [trial.state for trial in plain(tmp_path).trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE]
+    assert [trial.state for trial in plain(tmp_path).trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+    ]
     assert [trial.number for trial in finished_trials(study)] == [0, 2]
     assert says in say("show", "1", "--study", "tiny")[1]
     assert [trial.number for trial in finished_trials(in_database(tmp_path, tiny_spec(trials=2)))] == [0, 2]
@@ -197,7 +213,13 @@ def test_a_study_of_several_objectives_is_refused_in_one_sentence(say: Say, tmp_
     (tmp_path / "studies").mkdir()
     study = optuna.create_study(study_name="two", storage=URL, directions=["minimize", "maximize"])
     study.add_trial(create_trial(values=[1.0, 2.0]))
-    for command in (("report", "two"), ("best", "two"), ("report",), ("export", "two"), ("ablate", "two", "--data", "synthetic")):
+    for command in (
+        ("report", "two"),
+        ("best", "two"),
+        ("report",),
+        ("export", "two"),
+        ("ablate", "two", "--data", "synthetic"),
+    ):
         code, output, errors = say(*command)
         assert (code, output) == (2, ""), command
         assert "A study must have one objective, got 2 in 'two'" in errors
@@ -221,7 +243,10 @@ for _ in range(30):
 def test_what_several_processes_append_at_once_is_all_there(tmp_path: Path) -> None:
     in_database(tmp_path, tiny_spec())
     url = f"sqlite:///{tmp_path}/studies/fmnist.db"
-    running = [subprocess.Popen([sys.executable, "-c", APPENDS, url, str(number)], stderr=subprocess.PIPE) for number in range(4)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", APPENDS, url, str(number)], stderr=subprocess.PIPE)
+        for number in range(4)
+    ]
     for process in running:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

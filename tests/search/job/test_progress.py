@@ -59,7 +59,8 @@ def play(progress: Progress, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "quiet", "kind"), [(True, False, Screen), (False, False, Lines), (True, True, Silent), (False, True, Silent)]
+    ("terminal", "quiet", "kind"),
+    [(True, False, Screen), (False, False, Lines), (True, True, Silent), (False, True, Silent)],
 )
 def test_the_console_decides_what_is_shown(terminal: bool, quiet: bool, kind: type) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal)
@@ -114,7 +115,10 @@ def test_the_screen_keeps_what_matters_above_itself() -> None:
 
 def test_no_color_means_none() -> None:
     screen, clock = io.StringIO(), Clock()
-    play(open_progress(Console(file=screen, force_terminal=True, _environ={"NO_COLOR": "1"}), quiet=False, clock=clock), clock)
+    play(
+        open_progress(Console(file=screen, force_terminal=True, _environ={"NO_COLOR": "1"}), quiet=False, clock=clock),
+        clock,
+    )
     assert "\x1b[3" not in screen.getvalue()
     assert "\x1b[9" not in screen.getvalue()
 

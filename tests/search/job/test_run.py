@@ -43,7 +43,9 @@ def openings(folder: Path) -> list[Opening]:
     return [Opening(**entry) for entry in study_in(folder).optuna.user_attrs["openings"]]
 
 
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+def say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, str, str]:
     """Exit code, output and errors of the command, in this process."""
     monkeypatch.setattr(sys, "argv", ["fmnist-search", *map(str, arguments)])
     monkeypatch.setenv("COLUMNS", "200")
@@ -87,7 +89,9 @@ def test_synthetic_figures_say_so(whole: Path) -> None:
 def test_the_same_command_again_shows_the_result_and_changes_nothing(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert say(monkeypatch, capsys, *RUN)[0] == 0  # once, for the folder is a copy, and its study.json tells where the database is
+    assert (
+        say(monkeypatch, capsys, *RUN)[0] == 0
+    )  # once, for the folder is a copy, and its study.json tells where the database is
     trials, opened, export = study_in(finished).trials(), openings(finished), _contents(finished / "studies" / NAME)
     code, output, _ = say(monkeypatch, capsys, *RUN)
     assert code == 0
@@ -112,7 +116,9 @@ def test_a_finished_study_is_not_searched_further(
     assert study_in(finished).spec.search.trials == 3
 
 
-def test_report_and_status_show_the_study(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_and_status_show_the_study(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = finished / "studies" / NAME
     before = (folder / "report.json").read_bytes()
     (folder / "report.json").unlink()
@@ -125,7 +131,9 @@ def test_report_and_status_show_the_study(finished: Path, monkeypatch: pytest.Mo
     assert [word in output for word in (NAME, "finished", "3/3")] == [True] * 3
 
 
-def test_status_lists_studies_that_others_made(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_lists_studies_that_others_made(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     optuna.create_study(study_name="foreign", storage=open_storage("sqlite:///studies/fmnist.db", create=False))
     code, output, _ = say(monkeypatch, capsys, "status")
     assert code == 0
@@ -133,7 +141,9 @@ def test_status_lists_studies_that_others_made(finished: Path, monkeypatch: pyte
     assert NAME in output
 
 
-def test_the_best_configuration_can_be_run(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_configuration_can_be_run(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, toml, _ = say(monkeypatch, capsys, "best")
     assert code == 0
     Path("best.toml").write_text(toml)
@@ -142,7 +152,9 @@ def test_the_best_configuration_can_be_run(finished: Path, monkeypatch: pytest.M
     assert "the configuration is fixed" in output
 
 
-def test_export_writes_all_files(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_all_files(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, errors = say(monkeypatch, capsys, "export", "--to", "out/model")
     assert (code, errors) == (0, "")
     assert {path.name for path in Path("out/model").iterdir()} == EXPORTED
@@ -172,7 +184,9 @@ def test_an_export_tells_budget_calibration_and_int8_and_opens_nothing(
     assert openings(finished) == before
 
 
-def test_predict_names_garments(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_names_garments(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for index in range(2):
         Image.fromarray(synthetic.test().pixels[index]).save(f"{index}.png")
     export = Path("studies") / NAME / "export"
@@ -192,7 +206,9 @@ def test_predict_names_garments(finished: Path, monkeypatch: pytest.MonkeyPatch,
     assert output.startswith(f"0.png: {found[0]['predictions'][0]['label']}")
 
 
-def test_predict_refuses_what_it_cannot_read(finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_refuses_what_it_cannot_read(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     export = Path("studies") / NAME / "export"
     Path("notes.png").write_text("no picture")
     for arguments in ((export, "absent.png"), (export, "notes.png"), ("nowhere", "notes.png")):
@@ -237,7 +253,9 @@ def test_the_dashboard_serves_the_study_on_loopback_only(finished: Path) -> None
         wait_for_line(server, f"http://127.0.0.1:{port}/")
         assert NAME in _fetched(server, f"http://127.0.0.1:{port}/api/studies")
         assert "<html" in _fetched(server, f"http://127.0.0.1:{port}/dashboard").lower()
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"]
+        listening = [
+            line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
+        ]
         assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
     finally:
         server.kill()
@@ -259,7 +277,9 @@ def _fetched(server: subprocess.Popen[str], url: str) -> str:
     raise AssertionError(f"no answer from {url}")
 
 
-def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "tiny.toml").write_text(TOML.replace("epochs = 2", "epochs = 4", 1))
     monkeypatch.chdir(tmp_path)
     # Ctrl-C reaches the whole process group, here while the workers still start.
@@ -286,7 +306,9 @@ def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(tmp_p
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
     study = study_in(tmp_path)
-    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+        (number, TrialState.COMPLETE) for number in range(3)
+    ]
     assert len(openings(tmp_path)) == 1
 
 

@@ -25,7 +25,11 @@ SYNTHETIC = Source("synthetic", None)
 
 
 def in_memory(spec: StudySpec) -> Study:
-    return Study(optuna.create_study(study_name=spec.name, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=spec.seed)))
+    return Study(
+        optuna.create_study(
+            study_name=spec.name, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=spec.seed)
+        )
+    )
 
 
 def searched(study: Study, spec: StudySpec, executor: Inline | None = None) -> Study:
@@ -192,7 +196,9 @@ def test_trials_put_back_that_a_lower_budget_leaves_out_end_with_that_reason() -
 
 
 def test_candidates_are_trained_on_fresh_seeds_and_the_best_mean_wins() -> None:
-    spec = tiny_spec(trials=3).model_copy(update={"confirm": tiny_spec().confirm.model_copy(update={"top": 2, "seeds": 2})})
+    spec = tiny_spec(trials=3).model_copy(
+        update={"confirm": tiny_spec().confirm.model_copy(update={"top": 2, "seeds": 2})}
+    )
     study, executor = searched(in_memory(spec), spec), Inline()
     winner = confirmed(study, spec, executor)
     assert [task.seed for task in executor.trained] == [1000, 1000, 1001, 1001]
@@ -245,7 +251,10 @@ def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(place
 def test_where_every_candidate_diverges_the_error_says_so_and_what_to_do() -> None:
     spec, study, _ = three_candidates()
     for executor in (Diverges(lambda _: True), Inline()):
-        with pytest.raises(SearchError, match=r"Every trial that was completed diverged .* Search a narrower learning_rate in a new study"):
+        with pytest.raises(
+            SearchError,
+            match=r"Every trial that was completed diverged .* Search a narrower learning_rate in a new study",
+        ):
             confirmed(study, spec, executor)
     assert not executor.trained
 
@@ -270,7 +279,8 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
 
 
 @pytest.mark.parametrize(
-    ("minutes", "says"), [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes were over\. Raise --minutes")]
+    ("minutes", "says"),
+    [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes were over\. Raise --minutes")],
 )
 def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
     spec = tiny_spec(minutes=minutes)
@@ -280,7 +290,9 @@ def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, 
         confirmed(study, spec, Inline())
 
 
-def test_the_snapshot_of_a_pruned_trial_that_its_worker_kept_late_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snapshot_of_a_pruned_trial_that_its_worker_kept_late_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Keeps(Inline):
         def _train(self, task: Task) -> Iterator[Event]:
             for event in super()._train(task):
@@ -309,7 +321,9 @@ def test_a_search_that_went_on_is_confirmed_with_its_new_best_trials() -> None:
     assert {task.config.filters for task in executor.trained} == {16}  # the others kept their seeds
 
 
-def test_final_checkpoints_of_an_earlier_winner_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_final_checkpoints_of_an_earlier_winner_are_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     spec = tiny_spec(trials=2, epochs=1, filters=[4, 8])
     study = searched(in_memory(spec), spec)

@@ -28,7 +28,13 @@ def test_an_empty_bin_has_no_figures() -> None:
     assert (found.bins[0].images, found.bins[0].confidence, found.bins[0].accuracy) == (0, None, None)
 
 
-@given(st.lists(st.integers(1, 20).flatmap(lambda images: st.tuples(st.integers(1, images), st.just(images))), min_size=1, max_size=15))
+@given(
+    st.lists(
+        st.integers(1, 20).flatmap(lambda images: st.tuples(st.integers(1, images), st.just(images))),
+        min_size=1,
+        max_size=15,
+    )
+)
 def test_where_every_probability_is_the_share_that_is_right_the_error_is_0(groups: list[tuple[int, int]]) -> None:
     pairs = [(right / images, i < right) for right, images in groups for i in range(images)]
     assert measured(*pairs) == pytest.approx(0, abs=1e-12)

@@ -8,7 +8,14 @@ from rich.console import Console
 
 from fmnist.data.cleaning import CleaningReport
 from fmnist.data.summary import ClassSummary, DataSummary, PixelSummary
-from search.report.data_tables import balance_table, cleaning_in_brief, cleaning_sentences, cleaning_table, kept_warnings, pixel_table
+from search.report.data_tables import (
+    balance_table,
+    cleaning_in_brief,
+    cleaning_sentences,
+    cleaning_table,
+    kept_warnings,
+    pixel_table,
+)
 from search.report.render import print_table, table_to_markdown
 from search.terminal.table import Bar, Table
 from tests.search.sample import caught, cleaned
@@ -38,7 +45,9 @@ def columns_of(table: Table) -> set[int]:
 
 
 def test_each_rule_stands_between_what_was_read_and_what_was_kept() -> None:
-    table = cleaning_table(cleaned(caught("missing_labels", 12, 3, "row 17", "test row 5"), caught("duplicates"), caught("leaks", 0, 1)))
+    table = cleaning_table(
+        cleaned(caught("missing_labels", 12, 3, "row 17", "test row 5"), caught("duplicates"), caught("leaks", 0, 1))
+    )
     assert table.rows == [
         ("images read", "", "60,000", "10,000", "", ""),
         ("no label", "missing_labels", "12", "3", "dropped", "row 17, test row 5, ..."),
@@ -73,10 +82,23 @@ def test_a_test_split_that_was_held_out_is_shown() -> None:
 
 
 def test_the_cleaning_table_fits_a_terminal() -> None:
-    rules = ("unreadable", "missing_labels", "unknown_labels", "most_missing", "blank", "conflicts", "duplicates", "leaks")
+    rules = (
+        "unreadable",
+        "missing_labels",
+        "unknown_labels",
+        "most_missing",
+        "blank",
+        "conflicts",
+        "duplicates",
+        "leaks",
+    )
     long = tuple(f"Shirts of last season/IMG_2024_{i:06}.png" for i in range(8))
     found = [caught(rule, 1200, 150, *long, action="dropped from train") for rule in rules]
-    text = printed(cleaning_table(cleaned(*found, caught("missing_pixels", 7, 8, "row 1,200", action="filled with the class's median"))))
+    text = printed(
+        cleaning_table(
+            cleaned(*found, caught("missing_pixels", 7, 8, "row 1,200", action="filled with the class's median"))
+        )
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert all(rule in text for rule in rules)
     assert "one image, two labels" in text
@@ -93,7 +115,9 @@ def test_examples_are_few_and_short() -> None:
 
 
 def test_sentences_tell_only_what_was_found() -> None:
-    report = cleaned(caught("missing_labels", 1, 3), caught("blank"), caught("duplicates", 40, action="kept"), resized=True)
+    report = cleaned(
+        caught("missing_labels", 1, 3), caught("blank"), caught("duplicates", 40, action="kept"), resized=True
+    )
     assert cleaning_sentences(report) == [
         "No label (missing_labels): 1 training image and 3 test images, dropped.",
         "Exact copies (duplicates): 40 training images, kept.",
@@ -102,9 +126,13 @@ def test_sentences_tell_only_what_was_found() -> None:
 
 
 def test_only_what_was_found_and_kept_is_warned_of() -> None:
-    assert kept_warnings(cleaned(caught("leaks", 5, 5), caught("duplicates", 3), caught("blank", 2, action="kept"))) == []
+    assert (
+        kept_warnings(cleaned(caught("leaks", 5, 5), caught("duplicates", 3), caught("blank", 2, action="kept"))) == []
+    )
     assert kept_warnings(cleaned(caught("leaks", action="kept"), caught("duplicates", action="kept"))) == []
-    leak, copies = kept_warnings(cleaned(caught("duplicates", 1200, action="kept"), caught("leaks", 1, 1, action="kept")))
+    leak, copies = kept_warnings(
+        cleaned(caught("duplicates", 1200, action="kept"), caught("leaks", 1, 1, action="kept"))
+    )
     assert leak == "Also in the test split, and kept: 1 training image. The test score is flattered."
     assert "1,200" in copies
     assert "validation" in copies
@@ -119,7 +147,10 @@ def test_classes_stand_in_their_order_with_their_shares() -> None:
     ]
     assert [line.count("█") for line in printed(table).splitlines()[3:6]] == [10, 20, 3]
     assert table.marks == {(1, 4): "alarm"}
-    assert "The largest of 3 classes has 6.0 times the training images of the smallest. Without a test image: 1 of 3" in table.caption
+    assert (
+        "The largest of 3 classes has 6.0 times the training images of the smallest. Without a test image: 1 of 3"
+        in table.caption
+    )
 
 
 def test_equal_and_empty_classes() -> None:
@@ -177,7 +208,13 @@ def test_any_cleaning_can_be_shown(report: CleaningReport) -> None:
     assert len(cleaning_sentences(report)) >= sum(bool(one.train or one.test) for one in report.caught)
 
 
-@given(st.lists(st.tuples(st.text(min_size=1, max_size=30), st.integers(0, 10**5), st.integers(0, 10**5)), min_size=2, max_size=100))
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1, max_size=30), st.integers(0, 10**5), st.integers(0, 10**5)),
+        min_size=2,
+        max_size=100,
+    )
+)
 @settings(max_examples=50, deadline=None)
 def test_any_classes_can_be_shown(classes: list[tuple[str, int, int]]) -> None:
     names, train, test = zip(*classes, strict=True)

@@ -16,7 +16,19 @@ from search.report.render import escaped, headline, read_report, to_json, to_mar
 from search.report.tables import tables
 from search.study.records import Confirmation, Opening, Timing
 from search.study.study import Study
-from tests.search.sample import candidate, caught, cells, cleaned, data, environment, final, finished_study, remember, terminal, trial
+from tests.search.sample import (
+    candidate,
+    caught,
+    cells,
+    cleaned,
+    data,
+    environment,
+    final,
+    finished_study,
+    remember,
+    terminal,
+    trial,
+)
 
 
 @pytest.fixture
@@ -57,7 +69,10 @@ def test_a_trial_over_a_limit_is_never_the_best(study: Study) -> None:
 def test_warnings(finished: Study) -> None:
     opening = Opening(at="2025-01-02", by="evaluate", trial=2)
     remember(
-        finished, openings=[opening, opening], environments=[environment(), environment(commit="fff", device="H200")], final=final(0.98)
+        finished,
+        openings=[opening, opening],
+        environments=[environment(), environment(commit="fff", device="H200")],
+        final=final(0.98),
     )
     leak, twice, differ = warnings(read_report(finished))
     assert "leak" in leak
@@ -68,7 +83,11 @@ def test_warnings(finished: Study) -> None:
 
 
 def test_only_fashion_mnist_can_be_too_good(finished: Study) -> None:
-    remember(finished, final=final(0.99), data=data("shop.csv", cleaning=cleaned(caught("leaks", 7), caught("duplicates", 3))))
+    remember(
+        finished,
+        final=final(0.99),
+        data=data("shop.csv", cleaning=cleaned(caught("leaks", 7), caught("duplicates", 3))),
+    )
     assert warnings(read_report(finished)) == []
     assert headline(read_report(finished)).startswith("Test macro F1 0.9900 over 1 seed, 95 % interval")
 
@@ -162,15 +181,21 @@ anything = st.builds(
     st.integers(2, 4),
     reason=st.text(max_size=20),
     seconds=st.floats(0, 1e6),
-) | st.sampled_from([trial(None, state) for state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL, TrialState.PRUNED)])
+) | st.sampled_from(
+    [trial(None, state) for state in (TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL, TrialState.PRUNED)]
+)
 scores = st.lists(st.floats(0, 1), max_size=3)
 records = st.fixed_dictionaries(
     {},
     optional={
-        "data": st.sampled_from([data(), data("synthetic"), data("a|b.csv", cleaning=cleaned(caught("leaks", 3, 1, "row 1")))]),
+        "data": st.sampled_from(
+            [data(), data("synthetic"), data("a|b.csv", cleaning=cleaned(caught("leaks", 3, 1, "row 1")))]
+        ),
         "environments": st.lists(st.builds(environment, commit=st.none() | st.text(max_size=5)), max_size=3),
         "confirmation": st.builds(
-            lambda runs, winner: Confirmation(candidates=tuple(candidate(i, 0.9, *run) for i, run in enumerate(runs)), winner=winner),
+            lambda runs, winner: Confirmation(
+                candidates=tuple(candidate(i, 0.9, *run) for i, run in enumerate(runs)), winner=winner
+            ),
             st.lists(scores, max_size=3),
             st.none() | st.integers(0, 2),
         ),

@@ -25,7 +25,9 @@ def images(counts: list[int], names: list[str] | None = None) -> Images:
 
 
 def pictures(count: int, height: int = SIDE, width: int = SIDE, grey: int = 60) -> CaughtPictures:
-    return CaughtPictures(np.full((count, height, width), grey, np.uint8), None, tuple(f"row {i}" for i in range(count)))
+    return CaughtPictures(
+        np.full((count, height, width), grey, np.uint8), None, tuple(f"row {i}" for i in range(count))
+    )
 
 
 def drawn(path: Path) -> NDArray[np.uint8]:
@@ -73,7 +75,10 @@ def test_examples_are_spread_over_the_class(tmp_path: Path) -> None:
 def test_what_was_caught_is_below_and_missing_pixels_are_red(tmp_path: Path) -> None:
     missing = np.zeros((1, SIDE, SIDE), np.bool_)
     missing[0, 5:15, 5:15] = True
-    found = {"missing_pixels": CaughtPictures(np.full((1, SIDE, SIDE), 60, np.uint8), missing, ("row 1",)), "leaks": pictures(2, grey=61)}
+    found = {
+        "missing_pixels": CaughtPictures(np.full((1, SIDE, SIDE), 60, np.uint8), missing, ("row 1",)),
+        "leaks": pictures(2, grey=61),
+    }
     draw_sheet(images([1]), found, tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
     in_pictures = sheet[np.argwhere((sheet == 60).all(axis=2))[:, 0].min() :]
@@ -90,7 +95,9 @@ def test_at_most_eight_of_a_rule_and_none_of_an_empty_one(tmp_path: Path) -> Non
     assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
-@pytest.mark.parametrize(("height", "width", "share"), [(28, 28, 1.0), (200, 100, 0.5), (10, 1000, 0.01), (14, 42, 1 / 3)])
+@pytest.mark.parametrize(
+    ("height", "width", "share"), [(28, 28, 1.0), (200, 100, 0.5), (10, 1000, 0.01), (14, 42, 1 / 3)]
+)
 def test_images_of_any_size_fit(tmp_path: Path, height: int, width: int, share: float) -> None:
     draw_sheet(images([1]), {"blank": pictures(4, height, width)}, tmp_path / "sheet.png")
     assert examples_of(drawn(tmp_path / "sheet.png"), 60, FIND) == pytest.approx(4 * share, abs=0.25)
@@ -98,7 +105,11 @@ def test_images_of_any_size_fit(tmp_path: Path, height: int, width: int, share: 
 
 def test_a_report_adds_what_was_done(tmp_path: Path) -> None:
     found = {"leaks": pictures(2)}
-    for name, report in (("with", cleaned(caught("leaks", 200, 150))), ("more", cleaned(caught("leaks", 201, 150))), ("without", None)):
+    for name, report in (
+        ("with", cleaned(caught("leaks", 200, 150))),
+        ("more", cleaned(caught("leaks", 201, 150))),
+        ("without", None),
+    ):
         draw_sheet(images([1]), found, tmp_path / name, report)
     assert len({(tmp_path / name).read_bytes() for name in ("with", "more", "without")}) == 3
 

@@ -17,7 +17,19 @@ from search.study.records import ClassScore, Confirmation, Final
 from search.study.spec import LimitsSection
 from search.study.study import Study
 from search.terminal.table import Table
-from tests.search.sample import candidate, caught, cells, cleaned, data, final, finished_study, remember, terminal, trial, whole_study
+from tests.search.sample import (
+    candidate,
+    caught,
+    cells,
+    cleaned,
+    data,
+    final,
+    finished_study,
+    remember,
+    terminal,
+    trial,
+    whole_study,
+)
 
 
 @pytest.fixture
@@ -82,10 +94,14 @@ def test_states_count_reasons(finished: Study) -> None:
 
 
 def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: Study) -> None:
-    finished.optuna.set_user_attr("spec", {"limits": {"max_params": 300_000, "max_size": 1_200_000, "max_latency_ms": 2.0}})
+    finished.optuna.set_user_attr(
+        "spec", {"limits": {"max_params": 300_000, "max_size": 1_200_000, "max_latency_ms": 2.0}}
+    )
     sizes = [{"max_params": size / 300_000 - 1, "max_size": -0.1} for size in range(300_001, 300_007)]
     for over in (*sizes, {"max_size": 0.4, "max_params": 0.4}, {"max_params": -0.5, "max_latency_ms": 3.5}):
-        finished.optuna.add_trial(trial(None, TrialState.PRUNED, over=over, reason="a sentence that nothing reads", refused=True))
+        finished.optuna.add_trial(
+            trial(None, TrialState.PRUNED, over=over, reason="a sentence that nothing reads", refused=True)
+        )
     finished.optuna.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
     found = cells(finished, "states")
     assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
@@ -103,7 +119,9 @@ def test_what_limits_find_is_counted_by_limit(study: Study) -> None:
 
 
 def test_a_refusal_of_another_program_says_what_it_can(study: Study) -> None:
-    study.optuna.add_trials([trial(None, TrialState.PRUNED, over=over, refused=True) for over in ({"bytes": 0.5}, {}, {"bytes": 0.2})])
+    study.optuna.add_trials(
+        [trial(None, TrialState.PRUNED, over=over, refused=True) for over in ({"bytes": 0.5}, {}, {"bytes": 0.2})]
+    )
     assert cells(study, "states") == {"refused": ("3", "over bytes (2); no limit recorded (1)")}
 
 
@@ -137,12 +155,18 @@ def test_the_confusion_marks_the_diagonal_and_the_worst(finished: Study) -> None
 def final_of(classes: int, most: int = 40) -> Final:
     """A test on which each class is taken for the next one, ever more often."""
     counts = tuple(tuple(most if i == j else i if j == i + 1 else 0 for j in range(classes)) for i in range(classes))
-    scores = tuple(ClassScore(name=f"garment {i}", precision=0.9, recall=0.9, f1=0.9, images=most + i) for i in range(classes))
+    scores = tuple(
+        ClassScore(name=f"garment {i}", precision=0.9, recall=0.9, f1=0.9, images=most + i) for i in range(classes)
+    )
     return final(0.9).model_copy(update={"classes": scores, "confusion": counts})
 
 
-@pytest.mark.parametrize(("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)])
-def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(study: Study, classes: int, most: int, is_matrix: bool) -> None:
+@pytest.mark.parametrize(
+    ("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)]
+)
+def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(
+    study: Study, classes: int, most: int, is_matrix: bool
+) -> None:
     remember(study, final=final_of(classes, most))
     (table,) = [table for table in tables(read_report(study)) if table.id == "confusion"]
     assert (len(table.columns) == classes + 1) == is_matrix
@@ -194,7 +218,13 @@ FIGURES = st.floats(-1e6, 1e6).map(lambda figure: f"{figure:,.3f}")
 @given(st.lists(st.tuples(FIGURES, WORDS, FIGURES, FIGURES, WORDS), min_size=1, max_size=3), st.integers(16, 100))
 def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tuple[str, ...]], width: int) -> None:
     table = Table(
-        "Any", ("first", "second", "third", "fourth", "fifth"), rows, "Said.", frozenset({1, 4}), {(0, 3): "strong"}, (3, 1, 4, 2)
+        "Any",
+        ("first", "second", "third", "fourth", "fifth"),
+        rows,
+        "Said.",
+        frozenset({1, 4}),
+        {(0, 3): "strong"},
+        (3, 1, 4, 2),
     )
     found = fitted(table, width)
     screen = io.StringIO()
@@ -205,7 +235,10 @@ def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tupl
     for i, row in enumerate(rows):
         assert found.rows[i] == tuple(row[j] for j in shown)
         assert any({row[j] for j in shown if j not in (1, 4)} <= set(line) for line in lines)
-    assert all((f"{table.columns[j]}," in found.caption or f"{table.columns[j]}:" in found.caption) != (j in shown) for j in range(5))
+    assert all(
+        (f"{table.columns[j]}," in found.caption or f"{table.columns[j]}:" in found.caption) != (j in shown)
+        for j in range(5)
+    )
     assert found.marks == ({(0, shown[3]): "strong"} if 3 in shown else {})
     assert found.text_columns == {shown[j] for j in (1, 4) if j in shown}
 
@@ -213,7 +246,9 @@ def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tupl
 @given(st.integers(34, 130))
 def test_no_figure_is_cut_however_narrow_the_terminal(width: int) -> None:
     rows = [("label_smoothing", "0.0727", "0.9212 ± 0.0022", "+0.0008", "[-0.0062, +0.0079]", "unclear")] * 2
-    table = Table("Wide", ("without", "was", "macro F1", "worth", "interval", "so"), rows, text_columns=frozenset({0, 1, 5}))
+    table = Table(
+        "Wide", ("without", "was", "macro F1", "worth", "interval", "so"), rows, text_columns=frozenset({0, 1, 5})
+    )
     screen = io.StringIO()
     print_table(table, Console(file=screen, width=width))
     shown = Counter("".join(screen.getvalue().split()))

@@ -32,9 +32,13 @@ def height(trial: optuna.Trial) -> float:
     return float(0.98 - wrong - 0.02 * (trial.params["pool"] == "after"))
 
 
-def searched(sampler: optuna.samplers.BaseSampler, *, pruner: str = "none", trials: int = 30, largest: int = 64) -> optuna.Study:
+def searched(
+    sampler: optuna.samplers.BaseSampler, *, pruner: str = "none", trials: int = 30, largest: int = 64
+) -> optuna.Study:
     """After so many trials, and those with more filters than `largest`, which are not trained."""
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=tiny_spec(pruner=pruner, epochs=EPOCHS).make_pruner())
+    study = optuna.create_study(
+        direction="maximize", sampler=sampler, pruner=tiny_spec(pruner=pruner, epochs=EPOCHS).make_pruner()
+    )
     trained = 0
     while trained < trials:
         trial = study.ask(SPACE)
@@ -67,7 +71,9 @@ def again(study: optuna.Study) -> int:
 
 
 def _close(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one["pool"] == other["pool"] and all(abs(math.log(one[name] / other[name])) < 0.1 for name in ("filters", "rate"))
+    return one["pool"] == other["pool"] and all(
+        abs(math.log(one[name] / other[name])) < 0.1 for name in ("filters", "rate")
+    )
 
 
 def found(study: optuna.Study) -> float:
@@ -78,7 +84,10 @@ def found(study: optuna.Study) -> float:
 def test_of_whole_trials_it_proposes_as_optunas_does() -> None:
     ours, theirs = (
         searched(sampler, trials=12)
-        for sampler in (GPSampler(seed=1, n_startup_trials=STARTUP), optuna.samplers.GPSampler(seed=1, n_startup_trials=STARTUP))
+        for sampler in (
+            GPSampler(seed=1, n_startup_trials=STARTUP),
+            optuna.samplers.GPSampler(seed=1, n_startup_trials=STARTUP),
+        )
     )
     assert [trial.params for trial in ours.trials] == [trial.params for trial in theirs.trials]
 
@@ -91,7 +100,9 @@ def test_it_finds_the_best_under_each_pruner(pruner: str) -> None:
 
 
 def test_what_was_pruned_is_not_proposed_again() -> None:
-    ours = [searched(GPSampler(seed=seed, n_startup_trials=STARTUP), pruner="percentile", trials=16) for seed in (0, 1, 3)]
+    ours = [
+        searched(GPSampler(seed=seed, n_startup_trials=STARTUP), pruner="percentile", trials=16) for seed in (0, 1, 3)
+    ]
     assert any(trial.state == TrialState.PRUNED for study in ours for trial in study.trials)
     assert sum(again(study) for study in ours) == 0
     theirs = searched(optuna.samplers.GPSampler(seed=0, n_startup_trials=STARTUP), pruner="percentile", trials=16)
@@ -128,7 +139,11 @@ def trials(draw: st.DrawFn) -> FrozenTrial:
     """One that ended."""
     curve = draw(st.lists(VALUES | st.just(math.nan), max_size=3))
     is_complete = bool(curve) and not math.isnan(curve[-1]) and draw(st.booleans())
-    params = {"filters": draw(st.integers(8, 64)), "rate": draw(st.floats(1e-4, 0.1)), "pool": draw(st.sampled_from(["before", "after"]))}
+    params = {
+        "filters": draw(st.integers(8, 64)),
+        "rate": draw(st.floats(1e-4, 0.1)),
+        "pool": draw(st.sampled_from(["before", "after"])),
+    }
     return create_trial(
         params=params,
         distributions=SPACE,
@@ -154,7 +169,11 @@ def test_a_pruned_trial_counts_with_what_it_would_have_had(history: list[FrozenT
             assert index not in values
         else:
             epoch, last = max(reported)
-            gains = [other.values[0] - other.intermediate_values[epoch] for other in complete if epoch in other.intermediate_values]
+            gains = [
+                other.values[0] - other.intermediate_values[epoch]
+                for other in complete
+                if epoch in other.intermediate_values
+            ]
             gains = [gain for gain in gains if not math.isnan(gain)]
             assert values[index] == pytest.approx(min(best, last + (float(np.median(gains)) if gains else 0)))
 

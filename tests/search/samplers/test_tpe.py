@@ -28,7 +28,11 @@ VALUES = st.floats(0, 1, width=16)
 @st.composite
 def trials(draw: st.DrawFn) -> FrozenTrial:
     """One that is complete, pruned, running or over a limit, now and then without one of the knobs."""
-    state = draw(st.sampled_from([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL]))
+    state = draw(
+        st.sampled_from(
+            [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL]
+        )
+    )
     params = {
         "filters": draw(st.integers(8, 64)),
         "rate": draw(st.floats(1e-4, 0.1)),
@@ -83,7 +87,9 @@ def test_a_whole_search_proposes_as_optunas_does_under_each_pruner(pruner: str) 
     assert pruner in ("none", "patient", "wilcoxon") or any(len(curve) < 9 for _, curve in ours)
 
 
-def searched(sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner) -> list[tuple[dict[str, object], list[float]]]:
+def searched(
+    sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner
+) -> list[tuple[dict[str, object], list[float]]]:
     """Of each trial its configuration and its values."""
     study = optuna.create_study(study_name="same", direction="maximize", sampler=sampler, pruner=pruner)
     for _ in range(40):

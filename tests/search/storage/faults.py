@@ -48,14 +48,21 @@ class Watched:
 
 
 def open_watched(
-    url: str, at_each_sleep: Callable[[int], None] = lambda _: None, *, name: str = "tiny", seconds: float = 60, lock_seconds: float = 0
+    url: str,
+    at_each_sleep: Callable[[int], None] = lambda _: None,
+    *,
+    name: str = "tiny",
+    seconds: float = 60,
+    lock_seconds: float = 0,
 ) -> Watched:
     told: list[str] = []
     clock = Clock(at_each_sleep)
     patience = Patience(seconds, told.append, clock.sleep, clock.time)
     storage = OwnTrials(open_storage(url, create=True, lock_seconds=lock_seconds), patience)
     sampler = optuna.samplers.RandomSampler(seed=1)
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
+    study = optuna.create_study(
+        study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler
+    )
     return Watched(Study(study), storage, clock, told)
 
 
@@ -64,14 +71,19 @@ def small_disk(folder: Path, *, megabytes: int = 4) -> Iterator[Path]:
     """A file system of its own of that size."""
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # lazy: a garbage connection may still hold a file
+        subprocess.run(
+            ["umount", "--lazy", str(folder)], check=True
+        )  # lazy: a garbage connection may still hold a file
 
 
 def fill(disk: Path) -> Path:
@@ -130,7 +142,10 @@ def faulty(storage: RDBStorage, faults: Fault) -> Iterator[None]:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """What stands in the folder: files with their bytes, folders with None."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.Popen[str]":

@@ -12,7 +12,15 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.search.storage.postgres import PASSWORD, START_SECONDS, USER, end_with_the_tests, ordinary_user, served, unused_port
+from tests.search.storage.postgres import (
+    PASSWORD,
+    START_SECONDS,
+    USER,
+    end_with_the_tests,
+    ordinary_user,
+    served,
+    unused_port,
+)
 
 
 class MariaDB:
@@ -34,7 +42,9 @@ class MariaDB:
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]
-        made = subprocess.run([_program("mariadb-install-db"), *options], capture_output=True, text=True, check=False, **self._as_user)
+        made = subprocess.run(
+            [_program("mariadb-install-db"), *options], capture_output=True, text=True, check=False, **self._as_user
+        )
         assert made.returncode == 0, made.stdout + made.stderr
 
     def new_database(self) -> str:
@@ -76,7 +86,10 @@ class MariaDB:
     def _execute(self, statement: str) -> None:
         import pymysql
 
-        with pymysql.connect(host="127.0.0.1", port=self._port, user="root") as connection, connection.cursor() as cursor:
+        with (
+            pymysql.connect(host="127.0.0.1", port=self._port, user="root") as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(statement)
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:

@@ -72,8 +72,21 @@ class Postgres:
             self._as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             for path in (folder, secret):
                 os.chown(path, user.pw_uid, user.pw_gid)
-        options = ["--no-sync", "--locale=C", "--encoding=UTF8", "--auth=scram-sha-256", f"--username={USER}", f"--pwfile={secret}"]
-        made = subprocess.run([_program("initdb"), *options, str(self._data)], capture_output=True, text=True, check=False, **self._as_user)
+        options = [
+            "--no-sync",
+            "--locale=C",
+            "--encoding=UTF8",
+            "--auth=scram-sha-256",
+            f"--username={USER}",
+            f"--pwfile={secret}",
+        ]
+        made = subprocess.run(
+            [_program("initdb"), *options, str(self._data)],
+            capture_output=True,
+            text=True,
+            check=False,
+            **self._as_user,
+        )
         assert made.returncode == 0, made.stdout + made.stderr
 
     @property
@@ -89,7 +102,9 @@ class Postgres:
         """A connection whose every statement is a transaction."""
         import psycopg
 
-        return psycopg.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True)
+        return psycopg.connect(
+            host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True
+        )
 
     def new_database(self) -> str:
         """The name of a database that is there and empty."""

@@ -83,7 +83,9 @@ def assert_undisturbed(url: str) -> None:
     """The study in the database is what its configurations and seeds give without a fault, each of its trials once."""
     source = find_source("synthetic", announce=lambda _: None)
     with study_in(url) as study:
-        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(TRIALS)]
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+            (number, TrialState.COMPLETE) for number in range(TRIALS)
+        ]
         assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == TRIALS
         for trial in study.optuna.trials:
             curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
@@ -92,7 +94,9 @@ def assert_undisturbed(url: str) -> None:
         assert len(study.optuna.user_attrs["openings"]) == 1
 
 
-def test_the_password_may_be_in_the_environment(database: str, server: Postgres, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_may_be_in_the_environment(
+    database: str, server: Postgres, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = make_url(server.url(database))
     bare = f"{url.drivername}://{url.username}@{url.host}:{url.port}/{url.database}"
     monkeypatch.delenv("PGPASSWORD", raising=False)
@@ -106,7 +110,9 @@ def test_the_password_may_be_in_the_environment(database: str, server: Postgres,
 
 
 @pytest.mark.slow
-def test_the_whole_job_and_its_reports_work_and_show_no_password(server: Postgres, database: str, say: Say, tmp_path: Path) -> None:
+def test_the_whole_job_and_its_reports_work_and_show_no_password(
+    server: Postgres, database: str, say: Say, tmp_path: Path
+) -> None:
     url = server.url(database)
     code, *texts = say(*RUN, url, "--dry-run")
     assert code == 0, texts
@@ -121,7 +127,9 @@ def test_the_whole_job_and_its_reports_work_and_show_no_password(server: Postgre
         shown += texts
     assert_undisturbed(url)
     with server.connect(database) as connection:
-        names = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'").fetchall()
+        names = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        ).fetchall()
         rows = [row for (name,) in names for row in connection.execute(f'SELECT * FROM "{name}"'.encode()).fetchall()]
     assert "searcher:***@127.0.0.1" in str(rows), "the environment record has the command line"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -142,7 +150,9 @@ def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(server: Postgres, database: str, tmp_path: Path) -> None:
+def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(
+    server: Postgres, database: str, tmp_path: Path
+) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
     url = server.url(database)
     with running(start_command(tmp_path, *RUN, url)) as process:
@@ -168,7 +178,9 @@ def test_200_trials_of_8_workers_lose_nothing_to_a_server_that_is_away_for_20_se
     quick = TOML.replace("epochs = 2\ndepth", "epochs = 1\ndepth").replace("trials = 3", f"trials = {MANY}")
     (tmp_path / "tiny.toml").write_text(quick)
     url = server.url(database)
-    with running(start_command(tmp_path, "run", "tiny.toml", "--data", "synthetic", "--workers", "8", "--storage", url)) as process:
+    with running(
+        start_command(tmp_path, "run", "tiny.toml", "--data", "synthetic", "--workers", "8", "--storage", url)
+    ) as process:
         wait_for_line(process, f"{MANY // 3}/{MANY} ")
         server.stop()
         wait_for_line(process, "The storage does not answer: ")
@@ -179,10 +191,16 @@ def test_200_trials_of_8_workers_lose_nothing_to_a_server_that_is_away_for_20_se
     (back,) = re.findall(r"The storage answers again after (\d+) s; nothing is lost.", output)
     assert int(back) >= AWAY_SECONDS
     with study_in(url) as study:
-        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(MANY)]
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+            (number, TrialState.COMPLETE) for number in range(MANY)
+        ]
         assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == MANY
         for trial in study.optuna.trials:
-            assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == [trial.intermediate_values[1]] == trial.values
+            assert (
+                [point["macro_f1"] for point in trial.user_attrs["curve"]]
+                == [trial.intermediate_values[1]]
+                == trial.values
+            )
 
 
 @pytest.mark.slow
@@ -241,7 +259,9 @@ def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], m
     storage = OwnTrials(opened, Patience(60, lambda _: None, clock.sleep, clock.time))
     with faulty(opened, met):
         sampler = optuna.samplers.RandomSampler(seed=1)
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler)
+        study = optuna.create_study(
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler
+        )
         with Journal(journal, study=name, identity=identity(storage, study._study_id)) as storage.overflow.journal:
             study.enqueue_trial({"a": 0.25})
             running = [study.ask() for _ in trials]
@@ -318,7 +338,9 @@ def test_a_server_that_only_reads_for_a_while_is_written_again(server: Postgres,
         assert study.optuna.trials[0].intermediate_values == {1: 0.5}
 
 
-@pytest.mark.parametrize("arguments", [("status", "--storage"), ("report", "--storage"), (*RUN[:-1], "--dry-run", "--storage"), RUN])
+@pytest.mark.parametrize(
+    "arguments", [("status", "--storage"), ("report", "--storage"), (*RUN[:-1], "--dry-run", "--storage"), RUN]
+)
 def test_a_server_that_stops_under_a_command_and_stays_away_ends_it_with_1(
     arguments: tuple[str, ...], server: Postgres, database: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,12 +366,26 @@ def test_a_server_that_stops_under_a_command_and_stays_away_ends_it_with_1(
     assert SHOWN not in output + errors
 
 
-def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(server: Postgres, database: str, say: Say, tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(
+    server: Postgres, database: str, say: Say, tmp_path: Path
+) -> None:
     refusals = {
-        server.url(database, port=unused_port()): ("Connection refused", "Start the server, or mend host and port in --storage."),
-        server.url(database, password="Sesame-wrong"): ("password authentication failed", "Mend the user or the password in --storage."),
-        server.url("nowhere"): ('database "nowhere" does not exist', "Make it, with `createdb` for instance, or mend its name"),
-        server.url(database).replace("127.0.0.1", "no.such.host.invalid"): ("resolve host", "Mend the host in --storage."),
+        server.url(database, port=unused_port()): (
+            "Connection refused",
+            "Start the server, or mend host and port in --storage.",
+        ),
+        server.url(database, password="Sesame-wrong"): (
+            "password authentication failed",
+            "Mend the user or the password in --storage.",
+        ),
+        server.url("nowhere"): (
+            'database "nowhere" does not exist',
+            "Make it, with `createdb` for instance, or mend its name",
+        ),
+        server.url(database).replace("127.0.0.1", "no.such.host.invalid"): (
+            "resolve host",
+            "Mend the host in --storage.",
+        ),
     }
     for url, (reason, step) in refusals.items():
         for arguments in (("status", "--storage"), RUN):
@@ -366,7 +402,9 @@ def test_a_host_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.Monkey
     monkeypatch.setitem(NETWORK, "connect_timeout", 2)  # the least that libpq takes
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and says nothing
         url = f"postgresql+psycopg://user:Sesame@127.0.0.1:{silent.getsockname()[1]}/studies"
-        with pytest.raises(SearchError, match=r"timeout expired.* --storage must name the host and port of a server") as caught:
+        with pytest.raises(
+            SearchError, match=r"timeout expired.* --storage must name the host and port of a server"
+        ) as caught:
             open_storage(url, create=True)
     assert "Sesame" not in str(caught.value)
 

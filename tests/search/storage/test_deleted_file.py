@@ -83,7 +83,9 @@ def test_a_file_that_is_deleted_is_written_anew(
     assert not [path.name for path in FILE.parent.iterdir() if path.name.startswith(".")]
 
 
-def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     study = in_database(tmp_path, tiny_spec())
     with journalled(study, lambda _: None):
@@ -95,7 +97,9 @@ def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(tmp_path: P
     assert FILE.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     spec, progress = tiny_spec(trials=3), Interferes(replace, 2)
     study = in_database(tmp_path, spec)
@@ -110,7 +114,9 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(tmp_pat
     assert kept.operations
 
 
-def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     spec, progress = tiny_spec(trials=1), Interferes(delete_all, -1)
     study = in_database(tmp_path, spec)
@@ -126,7 +132,9 @@ def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny.toml").write_text(TOML)
     process = start_command(tmp_path, *RUN)

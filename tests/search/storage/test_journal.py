@@ -11,7 +11,9 @@ from search.errors import SearchError
 from search.storage.journal import ROOM, Journal, Operation, read_journal
 from tests.search.storage.faults import fill, small_disk
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+)
 OPERATIONS = st.builds(Operation, st.text(), st.lists(VALUES, max_size=4).map(tuple))
 ONE = Operation("set_trial_user_attr", (7, "seed", 3))
 
@@ -85,7 +87,9 @@ def test_wherever_a_kill_cuts_its_emptying_it_is_empty(tmp_path: Path) -> None:
         assert operations_in(path) == ()
 
 
-@pytest.mark.parametrize("line", [b"nonsense", b"{}", b"[1]", b'{"name": "x"}', b'{"name": "x", "arguments": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"nonsense", b"{}", b"[1]", b'{"name": "x"}', b'{"name": "x", "arguments": 3}', b"\xff"]
+)
 def test_a_damaged_line_is_refused_with_its_number(line: bytes, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with new_journal(path) as journal:
@@ -128,6 +132,8 @@ def test_a_full_disk_does_not_take_the_journals_room(tmp_path: Path) -> None:
 def test_without_room_no_journal_is_begun(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)
-        with pytest.raises(SearchError, match=r"needs 1 MiB and cannot be made: No space left on device\. Make room there"):
+        with pytest.raises(
+            SearchError, match=r"needs 1 MiB and cannot be made: No space left on device\. Make room there"
+        ):
             new_journal(disk / "studies" / "journal.jsonl")
         assert not list(disk.rglob("*.jsonl"))

@@ -42,7 +42,9 @@ def search_and_confirm(folder: Path, spec: StudySpec, faults: Faulty, places: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("places", [1, 2])
-def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(
+    places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     spec, undisturbed = tiny_spec(trials=4), Faulty()
     search_and_confirm(tmp_path / "count", spec, undisturbed, places)
@@ -54,7 +56,9 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tm
         search_and_confirm(folder, spec, Faulty(), places)
         assert not journal_path(HOME / "tiny").exists()
         study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), "tiny")
-        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(4)]
+        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+            (number, TrialState.COMPLETE) for number in range(4)
+        ]
         assert [sorted(trial.intermediate_values) for trial in study.optuna.trials] == [[1, 2]] * 4
         confirmation = study.read(Confirmation)
         assert confirmation is not None
@@ -62,7 +66,9 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(places: int, tm
 
 
 @pytest.mark.slow
-def test_what_finished_while_the_storage_was_lost_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_finished_while_the_storage_was_lost_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     spec = tiny_spec(trials=2)
     study = in_database(tmp_path, spec)
@@ -105,5 +111,7 @@ def test_the_command_ends_with_1_and_given_again_goes_on(tmp_path: Path) -> None
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
     study = study_in(tmp_path)
-    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(3)]
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+        (number, TrialState.COMPLETE) for number in range(3)
+    ]
     assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()

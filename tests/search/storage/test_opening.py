@@ -47,8 +47,12 @@ def test_a_read_only_folder_is_refused_but_what_is_in_it_can_be_read(tmp_path: P
         storage = open_storage(f"sqlite:///{file}", create=True)
         storage.engine.dispose()
         remount(disk, "ro")
-        assert "unable to open database file. The file and its folder must be writable" in refusal(disk / "new.db", within=disk)
-        assert "Read-only file system. The file and its folder must be writable" in refusal(disk / "new" / "new.db", within=disk)
+        assert "unable to open database file. The file and its folder must be writable" in refusal(
+            disk / "new.db", within=disk
+        )
+        assert "Read-only file system. The file and its folder must be writable" in refusal(
+            disk / "new" / "new.db", within=disk
+        )
         assert "The file and its folder must be writable" in refusal(file, within=disk)
 
 
@@ -64,7 +68,9 @@ def test_on_a_full_disk_nothing_is_begun(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         filling = fill(disk)
         says = refusal(disk / "studies" / "fmnist.db", within=disk)
-        assert "cannot be opened: database or disk is full. Make room there, or name another place with --storage" in says
+        assert (
+            "cannot be opened: database or disk is full. Make room there, or name another place with --storage" in says
+        )
         filling.unlink()
         open_storage(f"sqlite:///{disk}/studies/fmnist.db", create=True).engine.dispose()
 
@@ -101,7 +107,10 @@ def test_a_locked_database_is_refused_with_what_to_do(file: Path) -> None:
     ("version", "says"),
     [
         ("v9.0.0.a", "a newer Optuna made its tables than the one installed. To use them: pip install -U optuna"),
-        ("v3.0.0.d", "an older Optuna made its tables. To bring them up to date: optuna storage upgrade --storage sqlite:///"),
+        (
+            "v3.0.0.d",
+            "an older Optuna made its tables. To bring them up to date: optuna storage upgrade --storage sqlite:///",
+        ),
     ],
 )
 def test_tables_of_another_optuna_are_refused(version: str, says: str, file: Path) -> None:
@@ -155,7 +164,9 @@ def test_opening_a_database_again_leaves_the_locks_of_its_connections_alone(tmp_
         ("sqlite:///~/x.db", "Write sqlite:///"),
     ],
 )
-def test_a_place_that_nobody_means_is_refused_and_left_alone(url: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_nobody_means_is_refused_and_left_alone(
+    url: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for create in (True, False):
         with pytest.raises(SearchError) as caught:

@@ -63,7 +63,9 @@ def act(trial: optuna.Trial, steps: list[tuple[str, str | int]]) -> None:
 
 @given(trials=st.lists(STEPS, min_size=1, max_size=3))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_trials_read_the_same_from_memory_and_from_the_database(trials: list[list[tuple[str, str | int]]], url: str) -> None:
+def test_any_trials_read_the_same_from_memory_and_from_the_database(
+    trials: list[list[tuple[str, str | int]]], url: str
+) -> None:
     name = f"study {len(optuna.get_all_study_names(open_storage(url, create=True)))}"
     study = own_study(url, name)
     running = [study.ask() for _ in trials]

@@ -85,7 +85,11 @@ def test_nothing_that_a_run_prints_or_writes_has_the_password(guarded: None, say
 )
 @pytest.mark.filterwarnings("ignore:Query string argument")
 def test_no_refusal_has_the_password(url: str, guarded: None, say: Say) -> None:
-    for arguments in (["status"], ["run", "tiny.toml", "--data", "synthetic", "--dry-run"], ["run", "tiny.toml", "--data", "synthetic"]):
+    for arguments in (
+        ["status"],
+        ["run", "tiny.toml", "--data", "synthetic", "--dry-run"],
+        ["run", "tiny.toml", "--data", "synthetic"],
+    ):
         if arguments[-1] == "--dry-run" and url.startswith("sqlite"):
             continue  # it says that a new file would be made, and asks no more
         code, output, errors = say(*arguments, "--storage", url)
@@ -94,9 +98,14 @@ def test_no_refusal_has_the_password(url: str, guarded: None, say: Say) -> None:
         assert len(errors.splitlines()) == 1
 
 
-@given(password=st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1), text=st.text(max_size=20))
+@given(
+    password=st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1),
+    text=st.text(max_size=20),
+)
 def test_any_password_is_masked_wherever_its_url_stands(password: str, text: str) -> None:
-    url = URL.create("postgresql", "user", f"<<<{password}>>>", "host", 5432, "db").render_as_string(hide_password=False)
+    url = URL.create("postgresql", "user", f"<<<{password}>>>", "host", 5432, "db").render_as_string(
+        hide_password=False
+    )
     for shown in (masked(url), masked(f"{text} {url}\n"), masked(f"--storage={url}")):
         assert "postgresql://user:***@host:5432/db" in shown
     quoted = make_url(url).password
@@ -105,7 +114,13 @@ def test_any_password_is_masked_wherever_its_url_stands(password: str, text: str
 
 
 def test_text_without_a_password_stays_as_it_is() -> None:
-    for text in ("sqlite:///studies/fmnist.db", "fmnist-search run quick --set a=b", "postgresql://user@host/db", "a: b @ c", "12:30@home"):
+    for text in (
+        "sqlite:///studies/fmnist.db",
+        "fmnist-search run quick --set a=b",
+        "postgresql://user@host/db",
+        "a: b @ c",
+        "12:30@home",
+    ):
         assert masked(text) == text
 
 

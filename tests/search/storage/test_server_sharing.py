@@ -71,7 +71,9 @@ def test_all_openings_are_recorded_and_all_folders_have_one_token(url: str, tmp_
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     openings = optuna.load_study(study_name="tiny", storage=url).user_attrs["openings"]
-    assert sorted((each["by"], each["trial"]) for each in openings) == [(machine, number) for machine in "0123" for number in range(30)]
+    assert sorted((each["by"], each["trial"]) for each in openings) == [
+        (machine, number) for machine in "0123" for number in range(30)
+    ]
     owners = [json.loads(path.read_text()) for path in tmp_path.glob("*/studies/tiny/study.json")]
     assert len(owners) == 4
     assert len({owner["id"] for owner in owners}) == 1

@@ -115,7 +115,9 @@ def test_a_trial_is_asked_for_once_the_database_is_free(url: str) -> None:
     assert [trial.state for trial in trials_in(url)] == [TrialState.RUNNING]
 
 
-def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what_waits(url: str, tmp_path: Path) -> None:
+def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what_waits(
+    url: str, tmp_path: Path
+) -> None:
     watched, path = open_watched(url, seconds=20), tmp_path / "journal.jsonl"
     first, second = watched.study.optuna.ask(), watched.study.optuna.ask()
     with journal_of(watched, path) as journal, locked_by_another_process(url):
@@ -133,7 +135,9 @@ def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what
         assert watched.study.optuna.user_attrs["timing"] == {"search": 3.5}
         assert [trial.state for trial in watched.study.optuna.get_trials()] == [TrialState.COMPLETE, TrialState.WAITING]
         assert watched.study.optuna.get_trials()[0].params == {"a": value}
-        with pytest.raises(StorageLostError, match=rf"was lost: database is locked\. 7 results that it did not take wait in {path}"):
+        with pytest.raises(
+            StorageLostError, match=rf"was lost: database is locked\. 7 results that it did not take wait in {path}"
+        ):
             watched.study.optuna.ask()
         ended = watched.study.optuna.get_trials()[0].datetime_complete
         assert len(journal) == 7
@@ -159,7 +163,9 @@ def test_a_full_disk_that_is_given_room_takes_all_that_waited(tmp_path: Path) ->
                 trial.set_user_attr(f"note {number}", "x" * 2000)
             assert watched.clock.sleeps == 1
             assert len(journal) == 0
-        assert watched.told[0].startswith("The storage does not answer: d")  # "database or disk is full", or an I/O error
+        assert watched.told[0].startswith(
+            "The storage does not answer: d"
+        )  # "database or disk is full", or an I/O error
         assert len(trials_in(url)[0].user_attrs) == 200
         watched.storage._backend.engine.dispose()
 
@@ -192,7 +198,9 @@ def test_a_file_system_that_is_read_only_for_a_while_is_written_again(tmp_path: 
         with journal_of(watched, tmp_path / "journal.jsonl") as journal:
             trial.report(0.5, step=1)
             assert len(journal) == 0
-        assert watched.told[0].startswith("The storage does not answer: unable to open database file")  # a WAL file cannot be made
+        assert watched.told[0].startswith(
+            "The storage does not answer: unable to open database file"
+        )  # a WAL file cannot be made
         assert trials_in(url)[0].intermediate_values == {1: 0.5}
         watched.storage._backend.engine.dispose()
 
@@ -218,7 +226,10 @@ def test_a_database_that_is_destroyed_under_a_run_is_not_waited_for(url: str, tm
 def test_without_a_journal_a_lost_write_is_an_error(url: str) -> None:
     watched = open_watched(url, seconds=1)
     trial = watched.study.optuna.ask()
-    with locked_by_another_process(url), pytest.raises(StorageLostError, match=r"locked\. When it is back, the same command goes on"):
+    with (
+        locked_by_another_process(url),
+        pytest.raises(StorageLostError, match=r"locked\. When it is back, the same command goes on"),
+    ):
         trial.report(0.5, step=1)
 
 
@@ -267,7 +278,11 @@ def test_an_ask_whose_answer_is_lost_at_any_moment_leaves_one_trial(tmp_path: Pa
                 trial = watched.study.optuna.ask()
                 trial.report(0.5, step=1)
             (found,) = trials_in(url)
-            assert (found.state, found.number, found.intermediate_values) == (TrialState.RUNNING, trial.number, {1: 0.5})
+            assert (found.state, found.number, found.intermediate_values) == (
+                TrialState.RUNNING,
+                trial.number,
+                {1: 0.5},
+            )
 
 
 def test_a_waiting_trial_whose_begin_is_acknowledged_late_is_taken_all_the_same(tmp_path: Path) -> None:
@@ -293,7 +308,9 @@ def plain(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
     return [{key: getattr(trial, key) for key in keys} for trial in trials]
 
 
-def take_steps(watched: Watched, trials: list[list[tuple[str, str | int]]], gone_from: int | None, faults: dict[int, str]) -> Faulty:
+def take_steps(
+    watched: Watched, trials: list[list[tuple[str, str | int]]], gone_from: int | None, faults: dict[int, str]
+) -> Faulty:
     """Asks for all trials among passing faults, then takes their steps; from the call `gone_from` of these on, all calls fail."""
     backend, met = watched.storage._backend, Faulty(faults)
     with faulty(backend, met):
@@ -319,7 +336,11 @@ def take_steps(watched: Watched, trials: list[list[tuple[str, str | int]]], gone
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_fails_the_database_ends_as_that_of_an_undisturbed_run(
-    trials: list[list[tuple[str, str | int]]], faults: dict[int, str], gone_from: int | None, again: int, tmp_path_factory: Any
+    trials: list[list[tuple[str, str | int]]],
+    faults: dict[int, str],
+    gone_from: int | None,
+    again: int,
+    tmp_path_factory: Any,
 ) -> None:
     folder = tmp_path_factory.mktemp("faults")
     urls = [f"sqlite:///{folder}/{name}.db" for name in ("quiet", "disturbed")]
@@ -333,7 +354,11 @@ def test_whatever_fails_the_database_ends_as_that_of_an_undisturbed_run(
     clock = Clock()
     with faulty(opened, Faulty(gone_from=again)):
         try:
-            take_up(folder / "journal.jsonl", "tiny", OwnTrials(opened, Patience(1, lambda _: None, clock.sleep, clock.time)))
+            take_up(
+                folder / "journal.jsonl",
+                "tiny",
+                OwnTrials(opened, Patience(1, lambda _: None, clock.sleep, clock.time)),
+            )
         except StorageLostError:
             assert (folder / "journal.jsonl").exists()
     recover(urls[1], folder / "journal.jsonl")

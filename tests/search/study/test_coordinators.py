@@ -118,8 +118,13 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def assert_exact(url: str, *, trials: int = TRIALS) -> Study:
     """Its budget, each trial once and as an undisturbed training; one confirmation, one look at the test split."""
     study = load_study(open_storage(url, create=False), NAME)
-    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [(number, TrialState.COMPLETE) for number in range(trials)]
-    assert len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.optuna.trials}) == trials
+    assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
+        (number, TrialState.COMPLETE) for number in range(trials)
+    ]
+    assert (
+        len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.optuna.trials})
+        == trials
+    )
     source = find_source("synthetic", announce=lambda _: None)
     for trial in study.optuna.trials:
         curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
@@ -137,7 +142,9 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
     texts = [output for (output, _), _ in ended]
     (leader,) = [text for text in texts if "Opening the test split, once." in text]
     assert "Exporting to" in leader
-    assert all("The search is over: " in text and "This run's part is done" in text for text in texts if text is not leader)
+    assert all(
+        "The search is over: " in text and "This run's part is done" in text for text in texts if text is not leader
+    )
     assert any("at work on this study: process " in text for text in texts)
     assert all(f"Search: {TRIALS} of {TRIALS} trials (" in text for text in texts)
     study = assert_exact(url)
@@ -161,7 +168,9 @@ def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(each_u
     assert [code for _, code in ended] == [0, 0], ended
     study = assert_exact(each_url)
     (killed,) = [
-        key for key in study.optuna.user_attrs if key.startswith(COORDINATOR) and study.optuna.user_attrs[key]["process"] == first.pid
+        key
+        for key in study.optuna.user_attrs
+        if key.startswith(COORDINATOR) and study.optuna.user_attrs[key]["process"] == first.pid
     ]
     assert not study.optuna.user_attrs[killed]["is_over"]
 
@@ -240,7 +249,9 @@ def seen(study: Study, **changes: object) -> None:
     """The study's coordinators are on another machine, and were seen as `changes` says."""
     for key, kept in study.optuna.user_attrs.items():
         if key.startswith(COORDINATOR):
-            study.optuna.set_user_attr(key, kept | {"host": "elsewhere", "token": "another", "pid_space": None} | changes)
+            study.optuna.set_user_attr(
+                key, kept | {"host": "elsewhere", "token": "another", "pid_space": None} | changes
+            )
 
 
 def test_no_trial_begins_beyond_the_budget_and_one_over_a_limit_is_not_counted(each_url: str) -> None:
@@ -283,7 +294,11 @@ def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trac
                 write()
         storage = one.optuna._storage
         assert isinstance(storage, OwnTrials)
-        old = Operation("set_trial_state_values", (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"), owner=storage.share.owner)  # type: ignore[union-attr]
+        old = Operation(
+            "set_trial_state_values",
+            (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"),
+            owner=storage.share.owner,
+        )  # type: ignore[union-attr]
         perform(old, storage._backend)
         two.optuna.tell(taken, 0.9)
         (found,) = another(each_url).optuna.trials
@@ -342,7 +357,9 @@ def test_one_run_brings_the_study_to_its_end_and_is_taken_for_dead_after_a_while
             assert Holder.model_validate(two.optuna.user_attrs["holder"]).process == os.getpid()
 
 
-def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(
+    each_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = another(each_url), another(each_url)
     clock = Clock()
     monkeypatch.setattr("search.study.timing.time", SimpleNamespace(monotonic=clock.time))

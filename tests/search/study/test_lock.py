@@ -18,7 +18,17 @@ from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.study.records import Holder
 from search.study.study import Study
 from search.study.timing import timed
-from tests.search.tiny import NAME, RUN, TOML, in_database, run_command, start_command, surroundings, tiny_spec, wait_for_line
+from tests.search.tiny import (
+    NAME,
+    RUN,
+    TOML,
+    in_database,
+    run_command,
+    start_command,
+    surroundings,
+    tiny_spec,
+    wait_for_line,
+)
 
 HOLD = """
 import sys
@@ -52,7 +62,15 @@ if child := os.fork():
 else:
     os._exit(int(is_mine(this) or not is_mine(mine())))
 """
-OTHER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child")  # as a container has
+OTHER_NAMESPACE = (
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--pid",
+    "--fork",
+    "--mount-proc",
+    "--kill-child",
+)  # as a container has
 
 
 def started(program: str, *arguments: str, within: tuple[str, ...] = ()) -> "tuple[subprocess.Popen[str], str]":
@@ -109,7 +127,9 @@ def test_a_folder_that_cannot_be_made_is_one_clean_error(tmp_path: Path) -> None
         pytest.fail("there is no folder")
 
 
-def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, two = tmp_path / "trials.db", tmp_path / "two"
     (tmp_path / "link.db").symlink_to(file)
     monkeypatch.chdir(tmp_path)
@@ -120,7 +140,10 @@ def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(tmp_path:
                 pytest.fail("the study is held")
         assert not two.exists()
         storage = open_storage(f"sqlite:///{file}", create=False)
-        with sole_run(two, "mine.too", storage), sole_run(two / "longest", "x" * 100, storage):  # other studies in the same file
+        with (
+            sole_run(two, "mine.too", storage),
+            sole_run(two / "longest", "x" * 100, storage),
+        ):  # other studies in the same file
             pass
         first.kill()
     with sole_run(two, "mine", storage):  # one that was killed holds nobody up
@@ -130,7 +153,10 @@ def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(tmp_path:
 
 def test_a_storage_in_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with sole_run(tmp_path / "one", "mine", RDBStorage("sqlite://")), sole_run(tmp_path / "two", "mine", RDBStorage("sqlite://")):
+    with (
+        sole_run(tmp_path / "one", "mine", RDBStorage("sqlite://")),
+        sole_run(tmp_path / "two", "mine", RDBStorage("sqlite://")),
+    ):
         assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
 
 
@@ -182,7 +208,10 @@ def noted(folder: Path, **changes: object) -> Study:
 
 def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_path: Path) -> None:
     study = noted(tmp_path)
-    with pytest.raises(AnotherRunError, match=r"The search is over: process 7 on elsewhere, since 20"), noted_run(study):
+    with (
+        pytest.raises(AnotherRunError, match=r"The search is over: process 7 on elsewhere, since 20"),
+        noted_run(study),
+    ):
         pytest.fail("the study is held")
     with pytest.raises(SearchError, match=r"process 7 on elsewhere, since 20.* its hold ends in 1"):
         require_nobody_ends(study)
@@ -194,7 +223,9 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
         lambda: {"is_over": True},
         lambda: {"seen": "2026-01-01T00:00:00+00:00"},
         lambda: mine().model_dump() | {"token": "another", "process": 2**22 + 1},  # no process has such a number
-        lambda: mine().model_dump() | {"token": "another"},  # it had the number that this one has: a container that was started again
+        lambda: (
+            mine().model_dump() | {"token": "another"}
+        ),  # it had the number that this one has: a container that was started again
         lambda: mine().model_dump(),
     ],
 )
@@ -228,14 +259,18 @@ def other_namespace() -> tuple[str, ...]:
     return OTHER_NAMESPACE
 
 
-def test_a_container_of_the_same_host_does_not_take_a_run_for_dead(tmp_path: Path, other_namespace: tuple[str, ...]) -> None:
+def test_a_container_of_the_same_host_does_not_take_a_run_for_dead(
+    tmp_path: Path, other_namespace: tuple[str, ...]
+) -> None:
     with noted_run(in_database(tmp_path, tiny_spec())):
         other, told = started(END, str(tmp_path), within=other_namespace)  # where no process has the number of this one
         other.communicate()
     assert told.startswith(f"The search is over: process {os.getpid()} on {socket.gethostname()}, since 20")
 
 
-def test_two_containers_of_the_same_host_do_not_take_each_other_for_themselves(tmp_path: Path, other_namespace: tuple[str, ...]) -> None:
+def test_two_containers_of_the_same_host_do_not_take_each_other_for_themselves(
+    tmp_path: Path, other_namespace: tuple[str, ...]
+) -> None:
     in_database(tmp_path, tiny_spec())
     (first, held), (second, told) = (started(END, str(tmp_path), within=other_namespace) for _ in range(2))
     for process in (first, second):

@@ -49,7 +49,11 @@ def test_a_run_whose_folder_is_another_databases_is_refused_before_anything_is_w
     before = contents(tmp_path)
     code, _, errors = say("run", "tiny.toml", "--data", "synthetic", "--name", "tiny", "--storage", B, *more)
     assert code == 2
-    for part in (f"The folder studies/tiny is of the study 'tiny' in {place('a.db')}", f"not of that in {place('b.db')}", "another folder"):
+    for part in (
+        f"The folder studies/tiny is of the study 'tiny' in {place('a.db')}",
+        f"not of that in {place('b.db')}",
+        "another folder",
+    ):
         assert part in errors
     assert {name: content for name, content in contents(tmp_path).items() if not name.startswith("a.db")} == {
         name: content for name, content in before.items() if not name.startswith("a.db")
@@ -69,7 +73,9 @@ def test_report_and_export_of_a_study_whose_folder_is_anothers_are_refused(say: 
     assert say("report", "tiny", "--storage", A)[0] == 0
 
 
-def test_a_study_that_was_deleted_and_begun_anew_has_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_that_was_deleted_and_begun_anew_has_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = identity_of(claimed_at(A))
     optuna.delete_study(study_name="tiny", storage=A)
@@ -78,7 +84,9 @@ def test_a_study_that_was_deleted_and_begun_anew_has_its_folder(tmp_path: Path, 
     assert json.loads(((HOME / "tiny") / OWNER).read_text())["id"] == after.id
 
 
-def test_database_and_folder_go_on_wherever_they_are_copied_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_and_folder_go_on_wherever_they_are_copied_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     before = identity_of(claimed_at(f"sqlite:///{tmp_path}/here/a.db"))
@@ -98,7 +106,10 @@ def test_the_same_path_on_another_machine_is_another_database(tmp_path: Path, mo
     path.write_text(path.read_text().replace(str(identity_of(study).id), "drawn-elsewhere"))
     require_own_folder(study)  # begun again in the same place
     path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
-    with pytest.raises(SearchError, match=rf"in {place('a.db')} on elsewhere, not of that in {place('a.db')} on {socket.gethostname()}\."):
+    with pytest.raises(
+        SearchError,
+        match=rf"in {place('a.db')} on elsewhere, not of that in {place('a.db')} on {socket.gethostname()}\.",
+    ):
         require_own_folder(study)
 
 
@@ -128,7 +139,9 @@ def test_a_damaged_owner_is_one_clean_error(content: str, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     study = claimed_at(A)
     ((HOME / "tiny") / OWNER).write_text(content)
-    with pytest.raises(SearchError, match=r"study\.json must say whose the folder is; it cannot be read: it is damaged\. Delete"):
+    with pytest.raises(
+        SearchError, match=r"study\.json must say whose the folder is; it cannot be read: it is damaged\. Delete"
+    ):
         claim_folder(study)
 
 
@@ -145,13 +158,17 @@ def altered(folder: Path) -> None:
     """Another network of the same configuration, whole in itself."""
     kept = load_checkpoint(folder)
     torch.manual_seed(1)
-    save_checkpoint(folder, build(kept.config, len(kept.class_names)), kept.config, kept.class_names, origin=kept.origin)
+    save_checkpoint(
+        folder, build(kept.config, len(kept.class_names)), kept.config, kept.class_names, origin=kept.origin
+    )
 
 
 def forget_checksums(study: Study) -> None:
     """The study's record is as an older version wrote it."""
     final: dict[str, Any] = study.optuna.user_attrs["final"]
-    study.optuna.set_user_attr("final", {**final, "predictions": None, "runs": [{**run, "checkpoint": None} for run in final["runs"]]})
+    study.optuna.set_user_attr(
+        "final", {**final, "predictions": None, "runs": [{**run, "checkpoint": None} for run in final["runs"]]}
+    )
     study.optuna.set_user_attr("exports", [])
 
 
@@ -162,7 +179,9 @@ def test_what_a_score_stands_on_is_what_the_study_wrote(say: Say, whole: Path, t
     assert json.loads((folder / OWNER).read_text())["study"] == NAME
     assert say("export", "--to", "out", "--format", "safetensors")[0] == 0
     told = json.loads((tmp_path / "out" / "config.json").read_text())["origin"]["study"]
-    assert (told["study"], set(told)) == (NAME, {"study", "id", "test_fingerprint"}), "a model does not tell where its study is kept"
+    assert (told["study"], set(told)) == (NAME, {"study", "id", "test_fingerprint"}), (
+        "a model does not tell where its study is kept"
+    )
 
     (folder / "export" / "model.onnx").write_bytes(b"other")
     code, _, errors = say(*RUN)
@@ -174,7 +193,9 @@ def test_what_a_score_stands_on_is_what_the_study_wrote(say: Say, whole: Path, t
 
     path = predictions_path(HOME / NAME)
     kept = dict(np.load(path, allow_pickle=False))
-    np.savez(path, labels=kept["labels"], probabilities=kept["probabilities"] ** 2)  # of the same answers, and so of the same score
+    np.savez(
+        path, labels=kept["labels"], probabilities=kept["probabilities"] ** 2
+    )  # of the same answers, and so of the same score
     code, _, errors = say("export", "--to", "out")
     assert (code, "predictions.npz must be the file of the study's final models; its checksum" in errors) == (2, True)
     path.unlink()
@@ -186,7 +207,9 @@ def test_what_a_score_stands_on_is_what_the_study_wrote(say: Say, whole: Path, t
 
 
 @pytest.mark.slow
-def test_another_model_in_the_folder_of_an_older_version_is_told_by_its_score(say: Say, whole: Path, tmp_path: Path) -> None:
+def test_another_model_in_the_folder_of_an_older_version_is_told_by_its_score(
+    say: Say, whole: Path, tmp_path: Path
+) -> None:
     shutil.copytree(whole / "studies", tmp_path / "studies")
     study = load_study(open_storage("sqlite:///studies/fmnist.db", create=False), NAME)
     forget_checksums(study)

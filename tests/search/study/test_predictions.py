@@ -48,7 +48,18 @@ def test_they_are_those_of_every_seed_and_the_sure_ones_those_of_the_exported(pa
         ({"labels": LABELS, "probabilities": PROBABILITIES[::-1]}, "that the study was scored on: macro F1"),
         ({"labels": np.array([print] * len(LABELS), dtype=object), "probabilities": PROBABILITIES}, "it is damaged"),
     ],
-    ids=["no probabilities", "fewer", "one seed", "fewer classes", "flat", "too high", "negative", "no numbers", "other seeds", "pickled"],
+    ids=[
+        "no probabilities",
+        "fewer",
+        "one seed",
+        "fewer classes",
+        "flat",
+        "too high",
+        "negative",
+        "no numbers",
+        "other seeds",
+        "pickled",
+    ],
 )
 def test_those_of_something_else_are_refused(path: Path, arrays: dict[str, Any], says: str) -> None:
     np.savez(path, **arrays)

@@ -26,12 +26,20 @@ def changed(key: str, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", RECORDS)
 def test_a_field_that_a_later_version_wrote_is_passed_over(key: str, finished: Say) -> None:
     changed(key, {"later": {"deep": [1]}})
-    for command in (("best", NAME), ("report", NAME), ("status",), ("export", NAME, "--to", "out", "--format", "safetensors"), AGAIN):
+    for command in (
+        ("best", NAME),
+        ("report", NAME),
+        ("status",),
+        ("export", NAME, "--to", "out", "--format", "safetensors"),
+        AGAIN,
+    ):
         code, _, errors = finished(*command)
         assert (code, "Traceback" in errors) == (0, False), f"{command}: {errors}"
 
 
-@pytest.mark.parametrize(("key", "change"), [("final", {"mean": "high"}), ("data", {"train": None}), ("spec", {"search": 5})])
+@pytest.mark.parametrize(
+    ("key", "change"), [("final", {"mean": "high"}), ("data", {"train": None}), ("spec", {"search": 5})]
+)
 def test_a_record_that_cannot_be_read_is_one_clean_error(key: str, change: dict[str, Any], finished: Say) -> None:
     changed(key, change)
     for command in (("export", NAME, "--to", "out"), AGAIN):

@@ -13,9 +13,17 @@ from tests.search.tiny import CLASSES
 
 
 def test_the_promised_studies_ship() -> None:
-    assert {"quick", "baseline", "improved", "compact", "under-100k", "under-300k", "sprint", "standard", "thorough"} <= set(
-        shipped_studies()
-    )
+    assert {
+        "quick",
+        "baseline",
+        "improved",
+        "compact",
+        "under-100k",
+        "under-300k",
+        "sprint",
+        "standard",
+        "thorough",
+    } <= set(shipped_studies())
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -42,7 +50,9 @@ def test_a_shipped_study_says_what_it_will_cost(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["fmnist-search", "run", name, "--dry-run", "--data", "synthetic", "--device", "cpu"])
+    monkeypatch.setattr(
+        sys, "argv", ["fmnist-search", "run", name, "--dry-run", "--data", "synthetic", "--device", "cpu"]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (0, None)

@@ -33,7 +33,10 @@ def test_a_value_pins() -> None:
 def test_a_list_narrows_to_its_values() -> None:
     found = space(depth=[4, 3], batch_norm=[True])
     assert found.knobs == {"depth": Choice((4, 3)), "batch_norm": Choice((True,))}
-    assert found.distributions() == {"depth": CategoricalDistribution((4, 3)), "batch_norm": CategoricalDistribution((True,))}
+    assert found.distributions() == {
+        "depth": CategoricalDistribution((4, 3)),
+        "batch_norm": CategoricalDistribution((True,)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,9 @@ def test_a_list_narrows_to_its_values() -> None:
         ("filters", {"low": 8, "high": 64, "log": True}, IntDistribution(8, 64, log=True)),
     ],
 )
-def test_a_range_narrows_to_integers_or_floats_as_the_knob_is(knob: str, entry: dict[str, Any], expected: object) -> None:
+def test_a_range_narrows_to_integers_or_floats_as_the_knob_is(
+    knob: str, entry: dict[str, Any], expected: object
+) -> None:
     assert space(**{knob: entry}).distributions() == {knob: expected}
 
 
@@ -88,7 +93,11 @@ def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
         ("dropout", {"low": 0.0, "high": 0.5, "step": math.inf}, "step must be"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 1e-320}, "at most 10,000"),
         ("dropout", {"low": 0.0, "high": 0.5, "step": 0}, "step must be"),
-        ("dropout", {"low": 0.3, "high": 0.5, "step": 0.4}, "step must be a positive number, at most high - low, got 0.4"),
+        (
+            "dropout",
+            {"low": 0.3, "high": 0.5, "step": 0.4},
+            "step must be a positive number, at most high - low, got 0.4",
+        ),
         ("augmentation", {"low": 0.2, "high": 0.3, "step": 0.1001}, "at most high - low"),
         ("l2", {"low": 0.0, "high": 0.50005, "step": 0.00005}, "at most 10,000, got 5e-05"),
         ("filters", {"low": 8, "high": 16, "step": 1.6}, "step must be a positive whole number"),
@@ -118,7 +127,14 @@ def test_search_is_no_hint_where_nothing_like_it_was_written() -> None:
 
 
 def test_every_wrong_entry_is_named() -> None:
-    assert len(refusal(depth=9, head="mean", dropout={"low": 0.1}, l2={"low": "a", "high": 2}, growth=[0, 9, 2]).splitlines()) == 7
+    assert (
+        len(
+            refusal(
+                depth=9, head="mean", dropout={"low": 0.1}, l2={"low": "a", "high": 2}, growth=[0, 9, 2]
+            ).splitlines()
+        )
+        == 7
+    )
 
 
 @pytest.mark.parametrize("name", knobs())
@@ -131,7 +147,9 @@ def test_what_a_knob_declares_is_valid_and_known_to_optuna(name: str) -> None:
         assert isinstance(knob.low, int) == (TrialConfig.model_fields[name].annotation is int)
 
 
-@pytest.mark.parametrize("sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, n_startup_trials=5)])
+@pytest.mark.parametrize(
+    "sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, n_startup_trials=5)]
+)
 def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.samplers.BaseSampler) -> None:
     everything = read_space({}, search_unlisted=True, where="mine.toml")
     study = optuna.create_study(sampler=sampler, direction="maximize")
@@ -161,7 +179,15 @@ def test_a_trial_is_asked_for_just_the_distributions_that_the_space_has() -> Non
 
 
 def test_what_a_trial_holds_is_what_is_trained() -> None:
-    chosen: dict[str, Any] = {"depth": 4, "filters": 37, "hidden": 96, "growth": 1.7, "l2": 0.003, "augmentation": 0.7, "head": "avg"}
+    chosen: dict[str, Any] = {
+        "depth": 4,
+        "filters": 37,
+        "hidden": 96,
+        "growth": 1.7,
+        "l2": 0.003,
+        "augmentation": 0.7,
+        "head": "avg",
+    }
     study = optuna.create_study()
     study.enqueue_trial(chosen)
     assert space(**ENTRIES, dropout=0.2).suggest(study.ask()) == TrialConfig(**chosen, dropout=0.2)
@@ -176,7 +202,9 @@ def test_the_same_trial_suggests_the_same_configuration_again() -> None:
 @given(st.integers(4, 200), st.integers(1, 200), st.integers(1, 20), st.integers(0, 2**31 - 1))
 @settings(max_examples=40, deadline=None)
 def test_suggestions_stay_on_the_steps_of_their_range(low: int, span: int, step: int, seed: int) -> None:
-    stepped = space(filters={"low": low, "high": low + span * step, "step": step} if low + span * step <= 512 else [low])
+    stepped = space(
+        filters={"low": low, "high": low + span * step, "step": step} if low + span * step <= 512 else [low]
+    )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     config = stepped.suggest(study.ask())
     assert (config.filters - low) % step == 0
@@ -189,10 +217,15 @@ def test_suggestions_stay_on_the_steps_of_their_range(low: int, span: int, step:
         ({"low": 0.0, "high": 0.3, "step": 0.1}, [0.0, 0.1, 0.2, 0.3]),
         ({"low": 0.1, "high": 0.3, "step": 0.2}, [0.1, 0.3]),  # 0.3 - 0.1 is below 0.2
         ({"low": 0.2, "high": 0.3, "step": 0.1}, [0.2, 0.3]),
-        ({"low": 0.09, "high": 1.0, "step": 0.07}, [0.09, 0.16, 0.23, 0.3, 0.37, 0.44, 0.51, 0.58, 0.65, 0.72, 0.79, 0.86, 0.93, 1.0]),
+        (
+            {"low": 0.09, "high": 1.0, "step": 0.07},
+            [0.09, 0.16, 0.23, 0.3, 0.37, 0.44, 0.51, 0.58, 0.65, 0.72, 0.79, 0.86, 0.93, 1.0],
+        ),
     ],
 )
-def test_steps_of_a_range_are_the_numbers_that_a_person_would_write(entry: dict[str, float], values: list[float]) -> None:
+def test_steps_of_a_range_are_the_numbers_that_a_person_would_write(
+    entry: dict[str, float], values: list[float]
+) -> None:
     stepped = space(augmentation=entry)
     assert stepped.grid()["augmentation"] == values
     for sampler in (optuna.samplers.GridSampler(stepped.grid()), optuna.samplers.RandomSampler(seed=0)):
@@ -200,7 +233,9 @@ def test_steps_of_a_range_are_the_numbers_that_a_person_would_write(entry: dict[
         assert {stepped.suggest(study.ask()).augmentation for _ in range(5 * len(values))} <= set(values)
 
 
-@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.5, 0.00005), (0.3, 0.4, 0.00001)])  # the latter's quotient is above 10,000
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.0, 0.5, 0.00005), (0.3, 0.4, 0.00001)]
+)  # the latter's quotient is above 10,000
 def test_a_range_may_have_10_000_steps(low: float, high: float, step: float) -> None:
     values = space(augmentation={"low": low, "high": high, "step": step}).grid()["augmentation"]
     assert (len(values), values[0], values[-1]) == (10_001, low, high)

@@ -63,7 +63,12 @@ def spec(**changes: Any) -> StudySpec:
 def test_a_file_is_read_as_it_states(tmp_path: Path) -> None:
     found = load_spec(written(tmp_path, VALID))
     assert (found.name, found.seed, found.epochs) == ("mine", 3, 3)
-    assert (found.search.trials, found.search.minutes, found.search.sampler, found.search.pruner) == (12, 2.5, "gp", "median")
+    assert (found.search.trials, found.search.minutes, found.search.sampler, found.search.pruner) == (
+        12,
+        2.5,
+        "gp",
+        "median",
+    )
     assert (found.confirm.top, found.confirm.seeds, found.final.seeds, found.final.epochs) == (2, 1, 2, 4)
     assert found.space.pinned == {"epochs": 3, "head": "max"}
     assert "growth" in found.space.knobs
@@ -80,7 +85,8 @@ def test_what_a_file_leaves_out_has_defaults(tmp_path: Path) -> None:
 
 def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: Path) -> None:
     lines = refusal(
-        'seed = -1\n[search]\nsampler = "bayes"\ntrails = 4\n[knobs]\ndroput = 0.2\nl2 = 7\ndepth = [2, 9]\n[final]\nseeds = 0\n', tmp_path
+        'seed = -1\n[search]\nsampler = "bayes"\ntrails = 4\n[knobs]\ndroput = 0.2\nl2 = 7\ndepth = [2, 9]\n[final]\nseeds = 0\n',
+        tmp_path,
     ).splitlines()
     expected = [
         ("unknown knob 'droput'", "Did you mean 'dropout'?"),
@@ -112,28 +118,55 @@ def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: 
         ('name = "a\\u001b[31m\\nb"\n[search]\ntrials = 1', r"got 'a\x1b[31m\nb'."),
         (f'name = "{"x" * 3000}"\n[search]\ntrials = 1', f"got '{'x' * 79}…."),
         ("description = 5\n[search]\ntrials = 1", "description must be a text in quotes, got 5."),
-        ('unlisted = "serch"\n[search]\ntrials = 1', "unlisted must be 'default' or 'search', got 'serch'. Did you mean 'search'?"),
+        (
+            'unlisted = "serch"\n[search]\ntrials = 1',
+            "unlisted must be 'default' or 'search', got 'serch'. Did you mean 'search'?",
+        ),
         ("[search]\ntrials = 0", "search.trials must be a whole number from 1 to 1000000, got 0."),
         ("[search]\ntrials = 2.5", "got 2.5."),
         ("[search]\ntrials = true", "got true."),
         ('[search]\ntrials = "1"', "got '1'. Write it without quotes."),
         ("[search]\ntrials = inf", "got inf."),
         (f"[search]\ntrials = 0x{'f' * 5000}", "got a number of about 6000 digits."),
-        ("[search]\ntrials = 1\nminutes = nan", "search.minutes must be a number, above 0 and at most 10000000, got nan."),
-        ("[search]\ntrials = 1\nminutes = inf", "search.minutes must be a number, above 0 and at most 10000000, got inf."),
+        (
+            "[search]\ntrials = 1\nminutes = nan",
+            "search.minutes must be a number, above 0 and at most 10000000, got nan.",
+        ),
+        (
+            "[search]\ntrials = 1\nminutes = inf",
+            "search.minutes must be a number, above 0 and at most 10000000, got inf.",
+        ),
         ("[search]\ntrials = 2024-01-01", "got the date or time 2024-01-01."),
         ('[search]\ntrials = 1\nsampler = "tpee"', "'grid' or 'nsga2', got 'tpee'. Did you mean 'tpe'?"),
         ('[search]\ntrials = 1\nsampler = "TPE"', "Did you mean 'tpe'?"),
-        ('[search]\ntrials = 1\npruner = "hyperbnd"', "'wilcoxon' or 'none', got 'hyperbnd'. Did you mean 'hyperband'?"),
-        ("[search]\ntrials = 1\n[final]\nepochs = 5000", "final.epochs must be a whole number from 1 to 1000, got 5000."),
-        ('[search]\ntrials = 1\n[cleaning]\nblank = "dorp"', "cleaning.blank must be 'drop' or 'keep', got 'dorp'. Did you mean 'drop'?"),
-        ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", 1]', "cleaning.classes entry 2 must be a text in quotes, got 1."),
+        (
+            '[search]\ntrials = 1\npruner = "hyperbnd"',
+            "'wilcoxon' or 'none', got 'hyperbnd'. Did you mean 'hyperband'?",
+        ),
+        (
+            "[search]\ntrials = 1\n[final]\nepochs = 5000",
+            "final.epochs must be a whole number from 1 to 1000, got 5000.",
+        ),
+        (
+            '[search]\ntrials = 1\n[cleaning]\nblank = "dorp"',
+            "cleaning.blank must be 'drop' or 'keep', got 'dorp'. Did you mean 'drop'?",
+        ),
+        (
+            '[search]\ntrials = 1\n[cleaning]\nclasses = ["a", 1]',
+            "cleaning.classes entry 2 must be a text in quotes, got 1.",
+        ),
         ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", "a"]', "names each only once"),
-        ('[search]\ntrials = 1\n[cleaning]\nrename = { "a b" = 1 }', "cleaning.rename.'a b' must be a text in quotes, got 1."),
+        (
+            '[search]\ntrials = 1\n[cleaning]\nrename = { "a b" = 1 }',
+            "cleaning.rename.'a b' must be a text in quotes, got 1.",
+        ),
         ("serch = 5\n[search]\ntrials = 1", "Did you mean 'search'?"),
         ("dropout = 0.1\n[search]\ntrials = 1", "unknown key 'dropout'. It belongs under [knobs]."),
         ("trials = 1", "unknown key 'trials'. It belongs under [search]."),
-        ("[search]\ntrials = 1\nseed = 3", "unknown key 'search.seed'. It belongs at the top, before the first section."),
+        (
+            "[search]\ntrials = 1\nseed = 3",
+            "unknown key 'search.seed'. It belongs at the top, before the first section.",
+        ),
         ('[search]\ntrials = 1\n"\\u202e\\n" = 1', r"unknown key search.'\u202e\n'."),
         (f"[search]\ntrials = 1\n[knobs]\n{'dropout.' * 60}low.{'x.' * 30}y = 1", "dropout has an unknown 'dropout'"),
         (f"[search]\ntrials = {'9' * 5000}", "not valid TOML: a number has too many digits"),
@@ -149,7 +182,9 @@ def test_a_wrong_file_is_refused_with_its_reason(text: str, says: str, tmp_path:
 
 
 def test_of_very_many_errors_the_first_are_named(tmp_path: Path) -> None:
-    *_, last = lines = refusal(f"[search]\ntrials = 1\nx = 1\n[knobs]\ndropout = [{'7, ' * 2000}]", tmp_path).splitlines()
+    *_, last = lines = refusal(
+        f"[search]\ntrials = 1\nx = 1\n[knobs]\ndropout = [{'7, ' * 2000}]", tmp_path
+    ).splitlines()
     assert len(lines) == 41
     assert "1961 more errors" in last
 
@@ -273,7 +308,9 @@ def test_a_sampler_or_pruner_that_is_none_is_refused_by_its_option(wishes: dict[
 
 @pytest.mark.parametrize("key", ["unlisted", "seed", "search"])
 def test_a_key_of_the_top_among_the_knobs_is_told_its_place(key: str) -> None:
-    with pytest.raises(SearchError, match=rf"mine, \[knobs\]: unknown knob '{key}'\. It belongs at the top, before the first section\."):
+    with pytest.raises(
+        SearchError, match=rf"mine, \[knobs\]: unknown knob '{key}'\. It belongs at the top, before the first section\."
+    ):
         StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, where="mine")
 
 
@@ -293,7 +330,11 @@ specs = st.builds(
     seed=st.integers(0, 2**31 - 1),
     unlisted=st.sampled_from(["default", "search"]),
     search=st.fixed_dictionaries(
-        {"trials": st.integers(1, 10**6), "sampler": st.sampled_from(["tpe", "random"]), "pruner": st.sampled_from(["none", "halving"])},
+        {
+            "trials": st.integers(1, 10**6),
+            "sampler": st.sampled_from(["tpe", "random"]),
+            "pruner": st.sampled_from(["none", "halving"]),
+        },
         optional={"minutes": st.floats(min_value=0, exclude_min=True, max_value=1e7)},
     ),
     knobs=st.fixed_dictionaries(
@@ -358,12 +399,31 @@ def test_a_damaged_file_is_a_study_or_one_clean_error(
 
 
 values = st.sampled_from(
-    ["nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "1e-320", "1e308", "true", '"search"', "[]", "[1, 1.0]", "[[]]", "{}"]
+    [
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "0.5",
+        "1e-320",
+        "1e308",
+        "true",
+        '"search"',
+        "[]",
+        "[1, 1.0]",
+        "[[]]",
+        "{}",
+    ]
 )
 
 
 @given(
-    st.sampled_from(list(TrialConfig.model_fields)), st.dictionaries(st.sampled_from(["low", "high", "log", "step", "lo"]), values), values
+    st.sampled_from(list(TrialConfig.model_fields)),
+    st.dictionaries(st.sampled_from(["low", "high", "log", "step", "lo"]), values),
+    values,
 )
 @settings(max_examples=400, deadline=None)
 def test_any_entry_of_a_knob_is_taken_or_refused(knob: str, table: dict[str, str], value: str) -> None:

@@ -105,7 +105,10 @@ def test_another_set_up_is_refused_with_what_differs(tmp_path: Path, spec: Study
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"}, "training images: those of drawn had the fingerprint 5e0a"),
+        (
+            {"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"},
+            "training images: those of drawn had the fingerprint 5e0a",
+        ),
         ({"test_fingerprint": "0123456789abcdef"}, "test images: those of drawn had the fingerprint 7e57"),
     ],
 )
@@ -204,7 +207,9 @@ def test_every_sampler_searches(sampler: str) -> None:
     spec = tiny_spec(trials=6, sampler=sampler, filters=[4, 8, 12, 16], learning_rate=[0.001, 0.01])
     study = Study(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=3)))
     assert len(search(study, spec, 6)) == 6
-    assert all(spec.space.grid()[name].count(value) for trial in study.optuna.trials for name, value in trial.params.items())
+    assert all(
+        spec.space.grid()[name].count(value) for trial in study.optuna.trials for name, value in trial.params.items()
+    )
 
 
 @pytest.mark.parametrize("pruner", get_args(Pruner))
@@ -226,7 +231,8 @@ def test_a_resumed_search_does_not_repeat_its_first_configurations(sampler: str,
 def test_the_same_seed_proposes_the_same_configurations() -> None:
     spec = tiny_spec(trials=9, sampler="tpe")
     one, two, other = (
-        search(Study(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=seed))), spec, 6) for seed in (0, 0, 1)
+        search(Study(optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=seed))), spec, 6)
+        for seed in (0, 0, 1)
     )
     assert one == two
     assert one != other
@@ -235,10 +241,16 @@ def test_the_same_seed_proposes_the_same_configurations() -> None:
 def test_finished_trials_are_those_that_count(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
     ours: dict[str, Any] = {"user_attrs": {"config": {}}}
-    study.optuna.add_trials(create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, **ours) for state in TrialState)
+    study.optuna.add_trials(
+        create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, **ours) for state in TrialState
+    )
     study.optuna.add_trial(create_trial(value=0.9, **ours))
     study.optuna.add_trial(create_trial(value=0.95))
-    assert {trial.state for trial in finished_trials(study)} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert {trial.state for trial in finished_trials(study)} == {
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+    }
     assert [trial.value for trial in complete_trials(study)] == [0.9, 0.5]
 
 
@@ -285,7 +297,9 @@ def test_plain_optuna_loads_the_study_without_this_package(tmp_path: Path) -> No
         "study.ask().suggest_float('learning_rate', 0.003, 0.03, log=True)\n"
         "sys.exit(bool({'search', 'fmnist', 'torch'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-I", "-W", "ignore", "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", "-c", code], cwd="/", capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == values
 
 
@@ -312,7 +326,9 @@ def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: P
 
 
 def test_the_files_of_a_study_lie_in_a_folder_of_its_name() -> None:
-    assert snapshot_path(HOME / "tiny", "trial 3, seed 1000") == Path("studies/tiny/running/trial-3-seed-1000.safetensors")
+    assert snapshot_path(HOME / "tiny", "trial 3, seed 1000") == Path(
+        "studies/tiny/running/trial-3-seed-1000.safetensors"
+    )
     assert journal_path(HOME / "tiny") == Path("studies/tiny/journal.jsonl")
 
 
@@ -342,7 +358,11 @@ def test_a_study_that_is_after_something_else_is_refused(directions: list[StudyD
 def test_a_study_whose_trial_is_under_way_ran_last(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path}/fmnist.db", create=True)
     first, second = (create_study(storage, tiny_spec().overridden(name=name), DATA) for name in ("first", "second"))
-    for study, state, hour in ((first, TrialState.COMPLETE, 11), (second, TrialState.COMPLETE, 12), (first, TrialState.RUNNING, 13)):
+    for study, state, hour in (
+        (first, TrialState.COMPLETE, 11),
+        (second, TrialState.COMPLETE, 12),
+        (first, TrialState.RUNNING, 13),
+    ):
         trial = create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None)
         trial.datetime_start = datetime(2025, 1, 1, hour)
         trial.datetime_complete = datetime(2025, 1, 1, hour, 30) if state == TrialState.COMPLETE else None
@@ -367,7 +387,9 @@ def test_trials_over_a_limit_and_of_other_programs_count_nowhere() -> None:
 def test_a_trial_has_one_value_or_none() -> None:
     study = Study(optuna.create_study(direction="maximize"))
     study.optuna.add_trials(create_trial(value=value) for value in (0.5, 0.0))
-    study.optuna.add_trials([create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=math.nan)])
+    study.optuna.add_trials(
+        [create_trial(state=TrialState.RUNNING), create_trial(state=TrialState.PRUNED, value=math.nan)]
+    )
     assert [value_of(trial) for trial in study.optuna.trials] == [0.5, 0.0, None, None]
     several = Study(optuna.create_study(directions=["maximize", "minimize"]))
     several.optuna.add_trial(create_trial(values=[0.5, 0.2]))
@@ -383,7 +405,11 @@ def test_constraints_are_those_with_names_or_where_there_are_none_all() -> None:
         numbered.set_constraint(key, share)
     for trial in (named, numbered, free):
         study.optuna.tell(trial, 0.5)
-    assert [constraints_of(trial) for trial in study.optuna.trials] == [{"max_params": 0.25, "max_size": -0.5}, {"0": 0.1, "1": -0.2}, {}]
+    assert [constraints_of(trial) for trial in study.optuna.trials] == [
+        {"max_params": 0.25, "max_size": -0.5},
+        {"0": 0.1, "1": -0.2},
+        {},
+    ]
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
@@ -397,9 +423,16 @@ def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_k
     assert [opening.by for opening in study.read_all(Opening)] == ["finalize", "evaluate"]
 
 
-def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     this = mine()
-    assert (this.host, this.process, this.is_over, this.since <= this.seen) == (socket.gethostname(), os.getpid(), False, True)
+    assert (this.host, this.process, this.is_over, this.since <= this.seen) == (
+        socket.gethostname(),
+        os.getpid(),
+        False,
+        True,
+    )
     assert (mine(is_over=True).is_over, mine(since="2025").since) == (True, "2025")
     assert is_mine(this)
     assert mine().token == this.token

@@ -22,7 +22,9 @@ FOREIGN = "@SUM(1)[/x]\x1b[2J"
 LABELS = np.arange(400) % 10
 
 
-def listed_trial(state: TrialState, depth: int = 2, epochs: int = 0, reason: str | None = None, **more: Any) -> FrozenTrial:
+def listed_trial(
+    state: TrialState, depth: int = 2, epochs: int = 0, reason: str | None = None, **more: Any
+) -> FrozenTrial:
     """One that is at its `epochs`-th epoch; `more` are user attributes."""
     constraints, value = more.pop("constraints", None), more.pop("value", None)
     params: dict[str, Any] = {"depth": depth, "learning_rate": 0.0012345, "head": "max"}
@@ -38,7 +40,14 @@ def listed_trial(state: TrialState, depth: int = 2, epochs: int = 0, reason: str
         for i in range(1, epochs + 1)
     ]
     config = TrialConfig(**params, filters=48).model_dump(mode="json")
-    notes = {"config": config, "seed": 7, "parameters": 105_674, "flops": 12_300_000, **({"reason": reason} if reason else {}), **more}
+    notes = {
+        "config": config,
+        "seed": 7,
+        "parameters": 105_674,
+        "flops": 12_300_000,
+        **({"reason": reason} if reason else {}),
+        **more,
+    }
     if state not in (TrialState.RUNNING, TrialState.WAITING):
         notes |= {"curve": curve, "seconds": curve[-1]["seconds"] if curve else None}
     waiting = state == TrialState.WAITING
@@ -60,7 +69,14 @@ def all_states() -> list[FrozenTrial]:
         listed_trial(TrialState.COMPLETE, 4, 3, value=0.935),
         listed_trial(TrialState.PRUNED, 3, 1, "median after epoch 1", value=0.81),
         listed_trial(TrialState.FAIL, 3, 0, ODD_REASON),
-        listed_trial(TrialState.PRUNED, 4, 0, "max_params 105,674, over 100,000", refused=True, constraints={"max_params": 0.05674}),
+        listed_trial(
+            TrialState.PRUNED,
+            4,
+            0,
+            "max_params 105,674, over 100,000",
+            refused=True,
+            constraints={"max_params": 0.05674},
+        ),
         listed_trial(TrialState.RUNNING, 2, 2),
         listed_trial(TrialState.WAITING),
     ]
@@ -86,14 +102,24 @@ def fill(folder: Path) -> None:
 
 
 def finish(
-    folder: Path, storage: optuna.storages.RDBStorage, name: str, seeds: int, error: float, name_of_data: str = "Fashion-MNIST", **more: Any
+    folder: Path,
+    storage: optuna.storages.RDBStorage,
+    name: str,
+    seeds: int,
+    error: float,
+    name_of_data: str = "Fashion-MNIST",
+    **more: Any,
 ) -> None:
     random = np.random.default_rng(len(name))
     wrong = random.random((seeds, len(LABELS))) < error
     predictions = np.where(wrong, random.integers(10, size=wrong.shape), LABELS)
     (folder / "studies" / name / "final").mkdir(parents=True)
-    np.savez_compressed(folder / "studies" / name / "final" / "predictions.npz", labels=LABELS, probabilities=np.eye(10)[predictions])
-    study = create_study(storage, tiny_spec(trials=2).overridden(name=name), data(name_of_data, **{"test_fingerprint": "7e57", **more}))
+    np.savez_compressed(
+        folder / "studies" / name / "final" / "predictions.npz", labels=LABELS, probabilities=np.eye(10)[predictions]
+    )
+    study = create_study(
+        storage, tiny_spec(trials=2).overridden(name=name), data(name_of_data, **{"test_fingerprint": "7e57", **more})
+    )
     study.optuna.add_trials([listed_trial(TrialState.COMPLETE, 2, 2, value=0.9)] * 2)
     remember(study, final=scored(predictions), timing=Timing(search=60.0, confirm=20.0, finalize=15.25))
     remember(study, openings=[Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=0)])
@@ -102,6 +128,9 @@ def finish(
 def scored(predictions: Any) -> Final:
     f1s = [macro_f1(LABELS, row, len(CLASSES)) for row in predictions]
     runs = tuple(
-        FinalRun(seed=2000 + i, macro_f1=f1, accuracy=f1, seconds=5.5, folder=f"final/seed-{2000 + i}") for i, f1 in enumerate(f1s)
+        FinalRun(seed=2000 + i, macro_f1=f1, accuracy=f1, seconds=5.5, folder=f"final/seed-{2000 + i}")
+        for i, f1 in enumerate(f1s)
     )
-    return final(*f1s).model_copy(update={"runs": runs, "low": min(f1s) - 0.01, "high": max(f1s) + 0.01, "test_images": len(LABELS)})
+    return final(*f1s).model_copy(
+        update={"runs": runs, "low": min(f1s) - 0.01, "high": max(f1s) + 0.01, "test_images": len(LABELS)}
+    )

@@ -34,9 +34,15 @@ def test_the_difference_is_that_of_the_stored_predictions(listed: Say) -> None:
     assert (code, errors) == (0, "")
     measure, other = json.loads(output)
     assert (measure["study"], measure["difference"], measure["seeds"], other["seeds"]) == ("second", None, 3, 2)
-    first, second = (np.load(stored(name), allow_pickle=False)["probabilities"].argmax(axis=2) for name in ("first", "second"))
+    first, second = (
+        np.load(stored(name), allow_pickle=False)["probabilities"].argmax(axis=2) for name in ("first", "second")
+    )
     expected = paired_difference(LABELS, first, second, 10)
-    assert (other["difference"], other["difference_low"], other["difference_high"]) == (expected.value, expected.low, expected.high)
+    assert (other["difference"], other["difference_low"], other["difference_high"]) == (
+        expected.value,
+        expected.low,
+        expected.high,
+    )
     assert other["difference"] == pytest.approx(other["final"] - measure["final"])
     assert other["difference_low"] > 0
     (_, again) = csv.DictReader(io.StringIO(listed("compare", "second", "first", "--csv")[1]))
@@ -46,7 +52,9 @@ def test_the_difference_is_that_of_the_stored_predictions(listed: Say) -> None:
 def test_nothing_is_opened(listed: Say) -> None:
     before = [load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")]
     assert listed("compare", "first", "second")[0] == 0
-    assert [load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")] == before
+    assert [
+        load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")
+    ] == before
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,13 @@ def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
     found = {row["study"]: row for row in json.loads(output)}
     assert set(found) == set(NAMES)
     going = found["going"]
-    assert (going["stage"], going["done"], going["budget"], going["refused"], going["seconds"]) == ("search", 4, 20, 1, 3725.5)
+    assert (going["stage"], going["done"], going["budget"], going["refused"], going["seconds"]) == (
+        "search",
+        4,
+        20,
+        1,
+        3725.5,
+    )
     assert (going["best"], going["best_trial"], going["final"]) == (0.935, 1, None)
     assert found["first"]["final_low"] < found["first"]["final"] < found["first"]["final_high"]
     assert (found[FOREIGN]["budget"], found[FOREIGN]["best"]) == (None, None)  # of two values, none is the best
@@ -106,11 +112,19 @@ def test_the_report_for_programs_is_report_json(listed: Say, tmp_path: Path) -> 
     assert errors.startswith("Written: ")
 
 
-values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.sampled_from("=+-@ ab,\"'\n\t\x1b\u202e1.e"), max_size=8)
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.sampled_from("=+-@ ab,\"'\n\t\x1b\u202e1.e"), max_size=8)
+)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "=b", "c"]), values), max_size=5))
-def test_any_value_is_whole_in_json_and_harmless_in_csv(found: list[dict[str, bool | int | float | str | None]]) -> None:
+def test_any_value_is_whole_in_json_and_harmless_in_csv(
+    found: list[dict[str, bool | int | float | str | None]],
+) -> None:
     answer = Answer([], ("a", "=b", "c"), found)
     for row, read in zip(found, json.loads(to_json(answer)), strict=True):
         for key, value in read.items():
@@ -184,7 +198,12 @@ def test_no_look_imports_torch(tmp_path: Path, listed: Say) -> None:
     )
     for look in (*LOOKS, ("--help",), ("trials", "--help")):
         done = subprocess.run(
-            [sys.executable, "-c", program, *look], cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=True
+            [sys.executable, "-c", program, *look],
+            cwd=tmp_path,
+            env=surroundings(),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stderr.strip() == "", look
 

@@ -51,7 +51,12 @@ def test_rows_for_programs_have_every_knob_and_always_the_same_keys(listed: Say)
     assert (found[5]["epochs"], found[5]["value"], found[6]["depth"]) == (2, None, None)
     _, output, _ = listed("trials", "going", "--csv")
     table = list(csv.DictReader(io.StringIO(output)))
-    assert (table[0]["learning_rate"], table[0]["parameters"], table[0]["flip"], table[0]["reason"]) == ("0.0012345", "105674", "true", "")
+    assert (table[0]["learning_rate"], table[0]["parameters"], table[0]["flip"], table[0]["reason"]) == (
+        "0.0012345",
+        "105674",
+        "true",
+        "",
+    )
     assert table[3]["reason"].startswith("'=HYPERLINK(1), [red]")
 
 
@@ -92,7 +97,10 @@ def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> N
         (("--sort", "valeu"), "There is no column 'valeu' of trials. Did you mean 'value'?"),
         (("--columns", "value,fitlers"), "There is no column 'fitlers' of trials. Did you mean 'filters'?"),
         (("--columns", ""), "A value must not be empty, got '' for --columns."),
-        (("--where", "fitlers>=32"), "--where 'fitlers>=32': There is no column 'fitlers' of trials. Did you mean 'filters'?"),
+        (
+            ("--where", "fitlers>=32"),
+            "--where 'fitlers>=32': There is no column 'fitlers' of trials. Did you mean 'filters'?",
+        ),
         (("--where", "state=prunned"), "state is never 'prunned'. Did you mean 'pruned'?"),
         (("--where", "head=maxx"), "head is never 'maxx'. Did you mean 'max'?"),
         (("--where", "flip=ja"), "flip is never 'ja'. Valid: false, true."),
@@ -133,7 +141,16 @@ def test_columns_are_chosen_by_name(listed: Say, monkeypatch: pytest.MonkeyPatch
     assert lines[3] == ["0.9350", "0.00123", "-"]
     _, output, _ = listed("trials", "going", "--columns", "reason,number", "--where", "state=pruned", "--json")
     assert json.loads(output) == [{"reason": "median after epoch 1", "number": 2}]
-    assert listed("trials", "going", "--columns", "depth", "--csv")[1].split() == ["depth", "2", "4", "3", "3", "4", "2", '""']
+    assert listed("trials", "going", "--columns", "depth", "--csv")[1].split() == [
+        "depth",
+        "2",
+        "4",
+        "3",
+        "3",
+        "4",
+        "2",
+        '""',
+    ]
     assert listed("trials", "going", "--columns", "depth", "--where", "depth>4", "--csv")[1].split() == ["depth"]
     monkeypatch.setenv("COLUMNS", "30")
     _, output, _ = listed("trials", "going", "--columns", "learning_rate,value,parameters")
@@ -193,9 +210,20 @@ def test_a_trial_for_programs(listed: Say) -> None:
     assert found["fixed"]["filters"] == 48
     assert not found["fixed"].keys() & found["searched"].keys()
     assert found["constraints"] == {"max_params": -0.25}
-    assert found["curve"][1] == {"epoch": 2, "train_loss": 0.5, "valid_loss": 0.75, "macro_f1": 0.82, "accuracy": 0.81, "seconds": 41.0}
+    assert found["curve"][1] == {
+        "epoch": 2,
+        "train_loss": 0.5,
+        "valid_loss": 0.75,
+        "macro_f1": 0.82,
+        "accuracy": 0.81,
+        "seconds": 41.0,
+    }
     table = list(csv.DictReader(io.StringIO(listed("show", "0", "--study", "going", "--csv")[1])))
-    assert [(row["trial"], row["epoch"], row["macro_f1"]) for row in table] == [("0", "1", "0.81"), ("0", "2", "0.82"), ("0", "3", "0.83")]
+    assert [(row["trial"], row["epoch"], row["macro_f1"]) for row in table] == [
+        ("0", "1", "0.81"),
+        ("0", "2", "0.82"),
+        ("0", "3", "0.83"),
+    ]
 
 
 def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
@@ -207,6 +235,8 @@ def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
     for wrong in ("seven", "1.5"):
         code, output, errors = listed("show", wrong, "--study", "going")
         assert (code, output) == (2, "")
-        assert f"Invalid value for 'TRIAL': a trial's number must be a valid integer from 0 on, got {wrong!r}." in errors
+        assert (
+            f"Invalid value for 'TRIAL': a trial's number must be a valid integer from 0 on, got {wrong!r}." in errors
+        )
     code, _, errors = listed("trials", "goin")
     assert (code, "Did you mean 'going'?" in errors) == (2, True)

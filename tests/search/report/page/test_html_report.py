@@ -96,7 +96,9 @@ class Page(HTMLParser):
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = json.loads(self.scripts[0], parse_constant=pytest.fail) if self.scripts else {}
+        found: dict[str, dict[str, Any]] = (
+            json.loads(self.scripts[0], parse_constant=pytest.fail) if self.scripts else {}
+        )
         return found
 
     @property
@@ -112,14 +114,21 @@ def assert_self_contained(page: Page) -> None:
     """Nothing is fetched, no script but the page's own may run, and each figure is one that Plotly knows."""
     assert len(page.html.encode()) < 8_000_000
     addresses = [
-        value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href", "srcset", "action", "data")
+        value
+        for _, attributes in page.tags
+        for key, value in attributes.items()
+        if key in ("src", "href", "srcset", "action", "data")
     ]
     assert [address for address in addresses if not address.startswith(("#", "data:image/png;base64,"))] == []
     styles = page.styles + [attributes.get("style", "") for _, attributes in page.tags]
     assert not re.search(r"url\(|@import", " ".join(styles))
     assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
     assert "link" not in page.kinds
-    policy = next(attributes["content"] for tag, attributes in page.tags if attributes.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        attributes["content"]
+        for tag, attributes in page.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-")
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -139,7 +148,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         source = find_source("shop.npz", rules=spec.cleaning, announce=lambda _: None)
-        about = {"fingerprint": fingerprint(source.train()), "test_fingerprint": splits.test_fingerprint(source), "class_names": ODD[:10]}
+        about = {
+            "fingerprint": fingerprint(source.train()),
+            "test_fingerprint": splits.test_fingerprint(source),
+            "class_names": ODD[:10],
+        }
         record = DATA.model_copy(update={"name": "shop.npz", "path": source.path, **about})
         study = create_study(open_storage("sqlite:///studies/fmnist.db", create=True), spec, record)
         with Interrupt() as interrupt:
@@ -174,7 +187,13 @@ def test_the_page_of_a_finished_study_needs_nothing_else_and_is_whole(finished: 
     page = read_page(finished)
     assert_self_contained(page)
     assert page.kinds.count("img") == 40
-    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == ["result", "confirm", "search", "record", "again"]
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == [
+        "result",
+        "confirm",
+        "search",
+        "record",
+        "again",
+    ]
     assert len(page.figures) == 7  # calibration, candidates, curves, history, knobs together, two slices
 
 
@@ -188,10 +207,13 @@ def test_the_page_has_the_figures_of_the_json(finished: Path) -> None:
     page = read_page(finished)
     result = report["final"]
     classes = [
-        [visible(one["name"]), f1(one["precision"]), f1(one["recall"]), f1(one["f1"]), str(one["images"])] for one in result["classes"]
+        [visible(one["name"]), f1(one["precision"]), f1(one["recall"]), f1(one["f1"]), str(one["images"])]
+        for one in result["classes"]
     ]
     assert page.table("class") == classes
-    assert [[f1(run["macro_f1"]), f1(run["accuracy"])] for run in result["runs"]] == [row[1:3] for row in page.table("seed")]
+    assert [[f1(run["macro_f1"]), f1(run["accuracy"])] for run in result["runs"]] == [
+        row[1:3] for row in page.table("seed")
+    ]
     matrix = [[0 if cell == "·" else int(cell) for cell in row[1:]] for row in page.table("true \\ predicted")]
     assert matrix == result["confusion"]
     assert f1(result["mean"]) in page.text
@@ -215,7 +237,10 @@ def test_the_toml_runs_the_study_and_its_winner_again(say: Say, finished: Path, 
     code, best, _ = say("best")
     assert (code, winner) == (0, best)
     (tmp_path / "again.toml").write_text(again)
-    assert load_spec("again.toml") == Study(optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db")).spec
+    assert (
+        load_spec("again.toml")
+        == Study(optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db")).spec
+    )
 
 
 def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say, finished: Path, whole: Path) -> None:
@@ -242,7 +267,9 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("fmnist.data.sources.download", lambda: pytest.fail("a report fetches nothing"))
     found = find_pixels(data(test_fingerprint="5e0b"), {})
     assert "the data are not to be had here: Fashion-MNIST is neither in" in str(found)
-    assert find_pixels(data(), {}) == Missing("The study does not record which test images it saw, so none can be shown.")
+    assert find_pixels(data(), {}) == Missing(
+        "The study does not record which test images it saw, so none can be shown."
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +277,10 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (lambda path: path.unlink(), "not on this machine"),
         (lambda path: path.write_bytes(b"PK"), "its checksum is another one"),
-        (lambda path: np.savez(path, labels=np.zeros(3, np.int64), probabilities=np.ones((1, 3, 10))), "its checksum is another one"),
+        (
+            lambda path: np.savez(path, labels=np.zeros(3, np.int64), probabilities=np.ones((1, 3, 10))),
+            "its checksum is another one",
+        ),
     ],
 )
 def test_without_predictions_the_page_says_why(say: Say, finished: Path, spoil: Any, says: str) -> None:
@@ -310,7 +340,9 @@ def test_a_trial_of_another_program_is_never_the_one_whose_toml_is_shown(say: Sa
 
 
 def test_a_study_under_way(study: Study) -> None:
-    study.optuna.add_trials([with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)])
+    study.optuna.add_trials(
+        [with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)]
+    )
     study.optuna.add_trial(trial(None, TrialState.RUNNING))
     remember(study, data=data())
     page = page_of(study)
@@ -328,7 +360,9 @@ def test_a_study_under_way(study: Study) -> None:
     assert [note["text"] for note in curves["layout"]["annotations"]] == ["1"]
 
 
-def with_curve(*values: float, state: TrialState = TrialState.COMPLETE, depth: int = 2, **attributes: Any) -> optuna.trial.FrozenTrial:
+def with_curve(
+    *values: float, state: TrialState = TrialState.COMPLETE, depth: int = 2, **attributes: Any
+) -> optuna.trial.FrozenTrial:
     params = {"depth": depth, "learning_rate": 0.001 * depth, "head": ("max", "avg")[depth % 2]}
     return create_trial(
         state=state,
@@ -363,22 +397,36 @@ def test_infeasible_trials_are_listed_with_their_limits(study: Study) -> None:
 
 
 def test_rungs_are_those_of_the_pruner_and_those_seen(study: Study) -> None:
-    study.optuna.add_trials([with_curve(0.5, 0.6, state=TrialState.PRUNED), with_curve(0.5, state=TrialState.PRUNED), with_curve(0.7, 0.8)])
+    study.optuna.add_trials(
+        [with_curve(0.5, 0.6, state=TrialState.PRUNED), with_curve(0.5, state=TrialState.PRUNED), with_curve(0.7, 0.8)]
+    )
     found = rungs(read_paths(study), {"search": {"pruner": "hyperband"}, "knobs": {"epochs": 10}})
     assert [(one.epoch, one.pruned) for one in found] == [(1, 1), (2, 1), (3, 0), (9, 0)]
-    assert [one.epoch for one in rungs(read_paths(study), {"search": {"pruner": "median"}, "knobs": {"epochs": 10}})] == [1, 2]
+    assert [
+        one.epoch for one in rungs(read_paths(study), {"search": {"pruner": "median"}, "knobs": {"epochs": 10}})
+    ] == [1, 2]
 
 
 def test_only_complete_trials_within_the_limits_become_the_best(study: Study) -> None:
     study.optuna.add_trials(
-        [trial(0.8), create_trial(value=0.99, constraints={"a": 1.0}), trial(0.7), trial(0.95, TrialState.PRUNED), trial(0.9)]
+        [
+            trial(0.8),
+            create_trial(value=0.99, constraints={"a": 1.0}),
+            trial(0.7),
+            trial(0.95, TrialState.PRUNED),
+            trial(0.9),
+        ]
     )
     assert best_so_far(read_paths(study)) == [(0, 0.8), (4, 0.9)]
 
 
 def test_pairs_of_classes_are_counted_both_ways() -> None:
     pairs = hardest_pairs(final(0.9), 3)
-    assert [(one.one, one.other, one.one_as_other, one.other_as_one) for one in pairs] == [(6, 0, 102, 58), (4, 2, 61, 0), (9, 7, 3, 0)]
+    assert [(one.one, one.other, one.one_as_other, one.other_as_one) for one in pairs] == [
+        (6, 0, 102, 58),
+        (4, 2, 61, 0),
+        (9, 7, 3, 0),
+    ]
 
 
 names = st.lists(st.sampled_from([*ODD, *VILE]) | st.text(max_size=8), min_size=10, max_size=10)
@@ -404,7 +452,10 @@ def named_page(names: list[str]) -> Page:
 def test_very_many_classes_are_a_heatmap(study: Study) -> None:
     old, many = final(0.9), 40
     classes = tuple(old.classes[i % 10].model_copy(update={"name": f"class {i}"}) for i in range(many))
-    remember(study, final=old.model_copy(update={"classes": classes, "confusion": tuple(tuple(range(many)) for _ in range(many))}))
+    remember(
+        study,
+        final=old.model_copy(update={"classes": classes, "confusion": tuple(tuple(range(many)) for _ in range(many))}),
+    )
     page = page_of(study)
     assert_self_contained(page)
     assert [trace["type"] for figure in page.figures.values() for trace in figure["data"]] == ["heatmap"]
@@ -412,7 +463,9 @@ def test_very_many_classes_are_a_heatmap(study: Study) -> None:
 
 def test_a_logarithmic_slice_is_marked_at_its_ends_and_middle(study: Study) -> None:
     study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=4)])
-    figures = [one["layout"]["xaxis"] for one in page_of(study).figures.values() if one["layout"]["xaxis"].get("type") == "log"]
+    figures = [
+        one["layout"]["xaxis"] for one in page_of(study).figures.values() if one["layout"]["xaxis"].get("type") == "log"
+    ]
     assert [axis["ticktext"] for axis in figures] == [["0.002", "0.00283", "0.004"]]
 
 
@@ -444,7 +497,9 @@ def test_every_table_of_the_report_is_in_the_page() -> None:
     assert headline(report) in page.text
     found = {cell for table in page.tables for row in table for cell in row}
     for table in tables(report):
-        assert {visible(cell) for row in table.rows for cell in row if isinstance(cell, str) and cell.strip("·")} <= found
+        assert {
+            visible(cell) for row in table.rows for cell in row if isinstance(cell, str) and cell.strip("·")
+        } <= found
     assert {table.id for table in tables(report)} <= {attributes.get("id") for _, attributes in page.tags}
 
 
@@ -452,14 +507,19 @@ def test_a_bar_is_drawn_and_a_class_of_blocks_is_a_name() -> None:
     page = named_page(["██", *(f"class {i}" for i in range(9))])
     assert [row[0] for row in page.table("class")][:2] == ["██", "class 0"]
     bars = [attributes["style"] for tag, attributes in page.tags if attributes.get("class") == "bar"]
-    assert bars == ["width: 8.0em", "width: 3.0em", "width: 12.0em"]  # 160 and 61 of 160 mistakes, 3 draw nothing; all of the importance
+    assert bars == [
+        "width: 8.0em",
+        "width: 3.0em",
+        "width: 12.0em",
+    ]  # 160 and 61 of 160 mistakes, 3 draw nothing; all of the importance
 
 
 def test_the_title_of_a_table_is_shown_and_used_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     study, other = whole_study(), " under another title"
     page = to_html(read_facts(study))
     monkeypatch.setattr(
-        "search.report.page.sections.tables", lambda report: [replace(table, title=table.title + other) for table in tables(report)]
+        "search.report.page.sections.tables",
+        lambda report: [replace(table, title=table.title + other) for table in tables(report)],
     )
     renamed = to_html(read_facts(study))
     assert renamed.count(other) > 8
