@@ -2,16 +2,16 @@
 
     python benchmarks/doubtful.py STUDY... [--sheet FILE.png] [--json FILE]        seconds
 
-Give the names of finished studies in the folder where they ran. It reads what their final networks said of the test split when it was
-opened; nothing is scored anew. An image whose label every network denies, and all for the same class, has a doubtful label or is hard to
-tell for anybody.
+Give the names of finished studies in the folder where they ran. It reads what their final networks said of the test
+split when it was opened; nothing is scored anew. An image whose label every network denies, and all for the same class,
+has a doubtful label or is hard to tell for anybody.
 
 wrong    share of the test images that the networks name wrongly together, by their mean probabilities
 agreed   share about which all are wrong and of one mind
 F1       of each class: mean over the networks, and of all together
 
-People were right about 83.5 % of the images (Zalando's README of Fashion-MNIST); figures of theirs for each class were not published.
-`ratio` in the JSON is the share of the common mistakes that are agreed.
+People were right about 83.5 % of the images (Zalando's README of Fashion-MNIST); figures of theirs for each class were
+not published. `ratio` in the JSON is the share of the common mistakes that are agreed.
 """
 
 import sys
@@ -103,7 +103,8 @@ def _all_networks(studies: list[str], url: str) -> tuple[tuple[str, ...], Ints, 
         predictions = read_predictions(study.folder, final) if final else None
         if predictions is None or record is None:
             raise FmnistError(
-                f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it ran."
+                f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it "
+                "ran."
             )
         if records and record.test_fingerprint != records[0].test_fingerprint:
             raise FmnistError(
@@ -118,7 +119,8 @@ def _pairs_table(figures: dict[str, Any]) -> Table:
     settings = figures["settings"]
     rows = [(*pair["pair"], f"{pair['mistakes']:,}") for pair in figures["pairs"]]
     caption = (
-        f"{settings['networks']} networks of {', '.join(settings['studies'])} together are wrong about {settings['wrong']:.2%} of the test "
+        f"{settings['networks']} networks of {', '.join(settings['studies'])} together are wrong about "
+        f"{settings['wrong']:.2%} of the test "
         f"images; about {settings['agreed']:.2%} all are wrong and say the same."
     )
     return Table(

@@ -1,4 +1,6 @@
-"""The parts of a training step and of the scoring, timed from outside: the functions that `fit` calls are wrapped for a while."""
+"""The parts of a training step and of the scoring, timed from outside: the functions that `fit` calls are wrapped for a
+while.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What ends a part of `_Run.block`, which on a CPU is one step, in its order. Whatever comes after the last of them is the optimizer's.
+# What ends a part of `_Run.block`, which on a CPU is one step, in its order. Whatever comes after the last of them is
+# the optimizer's.
 ENDS: tuple[tuple[Any, str, Part], ...] = (
     (train, "as_input", "gather"),
     (train, "augment", "augment"),
@@ -103,7 +106,8 @@ class Laps:
 
 
 def time_epochs(config: TrialConfig, splits: SearchSplits, *, epochs: int) -> EpochParts:
-    """`epochs` epochs of a training on the CPU are timed in their parts, after one that warms up and one that is not watched.
+    """`epochs` epochs of a training on the CPU are timed in their parts, after one that warms up and one that is not
+    watched.
 
     The threads are those that PyTorch has at present.
     """

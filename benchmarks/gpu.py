@@ -1,16 +1,19 @@
-"""Claim: on an NVIDIA GPU the tests pass, trainings and searches are fast, the whole job runs, and a killed search goes on.
+"""Claim: on an NVIDIA GPU the tests pass, trainings and searches are fast, the whole job runs, and a killed search goes
+on.
 
     python benchmarks/gpu.py [--json FILE] [--data PATH] [--minutes M]        all steps, 8 minutes at most
     python benchmarks/gpu.py --tiny --device cpu                              the same steps in small, without a GPU
 
-The toolkit is taken from the source tree that this file stands in; docs/gpu.md has what a bare machine needs beside it. Each step is a
-module of benchmarks/gpu_steps and runs in a process of its own for so many seconds at most. The moment that it ends, its figures are in
-the JSON; of one that was cut off, those that it had. The next one runs whatever became of it. The exit code is 1 if a step did not pass.
+The toolkit is taken from the source tree that this file stands in; docs/gpu.md has what a bare machine needs beside it.
+Each step is a module of benchmarks/gpu_steps and runs in a process of its own for so many seconds at most. The moment
+that it ends, its figures are in the JSON; of one that was cut off, those that it had. The next one runs whatever became
+of it. The exit code is 1 if a step did not pass.
 
 status        passed; failed; over time: cut off at the end of its time box; not begun: too little was left of --minutes
 s             seconds from the start of the step's process to its end
 box           seconds that the step may take; of the last one, what is left of --minutes
-`ratio` in the JSON is the share of the steps that passed. With --json FILE, what a step says is beside it, in FILE's name with .STEP.log.
+`ratio` in the JSON is the share of the steps that passed. With --json FILE, what a step says is beside it, in FILE's
+name with .STEP.log.
 """
 
 import sys
@@ -179,7 +182,9 @@ def _run(name: str, work: Work, log: Path) -> int | None:
 
 
 def _kill(process: subprocess.Popen[bytes], folder: str) -> None:
-    """The process, its group, and what it started in other groups have ended; daemons too, which have the step's folder for theirs."""
+    """The process, its group, and what it started in other groups have ended; daemons too, which have the step's folder
+    for theirs.
+    """
     others = [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get("TMPDIR") == folder]
     with suppress(psutil.NoSuchProcess):
         others += psutil.Process(process.pid).children(recursive=True)

@@ -1,10 +1,11 @@
-"""What a GPU machine without network lacks to run `benchmarks/gpu.py` and a whole search from the source tree, in one folder.
+"""What a GPU machine without network lacks to run `benchmarks/gpu.py` and a whole search from the source tree, in one
+folder.
 
     python benchmarks/gpu_pack.py DIR [--data PATH] [--present FILE]        ten seconds, with network
 
-DIR gets the wheels, for CPython 3.12 on x86-64 Linux, of all that this project and its tests need and the machine has not; this
-project's name and version as a wheel without code, for it runs from its source; and the four files of Fashion-MNIST. An earlier pack in
-DIR is replaced. All of it is under 60 MiB.
+DIR gets the wheels, for CPython 3.12 on x86-64 Linux, of all that this project and its tests need and the machine has
+not; this project's name and version as a wheel without code, for it runs from its source; and the four files of
+Fashion-MNIST. An earlier pack in DIR is replaced. All of it is under 60 MiB.
 
 --data        a folder with the official files; without it $FMNIST_DATA, else ./data
 
@@ -130,7 +131,9 @@ def _requirements(about: dict[str, Any]) -> list[Requirement]:
 
 
 def _write_own_wheel(folder: Path, about: dict[str, Any]) -> None:
-    """What this project is called, and no code of it: a study notes the version, which Python has from what is installed."""
+    """What this project is called, and no code of it: a study notes the version, which Python has from what is
+    installed.
+    """
     name, version = about["name"].replace("-", "_"), about["version"]
     inside = f"{name}-{version}.dist-info"
     parts = {
@@ -155,7 +158,8 @@ def _require_small(packed: dict[str, int]) -> None:
         largest = max(packed, key=lambda name: packed[name] if name.endswith(".whl") else 0)
         raise FmnistError(
             f"A pack must be at most {MOST_MIB} MiB; it has {size / MIB:.1f}. "
-            f"Install what it need not bring on the machine, first {largest} ({packed[largest] / MIB:.1f} MiB), and name it with --present."
+            f"Install what it need not bring on the machine, first {largest} ({packed[largest] / MIB:.1f} MiB), and "
+            "name it with --present."
         )
 
 

@@ -8,16 +8,18 @@ Pruning: the same random configurations under each pruner, so many that their wh
 
 epochs       of the budget that were trained
 kept         share of the trials that trained to their end
-killed       share of the true best 5 % of the trials that were pruned, and how many were so after epoch 1, 2, 3 and later
+killed       share of the true best 5 % of the trials that were pruned, and how many were so after epoch 1, 2, 3 and
+later
 
-Rungs: Spearman's rank correlation of F1 after that epoch with F1 after the last one, over the recorded trainings, all and the better half.
+Rungs: Spearman's rank correlation of F1 after that epoch with F1 after the last one, over the recorded trainings, all
+and the better half.
 
-Confirm: the best `top` trials of a search, TPE with percentile, are trained again with so many fresh seeds each, and the one with the best
-mean wins. A `top` of 1 is no confirm stage: the search's best trial wins, with its own value.
+Confirm: the best `top` trials of a search, TPE with percentile, are trained again with so many fresh seeds each, and
+the one with the best mean wins. A `top` of 1 is no confirm stage: the search's best trial wins, with its own value.
 
 cost         epochs of the stage, as a share of the search's
-optimism     by how much the winner's value, on which it was chosen, is above its true F1, in hundredths: mean over the searches
-regret       by how much the winner's true F1 is below the best there is, in hundredths: mean
+optimism     by how much the winner's value, on which it was chosen, is above its true F1, in hundredths: mean over the
+searches regret       by how much the winner's true F1 is below the best there is, in hundredths: mean
 
 `ratio` in the JSON is the optimism without a confirm stage by that of `standard`'s stage.
 """
@@ -171,7 +173,10 @@ def _pruning_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Tabl
         )
         for row in rows
     ]
-    caption = f"{settings['budget'] // settings['epochs']} random trials of {settings['epochs']} epochs, means of {settings['seeds']} seeds."
+    caption = (
+        f"{settings['budget'] // settings['epochs']} random trials of {settings['epochs']} epochs, means of "
+        f"{settings['seeds']} seeds."
+    )
     return Table(
         "What pruning kills", ("pruner", "epochs", "kept", "killed", "at 1", "at 2", "at 3", "later"), shown, caption
     )

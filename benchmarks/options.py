@@ -18,6 +18,7 @@ def whole_numbers(option: str, text: str, *, least: int) -> list[int]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
         raise FmnistError(
-            f"{option} takes whole numbers from {least} up with commas between them, got {text!r}. For example: {option} 1,2"
+            f"{option} takes whole numbers from {least} up with commas between them, got {text!r}. For example: "
+            f"{option} 1,2"
         )
     return [int(part) for part in parts]

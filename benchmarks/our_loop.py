@@ -1,4 +1,6 @@
-"""The toolkit's own search with a stopwatch: the real coordinator, workers and storage. throughput.py starts it, profile.py calls it."""
+"""The toolkit's own search with a stopwatch: the real coordinator, workers and storage. throughput.py starts it,
+profile.py calls it.
+"""
 
 import json
 import sys
@@ -99,7 +101,8 @@ class Searched:
 def search(
     source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str, device: str = "cpu"
 ) -> Searched:
-    """`trials` trainings of `config`, each with a seed of its own, have gone through the search loop; the pruner is asked, and prunes none.
+    """`trials` trainings of `config`, each with a seed of its own, have gone through the search loop; the pruner is
+    asked, and prunes none.
 
     Raises: SearchError where a trial does not train to its end.
     """
@@ -122,7 +125,8 @@ def search(
     if len(complete_trials(study)) < trials:
         reasons = {str(trial.user_attrs.get("reason")) for trial in study.optuna.trials}
         raise SearchError(
-            f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: {', '.join(reasons)}."
+            f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: "
+            f"{', '.join(reasons)}."
         )
     batch = min(config.batch_size, data.train)
     return Searched(study, watched, trials * config.epochs * (data.train // batch * batch), setup.threads, ended)

@@ -1,12 +1,15 @@
-"""Claim: on two CPU cores a trial costs under 50 ms beside its training in a study of 100 trials, and under 250 ms in one of 5,000.
+"""Claim: on two CPU cores a trial costs under 50 ms beside its training in a study of 100 trials, and under 250 ms in
+one of 5,000.
 
-    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--sampler NAME] [--json FILE]        about 5 minutes on two cores
+    python benchmarks/overhead.py [--trials N,N] [--study NAME] [--sampler NAME] [--json FILE]        about 5 minutes on
+    two cores
 
 A study of the space of `standard` is filled with so many finished trials, in a SQLite file of its own. Then the loop of
-`fmnist-search run` takes trials through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but an executor
-that has every epoch at once, from a recorded learning curve, so that all the time is the coordinator's. No trial is pruned, so that each
-is reported and judged after every epoch: the dearest kind. The hand-over is measured apart: tiny trainings in a real worker process, from
-the task's way there to its last word, less its training.
+`fmnist-search run` takes trials through it: a real sampler (TPE, where `standard` itself has gp), its pruner and
+storage, but an executor that has every epoch at once, from a recorded learning curve, so that all the time is the
+coordinator's. No trial is pruned, so that each is reported and judged after every epoch: the dearest kind. The
+hand-over is measured apart: tiny trainings in a real worker process, from the task's way there to its last word, less
+its training.
 
 ask           the new trial in the storage; medians over the measured trials, as all columns
 notes         configuration, seed, size and curve in the storage
@@ -231,7 +234,8 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     columns = ("trials", *PARTS, "other", "hand-over", "all")
     shown = [(f"{row['trials']:,}", *(f"{row[column] * 1e3:.1f}" for column in columns[1:])) for row in rows]
     caption = (
-        f"Milliseconds a trial, medians of {settings['measured']} trials of {settings['epochs']} epochs each; {settings['study']}: "
+        f"Milliseconds a trial, medians of {settings['measured']} trials of {settings['epochs']} epochs each; "
+        f"{settings['study']}: "
         f"{settings['sampler']}, {settings['pruner']}. Wanted: 50 ms at 100 trials, 250 ms at 5,000."
     )
     return Table("What a trial costs beside its training", columns, shown, caption, text_columns=frozenset())

@@ -1,15 +1,18 @@
-"""Claim: three quarters of an epoch are forward and backward pass, and the search around the training takes a few per cent.
+"""Claim: three quarters of an epoch are forward and backward pass, and the search around the training takes a few per
+cent.
 
-    python benchmarks/profile.py [--study NAME] [--set KNOB=VALUE] [--data PATH] [--json FILE]        about 2 minutes on two cores
+    python benchmarks/profile.py [--study NAME] [--set KNOB=VALUE] [--data PATH] [--json FILE]        about 2 minutes on
+    two cores
 
-One configuration is trained in this process with the threads that a worker has, on 10,000 images and scored on 2,000 others: by default
-the middle of the study `quick`, on images of full size. Each step is timed in its parts, without a change to the code that is timed; the
-parts must add up to the epoch that `fit` itself measures, and what is left of it stands as "other". Then a real search with two workers
-runs on the same images.
+One configuration is trained in this process with the threads that a worker has, on 10,000 images and scored on 2,000
+others: by default the middle of the study `quick`, on images of full size. Each step is timed in its parts, without a
+change to the code that is timed; the parts must add up to the epoch that `fit` itself measures, and what is left of it
+stands as "other". Then a real search with two workers runs on the same images.
 
-share         of the epoch; of the workers' time, all of them together; the coordinator's is of the search's wall clock, beside the training
-rate          operations count two a multiply-add, convolutions and dense layers only; bytes count those read and those written
-of ceiling    that rate by what a product of two 2048 x 2048 matrices, or a copy of 256 MiB, reaches with as many threads, in the same run;
+share         of the epoch; of the workers' time, all of them together; the coordinator's is of the search's wall clock,
+beside the training rate          operations count two a multiply-add, convolutions and dense layers only; bytes count
+those read and those written of ceiling    that rate by what a product of two 2048 x 2048 matrices, or a copy of 256
+MiB, reaches with as many threads, in the same run;
               the matrices are of the numbers that training multiplies: bfloat16 where the processor does, else float32
 
 `ratio` in the JSON is the share of the product's ceiling that forward and backward pass reach together.
@@ -19,7 +22,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where this file would stand before the standard library's `profile`.
+    # A script's own folder comes first on the path, where this file would stand before the standard library's
+    # `profile`.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import math
@@ -137,9 +141,11 @@ def _table(rows: list[Row], figures: dict[str, Any]) -> Table:
     changed = {name: value for name, value in config.items() if value != TrialConfig.model_fields[name].default}
     sum_up = "add up to the epoch" if figures["parts_add_up"] else "DO NOT ADD UP TO THE EPOCH"
     caption = (
-        f"{settings['study']}: {in_words(changed)}. {settings['train']:,} images of {settings['data']}, scored on {settings['valid']:,}; "
+        f"{settings['study']}: {in_words(changed)}. {settings['train']:,} images of {settings['data']}, scored on "
+        f"{settings['valid']:,}; "
         f"mean of {counted(settings['epochs'], 'epoch')}; a search of {counted(settings['trials'], 'trial')}. "
-        f"The parts {sum_up} within {MOST_OTHER:.0%}; an epoch without the wrapping took {figures['seconds_unwatched']:.3f} s. "
+        f"The parts {sum_up} within {MOST_OTHER:.0%}; an epoch without the wrapping took "
+        f"{figures['seconds_unwatched']:.3f} s. "
         f"Forward and backward pass together reach {figures['ratio']:.0%} of the product's ceiling."
     )
     return Table(

@@ -1,4 +1,6 @@
-"""What profile.py measured, as the lines of its table: seconds, shares, rates, and the rates by the machine's ceilings."""
+"""What profile.py measured, as the lines of its table: seconds, shares, rates, and the rates by the machine's
+ceilings.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +43,9 @@ class Operations:
 
 
 def count_operations(config: TrialConfig, classes: int) -> Operations:
-    """Those of convolutions and dense layers; backward is less than twice forward, as no gradient goes into the images."""
+    """Those of convolutions and dense layers; backward is less than twice forward, as no gradient goes into the
+    images.
+    """
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
     forward = describe(config, classes).flops

@@ -1,10 +1,12 @@
 """Records the learning curves that search_quality.py and scale.py replay: real trainings of even points of a space.
 
-    nice python benchmarks/record_curves.py [--count N] [--again N] [--workers N] [--data NAME]      an hour and a half on two cores
+    nice python benchmarks/record_curves.py [--count N] [--again N] [--workers N] [--data NAME]      an hour and a half
+    on two cores
 
-Each point of the space in curves.toml is trained on so many images for all epochs and scored after each on half of the validation images;
-after the last also on the other half, which no search that replays the curve has seen. Then the best points are trained again with
-`--seeds` more seeds: what they are worth without luck. What is in the file is not trained again, so it can be ended and started at will.
+Each point of the space in curves.toml is trained on so many images for all epochs and scored after each on half of the
+validation images; after the last also on the other half, which no search that replays the curve has seen. Then the best
+points are trained again with `--seeds` more seeds: what they are worth without luck. What is in the file is not trained
+again, so it can be ended and started at will.
 """
 
 import sys
@@ -63,7 +65,8 @@ def _train(wanted: list[tuple[int, int]], workers: int, make: Callable[[int, int
         for done, training in enumerate(as_completed(trainings), start=1):
             append_curve(file, curve := training.result())
             tell(
-                f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, {curve.seconds:.0f} s"
+                f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, "
+                f"{curve.seconds:.0f} s"
             )
 
 

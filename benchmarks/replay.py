@@ -1,8 +1,10 @@
-"""Recorded learning curves for any configuration of their space: interpolated between the recorded ones, with recorded noise.
+"""Recorded learning curves for any configuration of their space: interpolated between the recorded ones, with recorded
+noise.
 
-The interpolation is a Gaussian process over the knobs, fitted to all epochs at once; what it says is the truth of a replayed search. As it
-may flatter searches that model with one, a second opinion takes the nearest recorded curve for the truth. A training's curve is the truth
-plus the deviation of one that was recorded with several seeds from the mean of its seeds.
+The interpolation is a Gaussian process over the knobs, fitted to all epochs at once; what it says is the truth of a
+replayed search. As it may flatter searches that model with one, a second opinion takes the nearest recorded curve for
+the truth. A training's curve is the truth plus the deviation of one that was recorded with several seeds from the mean
+of its seeds.
 """
 
 from collections import defaultdict
@@ -125,7 +127,9 @@ def _shrunk(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _deviations(curves: Sequence[Curve]) -> NDArray[np.float64]:
-    """Of each training from the mean of its seeds, as large as from the mean of infinitely many. Shape: [trainings, epochs]."""
+    """Of each training from the mean of its seeds, as large as from the mean of infinitely many. Shape: [trainings,
+    epochs].
+    """
     of_point: dict[int, list[tuple[float, ...]]] = defaultdict(list)
     for curve in curves:
         of_point[curve.point].append(curve.curve)

@@ -2,11 +2,12 @@
 
     python benchmarks/scale.py [--trials N,N] [--workers N,N] [--sampler NAME] [--storage URL] [--json FILE]
 
-A study of the space of `standard` is filled with so many finished trials. Then the loop of `fmnist-search run` drives so many workers
-through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but workers that train in simulated time, with
-learning curves that were recorded (curves.csv). A trial takes them 30 seconds, more or less, its epochs come one after another, and the
-coordinator's own work passes in simulated time as long as it really took. So a thousand workers need no thousand cores, and half a minute
-of training takes no time. No trial is pruned: each is reported and judged after every epoch.
+A study of the space of `standard` is filled with so many finished trials. Then the loop of `fmnist-search run` drives
+so many workers through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but workers
+that train in simulated time, with learning curves that were recorded (curves.csv). A trial takes them 30 seconds, more
+or less, its epochs come one after another, and the coordinator's own work passes in simulated time as long as it really
+took. So a thousand workers need no thousand cores, and half a minute of training takes no time. No trial is pruned:
+each is reported and judged after every epoch.
 
 asks         proposals a second: a new trial, its configuration from the sampler, its notes, handed to a worker
 trials       a second that one coordinator could take from ask to end, if it did nothing else
@@ -15,8 +16,8 @@ busy         share of the workers' time that they train, from the end of the fir
 coordinator  share of that time that it works
 storage      MiB, of the whole database
 
-`--storage` names an empty database of a server; without it each row has a SQLite file of its own. `ratio` in the JSON is `busy` of the
-row with most workers in the smallest study, by 0.9.
+`--storage` names an empty database of a server; without it each row has a SQLite file of its own. `ratio` in the JSON
+is `busy` of the row with most workers in the smallest study, by 0.9.
 """
 
 import sys
@@ -65,7 +66,9 @@ MOST = 600  # trials that are trained in a row of the table, unless there are so
 
 @dataclass
 class Simulated:
-    """An executor whose workers train in simulated time; what its caller does between two calls takes as long there as it really took."""
+    """An executor whose workers train in simulated time; what its caller does between two calls takes as long there as
+    it really took.
+    """
 
     places: int
     seconds: float  # of a trial, on average
@@ -122,7 +125,9 @@ class Simulated:
         return found
 
     def shares(self) -> tuple[float, float]:
-        """Of the workers' time that they trained, and of the coordinator's that it worked, while there was work for all."""
+        """Of the workers' time that they trained, and of the coordinator's that it worked, while there was work for
+        all.
+        """
         start, end = min(to for _, to in self.trainings), max(begun for begun, _ in self.trainings)
         whole = max(end - start, 1e-9)
         return _within(self.trainings, start, end) / (whole * self.places), _within(self.work, start, end) / whole
@@ -252,7 +257,8 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     ]
     where = "a database server" if settings["is_server"] else "SQLite"
     caption = (
-        f"Trials of {settings['epochs']} epochs and {settings['seconds']:g} simulated seconds, {settings['study']}: {settings['sampler']}, "
+        f"Trials of {settings['epochs']} epochs and {settings['seconds']:g} simulated seconds, {settings['study']}: "
+        f"{settings['sampler']}, "
         f"on {where}; "
         "latency in ms, storage in MiB."
     )

@@ -1,4 +1,6 @@
-"""Where the time of a search goes, seen from its coordinator: what the workers train and wait for, and what the storage takes."""
+"""Where the time of a search goes, seen from its coordinator: what the workers train and wait for, and what the storage
+takes.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -90,7 +92,9 @@ def time_search(source: Source, config: TrialConfig, *, trials: int, workers: in
 
 
 def _last_verdicts(found: Searched) -> float:
-    """How long the workers waited after the last epoch of each trial: nothing else lies between it and the trial's end."""
+    """How long the workers waited after the last epoch of each trial: nothing else lies between it and the trial's
+    end.
+    """
     last = {event.key: event.seconds for _, event in found.watched.seen if isinstance(event, EpochEnd)}
     return sum(end.seconds - last[end.key] for _, end in found.ends)
 

@@ -1,21 +1,23 @@
 """Claim: `standard`'s search reaches in a fifth of the training what random search reaches in all of it.
 
-    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE] [--json FILE]     8 minutes
+    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE] [--json
+    FILE]     8 minutes
 
-Each search trains configurations of curves.toml one after another until so many epochs are used up, and trainings take no time: their
-curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it had. A search has found, at any
-moment, its complete trial of the best validation F1.
+Each search trains configurations of curves.toml one after another until so many epochs are used up, and trainings take
+no time: their curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it
+had. A search has found, at any moment, its complete trial of the best validation F1.
 
-regret   by how much the true F1 of what was found is below the best of 32,768 points, in hundredths of F1; a search may find a better one
-trials   begun in all the budget, median
+regret   by how much the true F1 of what was found is below the best of 32,768 points, in hundredths of F1; a search may
+find a better one trials   begun in all the budget, median
 
-`standard` and `quick` are the samplers and pruners of those studies; other pairs of names are this project's sampler and pruner, of which
-`tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes nothing; `halving` and `hyperband` are
-Optuna's pruners with their own settings on random configurations; `optuna's gp` is its GPSampler with our `percentile`. With --nearest
-no curve is interpolated: a training is the nearest of those recorded.
+`standard` and `quick` are the samplers and pruners of those studies; other pairs of names are this project's sampler
+and pruner, of which `tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes
+nothing; `halving` and `hyperband` are Optuna's pruners with their own settings on random configurations; `optuna's gp`
+is its GPSampler with our `percentile`. With --nearest no curve is interpolated: a training is the nearest of those
+recorded.
 
-`ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of `random` at the end:
-above 1 the claim holds.
+`ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of
+`random` at the end: above 1 the claim holds.
 """
 
 import sys
@@ -226,7 +228,8 @@ def _names(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",")]
     if unknown := [name for name in names if name not in SEARCHES]:
         raise FmnistError(
-            f"--only takes names of searches with commas between them, got {unknown[0]!r}. There are: {', '.join(SEARCHES)}."
+            f"--only takes names of searches with commas between them, got {unknown[0]!r}. There are: "
+            f"{', '.join(SEARCHES)}."
         )
     return names
 
@@ -270,8 +273,10 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     fit = settings["fit"]
     truth = "nearest recorded curve" if settings["nearest"] else "interpolation"
     caption = (
-        f"Regret in hundredths of F1 after so many epochs, median of {settings['seeds']} seeds, at the end their middle half; a training "
-        f"has {settings['epochs']}, the best F1 of 32,768 points is {settings['best']:.4f}. The {truth} is off by {fit['error']:.4f}, "
+        f"Regret in hundredths of F1 after so many epochs, median of {settings['seeds']} seeds, at the end their "
+        "middle half; a training "
+        f"has {settings['epochs']}, the best F1 of 32,768 points is {settings['best']:.4f}. The {truth} is off by "
+        f"{fit['error']:.4f}, "
         f"two seeds of one configuration differ from their mean by {fit['seed_deviation']:.4f}."
     )
     columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials")

@@ -1,11 +1,12 @@
-"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; results are in studies/LOG.md.
+"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; results are in
+studies/LOG.md.
 
     python benchmarks/speedrun.py [--study NAME] [--seeds N] [--data PATH] [--json FILE]
 
-The configuration is the one that a study pins (`sprint` by default: found by searches on validation, studies/LOG.md). It is trained on all
-training images with all cores, once a seed, from images that are in memory; the test split is looked at once a seed, after the last epoch.
-Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured as a graph, early in the first epoch. What the first steps cost
-more than the others is in the time, and shown apart.
+The configuration is the one that a study pins (`sprint` by default: found by searches on validation, studies/LOG.md).
+It is trained on all training images with all cores, once a seed, from images that are in memory; the test split is
+looked at once a seed, after the last epoch. Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured
+as a graph, early in the first epoch. What the first steps cost more than the others is in the time, and shown apart.
 
 seconds       of training, wall clock, from images in memory to the last optimizer step
 `ratio` in the JSON is the target's time (--minutes) by the mean time taken: above 1 the run was in time.
@@ -124,7 +125,8 @@ def _trained(config: TrialConfig, images: Images, seed: int, device: torch.devic
     last: Epoch | None = None
     for last in fit(config, images, None, seed=seed, device=device):
         tell(
-            f"Seed {seed}, epoch {last.number} of {config.epochs}: loss {last.train_loss:.3f}, {last.images_per_second:,.0f} images/s"
+            f"Seed {seed}, epoch {last.number} of {config.epochs}: loss {last.train_loss:.3f}, "
+            f"{last.images_per_second:,.0f} images/s"
         )
     assert last
     return last
@@ -154,8 +156,10 @@ def _table(runs: list[Run], figures: dict[str, Any]) -> Table:
     spread = "" if figures["sd_macro_f1"] is None else f" ± {f1(figures['sd_macro_f1'])}"
     reached = "in time" if figures["is_reached"] else "NOT REACHED"
     caption = (
-        f"{settings['study']}: {in_words(changed)}. {figures['parameters']:,} parameters, {figures['flops'] / 1e6:.1f} MFLOPs an image; "
-        f"{settings['images']:,} images, {counted(settings['threads'], 'thread')}. Mean {f1(figures['mean_macro_f1'])}{spread} in "
+        f"{settings['study']}: {in_words(changed)}. {figures['parameters']:,} parameters, {figures['flops'] / 1e6:.1f} "
+        "MFLOPs an image; "
+        f"{settings['images']:,} images, {counted(settings['threads'], 'thread')}. Mean "
+        f"{f1(figures['mean_macro_f1'])}{spread} in "
         f"{duration(figures['mean_seconds'])}; wanted {settings['target']} in {settings['minutes']:g} min: {reached}."
     )
     return Table(

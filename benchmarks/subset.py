@@ -1,4 +1,6 @@
-"""A part of the training images, in both forms that a benchmark compares: the toolkit's cache and torchvision's files."""
+"""A part of the training images, in both forms that a benchmark compares: the toolkit's cache and torchvision's
+files.
+"""
 
 import os
 import struct
@@ -21,7 +23,8 @@ from fmnist.data.stratify import stratified
 
 @contextmanager
 def part_of(source: Source, images: int | None) -> Iterator[tuple[Path, Source]]:
-    """A folder of the benchmark's own, and in it a source of at most `images` of the training images, None for all; gone afterwards.
+    """A folder of the benchmark's own, and in it a source of at most `images` of the training images, None for all;
+    gone afterwards.
 
     Every class is there in proportion. There is no test split to speak of: two training images stand in for it.
     Raises: FmnistError where a class would have no image.

@@ -1,4 +1,6 @@
-"""What the benchmarks share: the command, its table on the screen, and the same figures as JSON with the machine they are of."""
+"""What the benchmarks share: the command, its table on the screen, and the same figures as JSON with the machine they
+are of.
+"""
 
 import json
 import os
@@ -23,7 +25,9 @@ CPU = torch.device("cpu")
 
 
 def perform(benchmark: Callable[..., None], about: str) -> None:
-    """The benchmark has run as a command whose help is `about`. Exit codes: 0 done, 2 a user's error in one clean message."""
+    """The benchmark has run as a command whose help is `about`. Exit codes: 0 done, 2 a user's error in one clean
+    message.
+    """
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
     # Typer joins the lines of a paragraph, but for one that begins so: those with columns stay as they are.
     parts = (f"\b\n{part}" if "   " in part else part for part in about.split("\n\n"))
@@ -41,7 +45,9 @@ def tell(text: str) -> None:
 
 
 def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> dict[str, Any]:
-    """Machine, versions and commit, as the JSON has them; taken before anything is measured, so that `load` is of other work."""
+    """Machine, versions and commit, as the JSON has them; taken before anything is measured, so that `load` is of other
+    work.
+    """
     here = capture_environment(device=device_name(device), workers=workers, threads_per_worker=threads)
     machine = {
         "processor": here.processor,
@@ -75,6 +81,7 @@ def _measured_on(figures: Mapping[str, Any]) -> str:
     known = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision", "optuna"))
     device = "" if machine["device"] == "cpu" else f"{machine['device']}, "
     return (
-        f"Measured on {device}{machine['processor']}, {counted(machine['cores'], 'core')}, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"Measured on {device}{machine['processor']}, {counted(machine['cores'], 'core')}, "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"load before {machine['load_before']:.1f}; {known}; commit {figures['commit'] or 'unknown'}."
     )

@@ -1,30 +1,35 @@
-"""Claim: on two CPU cores a search with this toolkit trains the same network on the same images several times as fast as the usual loop.
+"""Claim: on two CPU cores a search with this toolkit trains the same network on the same images several times as fast
+as the usual loop.
 
-    python benchmarks/throughput.py [--data PATH] [--json FILE]        about 7 minutes on two cores; --repeat 3 for medians of three
+    python benchmarks/throughput.py [--data PATH] [--json FILE]        about 7 minutes on two cores; --repeat 3 for
+    medians of three
 
-The usual loop is benchmarks/usual_loop.py: torchvision's transforms image by image, DataLoader, NCHW, Adam, one study.optimize with SQLite
-and a MedianPruner. Ours is benchmarks/our_loop.py: the search that `fmnist-search run` does, with its coordinator, workers and storage.
-Both train 4 trials of 2 epochs of one configuration: three stages of conv 3x3, batch norm, ReLU and max pooling with 32, 64 and 128
-channels, one dense layer, batch 128, Adam at 0.001, augmentation of strength 0.5, on 10,000 images (ours leaves out an epoch's last,
-part-filled batch), scored on 2,000 others after each epoch; nothing is pruned. Each row is a process of its own, one after the other.
-With --warm (benchmarks/warm.py) every process that trains has trained an epoch's steps before the clock runs: the start of a GPU is then
-in the columns start and trials/h alone. Where the usual loop is much the slower one, --usual-trials and --usual-epochs give it less to do:
-it is measured as a rate. Then the columns trials/h and macro F1 of the two are of different work, and do not compare.
-Ours multiplies in bfloat16 where the processor does (`bfloat16` among the settings in the JSON), the usual loop in PyTorch's own float32.
+The usual loop is benchmarks/usual_loop.py: torchvision's transforms image by image, DataLoader, NCHW, Adam, one
+study.optimize with SQLite and a MedianPruner. Ours is benchmarks/our_loop.py: the search that `fmnist-search run` does,
+with its coordinator, workers and storage. Both train 4 trials of 2 epochs of one configuration: three stages of conv
+3x3, batch norm, ReLU and max pooling with 32, 64 and 128 channels, one dense layer, batch 128, Adam at 0.001,
+augmentation of strength 0.5, on 10,000 images (ours leaves out an epoch's last, part-filled batch), scored on 2,000
+others after each epoch; nothing is pruned. Each row is a process of its own, one after the other. With --warm
+(benchmarks/warm.py) every process that trains has trained an epoch's steps before the clock runs: the start of a GPU is
+then in the columns start and trials/h alone. Where the usual loop is much the slower one, --usual-trials and
+--usual-epochs give it less to do: it is measured as a rate. Then the columns trials/h and macro F1 of the two are of
+different work, and do not compare. Ours multiplies in bfloat16 where the processor does (`bfloat16` among the settings
+in the JSON), the usual loop in PyTorch's own float32.
 
-images/s     images trained, over all trials, by the seconds from the first trial's start to the last one's end, with scoring and storage
-ratio        by the images/s of the usual loop with the number of loader workers that suits it best
-start, s     from the start of the process until the first trial trains: imports, images, for ours also the workers' own start
-trials/h     with the start-up in it
-GiB          the highest sum of the resident memory of all processes, looked at five times a second; what they share counts for each
-macro F1     validation, mean and standard deviation over trials: the same within noise, or the two do not do the same work
+images/s     images trained, over all trials, by the seconds from the first trial's start to the last one's end, with
+scoring and storage ratio        by the images/s of the usual loop with the number of loader workers that suits it best
+start, s     from the start of the process until the first trial trains: imports, images, for ours also the workers' own
+start trials/h     with the start-up in it GiB          the highest sum of the resident memory of all processes, looked
+at five times a second; what they share counts for each macro F1     validation, mean and standard deviation over
+trials: the same within noise, or the two do not do the same work
 
-`ratio` in the JSON is that of the very same network with the number of workers that suits it best. `ratio_pool_before` is that of a changed
-network, which pools before the norm: max pooling commutes with ReLU, but not with a norm where its scale is negative.
+`ratio` in the JSON is that of the very same network with the number of workers that suits it best. `ratio_pool_before`
+is that of a changed network, which pools before the norm: max pooling commutes with ReLU, but not with a norm where its
+scale is negative.
 
-Augmentation at strength 0.5, theirs and ours: half of the images mirrored; shifts of up to 2 pixels (RandomCrop with padding 2); turned by
-up to 7.5 degrees and scaled by up to 7.5 % in half of them (theirs without interpolation, ours bilinear, computed for all); a rectangle of
-1 to 25 % painted over in a quarter (RandomErasing, 1 to 20 %).
+Augmentation at strength 0.5, theirs and ours: half of the images mirrored; shifts of up to 2 pixels (RandomCrop with
+padding 2); turned by up to 7.5 degrees and scaled by up to 7.5 % in half of them (theirs without interpolation, ours
+bilinear, computed for all); a rectangle of 1 to 25 % painted over in a quarter (RandomErasing, 1 to 20 %).
 """
 
 import sys
@@ -288,7 +293,8 @@ def _table(figures: dict[str, Any]) -> Table:
     of = f"Medians of {settings['repeat']} runs" if settings["repeat"] > 1 else "One run"
     caption = (
         f"{of} of {work} of {settings['data']}, scored on {settings['valid']:,} others. "
-        f"The very same network: {figures['ratio']:.2f} times the usual loop; with the pooling before the norm, which changes the "
+        f"The very same network: {figures['ratio']:.2f} times the usual loop; with the pooling before the norm, which "
+        "changes the "
         f"network: {figures['ratio_pool_before']:.2f} times ({counted(settings['fastest'], 'worker')}). "
         f"Ours multiplies in {'bfloat16' if settings['bfloat16'] else 'float32'}, the usual loop in float32."
     )

@@ -1,11 +1,12 @@
 """The loop that an Optuna user writes today, as the tutorials do: the baseline of throughput.py, which starts it.
 
-It imports nothing of this project. torchvision's FashionMNIST with transforms image by image, Subset and DataLoader, a plain
-nn.Module in PyTorch's own layout, torch.optim.Adam, study.optimize with SQLite and a MedianPruner that is asked after every epoch. The
-threads are PyTorch's own choice.
+It imports nothing of this project. torchvision's FashionMNIST with transforms image by image, Subset and DataLoader, a
+plain nn.Module in PyTorch's own layout, torch.optim.Adam, study.optimize with SQLite and a MedianPruner that is asked
+after every epoch. The threads are PyTorch's own choice.
 
-Where there was a choice it was made in the baseline's favour: the images are loaded once and not in every trial, the convolutions
-have no biases that the norm would undo, rotation and scaling are left out for half of the images, and their interpolation is the cheapest.
+Where there was a choice it was made in the baseline's favour: the images are loaded once and not in every trial, the
+convolutions have no biases that the norm would undo, rotation and scaling are left out for half of the images, and
+their interpolation is the cheapest.
 """
 
 import json

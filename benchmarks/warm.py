@@ -1,9 +1,11 @@
-"""One of throughput.py's loops in processes that have trained before, so that what a first training pays is not on the clock.
+"""One of throughput.py's loops in processes that have trained before, so that what a first training pays is not on the
+clock.
 
     python -m benchmarks.warm benchmarks.usual_loop|benchmarks.our_loop WORK
 
-On a GPU the first training of a process makes CUDA's context and loads libraries and kernels, which takes longer than an epoch. Both loops
-train as many steps as an epoch has, by their own code: the usual one on one batch again and again, ours in each worker.
+On a GPU the first training of a process makes CUDA's context and loads libraries and kernels, which takes longer than
+an epoch. Both loops train as many steps as an epoch has, by their own code: the usual one on one batch again and again,
+ours in each worker.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""The wheels that another machine lacks: of what is asked for and of what that asks for in turn, those that are not there yet.
+"""The wheels that another machine lacks: of what is asked for and of what that asks for in turn, those that are not
+there yet.
 
-Versions are chosen by pip, package by package and with no dependencies, so that nothing which is there is downloaded: PyTorch's CUDA
-libraries alone have gigabytes. What each wheel requires is read from the wheel.
+Versions are chosen by pip, package by package and with no dependencies, so that nothing which is there is downloaded:
+PyTorch's CUDA libraries alone have gigabytes. What each wheel requires is read from the wheel.
 """
 
 import subprocess
@@ -91,7 +92,8 @@ def fetch_missing(roots: Iterable[Requirement], present: Present, folder: Path) 
             return sorted(_wheels(folder).values())
         _download([f"{name}{need.specifier}" for name, need in sorted(due.items())], folder)
     raise FmnistError(
-        f"Versions that suit all must be found in {ROUNDS} rounds; {', '.join(sorted(due))} changed in each. Pin one of them."
+        f"Versions that suit all must be found in {ROUNDS} rounds; {', '.join(sorted(due))} changed in each. Pin one "
+        "of them."
     )
 
 
@@ -133,7 +135,8 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 def _require_fit(name: str, version: Version | None, specifier: SpecifierSet, asker: str) -> None:
     if version is not None and not _fits(version, specifier):
         raise FmnistError(
-            f"{asker} needs {name}{specifier}; the machine has {version}. Take it out of the list that --present names, "
+            f"{asker} needs {name}{specifier}; the machine has {version}. Take it out of the list that --present "
+            "names, "
             "and it is packed too and goes before the machine's own."
         )
 
@@ -180,5 +183,6 @@ def _download(requirements: list[str], folder: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise FmnistError(
-            f"pip must find wheels for CPython {PYTHON} on Linux of {', '.join(requirements)}: {reason}. Check the network."
+            f"pip must find wheels for CPython {PYTHON} on Linux of {', '.join(requirements)}: {reason}. Check the "
+            "network."
         )

@@ -1,6 +1,7 @@
 """Adam and AdamW in PyTorch's fused arithmetic, with nothing around it.
 
-`torch.optim.Optimizer.step` imports PyTorch's compiler, though nothing is compiled: two seconds and 150 MB in every process that trains.
+`torch.optim.Optimizer.step` imports PyTorch's compiler, though nothing is compiled: two seconds and 150 MB in every
+process that trains.
 Source: Kingma and Ba 2015, arXiv 1412.6980; decoupled decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
 """
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 @contextmanager
 def folder_in_place(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends; when the block fails, `target` is as it was.
+    """An empty folder beside `target` that takes its place when the block ends; when the block fails, `target` is as it
+    was.
 
     At no moment does `target` hold files of both, or a part of them.
     """
@@ -55,7 +56,9 @@ def write_in_place(target: Path, data: bytes) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """What `folder` holds is on the disk, so that a power cut after the rename cannot leave empty files under the final name."""
+    """What `folder` holds is on the disk, so that a power cut after the rename cannot leave empty files under the final
+    name.
+    """
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:

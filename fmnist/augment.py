@@ -1,8 +1,8 @@
 """Batched augmentation as pure tensor functions on the images' own device; one strength in [0, 1] drives all of it.
 
-At strength s: mirrored with probability min(0.5, 5s) where `flip` allows it, shifted by up to 4s whole pixels, turned by up
-to 15s degrees and scaled by up to 15s % (both in a share s of the images, because interpolation blurs), and a rectangle of up to 14 pixels
-a side painted over in a share s/2 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
+At strength s: mirrored with probability min(0.5, 5s) where `flip` allows it, shifted by up to 4s whole pixels, turned
+by up to 15s degrees and scaled by up to 15s % (both in a share s of the images, because interpolation blurs), and a
+rectangle of up to 14 pixels a side painted over in a share s/2 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
 """
 
 import math
@@ -32,7 +32,9 @@ def augment(images: Tensor, strength: float, *, flip: bool, generator: Generator
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """The images at `side` pixels, antialiased; those that have as many as they are. Shape: [N, 1, S, S] -> [N, 1, side, side]."""
+    """The images at `side` pixels, antialiased; those that have as many as they are. Shape: [N, 1, S, S] -> [N, 1,
+    side, side].
+    """
     return images if images.shape[-1] == side else interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 

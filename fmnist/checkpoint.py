@@ -1,7 +1,9 @@
-"""A trained network as a folder: its weights (safetensors) and everything else needed to use them (config.json). Never pickle.
+"""A trained network as a folder: its weights (safetensors) and everything else needed to use them (config.json). Never
+pickle.
 
-config.json has the SHA-256 of the weights, and one of all else that it says itself. They protect against damage and careless edits,
-not against somebody who rewrites both. So nothing in a folder is trusted: sizes, names and shapes are checked before memory is taken.
+config.json has the SHA-256 of the weights, and one of all else that it says itself. They protect against damage and
+careless edits, not against somebody who rewrites both. So nothing in a folder is trusted: sizes, names and shapes are
+checked before memory is taken.
 """
 
 import hashlib
@@ -51,7 +53,8 @@ class Checkpoint:
     config: TrialConfig
     class_names: tuple[str, ...]
     origin: dict[str, Any]  # free facts that JSON can hold: data, seed, study, versions
-    seal: str = ""  # the SHA-256 of all that config.json says, that of the weights included; none of a network that was not saved
+    # the SHA-256 of all that config.json says, that of the weights included; none of a network that was not saved
+    seal: str = ""
 
     @property
     def preparation(self) -> Preparation:
@@ -64,9 +67,11 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, model: nn.Module, config: TrialConfig, class_names: tuple[str, ...], *, origin: Mapping[str, Any]
 ) -> None:
-    """`folder` holds the network, whole or not at all, even if the process is killed; a checkpoint that was there is replaced.
+    """`folder` holds the network, whole or not at all, even if the process is killed; a checkpoint that was there is
+    replaced.
 
-    Raises: FmnistError where `folder` holds anything but a checkpoint, cannot be written, or the network is not that of `config`.
+    Raises: FmnistError where `folder` holds anything but a checkpoint, cannot be written, or the network is not that of
+    `config`.
     """
     _require_replaceable(folder)
     # Contiguous float32 on the CPU, whatever the layout and precision it was trained in.
@@ -115,7 +120,8 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
     config = TrialConfig.parse(about.config, where=str(folder / CONFIG))
     if about.checksum not in (None, about.seal):
         raise FmnistError(
-            f"{folder / CONFIG} must have the checksum {about.seal[:12]}…, got {shown(about.checksum)}. It was changed. {_AGAIN}"
+            f"{folder / CONFIG} must have the checksum {about.seal[:12]}…, got {shown(about.checksum)}. It was "
+            f"changed. {_AGAIN}"
         )
     path, expected = folder / WEIGHTS, _tensors(config, len(about.class_names))
     try:
@@ -226,7 +232,8 @@ def _require_checksum(path: Path, expected: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise FmnistError(
-            f"{path} ({path.stat().st_size:,} bytes) must have the SHA-256 in {CONFIG}, {expected[:12]}…, got {found[:12]}…. "
+            f"{path} ({path.stat().st_size:,} bytes) must have the SHA-256 in {CONFIG}, {expected[:12]}…, got "
+            f"{found[:12]}…. "
             f"It is damaged or belongs to another {CONFIG}. {_AGAIN}"
         )
 
@@ -243,7 +250,8 @@ def _bytes(tensors: Tensors) -> int:
 
 def _require_tensors(found: Tensors, expected: Tensors, where: str) -> None:
     wrong = [
-        f"{name if name in expected else shown(name)} must be {_described(expected.get(name))}, got {_described(found.get(name))}"
+        f"{name if name in expected else shown(name)} must be {_described(expected.get(name))}, got "
+        f"{_described(found.get(name))}"
         for name in sorted(expected.keys() | found.keys())
         if expected.get(name) != found.get(name)
     ]

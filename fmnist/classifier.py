@@ -1,4 +1,6 @@
-"""A model, a folder or an ONNX file alone, ready to say what images show. Of an ONNX file it does so without PyTorch."""
+"""A model, a folder or an ONNX file alone, ready to say what images show. Of an ONNX file it does so without
+PyTorch.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +55,8 @@ def load_classifier(model: Path, device: str | None) -> Classifier:
         return _of_onnx(file, device)
     if (model / "model.pt2").exists() and not any((model / name).exists() for name in CHECKPOINT_FILES):
         raise FmnistError(
-            f"{model} has only model.pt2, a kind of pickle: reading it could run any code. Export again with --format onnx or safetensors."
+            f"{model} has only model.pt2, a kind of pickle: reading it could run any code. Export again with --format "
+            "onnx or safetensors."
         )
     return _of_checkpoint(model, device)
 
@@ -79,7 +82,8 @@ def _of_onnx(path: Path, device: str | None) -> Classifier:
 
     if device not in (None, "cpu"):
         raise FmnistError(
-            f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with weights."
+            f"An ONNX file is computed on the CPU, got --device {device}. Leave --device out, or name a folder with "
+            "weights."
         )
     found = load_onnx(path)
     return Classifier(found.class_names, found.data, found.preparation, found.probabilities, None)

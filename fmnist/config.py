@@ -18,8 +18,8 @@ Schedule = Literal["constant", "cosine", "triangle"]
 class TrialConfig(BaseModel):
     """One point of the space. The defaults are neutral: a plain CNN with nothing added.
 
-    A field with a Range or a Choice is a knob: `search.study.space` offers it to Optuna, a study's TOML may narrow or pin it.
-    A knob added later defaults to "as if absent", so that older checkpoints still load.
+    A field with a Range or a Choice is a knob: `search.study.space` offers it to Optuna, a study's TOML may narrow or
+    pin it. A knob added later defaults to "as if absent", so that older checkpoints still load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -99,7 +99,9 @@ class TrialConfig(BaseModel):
 
     @property
     def small_count(self) -> int:
-        """How many of the epochs, the first ones, are on smaller images; never all, for what is scored and exported sees whole ones."""
+        """How many of the epochs, the first ones, are on smaller images; never all, for what is scored and exported
+        sees whole ones.
+        """
         return min(round(self.small_epochs * self.epochs), self.epochs - 1)
 
     @property

@@ -1,4 +1,6 @@
-"""The only module that calls `torch.cuda`. On a device of another type its functions do nothing, or say what holds without CUDA."""
+"""The only module that calls `torch.cuda`. On a device of another type its functions do nothing, or say what holds
+without CUDA.
+"""
 
 import gc
 import threading
@@ -12,7 +14,8 @@ from torch import Tensor
 # In errors of CUDA and its libraries that PyTorch raises as a plain RuntimeError.
 _FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "CUDNN_STATUS_", "CUBLAS_STATUS_")
 
-# One capture at a time: it begins with a synchronization of the device, which would break a capture under way in another thread.
+# One capture at a time: it begins with a synchronization of the device, which would break a capture under way in
+# another thread.
 _CAPTURE = threading.Lock()
 
 
@@ -32,12 +35,16 @@ def cuda_name(device: torch.device) -> str:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a CUDA device has units for bfloat16, as those of compute capability 8.0 (Ampere) and later do; others only imitate it."""
+    """Whether a CUDA device has units for bfloat16, as those of compute capability 8.0 (Ampere) and later do; others
+    only imitate it.
+    """
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def cuda_memory(device: torch.device) -> tuple[int, int]:
-    """Bytes of a CUDA device's memory: what is free, and all of it. The process has a context on the device afterwards."""
+    """Bytes of a CUDA device's memory: what is free, and all of it. The process has a context on the device
+    afterwards.
+    """
     free, total = torch.cuda.mem_get_info(device)
     return int(free), int(total)
 
@@ -50,7 +57,9 @@ def release_memory(device: torch.device) -> None:
 
 
 def is_fault(error: Exception) -> bool:
-    """Whether CUDA itself failed. Most such errors stay: each later call of the process fails, and only a new one can use the device."""
+    """Whether CUDA itself failed. Most such errors stay: each later call of the process fails, and only a new one can
+    use the device.
+    """
     return isinstance(error, torch.AcceleratorError) or any(sign in str(error) for sign in _FAULTS)
 
 
@@ -71,7 +80,9 @@ def upload(values: list[float], device: torch.device) -> Tensor:
 
 
 class SideStream:
-    """A stream of one training's own: a graph cannot be captured on the default one, and trainings side by side overlap."""
+    """A stream of one training's own: a graph cannot be captured on the default one, and trainings side by side
+    overlap.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -94,7 +105,9 @@ class SideStream:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within, convolutions on CUDA multiply in float32. Otherwise cuDNN rounds their input to TF32, which has 10 bits of mantissa."""
+    """Within, convolutions on CUDA multiply in float32. Otherwise cuDNN rounds their input to TF32, which has 10 bits
+    of mantissa.
+    """
     convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set up at import, where mypy does not see it
     before, convolutions.fp32_precision = convolutions.fp32_precision, "ieee"
     try:
@@ -105,7 +118,9 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Within, no garbage is collected: the graph of an earlier training among it would be destroyed, which breaks a capture."""
+    """Within, no garbage is collected: the graph of an earlier training among it would be destroyed, which breaks a
+    capture.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -119,7 +134,8 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
     """The work of `work` as a CUDA graph: each call of what is returned repeats it, at the cost of one launch.
 
     `work` must have run before on the current stream, which is not the default one. It is not executed here.
-    Raises: What `work` raises. PyTorch's generator and its allocator may take the capture for unfinished then, until the process ends.
+    Raises: What `work` raises. PyTorch's generator and its allocator may take the capture for unfinished then, until
+    the process ends.
     Source: "Accelerating PyTorch with CUDA Graphs", pytorch.org/blog, 2021.
     """
     graph = torch.cuda.CUDAGraph()

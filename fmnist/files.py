@@ -1,4 +1,6 @@
-"""Files that a person names and a stranger may have written: looked at before they are opened, and never read past a limit."""
+"""Files that a person names and a stranger may have written: looked at before they are opened, and never read past a
+limit.
+"""
 
 import stat
 from pathlib import Path
@@ -9,7 +11,8 @@ from fmnist.errors import FmnistError
 def read_file(path: Path, at_most: int) -> bytes:
     """All that the file holds.
 
-    Raises: FmnistError where it is larger than `at_most` bytes, or no file but a folder, a pipe or a device; OSError as `open` does.
+    Raises: FmnistError where it is larger than `at_most` bytes, or no file but a folder, a pipe or a device; OSError as
+    `open` does.
     """
     require_file(path, at_most)
     with path.open("rb") as file:
@@ -19,7 +22,8 @@ def read_file(path: Path, at_most: int) -> bytes:
 
 
 def require_file(path: Path, at_most: int) -> None:
-    """At `path`, or where its links lead, is a file of at most that size, which can be opened without waiting for anybody.
+    """At `path`, or where its links lead, is a file of at most that size, which can be opened without waiting for
+    anybody.
 
     Raises: FmnistError; OSError where there is nothing.
     """

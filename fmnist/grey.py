@@ -1,7 +1,8 @@
 """The convolution of grey images as a matrix product.
 
-cuDNN's kernels for one input channel are the slow ones, and they change layouts on the way: together about a fifth of a step on an H200
-(studies/LOG.md, 2026-11-27). The product reads what the layer reads, patch by patch, and gives channels-last maps.
+cuDNN's kernels for one input channel are the slow ones, and they change layouts on the way: together about a fifth of a
+step on an H200 (studies/LOG.md, 2026-11-27). The product reads what the layer reads, patch by patch, and gives
+channels-last maps.
 """
 
 import torch

@@ -25,6 +25,7 @@ def require_memory(needed: int, what: str) -> None:
     """
     if needed > (available := available_memory()):
         raise FmnistError(
-            f"{what} takes about {needed / 2**30:,.1f} GiB of memory to read; {available / 2**30:,.1f} GiB are available. "
+            f"{what} takes about {needed / 2**30:,.1f} GiB of memory to read; {available / 2**30:,.1f} GiB are "
+            "available. "
             "Give fewer or smaller images, or a machine with more memory."
         )

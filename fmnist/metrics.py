@@ -56,7 +56,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval of the mean over seeds of macro F1, if other test images had been drawn.
 
-    Every seed sees the same resampled images, so the interval is about the images; the spread over seeds is a figure of its own.
+    Every seed sees the same resampled images, so the interval is about the images; the spread over seeds is a figure of
+    its own.
 
     Shape: labels [N], predictions [S, N] of S models.
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
@@ -78,8 +79,9 @@ def paired_difference(
 ) -> Difference:
     """By how much the first models' mean macro F1 is above the second's on the same images.
 
-    Both see the same resampled images, so what is hard for both cancels out: the interval is far narrower than two intervals side by
-    side, which may overlap where the difference is plain. It is about the images, as bootstrap_interval is.
+    Both see the same resampled images, so what is hard for both cancels out: the interval is far narrower than two
+    intervals side by side, which may overlap where the difference is plain. It is about the images, as
+    bootstrap_interval is.
 
     Shape: labels [N]; first [S, N] and second [T, N], of S and T models.
     Source: Koehn, "Statistical Significance Tests for Machine Translation Evaluation", 2004.
@@ -105,10 +107,12 @@ def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, se
 
     Shape: labels [N], predictions [S, N] -> [R, S].
     """
-    # Images with the same label and the same predictions are alike: of 10,000 there are some hundred kinds, and only those are counted.
+    # Images with the same label and the same predictions are alike: of 10,000 there are some hundred kinds, and only
+    # those are counted.
     kinds, kind = np.unique(np.vstack([labels[None], predictions]), axis=1, return_inverse=True)  # [1 + S, K], [N]
     models, cells = len(predictions), classes**2
-    # One cell of one model's confusion matrix per prediction, so that counting cells is counting all the matrices at once.
+    # One cell of one model's confusion matrix per prediction, so that counting cells is counting all the matrices at
+    # once.
     cell = (np.arange(models)[:, None] * cells + kinds[0] * classes + kinds[1:]).ravel()  # [S * K]
     random = np.random.default_rng(seed)
     scores = np.empty((resamples, models))

@@ -1,7 +1,8 @@
 """An exported ONNX file, read without PyTorch, and as if a stranger had written it.
 
-Nothing in such a file is run but the operators that ONNX Runtime knows. Its size, what it says of itself, and what it reads and gives are
-checked first; a file that points at other files is refused, for it could read any of this machine's.
+Nothing in such a file is run but the operators that ONNX Runtime knows. Its size, what it says of itself, and what it
+reads and gives are checked first; a file that points at other files is refused, for it could read any of this
+machine's.
 """
 
 import json
@@ -61,7 +62,8 @@ class OnnxModel:
             or found.min() < 0
         ):
             raise FmnistError(
-                f"{self.path} must give probabilities of {len(self.class_names)} classes for each image; it does not. {_AGAIN}"
+                f"{self.path} must give probabilities of {len(self.class_names)} classes for each image; it does not. "
+                f"{_AGAIN}"
             )
         return np.asarray(found, np.float32)
 
@@ -99,7 +101,9 @@ def _parsed(content: bytes, path: Path) -> onnx.ModelProto:
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """All there are in it, however deep: in subgraphs, functions, attributes. The reader of protobuf allows a hundred levels."""
+    """All there are in it, however deep: in subgraphs, functions, attributes. The reader of protobuf allows a hundred
+    levels.
+    """
     for _, value in message.ListFields():
         for one in (
             (value,)

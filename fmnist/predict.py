@@ -25,7 +25,8 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
     """
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
         raise FmnistError(
-            f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a file."
+            f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a "
+            "file."
         )
     writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of arrays it could not write to
     with full_precision():
@@ -48,7 +49,9 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
 
 
 def latency_ms(model: Network, device: torch.device) -> float:
-    """Milliseconds from the raw pixels of one image to its class scores on the CPU, measured until two medians agree."""
+    """Milliseconds from the raw pixels of one image to its class scores on the CPU, measured until two medians
+    agree.
+    """
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
     with torch.inference_mode():

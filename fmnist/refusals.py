@@ -20,7 +20,8 @@ DEEPEST = 2  # lists or tables within each other
 MOST = 40  # lines
 NONE: Mapping[str, str] = MappingProxyType({})
 _KINDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes", dict: "a table", tuple: "a list",
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes",
+    dict: "a table", tuple: "a list",
 }  # fmt: skip
 _QUOTES = ("'", '"')
 _UNQUOTED = re.compile(r"true|false|[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -36,7 +37,8 @@ def refusals(
 ) -> list[str]:
     """A line on each value that `model` refused.
 
-    `called` renames keys, for values that did not come from a file; `belongs` says of names that are known elsewhere where that is.
+    `called` renames keys, for values that did not come from a file; `belongs` says of names that are known elsewhere
+    where that is.
     """
     return [_line(part, model, noun, called, belongs) for part in error.errors(include_url=False)]
 
@@ -53,7 +55,9 @@ def rule(model: type[BaseModel], name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """The value on one short line, as TOML writes it: what cannot be printed is written as its number, what is too long is cut."""
+    """The value on one short line, as TOML writes it: what cannot be printed is written as its number, what is too long
+    is cut.
+    """
     text = _written(value, DEEPEST)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 

@@ -14,7 +14,8 @@ BATCH = 2500  # of any other device: few launches, and still far less memory tha
 def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
     """Logits of the images, brought to `side` pixels, computed in float32 and evaluation mode; on the CPU.
 
-    `pixels` are on the device of the model. On a device other than the CPU the model itself is in evaluation mode afterwards.
+    `pixels` are on the device of the model. On a device other than the CPU the model itself is in evaluation mode
+    afterwards.
     Shape: uint8 [N, 28, 28] -> float [N, classes].
     """
     is_cpu = pixels.device.type == "cpu"

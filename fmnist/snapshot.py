@@ -1,4 +1,6 @@
-"""A training at the end of one of its epochs, as a file from which it goes on as if nothing had happened. Safetensors, never pickle."""
+"""A training at the end of one of its epochs, as a file from which it goes on as if nothing had happened. Safetensors,
+never pickle.
+"""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +20,8 @@ ABOUT = "about"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that decides how a training goes on after `epoch`: weights, averaged weights, Adam's moments, random states; on the CPU.
+    """All that decides how a training goes on after `epoch`: weights, averaged weights, Adam's moments, random states;
+    on the CPU.
 
     The schedule follows from the epoch.
     """

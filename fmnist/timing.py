@@ -10,7 +10,9 @@ MOST = 6  # measurements
 
 
 def median_ms(run: Callable[[], object], *, passes: int, seconds: float = float("inf")) -> float:
-    """Milliseconds that `run` takes once it is warm: the median of so many passes, or of those that fit into so many seconds."""
+    """Milliseconds that `run` takes once it is warm: the median of so many passes, or of those that fit into so many
+    seconds.
+    """
     taken: list[float] = []
     warm_up = passes // 3  # the first ones allocate and choose kernels
     begun = time.perf_counter()
@@ -22,7 +24,8 @@ def median_ms(run: Callable[[], object], *, passes: int, seconds: float = float(
 
 
 def steady(measure: Callable[[], float]) -> tuple[float, bool]:
-    """The smaller of two measurements in a row that differ by at most a quarter, and True; of six that never did, the smallest and False.
+    """The smaller of two measurements in a row that differ by at most a quarter, and True; of six that never did, the
+    smallest and False.
 
     Other work on the machine makes a measurement longer, never shorter.
     """

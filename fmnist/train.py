@@ -78,9 +78,10 @@ def fit(
 ) -> Iterator[Epoch]:
     """Trains for `config.epochs` epochs and yields after each; closing the generator frees what it holds.
 
-    With a snapshot that a training of the same arguments gave, only the epochs `after` it are trained, as that one would have.
-    The same arguments on the same machine give the same epochs. PyTorch's global seed is set.
-    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError where the snapshot is of another training.
+    With a snapshot that a training of the same arguments gave, only the epochs `after` it are trained, as that one
+    would have. The same arguments on the same machine give the same epochs. PyTorch's global seed is set.
+    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError where the snapshot is of
+    another training.
     """
     torch.manual_seed(seed)
     run = _Run(config, train, seed, device)
@@ -94,7 +95,8 @@ def fit(
         seconds = time.perf_counter() - start
         _check(train_loss, number, len(train.class_names))
         model = run.scored_model()
-        # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how it goes.
+        # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how
+        # it goes.
         logits = None if valid_pixels is None else class_scores(model, valid_pixels, side)
         valid_loss, f1, accuracy = (None, None, None) if valid is None or logits is None else _scored(logits, valid)
         yield Epoch(
@@ -132,7 +134,9 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
 
 
 def is_mixed(device: torch.device) -> bool:
-    """Whether training multiplies in bfloat16 on `device`: where the hardware does, which is then faster; weights stay float32."""
+    """Whether training multiplies in bfloat16 on `device`: where the hardware does, which is then faster; weights stay
+    float32.
+    """
     match device.type:
         case "cuda":
             return multiplies_bfloat16(device)
@@ -181,7 +185,9 @@ class _Run:
         self.side, self.at_side = 0, 0  # of the images that the last step saw, and how many steps in a row saw such
 
     def epoch(self, side: int) -> float:
-        """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean loss."""
+        """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean
+        loss.
+        """
         self.model.train()
         with self.own_stream():
             order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
@@ -266,7 +272,9 @@ class _Run:
         return states | random_state(self.device)
 
     def step(self, images: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
-        """One optimizer step; returns the loss, still on the device. Shape: images [N, 1, S, S], targets [N, classes]."""
+        """One optimizer step; returns the loss, still on the device. Shape: images [N, 1, S, S], targets [N,
+        classes].
+        """
         # Nothing in here may wait for the device, or move data to it: it is captured.
         self.optimizer.set_rate(rate)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):

@@ -90,7 +90,8 @@ class Study:
 
         if not is_confirmed(self._handle):
             raise SearchError(
-                f"The study {self.name!r} has no winner yet: its candidates were not all trained again. See search_best."
+                f"The study {self.name!r} has no winner yet: its candidates were not all trained again. See "
+                "search_best."
             )
         return winner(self._handle)[1]
 
@@ -106,13 +107,16 @@ class Study:
 
     @property
     def final(self) -> "Final | None":
-        """The result on the test split: `mean` and `sd` of macro F1 over the seeds, `low` and `high`, `runs`, `classes`; None before it."""
+        """The result on the test split: `mean` and `sd` of macro F1 over the seeds, `low` and `high`, `runs`,
+        `classes`; None before it.
+        """
         from search.study.records import Final
 
         return self._handle.read(Final)
 
     def plot(self, figure: str = "history") -> "go.Figure":
-        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, or the name of a knob.
+        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, or the
+        name of a knob.
 
         Raises: SearchError where there is no such figure, or nothing to draw yet.
         """
@@ -122,7 +126,8 @@ class Study:
 
     @cached_property
     def model(self) -> "Classifier":
-        """The exported model: `model.predict(images)`, with uint8 images [N, 28, 28], gives labels [N] and probabilities [N, classes].
+        """The exported model: `model.predict(images)`, with uint8 images [N, 28, 28], gives labels [N] and
+        probabilities [N, classes].
 
         Raises: SearchError where the study has no model yet.
         """
@@ -148,8 +153,9 @@ def run(
 ) -> Study:
     """The study has been searched, confirmed, retrained, tested once, reported and exported, as by `fmnist-search run`.
 
-    The same call goes on with a study that was interrupted, and leaves one that is finished as it is. It works in any thread, in a
-    notebook, and in a script without an `if __name__ == "__main__"` guard. Only in the main thread can it be interrupted.
+    The same call goes on with a study that was interrupted, and leaves one that is finished as it is. It works in any
+    thread, in a notebook, and in a script without an `if __name__ == "__main__"` guard. Only in the main thread can it
+    be interrupted.
 
     Args:
         study: One that ships, such as "quick", or a TOML file.
@@ -158,9 +164,9 @@ def run(
         home: The folder in which the study's folder is, and the database where `storage` names no other.
         storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db".
         quiet: Nothing is shown.
-        options: trials, minutes, sampler, pruner, workers, device, name, seed, skip_unreadable, trial_timeout, max_params, max_size and
-            max_latency_ms, as the options of `fmnist-search run`; and `knobs`, in place of the study's own, such as
-            `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
+        options: trials, minutes, sampler, pruner, workers, device, name, seed, skip_unreadable, trial_timeout,
+            max_params, max_size and max_latency_ms, as the options of `fmnist-search run`; and `knobs`, in place of the
+            study's own, such as `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
 
     Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
 

@@ -16,4 +16,6 @@ class StudyDeletedError(SearchError):
 
 
 class StorageLostError(SearchError):
-    """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command goes on."""
+    """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command
+    goes on.
+    """

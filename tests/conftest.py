@@ -25,9 +25,11 @@ CACHES = {".git", ".venv", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff
 
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests, and the processes that they start, have a home, a cache and temporary files of their own; the tree stays as it was.
+    """Tests, and the processes that they start, have a home, a cache and temporary files of their own; the tree stays
+    as it was.
 
-    So sessions side by side do not meet, and what a killed process leaves, such as its server's socket, goes with the session.
+    So sessions side by side do not meet, and what a killed process leaves, such as its server's socket, goes with the
+    session.
     """
     before, home = _files(ROOT), tmp_path_factory.mktemp("home")
     temporary = tempfile.mkdtemp(prefix="fm-")
@@ -49,7 +51,9 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(autouse=True, scope="session")
 def _connections_are_closed() -> Iterator[None]:
-    """What a test opens as any user of Optuna would is closed when the test has it no more; Python 3.13 warns of what stays open."""
+    """What a test opens as any user of Optuna would is closed when the test has it no more; Python 3.13 warns of what
+    stays open.
+    """
     make = RDBStorage.__init__
 
     def closing(storage: RDBStorage, *arguments: Any, **options: Any) -> None:

@@ -99,11 +99,13 @@ WRITES |= {
 }
 REPORTING = ("search.report", "search.dashboard", "search.terminal")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 350, 60
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Every name a file imports, anywhere in it, the imported members with their module: {"a", "a.b"} for `from a import b`."""
+    """Every name a file imports, anywhere in it, the imported members with their module: {"a", "a.b"} for `from a
+    import b`.
+    """
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -130,7 +132,8 @@ def fmnist_parts(tree: ast.AST) -> set[str]:
 def reachable(modules: set[str]) -> set[str]:
     """What these modules of the project import, directly or through the project's other modules.
 
-    Of the packages that a module lies in, what they import when they are imported: their functions are not called for it.
+    Of the packages that a module lies in, what they import when they are imported: their functions are not called for
+    it.
     """
     found: set[str] = set()
     waiting = set(modules)
@@ -204,7 +207,9 @@ def opens_test_images(tree: ast.AST) -> bool:
 
 
 def unpickles(tree: ast.AST) -> list[str]:
-    """Imports and calls that make objects of bytes, which may be any code; what `torch.export.load` reads is a kind of pickle as well."""
+    """Imports and calls that make objects of bytes, which may be any code; what `torch.export.load` reads is a kind of
+    pickle as well.
+    """
     found = sorted(imported_of(tree, *PICKLES))
     for node in ast.walk(tree):
         match node:
@@ -326,7 +331,8 @@ def test_the_command_line_starts_without_its_heavy_libraries() -> None:
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if not path.startswith("benchmarks/")])
 def test_nothing_is_unpickled(path: str) -> None:
-    # An export is compared with PyTorch by reading the file that the same process has just written, where nobody else writes.
+    # An export is compared with PyTorch by reading the file that the same process has just written, where nobody else
+    # writes.
     assert unpickles(TREES[path]) == (["torch.export.load"] if path == "search/export/export.py" else [])
 
 

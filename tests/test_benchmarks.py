@@ -1,4 +1,6 @@
-"""Each benchmark runs as the command that its docstring gives, and says in its JSON what it measured, where, and the ratio."""
+"""Each benchmark runs as the command that its docstring gives, and says in its JSON what it measured, where, and the
+ratio.
+"""
 
 import json
 import subprocess

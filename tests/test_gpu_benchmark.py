@@ -1,4 +1,6 @@
-"""benchmarks/gpu.py in its tiny form, on the CPU: each step as its own process, recorded the moment it ends, whatever becomes of it."""
+"""benchmarks/gpu.py in its tiny form, on the CPU: each step as its own process, recorded the moment it ends, whatever
+becomes of it.
+"""
 
 import json
 import subprocess

@@ -1,4 +1,6 @@
-"""The pack for a GPU machine: which wheels are in it, the data, and what is refused. pip finds its wheels in a folder."""
+"""The pack for a GPU machine: which wheels are in it, the data, and what is refused. pip finds its wheels in a
+folder.
+"""
 
 import gzip
 import hashlib

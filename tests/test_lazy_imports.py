@@ -1,4 +1,6 @@
-"""What trains, searches and measures can be imported where the libraries of tables, pictures, pages and clusters are not there."""
+"""What trains, searches and measures can be imported where the libraries of tables, pictures, pages and clusters are
+not there.
+"""
 
 import subprocess
 import sys

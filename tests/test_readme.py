@@ -23,7 +23,9 @@ def test_every_command_in_the_readme_exists_and_every_command_is_in_it() -> None
 
 
 def parse(line: str) -> None:
-    """Raises what a person would be told who gives the command of that line, up to where the shell takes its output elsewhere."""
+    """Raises what a person would be told who gives the command of that line, up to where the shell takes its output
+    elsewhere.
+    """
     program, name, *arguments = shlex.split(re.split(r" [>|] ", line)[0])
     assert program == "fmnist-search"
     COMMANDS[name].make_context(name, arguments)

@@ -1,4 +1,6 @@
-"""The steps of benchmarks/gpu.py: a module each, whose `measure` yields figures; what it had yielded stays when the step is cut off."""
+"""The steps of benchmarks/gpu.py: a module each, whose `measure` yields figures; what it had yielded stays when the
+step is cut off.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,6 @@
-"""Runs one step: python -m benchmarks.gpu_steps NAME WORK, with WORK as JSON; each thing that it yields is a line of a file at once."""
+"""Runs one step: python -m benchmarks.gpu_steps NAME WORK, with WORK as JSON; each thing that it yields is a line of a
+file at once.
+"""
 
 import json
 import sys

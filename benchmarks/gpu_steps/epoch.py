@@ -1,7 +1,7 @@
 """How long an epoch takes, step by step from Python and as a captured graph, and where its time goes.
 
-The network of 32, 64 and 128 channels of benchmarks/throughput.py trains on all training images, augmented, in batches of 128; then in
-larger batches, and the network of the study `sprint`. Target: 0.15 s an epoch of 60,000 images.
+The network of 32, 64 and 128 channels of benchmarks/throughput.py trains on all training images, augmented, in batches
+of 128; then in larger batches, and the network of the study `sprint`. Target: 0.15 s an epoch of 60,000 images.
 """
 
 import sys
@@ -88,7 +88,9 @@ def memory(device: torch.device) -> dict[str, Any]:
 
 
 def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str, Any]:
-    """What the device does in a block of steps, from the first to the last: kernels, their time, and the gaps between them."""
+    """What the device does in a block of steps, from the first to the last: kernels, their time, and the gaps between
+    them.
+    """
     run = _Run(config, images, 0, device)
     run.model.train()
     count = run.ahead

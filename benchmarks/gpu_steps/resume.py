@@ -1,7 +1,7 @@
 """A search whose coordinator is killed with -9 goes on from its snapshots, and ends with every trial once.
 
-Run as a command of its own, this module is fmnist-search with a snapshot as often as its cost allows, and not only every 15 seconds,
-which trials of a few epochs on a GPU do not last.
+Run as a command of its own, this module is fmnist-search with a snapshot as often as its cost allows, and not only
+every 15 seconds, which trials of a few epochs on a GPU do not last.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""Trainings side by side on one device, in processes or in threads of one process: how many images a second they train on together."""
+"""Trainings side by side on one device, in processes or in threads of one process: how many images a second they train
+on together.
+"""
 
 import multiprocessing
 import os

@@ -1,6 +1,8 @@
-"""Seconds of training to test macro F1 0.94 and 0.95: ten seeds of each side by side for the score, one alone for the time.
+"""Seconds of training to test macro F1 0.94 and 0.95: ten seeds of each side by side for the score, one alone for the
+time.
 
-The configuration is that of the study `dash`, which was chosen on the validation split; for 0.94 with fewer epochs. Target: 0.95 in 3 s.
+The configuration is that of the study `dash`, which was chosen on the validation split; for 0.94 with fewer epochs.
+Target: 0.95 in 3 s.
 """
 
 import time
@@ -76,7 +78,9 @@ def seconds_alone(config: TrialConfig, images: Images, device: torch.device) -> 
 
 
 def side_by_side(configs: dict[str, TrialConfig], source: Source, work: Work, seeds: range) -> float:
-    """Each seed of each configuration is a checkpoint in the step's folder; seconds that it took, with the start of the workers."""
+    """Each seed of each configuration is a checkpoint in the step's folder; seconds that it took, with the start of the
+    workers.
+    """
     workers = min(len(seeds), default_workers(torch.device(work.device)))
     start, ended = time.perf_counter(), list[Event]()
     with LocalExecutor(Setup(source, SPLIT_SEED, work.device, threads=max(1, cores() // workers)), workers) as executor:

@@ -1,7 +1,8 @@
 """A search with this toolkit trains the same network many times as fast as the usual loop.
 
-It is benchmarks/throughput.py with settings for the device. The usual loop is given one trial of one epoch, for it is measured as a rate;
-all processes have trained before the clock runs, for the start of CUDA would weigh more in that one epoch than in ours.
+It is benchmarks/throughput.py with settings for the device. The usual loop is given one trial of one epoch, for it is
+measured as a rate; all processes have trained before the clock runs, for the start of CUDA would weigh more in that one
+epoch than in ours.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""How many trainings one GPU trains side by side: processes, processes under CUDA MPS, and threads of one process, 1 to 16 of them.
+"""How many trainings one GPU trains side by side: processes, processes under CUDA MPS, and threads of one process, 1 to
+16 of them.
 
-Two networks: the middle of `quick`, which is bound by launches, and one in the middle of `standard`. A trial is 18 epochs of 50,000 images;
-its validation, its start and the search around it come on top.
+Two networks: the middle of `quick`, which is bound by launches, and one in the middle of `standard`. A trial is 18
+epochs of 50,000 images; its validation, its start and the search around it come on top.
 """
 
 import os

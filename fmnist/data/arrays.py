@@ -22,7 +22,8 @@ from fmnist.memory import require_memory
 from fmnist.suggestions import did_you_mean
 
 TRAIN = (
-    ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("pixels", "labels"), ("x", "y"), ("data", "target"),
+    ("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("pixels", "labels"),
+    ("x", "y"), ("data", "target"),
 )  # fmt: skip
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
 NAMES = "class_names"
@@ -33,15 +34,18 @@ _CHUNK = 1 << 24  # values that are checked at once
 
 
 def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None]:
-    """The rows of the train split and, where the file has one, of the test split; what else it holds is listed as ignored.
+    """The rows of the train split and, where the file has one, of the test split; what else it holds is listed as
+    ignored.
 
     Pixels are whole numbers from 0 to 255, or any numbers from 0 to `white` where the study states it.
 
-    Raises: FmnistError naming file, key and row where the file is damaged, lacks arrays, or holds what are no images or labels.
+    Raises: FmnistError naming file, key and row where the file is damaged, lacks arrays, or holds what are no images or
+    labels.
     """
     if not path.is_file():
         raise FmnistError(
-            f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz file."
+            f"A file of arrays is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Name an .npz "
+            "file."
         )
     with damage_named(path):
         archive = zipfile.ZipFile(path)
@@ -98,7 +102,8 @@ def _train_pair(path: Path, members: dict[str, zipfile.ZipInfo]) -> tuple[str, s
         valid = [" + ".join(pair) for pair in TRAIN]
         found = ", ".join(members) or "no array"
         raise FmnistError(
-            f"{path} must hold images and their labels by a pair of keys; got {found}. {did_you_mean(' + '.join(members), valid)}"
+            f"{path} must hold images and their labels by a pair of keys; got {found}. "
+            f"{did_you_mean(' + '.join(members), valid)}"
         )
     return pair
 
@@ -134,7 +139,8 @@ def _pixels(
     """Shape: pixels and missing [N, H, W]; None where no pixel is missing."""
     if member.dtype.kind not in "uif":
         raise member.wrong(
-            f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for white."
+            f"greys from 0 to 255 are wanted; got {member.dtype}. Save them as uint8, with 0 for black and 255 for "
+            "white."
         )
     shape = _layout(member)
     array = array_of(archive, member).reshape(shape)
@@ -168,7 +174,8 @@ def _layout(member: Member) -> tuple[int, ...]:
             return count, side, side
         case [length]:
             raise member.wrong(
-                f"a row of numbers must be an image of one shape, [N, H x H] in grey; got {list(member.shape)}: {readings(length)}. "
+                f"a row of numbers must be an image of one shape, [N, H x H] in grey; got {list(member.shape)}: "
+                f"{readings(length)}. "
                 "Reshape the array to [N, H, W], or to [N, H, W, 3 or 4] of colours."
             )
         case [height, width] | [height, width, 1] | [1, height, width]:
@@ -176,7 +183,8 @@ def _layout(member: Member) -> tuple[int, ...]:
         case [_, _, 3 | 4]:
             return member.shape
     raise member.wrong(
-        f"images are wanted as [N, H, W], [N, H x H] or with 1, 3 or 4 channels; got {list(member.shape)}. Reshape them."
+        f"images are wanted as [N, H, W], [N, H x H] or with 1, 3 or 4 channels; got {list(member.shape)}. Reshape "
+        "them."
     )
 
 

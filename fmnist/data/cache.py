@@ -25,12 +25,16 @@ _THREADS, _FILES_A_CALL = 8, 500  # so that a slow drive is asked for several fi
 
 
 def cache_folder() -> Path:
-    """The user's folder for downloads and for what was read and cleaned. It may be deleted at any time but during a run."""
+    """The user's folder for downloads and for what was read and cleaned. It may be deleted at any time but during a
+    run.
+    """
     return user_cache_path("fmnist-search")
 
 
 def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The cache's folder of that kind and key; if it was not there, `make` has filled it. Of two processes, one makes it."""
+    """The cache's folder of that kind and key; if it was not there, `make` has filled it. Of two processes, one makes
+    it.
+    """
     folder = cache_folder().resolve() / kind / digest(key, _code())
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +76,9 @@ def _digest_or_reason(path: Path) -> str:
 
 @cache
 def _code() -> str:
-    """A digest of what reads and cleans, without its comments: what other code or libraries made is not taken for this one's work."""
+    """A digest of what reads and cleans, without its comments: what other code or libraries made is not taken for this
+    one's work.
+    """
     modules = [ast.parse(module.read_text(encoding="utf-8")) for module in sorted(Path(__file__).parent.glob("*.py"))]
     for node in (node for module in modules for node in ast.walk(module)):
         if (

@@ -55,10 +55,12 @@ class Cleaned:
 def clean(
     train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED
 ) -> Cleaned:
-    """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is held out as one.
+    """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is
+    held out as one.
 
     `where` names the files of train and of test, for errors. Rows that are no images of that `form` yet become some.
-    Raises: FmnistError where a rule says so, the images are far too dark, a class has no image or too few, or there is one class only or
+    Raises: FmnistError where a rule says so, the images are far too dark, a class has no image or too few, or there is
+    one class only or
         more than 100.
     """
     require_renamed(rules.rename, [raw for raw in (train, test) if raw], where[0])

@@ -13,7 +13,9 @@ EXAMPLES = 8  # rows that a report names for each rule
 
 
 class CleaningRules(BaseModel):
-    """What becomes of rows that are not fit to train on: the `[cleaning]` section of a study. Every rule counts what it finds."""
+    """What becomes of rows that are not fit to train on: the `[cleaning]` section of a study. Every rule counts what it
+    finds.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -58,9 +60,11 @@ class CaughtPictures:
 
 
 class CleaningReport(BaseModel):
-    """What was read, what each rule found and did, what is left. Every rule of a study is listed, also with a count of 0.
+    """What was read, what each rule found and did, what is left. Every rule of a study is listed, also with a count of
+    0.
 
-    For each split, what was read less what was skipped and dropped is what was kept; what was not read is in none of these.
+    For each split, what was read less what was skipped and dropped is what was kept; what was not read is in none of
+    these.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,6 @@
-"""A CSV file, packed or not -> Raw. PyArrow parses it, some whole lines at a time: so each row has its line, and memory its bound."""
+"""A CSV file, packed or not -> Raw. PyArrow parses it, some whole lines at a time: so each row has its line, and memory
+its bound.
+"""
 
 import gzip
 import io
@@ -41,7 +43,8 @@ class _Table(NamedTuple):
 def read_csv(path: Path, *, white: float | None = None) -> Raw:
     """The rows of the table at `path`, a .csv or .csv.gz in UTF-8 whose first line names the columns, are read.
 
-    Raises: FmnistError, with row, line and column where they are known, for whatever is not such a table of labels and pixels.
+    Raises: FmnistError, with row, line and column where they are known, for whatever is not such a table of labels and
+    pixels.
     """
     with _opened(path) as (file, text):
         lines = _lines(path, text)
@@ -112,7 +115,8 @@ def _checked(line: str, where: str) -> bytes:
     except UnicodeEncodeError as error:
         received = line[error.start].encode(errors="surrogateescape").hex()
         raise FmnistError(
-            f"{where}: a CSV file must be UTF-8; the byte 0x{received} in place {error.start + 1:,} is not. Save it as CSV in UTF-8."
+            f"{where}: a CSV file must be UTF-8; the byte 0x{received} in place {error.start + 1:,} is not. Save it as "
+            "CSV in UTF-8."
         ) from error
 
 
@@ -176,7 +180,9 @@ def _parsed(table: _Table, block: list[_Line], before: int) -> Batch:
 
 
 def _cells(table: _Table, block: list[_Line], row_name: RowName) -> "pa.Table":
-    """The label and the pixels in the order of their numbers, as text: a cell is judged, and shown, as it is written."""
+    """The label and the pixels in the order of their numbers, as text: a cell is judged, and shown, as it is
+    written.
+    """
     import pyarrow as pa
     from pyarrow import csv
 
@@ -210,6 +216,7 @@ def _require_rows(whole: int, ragged: list["csv.InvalidRow"], block: list[_Line]
         )
     if ragged:
         raise FmnistError(
-            f"{row_name(ragged[0].number - 1)}: each row must have {ragged[0].expected_columns:,} columns, as the first line has; "
+            f"{row_name(ragged[0].number - 1)}: each row must have {ragged[0].expected_columns:,} columns, as the "
+            "first line has; "
             f"got {ragged[0].actual_columns:,}. Correct it, or remove it."
         )

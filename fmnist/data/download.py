@@ -23,7 +23,8 @@ def download() -> None:
 
     folder = cache_folder() / "FashionMNIST" / "raw"
     folder.mkdir(parents=True, exist_ok=True)
-    # Torchvision does not write its files in one step: what an interrupted download leaves behind must not be found as data.
+    # Torchvision does not write its files in one step: what an interrupted download leaves behind must not be found as
+    # data.
     with TemporaryDirectory(dir=cache_folder(), prefix="download-") as scratch, _socket_timeout(TIMEOUT):
         fetched = FashionMNIST(scratch, download=True)
         for file in OFFICIAL:

@@ -6,7 +6,8 @@ from fmnist.data.images import SIDE
 
 
 def flat_side(length: int) -> int | None:
-    """The side of the square grey image that a row of `length` numbers is; None where it could be another image, or is no square.
+    """The side of the square grey image that a row of `length` numbers is; None where it could be another image, or is
+    no square.
 
     A colour image that is smaller than 28 x 28 is not thought of: else 784 numbers could be 14 x 14 with 4 channels.
     """

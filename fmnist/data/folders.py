@@ -44,10 +44,10 @@ def read_folder(folder: Path, *, skip_unreadable: bool, wanted: Preparation | No
     """One split's pictures as images, prepared as `wanted`, each labelled with the name of its class folder.
 
 
-    They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all classes, as those
-    of a data set that was saved in this form, come in that order.
-    With `skip_unreadable`, files that are no readable pictures are left out and listed in the result. Leftovers of systems and tools
-    are always, and so are files beside the class folders.
+    They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all
+    classes, as those of a data set that was saved in this form, come in that order. With `skip_unreadable`, files that
+    are no readable pictures are left out and listed in the result. Leftovers of systems and tools are always, and so
+    are files beside the class folders.
     Raises: FmnistError where a folder or a picture cannot be read, or the pictures are not in class folders.
     """
     classes = _class_folders(folder)
@@ -72,7 +72,9 @@ def layout_of(folder: Path) -> Layout | None:
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Whether there is a train split with pictures in `folder`, or two other folders with pictures, which are classes then."""
+    """Whether there is a train split with pictures in `folder`, or two other folders with pictures, which are classes
+    then.
+    """
     names = _folders(folder)
     if any(map(split_of, names)):
         return any(split_of(name) == "train" and _has_picture(folder, name) for name in names)
@@ -80,7 +82,9 @@ def holds_pictures(folder: Path) -> bool:
 
 
 def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ...] = ()) -> Raw:
-    """The same rows; what lies in `folder` but not in its folders called `taken` is listed as not read, pictures in `splits` as such."""
+    """The same rows; what lies in `folder` but not in its folders called `taken` is listed as not read, pictures in
+    `splits` as such.
+    """
     inner = {_identity(folder / name) for name in taken}
     files = list(_walk(folder, "", _identities(folder) - {_identity(folder)} | inner))
     starts = tuple(f"{name}/" for name in splits)
@@ -96,7 +100,8 @@ def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ..
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """The SHA-256, in hex, of path and content of every file below, and of every folder's path; of leftovers, of the path.
+    """The SHA-256, in hex, of path and content of every file below, and of every folder's path; of leftovers, of the
+    path.
 
     Raises: FmnistError where a folder cannot be read.
     """
@@ -129,7 +134,8 @@ def _read(
         names.append(file.name)
     if not names:
         raise FmnistError(
-            f"{folder} must hold readable pictures; none of {len(files):,} files is one, such as {files[0].name}. Save them again."
+            f"{folder} must hold readable pictures; none of {len(files):,} files is one, such as {files[0].name}. Save "
+            "them again."
         )
     labels = np.array([name.partition("/")[0].strip() for name in names])
     declared = tuple(dict.fromkeys(name.strip() for name in classes))
@@ -152,7 +158,8 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     loose = [entry.name for entry in entries if not _is_folder(entry) and entry.name.lower().endswith(EXTENSIONS)]
     if loose:
         raise FmnistError(
-            f"A picture's folder says its class; {folder} holds {len(loose):,} in no class folder, such as {loose[0]}. {_LAYOUT}."
+            f"A picture's folder says its class; {folder} holds {len(loose):,} in no class folder, such as {loose[0]}. "
+            f"{_LAYOUT}."
         )
     if not classes:
         found = f"{len(entries):,} files, such as {entries[0].name}" if entries else "nothing"
@@ -206,7 +213,9 @@ def _sorted(files: Iterator[_File]) -> list[_File]:
 
 
 def _by_number(file: _File) -> tuple[list[bytes | int], bytes]:
-    """Where a picture comes: "9.png" before "10.png", of the same name in two classes the one whose class comes first."""
+    """Where a picture comes: "9.png" before "10.png", of the same name in two classes the one whose class comes
+    first.
+    """
     in_class, path = file.name.split("/", 1)
     parts = _DIGITS.split(path)  # words and numbers in turn
     return [int(part) if i % 2 else part.encode() for i, part in enumerate(parts)], in_class.encode()

@@ -1,4 +1,6 @@
-"""The idx format, in which MNIST and Fashion-MNIST are published: one file of images and one of labels, packed by gzip or not."""
+"""The idx format, in which MNIST and Fashion-MNIST are published: one file of images and one of labels, packed by gzip
+or not.
+"""
 
 import gzip
 import math
@@ -24,7 +26,8 @@ _AGAIN = "Download or write the file again."
 def read_idx(images: Path, labels: Path) -> Raw:
     """The rows of an idx file of images and the idx file of their labels; what is not packed is mapped, not read.
 
-    Raises: FmnistError naming the file where one is absent, damaged, of another format or of another length than it says.
+    Raises: FmnistError naming the file where one is absent, damaged, of another format or of another length than it
+    says.
     Source: LeCun et al., "The MNIST database of handwritten digits", 1998, "File formats".
     """
     pixels, numbers = _read(images, 3), _read(labels, 1)
@@ -40,7 +43,8 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """What the file holds after its header, mapped: shared between processes until one writes to its own copy."""
     if not path.is_file():
         raise FmnistError(
-            f"A file of {_HOLDS[dimensions]} is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. Check it."
+            f"A file of {_HOLDS[dimensions]} is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. "
+            "Check it."
         )
     try:
         with path.open("rb") as file:
@@ -107,14 +111,16 @@ def _require_magic(path: Path, received: bytes, dimensions: int) -> None:
         else "Name an idx file of unsigned bytes."
     )
     raise FmnistError(
-        f"{path} must begin with the magic number 0x{expected.hex()}, of {_HOLDS[dimensions]} in idx format; got 0x{received.hex()}. {hint}"
+        f"{path} must begin with the magic number 0x{expected.hex()}, of {_HOLDS[dimensions]} in idx format; got "
+        f"0x{received.hex()}. {hint}"
     )
 
 
 def _require_length(path: Path, shape: tuple[int, ...], held: str, is_exact: bool) -> None:
     if not is_exact:
         raise FmnistError(
-            f"{path} must hold the {math.prod(shape):,} bytes ({_sides(shape)}) that its header announces; it holds {held}. {_AGAIN}"
+            f"{path} must hold the {math.prod(shape):,} bytes ({_sides(shape)}) that its header announces; it holds "
+            f"{held}. {_AGAIN}"
         )
 
 

@@ -19,7 +19,9 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def written_labels(labels: NDArray[np.str_], rename: Mapping[str, str]) -> NDArray[np.str_]:
-    """The labels as read, numbers in one form ("7" for "07"), accents in one form, and renamed; "" where there is none. Shape: str [N]."""
+    """The labels as read, numbers in one form ("7" for "07"), accents in one form, and renamed; "" where there is none.
+    Shape: str [N].
+    """
     written, row_of = np.unique(labels, return_inverse=True)
     composed_rename = {composed(label): composed(name) for label, name in rename.items()}
     renamed = [_renamed(composed(str(label)), composed_rename) for label in written]
@@ -59,12 +61,15 @@ def require_renamed(rename: Mapping[str, str], raws: Sequence[Raw], where: str) 
     for label in rename:
         if _plain(label) not in present:
             raise FmnistError(
-                f"cleaning.rename names the label {label!r}, which no image of {where} has. {nearest_class(label, present)}"
+                f"cleaning.rename names the label {label!r}, which no image of {where} has. "
+                f"{nearest_class(label, present)}"
             )
 
 
 def class_order(declared: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
-    """All classes in the order of their codes: numbers by value, else those that are declared as declared, then the others by name."""
+    """All classes in the order of their codes: numbers by value, else those that are declared as declared, then the
+    others by name.
+    """
     names = dict.fromkeys(declared)  # a set that keeps the order
     names.update(dict.fromkeys(sorted(present)))
     names.pop("", None)
@@ -81,7 +86,8 @@ def require_classes(labels: NDArray[np.str_], classes: tuple[str, ...], where: s
         others = present - set(classes)
         hint = nearest_class(empty[0], others) if others else "Add images, or remove the class."
         raise FmnistError(
-            f"Every class must have images; {empty[0]!r} has none in {where}{'' if others else ' after cleaning'}. {hint}"
+            f"Every class must have images; {empty[0]!r} has none in {where}{'' if others else ' after cleaning'}. "
+            f"{hint}"
         )
     _require_fit(classes, where)
 
@@ -125,7 +131,8 @@ def _require_fit(classes: tuple[str, ...], where: str) -> None:
     if len(classes) < FEWEST_CLASSES:
         found = f"only {classes[0]!r}" if classes else "no label at all"
         raise FmnistError(
-            f"There must be at least {FEWEST_CLASSES} classes to tell apart; {where} has {found}. Add images of another class."
+            f"There must be at least {FEWEST_CLASSES} classes to tell apart; {where} has {found}. Add images of "
+            "another class."
         )
     for name in classes:
         if len(name) > LONGEST_NAME or not name.isprintable():

@@ -1,4 +1,6 @@
-"""Which folders of a data set are splits, told by their names in any case: train, training, test, testing, val, valid, validation, dev."""
+"""Which folders of a data set are splits, told by their names in any case: train, training, test, testing, val, valid,
+validation, dev.
+"""
 
 import re
 from typing import NamedTuple
@@ -6,7 +8,8 @@ from typing import NamedTuple
 from fmnist.errors import FmnistError
 
 _SPLIT = re.compile(
-    r"(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<validation>val(?:id(?:ation)?)?|dev))[ _-]*(?:set|data|images|split)?"
+    r"(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<validation>val(?:id(?:ation)?)?|dev))[ "
+    r"_-]*(?:set|data|images|split)?"
 )
 _RULE = "A folder of pictures holds one folder for each split, such as train and test, or one for each class"
 
@@ -47,7 +50,8 @@ def find_layout(folder: str, names: tuple[str, ...]) -> Layout | None:
 
 
 def require_outermost(folder: str, paths: list[str]) -> None:
-    """No class folder of `folder` has splits in it, as Bag/train and Bag/test are; `paths` are of all files, relative to it.
+    """No class folder of `folder` has splits in it, as Bag/train and Bag/test are; `paths` are of all files, relative
+    to it.
 
     Raises: FmnistError.
     """
@@ -58,6 +62,7 @@ def require_outermost(folder: str, paths: list[str]) -> None:
             splits.setdefault(split, f"{class_name}/{inner[0]}")
     if len(splits) > 1:
         raise FmnistError(
-            f"Splits stand above classes, as train/Bag and test/Bag do; {folder} holds {' and '.join(splits.values())}. "
+            f"Splits stand above classes, as train/Bag and test/Bag do; {folder} holds "
+            f"{' and '.join(splits.values())}. "
             "Move the pictures, or keep one split only."
         )

@@ -1,4 +1,6 @@
-"""The arrays of an .npz file, one by one, from a file that nothing is known of: no pickle, and no more memory than its header allows."""
+"""The arrays of an .npz file, one by one, from a file that nothing is known of: no pickle, and no more memory than its
+header allows.
+"""
 
 import lzma
 import math
@@ -21,7 +23,8 @@ from fmnist.errors import FmnistError
 SAVE_AGAIN = "Save it again with numpy.savez_compressed"
 # What zipfile and NumPy raise for files that are damaged.
 _DAMAGED = (
-    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError,
+    SyntaxError,
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
@@ -67,7 +70,8 @@ def members_of(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInf
     members = {info.filename.removesuffix(".npy").lower(): info for info in infos}
     if len(members) < len(infos):
         raise FmnistError(
-            f"{path} must name each array once, in capitals or not; got {', '.join(i.filename for i in infos)}. {SAVE_AGAIN}."
+            f"{path} must name each array once, in capitals or not; got {', '.join(i.filename for i in infos)}. "
+            f"{SAVE_AGAIN}."
         )
     return members
 

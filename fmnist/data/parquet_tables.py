@@ -121,7 +121,8 @@ def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes) or not content:
         raise FmnistError(
-            f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the file."
+            f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the "
+            "file."
         )
     return decode_picture(content, where, scale)
 
@@ -157,7 +158,9 @@ def _require_flat(path: Path, schema: "pa.Schema", used: list[str]) -> None:
 
 
 def _classes(path: Path, schema: "pa.Schema", label: str) -> tuple[str, ...]:
-    """The classes that Hugging Face's description of the columns declares; () where there is none, or it declares none."""
+    """The classes that Hugging Face's description of the columns declares; () where there is none, or it declares
+    none.
+    """
     try:
         names = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][label]["names"]
     except (LookupError, TypeError):

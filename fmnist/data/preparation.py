@@ -1,4 +1,6 @@
-"""How the pictures of a data set became images of 28 x 28 pixels; kept with the data and with every model, for pictures that come later."""
+"""How the pictures of a data set became images of 28 x 28 pixels; kept with the data and with every model, for pictures
+that come later.
+"""
 
 import json
 from collections.abc import Callable, Iterable
@@ -17,7 +19,8 @@ from fmnist.errors import FmnistError
 
 Form = Literal["resized", "as Fashion-MNIST's"]
 RESIZED: Form = "resized"  # whatever they show
-CENTRED: Form = "as Fashion-MNIST's"  # on black, trimmed, as large as fits, centred: of Fashion-MNIST itself, and of images drawn like it
+# on black, trimmed, as large as fits, centred: of Fashion-MNIST itself, and of images drawn like it
+CENTRED: Form = "as Fashion-MNIST's"
 
 
 class Preparation(BaseModel):
@@ -33,9 +36,11 @@ class Preparation(BaseModel):
 
     @classmethod
     def told(cls, record: object, data: object, where: str) -> "Preparation":
-        """What a model's `origin` or metadata say under "pictures"; `data` is the name of the data set it was trained on.
+        """What a model's `origin` or metadata say under "pictures"; `data` is the name of the data set it was trained
+        on.
 
-        Older versions wrote a word, and "as Fashion-MNIST's" for every data set of 28 x 28 pixels, which they took as they were.
+        Older versions wrote a word, and "as Fashion-MNIST's" for every data set of 28 x 28 pixels, which they took as
+        they were.
         Raises: FmnistError.
         """
         if record is None or record == CENTRED:
@@ -46,7 +51,8 @@ class Preparation(BaseModel):
             return cls.model_validate(json.loads(record) if isinstance(record, str) else record)
         except (ValidationError, ValueError, RecursionError):
             raise FmnistError(
-                f"{where} must say how its pictures were prepared, as fmnist-search writes it; got {str(record)[:60]!r}. Export it again."
+                f"{where} must say how its pictures were prepared, as fmnist-search writes it; got "
+                f"{str(record)[:60]!r}. Export it again."
             ) from None
 
     @property
@@ -97,7 +103,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 def joined(
     preparations: Iterable[Preparation | None], form: Form, white: float | None, where: tuple[str, str]
 ) -> Preparation:
-    """That of a data set whose splits, in the files `where`, have these; None is a table's or an array's, with `white` as stated.
+    """That of a data set whose splits, in the files `where`, have these; None is a table's or an array's, with `white`
+    as stated.
 
     Raises: FmnistError where the splits' pictures have different whites, of which a model could know one only.
     """
@@ -105,7 +112,8 @@ def joined(
     of_pictures = {one.white for one in known if one.whites}
     if len(of_pictures) > 1:
         raise FmnistError(
-            f"White must be the same in the pictures of train and of test; it is {' and '.join(map(_said, of_pictures))} in "
+            "White must be the same in the pictures of train and of test; it is "
+            f"{' and '.join(map(_said, of_pictures))} in "
             f"{' and '.join(dict.fromkeys(where))}. Save the pictures again with the same values."
         )
     stated = [*of_pictures] if of_pictures else [one.white for one in known if one.white]
@@ -121,13 +129,17 @@ def _require_usual(extents: tuple[Extent, ...], preparation: Preparation, path: 
     for extent in extents:
         if preparation.of_pictures and (extent.is_outside or extent.is_beyond):
             raise FmnistError(
-                f"The pictures that the model was trained on are from 0 to {preparation.white:g} for white (cleaning.white of its study); "
-                f"those of {path} are {extent}, of a kind that holds up to {extent.most:,g}. Save it again with these values."
+                f"The pictures that the model was trained on are from 0 to {preparation.white:g} for white "
+                "(cleaning.white of its study); "
+                f"those of {path} are {extent}, of a kind that holds up to {extent.most:,g}. Save it again with these "
+                "values."
             )
-        # A picture may be dark; but with 0 and 1 alone, or in 16 bits that the training pictures did not have, white is another.
+        # A picture may be dark; but with 0 and 1 alone, or in 16 bits that the training pictures did not have, white is
+        # another.
         is_other = extent.high <= 1 or (extent.white == DEEP and DEEP not in preparation.whites)
         if extent.is_outside or (extent.is_far_too_dark and is_other):
             raise FmnistError(
-                f"A picture's pixels are from 0 for black to 255, or in 16 bits 65,535, for white; those of {path} are {extent}. "
+                f"A picture's pixels are from 0 for black to 255, or in 16 bits 65,535, for white; those of {path} are "
+                f"{extent}. "
                 "Save it again, as PNG of 8 bits."
             )

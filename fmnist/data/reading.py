@@ -1,4 +1,6 @@
-"""A file or folder, whatever its form -> its splits as they were read. What takes long to read is read once and kept in the cache."""
+"""A file or folder, whatever its form -> its splits as they were read. What takes long to read is read once and kept in
+the cache.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +28,10 @@ from fmnist.suggestions import did_you_mean
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet")
 ARRAYS = ".npz"
-FORMS = "a CSV (.csv, .csv.gz), Parquet (.parquet) or NumPy (.npz) file, a folder train/<class name>/*.png, or the official files"
+FORMS = (
+    "a CSV (.csv, .csv.gz), Parquet (.parquet) or NumPy (.npz) file, a folder train/<class name>/*.png, or the "
+    "official files"
+)
 
 
 class Asked(NamedTuple):
@@ -47,7 +52,9 @@ class Asked(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A data set that was found and is still to be read: a digest of what is in its files, and what reads train and test from them."""
+    """A data set that was found and is still to be read: a digest of what is in its files, and what reads train and
+    test from them.
+    """
 
     key: str
     read: Callable[[], tuple[Raw, Raw | None]]
@@ -117,7 +124,8 @@ def _open_folder(path: Path, asked: Asked) -> Reading:
         return _open_tables(path, tables, asked)
     if layout_of(path) is None and _pair(tables):
         raise FmnistError(
-            f"A folder is read as one data set; {path} holds tables of train and test, and folders of pictures that could be classes. "
+            f"A folder is read as one data set; {path} holds tables of train and test, and folders of pictures that "
+            "could be classes. "
             "Name the table with --data and the other with --test, or move what is no data out of the folder."
         )
     return _open_pictures(path, asked)
@@ -191,7 +199,9 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _split_tables(folder: Path, files: list[Path]) -> list[Path]:
-    """The one table of train and the one of test among the `files` in `folder`, told by their names, or its only table."""
+    """The one table of train and the one of test among the `files` in `folder`, told by their names, or its only
+    table.
+    """
     if len(files) == 1:
         return files
     if pair := _pair(files):

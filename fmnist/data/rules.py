@@ -1,7 +1,9 @@
-"""The cleaning rules, one function each, in the order in which they are applied: what each finds, and what it does about it.
+"""The cleaning rules, one function each, in the order in which they are applied: what each finds, and what it does
+about it.
 
-Each takes the rows that the rules before it have left. The test split loses only what cannot be scored, an image without a known
-label or with hardly a pixel: whatever else is odd there is counted and stays, for a test made easier is no test.
+Each takes the rows that the rules before it have left. The test split loses only what cannot be scored, an image
+without a known label or with hardly a pixel: whatever else is odd there is counted and stays, for a test made easier is
+no test.
 """
 
 from collections import defaultdict
@@ -26,7 +28,9 @@ Pair = tuple[Rows, ...]  # of train, and of test where there is one
 
 @dataclass
 class Split:
-    """A split on its way through the rules; `labels` and `pixels` have all rows of `raw`, `rows` says which of them are still in."""
+    """A split on its way through the rules; `labels` and `pixels` have all rows of `raw`, `rows` says which of them are
+    still in.
+    """
 
     raw: Raw
     labels: NDArray[np.str_]
@@ -199,7 +203,8 @@ def _fill(work: Work) -> None:
     known = train.pixels[train.rows], _missing(train)
     of_all_classes = median_image(*known)
     if known[1].any():
-        # An image that is to be scored must not carry its class's median: on validation that was worth 0.8 points of F1.
+        # An image that is to be scored must not carry its class's median: on validation that was worth 0.8 points of
+        # F1.
         train.blind = _replaced(train, np.where(known[1], of_all_classes, known[0]))
         train.pixels = _replaced(train, filled_by_class(*known, train.labels[train.rows]))
     if test and (gaps := _missing(test)).any():

@@ -1,4 +1,6 @@
-"""What is white in the files of a data set: as the study states, else 255, and 65,535 in pictures of 16 bits; one for all images."""
+"""What is white in the files of a data set: as the study states, else 255, and 65,535 in pictures of 16 bits; one for
+all images.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +26,8 @@ _STATE = "[cleaning] white = {:g} in the study's TOML"
 class Extent(NamedTuple):
     """The smallest and the largest value of all images that have the same white and type.
 
-    `most` is the largest value that the type holds; `is_stated` is true where the study states white, false where the type tells it.
+    `most` is the largest value that the type holds; `is_stated` is true where the study states white, false where the
+    type tells it.
     """
 
     white: float
@@ -70,7 +73,9 @@ class Scale:
         return tuple(sorted({white for white, _ in self._extents}))
 
     def greys(self, values: NDArray[np.generic], white: float) -> NDArray[np.uint8]:
-        """The values with 255 for white, which is `white` where the study states none; what lies outside is cut off, and remembered."""
+        """The values with 255 for white, which is `white` where the study states none; what lies outside is cut off,
+        and remembered.
+        """
         extent = extent_of(values, self.stated or white, is_stated=self.stated is not None)
         self._extents[extent.white, extent.most] = merged(
             extent, self._extents.get((extent.white, extent.most), extent)
@@ -110,7 +115,8 @@ def _greys(values: NDArray[np.generic], white: float) -> NDArray[np.uint8]:
 
 
 def require_scale(extents: Sequence[Extent], where: str) -> None:
-    """No value is outside what black and white allow and, unless the study states what is white, the images are not far too dark.
+    """No value is outside what black and white allow and, unless the study states what is white, the images are not far
+    too dark.
 
     Raises: FmnistError with the values found.
     """
@@ -127,12 +133,14 @@ def require_scale(extents: Sequence[Extent], where: str) -> None:
             )
         if extent.is_beyond:
             raise FmnistError(
-                f"{where}: cleaning.white is {white}, and the largest value of {extent.most:,g} that some images can hold would be far too "
+                f"{where}: cleaning.white is {white}, and the largest value of {extent.most:,g} that some images can "
+                "hold would be far too "
                 "dark. Save all images with the same number of bits, or leave white out."
             )
         if extent.is_far_too_dark:
             raise FmnistError(
-                f"{where}: all pixels are {extent}, and white is {white} unless the study says otherwise: that is far too dark. "
+                f"{where}: all pixels are {extent}, and white is {white} unless the study says otherwise: that is far "
+                "too dark. "
                 f"{_advice(extent)} If they are to be as dark as that: white = {extent.white:g}."
             )
 

@@ -1,7 +1,8 @@
 """Where the images come from: Fashion-MNIST, found or downloaded, a data set of one's own, or images drawn by code.
 
-One rule decides what may be called Fashion-MNIST: each of the four files has the official MD5. Whatever differs is damaged, or a data
-set of another name. All files are read and cleaned once; what came out is kept in the cache, where workers map it into memory.
+One rule decides what may be called Fashion-MNIST: each of the four files has the official MD5. Whatever differs is
+damaged, or a data set of another name. All files are read and cleaned once; what came out is kept in the cache, where
+workers map it into memory.
 """
 
 import os
@@ -64,7 +65,9 @@ class Source:
         return load_images(self.root, "train") if self.root else synthetic.train()
 
     def train_blind(self) -> Images:
-        """The same images, to be scored on: no pixel that was missing was filled by what is known of the image's class."""
+        """The same images, to be scored on: no pixel that was missing was filled by what is known of the image's
+        class.
+        """
         return load_blind(self.root) if self.root else synthetic.train()
 
     def test(self) -> Images:
@@ -76,7 +79,9 @@ class Source:
         return summarise(self.train(), self.test())
 
     def save(self, path: Path) -> None:
-        """Both splits are in the `.npz` at `path`, which can be named as data again; no pixel of them tells of a label."""
+        """Both splits are in the `.npz` at `path`, which can be named as data again; no pixel of them tells of a
+        label.
+        """
         write_npz(path, self.train_blind(), self.test(), self.preparation)
 
 
@@ -100,10 +105,11 @@ def find_source(
 ) -> Source:
     """The source that was asked for: verified, read, cleaned by `rules` and announced.
 
-    Looks at `data` (a file or folder, or the word "synthetic"), else $FMNIST_DATA, else ./data, the user's cache folder, and the
-    network if it `may_download`, which are for Fashion-MNIST only. `test` is a file or folder of its own for the test split.
-    A `preparation`, of a model that is to see the images, takes the place of the one that the data ask for.
-    With `or_synthetic`, images drawn by code stand in where all of the last three fail; for data that were named, nothing does.
+    Looks at `data` (a file or folder, or the word "synthetic"), else $FMNIST_DATA, else ./data, the user's cache
+    folder, and the network if it `may_download`, which are for Fashion-MNIST only. `test` is a file or folder of its
+    own for the test split. A `preparation`, of a model that is to see the images, takes the place of the one that the
+    data ask for. With `or_synthetic`, images drawn by code stand in where all of the last three fail; for data that
+    were named, nothing does.
 
     Raises: FmnistError where there are no data to be had, they cannot be read, or are not fit to train on.
     """
@@ -144,7 +150,8 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
     if missing_files(cache_folder()):
         if not may_download:
             raise FmnistError(
-                f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. {_put_into(Path('data'))}."
+                f"Fashion-MNIST is neither in {Path('data').resolve()} nor in {cache_folder()}. "
+                f"{_put_into(Path('data'))}."
             )
         announce(f"Data: Fashion-MNIST is not on this machine yet; downloading it (30 MB) into {cache_folder()}.")
         try:
@@ -154,7 +161,8 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
             if not or_synthetic:
                 raise FmnistError(_nowhere(reason)) from error
             announce(
-                f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files found and no download ({reason}): scores say nothing about it."
+                f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files found and no download ({reason}): scores say "
+                "nothing about it."
             )
             return Source(SYNTHETIC, None)
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
@@ -168,7 +176,8 @@ def _named(
         if missing_files(path) or len(unofficial(idx_files(raw))) < len(OFFICIAL):
             return _fashion_mnist(path, option, rules, announce)
         announce(
-            f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a data set of their own."
+            f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a "
+            "data set of their own."
         )
     reading = open_path(path, asked)
     of_test = open_path(test, asked._replace(form=reading.form)) if test else None
@@ -196,7 +205,8 @@ def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: An
     if wrong := unofficial(files):
         read_official(raw)  # says more precisely what is wrong, where a file is cut short or no idx file at all
         raise FmnistError(
-            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another data set: "
+            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another "
+            "data set: "
             "replace it, or delete it and let it be downloaded."
         )
     reading = Reading(

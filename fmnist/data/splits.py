@@ -1,4 +1,6 @@
-"""Which images a stage may see: search and confirm get train and validation, the test split is opened once, at the end."""
+"""Which images a stage may see: search and confirm get train and validation, the test split is opened once, at the
+end.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +53,9 @@ def full_split(source: Source) -> Images:
 
 
 def test_split(source: Source) -> Images:
-    """The test split with its labels. Only `search/job/final.py` may call this, and it records each opening in the study."""
+    """The test split with its labels. Only `search/job/final.py` may call this, and it records each opening in the
+    study.
+    """
     return source.test()
 
 

@@ -1,8 +1,9 @@
 """Ten classes of garments drawn by code: something to try everything on where Fashion-MNIST is not at hand.
 
-Silhouettes with random cuts and details, turned, scaled and moved, of varying cloth and light, now and then half covered. On the
-6,000 training and 1,000 test images a linear model comes to a macro F1 of 0.69, a convnet of two stages to 0.91 in 2 epochs and
-0.96 in 8: hard enough that hyperparameters matter, easy enough to learn in seconds. About 1 s to draw on one core.
+Silhouettes with random cuts and details, turned, scaled and moved, of varying cloth and light, now and then half
+covered. On the 6,000 training and 1,000 test images a linear model comes to a macro F1 of 0.69, a convnet of two stages
+to 0.91 in 2 epochs and 0.96 in 8: hard enough that hyperparameters matter, easy enough to learn in seconds. About 1 s
+to draw on one core.
 """
 
 from collections.abc import Callable
@@ -91,7 +92,9 @@ def _rasterised(garment: Garment) -> NDArray[np.uint8]:
 
 
 def _photographed(drawn: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """The drawings with cloth, folds, light and noise on them, and something dark in front of a few. Shape: [N, 28, 28]."""
+    """The drawings with cloth, folds, light and noise on them, and something dark in front of a few. Shape: [N, 28,
+    28].
+    """
     n = len(drawn)
     light, weave, fold, grain = (
         rng.uniform((0.35, 0.0, 0.0, 0.01), (1.0, 0.35, 0.3, 0.08), (n, 4)).astype(np.float32).T[:, :, None, None]

@@ -74,14 +74,17 @@ def _require_names(names: Sequence[str], file: str) -> None:
     numbers = sum(NUMBER.fullmatch(word) is not None for word in words)
     if numbers and all(NUMBER.fullmatch(word) or word in MISSING_WORDS for word in words):
         raise FmnistError(
-            f"{file}: the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers. Add them."
+            f"{file}: the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers. "
+            "Add them."
         )
     # A column without a name is ignored, and so may be there more than once: rows that end in separators are like that.
     double = next((name for name, count in Counter(name.strip() for name in names).items() if name and count > 1), None)
     if double is not None:
         raise FmnistError(
-            f"{file}: each column must have a name of its own; {[name.strip() for name in names].count(double)} are called {double!r}. "
-            "Rename or remove all but one; if a CSV file's first line is data already, put one with the names before it."
+            f"{file}: each column must have a name of its own; {[name.strip() for name in names].count(double)} are "
+            f"called {double!r}. "
+            "Rename or remove all but one; if a CSV file's first line is data already, put one with the names before "
+            "it."
         )
 
 
@@ -125,8 +128,10 @@ def _size(prefix: str, found: dict[Key, int], names: Sequence[str], file: str) -
         return side, side
     beyond = _nearest(f"{prefix}{last[0] + 1}", _unused(found, names))
     raise FmnistError(
-        f"{file}: pixels that are only numbered must be a square grey image, as 28 x 28 = 784 are; it has {len(found):,}, "
-        f"{prefix}{first} to {prefix}{last[0]}.{beyond} {readings(len(found))}. Name grey pixels row x column (1x1 to RxC), "
+        f"{file}: pixels that are only numbered must be a square grey image, as 28 x 28 = 784 are; it has "
+        f"{len(found):,}, "
+        f"{prefix}{first} to {prefix}{last[0]}.{beyond} {readings(len(found))}. Name grey pixels row x column (1x1 to "
+        "RxC), "
         "or save colours as a NumPy file of [N, H, W, 3 or 4]."
     )
 
@@ -144,7 +149,9 @@ def _unused(found: dict[Key, int], names: Sequence[str]) -> list[str]:
 
 
 def _nearest(name: str, others: Sequence[str]) -> str:
-    """The hint where a name is near; "" where `did_you_mean` would list all, for no other column is a valid pixel or label."""
+    """The hint where a name is near; "" where `did_you_mean` would list all, for no other column is a valid pixel or
+    label.
+    """
     return f" {did_you_mean(name, others)}" if get_close_matches(name, others, n=1) else ""
 
 

@@ -46,7 +46,8 @@ def to_batch(
 ) -> Batch:
     """The rows of a label column and of the pixel columns, which come in the order of `columns.pixels`.
 
-    Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, or with `white` a number from 0 to that, and for a
+    Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, or with `white` a number from 0 to
+    that, and for a
         label that `to_labels` refuses.
     """
     codes = np.empty((len(label), len(pixels)), np.int16)

@@ -9,7 +9,9 @@ __all__ = ["MEAN", "STD", "Architecture", "Network", "build", "describe", "folde
 
 
 def describe(config: TrialConfig, classes: int) -> Architecture:
-    """The network of `config` for `classes` classes, not built. Another family is a file beside `convnet.py`, and a line here."""
+    """The network of `config` for `classes` classes, not built. Another family is a file beside `convnet.py`, and a
+    line here.
+    """
     return Architecture(config, tuple(convnet(config)), classes)
 
 

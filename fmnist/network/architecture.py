@@ -19,7 +19,9 @@ SCALING = 2  # numbers: mean and deviation of the pixels
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, or a dense layer where the shapes are of vectors. It has a norm where `norm` says so, else a bias."""
+    """A convolution, or a dense layer where the shapes are of vectors. It has a norm where `norm` says so, else a
+    bias.
+    """
 
     input: Shape
     output: Shape
@@ -43,13 +45,17 @@ class Layer:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the parameters, and of a norm's statistics: mean and variance of each channel, and a counter of batches."""
+        """Of the parameters, and of a norm's statistics: mean and variance of each channel, and a counter of
+        batches.
+        """
         return FLOAT32 * self.parameters + (2 * FLOAT32 * self.output[0] + INT64 if self.norm else 0)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Layers, what builds their module, and the shape of what that gives: pooling makes it smaller than the last layer's."""
+    """Layers, what builds their module, and the shape of what that gives: pooling makes it smaller than the last
+    layer's.
+    """
 
     layers: tuple[Layer, ...]
     output: Shape
@@ -58,7 +64,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A family's blocks, a head that makes one vector of the last one's maps, and dense layers from there to the class scores."""
+    """A family's blocks, a head that makes one vector of the last one's maps, and dense layers from there to the class
+    scores.
+    """
 
     config: TrialConfig
     blocks: tuple[Block, ...]
@@ -88,21 +96,29 @@ class Architecture:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one image's pass in training, two a multiply-add; convolutions and dense layers only."""
+        """Floating-point operations of one image's pass in training, two a multiply-add; convolutions and dense layers
+        only.
+        """
         return sum(layer.flops for layer in self.layers)
 
     @property
     def weight_bytes(self) -> int:
-        """Of the network's weights as a file holds them, in float32, with the statistics of its norms; without the file's header."""
+        """Of the network's weights as a file holds them, in float32, with the statistics of its norms; without the
+        file's header.
+        """
         return FLOAT32 * SCALING + sum(layer.weight_bytes for layer in self.layers)
 
     def training_floor(self, *, mixed: bool) -> int:
-        """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a layer for the backward pass."""
+        """Bytes that a training takes at the least: weights, gradients, Adam's moments, and one map a layer for the
+        backward pass.
+        """
         copies = 5 if self.config.ema else 4
         maps = sum(prod(layer.output) for layer in self.layers)
         return FLOAT32 * copies * self.parameters + (2 if mixed else FLOAT32) * self.config.batch_size * maps
 
     def scoring_floor(self, images: int) -> int:
-        """Bytes that scoring so many images at once takes at the least: what the largest convolution reads and writes, in float32."""
+        """Bytes that scoring so many images at once takes at the least: what the largest convolution reads and writes,
+        in float32.
+        """
         maps = (prod(layer.input) + prod(layer.output) for block in self.blocks for layer in block.layers)
         return FLOAT32 * images * max(maps)

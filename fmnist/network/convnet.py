@@ -33,8 +33,8 @@ def convnet(config: TrialConfig) -> Iterator[Block]:
 class ConvBlock(nn.Module):
     """Convolution, norm, activation; with max pooling before or after the last two, and a shortcut where shapes agree.
 
-    Pooling before the norm leaves a quarter of the elementwise work (KellerJordan/cifar10-airbench). It rounds up, so that a
-    7x7 map keeps its border and no depth can pool an image away.
+    Pooling before the norm leaves a quarter of the elementwise work (KellerJordan/cifar10-airbench). It rounds up, so
+    that a 7x7 map keeps its border and no depth can pool an image away.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class ConvBlock(nn.Module):
         return x + y if self.shortcut else y
 
     def fold(self) -> None:
-        """In evaluation the norm is part of the convolution, where no pooling lies between the two: a maximum turns with a scale's sign."""
+        """In evaluation the norm is part of the convolution, where no pooling lies between the two: a maximum turns
+        with a scale's sign.
+        """
         if isinstance(self.norm, nn.BatchNorm2d) and isinstance(self.pool_before, nn.Identity):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()

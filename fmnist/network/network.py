@@ -1,4 +1,6 @@
-"""Network: an Architecture as a module, 28x28 grey images to class scores. What all families of networks share is here."""
+"""Network: an Architecture as a module, 28x28 grey images to class scores. What all families of networks share is
+here.
+"""
 
 import copy
 from typing import Protocol, assert_never, runtime_checkable
@@ -57,7 +59,8 @@ class Network(nn.Module):
 
 
 def stretched(x: Tensor, side: int) -> Tensor:
-    """Bilinear interpolation as two products with a small matrix: the backward pass of `interpolate` is not deterministic on CUDA.
+    """Bilinear interpolation as two products with a small matrix: the backward pass of `interpolate` is not
+    deterministic on CUDA.
 
     Shape: [N, C, S, S] -> [N, C, side, side].
     """
@@ -75,7 +78,9 @@ class Foldable(Protocol):
 
 
 def folded(model: Network) -> Network:
-    """A copy in evaluation mode that scores the same to the last digits, in up to half the time: norms are folded into convolutions."""
+    """A copy in evaluation mode that scores the same to the last digits, in up to half the time: norms are folded into
+    convolutions.
+    """
     quick = copy.deepcopy(model).eval()
     for block in quick.stages:
         if isinstance(block, Foldable):

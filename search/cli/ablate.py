@@ -43,9 +43,11 @@ def ablate(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Train a study's winner without each of its regularisers in turn, on validation: what each of them is worth, with spread.
+    """Train a study's winner without each of its regularisers in turn, on validation: what each of them is worth, with
+    spread.
 
-    Augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Give it again to go on, or with more seeds.
+    Augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Give it again to go on, or with more
+    seeds.
 
     Example: fmnist-search ablate quick --seeds 3
     """

@@ -78,7 +78,8 @@ def opened_study(study: str | None, storage: str) -> "Study":
     found = load_study(open_storage(storage, create=False), study)
     if len(found.optuna.directions) > 1:
         raise SearchError(
-            f"A study must have one objective, got {len(found.optuna.directions)} in {found.name!r}, which another program made. Name "
+            f"A study must have one objective, got {len(found.optuna.directions)} in {found.name!r}, which another "
+            "program made. Name "
             "another study; `fmnist-search status` lists them."
         )
     return found
@@ -91,7 +92,9 @@ def source_of(
     console: Console,
     preparation: "Preparation | None" = None,
 ) -> "Source":
-    """The data that were named, else those of the study; cleaned as the study says, and prepared as a model says that is to see them."""
+    """The data that were named, else those of the study; cleaned as the study says, and prepared as a model says that
+    is to see them.
+    """
     from fmnist.data.sources import find_source
     from search.study.records import DataRecord
 

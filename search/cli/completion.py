@@ -1,4 +1,6 @@
-"""What a shell offers for TAB. It reads the SQLite file itself: whoever presses TAB does not wait for Optuna to be imported."""
+"""What a shell offers for TAB. It reads the SQLite file itself: whoever presses TAB does not wait for Optuna to be
+imported.
+"""
 
 import sqlite3
 from collections.abc import Sequence

@@ -20,7 +20,8 @@ def dashboard(
     host: Host = "127.0.0.1",
     in_browser: InBrowser = False,
 ) -> None:
-    """Serve optuna-dashboard on the studies, on this machine only, also while a run is at work; with STUDY, begin at its page.
+    """Serve optuna-dashboard on the studies, on this machine only, also while a run is at work; with STUDY, begin at
+    its page.
 
     Example: fmnist-search dashboard quick --open
     """

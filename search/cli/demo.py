@@ -27,7 +27,8 @@ def demo(
     port: Port = 7860,
     in_browser: InBrowser = False,
 ) -> None:
-    """Try a model on a local page: drop or draw a garment, see what the model sees, how sure it is, and the nearest training images.
+    """Try a model on a local page: drop or draw a garment, see what the model sees, how sure it is, and the nearest
+    training images.
 
     Needs the extra: pip install 'fmnist-search[demo]'.
 
@@ -61,7 +62,8 @@ def _exported(storage: str) -> Path:
     folder = study.folder / "export"
     if not folder.is_dir():
         raise SearchError(
-            f"The study {study.name!r} has no exported model yet. The command that began it brings it to its end; or name a MODEL."
+            f"The study {study.name!r} has no exported model yet. The command that began it brings it to its end; or "
+            "name a MODEL."
         )
     require_own_folder(study)
     require_export(study, folder)

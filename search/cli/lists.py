@@ -79,10 +79,12 @@ def trials(
 ) -> None:
     """List a study's trials with state, value, time, reason and knobs, sorted and picked as asked.
 
-    Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != < <= > >=.
-    States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign (not of a run; counts nowhere).
+    Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != <
+    <= > >=. States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign (not
+    of a run; counts nowhere).
 
-    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns number,value,filters
+    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns
+    number,value,filters
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.conditions import read_conditions
@@ -122,7 +124,8 @@ def show(
 
 
 def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """List what can be searched: every knob with its default and range, what is allowed, what it means, and what the study makes of it.
+    """List what can be searched: every knob with its default and range, what is allowed, what it means, and what the
+    study makes of it.
 
     Example: fmnist-search knobs under-100k
     """

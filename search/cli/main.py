@@ -1,4 +1,6 @@
-"""The command line: parse, call one function, print. Heavy modules are imported inside the commands, so that --help comes at once."""
+"""The command line: parse, call one function, print. Heavy modules are imported inside the commands, so that --help
+comes at once.
+"""
 
 import sys
 import webbrowser
@@ -49,7 +51,9 @@ app = typer.Typer(
 
 
 class PlainCommand(TyperCommand):
-    """A command whose help names its arguments as the README does, MODEL FILES... for one, with neither braces nor types."""
+    """A command whose help names its arguments as the README does, MODEL FILES... for one, with neither braces nor
+    types.
+    """
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """What follows the command's name in a line of usage; brackets are around what may be left out."""
@@ -71,7 +75,8 @@ class PlainCommand(TyperCommand):
 def main() -> None:
     """Runs the command line.
 
-    Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted, 141 nobody reads on.
+    Exit codes: 0 done, 1 the storage was lost, 2 a user's error in one clean message, 130 interrupted, 141 nobody reads
+    on.
     """
     replace_unprintable()
     try:
@@ -81,7 +86,8 @@ def main() -> None:
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, StorageLostError) else 2)
     except SystemExit as end:
-        # Where a reader such as `head` has gone, both Typer and Rich end with 1, which here says that the storage was lost.
+        # Where a reader such as `head` has gone, both Typer and Rich end with 1, which here says that the storage was
+        # lost.
         if isinstance(end.__context__, BrokenPipeError):
             sys.exit(CLOSED_PIPE)
         raise
@@ -96,7 +102,8 @@ def _require_values(words: list[str]) -> None:
         name = before if before.startswith("-") else "an argument"
         if word == "":
             raise SearchError(
-                f"A value must not be empty, got '' for {name}. Give one{'' if name == 'an argument' else f', or leave {name} out'}."
+                f"A value must not be empty, got '' for {name}. Give "
+                f"one{'' if name == 'an argument' else f', or leave {name} out'}."
             )
         if word.startswith("--") and word.endswith("="):
             raise SearchError(f"A value must not be empty, got {word!r}. Give one, or leave {word[:-1]} out.")
@@ -120,7 +127,9 @@ def _begin(
 
 
 def _command(in_brief: str, name: str | None = None) -> Callable[[Function], Function]:
-    """A command of the application; `in_brief` is what the list of all commands says of it, on one line of a narrow terminal."""
+    """A command of the application; `in_brief` is what the list of all commands says of it, on one line of a narrow
+    terminal.
+    """
     return app.command(name, cls=PlainCommand, short_help=in_brief)
 
 
@@ -182,7 +191,8 @@ def export(
     test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Write a study's final model as safetensors, ONNX (also in int8) and torch.export, each checked against PyTorch and timed.
+    """Write a study's final model as safetensors, ONNX (also in int8) and torch.export, each checked against PyTorch
+    and timed.
 
     Example: fmnist-search export quick --to model --format onnx --format onnx-int8
     """
@@ -246,7 +256,8 @@ def evaluate(
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
-    """Score a model on the test split of a data set, which its study records. Not for choosing between models: that is for validation.
+    """Score a model on the test split of a data set, which its study records. Not for choosing between models: that is
+    for validation.
 
     Example: fmnist-search evaluate model --data synthetic
     """

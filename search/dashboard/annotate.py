@@ -1,4 +1,5 @@
-"""A study is made readable in optuna-dashboard: notes on it and on its best trials, with pictures and the final model's files.
+"""A study is made readable in optuna-dashboard: notes on it and on its best trials, with pictures and the final model's
+files.
 
 The coordinator does this at the end of its stages; the dashboard itself only reads, and may be open all the while.
 """
@@ -23,13 +24,15 @@ from search.study.records import DataRecord, Final
 from search.study.study import Study
 from search.study.winner import winning_spec
 
-WRITTEN = "fmnist-search:notes"  # a study's system attribute: whose note -> digests of what was written there last, and before
+# a study's system attribute: whose note -> digests of what was written there last, and before
+WRITTEN = "fmnist-search:notes"
 INFEASIBLE_SHOWN = 50  # trials with a note
 Drawings = dict[str, Callable[[], bytes | None]]  # name of a picture -> what draws it, if there is something to draw
 
 
 def annotate(study: Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray[np.uint8] | None = None) -> None:
-    """The study and its best trials have their notes and artifacts, as of now; a note that a person changed is left as it is.
+    """The study and its best trials have their notes and artifacts, as of now; a note that a person changed is left as
+    it is.
 
     Shape: valid_pixels [N, 28, 28], the validation images; test_pixels [M, 28, 28], once the study has its result.
     """

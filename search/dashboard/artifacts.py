@@ -1,4 +1,6 @@
-"""The files that optuna-dashboard shows with a study or a trial; they lie in the study's own folder, under ids that the database knows."""
+"""The files that optuna-dashboard shows with a study or a trial; they lie in the study's own folder, under ids that the
+database knows.
+"""
 
 import json
 import mimetypes
@@ -33,7 +35,9 @@ class StudyFolders:
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """The artifact, which a person adds in the dashboard, lies beside the studies: of which it is, only the database is told."""
+        """The artifact, which a person adds in the dashboard, lies beside the studies: of which it is, only the
+        database is told.
+        """
         folder = self._home / ARTIFACTS
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _checked(artifact_id)).open("wb") as file:
@@ -73,7 +77,8 @@ def _id(study: Study, name: str, trial: FrozenTrial | None) -> str:
 
 
 def _key(study: Study, name: str, trial: FrozenTrial | None) -> str:
-    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as well.
+    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as
+    # well.
     return (
         f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}"
         if trial

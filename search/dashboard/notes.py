@@ -18,7 +18,9 @@ LINE = 80  # characters
 
 
 def study_note(report: Report, study_id: int, shown: Sequence[int]) -> str:
-    """The result or how far it has come, the winner and the best trials as links, and how to read what Optuna's own pages show."""
+    """The result or how far it has come, the winner and the best trials as links, and how to read what Optuna's own
+    pages show.
+    """
     lines = [f"# {escaped(report.study)}", "", f"**{escaped(headline(report))}**", ""]
     lines += [f"> **{escaped(line)}**\n" for line in warnings(report)]
     if isinstance(said := report.spec.get("description"), str) and said:
@@ -101,13 +103,21 @@ def _reading(report: Report) -> Iterator[str]:
     ended = f"{states.complete} complete, {states.pruned} pruned, {states.failed} failed"
     ended += f", {states.refused} refused for a limit" if states.refused else ""
     running = f", {states.running} running, {states.waiting} waiting" if states.running or states.waiting else ""
-    yield f"- **Trials**: {ended}{running}. A trial's value is its last epoch's macro F1 on the validation split, of one seed."
+    yield (
+        f"- **Trials**: {ended}{running}. A trial's value is its last epoch's macro F1 on the validation split, of "
+        "one seed."
+    )
     if report.timing.total:
         spent = report.timing.model_dump(exclude={"ablate"})  # which is not of the job
         stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in spent.items() if seconds)
         yield f"- **Time**: {duration(report.timing.total)} of wall clock ({stages})."
-    yield "- **Infeasible** trials are over a limit of the study, or diverged, or found no memory; their notes say which."
-    yield "- **Notes and artifacts**: the trials above have their figures for each class, their curve and their surest mistakes."
+    yield (
+        "- **Infeasible** trials are over a limit of the study, or diverged, or found no memory; their notes say which."
+    )
+    yield (
+        "- **Notes and artifacts**: the trials above have their figures for each class, their curve and their surest "
+        "mistakes."
+    )
     if report.final is not None:
         yield "- **The model**, its card and the report page are artifacts of the winner and of this study."
     yield f"- In a terminal: `fmnist-search report {_in_code(report.study)} --open`"
@@ -132,7 +142,10 @@ def _figures(trial: FrozenTrial) -> Iterator[str]:
     took = f", {duration(seconds)}" if seconds is not None else ""
     size = f", {trial.user_attrs['parameters']:,} parameters" if trial.user_attrs.get("parameters") else ""
     seed = f", seed {trial.user_attrs['seed']}" if "seed" in trial.user_attrs else ""
-    yield f"**Macro F1 {f1(value_of(trial))}** on the validation split after {counted(len(curve), 'epoch')}{took}{size}{seed}."
+    yield (
+        f"**Macro F1 {f1(value_of(trial))}** on the validation split after "
+        f"{counted(len(curve), 'epoch')}{took}{size}{seed}."
+    )
     yield ""
 
 

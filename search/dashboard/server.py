@@ -1,6 +1,7 @@
 """optuna-dashboard on a storage, for one person on this machine: it has no login, and who reaches it can delete.
 
-Served with a thread a connection: a browser opens several at once, and with Optuna's own server the second waits for the first.
+Served with a thread a connection: a browser opens several at once, and with Optuna's own server the second waits for
+the first.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,7 +52,9 @@ def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) ->
 
 
 def _for_local_names(application: Application) -> Application:
-    """Only for who asks for this machine by its own name: a page of a stranger's could else lead its name here, and delete studies."""
+    """Only for who asks for this machine by its own name: a page of a stranger's could else lead its name here, and
+    delete studies.
+    """
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")

@@ -25,7 +25,8 @@ STYLE = """
 .answer .seen img { width: 168px; height: 168px; }
 .answer ul { list-style: none; margin: 0; padding: 0; }
 .answer .classes { flex: 1 1 220px; }
-.answer .classes li { display: grid; grid-template-columns: minmax(6rem, 40%) 1fr 3.5rem; gap: 0.75rem; padding: 0.2rem 0; }
+.answer .classes li { display: grid; grid-template-columns: minmax(6rem, 40%) 1fr 3.5rem; gap: 0.75rem;
+  padding: 0.2rem 0; }
 .answer .classes li { align-items: center; }
 .answer .track { background: var(--border-color-primary); border-radius: 4px; height: 0.6rem; overflow: hidden; }
 .answer .track span { display: block; height: 100%; background: #0072b2; }
@@ -51,20 +52,23 @@ def answer(path: Path, classifier: Classifier, neighbours: Neighbours | str) -> 
     try:
         pixels = classifier.read(path)
     except FmnistError as error:
-        return f'<div class="answer" role="alert"><p class="wrong">{_text(str(error).replace(str(path), "The picture"))}</p></div>'
+        fault = _text(str(error).replace(str(path), "The picture"))
+        return f'<div class="answer" role="alert"><p class="wrong">{fault}</p></div>'
     found = classifier.probabilities(pixels[None])[0]
     best = top(found, classifier.class_names, SHOWN)
     return (
         f'<div class="answer"><div><p class="name">{_text(brief(best[0][0]))}</p>'
         f'<div class="seen"><div><h2>What the model sees</h2>{_picture(pixels, "the picture in 28 by 28 pixels")}</div>'
-        f'<div class="classes"><h2>How sure it is</h2><ul>{"".join(_share(*one) for one in best)}</ul></div></div></div>'
+        f'<div class="classes"><h2>How sure it is</h2><ul>{"".join(_share(*label) for label in best)}</ul></div>'
+        "</div></div>"
         f"<div><h2>Nearest training images</h2>{_near(pixels, neighbours)}</div></div>"
     )
 
 
 def _share(name: str, probability: float) -> str:
     return (
-        f'<li><span>{_text(brief(name))}</span><span class="track"><span style="width: {100 * probability:.1f}%"></span></span>'
+        f"<li><span>{_text(brief(name))}</span>"
+        f'<span class="track"><span style="width: {100 * probability:.1f}%"></span></span>'
         f'<span class="share" data-probability="{probability!r}">{probability:.1%}</span></li>'
     )
 
@@ -78,7 +82,8 @@ def _near(pixels: NDArray[np.uint8], neighbours: Neighbours | str) -> str:
         f"<li>{_picture(image, name)}{_text(name)}</li>"
         for image, name in zip(found.pixels, _names(found), strict=True)
     )
-    return f'<ul class="near">{items}</ul><p class="note">Of {counted(len(neighbours.images), "training image")}, {by}.</p>'
+    among = counted(len(neighbours.images), "training image")
+    return f'<ul class="near">{items}</ul><p class="note">Of {among}, {by}.</p>'
 
 
 def _names(images: Images) -> list[str]:

@@ -20,7 +20,8 @@ try:
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 except ImportError as missing:
     raise SearchError(
-        f"The demo needs Gradio, which is not installed ({missing.name} is missing): pip install 'fmnist-search[demo]', "
+        f"The demo needs Gradio, which is not installed ({missing.name} is missing): pip install "
+        "'fmnist-search[demo]', "
         "or in a checkout .venv/bin/pip install -e '.[demo]'."
     ) from None
 

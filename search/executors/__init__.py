@@ -1,4 +1,6 @@
-"""Where trainings run. An executor takes tasks, trains each in a worker and hands back events; it never sees the storage."""
+"""Where trainings run. An executor takes tasks, trains each in a worker and hands back events; it never sees the
+storage.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +98,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A task ended without a result: it diverged, memory did not suffice, its network is too slow, or something broke."""
+    """A task ended without a result: it diverged, memory did not suffice, its network is too slow, or something
+    broke.
+    """
 
     key: str
     kind: FailureKind
@@ -141,7 +145,9 @@ def drive(
     handle: Callable[[Event], None],
     stopped: Callable[[], bool],
 ) -> None:
-    """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it is `stopped`."""
+    """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it
+    is `stopped`.
+    """
     more = True
     while not stopped():
         while more and executor.free():

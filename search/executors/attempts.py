@@ -9,7 +9,8 @@ from search.executors import Event, Failed, FailureKind, Finished, Task
 
 MAX_TRIES = 3  # of a task whose worker dies under it, or hangs
 MAX_STARTS = 3  # of workers in a row that end before they could train
-# A worker hangs that is silent for so much longer than its task's slowest epoch; before there is an epoch, than the slowest of any task.
+# A worker hangs that is silent for so much longer than its task's slowest epoch; before there is an epoch, than the
+# slowest of any task.
 SLOWER = 10
 SILENCE = 60.0  # seconds on top of that
 FIRST_SILENCE = 600.0  # seconds for the first epoch, on top; and for a worker's start
@@ -79,7 +80,8 @@ class Attempts:
         self._failed_starts += 1
         if self._failed_starts == MAX_STARTS:
             raise SearchError(
-                f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand above."
+                f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand "
+                "above."
             )
 
     def died(self, task: Task, end: str, kind: FailureKind, seconds: float) -> list[Event]:

@@ -1,4 +1,6 @@
-"""Which Ray cluster a run uses, and what of it a training takes. Read before Ray itself, which takes seconds to import."""
+"""Which Ray cluster a run uses, and what of it a training takes. Read before Ray itself, which takes seconds to
+import.
+"""
 
 from dataclasses import dataclass
 
@@ -43,7 +45,10 @@ class Cluster:
             if self.max_workers is None
             else f"at most {self.max_workers} trainings side by side"
         )
-        return f"Ray {where}: {self.cpus_per_trial:g} CPU{'' if self.cpus_per_trial == 1 else 's'}{gpus} a training, {most}"
+        return (
+            f"Ray {where}: {self.cpus_per_trial:g} CPU{'' if self.cpus_per_trial == 1 else 's'}{gpus} a training, "
+            f"{most}"
+        )
 
 
 def choose_cluster(
@@ -55,7 +60,8 @@ def choose_cluster(
     *,
     given: object,
 ) -> Cluster | None:
-    """The cluster that the options name; None where trainings run in processes here. `given`: a worker count or a device, if there is one.
+    """The cluster that the options name; None where trainings run in processes here. `given`: a worker count or a
+    device, if there is one.
 
     Raises: SearchError where options do not go together, or Ray is not installed.
     """

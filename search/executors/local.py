@@ -30,7 +30,8 @@ class _Worker:
 
 @dataclass
 class LocalExecutor:
-    """Trains tasks in `workers` processes; a worker that dies, hangs or is of no more use is replaced, and its task tried again.
+    """Trains tasks in `workers` processes; a worker that dies, hangs or is of no more use is replaced, and its task
+    tried again.
 
     On a GPU they compute side by side where CUDA MPS can be had; `sharing` says how.
 

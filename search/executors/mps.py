@@ -1,4 +1,5 @@
-"""NVIDIA's Multi-Process Service: kernels of several processes run on a GPU at the same time. Without it the processes take turns.
+"""NVIDIA's Multi-Process Service: kernels of several processes run on a GPU at the same time. Without it the processes
+take turns.
 
 A training of a small network keeps a small part of a large GPU busy, and processes that take turns cannot fill the rest
 (benchmarks/gpu_steps/workers.py). No setting of the GPU is changed: the service is one of this user's processes.
@@ -29,8 +30,12 @@ ANSWER = 5.0  # seconds in which one that runs answers
 DEFAULT_PIPE = Path("/tmp/nvidia-mps/control")  # of a service that was started for all users of the machine
 # Queues of a process to the GPU. A training uses two streams, and the GPU has too few for 16 processes with 32 each.
 QUEUES = "2"
-# The service and its folder go when this process does, however that ends and whenever: the shell then reads to the end of its input.
-WATCHED = 'if ! "$0" -d >/dev/null; then echo failed; exit; fi; trap "" PIPE; echo ready; read -r _; echo quit | "$0"; rm -rf -- "$1"'
+# The service and its folder go when this process does, however that ends and whenever: the shell then reads to the end
+# of its input.
+WATCHED = (
+    'if ! "$0" -d >/dev/null; then echo failed; exit; fi; '
+    'trap "" PIPE; echo ready; read -r _; echo quit | "$0"; rm -rf -- "$1"'
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ def can_share() -> bool:
 
 @contextmanager
 def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
-    """Within, so many processes with the environment that it yields can compute on the device at the same time, where that can be had."""
+    """Within, so many processes with the environment that it yields can compute on the device at the same time, where
+    that can be had.
+    """
     if not is_cuda(device) or processes == 1:
         yield Sharing()
     elif (
@@ -93,7 +100,8 @@ def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
         (folder / each).mkdir()
     with subprocess.Popen(
         ["sh", "-c", WATCHED, control, str(folder)],
-        # The workers choose among all devices of the service by CUDA_VISIBLE_DEVICES; it would count twice if the service had it too.
+        # The workers choose among all devices of the service by CUDA_VISIBLE_DEVICES; it would count twice if the
+        # service had it too.
         env={name: value for name, value in os.environ.items() if name != VISIBLE} | environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -123,7 +131,8 @@ def _end(service: subprocess.Popen[str], folder: Path, patience: float) -> None:
     try:
         service.wait(patience)
     except subprocess.TimeoutExpired:
-        # The service leaves its shell's group. Workers are told of the folder after their start, and do not have it here.
+        # The service leaves its shell's group. Workers are told of the folder after their start, and do not have it
+        # here.
         for process in psutil.process_iter(["environ"]):
             if (process.info["environ"] or {}).get(PIPES) == str(folder / "pipes"):
                 with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -131,4 +140,7 @@ def _end(service: subprocess.Popen[str], folder: Path, patience: float) -> None:
 
 
 def _taking_turns(processes: int, why: str) -> str:
-    return f"The {processes} workers take turns on the GPU, for {why}: one worker (--workers 1) may be as fast as all of them."
+    return (
+        f"The {processes} workers take turns on the GPU, for {why}: one worker (--workers 1) may be as fast as all "
+        "of them."
+    )

@@ -1,7 +1,8 @@
-"""How worker processes come to be: forked from a server process that has the heavy modules loaded, and none of the coordinator's state.
+"""How worker processes come to be: forked from a server process that has the heavy modules loaded, and none of the
+coordinator's state.
 
-The server imports while the coordinator does, and a worker, the first as one that takes a dead one's place, is there at once. Where the
-platform has no fork server, each worker imports anew.
+The server imports while the coordinator does, and a worker, the first as one that takes a dead one's place, is there at
+once. Where the platform has no fork server, each worker imports anew.
 """
 
 import multiprocessing
@@ -15,10 +16,12 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
-# Third-party modules only: a server imports with the path it was started with, on which this package may be another copy of it.
+# Third-party modules only: a server imports with the path it was started with, on which this package may be another
+# copy of it.
 HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydantic", "PIL.Image", "safetensors.torch")
 
-# A server listens at a socket in a folder of its own within the temporary one; this is the shortest limit of its path there is (macOS).
+# A server listens at a socket in a folder of its own within the temporary one; this is the shortest limit of its path
+# there is (macOS).
 LONGEST_SOCKET_PATH = 103
 SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
 
@@ -26,7 +29,9 @@ SCRIPT = threading.Lock()  # of two threads that start processes, one at a time 
 
 
 def keep_current_folder_off_path() -> None:
-    """Python processes that this one starts from now on import nothing from the current folder, where a random.py of the user may lie."""
+    """Python processes that this one starts from now on import nothing from the current folder, where a random.py of
+    the user may lie.
+    """
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
@@ -54,7 +59,8 @@ def warm_up() -> None:
 def on_their_own() -> Iterator[None]:
     """Processes started within never get Ctrl-C, not even while they import: the coordinator decides when they end.
 
-    Nor do they run the script that the coordinator runs, which would begin the same search again where it has no `if __name__` guard.
+    Nor do they run the script that the coordinator runs, which would begin the same search again where it has no `if
+    __name__` guard.
     """
     with _without_ctrl_c(), _without_script():
         yield
@@ -80,7 +86,8 @@ def _without_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def _without_script() -> Iterator[None]:
-    # multiprocessing tells each process where the script lies, from these two; what workers run is imported from this package.
+    # multiprocessing tells each process where the script lies, from these two; what workers run is imported from this
+    # package.
     names: tuple[str, ...] = ("__file__", "__spec__")
     with SCRIPT:
         script = sys.modules["__main__"]

@@ -1,4 +1,5 @@
-"""RayExecutor: workers on the nodes of a Ray cluster. Snapshots and checkpoints come back with the events, so no shared folder is needed.
+"""RayExecutor: workers on the nodes of a Ray cluster. Snapshots and checkpoints come back with the events, so no shared
+folder is needed.
 
 An actor trains one task after another; where it, or its node, dies, the task goes on elsewhere from its last snapshot.
 """
@@ -24,7 +25,8 @@ try:
     from search.executors.ray_nodes import connect, describe_nodes, disconnect, fitting, nodes
 except ImportError as missing:
     raise SearchError(
-        f"--executor ray needs Ray, which is not installed ({missing.name} is missing): pip install 'fmnist-search[cluster]', "
+        f"--executor ray needs Ray, which is not installed ({missing.name} is missing): pip install "
+        "'fmnist-search[cluster]', "
         "or in a checkout .venv/bin/pip install -e '.[cluster]'."
     ) from None
 
@@ -77,7 +79,8 @@ class RayExecutor:
     def __exit__(self, *_: object) -> None:
         for worker in self._pool:
             ray.kill(worker.actor)
-        # Ray's native code frees what these refer to. It does so while it runs; what is left until its end, it has crashed over.
+        # Ray's native code frees what these refer to. It does so while it runs; what is left until its end, it has
+        # crashed over.
         self._pool.clear()
         del self._material
         self._exit.close()

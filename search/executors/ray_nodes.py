@@ -96,5 +96,6 @@ def _require_listener(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
         raise SearchError(
-            f"--address {address}: nothing listens there ({error.strerror or error}). `ray status` on the head node tells the address."
+            f"--address {address}: nothing listens there ({error.strerror or error}). `ray status` on the head node "
+            "tells the address."
         ) from None

@@ -1,4 +1,6 @@
-"""What runs on a node of a Ray cluster: it trains one task after another and yields its events, with the files that they left."""
+"""What runs on a node of a Ray cluster: it trains one task after another and yields its events, with the files that
+they left.
+"""
 
 import tempfile
 import threading

@@ -19,7 +19,9 @@ SHARE = 0.02  # of a training's time that its snapshots may take, after the firs
 
 
 class Snapshots:
-    """Of one task; without a file there are none. What goes wrong with them is noted, and the training goes on without."""
+    """Of one task; without a file there are none. What goes wrong with them is noted, and the training goes on
+    without.
+    """
 
     def __init__(
         self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
@@ -45,7 +47,8 @@ class Snapshots:
         return snapshot, tuple(self._epochs)
 
     def take(self, epoch: Epoch, end: EpochEnd) -> bool:
-        """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to go on with.
+        """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to
+        go on with.
 
         Returns whether there is a new one.
         """

@@ -1,4 +1,6 @@
-"""One task, trained: its events one after another, whatever carries them to the coordinator. It never opens the storage."""
+"""One task, trained: its events one after another, whatever carries them to the coordinator. It never opens the
+storage.
+"""
 
 import gc
 import time
@@ -38,8 +40,8 @@ from search.executors.snapshots import Snapshots
 
 # In errors of the CPU, of Apple's MPS and of CUDA's libraries, which have no kind of their own.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-# A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a pruned
-# trial costs one epoch more than it should.
+# A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a
+# pruned trial costs one epoch more than it should.
 PATIENCE = 0.01  # of the epoch's own time
 Stopped = Callable[[float], bool]  # seconds that it may wait for word -> whether the training is to end
 
@@ -92,7 +94,8 @@ def origin_of(source: Source) -> dict[str, Any]:
 
 
 def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Iterator[Event | Unusable]:
-    """Trains the task, from its snapshot where there is one, and saves its checkpoint where it has one; the last event is its end.
+    """Trains the task, from its snapshot where there is one, and saves its checkpoint where it has one; the last event
+    is its end.
 
     With Unusable as the last one this process must end: it trains no other task.
     After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
@@ -161,7 +164,8 @@ def _noted(task: Task, notes: list[str]) -> Iterator[Noted]:
 def _failed(error: Exception, task: Task, setup: Setup, seconds: float) -> Failed | Unusable:
     kind, reason = _told(error, setup)
     failed = Failed(task.key, kind, reason, seconds)
-    # On CUDA an error from below may have broken the process: a fault stays, and an unfinished capture leaves PyTorch's generator in it.
+    # On CUDA an error from below may have broken the process: a fault stays, and an unfinished capture leaves PyTorch's
+    # generator in it.
     if not is_cuda(torch.device(setup.device)) or isinstance(error, FmnistError | MemoryError):
         return failed
     return Unusable(reason, None if kind == "error" and is_fault(error) else failed)

@@ -1,4 +1,6 @@
-"""The worker process: it loads the images once, trains one task after another and reports each epoch through its pipe."""
+"""The worker process: it loads the images once, trains one task after another and reports each epoch through its
+pipe.
+"""
 
 import os
 import signal

@@ -54,7 +54,8 @@ def require_tested_model(checkpoint: Path, run: FinalRun, tested: Predictions | 
     found = macro_f1(tested.labels, answers.argmax(axis=1), answers.shape[1])
     if abs(found - run.macro_f1) > SAME_MODEL:
         raise SearchError(
-            f"{checkpoint} must be the model that the study tested, with macro F1 {f1(run.macro_f1)}; it has {f1(found)}. Another study "
+            f"{checkpoint} must be the model that the study tested, with macro F1 {f1(run.macro_f1)}; it has "
+            f"{f1(found)}. Another study "
             "has written into the folder: restore it from a copy, or begin a new study with --name."
         )
 

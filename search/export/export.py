@@ -72,9 +72,11 @@ def export_model(
 ) -> ExportReport:
     """`to` holds the model in the formats of `files`, with its card and metrics; an earlier export there is replaced.
 
-    Shape: test_pixels [N, 28, 28], on all of which every file is compared with PyTorch; calibration [M, 28, 28], training images.
-    Raises: FmnistError where the checkpoint cannot be loaded; SearchError where `to` holds something else, cannot be written, the
-    facts are of another model, or a file but the int8 one does not say what PyTorch says. `to` is as it was then.
+    Shape: test_pixels [N, 28, 28], on all of which every file is compared with PyTorch; calibration [M, 28, 28],
+    training images.
+    Raises: FmnistError where the checkpoint cannot be loaded; SearchError where `to` holds something else, cannot be
+    written, the facts are of another model, or a file but the int8 one does not say what PyTorch says. `to` is as it
+    was then.
     """
     start = time.perf_counter()
     _require_free(to)
@@ -111,12 +113,14 @@ def _require_free(to: Path) -> None:
 def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:
     if checkpoint.config != facts.final.config or checkpoint.class_names != facts.data.class_names:
         raise SearchError(
-            f"The checkpoint must be of the final model of {facts.study!r}; it has another configuration or other classes. "
+            f"The checkpoint must be of the final model of {facts.study!r}; it has another configuration or other "
+            "classes. "
             f"Export the checkpoint of seed {facts.final.exported_seed}."
         )
     if facts.exported.checkpoint not in (None, checkpoint.seal):
         raise SearchError(
-            f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum is another one. Restore the study's "
+            f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum is another one. "
+            "Restore the study's "
             "folder from a copy, or begin a new study with --name."
         )
 
@@ -157,7 +161,9 @@ def _captured(checkpoint: Checkpoint) -> ExportedProgram:
 
 @contextmanager
 def _exporters_quiet() -> Iterator[None]:
-    """PyTorch's exporters warn of what they use of PyTorch and Python themselves: nothing that a caller could change."""
+    """PyTorch's exporters warn of what they use of PyTorch and Python themselves: nothing that a caller could
+    change.
+    """
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", category=category, module=r"(torch|onnxscript|onnx_ir|copyreg)(\.|$)")
@@ -172,8 +178,8 @@ def _measured(
     labels: Ints | None,
     announce: Announce,
 ) -> tuple[list[Parity], Quantised | None, list[Latency]]:
-    # The study opened the test split once, before, and kept its answers and labels: what int8 costs is told from those and opens
-    # nothing. Nor is anything chosen by it: the model is the same in every file.
+    # The study opened the test split once, before, and kept its answers and labels: what int8 costs is told from those
+    # and opens nothing. Nor is anything chosen by it: the model is the same in every file.
     parities, int8, latencies = list[Parity](), None, list[Latency]()
     for name in files:
         read, size = _reader(folder / name), (folder / name).stat().st_size
@@ -183,7 +189,10 @@ def _measured(
             said = _said_of_int8(int8)
         else:
             parities.append(parity := compare(name, size, expected, found))
-            said = f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} classed otherwise"
+            said = (
+                f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} classed "
+                "otherwise"
+            )
         latencies.append(latency := latency_of(name, read))
         announce(
             f"{name}: {size:,} bytes; on {len(pixels):,} images {said}; "

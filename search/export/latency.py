@@ -17,7 +17,8 @@ LONGEST = 0.3  # seconds for each; four files of two sizes, twice each, take fiv
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from raw pixels to probabilities: the median of up to a hundred runs of one image, and fifteen of 256.
+    """Milliseconds from raw pixels to probabilities: the median of up to a hundred runs of one image, and fifteen of
+    256.
 
     Not steady where no two of six such medians agreed, because the machine did other work.
     """

@@ -22,7 +22,10 @@ OPSET = 18  # what torch.onnx translates to; any other one is converted from it
 CALIBRATION = 500  # images
 CALIBRATION_SEED = 0
 CALIBRATION_BATCH = 100
-INPUT = "images: uint8 [N, 28, 28], grey, 0 black to 255 white; scaling is inside. Output: probabilities of the labels, float32 [N, classes]"
+INPUT = (
+    "images: uint8 [N, 28, 28], grey, 0 black to 255 white; scaling is inside. Output: probabilities of the "
+    "labels, float32 [N, classes]"
+)
 SEEN = {"onnx.quant.pre_process": "onnxruntime.quant"}  # what its pre-processing leaves, without which it asks for it
 
 
@@ -63,10 +66,11 @@ def to_onnx(program: ExportedProgram, about: Mapping[str, str]) -> onnx.ModelPro
 def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProto:
     """The same model with convolutions and dense layers in 8 bits, their ranges taken from what `images` lead to.
 
-    How, was chosen on training images outside of the calibration, by the mean difference of the probabilities from those in float32
-    (the quick study's network, 5,000 images): 0.0012 as here. All operators, so also the scaling of the raw pixels and the pooling: 0.0020.
-    One scale a layer and not one a channel: 0.0015. Weights have 7 of the 8 bits: with all 8 it is 0.0010, but processors without VNNI
-    add pairs of products in 16 bits, which overflow then, and the figures measured here would not be those of another machine.
+    How, was chosen on training images outside of the calibration, by the mean difference of the probabilities from
+    those in float32 (the quick study's network, 5,000 images): 0.0012 as here. All operators, so also the scaling of
+    the raw pixels and the pooling: 0.0020. One scale a layer and not one a channel: 0.0015. Weights have 7 of the 8
+    bits: with all 8 it is 0.0010, but processors without VNNI add pairs of products in 16 bits, which overflow then,
+    and the figures measured here would not be those of another machine.
     """
     about = {one.key: one.value for one in model.metadata_props}
     with tempfile.TemporaryDirectory() as folder:  # given a model in memory, it would change that one

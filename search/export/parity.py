@@ -63,7 +63,8 @@ def measure(
     """
     if found.shape != expected.shape or not np.isfinite(found).all():
         raise SearchError(
-            f"{file} must give finite probabilities {list(expected.shape)}; it does not. Export without --format onnx-int8."
+            f"{file} must give finite probabilities {list(expected.shape)}; it does not. Export without --format "
+            "onnx-int8."
         )
     largest, ours, theirs = float(np.abs(found - expected).max()), found.argmax(axis=1), expected.argmax(axis=1)
     part = (file, size, len(expected), largest, int((ours != theirs).sum()))
@@ -90,7 +91,9 @@ def compare(file: str, size: int, expected: NDArray[np.float32], found: NDArray[
     disagreements, ties = int(other.sum()), int((other & (first - second < TOLERANCE)).sum())
     if not (largest <= TOLERANCE and disagreements == ties):  # written so that NaN does not pass
         raise SearchError(
-            f"{file} must say what PyTorch says, within {TOLERANCE:g} of a probability; it differs by up to {largest:.2g}, and in the "
-            f"class of {disagreements - ties:,} of {len(expected):,} images. Nothing was exported: try another version of PyTorch."
+            f"{file} must say what PyTorch says, within {TOLERANCE:g} of a probability; it differs by up to "
+            f"{largest:.2g}, and in the "
+            f"class of {disagreements - ties:,} of {len(expected):,} images. Nothing was exported: try another version "
+            "of PyTorch."
         )
     return Parity(file, size, len(expected), largest, disagreements, ties)

@@ -1,4 +1,6 @@
-"""After a study: its winner again, with one regulariser switched off at a time, on fresh seeds and the validation split."""
+"""After a study: its winner again, with one regulariser switched off at a time, on fresh seeds and the validation
+split.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -192,11 +194,13 @@ def _chosen(config: TrialConfig, only: Sequence[str]) -> tuple[str, ...]:
     for knob in only:
         if knob not in REGULARISERS:
             raise SearchError(
-                f"--only takes one of {', '.join(REGULARISERS)}, got {knob!r}. {did_you_mean(knob, REGULARISERS)}".strip()
+                f"--only takes one of {', '.join(REGULARISERS)}, got {knob!r}. "
+                f"{did_you_mean(knob, REGULARISERS)}".strip()
             )
         if knob not in used(config):
             raise SearchError(
-                f"--only {knob}: the winner does not use it, so there is nothing to switch off. It uses {_listed(config)}."
+                f"--only {knob}: the winner does not use it, so there is nothing to switch off. It uses "
+                f"{_listed(config)}."
             )
     if not used(config):
         raise SearchError(f"The winner uses no regulariser: {', '.join(REGULARISERS)} are all at their neutral values.")

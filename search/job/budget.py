@@ -24,7 +24,8 @@ def spent(study: Study, spec: StudySpec) -> int:
     """Trials that count."""
     if spec.search.sampler != "grid":
         return len(finished_trials(study))
-    # A grid is not refilled: it has no other point for one that is over a limit. Another program's trial is none of its points.
+    # A grid is not refilled: it has no other point for one that is over a limit. Another program's trial is none of its
+    # points.
     return sum(FOREIGN not in trial.user_attrs for trial in study.trials(FINISHED))
 
 

@@ -1,6 +1,7 @@
 """The confirm stage: the best trials are trained again on fresh seeds, still on validation, and the best mean wins.
 
-The best of many noisy values is best partly by luck; fresh seeds take the luck out again and show how much of it there was.
+The best of many noisy values is best partly by luck; fresh seeds take the luck out again and show how much of it there
+was.
 """
 
 from collections.abc import Sequence
@@ -100,7 +101,8 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
 def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
     if dropped:
         return (
-            f"Every trial that was completed diverged when it was trained again, the last so: trial {dropped[-1].trial}: "
+            "Every trial that was completed diverged when it was trained again, the last so: trial "
+            f"{dropped[-1].trial}: "
             f"{dropped[-1].reason}. Search a narrower learning_rate in a new study (--name)."
         )
     cause = (
@@ -108,7 +110,10 @@ def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
         if seconds_left(study, spec) <= 0
         else "all ended early. Raise --trials"
     )
-    return f"No trial was completed, so there is no winner to confirm: {cause}, or begin a study with another --pruner (--name)."
+    return (
+        f"No trial was completed, so there is no winner to confirm: {cause}, or begin a study with another --pruner "
+        "(--name)."
+    )
 
 
 def _key(candidate: Candidate, seed: int) -> str:

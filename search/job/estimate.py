@@ -1,4 +1,6 @@
-"""What a study will cost on this device, from a few measured training steps and the operations of its configurations."""
+"""What a study will cost on this device, from a few measured training steps and the operations of its
+configurations.
+"""
 
 import math
 from collections.abc import Sequence
@@ -46,7 +48,8 @@ def estimate(
     images: int,
     is_cluster: bool = False,
 ) -> Estimate:
-    """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training images.
+    """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training
+    images.
 
     Raises: SearchError where none of its networks can be trained in the memory that there is, or the device fails.
     """
@@ -76,7 +79,9 @@ def estimate(
 def trainings_seconds(
     configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord
 ) -> float:
-    """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where the device fails."""
+    """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where
+    the device fails.
+    """
     classes = len(data.class_names)
     speed = _speed(configs[0], classes, device, threads)
     per_operation = (
@@ -114,9 +119,11 @@ def _within_memory(
     least = {config: least_memory(config, classes, images, device) for config in configs}
     if (smallest := min(least.values())) > free:
         raise SearchError(
-            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB are free on {device}"
+            f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB "
+            f"are free on {device}"
             f"{f' for each of {workers} workers' if is_cuda(device) else ''}. "
-            f"Narrow depth, blocks, filters, growth or batch_size{', or give fewer --workers' if is_cuda(device) and workers > 1 else ''}."
+            "Narrow depth, blocks, filters, growth or "
+            f"batch_size{', or give fewer --workers' if is_cuda(device) and workers > 1 else ''}."
         )
     return [config for config in configs if least[config] <= free]
 

@@ -38,7 +38,9 @@ class MadeBy:
 
 
 def study_of(model: Path, checkpoint: Checkpoint, storage: str) -> MadeBy:
-    """Of the model in that folder, looked for in `storage`, and in the one that the study's folder names, where the model lies in it."""
+    """Of the model in that folder, looked for in `storage`, and in the one that the study's folder names, where the
+    model lies in it.
+    """
     owner = _owner(model)
     identity: Identity | None
     try:
@@ -62,8 +64,8 @@ def evaluate_model(
 ) -> tuple[Scores, tuple[float, float], list[str]]:
     """The model's scores with their interval, and what is to be said of the opening.
 
-    It is recorded in the study that made the model and in the one that was named, where these are its test images. One whose study is
-    not here is noted in the model's own metrics.
+    It is recorded in the study that made the model and in the one that was named, where these are its test images. One
+    whose study is not here is noted in the model's own metrics.
     Raises: SearchError where the data have other classes, or a study takes no record; then nothing was scored.
     """
     studies = [study for study in (made_by.study, named) if study is not None]

@@ -1,4 +1,5 @@
-"""The end of a study: the winner retrained on train + validation with several seeds, then the one look at the test split.
+"""The end of a study: the winner retrained on train + validation with several seeds, then the one look at the test
+split.
 
 This is the only module that opens the test split, and each opening is recorded in the study before an image is scored.
 """
@@ -59,7 +60,8 @@ def finalize(
     interrupt: Interrupt,
     device: torch.device = CPU,
 ) -> Final:
-    """The study has its Final, made now or by an earlier run, its networks scored on `device`; the test split is opened only if it was not.
+    """The study has its Final, made now or by an earlier run, its networks scored on `device`; the test split is opened
+    only if it was not.
 
     Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
@@ -76,7 +78,8 @@ def finalize(
 def evaluate(
     checkpoint: Checkpoint, source: Source, studies: Sequence[Study] | None, device: torch.device
 ) -> tuple[Scores, tuple[float, float]]:
-    """The network's scores on the test split with their bootstrap interval; an opening of each of the studies whose test images these are.
+    """The network's scores on the test split with their bootstrap interval; an opening of each of the studies whose
+    test images these are.
 
     Raises: SearchError where the data have other classes; then nothing was scored, and nothing is recorded.
     """
@@ -155,8 +158,8 @@ def _retrain(
 
 
 def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
-    # A search that went on after an interruption may have another winner than the one that was trained then; and what another study
-    # has written there meanwhile is trained over.
+    # A search that went on after an interruption may have another winner than the one that was trained then; and what
+    # another study has written there meanwhile is trained over.
     if not folder.exists():
         return False
     checkpoint = load_checkpoint(folder)
@@ -206,7 +209,8 @@ def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
             predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
     except torch.OutOfMemoryError as error:
         raise SearchError(
-            f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the same command with "
+            f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the "
+            "same command with "
             "--device cpu. No opening of the test split is recorded."
         ) from None
 
@@ -215,7 +219,8 @@ def _trained(folder: Path, run: FinalTraining) -> Checkpoint:
     checkpoint = load_checkpoint(folder)
     if run.checkpoint not in (None, checkpoint.seal):
         raise SearchError(
-            f"{folder} must hold the model that the study has trained; it was changed. Give the same command to train it again."
+            f"{folder} must hold the model that the study has trained; it was changed. Give the same command to train "
+            "it again."
         )
     return checkpoint
 

@@ -73,7 +73,8 @@ def print_inspection(found: Inspection, console: Console) -> None:
 
 
 def write_files(found: Inspection, sheet: Path | None, save: Path | None) -> list[Path]:
-    """The picture sheet, and the cleaned images with their report, are written where a file and a folder are named; returns what was.
+    """The picture sheet, and the cleaned images with their report, are written where a file and a folder are named;
+    returns what was.
 
     Raises: SearchError where they cannot be.
     """

@@ -15,8 +15,8 @@ class InterruptedRunError(Exception):
 class Interrupt:
     """While entered, SIGINT and SIGTERM set `requested`; a second one exits with 130 on the spot.
 
-    The storage needs no farewell: whatever was running is found and put back by the next run. Only a process's main thread hears signals:
-    a run in another thread is never interrupted.
+    The storage needs no farewell: whatever was running is found and put back by the next run. Only a process's main
+    thread hears signals: a run in another thread is never interrupted.
 
     Args:
         is_guest: The process is not the run's own, as that of a notebook: a second signal raises KeyboardInterrupt.

@@ -1,4 +1,6 @@
-"""One trial. Objective is a plain callable for whoever prefers Optuna's own loop; the search loop shares its report and its notes."""
+"""One trial. Objective is a plain callable for whoever prefers Optuna's own loop; the search loop shares its report and
+its notes.
+"""
 
 import itertools
 import math
@@ -36,8 +38,8 @@ class Objective:
     """Suggests a configuration, trains it, reports each epoch's validation macro F1 and returns the last one.
 
     `study.optimize(Objective(...), n_trials=20)` works on any Optuna study that maximises.
-    Raises: TrialPruned where the study's pruner says so, where the network is over one of the `limits`, where training diverges, or where
-    the trial was enqueued with what is not of the space.
+    Raises: TrialPruned where the study's pruner says so, where the network is over one of the `limits`, where training
+    diverges, or where the trial was enqueued with what is not of the space.
     """
 
     space: Space
@@ -80,7 +82,8 @@ class Objective:
 
 
 def suggest(trial: Trial, space: Space) -> TrialConfig:
-    """The configuration of the trial: that which it was enqueued with, or as far as it says nothing, what the sampler proposes.
+    """The configuration of the trial: that which it was enqueued with, or as far as it says nothing, what the sampler
+    proposes.
 
     Raises: UnusableTrialError.
     """

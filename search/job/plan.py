@@ -125,7 +125,8 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
 
 def check_storage(plan: Plan) -> Study | None:
-    """The study, if it is finished; the storage can be opened and has room for it. A database that is not there yet is not made.
+    """The study, if it is finished; the storage can be opened and has room for it. A database that is not there yet is
+    not made.
 
     Raises: SearchError.
     """
@@ -146,7 +147,8 @@ def require_searched(study: Study, spec: StudySpec) -> None:
     """A study that is finished is not asked for more trials than it has."""
     if not is_searched(study, spec):
         raise SearchError(
-            f"The study {study.name!r} is finished with {len(finished_trials(study))} trials and its test split was opened; "
+            f"The study {study.name!r} is finished with {len(finished_trials(study))} trials and its test split was "
+            "opened; "
             f"{spec.budget} trials were asked for. "
             "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
         )

@@ -11,7 +11,9 @@ from search.study.spec import LimitsSection, StudySpec, load_spec
 
 
 class Options(TypedDict, total=False):
-    """What a call of `search.run` may say besides study and data; what it leaves out is what the study, or the machine, says."""
+    """What a call of `search.run` may say besides study and data; what it leaves out is what the study, or the machine,
+    says.
+    """
 
     trials: int
     minutes: float

@@ -26,8 +26,8 @@ from search.study.study import Study, create_study, journalled
 def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
     """The study has its result, its report and its export; a finished study is left as it is.
 
-    Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on the same
-    database server, brings the study to its end. StorageLostError. InterruptedRunError.
+    Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on
+    the same database server, brings the study to its end. StorageLostError. InterruptedRunError.
 
     Args:
         is_guest: The process is not the run's own, as that of a notebook.
@@ -58,7 +58,8 @@ def _bring_to_its_end(study: Study, plan: Plan, progress: Progress, interrupt: I
             require_searched(study, plan.spec)
         write_report(read_report(study), study.folder)
         write_page(study, study.folder / PAGE)
-        # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie elsewhere.
+        # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie
+        # elsewhere.
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
         elif export_folder.exists():

@@ -1,4 +1,6 @@
-"""The search loop: ask, submit, report, prune, tell. The coordinator runs it, and nothing else writes trials to the storage."""
+"""The search loop: ask, submit, report, prune, tell. The coordinator runs it, and nothing else writes trials to the
+storage.
+"""
 
 import math
 import sys
@@ -60,8 +62,8 @@ def optimize(
 ) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    Raises: InterruptedRunError, StorageLostError, or SearchError where one trial after the other fails; the running trials were put back
-    for the next run.
+    Raises: InterruptedRunError, StorageLostError, or SearchError where one trial after the other fails; the running
+    trials were put back for the next run.
     """
     put_back(study)
     progress.begin("search", total=spec.budget, done=len(finished_trials(study)), best=_best(study))
@@ -93,7 +95,9 @@ def optimize(
 
 
 def put_back(study: Study) -> None:
-    """Trials that this run, or a dead or interrupted one, left running wait: the next ask takes them first, with their configuration."""
+    """Trials that this run, or a dead or interrupted one, left running wait: the next ask takes them first, with their
+    configuration.
+    """
     share = share_of(study)
     for trial in study.trials((TrialState.RUNNING,)):
         if share is None or trial.system_attrs.get(OWNER) == share.owner:
@@ -138,11 +142,15 @@ class _Loop:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing may begin any more and nothing is left to end; or, after one failure upon the other, nothing should."""
+        """Whether nothing may begin any more and nothing is left to end; or, after one failure upon the other, nothing
+        should.
+        """
         return self.given_up is not None or (self._is_late() and not self.active and not self._has_more_to_come())
 
     def look_around(self, *, at_once: bool = False) -> None:
-        """Now and then, what other runs have done is on the screen, and what dead ones left running waits for whoever asks next."""
+        """Now and then, what other runs have done is on the screen, and what dead ones left running waits for whoever
+        asks next.
+        """
         if not self.is_shared or (time.monotonic() - self.looked_around < NOTE_SECONDS and not at_once):
             return
         self.looked_around = time.monotonic()
@@ -179,7 +187,9 @@ class _Loop:
             self._lose(event.key)
 
     def _begin(self) -> Task | None:
-        """The next trial; None where it is not trained: over a limit, or not of the space. Raises: NoRoomError, TakenOverError."""
+        """The next trial; None where it is not trained: over a limit, or not of the space. Raises: NoRoomError,
+        TakenOverError.
+        """
         trial = self.study.optuna.ask()
         key = f"trial {trial.number}"
         if (
@@ -313,7 +323,9 @@ class _Loop:
         return time.monotonic() > self.deadline
 
     def _may_be_refused(self) -> bool:
-        """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another one."""
+        """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another
+        one.
+        """
         if self.spec.limits.max_latency_ms is None or self._is_late():
             return False
         return any(active.constraints.get("max_latency_ms", 1.0) > 0 for active in self.active.values())
@@ -326,7 +338,8 @@ class _Loop:
 
 
 def _end_waiting(study: Study, reason: str) -> None:
-    # Trials that an earlier run put back and that have no more time, or no place in a budget made smaller, would wait for ever.
+    # Trials that an earlier run put back and that have no more time, or no place in a budget made smaller, would wait
+    # for ever.
     if study.is_stored and (share := study.storage.share):
         study.storage.share = replace(share, budget=sys.maxsize)
     while (trial_id := study.optuna._pop_waiting_trial_id()) is not None:

@@ -19,15 +19,18 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
     spec, data = plan.spec, plan.data
     facts = {
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
-        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, {len(data.class_names)} classes",
+        "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, "
+        f"{len(data.class_names)} classes",
         "Device": _device(plan),
         "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, {spec.search.sampler}, "
+        "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, "
+        f"{spec.search.sampler}, "
         f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
         "Confirm": _confirming(spec),
-        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} on all training images, "
+        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} "
+        "on all training images, "
         "then the test split, once",
         **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
     }
@@ -40,7 +43,9 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
 
 
 def print_end(study: Study, console: Console) -> None:
-    """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person reads."""
+    """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person
+    reads.
+    """
     found, folder = read_report(study), study.folder
     console.rule(style="dim")
     console.print(headline(found), style="bold", highlight=False)

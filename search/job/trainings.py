@@ -28,9 +28,10 @@ def train_all(
 ) -> None:
     """Each task was trained; the stage was timed.
 
-    `keep` was told its last validation macro F1, if it has one, and its seconds; `drop`, of one that diverged, as it would each time,
-    the reason. With `all_or_none` the others end there, too.
-    Raises: SearchError where a training fails in another way. InterruptedRunError or StorageLostError, with what was done kept.
+    `keep` was told its last validation macro F1, if it has one, and its seconds; `drop`, of one that diverged, as it
+    would each time, the reason. With `all_or_none` the others end there, too.
+    Raises: SearchError where a training fails in another way. InterruptedRunError or StorageLostError, with what was
+    done kept.
     """
     trainings = _Trainings(study, tasks, executor, progress, keep, drop, all_or_none)
     with timed(study, stage) as note_time:

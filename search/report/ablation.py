@@ -20,7 +20,9 @@ KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "wor
 
 @dataclass(frozen=True)
 class Worth:
-    """By how much the winner is better with the regulariser: the mean over seeds of the difference, and where it may lie."""
+    """By how much the winner is better with the regulariser: the mean over seeds of the difference, and where it may
+    lie.
+    """
 
     without: str
     scores: tuple[float, ...]  # of the network without it
@@ -97,8 +99,10 @@ def ablation_table(found: Ablation) -> Table:
     ]
     off = [knob for knob in REGULARISERS if knob not in used(found.config)]
     caption = (
-        f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same {counted(len(whole), 'seed')}. Worth: the "
-        f"winner minus the variant, seed by seed, with {100 * LEVEL:g} % interval; unclear where that holds 0, or one seed has none. "
+        f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same "
+        f"{counted(len(whole), 'seed')}. Worth: the "
+        f"winner minus the variant, seed by seed, with {100 * LEVEL:g} % interval; unclear where that holds 0, or one "
+        "seed has none. "
         "The test split is not used."
     )
     caption += f" Not used by the winner: {', '.join(off)}." if off else ""

@@ -9,7 +9,9 @@ BINS = 15  # as in the paper
 
 
 class Bin(Record):
-    """The predictions whose probability lies in (low, high]; `confidence` and `accuracy` are None where there are none."""
+    """The predictions whose probability lies in (low, high]; `confidence` and `accuracy` are None where there are
+    none.
+    """
 
     low: float
     high: float
@@ -29,10 +31,12 @@ class Calibration(Record):
 def calibration(confidence: NDArray[np.floating], is_right: NDArray[np.bool_]) -> Calibration:
     """The expected calibration error of the predicted classes, and the bins that it is made of.
 
-    ECE = sum over the bins m of |B_m| / n * |acc(B_m) - conf(B_m)|, with 15 bins of equal width, B_m = ((m - 1) / 15, m / 15].
-    0: of all images that the network is 80 % sure of, 80 % are right, and so on for every other probability.
-    Shape: confidence and is_right [N], N at least 1: the highest probability of each image, and whether that class is the true one.
-    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599, equations 2, 3 and 5.
+    ECE = sum over the bins m of |B_m| / n * |acc(B_m) - conf(B_m)|, with 15 bins of equal width, B_m = ((m - 1) / 15, m
+    / 15]. 0: of all images that the network is 80 % sure of, 80 % are right, and so on for every other probability.
+    Shape: confidence and is_right [N], N at least 1: the highest probability of each image, and whether that class is
+    the true one.
+    Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599,
+    equations 2, 3 and 5.
     """
     sure = confidence.astype(np.float64)
     edges = np.arange(BINS + 1) / BINS

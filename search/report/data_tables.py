@@ -1,4 +1,6 @@
-"""What there is to say of a data set: what cleaning found in it, its classes, its pixels, as tables and in sentences. No torch."""
+"""What there is to say of a data set: what cleaning found in it, its classes, its pixels, as tables and in sentences.
+No torch.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -107,7 +109,9 @@ def _images(one: Caught) -> str:
 
 
 def kept_warnings(report: CleaningReport) -> list[str]:
-    """Why scores flatter: images that a rule found and was told to keep, so that a network is asked what it was trained on."""
+    """Why scores flatter: images that a rule found and was told to keep, so that a network is asked what it was trained
+    on.
+    """
     kept = {one.rule: one.train for one in report.caught if one.action == "kept"}
     found = []
     if leaks := kept.get("leaks"):
@@ -170,7 +174,10 @@ def _balance(summary: DataSummary, untested: int) -> str:
     elif max(sizes) == min(sizes):
         ratio = f"All {len(sizes)} classes have the same number of training images."
     else:
-        ratio = f"The largest of {len(sizes)} classes has {max(sizes) / min(sizes):.1f} times the training images of the smallest."
+        ratio = (
+            f"The largest of {len(sizes)} classes has {max(sizes) / min(sizes):.1f} times the training images of "
+            "the smallest."
+        )
     missing = f" Without a test image: {untested} of {len(sizes)} classes." if untested else ""
     return f"{ratio}{missing} Brightness is the mean grey of a class's training images, from 0, black, to 255, white."
 
@@ -189,5 +196,8 @@ def pixel_table(summary: DataSummary) -> Table:
         _percent(pixels.black),
         _percent(pixels.white),
     )
-    caption = f"Of {counted(summary.train, 'training image')}, from 0, black, to 255, white. Black and white: share of pixels at either end."
+    caption = (
+        f"Of {counted(summary.train, 'training image')}, from 0, black, to 255, white. Black and white: share of "
+        "pixels at either end."
+    )
     return Table(title, columns, [row], caption, frozenset())

@@ -105,7 +105,9 @@ class Confusion(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two classes, by their numbers, that the exported model takes for each other; the one more often mistaken first."""
+    """Two classes, by their numbers, that the exported model takes for each other; the one more often mistaken
+    first.
+    """
 
     one: int
     other: int
@@ -119,7 +121,9 @@ class Pair(NamedTuple):
 
 
 class Report(Record):
-    """Everything a report says; its fields are the keys of report.json. None or empty: the study has not got there yet."""
+    """Everything a report says; its fields are the keys of report.json. None or empty: the study has not got there
+    yet.
+    """
 
     study: str
     spec: dict[str, JsonValue]  # the resolved StudySpec
@@ -302,8 +306,9 @@ def _why_no_importances(scored: Sequence[FrozenTrial]) -> str | None:
 
 
 def _shares(study: Study) -> dict[str, float]:
-    # Mean decrease of impurity: it learns from every complete trial. PED-ANOVA, Optuna's default, looks at the best tenth, which of
-    # 20 trials is two; fANOVA stops with an error where its trees find nothing to split. Both say more about large studies.
+    # Mean decrease of impurity: it learns from every complete trial. PED-ANOVA, Optuna's default, looks at the best
+    # tenth, which of 20 trials is two; fANOVA stops with an error where its trees find nothing to split. Both say more
+    # about large studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     return {
         name: float(share)

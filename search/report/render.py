@@ -51,7 +51,8 @@ def headline(report: Report) -> str:
     if (final := report.final) is not None:
         spread = "" if final.sd is None else f" ± {f1(final.sd)}"
         return (
-            f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % interval "
+            f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % "
+            "interval "
             f"[{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; "
             f"the test split was opened {times(len(report.openings))}."
         )
@@ -61,7 +62,10 @@ def headline(report: Report) -> str:
             return f"No test score yet. Confirmed: trial {one.trial}, validation macro F1 {mean}."
     best = next((row for row in report.best if row.feasible and row.state == "complete"), None)
     if best is not None:
-        return f"No test score yet. Best of the search: trial {best.number}, validation macro F1 {f1(best.value)}, not confirmed."
+        return (
+            f"No test score yet. Best of the search: trial {best.number}, validation macro F1 {f1(best.value)}, not "
+            "confirmed."
+        )
     return "No score yet: no trial is complete."
 
 
@@ -74,18 +78,21 @@ def warnings(report: Report) -> list[str]:
         found += kept_warnings(data.cleaning)
     if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
         found.append(
-            f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test images."
+            f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test "
+            "images."
         )
     found += [
         f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped
     ]
     if len(report.openings) > 1:
         found.append(
-            f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an honest test."
+            f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an "
+            "honest test."
         )
     if fields := differing(report.environments):
         found.append(
-            f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: times do not compare, figures may not."
+            f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: times do not compare, "
+            "figures may not."
         )
     return found
 
@@ -122,7 +129,9 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table with as many of its spare columns as that many characters have room for; its caption names the others."""
+    """The table with as many of its spare columns as that many characters have room for; its caption names the
+    others.
+    """
     widths = [
         SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide)
         for i, wide in enumerate(_widths(table))
@@ -155,7 +164,9 @@ def _widths(table: Table) -> list[int]:
 
 
 def _whole_columns(table: Table, width: int) -> set[int]:
-    """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is another figure."""
+    """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is
+    another figure.
+    """
     widths = _widths(table)
     wholes = {i for i, wide in enumerate(widths) if i not in table.text_columns or wide <= NEVER_WRAPPED}
     fits = sum(wide if i in wholes else 1 for i, wide in enumerate(widths)) + SEPARATION * len(widths) <= width
@@ -202,11 +213,13 @@ def to_json(report: Report) -> str:
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     """report.md and report.json are in `folder`, each either whole or as it was before.
 
-    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the folder of studies.
+    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the
+    folder of studies.
     """
     if folder.name != report.study or report.study == "..":
         raise SearchError(
-            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it under another."
+            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it "
+            "under another."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))

@@ -33,7 +33,8 @@ Line = tuple[str, int, Colour]  # text, size of its letters, colour
 def draw_sheet(
     train: Images, caught: Mapping[str, CaughtPictures], path: Path, report: CleaningReport | None = None
 ) -> None:
-    """A PNG at `path` shows examples of each class and, below, the first images that each rule caught as they were read.
+    """A PNG at `path` shows examples of each class and, below, the first images that each rule caught as they were
+    read.
 
     With `report` it also says how many each rule caught and what became of them. Pixels that were missing are red.
     Raises: SearchError where it cannot be written; what was there before is still there then.
@@ -61,7 +62,8 @@ def _class_rows(train: Images) -> Iterator[Image.Image]:
         yield _row(lines, pictures, EXAMPLE, EXAMPLES)
     if (more := len(sizes) - CLASSES) > 0:
         yield _note(
-            f"and {more} more {'class' if more == 1 else 'classes'}, with {sizes[largest_first[CLASSES:]].sum():,} images"
+            f"and {more} more {'class' if more == 1 else 'classes'}, with {sizes[largest_first[CLASSES:]].sum():,} "
+            "images"
         )
 
 
@@ -111,7 +113,9 @@ def _row(
 
 
 def _fitted(pixels: NDArray[np.uint8], missing: NDArray[np.bool_] | None, side: int) -> Image.Image:
-    """The image in a square: pixels stay sharp where it is enlarged, and are averaged where it is larger than the square."""
+    """The image in a square: pixels stay sharp where it is enlarged, and are averaged where it is larger than the
+    square.
+    """
     colours = np.repeat(pixels[:, :, None], 3, axis=2)
     if missing is not None:
         colours[missing] = MISSING

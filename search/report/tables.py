@@ -32,8 +32,10 @@ def _final_runs(final: Final, _: Report) -> Table:
     ]
     origin = "A configuration given from outside" if final.trial is None else f"Trial {final.trial}"
     caption = (
-        f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} MFLOPs an image. "
-        f"Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: {settings(final.config.model_dump())}."
+        f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
+        "MFLOPs an image. "
+        f"Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
+        f"{settings(final.config.model_dump())}."
     )
     marks: dict[tuple[int, int], Mark] = {
         (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
@@ -142,7 +144,8 @@ def _optimism(report: Report) -> str:
         return "Optimism is known once the search's best trial has a fresh seed."
     luck = " The best of many noisy scores is often partly luck." if flattery.difference > 0 else ""
     return (
-        f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, {f1(flattery.search_value)}; "
+        f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, "
+        f"{f1(flattery.search_value)}; "
         f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}.{luck}"
     )
 
@@ -203,7 +206,9 @@ def _states(report: Report) -> Table:
 
 
 def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
-    """ "over max_params 300,000 and max_size 1,200,000": the limits alone, so that each size is no reason of its own."""
+    """ "over max_params 300,000 and max_size 1,200,000": the limits alone, so that each size is no reason of its
+    own.
+    """
     stated = {
         name: f"{name} {limit:,}" if isinstance(limit, int) else f"{name} {limit:g}" for name, limit in limits.items()
     }

@@ -1,6 +1,7 @@
 """What the networks of the best trials said of the validation images, for looking at their mistakes. No torch.
 
-A file a trial in the study's folder, as long as the trial is among the best: the score alone does not say where a network errs.
+A file a trial in the study's folder, as long as the trial is among the best: the score alone does not say where a
+network errs.
 """
 
 import io
@@ -27,7 +28,8 @@ def predictions_path(study: Study, trial: int) -> Path:
 
 
 def keep_predictions(study: Study, trial: int, predicted: Predicted) -> str:
-    """Those of `trial`, which is complete, are kept if it is among the best; those of a trial that no longer is are gone.
+    """Those of `trial`, which is complete, are kept if it is among the best; those of a trial that no longer is are
+    gone.
 
     Returns why they could not be kept, which stops nothing; "" where they were, or need not be.
     """
@@ -40,7 +42,10 @@ def keep_predictions(study: Study, trial: int, predicted: Predicted) -> str:
         for number in _kept(study) - set(best):
             predictions_path(study, number).unlink(missing_ok=True)
     except OSError as error:
-        return f"trial {trial}: its answers on the validation images could not be kept ({error.strerror or error}); its score is."
+        return (
+            f"trial {trial}: its answers on the validation images could not be kept ({error.strerror or error}); "
+            "its score is."
+        )
     return ""
 
 

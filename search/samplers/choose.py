@@ -16,8 +16,8 @@ from search.samplers.tpe import TPESampler
 
 Grid = Mapping[str, Sequence[Any]]
 
-# Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to third of the best
-# trials, whose first epochs tell little (benchmarks/judgement.py).
+# Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to
+# third of the best trials, whose first epochs tell little (benchmarks/judgement.py).
 KEPT = {"percentile": 75.0, "median": 50.0}
 REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
 
@@ -47,12 +47,16 @@ def make_sampler(name: Sampler, *, trials: int, seed: int, grid: Callable[[], Gr
 
 
 def _startup(trials: int) -> int:
-    """Trials at random before there is a model; Optuna's own default is 10 whatever the budget (benchmarks/search_quality.py)."""
+    """Trials at random before there is a model; Optuna's own default is 10 whatever the budget
+    (benchmarks/search_quality.py).
+    """
     return max(4, min(10, trials // 20))
 
 
 def make_pruner(name: Pruner, *, epochs: int) -> BasePruner:
-    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1 to `epochs`."""
+    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1 to
+    `epochs`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
         return _pruner(name, epochs)
@@ -83,14 +87,17 @@ class _CmaEsSampler(optuna.samplers.CmaEsSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so once."""
+        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so
+        once.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set")
             super().after_trial(study, trial, state, values)
 
 
 class _HyperbandPruner(optuna.pruners.HyperbandPruner):
-    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a verdict cost.
+    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a
+    # verdict cost.
 
     def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
         views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})

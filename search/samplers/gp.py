@@ -21,8 +21,9 @@ WITHIN = -1.0  # of a trial that nothing speaks against
 class GPSampler(optuna.samplers.GPSampler):
     """Proposes as Optuna's from trials that all came to their end and have no constraint.
 
-    Optuna's sees complete trials alone: under a pruner it proposes again and again what was pruned, and a search may find nothing more
-    (benchmarks/search_quality.py). Here a pruned trial counts with the F1 that it would have had, and one over a limit with by how much.
+    Optuna's sees complete trials alone: under a pruner it proposes again and again what was pruned, and a search may
+    find nothing more (benchmarks/search_quality.py). Here a pruned trial counts with the F1 that it would have had, and
+    one over a limit with by how much.
     """
 
     def sample_relative(
@@ -30,7 +31,8 @@ class GPSampler(optuna.samplers.GPSampler):
     ) -> dict[str, Any]:
         """A point of the space; none, which means a random one, before enough trials were trained."""
         modelled = _Modelled(study, search_space, self._n_startup_trials)
-        # The cores are for those who train: with threads that wait for each other beside them a proposal takes ten times as long.
+        # The cores are for those who train: with threads that wait for each other beside them a proposal takes ten
+        # times as long.
         with threadpool_limits(1):
             return super().sample_relative(cast("optuna.Study", modelled), trial, search_space)
 
@@ -69,7 +71,8 @@ class _Modelled:
 
 
 def foretold(trials: Sequence[FrozenTrial]) -> dict[int, float]:
-    """Place of a trial among `trials` -> its value, or of a pruned one its last one and the median of what complete trials gained after it.
+    """Place of a trial among `trials` -> its value, or of a pruned one its last one and the median of what complete
+    trials gained after it.
 
     It is not above the best of the complete ones, for nothing was seen of it. A trial without an epoch has none.
     """
@@ -97,7 +100,9 @@ def _points(trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]
 
 
 def _filled(known: Mapping[int, float], points: NDArray[np.float64]) -> list[float]:
-    """The value at each point, where it is not known that of the nearest: with any other the model would see a slope at the limit."""
+    """The value at each point, where it is not known that of the nearest: with any other the model would see a slope at
+    the limit.
+    """
     places = np.array(sorted(known))
     return [
         known[index] if index in known else known[int(places[np.square(points[places] - point).sum(axis=1).argmin()])]

@@ -1,4 +1,6 @@
-"""What samplers and pruners are called in a study and on the command line; loads nothing, for the sake of completion."""
+"""What samplers and pruners are called in a study and on the command line; loads nothing, for the sake of
+completion.
+"""
 
 from typing import Literal
 

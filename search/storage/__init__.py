@@ -1,1 +1,3 @@
-"""Where a study is kept: a database that may be away for a while, and a journal beside it. Opened by `opening`, written by `own_trials`."""
+"""Where a study is kept: a database that may be away for a while, and a journal beside it. Opened by `opening`, written
+by `own_trials`.
+"""

@@ -1,4 +1,6 @@
-"""Trials that another program added to a study of this toolkit: they stay where they are, and nothing is learned from them."""
+"""Trials that another program added to a study of this toolkit: they stay where they are, and nothing is learned from
+them.
+"""
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 

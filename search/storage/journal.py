@@ -100,7 +100,8 @@ class Kept:
 
 
 def read_journal(path: Path) -> Kept | None:
-    """What the journal at `path` holds; None where there is none, or its writer was killed before its first line was whole.
+    """What the journal at `path` holds; None where there is none, or its writer was killed before its first line was
+    whole.
 
     Raises: SearchError where it is damaged. A last line that is half written was never acknowledged and does not count.
     """
@@ -119,7 +120,8 @@ def read_journal(path: Path) -> Kept | None:
         header = json.loads(lines[0])
         if header["journal"] != FORMAT:
             raise SearchError(
-                f"The journal {str(path)!r} has format {header['journal']!r}, this version reads {FORMAT}. Update fmnist-search."
+                f"The journal {str(path)!r} has format {header['journal']!r}, this version reads {FORMAT}. Update "
+                "fmnist-search."
             )
         operations = []
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007

@@ -8,7 +8,9 @@ _IN_QUERY = re.compile(r"(?i)([?&;](?:[\w-]*passw(?:or)?d|pwd|pass|passphrase|se
 
 
 def masked(text: str, url: str = "") -> str:
-    """The text with *** in place of every password that a URL in it holds, and of `url`'s password wherever else it stands."""
+    """The text with *** in place of every password that a URL in it holds, and of `url`'s password wherever else it
+    stands.
+    """
     for secret in _secrets(url):
         text = text.replace(secret, "***")
     # Up to the last @: a password with an unescaped @ would else be shown from there on.

@@ -1,4 +1,6 @@
-"""A storage is opened: it is sound, of this Optuna's schema, and a SQLite file is in WAL mode; or it is refused and left as it was."""
+"""A storage is opened: it is sound, of this Optuna's schema, and a SQLite file is in WAL mode; or it is refused and
+left as it was.
+"""
 
 import errno
 import sqlite3
@@ -28,7 +30,9 @@ SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
 _ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
 _WRITABLE = f"The file and its folder must be writable: make them so, or {_ELSEWHERE}."
-NETWORK = {  # of libpq: a host that drops packets is away after seconds; the system itself would wait for a quarter of an hour and more
+# of libpq: a host that drops packets is away after seconds; the system itself would wait for a quarter of an hour and
+# more
+NETWORK = {
     "connect_timeout": 10,  # seconds, and so are the next two
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -54,7 +58,8 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
     "full": f"Make room there, or {_ELSEWHERE}.",
     "No space": f"Make room there, or {_ELSEWHERE}.",
     "I/O": f"The disk may be full or broken: mend it, or {_ELSEWHERE}.",
-    "malformed": f"It is damaged: restore it from a copy, save what can be read with `sqlite3 FILE .recover`, or {_ELSEWHERE}.",
+    "malformed": "It is damaged: restore it from a copy, save what can be read with `sqlite3 FILE .recover`, "
+    f"or {_ELSEWHERE}.",
     "not a database": f"Name a SQLite file or one that is not there yet, such as {DEFAULT_STORAGE}.",
     "directory": f"Name a file in a folder, or one that is not there yet, such as {DEFAULT_STORAGE}.",
     "readonly": _WRITABLE,
@@ -133,7 +138,8 @@ def _require_file(parsed: URL, url: str) -> None:
     place = parsed.database or ""
     if place in ("", ":memory:"):
         raise SearchError(
-            f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is memory, which ends with the process. {_EXAMPLE}"
+            f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is memory, which ends with the "
+            f"process. {_EXAMPLE}"
         )
     if "?" in url:  # what follows it is no part of the file's name
         raise SearchError(f"The file's name in --storage must have no '?', got {masked(url)!r}. {_EXAMPLE}")
@@ -199,8 +205,9 @@ def _require_database(path: Path) -> None:
     # SQLite takes a file of a few bytes, whatever they say, for an empty database, and writes over it.
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
-    # A larger one is not opened here: closing a file drops every lock that this process has on it, those of SQLite's connections too, and
-    # another process may then take away the log from under them. Source: sqlite.org/howtocorrupt.html, section 2.2.
+    # A larger one is not opened here: closing a file drops every lock that this process has on it, those of SQLite's
+    # connections too, and another process may then take away the log from under them. Source:
+    # sqlite.org/howtocorrupt.html, section 2.2.
     if path.exists() and 0 < path.stat().st_size < SMALLEST_DATABASE:
         with path.open("rb") as file:
             if file.read(len(SQLITE_HEADER)) != SQLITE_HEADER:
@@ -217,7 +224,8 @@ def _use_wal(engine: Engine, *, to_write: bool) -> None:
 
 
 def _on_each_connection(engine: Engine) -> None:
-    """A SQLite file in WAL mode is no longer flushed to the disk at every write, and takes no row of a trial that was deleted.
+    """A SQLite file in WAL mode is no longer flushed to the disk at every write, and takes no row of a trial that was
+    deleted.
 
     A process that is killed loses nothing by it; a power cut may lose the last moments, never the file.
     Source: sqlite.org/pragma.html#pragma_synchronous.

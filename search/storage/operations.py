@@ -77,7 +77,8 @@ def _append(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any])
     table = StudyUserAttributeModel
     here = (table.study_id == study_id, table.key == key)
     with _create_scoped_session(backend.scoped_session) as session:
-        # A write, and the first statement: on every database it holds off others that append until the transaction ends.
+        # A write, and the first statement: on every database it holds off others that append until the transaction
+        # ends.
         session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
         StudyModel.find_or_raise_by_id(study_id, session)
         kept = session.execute(select(table.value_json).where(*here)).scalar_one_or_none()

@@ -45,7 +45,13 @@ class Overflow:
         waiting = len(self.journal) if self.journal else 0
         text = f"The storage was lost: {self.loss}."
         if self.journal and waiting:
-            text += f" {counted(waiting, 'result')} that it did not take {'wait' if waiting > 1 else 'waits'} in {self.journal.path}."
+            text += (
+                f" {counted(waiting, 'result')} that it did not take {'wait' if waiting > 1 else 'waits'} in "
+                f"{self.journal.path}."
+            )
         if self._overdue:
-            text += f" {counted(len(self._overdue), 'result')} could not be kept there ({self._fault}) and will be computed again."
+            text += (
+                f" {counted(len(self._overdue), 'result')} could not be kept there ({self._fault}) and will be "
+                "computed again."
+            )
         return StorageLostError(f"{text} When it is back, the same command goes on.")

@@ -1,7 +1,7 @@
 """Optuna's storage for a process that alone writes the trials it runs: what it wrote, it need not read again.
 
-Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was a third of what a trial cost
-beside its training (benchmarks/overhead.py).
+Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was a third of
+what a trial cost beside its training (benchmarks/overhead.py).
 """
 
 import copy
@@ -41,7 +41,8 @@ T = TypeVar("T")
 
 
 class OwnTrials(PatientStorage):
-    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written next.
+    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written
+    next.
 
     With a `share`, other runs have trials of the same study: then every write to a trial may raise TakenOverError.
     """
@@ -74,7 +75,9 @@ class OwnTrials(PatientStorage):
         super().delete_study(study_id)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has none."""
+        """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has
+        none.
+        """
         create = partial(self._create, study_id, template_trial)
         return self._ask(
             create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create()
@@ -109,11 +112,14 @@ class OwnTrials(PatientStorage):
         self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """The state is in the database, and the trial no longer in memory. Raises: StorageLostError where the trial would begin."""
+        """The state is in the database, and the trial no longer in memory. Raises: StorageLostError where the trial
+        would begin.
+        """
         write = partial(super().set_trial_state_values, trial_id, state, values)
         if state == TrialState.RUNNING:
             claim = partial(self._claim, trial_id, write)
-            # After a failed attempt that was carried out after all, Optuna's answer would be that another process took the trial.
+            # After a failed attempt that was carried out after all, Optuna's answer would be that another process took
+            # the trial.
             is_mine = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_mine_already(trial_id) or claim())
         else:
             at = datetime.now()  # local, as Optuna's own
@@ -125,7 +131,9 @@ class OwnTrials(PatientStorage):
         return is_mine
 
     def release(self, trial_id: int, owner: str | None) -> bool:
-        """The running trial of the run `owner`, which is dead, waits for the next one, unless it has ended or changed hands meanwhile."""
+        """The running trial of the run `owner`, which is dead, waits for the next one, unless it has ended or changed
+        hands meanwhile.
+        """
         self._look_again()
         return self._ask(partial(let_go, self._backend, trial_id, owner), lost=lambda: False)
 
@@ -212,7 +220,8 @@ class OwnTrials(PatientStorage):
             self._raise_lost()
         trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
-            # One that has ended in the database and runs here was taken over; it is never read again, so it must stay as it was read.
+            # One that has ended in the database and runs here was taken over; it is never read again, so it must stay
+            # as it was read.
             if self._study_of(trial_id) == study_id and not (
                 trial.number in trials and trials[trial.number].state.is_finished()
             ):
@@ -252,8 +261,8 @@ class OwnTrials(PatientStorage):
             self._ended[trial_id] = trial
 
     def _create(self, study_id: int, template: FrozenTrial | None) -> int:
-        # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had carried the first
-        # attempt out and only its answer was lost, that trial would stay RUNNING for ever.
+        # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had
+        # carried the first attempt out and only its answer was lost, that trial would stay RUNNING for ever.
         with _create_scoped_session(self._backend.scoped_session) as session:
             lock_study(session, study_id)  # the trial's number is counted under this lock
             if self.share and template is None:
@@ -274,7 +283,9 @@ class OwnTrials(PatientStorage):
         return trial_id
 
     def _made_already(self, study_id: int, template: FrozenTrial | None) -> int | None:
-        """The trial that a failed attempt made after all: unknown here, although all that were there before are known."""
+        """The trial that a failed attempt made after all: unknown here, although all that were there before are
+        known.
+        """
         newest = max(
             (each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id),
             default=-1,
@@ -299,7 +310,8 @@ class OwnTrials(PatientStorage):
                 if self.share:
                     self.share.require_own(session, trial_id)
                 for name, (value, distribution) in parameters.items():
-                    # Without Optuna's own question, which another program's trial in the study could answer with an error.
+                    # Without Optuna's own question, which another program's trial in the study could answer with an
+                    # error.
                     kind = distribution_to_json(distribution)
                     row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
                     session.execute(insert(TrialParamModel), [row])

@@ -55,7 +55,9 @@ class StorageAwayError(Exception):
 
 @dataclass
 class Patience:
-    """How long a storage that does not answer is asked again, and who is told. The clock and the sleep are for tests."""
+    """How long a storage that does not answer is asked again, and who is told. The clock and the sleep are for
+    tests.
+    """
 
     seconds: float = field(default_factory=lambda: SECONDS)
     announce: Callable[[str], None] = lambda _: None
@@ -63,9 +65,11 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
     def attempt(self, first: Callable[[], T], again: Callable[[], T], failed: Callable[[], None]) -> T:
-        """What `first` returned or, where it failed, `again`, which is tried until it does. `failed` is called after each failure.
+        """What `first` returned or, where it failed, `again`, which is tried until it does. `failed` is called after
+        each failure.
 
-        Raises: StorageAwayError after `seconds`, or at once where waiting cannot help. Errors that are not the storage's pass.
+        Raises: StorageAwayError after `seconds`, or at once where waiting cannot help. Errors that are not the
+        storage's pass.
         """
         start, pause, work, is_announced = self.clock(), FIRST_PAUSE, first, False
         while True:
@@ -125,7 +129,8 @@ def _passes(error: DBAPIError) -> bool:
 
 
 def _is_passing(error: sqlite3.Error) -> bool:
-    # SQLite says "no such table" and "database is locked" with the same class; extended codes have the plain one in their last byte.
+    # SQLite says "no such table" and "database is locked" with the same class; extended codes have the plain one in
+    # their last byte.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
 
 

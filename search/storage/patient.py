@@ -1,4 +1,6 @@
-"""Optuna's storage for a database that may be away for a while: it is asked again, and what it does not take waits in the journal."""
+"""Optuna's storage for a database that may be away for a while: it is asked again, and what it does not take waits in
+the journal.
+"""
 
 import json
 import secrets
@@ -32,7 +34,9 @@ DELETED = (
 
 
 class PatientStorage(_CachedStorage):
-    """Asks a database that does not answer again. Once that was in vain it is lost: writes go to the journal, reads come from memory."""
+    """Asks a database that does not answer again. Once that was in vain it is lost: writes go to the journal, reads
+    come from memory.
+    """
 
     def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
         super().__init__(backend)
@@ -51,7 +55,8 @@ class PatientStorage(_CachedStorage):
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         """The study is in the database."""
-        # One that a failed attempt made after all raises DuplicatedStudyError, which `load_if_exists` takes for what it is.
+        # One that a failed attempt made after all raises DuplicatedStudyError, which `load_if_exists` takes for what it
+        # is.
         return self._ask(super().create_new_study, directions, study_name, lost=self._raise_lost)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
@@ -109,7 +114,8 @@ class PatientStorage(_CachedStorage):
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Within, no other run on the same server is in a block of that name; without a lock where the database is lost.
+        """Within, no other run on the same server is in a block of that name; without a lock where the database is
+        lost.
 
         One such block in another waits for itself.
         """
@@ -119,7 +125,9 @@ class PatientStorage(_CachedStorage):
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Within, and at its end, a SQLite file that was deleted is written anew; one that another took the place of is lost."""
+        """Within, and at its end, a SQLite file that was deleted is written anew; one that another took the place of is
+        lost.
+        """
         path = self._ask(partial(database_file, self._backend), lost=lambda: None)
         try:
             self._file = HeldFile(path) if path else None
@@ -181,7 +189,8 @@ class PatientStorage(_CachedStorage):
             return True
 
         def failed() -> None:
-            # A connection that was opened while the file could only be read, or before the server went away, stays useless.
+            # A connection that was opened while the file could only be read, or before the server went away, stays
+            # useless.
             self._backend.engine.dispose()
             if not waiting:  # in the journal at once: whoever ends the process while it waits loses nothing
                 waiting.extend(as_operations())

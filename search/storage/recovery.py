@@ -45,6 +45,7 @@ def _require_same_database(kept: Kept, path: Path, study: str, storage: OwnTrial
             return
     what = "an older copy of the database" if found is not None and kept.identity == found else "another database"
     raise SearchError(
-        f"{counted(len(kept.operations), 'result')} of the study {kept.study!r} in {path} cannot be written: --storage names {what} "
+        f"{counted(len(kept.operations), 'result')} of the study {kept.study!r} in {path} cannot be written: --storage "
+        f"names {what} "
         "than they are of. Name the storage that the study was run with, or delete the file to give them up."
     )

@@ -1,4 +1,6 @@
-"""A SQLite file that is deleted while a run has it open: SQLite goes on writing to it, without a name, and it is gone when the run ends."""
+"""A SQLite file that is deleted while a run has it open: SQLite goes on writing to it, without a name, and it is gone
+when the run ends.
+"""
 
 import os
 import secrets
@@ -12,7 +14,8 @@ from typing import Literal
 class HeldFile:
     """A SQLite file, held open, so that all that is in it can be written anew.
 
-    Source: sqlite.org/howtocorrupt.html, section 2.4; a log under the name of a file that was deleted is never taken for the new one's.
+    Source: sqlite.org/howtocorrupt.html, section 2.4; a log under the name of a file that was deleted is never taken
+    for the new one's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -21,7 +24,9 @@ class HeldFile:
 
     @property
     def state(self) -> Literal["there", "deleted", "replaced"]:
-        """Whether the file still has its name. An empty one in its place is made by whoever asks SQLite for a file that is not there."""
+        """Whether the file still has its name. An empty one in its place is made by whoever asks SQLite for a file that
+        is not there.
+        """
         try:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -33,7 +38,9 @@ class HeldFile:
         return "replaced" if found.st_size else "deleted"
 
     def write_anew(self) -> None:
-        """The file has its name again. No other connection of this process may be open. Raises: OSError, sqlite3.Error."""
+        """The file has its name again. No other connection of this process may be open. Raises: OSError,
+        sqlite3.Error.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._copied_to(f".{self.path.name}.{secrets.token_hex(4)}.new")
         try:

@@ -1,7 +1,8 @@
-"""Trials that several runs share on a database server: each running trial is one run's, and the budget is counted under a lock.
+"""Trials that several runs share on a database server: each running trial is one run's, and the budget is counted under
+a lock.
 
-A run that was away, stopped or cut off, may find its trials in other hands. So whose a trial is stands in the database, and is asked in
-the transaction of every write to it.
+A run that was away, stopped or cut off, may find its trials in other hands. So whose a trial is stands in the database,
+and is asked in the transaction of every write to it.
 """
 
 import hashlib
@@ -128,7 +129,9 @@ def holder_of(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
 
 
 def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
-    """The running trial of the run `owner` waits for the next one; false where it has ended or changed hands meanwhile."""
+    """The running trial of the run `owner` waits for the next one; false where it has ended or changed hands
+    meanwhile.
+    """
     with _create_scoped_session(backend.scoped_session) as session:
         if holder_of(session, trial_id) != (TrialState.RUNNING, owner):
             return False
@@ -137,7 +140,8 @@ def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
 
 @contextmanager
 def held(engine: Engine, name: str) -> Iterator[None]:
-    """Within, no other run on the server is in a block of that name; a SQLite file needs none, for it has one run at a time.
+    """Within, no other run on the server is in a block of that name; a SQLite file needs none, for it has one run at a
+    time.
 
     It is no lock of a row: what is written within goes over other connections.
     """

@@ -1,4 +1,6 @@
-"""Several runs of one study on a database server: each is a coordinator that shows itself, and takes over what dead ones left running."""
+"""Several runs of one study on a database server: each is a coordinator that shows itself, and takes over what dead
+ones left running.
+"""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -39,14 +41,16 @@ def require_agreement(storage: RDBStorage, spec: StudySpec) -> None:
         for name in kept:
             if kept[name] != wanted[name]:
                 raise SearchError(
-                    f"Runs that share a study must ask for the same; those at work on {spec.name!r} have {section}.{name} = {kept[name]}, "
+                    f"Runs that share a study must ask for the same; those at work on {spec.name!r} have "
+                    f"{section}.{name} = {kept[name]}, "
                     f"this one {wanted[name]}. They are: {at_work(others.values())}. Give the same, or wait for them."
                 )
 
 
 @contextmanager
 def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Iterator[None]:
-    """Within, this run is one of the coordinators that search the study; its trials are its own, and the budget is that of all.
+    """Within, this run is one of the coordinators that search the study; its trials are its own, and the budget is that
+    of all.
 
     Raises: SearchError where the search is over, and a run brings the study to its end.
     """

@@ -1,4 +1,6 @@
-"""A study goes on only as it began: with the same space, seeds, data and toolkit. Otherwise its trials could not be compared."""
+"""A study goes on only as it began: with the same space, seeds, data and toolkit. Otherwise its trials could not be
+compared.
+"""
 
 import difflib
 
@@ -10,7 +12,8 @@ BUDGET_KEYS = {"trials", "minutes"}
 
 
 def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, version: str) -> None:
-    """Nothing but the budget and the description differs, and the toolkit that made the study, by its version, is a compatible one.
+    """Nothing but the budget and the description differs, and the toolkit that made the study, by its version, is a
+    compatible one.
 
     Raises: SearchError with what differs.
     """
@@ -21,7 +24,8 @@ def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, vers
         diff = difflib.unified_diff(kept, asked, "in the storage", "asked for", lineterm="", n=0)
         lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
         raise SearchError(
-            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it as it was:\n{lines}"
+            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it as it "
+            f"was:\n{lines}"
         )
 
 
@@ -43,7 +47,9 @@ def require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
 
 
 def _compatible(version: str) -> str:
-    """What versions whose trials can be compared have in common: the major number, and before 1.0 the minor one, too."""
+    """What versions whose trials can be compared have in common: the major number, and before 1.0 the minor one,
+    too.
+    """
     major, minor, *_ = version.split(".")
     return f"{major}.{minor}" if major == "0" else major
 

@@ -1,4 +1,6 @@
-"""Which process is at work on a study, told so that another one, or one on another machine, knows whether it still lives."""
+"""Which process is at work on a study, told so that another one, or one on another machine, knows whether it still
+lives.
+"""
 
 import os
 import secrets

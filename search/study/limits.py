@@ -14,7 +14,9 @@ DASHBOARD_KEY = (
 
 
 def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
-    """By how much, as a share of the limit, the network is over each limit that can be told without building it; up to 0 is within."""
+    """By how much, as a share of the limit, the network is over each limit that can be told without building it; up to
+    0 is within.
+    """
     found = {}
     network = describe(config, classes)
     if limits.max_params is not None:

@@ -1,4 +1,6 @@
-"""One run at a time in a study's folder; and, where the storage is a server that other machines see too, one that ends the study."""
+"""One run at a time in a study's folder; and, where the storage is a server that other machines see too, one that ends
+the study.
+"""
 
 import json
 import os
@@ -30,16 +32,19 @@ UNSEEN_SECONDS = (
 
 @contextmanager
 def sole_run(folder: Path, study: str, storage: RDBStorage | None = None) -> Iterator[None]:
-    """Within, no other run works on the study whose folder this is; nor, where the storage is a file, on that study in that file.
+    """Within, no other run works on the study whose folder this is; nor, where the storage is a file, on that study in
+    that file.
 
-    The operating system frees the locks when their process dies, however it dies: one that is left over holds nobody up.
+    The operating system frees the locks when their process dies, however it dies: one that is left over holds nobody
+    up.
     Raises: SearchError where another run is at work, with its host and process. StorageLostError.
     """
     file = OwnTrials(storage).patiently(partial(database_file, storage)) if storage else None
     with ExitStack() as locks:
         if file:  # first, so that a run in another folder that is refused leaves none of its own
             step = "It must be writable and have room: see to it, or name another place with --storage."
-            # No study has an @ in its name, so that those of one file, or of two files side by side, never have the same lock.
+            # No study has an @ in its name, so that those of one file, or of two files side by side, never have the
+            # same lock.
             locks.enter_context(_locked(Path(f"{file}-{RUN}@{study}"), study, step))
         locks.enter_context(_locked(folder / RUN, study, "Give --name for another one."))
         yield
@@ -56,7 +61,10 @@ def _locked(path: Path, study: str, step: str) -> Iterator[None]:
             ends.callback(_take_away, about)
             about.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now()}) + "\n")
         except filelock.Timeout:
-            told = f"Another run is at work on the study {study!r}: {_holder(about)}. Wait for it, or give --name for a new study."
+            told = (
+                f"Another run is at work on the study {study!r}: {_holder(about)}. Wait for it, or give --name for "
+                "a new study."
+            )
             raise SearchError(told) from None
         except OSError as error:
             raise SearchError(
@@ -96,7 +104,8 @@ def require_nobody_ends(study: Study) -> None:
     """
     if ends := who_ends(study):
         raise SearchError(
-            f"Another run is at work on the study {study.name!r}: {at_work([ends])}. Wait for it, or give --name for a new study. "
+            f"Another run is at work on the study {study.name!r}: {at_work([ends])}. Wait for it, or give --name for a "
+            "new study. "
             f"If it was killed, its hold ends in {_seconds_until_dead(ends):.0f} s."
         )
 

@@ -1,4 +1,6 @@
-"""Whose a study's folder is: one study's, in one database. A token says so that both have, wherever they are copied together."""
+"""Whose a study's folder is: one study's, in one database. A token says so that both have, wherever they are copied
+together.
+"""
 
 import socket
 from pathlib import Path
@@ -34,7 +36,8 @@ def identity_of(study: Study) -> Identity:
 
 
 def claim_folder(study: Study) -> None:
-    """The study's folder is its own, and says so. What it holds of a study that is no more is not the study's: no record speaks of it.
+    """The study's folder is its own, and says so. What it holds of a study that is no more is not the study's: no
+    record speaks of it.
 
     Raises: SearchError where the folder is another study's. StorageLostError.
     """
@@ -88,7 +91,8 @@ def read_owner(path: Path) -> Identity | None:
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise SearchError(
-            f"{path} must say whose the folder is; it cannot be read: {reason}. Delete the file if the folder is the named study's."
+            f"{path} must say whose the folder is; it cannot be read: {reason}. Delete the file if the folder is the "
+            "named study's."
         ) from None
 
 
@@ -100,7 +104,8 @@ def _require(folder: Path, place: str, token: str | None) -> None:
     host = socket.gethostname()
     of, this = (f" on {name}" if owner.host not in (None, host) else "" for name in (owner.host, host))
     raise SearchError(
-        f"The folder {folder} is of the study {folder.name!r} in {owner.storage}{of}, not of that in {place}{this}. Give the command "
+        f"The folder {folder} is of the study {folder.name!r} in {owner.storage}{of}, not of that in {place}{this}. "
+        "Give the command "
         "in another folder, or begin a study of another name. If the study in it is no more, delete the folder."
     )
 

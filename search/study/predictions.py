@@ -1,4 +1,6 @@
-"""What the final models said of the test split, as the study's end left it; nothing is opened or scored anew. No torch."""
+"""What the final models said of the test split, as the study's end left it; nothing is opened or scored anew. No
+torch.
+"""
 
 import hashlib
 import io
@@ -16,7 +18,10 @@ from search.study.records import Final
 from search.terminal.wording import f1
 
 SAME_FIGURE = 1e-9  # macro F1; what is stored was computed by the same code from the same predictions
-_STEP = "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do without it once it is deleted."
+_STEP = (
+    "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do "
+    "without it once it is deleted."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,9 @@ def predictions_path(folder: Path) -> Path:
 
 
 def keep_predictions(folder: Path, labels: Ints, probabilities: NDArray[np.floating]) -> str:
-    """The file in the study's folder holds them, whole; returns its BLAKE2b, by which it is known again. Raises: OSError."""
+    """The file in the study's folder holds them, whole; returns its BLAKE2b, by which it is known again. Raises:
+    OSError.
+    """
     file = io.BytesIO()
     np.savez_compressed(file, labels=labels, probabilities=probabilities)
     write_in_place(predictions_path(folder), file.getvalue())
@@ -122,6 +129,7 @@ def _require_digest(path: Path, content: bytes, expected: str | None) -> None:
 def _require_same_scores(path: Path, found: list[float], expected: list[float]) -> None:
     if any(abs(one - other) > SAME_FIGURE for one, other in zip(found, expected, strict=True)):
         raise SearchError(
-            f"{path} must hold the predictions that the study was scored on: macro F1 {', '.join(map(f1, expected))}; those in it have "
+            f"{path} must hold the predictions that the study was scored on: macro F1 {', '.join(map(f1, expected))}; "
+            "those in it have "
             f"{', '.join(map(f1, found))}. {_STEP}"
         )

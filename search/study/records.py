@@ -16,9 +16,11 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is read.
+    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is
+    read.
 
-    `KEY` is the attribute of a study that holds the record, or a list of such records; "" for what is only a part of another.
+    `KEY` is the attribute of a study that holds the record, or a list of such records; "" for what is only a part of
+    another.
     """
 
     KEY: ClassVar[str] = ""

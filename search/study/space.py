@@ -57,13 +57,15 @@ class Space:
             )
         if self.points > MOST_POINTS:
             raise SearchError(
-                f"The grid may have at most {MOST_POINTS:,} points, got {int(self.points):,}. Pin knobs, or give larger steps."
+                f"The grid may have at most {MOST_POINTS:,} points, got {int(self.points):,}. Pin knobs, or give "
+                "larger steps."
             )
         return {name: options for name, options in values.items() if options is not None}
 
 
 def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str) -> Space:
-    """The space that a study's [knobs] describe: a value pins, a list or {low, high} narrows, "search" takes all a knob declares.
+    """The space that a study's [knobs] describe: a value pins, a list or {low, high} narrows, "search" takes all a knob
+    declares.
 
     Raises: FmnistError with every wrong entry: `where`, the knob, the rule and the value received.
     """

@@ -55,7 +55,9 @@ class SearchSection(_Section):
 
 
 class LimitsSection(_Section):
-    """What a network may cost at most; trials over a limit are pruned before they train, and the sampler learns to avoid them."""
+    """What a network may cost at most; trials over a limit are pruned before they train, and the sampler learns to
+    avoid them.
+    """
 
     max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
     max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
@@ -65,14 +67,18 @@ class LimitsSection(_Section):
 
 
 class ConfirmSection(_Section):
-    """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
+    """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial
+    wins.
+    """
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
     seeds: Annotated[int, Field(ge=0, le=1000)] = 3
 
 
 class FinalSection(_Section):
-    """The winner is retrained on all training images with `seeds` seeds, for `epochs` epochs if it is to differ from the search."""
+    """The winner is retrained on all training images with `seeds` seeds, for `epochs` epochs if it is to differ from
+    the search.
+    """
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -137,7 +143,8 @@ class StudySpec(_Section):
         knobs: Mapping[str, Any] | None = None,
         skip_unreadable: bool = False,
     ) -> Self:
-        """The study with the command line's wishes in place of its own; `settings` are knob=value, `knobs` the same as values.
+        """The study with the command line's wishes in place of its own; `settings` are knob=value, `knobs` the same as
+        values.
 
         Raises: SearchError with all that is wrong.
         """

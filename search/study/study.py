@@ -1,4 +1,6 @@
-"""Study: Optuna's study with the records beside its trials and the folder of its files; how one is made, opened and resumed."""
+"""Study: Optuna's study with the records beside its trials and the folder of its files; how one is made, opened and
+resumed.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +115,9 @@ class Study:
         self.optuna.set_user_attr(key or record.KEY, record.model_dump(mode="json"))
 
     def append(self, record: Record) -> None:
-        """The record stands in the storage at the end of the list of its kind. Other processes may append at the same time."""
+        """The record stands in the storage at the end of the list of its kind. Other processes may append at the same
+        time.
+        """
         entry = record.model_dump(mode="json")
         if self.is_stored:
             self.storage.append_study_user_attr(self.id, record.KEY, entry)
@@ -139,7 +143,8 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: P
     """The study of that name, new or resumed, with its sampler and pruner.
 
     What an earlier run left in its journal is in the database before anything is read.
-    Raises: SearchError where it exists with another space, seed or data: its trials could not be compared. StorageLostError.
+    Raises: SearchError where it exists with another space, seed or data: its trials could not be compared.
+    StorageLostError.
     """
     # By another OwnTrials than the study's, which remembers the trials that it has seen running.
     take_up(journal_path(home / spec.name), spec.name, OwnTrials(storage))
@@ -172,9 +177,11 @@ def _name_value(study: OptunaStudy) -> None:
 
 @contextmanager
 def journalled(study: Study, announce: Callable[[str], None]) -> Iterator[None]:
-    """While the block runs, what the database does not take stands in the study's journal, and `announce` is told of it.
+    """While the block runs, what the database does not take stands in the study's journal, and `announce` is told of
+    it.
 
-    Raises: SearchError where there is no room for a journal. StorageLostError at the end of the block if the database was lost in it.
+    Raises: SearchError where there is no room for a journal. StorageLostError at the end of the block if the database
+    was lost in it.
     """
     own = study.storage
     own.patience.announce = announce

@@ -13,9 +13,11 @@ NOTE_SECONDS = 5.0  # between two notes of a stage's time
 
 @contextmanager
 def timed(study: Study, stage: str) -> Iterator[Callable[[], None]]:
-    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended; blocks side by side count once.
+    """The stage's wall clock in the study's Timing has grown by what the block took, however it ended; blocks side by
+    side count once.
 
-    The block calls what it is given now and then, so that little is lost to a kill, and other machines see that the run is at work.
+    The block calls what it is given now and then, so that little is lost to a kill, and other machines see that the run
+    is at work.
     """
     start = noted = time.monotonic()
     before = getattr(study.read(Timing) or Timing(), stage)

@@ -14,7 +14,8 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def finished_trials(study: Study) -> list[FrozenTrial]:
-    """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before they began.
+    """The trials that count against the budget: complete, pruned or failed, but not those that were over a limit before
+    they began.
 
     Nor does one that another program added.
     """
@@ -33,7 +34,9 @@ def complete_trials(study: Study) -> list[FrozenTrial]:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """The trial's one value, None where it has none that is a number: not yet, or as another program's study with several."""
+    """The trial's one value, None where it has none that is a number: not yet, or as another program's study with
+    several.
+    """
     values = trial.values or []
     return values[0] if len(values) == 1 and not math.isnan(values[0]) else None
 

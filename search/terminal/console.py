@@ -1,4 +1,6 @@
-"""A terminal that shows names from data and files as what they are, text: no markup, no emoji codes, no escape sequences."""
+"""A terminal that shows names from data and files as what they are, text: no markup, no emoji codes, no escape
+sequences.
+"""
 
 import os
 import sys
@@ -12,7 +14,9 @@ from search.terminal.wording import visible
 
 
 def replace_unprintable() -> None:
-    """Characters that the terminal's encoding lacks are printed as "?" from now on: a result is never lost for a character."""
+    """Characters that the terminal's encoding lacks are printed as "?" from now on: a result is never lost for a
+    character.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

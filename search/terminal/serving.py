@@ -1,4 +1,6 @@
-"""Where pages for a person on this machine are served: on the port that was asked for or, where that is taken, on a free one."""
+"""Where pages for a person on this machine are served: on the port that was asked for or, where that is taken, on a
+free one.
+"""
 
 import errno
 from collections.abc import Callable
@@ -21,6 +23,7 @@ def on_port_or_free(listen: Callable[[int], T], host: str, port: int) -> T:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise SearchError(
-                f"The page must be able to listen on {host}:{port}: {error.strerror or error}. Give another port or address."
+                f"The page must be able to listen on {host}:{port}: {error.strerror or error}. Give another port or "
+                "address."
             ) from None
     return listen(0)

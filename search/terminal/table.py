@@ -27,7 +27,9 @@ Mark = Literal["strong", "alarm"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Words and figures in rows. `marks` says which cells (row, column) stand out; a table without rows is its caption."""
+    """Words and figures in rows. `marks` says which cells (row, column) stand out; a table without rows is its
+    caption.
+    """
 
     title: str  # shown, and used for nothing else
     columns: tuple[str, ...] = ()

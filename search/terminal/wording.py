@@ -48,7 +48,9 @@ def counted(count: int, one: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with nothing in it that could steer a terminal or turn the reading order: blanks for blanks, else a sign for "unknown"."""
+    """The text with nothing in it that could steer a terminal or turn the reading order: blanks for blanks, else a sign
+    for "unknown".
+    """
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,6 @@
-"""Which browser the tests take. As a script, which needs nothing but Python: prints its path, or ends with 1 where there is none."""
+"""Which browser the tests take. As a script, which needs nothing but Python: prints its path, or ends with 1 where
+there is none.
+"""
 
 import os
 import shutil

@@ -136,7 +136,10 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
 
 
 def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> None:
-    code = "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli.main import main; main()"
+    code = (
+        "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli.main "
+        "import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=reviewed, env=surroundings(), capture_output=True, text=True, check=False
     )

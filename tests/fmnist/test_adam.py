@@ -96,7 +96,9 @@ from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.train import fit
 images = Images(np.zeros((64, 28, 28), np.uint8), np.arange(64) % 2, ("a", "b"))
-config = TrialConfig(depth=1, filters=8, batch_norm=True, augmentation=0.5, ema=0.9, dropout=0.1, hidden=8, epochs=2, batch_size=32)
+config = TrialConfig(
+    depth=1, filters=8, batch_norm=True, augmentation=0.5, ema=0.9, dropout=0.1, hidden=8, epochs=2, batch_size=32
+)
 list(fit(config, images, images, seed=0, device=torch.device("cpu")))
 print("torch._dynamo" in sys.modules)
 """

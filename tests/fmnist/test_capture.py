@@ -1,4 +1,6 @@
-"""Errors in the middle of a capture. CUDA's part here does what PyTorch's does: ending a capture that failed fails as well."""
+"""Errors in the middle of a capture. CUDA's part here does what PyTorch's does: ending a capture that failed fails as
+well.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

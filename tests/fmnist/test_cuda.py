@@ -1,4 +1,6 @@
-"""What only a CUDA device can show. Without one these are skipped; `python benchmarks/gpu.py --steps tests` runs them on one."""
+"""What only a CUDA device can show. Without one these are skipped; `python benchmarks/gpu.py --steps tests` runs them
+on one.
+"""
 
 import gc
 import warnings

@@ -257,7 +257,8 @@ def test_a_header_of_any_claimed_length_is_refused(folder: Path, size: int) -> N
         '{"mean": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}',
         '{"mean": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
         '{"mean": {"dtype": "OBJECT", "shape": [1], "data_offsets": [0, 4]}}',
-        '{"mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, "mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        '{"mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, '
+        '"mean": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
         '{"__metadata__": {"format": "pickle"}}',
         "[" * 5000,
         "null",

@@ -103,7 +103,9 @@ def test_a_second_block_begins_at_its_own_first_batch_and_sum(images: Images) ->
 
 
 def test_a_training_that_is_over_is_freed_without_the_garbage_collector(images: Images) -> None:
-    """A graph that the collector frees in the middle of another capture breaks that one; seen on an H200 in a search of 100 trials."""
+    """A graph that the collector frees in the middle of another capture breaks that one; seen on an H200 in a search of
+    100 trials.
+    """
     gc.disable()
     try:
         run = run_of(images)

@@ -185,7 +185,8 @@ def test_a_paired_interval_is_narrower_than_two_intervals_of_models_that_err_ali
 
 def test_the_paired_interval_holds_the_true_difference_about_as_often_as_it_says() -> None:
     random = np.random.default_rng(5)
-    # Models that err with chances 0.10 and 0.13, evenly over balanced classes, have macro F1 0.90 and 0.87 on endlessly many images.
+    # Models that err with chances 0.10 and 0.13, evenly over balanced classes, have macro F1 0.90 and 0.87 on endlessly
+    # many images.
     labels, held, rounds = np.arange(600) % 4, 0, 150
     for seed in range(rounds):
         luck = random.random(600)  # the same for both: what is hard for one is hard for the other

@@ -68,17 +68,22 @@ def test_a_training_that_goes_on_equals_one_that_never_stopped(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_a_gpu_a_training_goes_on_in_a_process_that_has_trained_nothing(images: Images, tmp_path: Path) -> None:
-    """What a graph needs of a process, such as the handles of CUDA's libraries, is made by steps that ran before its capture."""
+    """What a graph needs of a process, such as the handles of CUDA's libraries, is made by steps that ran before its
+    capture.
+    """
     config, path = TrialConfig(**SMALL), tmp_path / "one.safetensors"
     *_, whole = fit(config, images, images, seed=0, device=torch.device("cuda"))
     save_snapshot(
         path, next(fit(config, images, images, seed=0, device=torch.device("cuda"))).snapshot(), {"key": "one"}
     )
     program = (
-        "import sys, torch\nfrom pathlib import Path\nfrom fmnist.config import TrialConfig\nfrom fmnist.data import synthetic\n"
-        "from fmnist.snapshot import load_snapshot\nfrom fmnist.train import fit\nimages = synthetic.draw(100, seed=1)\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom fmnist.config import TrialConfig\nfrom fmnist.data import "
+        "synthetic\n"
+        "from fmnist.snapshot import load_snapshot\nfrom fmnist.train import fit\nimages = synthetic.draw(100, "
+        "seed=1)\n"
         "config, (after, _) = TrialConfig.model_validate_json(sys.argv[1]), load_snapshot(Path(sys.argv[2]))\n"
-        "*_, last = fit(config, images, images, seed=0, device=torch.device('cuda'), after=after)\nprint(last.train_loss)"
+        "*_, last = fit(config, images, images, seed=0, device=torch.device('cuda'), "
+        "after=after)\nprint(last.train_loss)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, config.model_dump_json(), path], capture_output=True, text=True, check=False

@@ -358,7 +358,8 @@ def test_training_on_the_cpu_leaves_cuda_alone() -> None:
         "from fmnist.data.images import Images\n"
         "from fmnist.train import fit\n"
         "images = Images(numpy.zeros((20, 28, 28), numpy.uint8), numpy.arange(20) % 10, tuple('0123456789'))\n"
-        "list(fit(TrialConfig(epochs=1, depth=1, filters=4, ema=0.9), images, images, seed=0, device=torch.device('cpu')))\n"
+        "list(fit(TrialConfig(epochs=1, depth=1, filters=4, ema=0.9), images, images, seed=0, "
+        "device=torch.device('cpu')))\n"
         "print(torch.cuda.is_initialized())\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)

@@ -1,4 +1,6 @@
-"""`import search`: what a notebook or a script does with a study, in scripts without a guard, in other threads, and interrupted."""
+"""`import search`: what a notebook or a script does with a study, in scripts without a guard, in other threads, and
+interrupted.
+"""
 
 import json
 import signal
@@ -25,7 +27,8 @@ import search
 told = {}
 def work():
     study = search.run("tiny.toml", data="synthetic", workers=1, trials=2, knobs={"filters": 4}, quiet=True)
-    told.update(mean=study.final.mean, filters=study.winner.filters, trials=len(study.trials()), folder=str(study.folder))
+    told.update(mean=study.final.mean, filters=study.winner.filters)
+    told.update(trials=len(study.trials()), folder=str(study.folder))
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()

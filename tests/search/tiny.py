@@ -88,7 +88,9 @@ def small_source(folder: Path) -> Source:
 
 
 def made_once(factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` has filled, by whichever of the test processes came first; they share it, and none writes to it."""
+    """A folder that `make` has filled, by whichever of the test processes came first; they share it, and none writes to
+    it.
+    """
     root = factory.getbasetemp()
     folder = (root if worker_id == "master" else root.parent) / name
     with filelock.FileLock(folder.with_suffix(".lock")):

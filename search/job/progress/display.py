@@ -36,7 +36,9 @@ class Progress(Protocol):
     def ended(
         self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
     ) -> None:
-        """A training is over; `knobs` are the searched ones of its configuration. One that is put back will start again."""
+        """A training is over; `knobs` are the searched ones of its configuration. One that is put back will start
+        again.
+        """
 
     def elsewhere(self, count: int, best: Best | None) -> None:
         """So many trials of other runs have ended since the stage began, and this is the best of all."""

@@ -71,7 +71,9 @@ class Screen:
     def ended(
         self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
     ) -> None:
-        """The training's line is gone. A new best, a failure and a training put back each leave a line above the screen."""
+        """The training's line is gone. A new best, a failure and a training put back each leave a line above the
+        screen.
+        """
         line = end_line(label, state, value, reason)
         with self._lock:
             is_best = self._now.ended(label, state, value, knobs)

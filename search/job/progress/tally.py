@@ -50,7 +50,9 @@ class Best:
 
 @dataclass(slots=True)
 class Tally:
-    """One stage, brought up to date by one event after another; what is put back, or refused for a limit, is as if never started."""
+    """One stage, brought up to date by one event after another; what is put back, or refused for a limit, is as if
+    never started.
+    """
 
     stage: Stage
     total: int
@@ -67,7 +69,9 @@ class Tally:
         self.running[label] = Running(epochs)
 
     def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
-        """The figures of `label` are these; one that is no longer running has yet to see its stop message, and changes nothing."""
+        """The figures of `label` are these; one that is no longer running has yet to see its stop message, and changes
+        nothing.
+        """
         if (one := self.running.get(label)) is None:
             return
         if one.number == 0:
@@ -133,7 +137,10 @@ class Tally:
         """The stage in one line, for when it is over or left."""
         counts = f" ({self.counts()})" if self.ended_here else ""
         best = f"; best {self.best.label} with {f1(self.best.value)}" if self.best else ""
-        return f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in {duration(now - self.since)}{best}."
+        return (
+            f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in "
+            f"{duration(now - self.since)}{best}."
+        )
 
 
 def end_line(label: str, state: EndState, value: float | None, reason: str | None) -> str:

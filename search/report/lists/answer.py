@@ -21,7 +21,9 @@ FORMULA = ("=", "+", "-", "@")  # what begins one in a spreadsheet, which would 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The same facts twice: `tables` in words and rounded figures; `rows` as they are, each with these `keys`, which never change."""
+    """The same facts twice: `tables` in words and rounded figures; `rows` as they are, each with these `keys`, which
+    never change.
+    """
 
     tables: Sequence[Table]
     keys: Sequence[str]
@@ -30,7 +32,9 @@ class Answer:
 
 
 def to_json(answer: Answer) -> str:
-    """The document, else the list of rows; a figure that is not finite is null. Control characters are written as their numbers."""
+    """The document, else the list of rows; a figure that is not finite is null. Control characters are written as their
+    numbers.
+    """
     found = (
         answer.document
         if answer.document is not None
@@ -40,7 +44,9 @@ def to_json(answer: Answer) -> str:
 
 
 def to_csv(answer: Answer) -> str:
-    """A line of keys and one a row; nothing stands for what is not known, and no cell is a formula or steers a terminal."""
+    """A line of keys and one a row; nothing stands for what is not known, and no cell is a formula or steers a
+    terminal.
+    """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([_cell(key) for key in answer.keys])

@@ -1,4 +1,6 @@
-"""Finished studies side by side, on the same test images: from the predictions that were stored when each was tested. Opens nothing."""
+"""Finished studies side by side, on the same test images: from the predictions that were stored when each was tested.
+Opens nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,12 +49,14 @@ class Tested:
 def compare(studies: Sequence[Study]) -> Answer:
     """A row a study, and by how much each is better than the first, with a paired interval.
 
-    Raises: SearchError where there are fewer than two, one of them has no final score or lacks its predictions, or the test images differ.
+    Raises: SearchError where there are fewer than two, one of them has no final score or lacks its predictions, or the
+    test images differ.
     """
     names = [study.name for study in studies]
     if len(set(names)) < len(names) or len(names) < 2:
         raise SearchError(
-            f"A comparison needs at least two studies, each once, got {', '.join(names)}. `fmnist-search status` lists them."
+            f"A comparison needs at least two studies, each once, got {', '.join(names)}. `fmnist-search status` lists "
+            "them."
         )
     finals = [_final(study) for study in studies]  # all of them, before any file is read
     _require_same_images(names, [data for _, data in finals])
@@ -74,7 +78,8 @@ def _final(study: Study) -> tuple[Final, DataRecord]:
         ) from None
     if final is None or data is None:
         raise SearchError(
-            f"A comparison needs final scores; the study {study.name!r} has none yet. Finish it with the `fmnist-search run` that "
+            f"A comparison needs final scores; the study {study.name!r} has none yet. Finish it with the "
+            "`fmnist-search run` that "
             "began it, or leave it out."
         )
     return final, data
@@ -84,13 +89,16 @@ def _require_same_images(names: Sequence[str], found: Sequence[DataRecord]) -> N
     for name, data in zip(names, found, strict=True):
         if data.test_fingerprint is None:
             raise SearchError(
-                f"The study {name!r} does not say which test images it was scored on, as those of version 0.1 do not. Leave it out, or "
+                f"The study {name!r} does not say which test images it was scored on, as those of version 0.1 do not. "
+                "Leave it out, or "
                 "run it again under another --name."
             )
         if data.test_fingerprint != found[0].test_fingerprint or data.class_names != found[0].class_names:
             raise SearchError(
-                f"Studies are compared on the same test images only: those of {names[0]!r}, of {found[0].name}, have the fingerprint "
-                f"{found[0].test_fingerprint}, those of {name!r}, of {data.name}, {data.test_fingerprint}. Compare studies of one data set."
+                f"Studies are compared on the same test images only: those of {names[0]!r}, of {found[0].name}, have "
+                "the fingerprint "
+                f"{found[0].test_fingerprint}, those of {name!r}, of {data.name}, {data.test_fingerprint}. Compare "
+                "studies of one data set."
             )
 
 
@@ -151,7 +159,10 @@ def _scores(tested: Sequence[Tested]) -> Table:
     best = max(one.final.mean for one in tested)
     marks: dict[tuple[int, int], Mark] = {(i, 1): "strong" for i, one in enumerate(tested) if one.final.mean == best}
     images, level = counted(tested[0].final.test_images, "test image"), tested[0].final.level
-    caption = f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of search, confirm and final."
+    caption = (
+        f"Macro F1 on the same {images}, mean over seeds with {100 * level:g} % interval. Time: wall clock of "
+        "search, confirm and final."
+    )
     columns = ("study", "macro F1", "sd", "interval", "seeds", "parameters", "time")
     return Table("Final scores", columns, rows, caption, marks=marks, spare=(3, 2, 4, 5, 6))
 
@@ -163,7 +174,8 @@ def _differences(first: Tested, others: Sequence[Tested], found: Sequence[Differ
     ]
     several = " Of many comparisons some look plain by chance." if len(found) > 1 else ""
     caption = (
-        "Paired bootstrap, 95 % interval: both are scored on the same drawn images. It is about the test images; the spread over seeds "
+        "Paired bootstrap, 95 % interval: both are scored on the same drawn images. It is about the test images; the "
+        "spread over seeds "
         f"comes on top.{several}"
     )
     columns = ("study", "difference", "interval", "so")

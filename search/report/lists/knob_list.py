@@ -12,7 +12,9 @@ KEYS = ("knob", "in_study", "default", "searched", "allowed", "meaning")
 
 
 def knob_list(spec: StudySpec | None) -> Answer:
-    """Every knob with its default, what `"search"` takes, what is valid and what it means; and what the study, if any, makes of it."""
+    """Every knob with its default, what `"search"` takes, what is valid and what it means; and what the study, if any,
+    makes of it.
+    """
     rows = [_row(name, spec) for name in TrialConfig.model_fields]
     shown = [key for key in KEYS if key != "in_study" or spec]
     heads = {"in_study": f"in {spec.name}" if spec else "", "searched": '"search"'}

@@ -23,7 +23,9 @@ UNREADABLE = "unreadable"  # its records are those of another version
 
 
 def status(studies: Sequence[Study]) -> Answer:
-    """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall clock."""
+    """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall
+    clock.
+    """
     rows = [_row(study) for study in studies]
     if not rows:
         return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)

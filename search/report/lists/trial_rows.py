@@ -59,7 +59,9 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def configuration(trial: FrozenTrial) -> dict[str, Value]:
-    """Every knob with its value, also those that the study pins; what an earlier version did not know has its neutral default."""
+    """Every knob with its value, also those that the study pins; what an earlier version did not know has its neutral
+    default.
+    """
     kept = trial.user_attrs.get("config")
     neutral = {name: TrialConfig.model_fields[name].default for name in knobs()} if isinstance(kept, dict) else {}
     return neutral | {name: value for name, value in (kept or {}).items() if name in knobs()} | trial.params
@@ -105,7 +107,8 @@ def trials_answer(
 ) -> Answer:
     """The trials for people and for programs.
 
-    `columns` are the keys for programs; people see the first ones and `wanted`, as far as there is room. If any are `chosen`, it is those.
+    `columns` are the keys for programs; people see the first ones and `wanted`, as far as there is room. If any are
+    `chosen`, it is those.
     """
     title = f"Trials of {study}"
     if not rows:

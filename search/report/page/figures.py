@@ -1,6 +1,8 @@
-"""Figures of a study in Plotly's schema, from plain data. Colours are names of the page's stylesheet, so that they follow its theme.
+"""Figures of a study in Plotly's schema, from plain data. Colours are names of the page's stylesheet, so that they
+follow its theme.
 
-One accent marks what was chosen, grey what was not; blue and vermilion are of Okabe and Ito's palette, told apart by the colour-blind.
+One accent marks what was chosen, grey what was not; blue and vermilion are of Okabe and Ito's palette, told apart by
+the colour-blind.
 """
 
 import math
@@ -67,7 +69,8 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
                     "size": 7 if chosen or not complete else 4,
                     "symbol": _symbols(path),
                 },
-                "hovertemplate": f"trial {path.number}, {path.searched.state}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+                "hovertemplate": f"trial {path.number}, {path.searched.state}<br>"
+                "epoch %{x}: %{y:.4f}<extra></extra>",
             }
         )
     shapes = [{"type": "line", "x0": r.epoch, "x1": r.epoch, "yref": "paper", "y0": 0, "y1": 1} for r in levels]
@@ -298,7 +301,8 @@ def reliability(found: Calibration) -> Figure:
         "width": 1 / len(middles) * 0.9,
         "marker": {"color": ACCENT},
         "customdata": [[one.confidence, one.images] for one in found.bins],
-        "hovertemplate": "accuracy %{y:.3f}<br>mean probability %{customdata[0]:.3f}<br>%{customdata[1]:,} images<extra></extra>",
+        "hovertemplate": "accuracy %{y:.3f}<br>mean probability %{customdata[0]:.3f}<br>"
+        "%{customdata[1]:,} images<extra></extra>",
     }
     line: Trace = {
         "type": "scatter",

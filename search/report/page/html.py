@@ -1,4 +1,6 @@
-"""A study -> one HTML page that needs nothing else: no network, no server, and without JavaScript all its tables. No torch."""
+"""A study -> one HTML page that needs nothing else: no network, no server, and without JavaScript all its tables. No
+torch.
+"""
 
 import base64
 import hashlib
@@ -49,7 +51,9 @@ def write_page(study: Study, path: Path) -> Path:
 
 
 def read_facts(study: Study) -> Facts:
-    """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong about."""
+    """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong
+    about.
+    """
     report = read_report(study)
     predictions = Missing("There are none yet.") if report.final is None else _predictions(study.folder, report.final)
     return Facts(
@@ -89,7 +93,9 @@ def _toml(write: Callable[[], str]) -> str | Missing:
 
 
 def to_html(facts: Facts) -> str:
-    """The page: names from data and files are text in it, and its content policy lets no other script run and nothing be fetched."""
+    """The page: names from data and files are text in it, and its content policy lets no other script run and nothing
+    be fetched.
+    """
     from plotly.offline import get_plotlyjs  # only here: the page's name alone is asked for more often
 
     templates = Templates(
@@ -128,7 +134,9 @@ def _hash(script: str) -> str:
 
 
 def _as_json(found: Sequence[Section]) -> Markup:
-    """Every figure by the id of its place in the page. What could end the element, or begin a comment, is written as its number."""
+    """Every figure by the id of its place in the page. What could end the element, or begin a comment, is written as
+    its number.
+    """
     figures: dict[str, dict[str, Any]] = {
         f"{section.key}-{i}-{j}": {"data": figure.data, "layout": figure.layout}
         for section in found

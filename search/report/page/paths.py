@@ -1,5 +1,6 @@
 """The path of a search: each trial with its curve, as plain data. No torch."""
 
+import math
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
@@ -73,8 +74,8 @@ def _path(trial: FrozenTrial) -> TrialPath:
     return TrialPath(
         searched=searched(trial),
         curve=tuple(
-            (step, value) for step, value in sorted(trial.intermediate_values.items()) if value == value
-        ),  # no NaN  # noqa: PLR0124
+            (step, value) for step, value in sorted(trial.intermediate_values.items()) if not math.isnan(value)
+        ),
         reason=None if reason is None else str(reason),
         over=broken_limits(trial),
         is_refused=bool(trial.user_attrs.get(REFUSED)),

@@ -1,7 +1,7 @@
 """Pictures of test images, for looking at mistakes. No torch.
 
-The test split is not opened by this: it was, for the predictions, and that opening is recorded. The data layer gives the pixels without
-the labels, as it does for comparing exported formats, so no score can come from them.
+The test split is not opened by this: it was, for the predictions, and that opening is recorded. The data layer gives
+the pixels without the labels, as it does for comparing exported formats, so no score can come from them.
 """
 
 import io
@@ -36,7 +36,8 @@ def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint
         source = find_source(named, test=data.test_path, rules=rules, may_download=False, announce=lambda _: None)
         if test_fingerprint(source) != data.test_fingerprint:
             return Missing(
-                f"The test images that are now where {data.name} was are other ones than the study's, so none are shown."
+                f"The test images that are now where {data.name} was are other ones than the study's, so none are "
+                "shown."
             )
         return test_pixels(source)
     except (FmnistError, ValidationError) as error:

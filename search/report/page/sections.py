@@ -1,4 +1,6 @@
-"""What the HTML page of a study holds, in its order, free of HTML: sections of blocks. What is missing says why. No torch."""
+"""What the HTML page of a study holds, in its order, free of HTML: sections of blocks. What is missing says why. No
+torch.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +34,10 @@ from search.terminal.wording import counted, duration, f1
 
 MISTAKES_SHOWN = 40
 CURVES_DRAWN = 400  # the best ones; more can be told apart by nobody
-NO_FINAL = "There is no final model yet: the command that began the study brings it to its end, and the test split is for then."
+NO_FINAL = (
+    "There is no final model yet: the command that began the study brings it to its end, and the test split is "
+    "for then."
+)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,10 @@ def _result(facts: Facts) -> Iterator[Block]:
 def _confusion(facts: Facts, final: Final) -> Block:
     table = facts.tables["confusion"]
     if len(final.classes) > MATRIX_CLASSES:
-        said = f"{len(final.classes)} classes, seed {final.exported_seed}: point at a cell for its figures; the most frequent are below."
+        said = (
+            f"{len(final.classes)} classes, seed {final.exported_seed}: point at a cell for its figures; the most "
+            "frequent are below."
+        )
         return Block("Confusion", said, [figures.heatmap(final)], [table], id=table.id)
     rows = [
         [(n, round(100 * n / max(1, sum(row)), 1), i == j) for j, n in enumerate(row)]
@@ -189,8 +197,10 @@ def _of_predictions(facts: Facts, final: Final) -> Iterator[Block]:
     measured = calibration(found.confidence, found.is_right)
     leaning = float(found.confidence.mean()) - float(found.is_right.mean())
     said = (
-        f"Expected calibration error {measured.error:.4f} over {counted(measured.images, 'test image')}, seed {final.exported_seed}: by so "
-        f"much its probabilities miss the share that is right, on average over {len(measured.bins)} bins of equal width. "
+        f"Expected calibration error {measured.error:.4f} over {counted(measured.images, 'test image')}, seed "
+        f"{final.exported_seed}: by so "
+        f"much its probabilities miss the share that is right, on average over {len(measured.bins)} bins of equal "
+        "width. "
         f"It is {'too sure' if leaning > 0 else 'not sure enough'} by {abs(leaning):.4f} over all images."
     )
     yield Block("Calibration", said, [figures.reliability(measured)], behind=[reliability_table(measured)])
@@ -210,7 +220,8 @@ def _mistakes(facts: Facts, found: Predictions, final: Final) -> Block:
         for one in mistakes
     ]
     said = (
-        f"The {counted(len(pictures), 'mistake')} of seed {final.exported_seed} with the highest probability. Some labels are arguable; "
+        f"The {counted(len(pictures), 'mistake')} of seed {final.exported_seed} with the highest probability. Some "
+        "labels are arguable; "
         "nothing is scored here, and no choice may come of it."
     )
     return Block(title, said, pictures=pictures)

@@ -83,12 +83,14 @@ def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_pat
         (
             LOOKALIKE,
             "Bag",
-            "character 1: U+0412 CYRILLIC CAPITAL LETTER VE in the former, U+0042 LATIN CAPITAL LETTER B in the latter.",
+            "character 1: U+0412 CYRILLIC CAPITAL LETTER VE in the former, U+0042 LATIN CAPITAL LETTER B in the "
+            "latter.",
         ),
         (
             "Bag",
             LOOKALIKE,
-            "character 1: U+0042 LATIN CAPITAL LETTER B in the former, U+0412 CYRILLIC CAPITAL LETTER VE in the latter.",
+            "character 1: U+0042 LATIN CAPITAL LETTER B in the former, U+0412 CYRILLIC CAPITAL LETTER VE in the "
+            "latter.",
         ),
         (
             "Ca\u0440",

@@ -160,7 +160,8 @@ def test_what_was_read_is_told_of_either_split() -> None:
     ]
     assert [one.rule for one in report.caught] == [
         "unreadable", "leftovers", "other_files",  # what was not read, only where there is some
-        "missing_labels", "unknown_labels", "most_missing", "missing_pixels", "blank", "conflicts", "duplicates", "leaks",
+        "missing_labels", "unknown_labels", "most_missing", "missing_pixels", "blank", "conflicts",
+        "duplicates", "leaks",
     ]  # fmt: skip
 
 

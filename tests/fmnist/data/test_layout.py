@@ -1,4 +1,6 @@
-"""Folders of pictures as people have them: splits by any usual name, leftovers, strays. Nothing that lies there goes untold."""
+"""Folders of pictures as people have them: splits by any usual name, leftovers, strays. Nothing that lies there goes
+untold.
+"""
 
 import os
 import sys

@@ -89,7 +89,8 @@ def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:
     source = find_source(str(write_csv(tmp_path / "shop.csv", TRAIN)), announce=lines.append)
     assert (len(source.train()), len(source.test())) == (103, 17)
     assert lines[-1] == (
-        "Data: shop.csv: 103 training and 17 test images, the latter held out of the former, as no test split was given; "
+        "Data: shop.csv: 103 training and 17 test images, the latter held out of the former, as no test split was "
+        "given; "
         "nothing had to be cleaned."
     )
 

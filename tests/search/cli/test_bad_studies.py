@@ -165,7 +165,8 @@ def test_all_that_is_wrong_is_said_at_once(say: Say, tmp_path: Path) -> None:
     assert [*lines, last] == [
         "mine.toml, [knobs]: depth must be a whole number from 1 to 4, got 9.",
         "mine.toml: search.trials must be a whole number from 1 to 1000000, got '3'. Write it without quotes.",
-        "mine.toml: search.sampler must be 'tpe', 'gp', 'cmaes', 'random', 'grid' or 'nsga2', got 'randon'. Did you mean 'random'?",
+        "mine.toml: search.sampler must be 'tpe', 'gp', 'cmaes', 'random', 'grid' or 'nsga2', got 'randon'. Did you "
+        "mean 'random'?",
         "mine.toml: unknown key 'finale'. Did you mean 'final'?",
     ]
 

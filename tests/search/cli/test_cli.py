@@ -26,7 +26,10 @@ def test_help_of_each_command_shows_an_example(name: str, say: Say) -> None:
 
 
 def test_help_lists_every_command_without_importing_torch() -> None:
-    code = "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert "
+        "'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=surroundings(), capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in COMMANDS)
 

@@ -24,7 +24,9 @@ NAMES = ("Top", "Hose", "Kleid", "Tasche", "Schuh")
 
 
 def write_dirty(path: Path, images: Images) -> Path:
-    """Columns shuffled, labels in words, a BOM, CRLF; pixels missing in rows 2 and 7, row 4 without a label, row 9 a copy of row 8."""
+    """Columns shuffled, labels in words, a BOM, CRLF; pixels missing in rows 2 and 7, row 4 without a label, row 9 a
+    copy of row 8.
+    """
     order = np.random.default_rng(0).permutation(785)
     rows = [
         [NAMES[label % 5], *map(str, pixels)]

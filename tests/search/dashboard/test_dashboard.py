@@ -201,7 +201,9 @@ def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: 
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[set[str]]]:
-    """A folder with a study of seven trials, and which states of trials the dashboard showed after each line that its run said."""
+    """A folder with a study of seven trials, and which states of trials the dashboard showed after each line that its
+    run said.
+    """
     folder, states = tmp_path_factory.mktemp("longer"), []
     (folder / "tiny.toml").write_text(TOML.replace("trials = 3", "trials = 7"))
     run = start_command(folder, *RUN)

@@ -1,4 +1,6 @@
-"""A CUDA device that fails: workers train on the CPU, and raise what CUDA would. Light to import, for each worker imports it anew."""
+"""A CUDA device that fails: workers train on the CPU, and raise what CUDA would. Light to import, for each worker
+imports it anew.
+"""
 
 import os
 from collections.abc import Iterator

@@ -53,7 +53,9 @@ def test_a_gpus_memory_is_divided_and_a_machines_is_not(monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("_half_precision")
 def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
-    """The tensors of this training took 0.56 GiB on an H200 (studies/LOG.md, 2026-11-27), of which its steps are a fiftieth."""
+    """The tensors of this training took 0.56 GiB on an H200 (studies/LOG.md, 2026-11-27), of which its steps are a
+    fiftieth.
+    """
     plain = TrialConfig(**PLAIN)
     assert describe(plain, CLASSES).training_floor(mixed=True) < 0.02 * 2**30
     assert 0.3 * 2**30 < least_memory(plain, CLASSES, 60_000, CUDA) <= 0.56 * 2**30

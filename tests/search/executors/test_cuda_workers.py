@@ -81,7 +81,9 @@ def test_a_worker_that_is_killed_beside_another_disturbs_neither_training(setup:
 
 
 def break_once(mark: Path, *arguments: Any, **options: Any) -> Iterator[Epoch]:
-    """Trains, and in the first process of all breaks the device's context after two epochs, by reading past the end of a tensor."""
+    """Trains, and in the first process of all breaks the device's context after two epochs, by reading past the end of
+    a tensor.
+    """
     for epoch in fit(*arguments, **options):
         yield epoch
         if epoch.number == 2 and not mark.exists():

@@ -1,4 +1,6 @@
-"""The life of CUDA's Multi-Process Service around a run. A script stands in for the service's command where there is no GPU."""
+"""The life of CUDA's Multi-Process Service around a run. A script stands in for the service's command where there is no
+GPU.
+"""
 
 import os
 import signal
@@ -47,7 +49,9 @@ def service(
     answer: str = "exit 1",
     end: str = ":",
 ) -> Path:
-    """What the command was told, line by line. It does `start`, `answer` or `end` first, when it is to start, to answer or to end."""
+    """What the command was told, line by line. It does `start`, `answer` or `end` first, when it is to start, to answer
+    or to end.
+    """
     log, script = folder / "log", folder / "bin" / CONTROL
     script.parent.mkdir()
     script.write_text(SCRIPT.format(log=log, code=code, start=start, answer=answer, end=end))

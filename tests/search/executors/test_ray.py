@@ -1,4 +1,6 @@
-"""`--executor ray`, on real Ray clusters on this machine: nodes that die and join, a coordinator that is killed; nothing stays behind."""
+"""`--executor ray`, on real Ray clusters on this machine: nodes that die and join, a coordinator that is killed;
+nothing stays behind.
+"""
 
 import secrets
 import signal
@@ -68,7 +70,9 @@ def study_in(folder: Path) -> Study:
 
 
 def assert_exact(folder: Path) -> Study:
-    """Each trial is there once, with the very curve of an undisturbed training; there is one winner, and one look at the test split."""
+    """Each trial is there once, with the very curve of an undisturbed training; there is one winner, and one look at
+    the test split.
+    """
     study, source = study_in(folder), find_source("synthetic", announce=lambda _: None)
     assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
         (number, TrialState.COMPLETE) for number in range(BUDGET)

@@ -1,4 +1,6 @@
-"""What CUDA leaves of a worker process when it fails: a new process takes its place. The faults are raised in real workers."""
+"""What CUDA leaves of a worker process when it fails: a new process takes its place. The faults are raised in real
+workers.
+"""
 
 from dataclasses import replace
 from functools import partial

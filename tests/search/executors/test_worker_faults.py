@@ -1,4 +1,6 @@
-"""Workers that are killed, hang, run out of memory or cannot start: what was computed is kept, and the reason is written down."""
+"""Workers that are killed, hang, run out of memory or cannot start: what was computed is kept, and the reason is
+written down.
+"""
 
 import os
 import resource

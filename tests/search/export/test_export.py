@@ -313,8 +313,8 @@ def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_p
     ]
     assert '      name: "my shop.csv"\n      type: custom\n' in card
     assert (
-        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training images and 1"
-        in card
+        "- Exact copies (duplicates): 12 training images, dropped from train.\n- No label (missing_labels): 3 training "
+        "images and 1" in card
     )
     assert "fmnist-search run winner.toml --data 'my shop.csv' --test t.csv\n" in card
     assert (

@@ -1,4 +1,6 @@
-"""`predict` of whatever was exported: folders of any formats and ONNX files alone give the same answers, or one clean message."""
+"""`predict` of whatever was exported: folders of any formats and ONNX files alone give the same answers, or one clean
+message.
+"""
 
 import json
 import shutil

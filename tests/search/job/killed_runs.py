@@ -1,9 +1,11 @@
-"""Runs the command line again and again, each time in a process forked from this one, and kills each with -9 at a random moment.
+"""Runs the command line again and again, each time in a process forked from this one, and kills each with -9 at a
+random moment.
 
     python killed_runs.py KILLS SEED ARGUMENTS...      ARGUMENTS with {} for the number of the study
 
-Forked, because the imports would take most of the time and hardly be worth fifty kills. When a study ends before it is killed, the next one
-begins; after so many kills the last one is left to end. Prints the exit code of each study's last run.
+Forked, because the imports would take most of the time and hardly be worth fifty kills. When a study ends before it is
+killed, the next one begins; after so many kills the last one is left to end. Prints the exit code of each study's last
+run.
 """
 
 import os
@@ -78,7 +80,8 @@ if __name__ == "__main__":
     warm_up()
     with (
         patch.object(search.job.plan, "Setup", partial(Setup, snapshot_seconds=0.0)),
-        # One server of workers for all runs: a forked process may use it, but cannot ask whether a child of its parent is alive.
+        # One server of workers for all runs: a forked process may use it, but cannot ask whether a child of its parent
+        # is alive.
         patch.object(forkserver, "ensure_running", lambda: None),
         patch.object(forkserver._forkserver, "ensure_running", lambda: None),
     ):

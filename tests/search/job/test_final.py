@@ -1,4 +1,6 @@
-"""The end of a study: what is trained, what is kept of it, and that every figure of the result is that of the kept models."""
+"""The end of a study: what is trained, what is kept of it, and that every figure of the result is that of the kept
+models.
+"""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
@@ -40,7 +42,9 @@ SECONDS = 4.5  # of the training with seed 2000; each of the next takes one more
 
 
 class Saves(Inline):
-    """An executor whose trainings end at once: a network with the weights that its seed draws. `also` happens before one ends."""
+    """An executor whose trainings end at once: a network with the weights that its seed draws. `also` happens before
+    one ends.
+    """
 
     def __init__(
         self, also: Callable[[Task], None] = lambda _: None, *, diverging: Collection[int] = (), places: int = 1

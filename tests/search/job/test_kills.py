@@ -60,7 +60,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """For the sockets and folders that processes killed with -9 leave behind; its path is short enough for a socket's."""
+    """For the sockets and folders that processes killed with -9 leave behind; its path is short enough for a
+    socket's.
+    """
     with tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True) as made:
         yield Path(made)
 

@@ -1,4 +1,6 @@
-"""What other programs do to a study between two runs, or during one: their trials count nowhere unless they can be used."""
+"""What other programs do to a study between two runs, or during one: their trials count nowhere unless they can be
+used.
+"""
 
 import json
 import signal

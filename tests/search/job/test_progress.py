@@ -132,8 +132,10 @@ def test_the_panel_says_where_a_search_stands() -> None:
     tally.ended("trial 10", "pruned", 0.5, KNOBS)
     text = drawn(tally, last="trial 10 pruned")
     for part in (
-        "Search", "14 of 50 done", "2 running, 1 complete, 1 pruned", "1,000 images/s", "epoch  5/10  F1 0.9123", "first epoch",
-        "Best 0.9300, trial 11: depth=3, learning_rate=0.00612, flip=true", "Last trial 10 pruned", "1 min 00 s elapsed, about",
+        "Search", "14 of 50 done", "2 running, 1 complete, 1 pruned", "1,000 images/s",
+        "epoch  5/10  F1 0.9123", "first epoch",
+        "Best 0.9300, trial 11: depth=3, learning_rate=0.00612, flip=true", "Last trial 10 pruned",
+        "1 min 00 s elapsed, about",
     ):  # fmt: skip
         assert part in text
     assert {len(line) for line in text.splitlines()} == {80}

@@ -233,7 +233,8 @@ def test_plain_onnx_runtime_runs_the_export_on_raw_images(finished: Path) -> Non
     np.save("images.npy", synthetic.test().pixels)
     code = (
         "import json, sys, numpy, onnxruntime\n"
-        f"session = onnxruntime.InferenceSession('studies/{NAME}/export/model.onnx', providers=['CPUExecutionProvider'])\n"
+        f"session = onnxruntime.InferenceSession('studies/{NAME}/export/model.onnx', "
+        "providers=['CPUExecutionProvider'])\n"
         "(found,) = session.run(None, {session.get_inputs()[0].name: numpy.load('images.npy')})\n"
         "print(json.dumps(found.argmax(axis=1).tolist()))\n"
         "sys.exit(bool({'search', 'fmnist', 'torch'} & set(sys.modules)))"

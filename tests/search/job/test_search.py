@@ -241,7 +241,10 @@ def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(place
     assert {candidate.trial: len(candidate.runs) for candidate in kept.candidates} == {second: 2, third: 2}
     report = read_report(study)
     assert report.winner == winner.trial
-    says = f"Trial {best} was trained again and is no candidate any more: diverged: mean training loss nan, with seed 1001."
+    says = (
+        f"Trial {best} was trained again and is no candidate any more: diverged: mean training loss nan, with seed "
+        "1001."
+    )
     assert says in warnings(report)
     again = Inline()
     assert confirmed(study, spec, again) == winner

@@ -11,7 +11,8 @@ def measured(*pairs: tuple[float, bool]) -> float:
 
 
 def test_a_hand_computed_example() -> None:
-    # (0.6, 0.667]: two images, mean probability 0.63, one right: |0.5 - 0.63| = 0.13. (0.933, 1]: two, 0.96, both right: 0.04.
+    # (0.6, 0.667]: two images, mean probability 0.63, one right: |0.5 - 0.63| = 0.13. (0.933, 1]: two, 0.96, both
+    # right: 0.04.
     error = measured((0.62, True), (0.64, False), (0.95, True), (0.97, True))
     assert error == pytest.approx(2 / 4 * 0.13 + 2 / 4 * 0.04)
 

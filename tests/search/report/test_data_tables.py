@@ -67,7 +67,8 @@ def test_clean_data_take_one_sentence_in_brief() -> None:
     assert [row[2:4] for row in cleaning_table(found).rows[1:3]] == [("·", "·")] * 2
     alone = cleaned(test_read=0, test_kept=1200, held_out=1200, ignored_columns=("id", "a|b"), resized=True)
     assert cleaning_in_brief(alone).caption == (
-        "No rule found anything among 60,000 training images. No test split was given: 1,200 images of train were held out as one. "
+        "No rule found anything among 60,000 training images. No test split was given: 1,200 images of train were held "
+        "out as one. "
         "Columns ignored: id, a|b. Images were brought to 28 x 28 pixels."
     )
     dirty = cleaned(caught("blank", 1))

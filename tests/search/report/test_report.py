@@ -43,7 +43,8 @@ def finished() -> Study:
 
 def test_the_headline_of_a_finished_study(finished: Study) -> None:
     assert headline(read_report(finished)) == (
-        "Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470] on 10,000 test images; the test split was opened once."
+        "Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470] on 10,000 test images; the test "
+        "split was opened once."
     )
     assert warnings(read_report(finished)) == []
 

@@ -1,4 +1,6 @@
-"""Optuna's own tests of a sampler pass on those of ours that differ from its own; but for several objectives, for a study has one."""
+"""Optuna's own tests of a sampler pass on those of ours that differ from its own; but for several objectives, for a
+study has one.
+"""
 
 from collections.abc import Callable
 

@@ -110,7 +110,9 @@ class Fault(Protocol):
 
 @dataclass
 class Faulty:
-    """Calls of the database's driver fail: number `n` before or after it took effect, and every one from `gone_from` on."""
+    """Calls of the database's driver fail: number `n` before or after it took effect, and every one from `gone_from`
+    on.
+    """
 
     faults: dict[int, str] = field(default_factory=dict)
     gone_from: float = float("inf")
@@ -149,7 +151,9 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.Popen[str]":
-    """The real command, under way in that folder, but that it waits for a storage so long instead of for two minutes."""
+    """The real command, under way in that folder, but that it waits for a storage so long instead of for two
+    minutes.
+    """
     return start_with(cwd, {"search.storage.patience.SECONDS": seconds}, *arguments)
 
 

@@ -41,7 +41,9 @@ SETTINGS = {
 
 @contextmanager
 def connections_closed() -> Iterator[None]:
-    """Those opened within are closed after it, those too that a command leaves to the end of its process, which here is pytest's."""
+    """Those opened within are closed after it, those too that a command leaves to the end of its process, which here is
+    pytest's.
+    """
     opened: list[Any] = []
 
     def note(connection: Any, _record: Any) -> None:
@@ -141,7 +143,9 @@ class Postgres:
         self._wait_until_it_answers(self._process)
 
     def stop(self) -> None:
-        """It is gone as after `pg_ctl stop -m immediate`: it told every client, wrote no checkpoint, and recovers at the next start."""
+        """It is gone as after `pg_ctl stop -m immediate`: it told every client, wrote no checkpoint, and recovers at
+        the next start.
+        """
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
         self._wait_until_gone()

@@ -233,7 +233,9 @@ def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(
 
 @dataclass
 class Cut:
-    """The server ends all connections to the database at calls of the driver: before number `n`, or after it took effect."""
+    """The server ends all connections to the database at calls of the driver: before number `n`, or after it took
+    effect.
+    """
 
     server: Postgres
     database: str
@@ -247,7 +249,8 @@ class Cut:
         result = call(*arguments)
         if when == "after":
             self.server.cut_connections(self.database)
-            # What the driver meets where the answer itself is lost. A commit is given the connection, a statement its cursor.
+            # What the driver meets where the answer itself is lost. A commit is given the connection, a statement its
+            # cursor.
             cut = getattr(arguments[0], "driver_connection", None) or arguments[0].connection
             cut.execute("SELECT 1")
         return result

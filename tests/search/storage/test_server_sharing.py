@@ -1,4 +1,6 @@
-"""On a database server: openings that several processes record at once, and one token for the folders of several machines."""
+"""On a database server: openings that several processes record at once, and one token for the folders of several
+machines.
+"""
 
 import json
 import os

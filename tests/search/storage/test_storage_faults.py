@@ -311,7 +311,9 @@ def plain(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
 def take_steps(
     watched: Watched, trials: list[list[tuple[str, str | int]]], gone_from: int | None, faults: dict[int, str]
 ) -> Faulty:
-    """Asks for all trials among passing faults, then takes their steps; from the call `gone_from` of these on, all calls fail."""
+    """Asks for all trials among passing faults, then takes their steps; from the call `gone_from` of these on, all
+    calls fail.
+    """
     backend, met = watched.storage._backend, Faulty(faults)
     with faulty(backend, met):
         running = [watched.study.optuna.ask() for _ in trials]

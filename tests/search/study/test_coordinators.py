@@ -1,4 +1,6 @@
-"""Several runs on one study: real processes in folders of their own, on real servers; some are killed, stopped or come late."""
+"""Several runs on one study: real processes in folders of their own, on real servers; some are killed, stopped or come
+late.
+"""
 
 import os
 import signal
@@ -229,7 +231,9 @@ def another(url: str) -> Study:
 
 
 class Run(optuna.Study):
-    """A run's study, whose trials have a configuration from their first moment on: without one they are another program's."""
+    """A run's study, whose trials have a configuration from their first moment on: without one they are another
+    program's.
+    """
 
     def ask(self, *arguments: Any, **options: Any) -> optuna.Trial:
         trial = super().ask(*arguments, **options)
@@ -294,11 +298,9 @@ def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trac
                 write()
         storage = one.optuna._storage
         assert isinstance(storage, OwnTrials)
-        old = Operation(
-            "set_trial_state_values",
-            (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00"),
-            owner=storage.share.owner,
-        )  # type: ignore[union-attr]
+        assert storage.share
+        arguments = (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00")
+        old = Operation("set_trial_state_values", arguments, owner=storage.share.owner)
         perform(old, storage._backend)
         two.optuna.tell(taken, 0.9)
         (found,) = another(each_url).optuna.trials

@@ -85,7 +85,8 @@ def test_what_a_file_leaves_out_has_defaults(tmp_path: Path) -> None:
 
 def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: Path) -> None:
     lines = refusal(
-        'seed = -1\n[search]\nsampler = "bayes"\ntrails = 4\n[knobs]\ndroput = 0.2\nl2 = 7\ndepth = [2, 9]\n[final]\nseeds = 0\n',
+        'seed = -1\n[search]\nsampler = "bayes"\ntrails = 4\n'
+        "[knobs]\ndroput = 0.2\nl2 = 7\ndepth = [2, 9]\n[final]\nseeds = 0\n",
         tmp_path,
     ).splitlines()
     expected = [

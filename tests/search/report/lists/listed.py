@@ -1,4 +1,6 @@
-"""A storage of studies to list: trials in every state, odd names and reasons, a foreign study, and finished ones with predictions."""
+"""A storage of studies to list: trials in every state, odd names and reasons, a foreign study, and finished ones with
+predictions.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,9 @@ def all_states() -> list[FrozenTrial]:
 
 
 def fill(folder: Path) -> None:
-    """`folder` is one where runs were: studies/fmnist.db with five studies, and predictions of those that are finished."""
+    """`folder` is one where runs were: studies/fmnist.db with five studies, and predictions of those that are
+    finished.
+    """
     storage = open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True)
     optuna.create_study(study_name=FOREIGN, storage=storage, directions=["minimize", "maximize"]).add_trial(
         create_trial(

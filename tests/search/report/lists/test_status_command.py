@@ -194,7 +194,8 @@ def test_a_narrow_terminal_has_the_scores_of_each_study(listed: Say, monkeypatch
 def test_no_look_imports_torch(tmp_path: Path, listed: Say) -> None:
     program = (
         "import sys; sys.argv[:] = ['fmnist-search', *sys.argv[1:]]\nfrom search.cli.main import main\n"
-        "try: main()\nfinally: print(*({'torch', 'torchvision', 'sklearn', 'pandas'} & set(sys.modules)), file=sys.stderr)"
+        "try: main()\nfinally: print(*({'torch', 'torchvision', 'sklearn', 'pandas'} & set(sys.modules)), "
+        "file=sys.stderr)"
     )
     for look in (*LOOKS, ("--help",), ("trials", "--help")):
         done = subprocess.run(

@@ -165,7 +165,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(whole: Path, say: Say, tmp_path: Path) -> Path:  # `say` stands in the folder
-    """A copy of its files in the current folder, with the page that the command writes; the data stay where they were."""
+    """A copy of its files in the current folder, with the page that the command writes; the data stay where they
+    were.
+    """
     shutil.copytree(whole / "studies", tmp_path / "studies")
     folder = tmp_path / "studies" / "tiny"
     code, output, errors = say("report", "--html", folder / PAGE)
