@@ -17,8 +17,8 @@ from fmnist.machine import processor
 from search.export.formats import INT8, ONNX, PT2, WEIGHTS, WHAT
 from search.export.latency import Latency
 from search.export.parity import Parity, Quantised
+from search.report.confusion import Confusion, most_confused
 from search.report.data_tables import cleaning_sentences, kept_warnings
-from search.report.facts import Confusion, most_confused
 from search.report.render import escaped
 from search.study.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
 from search.terminal.wording import counted, duration, f1, setting, visible

@@ -1,1 +1,1 @@
-"""What a study has found: its facts as tables, as Markdown, as one HTML page, and as lists on the command line."""
+"""The results of a study as tables, as Markdown, as an HTML page, and as lists on the command line."""

@@ -1,4 +1,4 @@
-"""What each of the winner's regularisers is worth: its score minus what it has without it, seed by seed. No torch."""
+"""The worth of each of the winner's regularisers: its score minus the score without it, seed by seed. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,28 +20,26 @@ KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "wor
 
 @dataclass(frozen=True)
 class Worth:
-    """By how much the winner is better with the regulariser: the mean over seeds of the difference, and where it may
-    lie.
-    """
+    """How much better the winner is with a regulariser: the mean difference over seeds and its interval."""
 
     without: str
     scores: tuple[float, ...]  # of the network without it
-    differences: tuple[float, ...]  # one a seed that both were trained on
-    diverged: int  # seeds with which the network without it did not train at all
+    differences: tuple[float, ...]  # one for each seed that both were trained on
+    diverged: int  # seeds with which the training without it diverged
 
     @property
     def mean(self) -> float | None:
-        """None before both have a seed."""
+        """Return the mean difference; None until both have a seed in common."""
         return fmean(self.differences) if self.differences else None
 
     @property
     def sd(self) -> float | None:
-        """None with a single seed."""
+        """Return the standard deviation of the differences; None with a single seed."""
         return stdev(self.differences) if len(self.differences) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the mean, by Student's t; None with a single seed."""
+        """Return the interval of the mean by Student's t; None with a single seed."""
         if self.mean is None or self.sd is None:
             return None
         from scipy.special import stdtrit
@@ -52,7 +50,7 @@ class Worth:
 
     @property
     def verdict(self) -> Literal["diverges", "helps", "hurts", "unclear"]:
-        """What the regulariser does to the score; "diverges" where a network without it did not train."""
+        """Return what the regulariser does to the score; "diverges" if a training without it diverged."""
         if self.diverged:
             return "diverges"
         low, high = self.interval or (0.0, 0.0)
@@ -60,69 +58,67 @@ class Worth:
 
 
 def neutral(knob: str) -> object:
-    """The value of a knob that is as if it were absent."""
+    """Return the value of a knob that switches it off."""
     return TrialConfig.model_fields[knob].default
 
 
 def used(config: TrialConfig) -> tuple[str, ...]:
-    """The regularisers that the configuration has switched on."""
+    """Return the regularisers that the configuration switches on."""
     return tuple(knob for knob in REGULARISERS if getattr(config, knob) != neutral(knob))
 
 
 def switched_off(config: TrialConfig, knob: str) -> TrialConfig:
-    """The same configuration without that regulariser."""
+    """Return the configuration without that regulariser."""
     return TrialConfig.model_validate(config.model_dump() | {knob: neutral(knob)})
 
 
-def worths(found: Ablation) -> tuple[Worth, ...]:
-    """Of each regulariser that was switched off, the most valuable first."""
-    whole = {run.seed: run.macro_f1 for run in _whole(found).runs}
+def worths(ablation: Ablation) -> tuple[Worth, ...]:
+    """Return the worth of each regulariser that was switched off, the largest first."""
+    reference = {run.seed: run.macro_f1 for run in _reference(ablation).runs}
     rows = [
         Worth(
             without=variant.without,
             scores=tuple(run.macro_f1 for run in variant.runs),
-            differences=tuple(whole[run.seed] - run.macro_f1 for run in variant.runs if run.seed in whole),
+            differences=tuple(reference[run.seed] - run.macro_f1 for run in variant.runs if run.seed in reference),
             diverged=len(variant.diverged),
         )
-        for variant in found.variants
+        for variant in ablation.variants
         if variant.without is not None
     ]
     return tuple(sorted(rows, key=lambda row: float("-inf") if row.mean is None else row.mean, reverse=True))
 
 
-def ablation_table(found: Ablation) -> Table:
-    """The winner and, below, it without each regulariser: score, worth and what can be said of it."""
-    whole, rows = _scores(_whole(found)), worths(found)
-    lines: list[Row] = [("nothing", "", _spread(whole), "", "", "")]
-    lines += [
-        (row.without, setting(getattr(found.config, row.without)), _spread(row.scores), *_said(row)) for row in rows
+def ablation_table(ablation: Ablation) -> Table:
+    """Return a table of the winner's score, its score without each regulariser, the worth and the verdict."""
+    reference, rows = _scores(_reference(ablation)), worths(ablation)
+    cells: list[Row] = [("nothing", "", _spread(reference), "", "", "")]
+    cells += [
+        (row.without, setting(getattr(ablation.config, row.without)), _spread(row.scores), *_worth_cells(row))
+        for row in rows
     ]
-    off = [knob for knob in REGULARISERS if knob not in used(found.config)]
+    unused = [knob for knob in REGULARISERS if knob not in used(ablation.config)]
     caption = (
-        f"Trial {found.trial}, {counted(found.config.epochs, 'epoch')}, each variant on the same "
-        f"{counted(len(whole), 'seed')}. Worth: the "
-        f"winner minus the variant, seed by seed, with {100 * LEVEL:g} % interval; unclear where that holds 0, or one "
-        "seed has none. "
-        "The test split is not used."
+        f"Trial {ablation.trial}, {counted(ablation.config.epochs, 'epoch')}, each variant on the same "
+        f"{counted(len(reference), 'seed')}. Worth: the winner minus the variant, seed by seed, with its "
+        f"{100 * LEVEL:g} % interval; unclear if the interval contains 0 or there is one seed only. The test split is "
+        "not used."
     )
-    caption += f" Not used by the winner: {', '.join(off)}." if off else ""
+    caption += f" Not used by the winner: {', '.join(unused)}." if unused else ""
     marks = {(i, 3): MARKS[row.verdict] for i, row in enumerate(rows, start=1) if row.verdict in MARKS}
-    title, columns = (
-        "What each regulariser is worth, on the validation split",
-        ("without", "was", "macro F1", "worth", "interval", "so"),
-    )
-    return Table(title, columns, lines, caption, frozenset({0, 1, 5}), marks, id="ablation")
+    title = "What each regulariser is worth, on the validation split"
+    columns = ("without", "was", "macro F1", "worth", "interval", "so")
+    return Table(title, columns, cells, caption, frozenset({0, 1, 5}), marks, id="ablation")
 
 
-def ablation_answer(found: Ablation) -> Answer:
-    """The same for people and for programs."""
-    whole = _scores(_whole(found))
-    rows: list[Facts] = [_row(None, None, whole, len(_whole(found).diverged))]
-    for one in worths(found):
-        low, high = one.interval or (None, None)
-        row = _row(one.without, getattr(found.config, one.without), one.scores, one.diverged)
-        rows.append({**row, "worth": one.mean, "worth_sd": one.sd, "worth_low": low, "worth_high": high})
-    return Answer([ablation_table(found)], KEYS, rows)
+def ablation_answer(ablation: Ablation) -> Answer:
+    """Return the ablation as a table for people and rows for programs."""
+    reference = _reference(ablation)
+    rows: list[Facts] = [_row(None, None, _scores(reference), len(reference.diverged))]
+    for worth in worths(ablation):
+        low, high = worth.interval or (None, None)
+        row = _row(worth.without, getattr(ablation.config, worth.without), worth.scores, worth.diverged)
+        rows.append({**row, "worth": worth.mean, "worth_sd": worth.sd, "worth_low": low, "worth_high": high})
+    return Answer([ablation_table(ablation)], KEYS, rows)
 
 
 def _row(without: str | None, value: bool | float | None, scores: Sequence[float], diverged: int) -> Facts:
@@ -136,8 +132,8 @@ def _row(without: str | None, value: bool | float | None, scores: Sequence[float
     }
 
 
-def _whole(found: Ablation) -> Variant:
-    return next((variant for variant in found.variants if variant.without is None), Variant(without=None))
+def _reference(ablation: Ablation) -> Variant:
+    return next((variant for variant in ablation.variants if variant.without is None), Variant(without=None))
 
 
 def _scores(variant: Variant) -> tuple[float, ...]:
@@ -150,8 +146,12 @@ def _spread(scores: Sequence[float]) -> str:
     return f1(fmean(scores)) + (f" ± {f1(stdev(scores))}" if len(scores) > 1 else "")
 
 
-def _said(row: Worth) -> tuple[str, str, str]:
-    so = f"diverges with {counted(row.diverged, 'seed')}" if row.diverged else row.verdict
-    if row.mean is None:
-        return "-", "-", so if row.diverged else "not trained yet"
-    return f"{row.mean:+.4f}", "-" if row.interval is None else "[{:+.4f}, {:+.4f}]".format(*row.interval), so
+def _worth_cells(worth: Worth) -> tuple[str, str, str]:
+    verdict = f"diverges with {counted(worth.diverged, 'seed')}" if worth.diverged else worth.verdict
+    if worth.mean is None:
+        return "-", "-", verdict if worth.diverged else "not trained yet"
+    return (
+        f"{worth.mean:+.4f}",
+        "-" if worth.interval is None else "[{:+.4f}, {:+.4f}]".format(*worth.interval),
+        verdict,
+    )

@@ -1,4 +1,4 @@
-"""Whether a network's probabilities mean what they say. No torch."""
+"""How far a network's probabilities are from its accuracy. No torch."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,19 +9,17 @@ BINS = 15  # as in the paper
 
 
 class Bin(Record):
-    """The predictions whose probability lies in (low, high]; `confidence` and `accuracy` are None where there are
-    none.
-    """
+    """The predictions whose probability is in (low, high]; `confidence` and `accuracy` are None in an empty bin."""
 
     low: float
     high: float
     images: int
     confidence: float | None  # their mean probability
-    accuracy: float | None  # the share of them that is right
+    accuracy: float | None  # the share of correct ones
 
 
 class Calibration(Record):
-    """A reliability diagram in figures."""
+    """The figures of a reliability diagram."""
 
     error: float  # expected calibration error, 0 .. 1
     images: int
@@ -29,34 +27,35 @@ class Calibration(Record):
 
 
 def calibration(confidence: NDArray[np.floating], is_right: NDArray[np.bool_]) -> Calibration:
-    """The expected calibration error of the predicted classes, and the bins that it is made of.
+    """Return the expected calibration error of the predicted classes, and its bins.
 
-    ECE = sum over the bins m of |B_m| / n * |acc(B_m) - conf(B_m)|, with 15 bins of equal width, B_m = ((m - 1) / 15, m
-    / 15]. 0: of all images that the network is 80 % sure of, 80 % are right, and so on for every other probability.
-    Shape: confidence and is_right [N], N at least 1: the highest probability of each image, and whether that class is
+    ECE = sum over the bins m of |B_m| / n * |acc(B_m) - conf(B_m)|, with 15 bins of equal width,
+    B_m = ((m - 1) / 15, m / 15]. At an ECE of 0, 80 % of the predictions made with a probability of 80 % are correct,
+    and so on for every other probability.
+    Shape: confidence and is_right [N], N at least 1: the highest probability of each image, and whether its class is
     the true one.
     Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599,
     equations 2, 3 and 5.
     """
-    sure = confidence.astype(np.float64)
+    probabilities = confidence.astype(np.float64)
     edges = np.arange(BINS + 1) / BINS
-    bins = np.searchsorted(edges[1:-1], sure, side="left")  # [N]
+    bins = np.searchsorted(edges[1:-1], probabilities, side="left")  # [N]
     counts = np.bincount(bins, minlength=BINS)
     filled = np.maximum(counts, 1)
-    confidences = np.bincount(bins, weights=sure, minlength=BINS) / filled
+    confidences = np.bincount(bins, weights=probabilities, minlength=BINS) / filled
     accuracies = np.bincount(bins, weights=is_right.astype(np.float64), minlength=BINS) / filled
-    error = float(np.sum(counts / len(sure) * np.abs(accuracies - confidences)))
+    error = float(np.sum(counts / len(probabilities) * np.abs(accuracies - confidences)))
     return Calibration(
         error=error,
-        images=len(sure),
+        images=len(probabilities),
         bins=tuple(
             Bin(
-                low=float(edges[m]),
-                high=float(edges[m + 1]),
-                images=int(counts[m]),
-                confidence=float(confidences[m]) if counts[m] else None,
-                accuracy=float(accuracies[m]) if counts[m] else None,
+                low=float(edges[i]),
+                high=float(edges[i + 1]),
+                images=int(counts[i]),
+                confidence=float(confidences[i]) if counts[i] else None,
+                accuracy=float(accuracies[i]) if counts[i] else None,
             )
-            for m in range(BINS)
+            for i in range(BINS)
         ),
     )

@@ -1,6 +1,4 @@
-"""What there is to say of a data set: what cleaning found in it, its classes, its pixels, as tables and in sentences.
-No torch.
-"""
+"""A data set in tables and sentences: what cleaning found, the classes, the pixels. No torch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +9,7 @@ from search.study.records import DataRecord
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted
 
-# Field of CleaningRules, or of Raw that lists what was not read -> what it finds.
+# Field of CleaningRules, or field of Raw that lists what was not read -> what it finds.
 RULES = {
     "unreadable": "cannot be opened",
     "leftovers": "of systems and tools",
@@ -26,106 +24,105 @@ RULES = {
     "duplicates": "exact copies",
     "leaks": "also in test",
 }
-EXAMPLES_WIDTH = 24  # characters that examples may take, if there is more than one
-LONGEST_EXAMPLE = 24  # characters of a file's name, its end; report.json has it whole
+EXAMPLES_WIDTH = 24  # characters for all examples, if there is more than one
+LONGEST_EXAMPLE = 24  # last characters of a file's name; report.json has the whole name
 CLASSES_SHOWN = 30  # with more, only the ends
 END = 10  # classes at each end
-LONGEST_BAR = 20  # characters of the largest class
+LONGEST_BAR = 20  # characters for the largest class
 
 
 def rule_in_words(rule: str) -> str:
-    """What the rule of that name finds: "exact copies" of "duplicates"."""
+    """Return what a rule finds: "exact copies" for "duplicates"."""
     return RULES.get(rule, rule.replace("_", " "))
 
 
 def cleaning_table(report: CleaningReport) -> Table:
-    """Every rule with what it found and did, between what was read and what was kept."""
+    """Return a table of what each rule found and did, between the images read and the images kept."""
     rows: list[Row] = [("images read", "", *_both(report.train_read, report.test_read), "", "")]
-    rows += [_caught(one) for one in report.caught]
+    rows += [_caught_row(caught) for caught in report.caught]
     rows += [("held out for test", "", f"{report.held_out:,}", "", "", "")] if report.held_out else []
     rows.append(("kept", "", *_both(report.train_kept, report.test_kept), "", ""))
     marks: dict[tuple[int, int], Mark] = {(len(rows) - 1, j): "strong" for j in (0, 2, 3)}
-    for i, one in enumerate(report.caught, start=1):
-        marks |= {(i, j): "alarm" for j, count in ((2, one.train), (3, one.test)) if count}
+    for i, caught in enumerate(report.caught, start=1):
+        marks |= {(i, j): "alarm" for j, count in ((2, caught.train), (3, caught.test)) if count}
     columns = ("found", "rule", "train", "test", "then", "examples")
-    told = "No rule found anything." if report.is_clean else "Rows are counted from 1, without the header."
+    summary = "No rule found anything." if report.is_clean else "Rows are counted from 1, without the header."
     return Table(
-        "Cleaning", columns, rows, " ".join([told, *_notes(report)]), frozenset({0, 1, 4, 5}), marks, id="cleaning"
+        "Cleaning", columns, rows, " ".join([summary, *_notes(report)]), frozenset({0, 1, 4, 5}), marks, id="cleaning"
     )
 
 
 def cleaning_in_brief(report: CleaningReport) -> Table:
-    """The same table; of clean data, one sentence."""
+    """Return the cleaning table, or a single sentence if the data are clean."""
     if not report.is_clean:
         return cleaning_table(report)
     test = f" and {report.test_read:,} test" if report.test_read else ""
-    told = f"No rule found anything among {report.train_read:,} training{test} images."
-    return Table("Cleaning", caption=" ".join([told, *_notes(report)]), id="cleaning")
+    summary = f"No rule found anything among {report.train_read:,} training{test} images."
+    return Table("Cleaning", caption=" ".join([summary, *_notes(report)]), id="cleaning")
 
 
 def _both(train: int, test: int) -> tuple[str, str]:
     return f"{train:,}", f"{test:,}" if test else "-"
 
 
-def _caught(one: Caught) -> Row:
-    found = (f"{count:,}" if count else "·" for count in (one.train, one.test))
-    action = one.action if one.train or one.test else ""
-    return rule_in_words(one.rule), one.rule, *found, action, _examples(one)
+def _caught_row(caught: Caught) -> Row:
+    counts = (f"{count:,}" if count else "·" for count in (caught.train, caught.test))
+    action = caught.action if caught.train or caught.test else ""
+    return rule_in_words(caught.rule), caught.rule, *counts, action, _examples(caught)
 
 
-def _examples(one: Caught) -> str:
-    names = [name if len(name) <= LONGEST_EXAMPLE else f"...{name[3 - LONGEST_EXAMPLE :]}" for name in one.examples]
+def _examples(caught: Caught) -> str:
+    names = [name if len(name) <= LONGEST_EXAMPLE else f"...{name[3 - LONGEST_EXAMPLE :]}" for name in caught.examples]
     names = [*names[:1], *(name.removeprefix("row ") for name in names[1:])]
     while len(names) > 1 and len(", ".join(names)) > EXAMPLES_WIDTH:
         names.pop()
-    return ", ".join([*names, "..."] if len(names) < one.train + one.test else names)
+    return ", ".join([*names, "..."] if len(names) < caught.train + caught.test else names)
 
 
 def _notes(report: CleaningReport) -> Iterator[str]:
     if report.held_out:
-        yield f"No test split was given: {counted(report.held_out, 'image')} of train were held out as one."
+        yield f"The data have no test split: {counted(report.held_out, 'image')} of train were held out for it."
     if report.ignored_columns:
         yield f"Columns ignored: {', '.join(report.ignored_columns)}."
     if report.resized:
-        yield f"Images were brought to {SIDE} x {SIDE} pixels."
+        yield f"Images were resized to {SIDE} x {SIDE} pixels."
 
 
 def cleaning_sentences(report: CleaningReport) -> list[str]:
-    """A sentence on each rule that found something, and on whatever else was done to the images."""
-    found = [
-        f"{rule_in_words(one.rule).capitalize()} ({one.rule}): {_images(one)}, {one.action}."
-        for one in report.caught
-        if one.train or one.test
+    """Return a sentence for each rule that found something, and for each other change to the images."""
+    sentences = [
+        f"{rule_in_words(caught.rule).capitalize()} ({caught.rule}): {_images(caught)}, {caught.action}."
+        for caught in report.caught
+        if caught.train or caught.test
     ]
-    return [*found, *_notes(report)]
+    return [*sentences, *_notes(report)]
 
 
-def _images(one: Caught) -> str:
-    what = "file" if one.rule in ("leftovers", "other_files") else "image"
-    said = [
-        counted(count, f"{split} {what}") for count, split in ((one.train, "training"), (one.test, "test")) if count
+def _images(caught: Caught) -> str:
+    noun = "file" if caught.rule in ("leftovers", "other_files") else "image"
+    counts = [
+        counted(count, f"{split} {noun}")
+        for count, split in ((caught.train, "training"), (caught.test, "test"))
+        if count
     ]
-    return " and ".join(said)
+    return " and ".join(counts)
 
 
 def kept_warnings(report: CleaningReport) -> list[str]:
-    """Why scores flatter: images that a rule found and was told to keep, so that a network is asked what it was trained
-    on.
-    """
-    kept = {one.rule: one.train for one in report.caught if one.action == "kept"}
-    found = []
+    """Return the warnings about images that were found and kept, so that a network is tested on what it trained on."""
+    kept = {caught.rule: caught.train for caught in report.caught if caught.action == "kept"}
+    warnings = []
     if leaks := kept.get("leaks"):
-        found.append(
-            f"Also in the test split, and kept: {counted(leaks, 'training image')}. The test score is flattered."
-        )
+        leaked = counted(leaks, "training image")
+        warnings.append(f"Also in the test split, and kept: {leaked}. The test score is too high.")
     if copies := kept.get("duplicates"):
-        said = f"Copies of other training images, and kept: {copies:,}."
-        found.append(f"{said} Some may be in train and validation at once, and flatter the validation scores.")
-    return found
+        beginning = f"Copies of other training images, and kept: {copies:,}."
+        warnings.append(f"{beginning} Some may be in both train and validation, and make validation scores too high.")
+    return warnings
 
 
 def data_rows(data: DataRecord) -> list[Row]:
-    """Which images a study is about, for a table of two columns."""
+    """Return the rows, of two columns, that identify the images of a study."""
     test = "" if data.test is None else f", {data.test:,} test"
     images = f"{data.train:,} train, {data.valid:,} validation{test}"
     rows: list[Row] = [("data", data.name), ("images", images), ("train SHA-256", data.fingerprint)]
@@ -133,25 +130,25 @@ def data_rows(data: DataRecord) -> list[Row]:
 
 
 def balance_table(summary: DataSummary) -> Table:
-    """How many images each class has, and how bright they are; of very many classes, the largest and the smallest."""
+    """Return a table of each class's images and brightness; of many classes, the largest and the smallest only."""
     classes = list(summary.classes)
     shown: list[ClassSummary | None] = [*classes]
     if len(classes) > CLASSES_SHOWN:
-        classes.sort(key=lambda one: one.train, reverse=True)
-        shown = [*classes[:END], None, *classes[-END:]]  # None: those between
-    most = max(one.share for one in classes) or 1.0
-    rows = [_between(classes[END:-END]) if one is None else _class(one, most) for one in shown]
-    untested = {one.name for one in classes if summary.test and not one.test}
+        classes.sort(key=lambda entry: entry.train, reverse=True)
+        shown = [*classes[:END], None, *classes[-END:]]  # None: the classes between
+    most = max(entry.share for entry in classes) or 1.0
+    rows = [_between_row(classes[END:-END]) if entry is None else _class_row(entry, most) for entry in shown]
+    untested = {entry.name for entry in classes if summary.test and not entry.test}
     marks: dict[tuple[int, int], Mark] = {
-        (i, 4): "alarm" for i, one in enumerate(shown) if one is not None and one.name in untested
+        (i, 4): "alarm" for i, entry in enumerate(shown) if entry is not None and entry.name in untested
     }
     columns = ("class", "train", "share", "", "test", "brightness")
-    return Table("Classes", columns, rows, _balance(summary, len(untested)), frozenset({0, 3}), marks)
+    return Table("Classes", columns, rows, _balance_caption(summary, len(untested)), frozenset({0, 3}), marks)
 
 
-def _class(one: ClassSummary, most: float) -> Row:
-    share = Bar(one.share / most, LONGEST_BAR)
-    return one.name, f"{one.train:,}", _percent(one.share), share, f"{one.test:,}", _grey(one.brightness)
+def _class_row(entry: ClassSummary, most: float) -> Row:
+    share = Bar(entry.share / most, LONGEST_BAR)
+    return entry.name, f"{entry.train:,}", _percent(entry.share), share, f"{entry.test:,}", _grey(entry.brightness)
 
 
 def _grey(brightness: float | None) -> str:
@@ -162,28 +159,28 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _between(classes: Sequence[ClassSummary]) -> Row:
-    train, test, share = (sum(getattr(one, name) for one in classes) for name in ("train", "test", "share"))
+def _between_row(classes: Sequence[ClassSummary]) -> Row:
+    train, test, share = (sum(getattr(entry, name) for entry in classes) for name in ("train", "test", "share"))
     return f"({len(classes)} classes between)", f"{train:,}", _percent(share), "", f"{test:,}", ""
 
 
-def _balance(summary: DataSummary, untested: int) -> str:
-    sizes = [one.train for one in summary.classes]
+def _balance_caption(summary: DataSummary, untested: int) -> str:
+    sizes = [entry.train for entry in summary.classes]
     if not all(sizes):
         ratio = f"{sizes.count(0)} of {len(sizes)} classes have no training image."
     elif max(sizes) == min(sizes):
         ratio = f"All {len(sizes)} classes have the same number of training images."
     else:
         ratio = (
-            f"The largest of {len(sizes)} classes has {max(sizes) / min(sizes):.1f} times the training images of "
-            "the smallest."
+            f"The largest of {len(sizes)} classes has {max(sizes) / min(sizes):.1f} times the training images of the "
+            "smallest."
         )
     missing = f" Without a test image: {untested} of {len(sizes)} classes." if untested else ""
     return f"{ratio}{missing} Brightness is the mean grey of a class's training images, from 0, black, to 255, white."
 
 
 def pixel_table(summary: DataSummary) -> Table:
-    """The grey values of the training images in a few figures."""
+    """Return a table that summarises the grey values of the training images."""
     title = "Pixels"
     if (pixels := summary.pixels) is None:
         return Table(title, caption="There is no training image.")

@@ -1,9 +1,8 @@
-"""What a study has to say, as plain data: all that a report shows, whatever state the study is in."""
+"""The contents of a report as plain data, for a study in any state."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -29,8 +28,8 @@ from search.study.study import Study
 from search.study.trials import REFUSED, UNCOUNTED, constraints_of
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
-ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a forest of trees splits on noise alone
-SAME_SCORE = 1e-6  # values nearer than this leave importances nothing to explain
+ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a random forest only fits noise
+SAME_SCORE = 1e-6  # with a smaller spread of values, there is no variation to explain
 
 
 class Searched(Record):
@@ -38,17 +37,17 @@ class Searched(Record):
 
     number: int
     state: str  # "complete" or "pruned"
-    value: float | None  # macro F1; of a pruned trial its last one
+    value: float | None  # macro F1; the last one if the trial was pruned
     feasible: bool  # within every constraint of the study
     knobs: dict[str, Scalar | None]  # the searched ones only
     parameters: int | None
-    flops: int | None  # of one image's forward pass
+    flops: int | None  # of the forward pass of one image
     seconds: float | None
     seed: int | None
 
 
 class Confirmed(Record):
-    """A candidate over its fresh seeds so far, on the validation split."""
+    """A candidate and its scores on fresh seeds so far, on the validation split."""
 
     trial: int
     search_value: float
@@ -58,7 +57,7 @@ class Confirmed(Record):
 
 
 class Optimism(Record):
-    """By how much the search flattered its best trial: search value minus the confirmed mean of that same trial."""
+    """The search value of the search's best trial minus the confirmed mean of the same trial."""
 
     trial: int
     search_value: float
@@ -67,63 +66,36 @@ class Optimism(Record):
 
 
 class Refusals(Record):
-    """How many trials were refused for being over the same limits."""
+    """The number of trials that were refused for exceeding the same limits."""
 
     over: tuple[str, ...]  # names of the limits
     trials: int
 
 
 class States(Record):
-    """How many trials are in each state, and why those that stopped early did; reasons most frequent first."""
+    """The number of trials in each state, and why trials ended early; the most frequent reasons first."""
 
     waiting: int
     running: int
     complete: int
     pruned: int
-    refused: int  # over a limit before they trained: Optuna's state is pruned, and they count against no budget
+    refused: int  # over a limit before training; Optuna's state is pruned, and they do not count towards a budget
     failed: int
     pruned_because: dict[str, int]
-    refused_because: dict[str, int]  # each size is a reason of its own
-    refused_over: tuple[Refusals, ...]  # the same trials by the limits, most trials first
+    refused_because: dict[str, int]  # each size is a separate reason
+    refused_over: tuple[Refusals, ...]  # the same trials grouped by limits, the largest group first
     failed_because: dict[str, int]
 
 
 class Importances(Record):
-    """The share of the score's variation that each knob explains, largest first; or why that cannot be said."""
+    """The share of the score's variation that each knob explains, largest first; or why there is none."""
 
     shares: dict[str, float]
     absent: str | None
 
 
-class Confusion(NamedTuple):
-    """Images of one class, by its number, that the exported model takes for another."""
-
-    true: int
-    predicted: int
-    mistaken: int
-    images: int  # of the true class
-
-
-class Pair(NamedTuple):
-    """Two classes, by their numbers, that the exported model takes for each other; the one more often mistaken
-    first.
-    """
-
-    one: int
-    other: int
-    one_as_other: int
-    other_as_one: int
-
-    @property
-    def together(self) -> int:
-        """Mistakes both ways."""
-        return self.one_as_other + self.other_as_one
-
-
 class Report(Record):
-    """Everything a report says; its fields are the keys of report.json. None or empty: the study has not got there
-    yet.
-    """
+    """The contents of a report; its fields are the keys of report.json, None or empty until their stage is done."""
 
     study: str
     spec: dict[str, JsonValue]  # the resolved StudySpec
@@ -131,19 +103,19 @@ class Report(Record):
     final: Final | None  # the result, on the test split
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
-    dropped: tuple[Dropped, ...]  # that were candidates until they diverged
+    dropped: tuple[Dropped, ...]  # candidates that diverged
     optimism: Optimism | None
     ablation: Ablation | None  # the latest
     best: tuple[Searched, ...]  # of the search, best first
     states: States
     importances: Importances
     timing: Timing
-    environments: tuple[Environment, ...]  # one a run, oldest first
-    openings: tuple[Opening, ...]  # looks at the test split, oldest first
+    environments: tuple[Environment, ...]  # one for each run, oldest first
+    openings: tuple[Opening, ...]  # evaluations on the test split, oldest first
 
     @property
     def limits(self) -> dict[str, int | float]:
-        """Those that the study sets, by name."""
+        """Return the limits that the study sets, by name."""
         section = self.spec.get("limits")
         return (
             {name: limit for name, limit in section.items() if isinstance(limit, int | float)}
@@ -153,9 +125,9 @@ class Report(Record):
 
 
 def read_report(study: Study) -> Report:
-    """All that `study` knows by now, from one reading of its storage.
+    """Read the report of `study` from its storage, in a single pass.
 
-    Raises: SearchError where the study holds a record that this version cannot read.
+    Raises: SearchError if the study has a record that this version cannot read.
     """
     attributes = study.attributes
     trials = study.trials()
@@ -173,43 +145,22 @@ def read_report(study: Study) -> Report:
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),
-        timing=(record_in(attributes, Timing) or Timing()),
+        timing=record_in(attributes, Timing) or Timing(),
         environments=records_in(attributes, Environment),
         openings=records_in(attributes, Opening),
     )
 
 
-def most_confused(final: Final, shown: int) -> list[Confusion]:
-    """The `shown` most frequent mistakes on the test split, most frequent first."""
-    found = [
-        Confusion(true, predicted, count, sum(row))
-        for true, row in enumerate(final.confusion)
-        for predicted, count in enumerate(row)
-        if true != predicted and count
-    ]
-    return sorted(found, key=lambda one: one.mistaken, reverse=True)[:shown]
-
-
-def hardest_pairs(final: Final, shown: int) -> list[Pair]:
-    """The `shown` pairs of classes with most mistakes both ways together, most first."""
-    found = []
-    for i, row in enumerate(final.confusion):
-        for j in range(i):
-            one, other = (i, j) if row[j] >= final.confusion[j][i] else (j, i)
-            found.append(Pair(one, other, final.confusion[one][other], final.confusion[other][one]))
-    return sorted((pair for pair in found if pair.together), key=lambda pair: pair.together, reverse=True)[:shown]
-
-
 def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:
     rows = [
         Confirmed(
-            trial=one.trial,
-            search_value=one.search_value,
-            seeds=len(one.runs),
-            mean=one.mean if one.runs else None,
-            sd=one.sd,
+            trial=candidate.trial,
+            search_value=candidate.search_value,
+            seeds=len(candidate.runs),
+            mean=candidate.mean if candidate.runs else None,
+            sd=candidate.sd,
         )
-        for one in confirmation.candidates
+        for candidate in confirmation.candidates
     ]
     return tuple(sorted(rows, key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True))
 
@@ -217,7 +168,7 @@ def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:
 def _optimism(confirmation: Confirmation) -> Optimism | None:
     if not confirmation.candidates:
         return None
-    best = max(confirmation.candidates, key=lambda one: one.search_value)
+    best = max(confirmation.candidates, key=lambda candidate: candidate.search_value)
     if not best.runs:
         return None
     return Optimism(
@@ -238,7 +189,7 @@ def _best(trials: Sequence[FrozenTrial]) -> tuple[Searched, ...]:
 
 
 def searched(trial: FrozenTrial) -> Searched:
-    """The trial's score, size and configuration; its state in small letters."""
+    """Return the trial's score, size and configuration, with its state in lower case."""
     attributes = trial.user_attrs
     return Searched(
         number=trial.number,
@@ -254,30 +205,30 @@ def searched(trial: FrozenTrial) -> Searched:
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
+    """Return whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
     return all(over <= 0 for over in trial.constraints.values())
 
 
 def broken_limits(trial: FrozenTrial) -> tuple[str, ...]:
-    """The names of the limits that the trial is over."""
+    """Return the names of the limits that the trial exceeds."""
     return tuple(name for name, share in constraints_of(trial).items() if share > 0)
 
 
 def _states(trials: Sequence[FrozenTrial]) -> States:
     refused = [trial for trial in trials if REFUSED in trial.user_attrs]
     others = [trial for trial in trials if not UNCOUNTED & trial.user_attrs.keys()]
-    count = Counter(trial.state for trial in others)
+    counts = Counter(trial.state for trial in others)
     over = Counter(tuple(sorted(broken_limits(trial))) for trial in refused if trial.state == TrialState.PRUNED)
     return States(
-        waiting=count[TrialState.WAITING],
-        running=count[TrialState.RUNNING],
-        complete=count[TrialState.COMPLETE],
-        pruned=count[TrialState.PRUNED],
+        waiting=counts[TrialState.WAITING],
+        running=counts[TrialState.RUNNING],
+        complete=counts[TrialState.COMPLETE],
+        pruned=counts[TrialState.PRUNED],
         refused=len(refused),
-        failed=count[TrialState.FAIL],
+        failed=counts[TrialState.FAIL],
         pruned_because=_reasons(others, TrialState.PRUNED),
         refused_because=_reasons(refused, TrialState.PRUNED),
-        refused_over=tuple(Refusals(over=limits, trials=trials) for limits, trials in over.most_common()),
+        refused_over=tuple(Refusals(over=limits, trials=count) for limits, count in over.most_common()),
         failed_because=_reasons(others, TrialState.FAIL),
     )
 
@@ -295,7 +246,7 @@ def _importances(study: Study, trials: Sequence[FrozenTrial]) -> Importances:
 
 def _why_no_importances(scored: Sequence[FrozenTrial]) -> str | None:
     if len(scored) < ENOUGH_FOR_IMPORTANCES:
-        return f"{len(scored)} complete of the {ENOUGH_FOR_IMPORTANCES} trials that importances need"
+        return f"{len(scored)} of the {ENOUGH_FOR_IMPORTANCES} complete trials that importances need"
     values = [trial.value or 0.0 for trial in scored]
     if max(values) - min(values) < SAME_SCORE:
         return "every complete trial scored the same"
@@ -306,9 +257,8 @@ def _why_no_importances(scored: Sequence[FrozenTrial]) -> str | None:
 
 
 def _shares(study: Study) -> dict[str, float]:
-    # Mean decrease of impurity: it learns from every complete trial. PED-ANOVA, Optuna's default, looks at the best
-    # tenth, which of 20 trials is two; fANOVA stops with an error where its trees find nothing to split. Both say more
-    # about large studies.
+    # Mean decrease of impurity uses every complete trial. PED-ANOVA, Optuna's default, uses the best tenth, which is
+    # two of 20 trials; fANOVA raises an error if its trees have nothing to split. Both suit larger studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     return {
         name: float(share)

@@ -1,4 +1,4 @@
-"""A study -> what a person reads: tables in the terminal, report.md, report.json. No torch."""
+"""A study's report as tables in the terminal, as report.md and as report.json. No torch."""
 
 import os
 import re
@@ -16,7 +16,8 @@ from fmnist.refusals import shown
 from search.errors import SearchError
 from search.report.data_tables import kept_warnings
 from search.report.facts import Report, read_report
-from search.report.tables import Mark, Table, differing, tables
+from search.report.tables import differing, tables
+from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, f1, times, visible
 
 __all__ = [
@@ -34,32 +35,31 @@ __all__ = [
     "write_report",
 ]
 
-TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; above it a leak is likelier than a discovery
-NEVER_WRAPPED = 22  # characters; where space is short, columns of longer texts give way
-SEPARATION = 2  # of a column from the next, in characters
+TOO_GOOD = 0.97  # macro F1 on Fashion-MNIST; a higher score is more likely a leak than a discovery
+NEVER_WRAPPED = 22  # characters; in a narrow terminal, columns of longer texts are wrapped
+SEPARATION = 2  # characters between columns
 STYLES: dict[Mark | None, str] = {"strong": "bold green", "alarm": "bold red", None: ""}
 STARS: dict[Mark | None, str] = {"strong": "**", "alarm": "*", None: ""}
 ESCAPES = str.maketrans({"<": "&lt;", "\n": " "} | {sign: f"\\{sign}" for sign in "\\|*`~&$"})
-# Within a word, as in learning_rate, a line below is no emphasis; brackets are a link only where both kinds meet.
-# What begins a heading, a list, a quotation or a box to tick does so at the beginning only.
+# An underscore within a word, as in learning_rate, is no emphasis; brackets are a link only if both kinds are adjacent.
+# A heading, list, quotation or task box can only start at the beginning.
 SPECIAL_IN_PLACES = re.compile(r"(?<![^\W_])_|_(?![^\W_])|(?<=\])[(:\[]|^[#>+=\[-]")
 LISTED = re.compile(r"^\d{1,9}(?=[.)])")
 
 
 def headline(report: Report) -> str:
-    """The result in a sentence, or how far the study has come."""
+    """Return the result in a sentence, or the best score so far."""
     if (final := report.final) is not None:
         spread = "" if final.sd is None else f" ± {f1(final.sd)}"
         return (
             f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % "
-            "interval "
-            f"[{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; "
-            f"the test split was opened {times(len(report.openings))}."
+            f"interval [{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; the test "
+            f"split was opened {times(len(report.openings))}."
         )
-    for one in report.confirmed:
-        if one.trial == report.winner and one.mean is not None:
-            mean = f"{f1(one.mean)} over {counted(one.seeds, 'fresh seed')}"
-            return f"No test score yet. Confirmed: trial {one.trial}, validation macro F1 {mean}."
+    for candidate in report.confirmed:
+        if candidate.trial == report.winner and candidate.mean is not None:
+            mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"
+            return f"No test score yet. Confirmed: trial {candidate.trial}, validation macro F1 {mean}."
     best = next((row for row in report.best if row.feasible and row.state == "complete"), None)
     if best is not None:
         return (
@@ -70,35 +70,36 @@ def headline(report: Report) -> str:
 
 
 def warnings(report: Report) -> list[str]:
-    """What a reader must know before believing a figure."""
-    found = []
+    """Return what a reader must know before trusting a figure."""
+    lines = []
     if (data := report.data) is not None and data.is_synthetic:
-        found.append("Synthetic data: these figures are not Fashion-MNIST's.")
+        lines.append("Synthetic data: these figures are not Fashion-MNIST's.")
     if data is not None and data.cleaning is not None:
-        found += kept_warnings(data.cleaning)
+        lines += kept_warnings(data.cleaning)
     if data is not None and data.is_fashion_mnist and report.final is not None and report.final.mean > TOO_GOOD:
-        found.append(
+        lines.append(
             f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test "
             "images."
         )
-    found += [
-        f"Trial {one.trial} was trained again and is no candidate any more: {one.reason}." for one in report.dropped
+    lines += [
+        f"Trial {dropped.trial} was trained again and is no longer a candidate: {dropped.reason}."
+        for dropped in report.dropped
     ]
     if len(report.openings) > 1:
-        found.append(
-            f"The test split was opened {times(len(report.openings))}: a choice made after the first look is not an "
-            "honest test."
+        lines.append(
+            f"The test split was opened {times(len(report.openings))}: the later scores are biased if a choice was "
+            "made after the first."
         )
     if fields := differing(report.environments):
-        found.append(
-            f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: times do not compare, "
-            "figures may not."
+        lines.append(
+            f"The {len(report.environments)} runs of this study differ in {', '.join(fields)}: their times are not "
+            "comparable, and their scores may not be."
         )
-    return found
+    return lines
 
 
 def print_report(report: Report, console: Console) -> None:
-    """The whole report is on `console`, the result first."""
+    """Print the whole report, the result first."""
     title, *alarms = visible(report.study), *warnings(report)
     console.print(Text(title, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in alarms), sep="\n")
     for table in tables(report):
@@ -107,7 +108,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """The table is on `console`, its caption below."""
+    """Print the table with its caption below."""
     console.print(Text(visible(table.title), "bold cyan"))
     if table.rows:
         shown = rich.table.Table(
@@ -129,19 +130,17 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table with as many of its spare columns as that many characters have room for; its caption names the
-    others.
-    """
+    """Return the table without the spare columns that do not fit in `width` characters; its caption names them."""
     widths = [
-        SEPARATION + (min(wide, NEVER_WRAPPED) if i in table.text_columns else wide)
-        for i, wide in enumerate(_widths(table))
+        SEPARATION + (min(column, NEVER_WRAPPED) if i in table.text_columns else column)
+        for i, column in enumerate(_widths(table))
     ]
     shown = [i for i in range(len(widths)) if i not in table.spare]
-    left = width + 1 - sum(widths[i] for i in shown)  # one more, for after the last column there is only one blank
+    room = width + 1 - sum(widths[i] for i in shown)  # the last column is followed by a single blank
     for i in table.spare:
-        if widths[i] <= left:
+        if widths[i] <= room:
             shown.append(i)
-            left -= widths[i]
+            room -= widths[i]
     shown.sort()
     hidden = [head for i, head in enumerate(table.columns) if i not in shown]
     if not hidden:
@@ -164,17 +163,15 @@ def _widths(table: Table) -> list[int]:
 
 
 def _whole_columns(table: Table, width: int) -> set[int]:
-    """Those never broken: figures and short texts, where they fit. A figure on two lines is awkward, a cut one is
-    another figure.
-    """
+    """Return the columns that are never wrapped: figures and short texts, if they fit. A broken figure misleads."""
     widths = _widths(table)
-    wholes = {i for i, wide in enumerate(widths) if i not in table.text_columns or wide <= NEVER_WRAPPED}
-    fits = sum(wide if i in wholes else 1 for i, wide in enumerate(widths)) + SEPARATION * len(widths) <= width
-    return wholes if fits else set()
+    wholes = {i for i, column in enumerate(widths) if i not in table.text_columns or column <= NEVER_WRAPPED}
+    needed = sum(column if i in wholes else 1 for i, column in enumerate(widths)) + SEPARATION * len(widths)
+    return wholes if needed <= width else set()
 
 
 def to_markdown(report: Report) -> str:
-    """The same report as GitHub's Markdown."""
+    """Return the report as GitHub Markdown."""
     lines = [f"# {escaped(report.study)}", "", escaped(headline(report)), ""]
     for line in warnings(report):
         lines += [f"> **{escaped(line)}**", ""]
@@ -184,7 +181,7 @@ def to_markdown(report: Report) -> str:
 
 
 def table_to_markdown(table: Table) -> list[str]:
-    """The table as a section, line by line."""
+    """Return the lines of the table as a section."""
     caption = [escaped(table.caption), ""] if table.caption else []
     return [f"## {escaped(table.title)}", "", *_markdown_rows(table), *caption]
 
@@ -201,25 +198,25 @@ def _markdown_rows(table: Table) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """What GitHub's Markdown shows as `text`, on one line and within one cell of a table."""
+    """Escape `text` for GitHub Markdown, on one line and within a table cell."""
     return LISTED.sub(r"\g<0>\\", SPECIAL_IN_PLACES.sub(r"\\\g<0>", visible(text).strip().translate(ESCAPES)))
 
 
 def to_json(report: Report) -> str:
-    """The report for programs: the keys are the fields of `Report`; a figure that is not finite is null."""
+    """Return the report as JSON with the fields of `Report` as keys; a figure that is not finite is null."""
     return report.model_dump_json(indent=2) + "\n"
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """report.md and report.json are in `folder`, each either whole or as it was before.
+    """Write report.md and report.json to `folder`, each atomically, and return their paths.
 
-    Raises: SearchError where the study, made by another program, has a name such as ../../x, which leads out of the
+    Raises: SearchError if the study, made by another program, has a name such as ../../x, which leads out of the
     folder of studies.
     """
     if folder.name != report.study or report.study == "..":
         raise SearchError(
-            f"A study's name must be that of a folder for its files to be written, got {shown(report.study)}. Copy it "
-            "under another."
+            f"To write its files, a study's name must be that of a folder, got {shown(report.study)}. Copy the study "
+            "under another name."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))

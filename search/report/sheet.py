@@ -1,4 +1,4 @@
-"""A data set on one picture: what its classes look like, and what cleaning caught. No torch."""
+"""A picture of a data set: examples of each class, and the images that cleaning caught. No torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -19,10 +19,10 @@ from search.terminal.wording import counted
 
 # All lengths in pixels.
 WIDTH, MARGIN, GAP = 900, 24, 4
-NAMES = 138  # width of what stands left of the pictures
-EXAMPLE, EXAMPLES = 2 * SIDE, 12  # side and number of a class's examples
-FIND, FINDS = 3 * SIDE, 8  # of what a rule caught
-CLASSES = 20
+TEXT_WIDTH = 138  # of the column to the left of the pictures
+EXAMPLE_SIDE, EXAMPLES_SHOWN = 2 * SIDE, 12  # of each class
+CAUGHT_SIDE, CAUGHT_SHOWN = 3 * SIDE, 8  # of each rule
+CLASSES_SHOWN = 20
 HEADING, BODY, SMALL = 18, 13, 10  # sizes of letters
 INK, FAINT, EDGE, MISSING, PAPER = (24, 24, 27), (113, 113, 122), (212, 212, 216), (225, 29, 72), (255, 255, 255)
 
@@ -33,17 +33,17 @@ Line = tuple[str, int, Colour]  # text, size of its letters, colour
 def draw_sheet(
     train: Images, caught: Mapping[str, CaughtPictures], path: Path, report: CleaningReport | None = None
 ) -> None:
-    """A PNG at `path` shows examples of each class and, below, the first images that each rule caught as they were
-    read.
+    """Write a PNG with examples of each class and the first images that each rule caught, as they were read.
 
-    With `report` it also says how many each rule caught and what became of them. Pixels that were missing are red.
-    Raises: SearchError where it cannot be written; what was there before is still there then.
+    With `report`, the picture also states how many images each rule caught and what was done with them. Missing
+    pixels are red.
+    Raises: SearchError if the file cannot be written; an earlier file at `path` is then unchanged.
     """
     sheet = _stacked([_space(MARGIN), *_class_rows(train), *_caught_rows(caught, report), _space(MARGIN - GAP)])
-    drawn = BytesIO()
-    sheet.save(drawn, format="PNG", optimize=True)
+    png = BytesIO()
+    sheet.save(png, format="PNG", optimize=True)
     try:
-        write_in_place(path, drawn.getvalue())
+        write_in_place(path, png.getvalue())
     except OSError as error:
         raise SearchError(
             f"{path} must be writable: {error.strerror or error}. Free space there, or name another file."
@@ -54,55 +54,57 @@ def _class_rows(train: Images) -> Iterator[Image.Image]:
     sizes = np.bincount(train.labels, minlength=len(train.class_names))
     largest_first = np.argsort(-sizes, kind="stable")
     yield _heading(f"{counted(len(train), 'training image')} of {len(sizes)} classes")
-    for label in largest_first[:CLASSES]:
+    for label in largest_first[:CLASSES_SHOWN]:
         rows = np.flatnonzero(train.labels == label)
-        spread = np.linspace(0, len(rows) - 1, min(len(rows), EXAMPLES)).round().astype(int)
-        pictures = [_fitted(train.pixels[row], None, EXAMPLE) for row in rows[spread]]
+        spread = np.linspace(0, len(rows) - 1, min(len(rows), EXAMPLES_SHOWN)).round().astype(int)
+        pictures = [_fitted(train.pixels[row], None, EXAMPLE_SIDE) for row in rows[spread]]
         lines = [(train.class_names[label], BODY, INK), (counted(len(rows), "image"), SMALL, FAINT)]
-        yield _row(lines, pictures, EXAMPLE, EXAMPLES)
-    if (more := len(sizes) - CLASSES) > 0:
+        yield _row(lines, pictures, EXAMPLE_SIDE, EXAMPLES_SHOWN)
+    if (hidden := len(sizes) - CLASSES_SHOWN) > 0:
         yield _note(
-            f"and {more} more {'class' if more == 1 else 'classes'}, with {sizes[largest_first[CLASSES:]].sum():,} "
-            "images"
+            f"and {hidden} more {'class' if hidden == 1 else 'classes'}, with "
+            f"{sizes[largest_first[CLASSES_SHOWN:]].sum():,} images"
         )
 
 
 def _caught_rows(caught: Mapping[str, CaughtPictures], report: CleaningReport | None) -> Iterator[Image.Image]:
-    shown = {rule: found for rule, found in caught.items() if found.names}
+    shown = {rule: pictures for rule, pictures in caught.items() if pictures.names}
     if not shown:
         return
     yield _space(MARGIN)
     yield _heading("What cleaning found")
-    if any(found.missing is not None and found.missing.any() for found in shown.values()):
-        yield _note("Images as they were read. Pixels that were missing are red.", MISSING)
-    for rule, found in shown.items():
-        gaps = found.missing if found.missing is not None else [None] * len(found.names)
-        pictures = [_fitted(pixels, gap, FIND) for pixels, gap in zip(found.pixels, gaps, strict=True)][:FINDS]
-        yield _row(_said(rule, report), pictures, FIND, FINDS, found.names[:FINDS])
+    if any(pictures.missing is not None and pictures.missing.any() for pictures in shown.values()):
+        yield _note("Images as they were read. Missing pixels are red.", MISSING)
+    for rule, pictures in shown.items():
+        gaps = pictures.missing if pictures.missing is not None else [None] * len(pictures.names)
+        squares = [_fitted(pixels, gap, CAUGHT_SIDE) for pixels, gap in zip(pictures.pixels, gaps, strict=True)][
+            :CAUGHT_SHOWN
+        ]
+        yield _row(_rule_lines(rule, report), squares, CAUGHT_SIDE, CAUGHT_SHOWN, pictures.names[:CAUGHT_SHOWN])
 
 
-def _said(rule: str, report: CleaningReport | None) -> list[Line]:
+def _rule_lines(rule: str, report: CleaningReport | None) -> list[Line]:
     lines: list[Line] = [(rule_in_words(rule), BODY, INK), (rule, SMALL, FAINT)]
-    for one in report.caught if report else ():
-        if one.rule == rule:
-            where = ", ".join(
-                f"{count:,} in {split}" for count, split in ((one.train, "train"), (one.test, "test")) if count
+    for caught in report.caught if report else ():
+        if caught.rule == rule:
+            counts = ", ".join(
+                f"{count:,} in {split}" for count, split in ((caught.train, "train"), (caught.test, "test")) if count
             )
-            lines += [(where, SMALL, INK), (one.action, SMALL, FAINT)]
+            lines += [(counts, SMALL, INK), (caught.action, SMALL, FAINT)]
     return lines
 
 
 def _row(
     lines: Sequence[Line], pictures: Sequence[Image.Image], side: int, most: int, names: Sequence[str] = ()
 ) -> Image.Image:
-    """Lines of text, and right of them up to `most` pictures of `side` pixels, with their names below."""
+    """Draw lines of text and, to their right, up to `most` pictures of `side` pixels, with their names below."""
     strip = _space(side + GAP + (SMALL + 2 * GAP if names else 0))
-    draw, left = ImageDraw.Draw(strip), MARGIN + NAMES
+    draw, left = ImageDraw.Draw(strip), MARGIN + TEXT_WIDTH
     step = (WIDTH - MARGIN - left + GAP) / most
     wrapped = [line for whole in lines for line in _wrapped(whole)]
     top = max(0, (side - sum(size + GAP for _, size, _ in wrapped)) // 2)
     for text, size, colour in wrapped:
-        draw.text((MARGIN, top), _shortened(text, size, NAMES - 2 * GAP), fill=colour, font=_font(size))
+        draw.text((MARGIN, top), _shortened(text, size, TEXT_WIDTH - 2 * GAP), fill=colour, font=_font(size))
         top += size + GAP
     for i, picture in enumerate(pictures):
         strip.paste(picture, (left + round(i * step), 0))
@@ -113,9 +115,7 @@ def _row(
 
 
 def _fitted(pixels: NDArray[np.uint8], missing: NDArray[np.bool_] | None, side: int) -> Image.Image:
-    """The image in a square: pixels stay sharp where it is enlarged, and are averaged where it is larger than the
-    square.
-    """
+    """Scale the image to fit a square: enlarged pixels stay sharp, pixels of a larger image are averaged."""
     colours = np.repeat(pixels[:, :, None], 3, axis=2)
     if missing is not None:
         colours[missing] = MISSING
@@ -152,14 +152,13 @@ def _stacked(strips: Sequence[Image.Image]) -> Image.Image:
 
 
 def _wrapped(line: Line) -> list[Line]:
-    """At most two lines, broken where a word begins; the second may still be too long."""
+    """Break the text between words into at most two lines; the second may still be too long."""
     text, size, colour = line
     words = text.split(" ")
-    fits = (
-        n for n in range(len(words), 0, -1) if _font(size).getlength(_printable(" ".join(words[:n]))) <= NAMES - 2 * GAP
-    )
-    whole = next(fits, len(words))  # a first word that is too long stays where it is
-    return [(" ".join(part), size, colour) for part in (words[:whole], words[whole:]) if part]
+    room = TEXT_WIDTH - 2 * GAP
+    fitting = (n for n in range(len(words), 0, -1) if _font(size).getlength(_printable(" ".join(words[:n]))) <= room)
+    first = next(fitting, len(words))  # a first word that is too long is not broken
+    return [(" ".join(part), size, colour) for part in (words[:first], words[first:]) if part]
 
 
 def _printable(text: str) -> str:
@@ -167,11 +166,11 @@ def _printable(text: str) -> str:
 
 
 def _shortened(text: str, size: int, width: int, *, keep_end: bool = False) -> str:
-    """As much of `text` as `width` pixels hold, on one line; with `keep_end`, what is cut is in its middle."""
+    """Shorten `text` to `width` pixels, at the end or, with `keep_end`, in the middle."""
     whole = _printable(text)
-    for kept in range(len(whole), 0, -1):
-        end = kept // 2 if keep_end else 0
-        short = whole if kept == len(whole) else f"{whole[: kept - end].rstrip()}…{whole[len(whole) - end :]}"
+    for length in range(len(whole), 0, -1):
+        end = length // 2 if keep_end else 0
+        short = whole if length == len(whole) else f"{whole[: length - end].rstrip()}…{whole[len(whole) - end :]}"
         if _font(size).getlength(short) <= width:
             return short
     return "…"
@@ -179,5 +178,5 @@ def _shortened(text: str, size: int, width: int, *, keep_end: bool = False) -> s
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has no letter beyond ASCII; this one writes Latin, Greek, Cyrillic and Arabic.
+    # Pillow's default font is ASCII only; this one has Latin, Greek, Cyrillic and Arabic letters.
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,116 +1,55 @@
-"""A report's tables, each built once, free of any medium: report.py renders them for the terminal and as Markdown."""
+"""The tables of a report, independent of the output format; render.py prints them and writes them as Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from search.report.ablation import ablation_table
+from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
-from search.report.facts import Report, Searched, most_confused
+from search.report.facts import Report, Searched
 from search.study.records import Environment, Final
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 
-__all__ = ["Mark", "Row", "Table", "differing", "short_names", "tables"]
-
-WORST_SHOWN = 3  # confusions worth a look
-CONFUSIONS_SHOWN = 15  # where there are too many classes for a matrix
-MATRIX_CLASSES = 20
-MATRIX_WIDTH = 66  # characters of its figures, which leaves names 14 of a terminal's 80
 REASONS_SHOWN = 5
 LONGEST_BAR = 24  # characters of the longest importance
 
 
 def tables(report: Report) -> list[Table]:
-    """What there is to show of `report`, the result first, then how it was reached, then the circumstances."""
-    result = [build(report.final, report) for build in _RESULT] if report.final else []
+    """Return the tables of `report`: the result, then how it was reached, then the environment."""
+    final = report.final
+    result = [] if final is None else [_final_runs(final), _per_class(final), confusion_table(final)]
     return result + [table for build in _REST if (table := build(report)) is not None]
 
 
-def _final_runs(final: Final, _: Report) -> Table:
+def _final_runs(final: Final) -> Table:
     rows = [
         (str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in final.runs
     ]
-    origin = "A configuration given from outside" if final.trial is None else f"Trial {final.trial}"
+    origin = "A configuration that no search chose" if final.trial is None else f"Trial {final.trial}"
     caption = (
         f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
-        "MFLOPs an image. "
-        f"Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
+        f"MFLOPs an image. Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
         f"{settings(final.config.model_dump())}."
     )
     marks: dict[tuple[int, int], Mark] = {
         (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
     }
-    return Table(
-        "Final trainings, on the test split",
-        ("seed", "macro F1", "accuracy", "training", "checkpoint"),
-        rows,
-        caption,
-        frozenset({0, 4}),
-        marks,
-        id="final",
-    )
+    columns = ("seed", "macro F1", "accuracy", "training", "checkpoint")
+    return Table("Final trainings, on the test split", columns, rows, caption, frozenset({0, 4}), marks, id="final")
 
 
-def _per_class(final: Final, _: Report) -> Table:
-    rows = [(one.name, f1(one.precision), f1(one.recall), f1(one.f1), f"{one.images:,}") for one in final.classes]
+def _per_class(final: Final) -> Table:
+    rows = [
+        (score.name, f1(score.precision), f1(score.recall), f1(score.f1), f"{score.images:,}")
+        for score in final.classes
+    ]
     marks: dict[tuple[int, int], Mark] = {}
     if final.classes:
         marks[min(range(len(rows)), key=lambda i: final.classes[i].f1), 3] = "alarm"
     caption = f"Each figure is the mean over {counted(len(final.runs), 'seed')}."
-    return Table(
-        "Each class, on the test split",
-        ("class", "precision", "recall", "F1", "images"),
-        rows,
-        caption,
-        marks=marks,
-        id="classes",
-    )
-
-
-def _confusion(final: Final, _: Report) -> Table:
-    title = "Confusion, on the test split"
-    names = [one.name for one in final.classes]
-    rows = [
-        (name, *(str(n) if n else "·" for n in counts)) for name, counts in zip(names, final.confusion, strict=True)
-    ]
-    columns = ("true", *short_names(names))
-    if len(names) > MATRIX_CLASSES or _figures_width([columns, *rows]) > MATRIX_WIDTH:
-        return _most_confused(final, title)
-    worst = most_confused(final, WORST_SHOWN)
-    marks: dict[tuple[int, int], Mark] = {(i, i + 1): "strong" for i in range(len(names))}
-    marks |= {(one.true, one.predicted + 1): "alarm" for one in worst}
-    said = ", ".join(f"{names[one.true]} taken for {names[one.predicted]} ({one.mistaken})" for one in worst)
-    caption = (
-        f"Images of seed {final.exported_seed}: rows are true, columns predicted. Most often: {said or 'no mistake'}."
-    )
-    return Table(title, columns, rows, caption, marks=marks, id="confusion")
-
-
-def _figures_width(rows: Sequence[tuple[str, ...]]) -> int:
-    return sum(max(map(len, column)) + 1 for column in list(zip(*rows, strict=True))[1:])
-
-
-def _most_confused(final: Final, title: str) -> Table:
-    names = [one.name for one in final.classes]
-    found = most_confused(final, CONFUSIONS_SHOWN)
-    rows = [
-        (names[one.true], names[one.predicted], f"{one.mistaken:,}", f"{100 * one.mistaken / one.images:.1f} %")
-        for one in found
-    ]
-    shown = (
-        f"The most frequent of all mistakes between {len(names)} classes."
-        if rows
-        else f"No mistake between {len(names)} classes."
-    )
-    caption = f"Images of seed {final.exported_seed}. {shown} The whole matrix is in report.json."
-    return Table(
-        title,
-        ("true", "predicted", "images", "share of the true class"),
-        rows,
-        caption,
-        frozenset({0, 1}),
-        id="confusion",
-    )
+    columns = ("class", "precision", "recall", "F1", "images")
+    return Table("Each class, on the test split", columns, rows, caption, marks=marks, id="classes")
 
 
 def _confirmed(report: Report) -> Table | None:
@@ -118,62 +57,52 @@ def _confirmed(report: Report) -> Table | None:
     if not report.confirmed:
         return None
     if report.winner is not None and report.optimism is None:
-        caption = f"Nothing was: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
+        caption = f"Not done: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
         return Table(title, caption=caption, id="confirmed")
     rows = [
-        (str(one.trial), f1(one.search_value), str(one.seeds), f1(one.mean), f1(one.sd)) for one in report.confirmed
+        (str(row.trial), f1(row.search_value), str(row.seeds), f1(row.mean), f1(row.sd)) for row in report.confirmed
     ]
     marks: dict[tuple[int, int], Mark] = {
-        (i, j): "strong" for i, one in enumerate(report.confirmed) if one.trial == report.winner for j in (0, 3)
+        (i, j): "strong" for i, row in enumerate(report.confirmed) if row.trial == report.winner for j in (0, 3)
     }
-    won = (
-        "No winner before every candidate has its seeds. " if report.winner is None else f"Trial {report.winner} won. "
-    )
-    return Table(
-        title,
-        ("trial", "in the search", "seeds", "mean", "sd"),
-        rows,
-        won + _optimism(report),
-        marks=marks,
-        id="confirmed",
-    )
+    won = "No winner before every candidate has its seeds." if report.winner is None else f"Trial {report.winner} won."
+    columns = ("trial", "in the search", "seeds", "mean", "sd")
+    return Table(title, columns, rows, f"{won} {_optimism(report)}", marks=marks, id="confirmed")
 
 
 def _optimism(report: Report) -> str:
-    if (flattery := report.optimism) is None:
+    if (optimism := report.optimism) is None:
         return "Optimism is known once the search's best trial has a fresh seed."
-    luck = " The best of many noisy scores is often partly luck." if flattery.difference > 0 else ""
+    luck = " The best of many noisy scores is often partly luck." if optimism.difference > 0 else ""
     return (
-        f"Optimism {flattery.difference:+.4f}: the search gave its best trial, {flattery.trial}, "
-        f"{f1(flattery.search_value)}; "
-        f"on fresh seeds the same configuration has {f1(flattery.confirmed_mean)}.{luck}"
+        f"Optimism {optimism.difference:+.4f}: the search's best trial, {optimism.trial}, scored "
+        f"{f1(optimism.search_value)}; on fresh seeds its configuration has a mean of "
+        f"{f1(optimism.confirmed_mean)}.{luck}"
     )
 
 
 def _best_trials(report: Report) -> Table:
-    title = "Best trials of the search"
-    if not report.best:
-        return Table(title, caption="No trial has ended with a score yet.", id="best")
-    knobs = list(dict.fromkeys(chain.from_iterable(row.knobs for row in report.best)))
-    rows = [("macro F1", *(f1(row.value) for row in report.best)), ("state", *(_state(row) for row in report.best))]
-    rows += [(name, *(setting(row.knobs[name]) if name in row.knobs else "-" for row in report.best)) for name in knobs]
-    rows += [
-        _sizes("parameters", [row.parameters for row in report.best]),
-        _sizes("seconds", [row.seconds for row in report.best]),
-    ]
+    title, best = "Best trials of the search", report.best
+    if not best:
+        return Table(title, caption="No trial has a score yet.", id="best")
+    knobs = list(dict.fromkeys(chain.from_iterable(trial.knobs for trial in best)))
+    rows = [("macro F1", *(f1(trial.value) for trial in best)), ("state", *(_state(trial) for trial in best))]
+    rows += [(knob, *(setting(trial.knobs[knob]) if knob in trial.knobs else "-" for trial in best)) for knob in knobs]
+    rows.append(_sizes("parameters", [trial.parameters for trial in best]))
+    rows.append(_sizes("seconds", [trial.seconds for trial in best]))
     marks: dict[tuple[int, int], Mark] = {
-        (0, i + 1): "strong" for i, row in enumerate(report.best) if row.number == report.winner
+        (0, i): "strong" for i, trial in enumerate(best, start=1) if trial.number == report.winner
     }
     caption = "One seed each, on the validation split. Knobs that the study pins are not shown."
-    return Table(title, ("trial", *(str(row.number) for row in report.best)), rows, caption, marks=marks, id="best")
+    return Table(title, ("trial", *(str(trial.number) for trial in best)), rows, caption, marks=marks, id="best")
 
 
 def _sizes(name: str, figures: Sequence[float | None]) -> tuple[str, ...]:
     return name, *("-" if figure is None else f"{figure:,.0f}" for figure in figures)
 
 
-def _state(row: Searched) -> str:
-    return row.state if row.feasible else "over limit"
+def _state(trial: Searched) -> str:
+    return trial.state if trial.feasible else "over limit"
 
 
 def _importances(report: Report) -> Table:
@@ -184,8 +113,8 @@ def _importances(report: Report) -> Table:
     top = max(shares.values())
     rows = [(name, f"{share:.2f}", Bar(share / top, LONGEST_BAR)) for name, share in shares.items()]
     caption = (
-        "Share of the variation between complete trials, from a random forest (mean decrease of impurity). "
-        "With few trials a hint, no more; it is about the values that were tried."
+        "Share of the variation between complete trials, from a random forest (mean decrease of impurity). With few "
+        "trials it is only a hint; it covers only the values that were tried."
     )
     return Table(title, ("knob", "share", ""), rows, caption, frozenset({0, 2}), id="importances")
 
@@ -195,7 +124,7 @@ def _states(report: Report) -> Table:
     counts = [
         ("complete", states.complete, {}),
         ("pruned", states.pruned, states.pruned_because),
-        ("refused", states.refused, {_over(one.over, report.limits): one.trials for one in states.refused_over}),
+        ("refused", states.refused, {_over(group.over, report.limits): group.trials for group in states.refused_over}),
         ("failed", states.failed, states.failed_because),
         ("running", states.running, {}),
         ("waiting", states.waiting, {}),
@@ -206,9 +135,7 @@ def _states(report: Report) -> Table:
 
 
 def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
-    """ "over max_params 300,000 and max_size 1,200,000": the limits alone, so that each size is no reason of its
-    own.
-    """
+    """Name the limits only, "over max_params 300,000 and max_size 1,200,000": with sizes every trial would differ."""
     stated = {
         name: f"{name} {limit:,}" if isinstance(limit, int) else f"{name} {limit:g}" for name, limit in limits.items()
     }
@@ -217,18 +144,18 @@ def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
 
 def _plan(report: Report) -> str:
     sections = {name: report.spec.get(name) for name in ("search", "confirm", "final")}
-    said = [
+    stages = [
         f"{name} {settings({key: value for key, value in section.items() if value is not None})}"
         for name, section in sections.items()
         if isinstance(section, dict)
     ]
-    return f"The study's plan: {'; '.join(said)}." if said else ""
+    return f"The study's plan: {'; '.join(stages)}." if stages else ""
 
 
 def _because(reasons: Mapping[str, int]) -> str:
-    said = [f"{reason} ({count})" for reason, count in list(reasons.items())[:REASONS_SHOWN]]
-    more = sum(reasons.values()) - sum(list(reasons.values())[:REASONS_SHOWN])
-    return "; ".join(said + ([f"{more} for other reasons"] if more else []))
+    phrases = [f"{reason} ({count})" for reason, count in list(reasons.items())[:REASONS_SHOWN]]
+    others = sum(list(reasons.values())[REASONS_SHOWN:])
+    return "; ".join(phrases + ([f"{others} for other reasons"] if others else []))
 
 
 def _timing(report: Report) -> Table | None:
@@ -239,7 +166,7 @@ def _timing(report: Report) -> Table | None:
     rows.append(("total", duration(report.timing.total)))
     if report.timing.ablate:
         rows.append(("ablate", duration(report.timing.ablate)))
-    caption = "Summed over all runs of the study; the test, the report and the export are not in it."
+    caption = "Sum over all runs of the study, without the test, the report and the export."
     return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}), id="timing")
 
 
@@ -271,28 +198,18 @@ def _environment_rows(last: Environment) -> list[Row]:
 
 
 def _openings(report: Report) -> Table:
-    rows = [(one.at, one.by, "-" if one.trial is None else str(one.trial)) for one in report.openings]
+    rows = [
+        (opening.at, opening.by, "-" if opening.trial is None else str(opening.trial)) for opening in report.openings
+    ]
     caption = "" if rows else "None so far."
     return Table("Openings of the test split", ("at", "by", "trial"), rows, caption, frozenset({0, 1}), id="openings")
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Heads for narrow columns: the first few letters where they tell the classes apart, else the classes' numbers."""
-    for length in range(4, 7):
-        heads = [name[:length].rstrip() for name in names]
-        if len(set(heads)) == len(heads):
-            return heads
-    return [str(i) for i in range(len(names))]
-
-
 def differing(environments: Iterable[Environment]) -> list[str]:
-    """What was not the same in all runs: the names of the fields that bear on figures or speed."""
+    """Return the fields that affect scores or speed and differ between runs."""
     runs = list(environments)
     fields = ("commit", "versions", "platform", "processor", "cores", "device")
     return [name for name in fields if any(getattr(run, name) != getattr(runs[0], name) for run in runs)]
-
-
-_RESULT: tuple[Callable[[Final, Report], Table], ...] = (_final_runs, _per_class, _confusion)
 
 
 def _ablation(report: Report) -> Table | None:

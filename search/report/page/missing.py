@@ -1,10 +1,10 @@
-"""What the page has to say in place of something that it cannot show."""
+"""The reason that the page states in place of something that it cannot show."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Something that is not there, and why, in a sentence."""
+    """Something that is missing, with the reason in a sentence."""
 
     why: str

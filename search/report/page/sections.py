@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.report.calibration import calibration
+from search.report.confusion import MATRIX_CLASSES, short_names
 from search.report.facts import Report
 from search.report.page import figures
 from search.report.page.figures import Figure
@@ -26,7 +27,7 @@ from search.report.page.tables import (
     reliability_table,
     trials_table,
 )
-from search.report.tables import MATRIX_CLASSES, short_names, tables
+from search.report.tables import tables
 from search.study.predictions import Predictions, surest_mistakes
 from search.study.records import Final
 from search.terminal.table import Table

@@ -1,10 +1,11 @@
-"""The tables that only the page has: those behind its figures, and what is too long for a terminal. No torch."""
+"""The tables that only the page has: the data of its figures, and tables too long for a terminal. No torch."""
 
 from collections.abc import Sequence
 from itertools import chain
 
 from search.report.calibration import Calibration
-from search.report.facts import Report, hardest_pairs
+from search.report.confusion import hardest_pairs
+from search.report.facts import Report
 from search.report.page.paths import TrialPath
 from search.study.records import Final
 from search.terminal.table import Bar, Mark, Row, Table
@@ -12,23 +13,23 @@ from search.terminal.wording import counted, f1, setting, visible
 
 ROWS_SHOWN = 1000
 PAIRS_SHOWN = 15
-LONGEST_NAME = 60  # characters; the table of the classes has names whole
+LONGEST_NAME = 60  # characters; only the table of the classes has longer names
 LONGEST_BAR = 16
 
 
 def brief(name: str) -> str:
-    """A class's name on one line, cut where it would fill the page."""
+    """Return a class's name on one line, shortened if it is too long."""
     seen = visible(name).replace("\n", " ").strip()
     return seen if len(seen) <= LONGEST_NAME else f"{seen[: LONGEST_NAME - 1]}…"
 
 
 def knob_names(paths: Sequence[TrialPath]) -> list[str]:
-    """All knobs that some trial searched, in the order in which they came."""
+    """Return the knobs that any trial searched, in the order of their first trial."""
     return list(dict.fromkeys(chain.from_iterable(path.searched.knobs for path in paths)))
 
 
 def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Table:
-    """Each trial with its value, its configuration and why it ended early."""
+    """Return a table of each trial's value and configuration, and why it ended early."""
     knobs = knob_names(paths)
     shown = paths[:ROWS_SHOWN]
     rows = [
@@ -49,14 +50,14 @@ def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Ta
 
 
 def curves_table(paths: Sequence[TrialPath]) -> Table:
-    """Each trial's score after each of its epochs."""
-    shown = [path for path in paths if path.curve]
+    """Return a table of each trial's score after each epoch."""
+    curved = [path for path in paths if path.curve]
     rows = [
         (str(path.number), path.searched.state, ", ".join(f1(value) for _, value in path.curve))
-        for path in shown[:ROWS_SHOWN]
+        for path in curved[:ROWS_SHOWN]
     ]
     columns = ("trial", "state", "macro F1 after each epoch")
-    return Table("Every curve", columns, rows, _cut(shown), frozenset({1, 2}), id="curves")
+    return Table("Every curve", columns, rows, _cut(curved), frozenset({1, 2}), id="curves")
 
 
 def _cut(paths: Sequence[TrialPath]) -> str:
@@ -64,10 +65,10 @@ def _cut(paths: Sequence[TrialPath]) -> str:
 
 
 def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
-    """The trials over a limit, and whether they were trained all the same; or, in a sentence, that there are none."""
-    said = ", ".join(f"{name} {limit:,}" for name, limit in report.limits.items())
-    stated = f"The study's limits: {said}." if said else "The study sets no limit to a network's size or latency."
-    found = [path for path in paths if path.over or path.is_refused]
+    """Return a table of the trials over a limit and whether they were trained, or a sentence if there are none."""
+    limits = ", ".join(f"{name} {limit:,}" for name, limit in report.limits.items())
+    stated = f"The study's limits: {limits}." if limits else "The study sets no limit to a network's size or latency."
+    infeasible = [path for path in paths if path.over or path.is_refused]
     rows = [
         (
             str(path.number),
@@ -76,9 +77,9 @@ def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
             f1(path.searched.value),
             path.reason or "",
         )
-        for path in found[:ROWS_SHOWN]
+        for path in infeasible[:ROWS_SHOWN]
     ]
-    summary = f"{counted(len(found), 'infeasible trial')}." if found else "No trial is infeasible."
+    summary = f"{counted(len(infeasible), 'infeasible trial')}." if infeasible else "No trial is infeasible."
     columns = ("trial", "over", "trained", "macro F1", "why") if rows else ()
     return Table(
         "Limits and infeasible trials", columns, rows, f"{stated} {summary}", frozenset({1, 2, 4}), id="infeasible"
@@ -86,40 +87,40 @@ def infeasible_table(report: Report, paths: Sequence[TrialPath]) -> Table:
 
 
 def pairs_table(final: Final) -> Table:
-    """The pairs of classes that the exported model takes for each other most often, both ways."""
-    pairs, names = hardest_pairs(final, PAIRS_SHOWN), [brief(one.name) for one in final.classes]
-    most = max((pair.together for pair in pairs), default=1)
+    """Return a table of the pairs of classes that the exported model confuses most often."""
+    pairs, names = hardest_pairs(final, PAIRS_SHOWN), [brief(score.name) for score in final.classes]
+    largest = max((pair.total for pair in pairs), default=1)
     rows: list[Row] = [
         (
-            names[p.one],
-            names[p.other],
-            f"{p.one_as_other:,}",
-            f"{p.other_as_one:,}",
-            f"{p.together:,}",
-            Bar(p.together / most, LONGEST_BAR),
+            names[pair.first],
+            names[pair.second],
+            f"{pair.first_as_second:,}",
+            f"{pair.second_as_first:,}",
+            f"{pair.total:,}",
+            Bar(pair.total / largest, LONGEST_BAR),
         )
-        for p in pairs
+        for pair in pairs
     ]
     wrong = sum(sum(row) - row[i] for i, row in enumerate(final.confusion))
-    share = sum(pair.together for pair in pairs) / wrong if wrong else 0.0
+    share = sum(pair.total for pair in pairs) / wrong if wrong else 0.0
     caption = (
-        f"These pairs hold {share:.0%} of the {wrong:,} mistakes of seed {final.exported_seed}."
+        f"These pairs account for {share:.0%} of the {wrong:,} mistakes of seed {final.exported_seed}."
         if rows
         else "No mistake."
     )
-    columns = ("one", "other", "one taken for other", "other taken for one", "together", "")
+    columns = ("first", "second", "first predicted as second", "second predicted as first", "both", "")
     return Table("Hardest classes, pair by pair", columns, rows, caption, frozenset({0, 1, 5}), id="pairs")
 
 
-def reliability_table(found: Calibration) -> Table:
-    """The bins of the reliability diagram."""
+def reliability_table(calibration: Calibration) -> Table:
+    """Return a table of the bins of the reliability diagram."""
     rows = [
         (
-            f"{one.low:.3f} to {one.high:.3f}",
-            f"{one.images:,}",
-            "-" if one.confidence is None else f"{one.confidence:.4f}",
-            "-" if one.accuracy is None else f"{one.accuracy:.4f}",
+            f"{interval.low:.3f} to {interval.high:.3f}",
+            f"{interval.images:,}",
+            "-" if interval.confidence is None else f"{interval.confidence:.4f}",
+            "-" if interval.accuracy is None else f"{interval.accuracy:.4f}",
         )
-        for one in found.bins
+        for interval in calibration.bins
     ]
     return Table("The bins", ("probability", "images", "mean probability", "share that is right"), rows, id="bins")

@@ -322,7 +322,7 @@ def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_p
     )
     assert "found nothing to mend" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
     kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
-    assert "> **Also in the test split, and kept: 1 training image. The test score is flattered.**" in kept
+    assert "> **Also in the test split, and kept: 1 training image. The test score is too high.**" in kept
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5), st.text(min_size=1), st.text(min_size=1))

@@ -242,7 +242,7 @@ def test_a_candidate_that_diverges_leaves_its_place_to_the_next_best_trial(place
     report = read_report(study)
     assert report.winner == winner.trial
     says = (
-        f"Trial {best} was trained again and is no candidate any more: diverged: mean training loss nan, with seed "
+        f"Trial {best} was trained again and is no longer a candidate: diverged: mean training loss nan, with seed "
         "1001."
     )
     assert says in warnings(report)

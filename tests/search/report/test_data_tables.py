@@ -67,9 +67,8 @@ def test_clean_data_take_one_sentence_in_brief() -> None:
     assert [row[2:4] for row in cleaning_table(found).rows[1:3]] == [("·", "·")] * 2
     alone = cleaned(test_read=0, test_kept=1200, held_out=1200, ignored_columns=("id", "a|b"), resized=True)
     assert cleaning_in_brief(alone).caption == (
-        "No rule found anything among 60,000 training images. No test split was given: 1,200 images of train were held "
-        "out as one. "
-        "Columns ignored: id, a|b. Images were brought to 28 x 28 pixels."
+        "No rule found anything among 60,000 training images. The data have no test split: 1,200 images of train were "
+        "held out for it. Columns ignored: id, a|b. Images were resized to 28 x 28 pixels."
     )
     dirty = cleaned(caught("blank", 1))
     assert cleaning_in_brief(dirty) == cleaning_table(dirty)
@@ -122,7 +121,7 @@ def test_sentences_tell_only_what_was_found() -> None:
     assert cleaning_sentences(report) == [
         "No label (missing_labels): 1 training image and 3 test images, dropped.",
         "Exact copies (duplicates): 40 training images, kept.",
-        "Images were brought to 28 x 28 pixels.",
+        "Images were resized to 28 x 28 pixels.",
     ]
 
 
@@ -134,7 +133,7 @@ def test_only_what_was_found_and_kept_is_warned_of() -> None:
     leak, copies = kept_warnings(
         cleaned(caught("duplicates", 1200, action="kept"), caught("leaks", 1, 1, action="kept"))
     )
-    assert leak == "Also in the test split, and kept: 1 training image. The test score is flattered."
+    assert leak == "Also in the test split, and kept: 1 training image. The test score is too high."
     assert "1,200" in copies
     assert "validation" in copies
 

@@ -97,7 +97,7 @@ def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: Study) ->
     kept = cleaned(caught("duplicates", 12, action="kept"), caught("leaks", 7, 7, action="kept"))
     remember(finished, data=data("shop.csv", cleaning=kept))
     leak, copies = warnings(read_report(finished))
-    assert leak == "Also in the test split, and kept: 7 training images. The test score is flattered."
+    assert leak == "Also in the test split, and kept: 7 training images. The test score is too high."
     assert copies.startswith("Copies of other training images, and kept: 12.")
     assert leak in terminal(finished, 200)
 

@@ -11,7 +11,7 @@ from fmnist.data import synthetic
 from fmnist.data.cleaning import CaughtPictures
 from fmnist.data.images import SIDE, Images
 from search.errors import SearchError
-from search.report.sheet import EXAMPLE, FIND, MISSING, WIDTH, draw_sheet
+from search.report.sheet import CAUGHT_SIDE, EXAMPLE_SIDE, MISSING, WIDTH, draw_sheet
 from tests.search.sample import caught, cleaned
 
 NOTHING: dict[str, CaughtPictures] = {}
@@ -49,14 +49,14 @@ def test_each_class_has_a_row_of_examples(tmp_path: Path) -> None:
     draw_sheet(images([30, 3, 0, 12]), NOTHING, tmp_path / "new" / "sheet.png")
     sheet = drawn(tmp_path / "new" / "sheet.png")
     assert sheet.shape[1] == WIDTH
-    assert [examples_of(sheet, 100 + i, EXAMPLE) for i in range(4)] == [12, 3, 0, 12]
+    assert [examples_of(sheet, 100 + i, EXAMPLE_SIDE) for i in range(4)] == [12, 3, 0, 12]
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
 
 
 def test_classes_come_largest_first_and_no_more_than_twenty(tmp_path: Path) -> None:
     draw_sheet(images([1 + i for i in range(25)]), NOTHING, tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
-    assert [i for i in range(25) if examples_of(sheet, 100 + i, EXAMPLE) >= 1] == list(range(5, 25))
+    assert [i for i in range(25) if examples_of(sheet, 100 + i, EXAMPLE_SIDE) >= 1] == list(range(5, 25))
     first, last = (np.argwhere((sheet == 100 + i).all(axis=2))[:, 0].mean() for i in (24, 5))
     assert first < last
 
@@ -66,7 +66,7 @@ def test_examples_are_spread_over_the_class(tmp_path: Path) -> None:
     pixels = np.broadcast_to(greys[:, None, None], (len(greys), SIDE, SIDE))
     draw_sheet(Images(pixels, np.zeros(len(greys), np.int64), ("only",)), NOTHING, tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
-    shown = [grey for grey in greys.tolist() if examples_of(sheet, grey, EXAMPLE) >= 1]
+    shown = [grey for grey in greys.tolist() if examples_of(sheet, grey, EXAMPLE_SIDE) >= 1]
     assert len(shown) == 12
     assert (shown[0], shown[-1]) == (100, 222)
     assert set(np.diff(shown)) <= {11, 12}
@@ -82,8 +82,8 @@ def test_what_was_caught_is_below_and_missing_pixels_are_red(tmp_path: Path) -> 
     draw_sheet(images([1]), found, tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
     in_pictures = sheet[np.argwhere((sheet == 60).all(axis=2))[:, 0].min() :]
-    assert pixels_of(in_pictures, MISSING) == 100 * (FIND // SIDE) ** 2
-    assert examples_of(sheet, 61, FIND) == 2
+    assert pixels_of(in_pictures, MISSING) == 100 * (CAUGHT_SIDE // SIDE) ** 2
+    assert examples_of(sheet, 61, CAUGHT_SIDE) == 2
     draw_sheet(images([1]), {}, tmp_path / "clean.png")
     assert len(drawn(tmp_path / "clean.png")) < len(sheet)
 
@@ -91,7 +91,7 @@ def test_what_was_caught_is_below_and_missing_pixels_are_red(tmp_path: Path) -> 
 def test_at_most_eight_of_a_rule_and_none_of_an_empty_one(tmp_path: Path) -> None:
     draw_sheet(images([1]), {"blank": pictures(9), "leaks": pictures(0)}, tmp_path / "sheet.png")
     draw_sheet(images([1]), {"blank": pictures(8)}, tmp_path / "same.png")
-    assert examples_of(drawn(tmp_path / "sheet.png"), 60, FIND) == 8
+    assert examples_of(drawn(tmp_path / "sheet.png"), 60, CAUGHT_SIDE) == 8
     assert (tmp_path / "sheet.png").read_bytes() == (tmp_path / "same.png").read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_at_most_eight_of_a_rule_and_none_of_an_empty_one(tmp_path: Path) -> Non
 )
 def test_images_of_any_size_fit(tmp_path: Path, height: int, width: int, share: float) -> None:
     draw_sheet(images([1]), {"blank": pictures(4, height, width)}, tmp_path / "sheet.png")
-    assert examples_of(drawn(tmp_path / "sheet.png"), 60, FIND) == pytest.approx(4 * share, abs=0.25)
+    assert examples_of(drawn(tmp_path / "sheet.png"), 60, CAUGHT_SIDE) == pytest.approx(4 * share, abs=0.25)
 
 
 def test_a_report_adds_what_was_done(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from fmnist.config import TrialConfig
+from search.report.confusion import short_names
 from search.report.render import fitted, headline, print_table, read_report
-from search.report.tables import short_names, tables
+from search.report.tables import tables
 from search.study.limits import constraints_of
 from search.study.records import ClassScore, Confirmation, Final
 from search.study.spec import LimitsSection
@@ -132,8 +133,8 @@ def test_importances_find_the_one_knob_that_varies(finished: Study) -> None:
 @pytest.mark.parametrize(
     ("values", "depths", "why"),
     [
-        ((), (), "0 complete of the 4"),
-        ((0.1, 0.2, 0.3), (2, 3, 4), "3 complete of the 4"),
+        ((), (), "0 of the 4 complete"),
+        ((0.1, 0.2, 0.3), (2, 3, 4), "3 of the 4 complete"),
         ((0.5,) * 4, (2, 3, 4, 2), "scored the same"),
         ((0.1, 0.2, 0.3, 0.4), (2,) * 4, "no knob varies"),
     ],
@@ -149,11 +150,11 @@ def test_the_confusion_marks_the_diagonal_and_the_worst(finished: Study) -> None
     assert table.columns == ("true", "T-sh", "Trou", "Pull", "Dres", "Coat", "Sand", "Shir", "Snea", "Bag", "Ankl")
     assert {cell for cell, mark in table.marks.items() if mark == "alarm"} == {(6, 1), (4, 3), (0, 7)}
     assert {cell for cell, mark in table.marks.items() if mark == "strong"} == {(i, i + 1) for i in range(10)}
-    assert "Shirt taken for T-shirt/top (102)" in table.caption
+    assert "Shirt predicted as T-shirt/top (102)" in table.caption
 
 
 def final_of(classes: int, most: int = 40) -> Final:
-    """A test on which each class is taken for the next one, ever more often."""
+    """A test on which each class is predicted as the next one, more often from class to class."""
     counts = tuple(tuple(most if i == j else i if j == i + 1 else 0 for j in range(classes)) for i in range(classes))
     scores = tuple(
         ClassScore(name=f"garment {i}", precision=0.9, recall=0.9, f1=0.9, images=most + i) for i in range(classes)

@@ -24,7 +24,7 @@ from search.job.final import finalize
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
-from search.report.facts import hardest_pairs
+from search.report.confusion import hardest_pairs
 from search.report.page.html import PAGE, read_facts, to_html
 from search.report.page.missing import Missing
 from search.report.page.paths import best_so_far, read_paths, rungs
@@ -350,7 +350,7 @@ def test_a_study_under_way(study: Study) -> None:
     page = page_of(study)
     assert_self_contained(page)
     assert "Best of the search: trial 1" in page.text
-    assert "4 trials that importances need" in page.text
+    assert "4 complete trials that importances need" in page.text
     assert page.table("trial")[:3] == [
         ["0", "complete", "0.9000, 0.9200"],
         ["1", "complete", "0.9100, 0.9300"],
@@ -424,7 +424,7 @@ def test_only_complete_trials_within_the_limits_become_the_best(study: Study) ->
 
 def test_pairs_of_classes_are_counted_both_ways() -> None:
     pairs = hardest_pairs(final(0.9), 3)
-    assert [(one.one, one.other, one.one_as_other, one.other_as_one) for one in pairs] == [
+    assert [tuple(pair) for pair in pairs] == [
         (6, 0, 102, 58),
         (4, 2, 61, 0),
         (9, 7, 3, 0),
