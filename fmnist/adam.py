@@ -1,6 +1,6 @@
-"""Adam and AdamW in PyTorch's fused arithmetic, with nothing around it.
+"""Adam and AdamW: PyTorch's fused kernel, without `torch.optim.Optimizer`.
 
-`torch.optim.Optimizer.step` imports PyTorch's compiler, though nothing is compiled: two seconds and 150 MB in every
+`Optimizer.step` imports PyTorch's compiler although nothing is compiled. That costs two seconds and 150 MB in every
 process that trains.
 Source: Kingma and Ba 2015, arXiv 1412.6980; decoupled decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
 """
@@ -25,9 +25,9 @@ class _Group:
 
 
 class FusedAdam:
-    """Steps a network's parameters; biases and norms are left out of the decay, for shrinking them regularises nothing.
+    """Adam or AdamW over a network's parameters; weight decay skips biases and norms.
 
-    On CUDA the learning rate is a tensor, which a captured step reads anew at each replay.
+    On CUDA the learning rate is a tensor that a captured step reads at each replay.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class FusedAdam:
         self.groups = [_group(weights, share) for weights, share in groups if weights]
 
     def set_rate(self, rate: Tensor) -> None:
-        """The learning rate of the steps from now on; on CUDA it is on the device. Shape: []."""
+        """Set the learning rate of the next steps; on CUDA `rate` is on the device. Shape: []."""
         if isinstance(self.rate, Tensor):
             self.rate.copy_(rate)  # into the tensor that a captured step reads
         else:
             self.rate = rate.item()
 
     def zero_grad(self) -> None:
-        """No parameter has a gradient."""
+        """Delete the gradients."""
         for group in self.groups:
             for weight in group.weights:
                 weight.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Every parameter has moved along its gradient; all must have one."""
+        """Update every parameter from its gradient."""
         for group in self.groups:
             gradients = [weight.grad for weight in group.weights if weight.grad is not None]
             assert len(gradients) == len(group.weights), "every parameter takes part in every step"
@@ -88,14 +88,14 @@ class FusedAdam:
             )
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
-        """All that it remembers between steps, by name; to write into these tensors is to set it."""
+        """Yield the name and the tensor of each part of the state. Copying into the tensors restores a state."""
         for index, group in enumerate(self.groups):
             for name, tensors in (("mean", group.means), ("square", group.squares), ("step", group.steps)):
-                yield from ((f"{index}.{name}.{place}", tensor) for place, tensor in enumerate(tensors))
+                yield from ((f"{index}.{name}.{number}", tensor) for number, tensor in enumerate(tensors))
 
 
 def _group(weights: list[Tensor], decay: float) -> _Group:
-    # The moments lie in memory as the weights do: the kernel reads them side by side.
+    # The kernel needs the moments in the memory layout of the weights.
     means, squares = (
         [torch.zeros_like(weight, memory_format=torch.preserve_format) for weight in weights] for _ in range(2)
     )

@@ -1,4 +1,4 @@
-"""Folders and files that are whole or not there, whenever the process is killed."""
+"""Atomic writes of folders and files, also if the process is killed."""
 
 import os
 import secrets
@@ -10,55 +10,52 @@ from pathlib import Path
 
 @contextmanager
 def folder_in_place(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` that takes its place when the block ends; when the block fails, `target` is as it
-    was.
+    """Yield an empty folder that replaces `target` at the end of the block; if the block fails, `target` is unchanged.
 
-    At no moment does `target` hold files of both, or a part of them.
+    `target` never holds a mixture of old and new files, or only a part of them.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(4)  # two processes may write the same folder
-    fresh, old = (target.with_name(f".{target.name}.{token}.{kind}") for kind in ("new", "old"))
-    fresh.mkdir()
+    new, old = (target.with_name(f".{target.name}.{token}.{kind}") for kind in ("new", "old"))
+    new.mkdir()
     try:
-        yield fresh
-        _flush(fresh)
+        yield new
+        _flush(new)
         if target.exists():
             target.replace(old)
-        fresh.replace(target)
+        new.replace(target)
     finally:
         if old.exists() and not target.exists():  # interrupted between the two renames
             old.replace(target)
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_in_place(target: Path, data: bytes) -> None:
-    """`target` holds `data`, and so does the disk; killed in between, it is as it was. Folders above it are made.
+    """Write `data` to `target` atomically and flush it to the disk. Creates missing parent folders.
 
-    A device or a pipe is written to and stays what it is.
-    Raises: OSError, also where `target` is a folder.
+    A device or a pipe is written to directly.
+    Raises: OSError, also if `target` is a folder.
     """
     target = target.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and not target.is_file():
-        target.write_bytes(data)  # of a folder this raises IsADirectoryError
+        target.write_bytes(data)  # raises IsADirectoryError for a folder
         return
-    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     try:
-        with fresh.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(target)
+        temporary.replace(target)
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:
-    """What `folder` holds is on the disk, so that a power cut after the rename cannot leave empty files under the final
-    name.
-    """
+    """Flush the files to the disk, so that a power failure after the rename cannot leave empty files."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb+") as file:

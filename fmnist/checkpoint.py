@@ -1,9 +1,8 @@
-"""A trained network as a folder: its weights (safetensors) and everything else needed to use them (config.json). Never
-pickle.
+"""A trained network as a folder: weights (safetensors) and what is needed to use them (config.json). Never pickle.
 
-config.json has the SHA-256 of the weights, and one of all else that it says itself. They protect against damage and
-careless edits, not against somebody who rewrites both. So nothing in a folder is trusted: sizes, names and shapes are
-checked before memory is taken.
+config.json holds the SHA-256 of the weights and a checksum of its own content. They protect against damage and careless
+edits, not against an attacker who rewrites both. So a folder is not trusted: sizes, names and shapes are checked before
+memory is allocated.
 """
 
 import hashlib
@@ -32,33 +31,29 @@ from fmnist.refusals import listed, refusals, shown
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1
-LARGEST_CONFIG = 2**20  # bytes; a real one has about a thousand
-LARGEST_HEADER = 2**20  # bytes of the weights' file that are not weights
+LARGEST_CONFIG = 2**20  # bytes; about a thousand is typical
+LARGEST_HEADER = 2**20  # bytes of the weights file before the weights
 Tensors = dict[str, tuple[tuple[int, ...], str]]  # name -> shape and type
 CPU: Final = torch.device("cpu")
-_DTYPES = {
-    torch.float32: "F32",
-    torch.int64: "I64",
-}  # as safetensors names them; the integers are batch norm's counters
+_DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # names in safetensors; batch norm counts in int64
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits in lower case")]
 _SIZES = {"F32": 4, "I64": 8}
-_AGAIN = "Copy the whole folder again, or train again."
+_RETRY = "Copy the whole folder again, or train again."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network in evaluation mode, and where it comes from."""
+    """A network in evaluation mode, and its origin."""
 
     model: Network
     config: TrialConfig
     class_names: tuple[str, ...]
-    origin: dict[str, Any]  # free facts that JSON can hold: data, seed, study, versions
-    # the SHA-256 of all that config.json says, that of the weights included; none of a network that was not saved
-    seal: str = ""
+    origin: dict[str, Any]  # any JSON: data, seed, study, versions
+    seal: str = ""  # SHA-256 of the content of config.json, which includes that of the weights; "" if not saved
 
     @property
     def preparation(self) -> Preparation:
-        """How the pictures that the network was trained on became images."""
+        """How the training pictures were prepared."""
         return Preparation.told(
             self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',"
         )
@@ -67,33 +62,31 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, model: nn.Module, config: TrialConfig, class_names: tuple[str, ...], *, origin: Mapping[str, Any]
 ) -> None:
-    """`folder` holds the network, whole or not at all, even if the process is killed; a checkpoint that was there is
-    replaced.
+    """Save the network atomically in `folder`, replacing a checkpoint there.
 
-    Raises: FmnistError where `folder` holds anything but a checkpoint, cannot be written, or the network is not that of
+    Raises: FmnistError if `folder` holds anything but a checkpoint or cannot be written, or if the network does not fit
     `config`.
     """
     _require_replaceable(folder)
-    # Contiguous float32 on the CPU, whatever the layout and precision it was trained in.
+    # Contiguous float32 on the CPU, independent of the layout and precision in training.
     weights = {
         name: (t.float() if t.is_floating_point() else t).cpu().contiguous() for name, t in model.state_dict().items()
     }
-    found = {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in weights.items()}
-    _require_tensors(found, _tensors(config, len(class_names)), "The model")
+    tensors = {name: (tuple(t.shape), _DTYPES[t.dtype]) for name, t in weights.items()}
+    _require_tensors(tensors, _tensors(config, len(class_names)), "The model")
     data = save(weights)
-    known = {
+    content = {
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
         "class_names": class_names,
         "origin": dict(origin),
+        "sha256": hashlib.sha256(data).hexdigest(),
     }
-    about = _parsed(
-        json.dumps(known | {"sha256": hashlib.sha256(data).hexdigest()}, allow_nan=False).encode(), "The model"
-    )
+    about = _parsed(json.dumps(content, allow_nan=False).encode(), "The model")
     try:
-        with folder_in_place(folder) as fresh:
-            (fresh / WEIGHTS).write_bytes(data)
-            _write_about(fresh, about)
+        with folder_in_place(folder) as temporary:
+            (temporary / WEIGHTS).write_bytes(data)
+            _write_about(temporary, about)
     except OSError as error:
         raise FmnistError(
             f"{folder} must be writable: {error.strerror}. Free space there, or name another folder."
@@ -101,9 +94,9 @@ def save_checkpoint(
 
 
 def copy_checkpoint(folder: Path, to: Path, *, origin: Mapping[str, Any]) -> None:
-    """The folder `to` holds the checkpoint's files, and `origin` is added to what is known of where it comes from.
+    """Copy the checkpoint's files into the folder `to`, and add `origin` to its origin.
 
-    Raises: FmnistError where config.json cannot be read. OSError.
+    Raises: FmnistError if config.json cannot be read. OSError.
     """
     about = _read_about(folder)
     shutil.copyfile(folder / WEIGHTS, to / WEIGHTS)
@@ -111,41 +104,38 @@ def copy_checkpoint(folder: Path, to: Path, *, origin: Mapping[str, Any]) -> Non
 
 
 def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
-    """The checkpoint in `folder`, checked down to the last byte, its network on `device`.
+    """Load the checkpoint in `folder`, with all checks, and its network on `device`.
 
-    A knob that an older version did not know has its default.
-    Raises: FmnistError naming the file, the rule, what was found instead and the next step.
+    Knobs that are missing in an older checkpoint get their defaults.
+    Raises: FmnistError naming the file, the rule, the value received and the next step.
     """
     about = _read_about(folder)
     config = TrialConfig.parse(about.config, where=str(folder / CONFIG))
     if about.checksum not in (None, about.seal):
         raise FmnistError(
             f"{folder / CONFIG} must have the checksum {about.seal[:12]}…, got {shown(about.checksum)}. It was "
-            f"changed. {_AGAIN}"
+            f"changed. {_RETRY}"
         )
     path, expected = folder / WEIGHTS, _tensors(config, len(about.class_names))
     try:
-        require_file(
-            path, _bytes(expected) + LARGEST_HEADER
-        )  # a configuration may describe a network that no memory holds
+        # A configuration may describe a network that exceeds the memory.
+        require_file(path, _bytes(expected) + LARGEST_HEADER)
         _require_checksum(path, about.sha256)
-        with safe_open(
-            path, framework="pt"
-        ) as file:  # reads the header only: nothing is allocated before it is known to fit
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            found = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in parts.items()}
-        _require_tensors(found, expected, str(path))
+        with safe_open(path, framework="pt") as file:  # reads only the header, to check it before memory is allocated
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: (tuple(part.get_shape()), str(part.get_dtype())) for name, part in slices.items()}
+        _require_tensors(tensors, expected, str(path))
         weights = load_file(path)
     except SafetensorError as error:
-        raise FmnistError(f"{path} must be a safetensors file: {shown(str(error))}. {_AGAIN}") from error
+        raise FmnistError(f"{path} must be a safetensors file: {shown(str(error))}. {_RETRY}") from error
     except OSError as error:
-        raise FmnistError(f"{path} must be readable: {error.strerror or error}. {_AGAIN}") from error
+        raise FmnistError(f"{path} must be readable: {error.strerror or error}. {_RETRY}") from error
     model = _network(config, weights, len(about.class_names)).to(device)
     return Checkpoint(model, config, about.class_names, about.origin, about.seal)
 
 
 class _About(BaseModel):
-    """config.json, without the rules inside `config`."""
+    """config.json, without validation of `config`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -158,20 +148,20 @@ class _About(BaseModel):
 
     @property
     def seal(self) -> str:
-        """The SHA-256 of all that config.json says, whatever its layout."""
-        said = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(said.encode()).hexdigest()
+        """The SHA-256 of the content of config.json, independent of its layout."""
+        content = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @field_validator("format")
     @classmethod
-    def _known(cls, received: int) -> int:
+    def _require_format(cls, received: int) -> int:
         if received != FORMAT:
             raise ValueError(f"{FORMAT}, the format that this version reads")
         return received
 
     @field_validator("class_names")
     @classmethod
-    def _names(cls, received: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_names(cls, received: tuple[str, ...]) -> tuple[str, ...]:
         if not are_class_names(received):
             raise ValueError(NAMES)
         return received
@@ -188,7 +178,7 @@ def _read_about(folder: Path) -> _About:
         return _parsed(read_file(path, LARGEST_CONFIG), str(path))
     except FileNotFoundError:
         raise FmnistError(
-            f"A checkpoint is a folder with {CONFIG} and {WEIGHTS}; there is no {path}. {_present(folder)}"
+            f"A checkpoint is a folder with {CONFIG} and {WEIGHTS}; there is no {path}. {_hint(folder)}"
         ) from None
     except OSError as error:
         raise FmnistError(
@@ -202,18 +192,16 @@ def _parsed(text: bytes, where: str) -> _About:
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            raise FmnistError(f"{where} must be JSON: {first['ctx']['error']}. {_AGAIN}") from None
+            raise FmnistError(f"{where} must be JSON: {first['ctx']['error']}. {_RETRY}") from None
         lines = [f"{where}: {line}" for line in refusals(error, _About)]
-        raise FmnistError(
-            listed([*lines, f"So it is not of a checkpoint that this version can read. {_AGAIN}"])
-        ) from None
+        raise FmnistError(listed([*lines, f"This version cannot read this checkpoint. {_RETRY}"])) from None
 
 
-def _present(folder: Path) -> str:
+def _hint(folder: Path) -> str:
     if not folder.is_dir():
         return "That folder does not exist: check the path."
-    inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
-    return f"Did you mean {str(folder / inside[0])!r}?" if inside else "Name another folder."
+    checkpoints = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+    return f"Did you mean {str(folder / checkpoints[0])!r}?" if checkpoints else "Name another folder."
 
 
 def _require_replaceable(folder: Path) -> None:
@@ -234,7 +222,7 @@ def _require_checksum(path: Path, expected: str) -> None:
         raise FmnistError(
             f"{path} ({path.stat().st_size:,} bytes) must have the SHA-256 in {CONFIG}, {expected[:12]}…, got "
             f"{found[:12]}…. "
-            f"It is damaged or belongs to another {CONFIG}. {_AGAIN}"
+            f"It is damaged or belongs to another {CONFIG}. {_RETRY}"
         )
 
 
@@ -257,7 +245,7 @@ def _require_tensors(found: Tensors, expected: Tensors, where: str) -> None:
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise FmnistError(f"{where} does not fit its configuration: {'; '.join(wrong[:3])}{more}. {_AGAIN}")
+        raise FmnistError(f"{where} does not fit its configuration: {'; '.join(wrong[:3])}{more}. {_RETRY}")
 
 
 def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:

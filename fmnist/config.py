@@ -1,4 +1,4 @@
-"""TrialConfig: everything that decides one training run, and what of it a search may turn."""
+"""TrialConfig: all settings of a training, and which of them a search may vary."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -16,15 +16,15 @@ Schedule = Literal["constant", "cosine", "triangle"]
 
 
 class TrialConfig(BaseModel):
-    """One point of the space. The defaults are neutral: a plain CNN with nothing added.
+    """One point of the search space. The defaults are neutral: a plain CNN.
 
-    A field with a Range or a Choice is a knob: `search.study.space` offers it to Optuna, a study's TOML may narrow or
-    pin it. A knob added later defaults to "as if absent", so that older checkpoints still load.
+    A field with a Range or a Choice is a knob: `search.study.space` suggests it, and a study's TOML may narrow or pin
+    it. The default of a new knob must have no effect, so that older checkpoints still load.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    # The network.
+    # Network.
     depth: Annotated[int, Field(ge=1, le=4, description="stages, each halves the image"), Range(2, 4)] = 2
     blocks: Annotated[int, Field(ge=1, le=4, description="convolutions in a stage"), Range(1, 3)] = 1
     filters: Annotated[int, Field(ge=4, le=512, description="width of the first stage"), Range(16, 64, step=8)] = 32
@@ -46,7 +46,7 @@ class TrialConfig(BaseModel):
         False
     )
 
-    # Against overfitting.
+    # Regularisation.
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = (
         0.0
     )
@@ -66,7 +66,7 @@ class TrialConfig(BaseModel):
         Choice((0.0, 0.98, 0.995)),
     ] = 0.0
 
-    # The optimisation.
+    # Optimisation.
     optimizer: Annotated[Literal["adam", "adamw"], Field(description="which Adam"), Choice(("adam", "adamw"))] = "adam"
     learning_rate: Annotated[
         float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)
@@ -88,9 +88,9 @@ class TrialConfig(BaseModel):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """The configuration that `values` describe; fields left out keep their defaults.
+        """Validate `values`; missing fields get their defaults.
 
-        Raises: FmnistError naming, for all errors at once, `where`, the field, the rule and the value received.
+        Raises: FmnistError with a line for each error, naming `where`, the field, the rule and the value received.
         """
         try:
             return cls.model_validate(dict(values))
@@ -99,24 +99,18 @@ class TrialConfig(BaseModel):
 
     @property
     def small_count(self) -> int:
-        """How many of the epochs, the first ones, are on smaller images; never all, for what is scored and exported
-        sees whole ones.
-        """
+        """Number of epochs on smaller images, at the start; the last epoch always trains at full size."""
         return min(round(self.small_epochs * self.epochs), self.epochs - 1)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each stage: filters * growth^i, rounded to a multiple of 8 past the first."""
+        """Channels of each stage: filters * growth^i, rounded to a multiple of 8 after the first stage."""
         later = (max(8, round(self.filters * self.growth**i / 8) * 8) for i in range(1, self.depth))
         return (self.filters, *later)
 
 
 @cache
 def knobs() -> dict[str, Knob]:
-    """Name -> what a search may choose from, in the order of declaration."""
-    found: dict[str, Knob] = {}
-    for name, field in TrialConfig.model_fields.items():
-        for mark in field.metadata:
-            if isinstance(mark, Range | Choice):
-                found[name] = mark
-    return found
+    """Return the search range of each knob by name, in the order of declaration."""
+    fields = TrialConfig.model_fields.items()
+    return {name: mark for name, field in fields for mark in field.metadata if isinstance(mark, Range | Choice)}

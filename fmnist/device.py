@@ -1,4 +1,4 @@
-"""Which device trains."""
+"""The devices of this machine, and the choice of one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,26 +10,26 @@ from fmnist.errors import FmnistError
 from fmnist.memory import available_memory
 
 
-def choose_device(asked: str | None) -> torch.device:
-    """The device asked for, or without a wish the fastest there is: CUDA, then Apple's MPS, then the CPU.
+def choose_device(name: str | None) -> torch.device:
+    """Return the named device; for None the fastest that is present: CUDA, then Apple's MPS, then the CPU.
 
-    Raises: FmnistError where the device asked for is unknown or absent; another one is never taken in its place.
+    Raises: FmnistError if the device is unknown or absent. There is no fallback.
     """
-    if asked is None:
+    if name is None:
         return torch.device(available_devices()[0])
     present = f"Present: {', '.join(available_devices())}."
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
     except RuntimeError:
-        raise FmnistError(f"The device must be cpu, cuda, cuda:N or mps, got {asked!r}. {present}") from None
-    # PyTorch keeps an index in eight bits, so that "cuda:256" would be cuda:0.
-    if str(device) != asked or not _is_present(device):
-        raise FmnistError(f"The device {asked!r} is not present here. {present}")
+        raise FmnistError(f"The device must be cpu, cuda, cuda:N or mps, got {name!r}. {present}") from None
+    # PyTorch stores the index in eight bits, so that "cuda:256" would be cuda:0.
+    if str(device) != name or not _is_present(device):
+        raise FmnistError(f"The device {name!r} is not present here. {present}")
     return device
 
 
 def available_devices() -> list[str]:
-    """Names of the devices present, fastest first."""
+    """Return the names of the devices that are present, fastest first."""
     names = ["cuda"] if cuda_devices() else []
     if torch.backends.mps.is_available():
         names.append("mps")
@@ -37,12 +37,12 @@ def available_devices() -> list[str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's own name, or the kind of device."""
+    """Return the product name of a GPU, or the type of another device."""
     return cuda_name(device) if is_cuda(device) else device.type
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a training on the device may still take."""
+    """Return the bytes that are free for a training on the device."""
     return cuda_memory(device)[0] if is_cuda(device) else available_memory()
 
 
@@ -54,7 +54,7 @@ def _is_present(device: torch.device) -> bool:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Within, PyTorch computes with so many threads."""
+    """Set the number of PyTorch's threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,9 +1,8 @@
-"""The error a user can do something about."""
+"""The error for what a user can correct."""
 
 
 class FmnistError(Exception):
-    """A rule was broken from outside: the message gives the rule, the value received and the next step.
+    """An invalid input; the message gives the rule, the value received and the next step.
 
-    The command line prints it as one line and exits with 2; anything else that escapes is a bug and keeps its
-    traceback.
+    The command line prints the message and exits with 2. Other exceptions are bugs and keep their traceback.
     """

@@ -1,4 +1,4 @@
-"""What a field of TrialConfig may be in a search: declared once, beside the field, as frozen data."""
+"""Search ranges of the fields of TrialConfig, declared as annotations of the fields."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Every number from `low` to `high`, both included; on a logarithmic scale, or in steps, where said."""
+    """The numbers from `low` to `high`, both inclusive; optionally on a logarithmic scale or in steps."""
 
     low: int | float
     high: int | float
@@ -17,7 +17,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of `options`, without an order between them."""
+    """One of `options`, without an order."""
 
     options: tuple[Scalar, ...]
 

@@ -1,4 +1,4 @@
-"""How good predictions are: scores of one model, and how sure a mean over seeds can be."""
+"""Scores of predictions, and confidence intervals of their means over seeds."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Of one model on one split; a class nobody has and nobody predicts scores 0.
+    """Scores of one model on one split; a class with neither images nor predictions scores 0.
 
     Shape: precision, recall, f1 and support [C]; confusion [C, C], rows true, columns predicted.
     """
@@ -26,7 +26,7 @@ class Scores:
 
 
 def macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
-    """The mean of the F1 of every class, those without an image included.
+    """Return the mean F1 over all classes, including those without images.
 
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
@@ -35,18 +35,16 @@ def macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
 
 
 def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
-    """Everything the report says of one model.
+    """Return the scores of one model.
 
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
-    from sklearn.metrics import (
-        confusion_matrix,
-        precision_recall_fscore_support,
-    )  # a second to import, and workers need none of it
+    # Imported here because it takes a second, and workers do not need it.
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    every = range(classes)
-    confusion = confusion_matrix(labels, predictions, labels=every)
-    precision, recall, f1, support = precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)
+    codes = range(classes)
+    confusion = confusion_matrix(labels, predictions, labels=codes)
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predictions, labels=codes, zero_division=0)
     accuracy = float(np.trace(confusion) / len(labels))
     return Scores(float(f1.mean()), accuracy, precision, recall, f1, support, confusion)
 
@@ -54,10 +52,10 @@ def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
 def bootstrap_interval(
     labels: Ints, predictions: Ints, classes: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The percentile interval of the mean over seeds of macro F1, if other test images had been drawn.
+    """Return the percentile interval of the mean macro F1 over seeds, by resampling the test images.
 
-    Every seed sees the same resampled images, so the interval is about the images; the spread over seeds is a figure of
-    its own.
+    All seeds see the same resampled images, so the interval covers the choice of the images. It does not cover the
+    spread over seeds.
 
     Shape: labels [N], predictions [S, N] of S models.
     Source: Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
@@ -67,7 +65,7 @@ def bootstrap_interval(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """First minus second, in mean macro F1, and the percentile interval that other test images would have put it in."""
+    """The difference of two mean macro F1 scores, and its percentile interval over resampled test images."""
 
     value: float
     low: float
@@ -77,11 +75,11 @@ class Difference:
 def paired_difference(
     labels: Ints, first: Ints, second: Ints, classes: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Difference:
-    """By how much the first models' mean macro F1 is above the second's on the same images.
+    """Return the mean macro F1 of the first models minus that of the second models, on the same images.
 
-    Both see the same resampled images, so what is hard for both cancels out: the interval is far narrower than two
-    intervals side by side, which may overlap where the difference is plain. It is about the images, as
-    bootstrap_interval is.
+    Both see the same resampled images, so images that are hard for both cancel out. The interval is far narrower than
+    the two separate ones, which may overlap although the difference is clear. Like bootstrap_interval it covers only
+    the choice of the images.
 
     Shape: labels [N]; first [S, N] and second [T, N], of S and T models.
     Source: Koehn, "Statistical Significance Tests for Machine Translation Evaluation", 2004.
@@ -103,33 +101,29 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
 
 
 def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, seed: int) -> Floats:
-    """Each model's macro F1 on each of the resamples, which are the same images for all.
+    """Return the macro F1 of each model on each resample; all models see the same resamples.
 
     Shape: labels [N], predictions [S, N] -> [R, S].
     """
-    # Images with the same label and the same predictions are alike: of 10,000 there are some hundred kinds, and only
-    # those are counted.
+    # Images with the same label and predictions are interchangeable. Among 10,000 there are some hundred kinds, and
+    # counting these is enough.
     kinds, kind = np.unique(np.vstack([labels[None], predictions]), axis=1, return_inverse=True)  # [1 + S, K], [N]
     models, cells = len(predictions), classes**2
-    # One cell of one model's confusion matrix per prediction, so that counting cells is counting all the matrices at
-    # once.
+    # The cell of a confusion matrix for each kind and model, so that one bincount fills all matrices.
     cell = (np.arange(models)[:, None] * cells + kinds[0] * classes + kinds[1:]).ravel()  # [S * K]
     random = np.random.default_rng(seed)
     scores = np.empty((resamples, models))
     for i in range(resamples):
-        counts = np.bincount(
-            kind.ravel()[random.integers(len(labels), size=len(labels))], minlength=kinds.shape[1]
-        )  # [K]
+        drawn = kind.ravel()[random.integers(len(labels), size=len(labels))]
+        counts = np.bincount(drawn, minlength=kinds.shape[1])  # [K]
         confusions = np.bincount(cell, weights=np.tile(counts, models), minlength=models * cells)
         scores[i] = _macro_f1(confusions.reshape(models, classes, classes))
     return scores
 
 
 def _macro_f1(confusions: Ints | Floats) -> Floats:
-    """Macro F1 of each confusion matrix. Shape: [S, C, C] -> [S]."""
+    """Return the macro F1 of each confusion matrix. Shape: [S, C, C] -> [S]."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
-    shown = confusions.sum(axis=1) + confusions.sum(
-        axis=2
-    )  # of a class: how often it is predicted plus how often it is true
-    f1: Floats = 2 * hits / np.maximum(shown, 1)
+    predicted_and_true = confusions.sum(axis=1) + confusions.sum(axis=2)
+    f1: Floats = 2 * hits / np.maximum(predicted_and_true, 1)
     return f1.mean(axis=1)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The training images that are nearest to an image: as a network sees them, or pixel by pixel."""
+"""The nearest training images of an image, by the features of a network or by pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 2
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Training images with a vector of length 1 each; the nearest are those with the highest cosine.
+    """Training images with a vector of length 1 each; the nearest have the highest cosine similarity.
 
     Shape: vectors [N, D].
     """
@@ -21,13 +21,10 @@ class Neighbours:
     images: Images
     vectors: NDArray[np.float32]
     describe: Describe
-    are_features: bool  # of a network; else the pixels themselves
+    are_features: bool  # of a network; otherwise the vectors are pixels
 
     def nearest(self, pixels: NDArray[np.uint8], count: int) -> Images:
-        """The `count` nearest training images, nearest first.
-
-        Shape: pixels [28, 28].
-        """
+        """Return the `count` nearest training images, nearest first. Shape: pixels [28, 28]."""
         cosines = self.vectors @ self.describe(pixels[None])[0]
         count = min(count, len(cosines))
         rows = np.argpartition(-cosines, count - 1)[:count]
@@ -35,24 +32,24 @@ class Neighbours:
 
 
 def by_pixels(images: Images) -> Neighbours:
-    """Neighbours by what the pixels are, for a model that does not show how it sees them."""
+    """Return neighbours by pixels, for a model without features."""
     return Neighbours(images, _as_vectors(images.pixels), _as_vectors, are_features=False)
 
 
 def by_features(images: Images, features: Describe) -> Neighbours:
-    """Neighbours by the `features` that a network reads its classes from. Takes a pass over all images."""
+    """Return neighbours by a network's `features`. Computes them for all images."""
 
     def describe(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return _of_length_1(features(pixels))
+        return _normalised(features(pixels))
 
     return Neighbours(images, describe(images.pixels), describe, are_features=True)
 
 
 def _as_vectors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return _of_length_1(pixels.reshape(len(pixels), -1).astype(np.float32))
+    return _normalised(pixels.reshape(len(pixels), -1).astype(np.float32))
 
 
-def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return found
+    unit: NDArray[np.float32] = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit

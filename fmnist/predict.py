@@ -1,4 +1,4 @@
-"""From images to class probabilities."""
+"""From images to class probabilities and features."""
 
 import copy
 
@@ -19,16 +19,16 @@ LATENCY_PASSES = 30
 
 
 def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    """The probability of each class for each image; the checkpoint's network is on `device` then.
+    """Return the probability of each class for each image. Moves the checkpoint's network to `device`.
 
     Shape: uint8 [N, 28, 28] -> [N, classes], rows sum to 1.
     """
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
         raise FmnistError(
-            f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` makes one of a "
-            "file."
+            f"Images must be uint8 [N, 28, 28], got {pixels.dtype} {list(pixels.shape)}. `read_picture` prepares a "
+            "picture."
         )
-    writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of arrays it could not write to
+    writable = np.require(pixels, requirements=["C", "W"])  # PyTorch warns of read-only arrays
     with full_precision():
         logits = class_scores(checkpoint.model.to(device), torch.from_numpy(writable).to(device))
     probabilities: NDArray[np.float32] = logits.softmax(dim=1).numpy()
@@ -36,7 +36,7 @@ def predict(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.dev
 
 
 def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.device) -> NDArray[np.float32]:
-    """What the network's last layer reads its classes from, for each image.
+    """Return the input of the network's last layer for each image.
 
     Shape: uint8 [N, 28, 28] -> [N, features].
     """
@@ -44,14 +44,12 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     model.classifier[-1] = nn.Identity()
     writable = np.require(pixels, requirements=["C", "W"])
     with full_precision():
-        found: NDArray[np.float32] = class_scores(model.to(device), torch.from_numpy(writable).to(device)).numpy()
-    return found
+        vectors: NDArray[np.float32] = class_scores(model.to(device), torch.from_numpy(writable).to(device)).numpy()
+    return vectors
 
 
 def latency_ms(model: Network, device: torch.device) -> float:
-    """Milliseconds from the raw pixels of one image to its class scores on the CPU, measured until two medians
-    agree.
-    """
+    """Return the milliseconds from the pixels of one image to its class scores on the CPU, as a steady median."""
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.zeros((1, SIDE, SIDE), dtype=torch.uint8)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Why values from outside are not what a Pydantic model asks for: rule, value received and next step, a line each."""
+"""One line on each value that a Pydantic model rejects: rule, value received and next step."""
 
 import datetime
 import re
@@ -15,12 +15,12 @@ from pydantic_core import ErrorDetails
 from fmnist.suggestions import did_you_mean, nearest
 
 LONGEST = 80  # characters of a value
-LONGEST_NUMBER = 100  # bits; Python refuses to write numbers of very many digits
-DEEPEST = 2  # lists or tables within each other
+LONGEST_NUMBER = 100  # bits; Python limits the digits of printed numbers
+DEEPEST = 2  # nested lists or tables
 MOST = 40  # lines
 NONE: Mapping[str, str] = MappingProxyType({})
 _KINDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes",
+    int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes",
     dict: "a table", tuple: "a list",
 }  # fmt: skip
 _QUOTES = ("'", '"')
@@ -35,51 +35,48 @@ def refusals(
     called: Mapping[str, str] = NONE,
     belongs: Mapping[str, str] = NONE,
 ) -> list[str]:
-    """A line on each value that `model` refused.
+    """Return a line on each value that `model` rejects.
 
-    `called` renames keys, for values that did not come from a file; `belongs` says of names that are known elsewhere
-    where that is.
+    `called` renames keys, for values that are not from a file; `belongs` maps names that are misplaced to their place.
     """
-    return [_line(part, model, noun, called, belongs) for part in error.errors(include_url=False)]
+    return [_line(details, model, noun, called, belongs) for details in error.errors(include_url=False)]
 
 
 def listed(lines: Sequence[str]) -> str:
-    """The lines as one message, of very many the first ones."""
+    """Join the lines to one message, limited to the first ones."""
     more = [f"... and {len(lines) - MOST} more errors."] if len(lines) > MOST else []
     return "\n".join([*lines[:MOST], *more])
 
 
 def rule(model: type[BaseModel], name: str) -> str:
-    """What the values of that field must be: "a whole number from 1 to 4"."""
+    """Return the rule for the values of a field, such as "a whole number from 1 to 4"."""
     return _place(model, (name,)).rule
 
 
 def shown(value: object) -> str:
-    """The value on one short line, as TOML writes it: what cannot be printed is written as its number, what is too long
-    is cut.
-    """
+    """Return the value on one line, similar to TOML: unprintable characters escaped, long values truncated."""
     text = _written(value, DEEPEST)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _line(
-    part: ErrorDetails, model: type[BaseModel], noun: str, called: Mapping[str, str], belongs: Mapping[str, str]
+    error: ErrorDetails, model: type[BaseModel], noun: str, called: Mapping[str, str], belongs: Mapping[str, str]
 ) -> str:
-    key, value = _key(part["loc"]), part["input"]
-    if part["type"] == "extra_forbidden":
-        name = str(part["loc"][-1])
-        section = _place(model, part["loc"][:-1]).kind
+    key, value = _key(error["loc"]), error["input"]
+    if error["type"] == "extra_forbidden":
+        name = str(error["loc"][-1])
+        section = _place(model, error["loc"][:-1]).kind
         hint = f"It belongs {belongs[name]}." if name in belongs else did_you_mean(name, section.model_fields)
         return f"unknown {noun} {key if key.endswith(_QUOTES) else repr(key)}. {hint}"
-    place = _place(model, part["loc"])
-    if part["type"] == "missing":
+    place = _place(model, error["loc"])
+    if error["type"] == "missing":
         return f"{key} is missing; it must be {place.rule}."
-    rule = str(part["ctx"]["error"]) if part["type"] == "value_error" else place.rule
-    return f"{called.get(key, key) or 'all of it'} must be {rule}, got {shown(value)}.{_hint(place.kind, value)}"
+    rule = str(error["ctx"]["error"]) if error["type"] == "value_error" else place.rule
+    return f"{called.get(key, key) or 'the content'} must be {rule}, got {shown(value)}.{_hint(place.kind, value)}"
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """Dotted; an entry of a list by its number from 1, a name that is no word in quotes."""
+    """Return the dotted key: entries of a list are numbered from 1, and unusual names are quoted."""
     key = ""
     for step in location:
         if isinstance(step, int):
@@ -91,7 +88,7 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 @dataclass(frozen=True)
 class _Place:
-    """What a model says of the values at one place in it."""
+    """The declared type of the values at one location in a model."""
 
     kind: Any  # a type, or a Literal
     marks: tuple[Any, ...] = ()
@@ -118,14 +115,14 @@ def _place(model: type[BaseModel], location: tuple[int | str, ...]) -> _Place:
             if (field := kind.model_fields.get(str(step))) is None:
                 return _Place(kind)
             place = _bare(field.annotation, tuple(field.metadata), field.description)
-        else:  # a table's value, a list's entry
-            inside = [argument for argument in get_args(kind) if argument is not Ellipsis]
-            place = _bare(inside[-1] if inside else object, (), None)
+        else:  # the value of a table or the entry of a list
+            arguments = [argument for argument in get_args(kind) if argument is not Ellipsis]
+            place = _bare(arguments[-1] if arguments else object, (), None)
     return place
 
 
 def _bare(kind: Any, marks: tuple[Any, ...], description: str | None) -> _Place:
-    """Without the wrappings of an annotation, which say whether it may be left out and within which bounds it lies."""
+    """Unwrap Annotated, collecting its metadata, and Optional."""
     if get_origin(kind) is Annotated:
         kind, *inner = get_args(kind)
         for mark in inner:
@@ -139,14 +136,14 @@ def _bare(kind: Any, marks: tuple[Any, ...], description: str | None) -> _Place:
 
 
 def _bounds(marks: tuple[Any, ...], *, whole: bool) -> str:
-    found = {type(mark): mark for mark in marks}
-    if whole and Lt in found:
-        found[Le] = Le(found.pop(Lt).lt - 1)
-    if Ge in found and Le in found:
-        return f" from {shown(found[Ge].ge)} to {shown(found[Le].le)}"
+    bounds = {type(mark): mark for mark in marks}
+    if whole and Lt in bounds:
+        bounds[Le] = Le(bounds.pop(Lt).lt - 1)
+    if Ge in bounds and Le in bounds:
+        return f" from {shown(bounds[Ge].ge)} to {shown(bounds[Le].le)}"
     words = ((Ge, "ge", "at least"), (Gt, "gt", "above"), (Le, "le", "at most"), (Lt, "lt", "below"))
-    said = [f"{word} {shown(getattr(found[kind], name))}" for kind, name, word in words if kind in found]
-    return f", {' and '.join(said)}" if said else ""
+    phrases = [f"{word} {shown(getattr(bounds[kind], name))}" for kind, name, word in words if kind in bounds]
+    return f", {' and '.join(phrases)}" if phrases else ""
 
 
 def _hint(kind: Any, value: object) -> str:
@@ -156,11 +153,11 @@ def _hint(kind: Any, value: object) -> str:
     if kind in (int, float, bool) and isinstance(value, str) and _UNQUOTED.fullmatch(value):
         return " Write it without quotes."
     if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, list):
-        return " Write its name in single brackets, and once."
+        return " Write the section once, with its name in single brackets."
     return ""
 
 
-def _written(value: object, deep: int) -> str:
+def _written(value: object, depth: int) -> str:
     match value:
         case None:
             text = "null"
@@ -173,24 +170,16 @@ def _written(value: object, deep: int) -> str:
         case str() | bytes():
             text = repr(value[:LONGEST]) + "…" * (len(value) > LONGEST)
         case dict():
-            text = _within(
-                "{",
-                [f"{_key((str(name),))} = {_written(one, deep - 1)}" for name, one in _first(value, deep).items()],
-                value,
-                "}",
-            )
+            items = list(value.items())[: 10 if depth else 0]
+            entries = [f"{_key((str(name),))} = {_written(entry, depth - 1)}" for name, entry in items]
+            text = f"{{{_joined(entries, len(value))}}}"
         case list() | tuple():
-            text = _within(
-                "[", [_written(one, deep - 1) for one in _first(dict(enumerate(value)), deep).values()], value, "]"
-            )
+            entries = [_written(entry, depth - 1) for entry in value[: 10 if depth else 0]]
+            text = f"[{_joined(entries, len(value))}]"
         case _:
             text = repr(value)
     return text
 
 
-def _first(entries: dict[Any, Any], deep: int) -> dict[Any, Any]:
-    return dict(list(entries.items())[: 10 if deep else 0])
-
-
-def _within(start: str, said: list[str], value: Sequence[Any] | dict[Any, Any], end: str) -> str:
-    return f"{start}{', '.join([*said, '…'] if len(said) < len(value) else said)}{end}"
+def _joined(entries: list[str], count: int) -> str:
+    return ", ".join([*entries, "…"] if len(entries) < count else entries)

@@ -1,26 +1,27 @@
-"""From pixels to class scores."""
+"""From pixels to class scores, and from those to loss, macro F1 and accuracy."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from fmnist.augment import resized
-from fmnist.data.images import SIDE
+from fmnist.data.images import SIDE, Images
+from fmnist.metrics import macro_f1
 from fmnist.network import Network, folded
 
 CPU_BATCH = 125  # images; a third faster than 1000, because they fit the caches
-BATCH = 2500  # of any other device: few launches, and still far less memory than a large network's training takes
+BATCH = 2500  # on other devices: few launches, and far less memory than the training of a large network
 
 
 def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
-    """Logits of the images, brought to `side` pixels, computed in float32 and evaluation mode; on the CPU.
+    """Return the logits of the images at `side` pixels, on the CPU, computed in float32 and evaluation mode.
 
-    `pixels` are on the device of the model. On a device other than the CPU the model itself is in evaluation mode
-    afterwards.
+    `pixels` are on the device of the model. On a device other than the CPU, this leaves the model in evaluation mode.
     Shape: uint8 [N, 28, 28] -> float [N, classes].
     """
     is_cpu = pixels.device.type == "cpu"
     with torch.inference_mode():
-        # Folding a copy halves the work. Where launches are what takes the time, the copy takes more than it saves.
+        # A folded copy halves the work. On a GPU launches dominate, and the copy costs more than it saves.
         quick = folded(model).to(memory_format=torch.channels_last) if is_cpu else model.eval()  # type: ignore[call-overload]
         scores = [
             quick(resized(as_input(batch), side)).float() for batch in pixels.split(CPU_BATCH if is_cpu else BATCH)
@@ -29,5 +30,12 @@ def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """What a Network reads. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
+    """Return the input of a Network. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
     return pixels.unsqueeze(1).float().div_(255)
+
+
+def figures(logits: Tensor, images: Images) -> tuple[float, float, float]:
+    """Return mean loss, macro F1 and accuracy. Shape: [N, classes], on the CPU."""
+    labels, predictions = torch.from_numpy(images.labels), logits.argmax(dim=1)
+    f1 = macro_f1(images.labels, predictions.numpy(), len(images.class_names))
+    return cross_entropy(logits, labels).item(), f1, (predictions == labels).float().mean().item()

@@ -1,6 +1,4 @@
-"""A training at the end of one of its epochs, as a file from which it goes on as if nothing had happened. Safetensors,
-never pickle.
-"""
+"""Snapshots: the state of a training after an epoch, to resume it exactly. Safetensors, never pickle."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +18,9 @@ ABOUT = "about"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that decides how a training goes on after `epoch`: weights, averaged weights, Adam's moments, random states;
-    on the CPU.
+    """The state after `epoch`, on the CPU: weights, averaged weights, Adam's moments and random states.
 
-    The schedule follows from the epoch.
+    The learning rate follows from the epoch.
     """
 
     epoch: int
@@ -31,9 +28,9 @@ class Snapshot:
 
 
 def save_snapshot(path: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> None:
-    """The file holds the snapshot, and what it is `about` as JSON can say it; killed in between, it is as it was.
+    """Write the snapshot and `about`, any JSON, to the file atomically.
 
-    Raises: FmnistError where it cannot be written.
+    Raises: FmnistError if the file cannot be written.
     """
     try:
         write_in_place(path, save(snapshot.tensors, metadata={ABOUT: json.dumps({"epoch": snapshot.epoch, **about})}))
@@ -42,9 +39,9 @@ def save_snapshot(path: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> N
 
 
 def load_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
-    """The snapshot in the file, and what it is about.
+    """Load the snapshot and its `about` from the file.
 
-    Raises: FmnistError where it is no whole snapshot. FileNotFoundError.
+    Raises: FmnistError if the file is not a complete snapshot. FileNotFoundError.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -55,5 +52,5 @@ def load_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
         raise
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise FmnistError(
-            f"{path} must be the snapshot of a training: {error}. Delete it; the training then starts anew."
+            f"{path} must be the snapshot of a training: {error}. Delete it; the training then starts again."
         ) from error

@@ -1,37 +1,35 @@
-"""How long something takes here."""
+"""Time measurements."""
 
 import time
 from collections.abc import Callable
 from statistics import median
 
-FEWEST = 5  # passes that a median is taken of, however long they take
-APART = 0.25  # share by which two measurements of a steady machine may differ
+FEWEST = 5  # passes of a median, even if they exceed the time limit
+TOLERANCE = 0.25  # relative difference of two measurements that agree
 MOST = 6  # measurements
 
 
 def median_ms(run: Callable[[], object], *, passes: int, seconds: float = float("inf")) -> float:
-    """Milliseconds that `run` takes once it is warm: the median of so many passes, or of those that fit into so many
-    seconds.
-    """
-    taken: list[float] = []
-    warm_up = passes // 3  # the first ones allocate and choose kernels
-    begun = time.perf_counter()
-    while len(taken) < passes + warm_up and (len(taken) < FEWEST + 1 or time.perf_counter() - begun < seconds):
+    """Return the milliseconds that `run` takes: the median of `passes` after warm-up, or of fewer within `seconds`."""
+    durations: list[float] = []
+    warm_up = passes // 3  # the first passes allocate memory and choose kernels
+    begin = time.perf_counter()
+    while len(durations) < passes + warm_up and (len(durations) < FEWEST + 1 or time.perf_counter() - begin < seconds):
         start = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - start)
-    return 1000 * median(taken[min(warm_up, len(taken) - FEWEST) :])
+        durations.append(time.perf_counter() - start)
+    return 1000 * median(durations[min(warm_up, len(durations) - FEWEST) :])
 
 
 def steady(measure: Callable[[], float]) -> tuple[float, bool]:
-    """The smaller of two measurements in a row that differ by at most a quarter, and True; of six that never did, the
-    smallest and False.
+    """Measure until two consecutive values agree, and return the smaller one and True.
 
-    Other work on the machine makes a measurement longer, never shorter.
+    After six measurements without agreement, return the smallest value and False. The smaller value is used because
+    other work on the machine only makes measurements longer.
     """
-    taken = [measure()]
-    while len(taken) < MOST:
-        taken.append(measure())
-        if max(taken[-2:]) <= (1 + APART) * min(taken[-2:]):
-            return min(taken[-2:]), True
-    return min(taken), False
+    values = [measure()]
+    while len(values) < MOST:
+        values.append(measure())
+        if max(values[-2:]) <= (1 + TOLERANCE) * min(values[-2:]):
+            return min(values[-2:]), True
+    return min(values), False

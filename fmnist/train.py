@@ -1,4 +1,4 @@
-"""fit() trains a network as a generator: one epoch a step, its figures in hand, everything else up to the caller."""
+"""Training: `fit` is a generator that trains one epoch per step and leaves everything else to the caller."""
 
 import copy
 import math
@@ -30,29 +30,28 @@ from fmnist.cuda import (
 from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
-from fmnist.metrics import macro_f1
 from fmnist.network import Network, build
-from fmnist.scoring import as_input, class_scores
+from fmnist.schedule import learning_rates
+from fmnist.scoring import as_input, class_scores, figures
 from fmnist.snapshot import Snapshot
 
 EXPLODED = 3  # times the loss of guessing
 BETA1 = 0.9  # of Adam
-WARM_UP = 0.2  # share of the steps that the triangle rises
-EAGER_STEPS = 3  # of a training on CUDA, before its step is captured: they allocate and choose kernels
-AHEAD = 2**14  # images that are augmented at once on CUDA: a batch is so small there that launches take the time
+EAGER_STEPS = 3  # on CUDA, before the step is captured: they allocate memory and choose kernels
+AHEAD = 2**14  # images that are augmented at once on CUDA, where launches dominate the time of a single batch
 
 
 class DivergedError(FmnistError):
-    """Training left the road: the loss is not a number, or far worse than guessing."""
+    """Training diverged: the loss is NaN, or far worse than guessing."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training images gave. The validation figures are None where there is no validation split.
+    """The result of one pass over the training images. Without a validation split its figures are None.
 
-    `model` is the network that was scored (the averaged weights where the configuration asks for them); it trains on.
-    `logits` are what it says of the validation images. Shape: [N, classes], on the CPU.
-    `snapshot` gives what the training can go on from, if it is called before the next epoch.
+    `model` is the network that was scored, with averaged weights if the configuration has them. Training continues in
+    place. `logits` are its scores of the validation images. Shape: [N, classes], on the CPU.
+    `snapshot` returns the state to resume from. Call it before the next epoch.
     """
 
     number: int  # from 1
@@ -76,29 +75,28 @@ def fit(
     device: torch.device,
     after: Snapshot | None = None,
 ) -> Iterator[Epoch]:
-    """Trains for `config.epochs` epochs and yields after each; closing the generator frees what it holds.
+    """Train for `config.epochs` epochs and yield after each; closing the generator frees its memory.
 
-    With a snapshot that a training of the same arguments gave, only the epochs `after` it are trained, as that one
-    would have. The same arguments on the same machine give the same epochs. PyTorch's global seed is set.
-    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError where the snapshot is of
+    If `after` is a snapshot of a training with the same arguments, training resumes there and gives the same remaining
+    epochs. The same arguments on the same machine give the same epochs. Sets PyTorch's global seed.
+    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the snapshot is from
     another training.
     """
     torch.manual_seed(seed)
     run = _Run(config, train, seed, device)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
-        run.go_on(after)
+        run.resume(after)
     for number in range(after.epoch + 1 if after else 1, config.epochs + 1):
         start = time.perf_counter()
         side = SIDE if number > config.small_count else config.small_side
         train_loss = run.epoch(side)
         seconds = time.perf_counter() - start
-        _check(train_loss, number, len(train.class_names))
+        _require_convergence(train_loss, number, len(train.class_names))
         model = run.scored_model()
-        # At the size that was just trained on: norms know no other, and a score at full size would say nothing of how
-        # it goes.
+        # Scored at the size of the epoch: the statistics of batch norm do not hold at another size.
         logits = None if valid_pixels is None else class_scores(model, valid_pixels, side)
-        valid_loss, f1, accuracy = (None, None, None) if valid is None or logits is None else _scored(logits, valid)
+        valid_loss, f1, accuracy = (None, None, None) if valid is None or logits is None else figures(logits, valid)
         yield Epoch(
             number=number,
             train_loss=train_loss,
@@ -114,29 +112,27 @@ def fit(
 
 
 def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, seconds: float = 1.0) -> float:
-    """Images a second that `config` trains at here, measured for about `seconds` on random images."""
+    """Return how many images a second `config` trains on, measured on random images for about `seconds`."""
     size = config.batch_size
-    count = max(size, AHEAD // size * size) if is_cuda(device) else size  # as many as a training makes ready at once
+    count = max(size, AHEAD // size * size) if is_cuda(device) else size  # one block
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
     images = Images(pixels, np.arange(count) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
     rows = torch.arange(count, device=device).view(-1, size)
     with run.own_stream():
         for _ in range(2):
-            run.block(rows, SIDE).item()  # the first steps allocate, choose kernels and are captured
+            run.block(rows, SIDE).item()  # warm-up: allocates memory, chooses kernels and captures the step
         start, steps = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
             run.block(rows, SIDE).item()  # waits for the device
             steps += len(rows)
     del run, rows
-    release_memory(device)  # this process may train nothing itself, and others share the device
+    release_memory(device)  # for other processes: this one may not train
     return steps * size / elapsed
 
 
 def is_mixed(device: torch.device) -> bool:
-    """Whether training multiplies in bfloat16 on `device`: where the hardware does, which is then faster; weights stay
-    float32.
-    """
+    """Whether training multiplies in bfloat16 on `device`, which is faster if the hardware supports it."""
     match device.type:
         case "cuda":
             return multiplies_bfloat16(device)
@@ -147,12 +143,12 @@ def is_mixed(device: torch.device) -> bool:
 
 
 def smooth_targets(classes: int, smoothing: float) -> Tensor:
-    """One smoothed one-hot row a class, to be gathered by label. Shape: [classes, classes]."""
+    """Return one smoothed one-hot row per class, to be indexed by label. Shape: [classes, classes]."""
     return torch.eye(classes) * (1 - smoothing) + smoothing / classes
 
 
 class _Run:
-    """What lives as long as one training: the images on the device, the network and its optimizer."""
+    """The state of one training: the images on the device, the network and its optimizer. Weights are float32."""
 
     def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
@@ -175,41 +171,35 @@ class _Run:
         )
         self.steps = config.epochs * (len(train) // self.batch_size)
         self.done = 0  # steps
-        self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # at each size of images before a step is captured
-        self.ahead = (
-            min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size) if is_cuda(device) else 1
-        )  # batches of a block
+        self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # steps at each image size before one is captured
+        block = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size)
+        self.ahead = block if is_cuda(device) else 1  # batches in a block
         self.averaged: Network | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
         self.captured: CapturedSteps | None = None
-        self.side, self.at_side = 0, 0  # of the images that the last step saw, and how many steps in a row saw such
+        self.side, self.at_side = 0, 0  # image size of the last step, and the number of steps in a row at that size
 
     def epoch(self, side: int) -> float:
-        """Trains on each image once (but for a last part-filled batch), brought to `side` pixels, and returns the mean
-        loss.
-        """
+        """Train on each image once, resized to `side` pixels, and return the mean loss. Drops a last partial batch."""
         self.model.train()
         with self.own_stream():
             order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
             rows = order[: len(order) // self.batch_size * self.batch_size].view(-1, self.batch_size)
-            total = torch.zeros((), device=self.device)  # stays on the device: no synchronization within an epoch
+            total = torch.zeros((), device=self.device)  # on the device: no synchronization within an epoch
             for block in rows.split(self.ahead):
                 total += self.block(block, side)
             return total.item() / len(rows)
 
     def block(self, rows: Tensor, side: int) -> Tensor:
-        """One optimizer step for each batch of images at `rows`; returns the sum of their losses, still on the device.
-
-        Shape: [batches, batch size].
-        """
-        if side != self.side:  # the first steps of another size allocate and choose kernels as well
+        """Train on each batch of images at `rows` and return the sum of losses, on the device. Shape: [B, N] -> []."""
+        if side != self.side:  # the first steps at another size allocate memory and choose kernels, too
             self.captured, self.side, self.at_side = None, side, 0
         images, targets = self.prepared(rows, side)
         rates = self.rates(len(rows))
         total = torch.zeros((), device=self.device)
         eager = min(max(0, self.eager - self.at_side), len(rows))
-        for place in range(eager):
-            total += self.step(images[place], targets[place], rates[place])
+        for batch in range(eager):
+            total += self.step(images[batch], targets[batch], rates[batch])
             self.done += 1
         self.at_side += len(rows)
         if eager < len(rows):
@@ -218,42 +208,42 @@ class _Run:
         return total
 
     def prepared(self, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
-        config, every = self.config, rows.flatten()
+        """Return augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
+        config, flat = self.config, rows.flatten()
         images = augment(
-            as_input(self.pixels[every]), config.augmentation, flip=config.flip, generator=self.generator, side=side
+            as_input(self.pixels[flat]), config.augmentation, flip=config.flip, generator=self.generator, side=side
         )
-        return images.view(*rows.shape, 1, side, side), self.targets[self.labels[every]].view(*rows.shape, -1)
+        return images.view(*rows.shape, 1, side, side), self.targets[self.labels[flat]].view(*rows.shape, -1)
 
     def scored_model(self) -> Network:
-        """The network to score: the averaged one where there is one, with the present statistics of its norms."""
+        """Return the network to score: with averaged weights if there are any, and the current batch statistics."""
         if self.averaged is None:
             return self.model
-        for mean, present in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(present)
+        for averaged, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            averaged.copy_(current)
         return self.averaged
 
     def snapshot(self, epoch: int) -> Snapshot:
-        """A copy of all that decides what comes after `epoch`, which is over."""
+        """Return a copy of the state at the end of `epoch`."""
         tensors = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors()
         }
         return Snapshot(epoch, tensors | self._random_states())
 
-    def go_on(self, after: Snapshot) -> None:
-        """Everything is as it was when the snapshot was taken.
+    def resume(self, after: Snapshot) -> None:
+        """Restore the state of the snapshot.
 
-        Raises: FmnistError where it is of another network or device.
+        Raises: FmnistError if it is from another network or device.
         """
-        present = dict(self._tensors())
-        wanted = {name: tensor.shape for name, tensor in (present | self._random_states()).items()}
-        found = {name: tensor.shape for name, tensor in after.tensors.items()}
-        if wanted != found or not 0 < after.epoch < self.config.epochs:
+        tensors = dict(self._tensors())
+        expected = {name: tensor.shape for name, tensor in (tensors | self._random_states()).items()}
+        received = {name: tensor.shape for name, tensor in after.tensors.items()}
+        if expected != received or not 0 < after.epoch < self.config.epochs:
             raise FmnistError(
-                "A training goes on only from a snapshot of its own. Delete the snapshot, to train from the start."
+                "A training resumes only from its own snapshot. Delete the snapshot to train from the start."
             )
         with torch.no_grad():
-            for name, tensor in present.items():
+            for name, tensor in tensors.items():
                 tensor.copy_(after.tensors[name])
         self.generator.set_state(after.tensors["random.order"])
         torch.set_rng_state(after.tensors["random.cpu"])
@@ -267,15 +257,13 @@ class _Run:
         yield from ((f"adam.{name}", tensor) for name, tensor in self.optimizer.state())
 
     def _random_states(self) -> dict[str, Tensor]:
-        """Of the order of the images and their augmentation, and of dropout."""
+        """Return the random states of the order and augmentation of the images, and of dropout."""
         states = {"random.order": self.generator.get_state(), "random.cpu": torch.get_rng_state()}
         return states | random_state(self.device)
 
     def step(self, images: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
-        """One optimizer step; returns the loss, still on the device. Shape: images [N, 1, S, S], targets [N,
-        classes].
-        """
-        # Nothing in here may wait for the device, or move data to it: it is captured.
+        """Make one step and return the loss, on the device. Shape: images [N, 1, S, S], targets [N, classes]."""
+        # This is captured, so nothing here may wait for the device or move data to it.
         self.optimizer.set_rate(rate)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):
             loss = cross_entropy(self.model(images), targets)
@@ -283,50 +271,28 @@ class _Run:
         loss.backward()
         self.optimizer.step()
         if self.averaged:
-            mean, present = list(self.averaged.parameters()), list(self.model.parameters())
-            # The first step's weights are where the average begins.
-            get_ema_multi_avg_fn(self.config.ema if self.done else 0.0)(mean, present, self.done)
+            averaged, current = list(self.averaged.parameters()), list(self.model.parameters())
+            # The average starts at the weights after the first step.
+            get_ema_multi_avg_fn(self.config.ema if self.done else 0.0)(averaged, current, self.done)
         return loss.detach()
 
     def rates(self, count: int) -> Tensor:
-        """The learning rates of the next steps, where the optimizer reads them. Shape: [count]."""
-        peak = self.config.learning_rate
-        rates = [
-            peak * learning_rate_scale(self.config, step, self.steps) for step in range(self.done, self.done + count)
-        ]
+        """Return the learning rates of the next steps, on the device that the optimizer reads. Shape: [count]."""
+        rates = learning_rates(self.config, range(self.done, self.done + count), self.steps)
         return upload(rates, self.device) if is_cuda(self.device) else torch.tensor(rates, dtype=torch.float64)
 
     def _captured(self, images: Tensor, targets: Tensor) -> CapturedSteps:
         if self.captured is None:
-            of_images, of_targets = (
-                torch.empty((self.ahead, *each.shape[1:]), device=self.device) for each in (images, targets)
+            block_images, block_targets = (
+                torch.empty((self.ahead, *tensor.shape[1:]), device=self.device) for tensor in (images, targets)
             )
-            self.captured = CapturedSteps(self.step, of_images, of_targets, partial(capture, device=self.device))
+            self.captured = CapturedSteps(self.step, block_images, block_targets, partial(capture, device=self.device))
         return self.captured
 
 
-def learning_rate_scale(config: TrialConfig, step: int, steps: int) -> float:
-    """Share of the peak learning rate at `step` of `steps`; cosine and triangle end at nearly nothing."""
-    done = step / steps
-    match config.schedule:
-        case "constant":
-            return 1.0
-        case "cosine":
-            return (1 + math.cos(math.pi * done)) / 2
-        case "triangle":
-            return max(0.1, done / WARM_UP) if done < WARM_UP else max(0.001, (1 - done) / (1 - WARM_UP))
-
-
-def _scored(logits: Tensor, valid: Images) -> tuple[float, float, float]:
-    """Mean loss, macro F1 and accuracy."""
-    labels, predictions = torch.from_numpy(valid.labels), logits.argmax(dim=1)
-    f1 = macro_f1(valid.labels, predictions.numpy(), len(valid.class_names))
-    return cross_entropy(logits, labels).item(), f1, (predictions == labels).float().mean().item()
-
-
-def _check(loss: float, epoch: int, classes: int) -> None:
+def _require_convergence(loss: float, epoch: int, classes: int) -> None:
     limit = EXPLODED * math.log(classes)
-    if not loss <= limit:  # written so that NaN does not pass
+    if not loss <= limit:  # negated, so that NaN fails
         raise DivergedError(
             f"diverged: mean training loss {loss:.3g} in epoch {epoch}, over {limit:.3g} (three times guessing)"
         )

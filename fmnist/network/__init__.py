@@ -1,4 +1,4 @@
-"""Networks: what a configuration describes, what that costs, and the module that it builds."""
+"""Networks: the architecture of a configuration, its cost, and its module."""
 
 from fmnist.config import TrialConfig
 from fmnist.network.architecture import Architecture
@@ -9,12 +9,10 @@ __all__ = ["MEAN", "STD", "Architecture", "Network", "build", "describe", "folde
 
 
 def describe(config: TrialConfig, classes: int) -> Architecture:
-    """The network of `config` for `classes` classes, not built. Another family is a file beside `convnet.py`, and a
-    line here.
-    """
+    """Return the architecture of `config`. To add a family, add a file beside `convnet.py` and a line here."""
     return Architecture(config, tuple(convnet(config)), classes)
 
 
 def build(config: TrialConfig, classes: int) -> Network:
-    """The network of `config` for `classes` classes, its weights drawn at random."""
+    """Build the network of `config` with random weights."""
     return Network(describe(config, classes))

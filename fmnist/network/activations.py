@@ -1,4 +1,4 @@
-"""Activations by the names that the knob has for them."""
+"""The activations of the knob `activation`."""
 
 from typing import assert_never
 
@@ -8,10 +8,10 @@ from fmnist.config import Activation
 
 
 def activation_module(name: Activation) -> nn.Module:
-    """The module of that name."""
+    """Return the module of that name."""
     match name:
         case "relu":
-            return nn.ReLU(inplace=True)  # a pass over memory less
+            return nn.ReLU(inplace=True)  # saves a pass over the memory
         case "gelu":
             return nn.GELU()
         case "silu":

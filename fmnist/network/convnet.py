@@ -1,4 +1,4 @@
-"""ConvNet: stages of convolutions, each of which halves the image."""
+"""ConvNet: stages of convolutions; each stage halves the image."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,25 +16,25 @@ from fmnist.network.architecture import Block, Layer, Shape
 
 
 def convnet(config: TrialConfig) -> Iterator[Block]:
-    """The first block of a stage changes the width and pools; further blocks keep the shape."""
-    before: Shape = (1, SIDE, SIDE)
+    """Yield the blocks. The first block of a stage changes the width and pools; the others keep the shape."""
+    shape: Shape = (1, SIDE, SIDE)
     for width in config.widths:
         for index in range(config.blocks):
-            layer = Layer(before, (width, *before[1:]), config.kernel_size, norm=config.batch_norm)
+            layer = Layer(shape, (width, *shape[1:]), config.kernel_size, norm=config.batch_norm)
             pool = config.pool if index == 0 else None
-            before = (width, *(ceil(side / 2) for side in before[1:])) if pool else layer.output
+            shape = (width, *(ceil(side / 2) for side in shape[1:])) if pool else layer.output
             yield Block(
                 (layer,),
-                before,
+                shape,
                 partial(ConvBlock, layer, activation=config.activation, pool=pool, residual=config.residual),
             )
 
 
 class ConvBlock(nn.Module):
-    """Convolution, norm, activation; with max pooling before or after the last two, and a shortcut where shapes agree.
+    """Convolution, norm and activation, with max pooling before or after the last two, or an optional shortcut.
 
-    Pooling before the norm leaves a quarter of the elementwise work (KellerJordan/cifar10-airbench). It rounds up, so
-    that a 7x7 map keeps its border and no depth can pool an image away.
+    Pooling before the norm leaves a quarter of the elementwise work (KellerJordan/cifar10-airbench). It rounds sizes
+    up, so that a 7x7 map keeps its border and no depth reduces a map to nothing.
     """
 
     def __init__(
@@ -43,30 +43,26 @@ class ConvBlock(nn.Module):
         super().__init__()
         channels_in, channels_out = layer.input[0], layer.output[0]
         self.conv = nn.Conv2d(channels_in, channels_out, layer.kernel_size, padding="same", bias=not layer.norm)
-        if (
-            not self.conv.weight.is_meta
-        ):  # which has no numbers; to draw normal ones there imports PyTorch's compiler, for seconds
+        if not self.conv.weight.is_meta:  # on the meta device this would import PyTorch's compiler, which takes seconds
             nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm2d(channels_out) if layer.norm else nn.Identity()
         self.activation = activation_module(activation)
         halve = nn.MaxPool2d(2, ceil_mode=True)
         self.pool_before = halve if pool == "before" else nn.Identity()
         self.pool_after = halve if pool == "after" else nn.Identity()
-        self.rises = activation == "relu"
+        self.is_increasing = activation == "relu"
         self.shortcut = residual and pool is None and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) where it pools, else H."""
+        """Shape: [N, channels_in, H, W] -> [N, channels_out, H', W'], H' = ceil(H/2) if it pools, else H."""
         on_cuda_grey = x.is_cuda and self.conv.in_channels == 1
         y: Tensor = convolve_grey(x, self.conv.weight, self.conv.bias) if on_cuda_grey else self.conv(x)
         y = self.norm(self.pool_before(y))
-        # A maximum and a rising activation commute, and pooled first there is a quarter to activate.
-        y = self.activation(self.pool_after(y)) if self.rises else self.pool_after(self.activation(y))
+        # Max pooling commutes with an increasing activation, and pooling first leaves a quarter to activate.
+        y = self.activation(self.pool_after(y)) if self.is_increasing else self.pool_after(self.activation(y))
         return x + y if self.shortcut else y
 
     def fold(self) -> None:
-        """In evaluation the norm is part of the convolution, where no pooling lies between the two: a maximum turns
-        with a scale's sign.
-        """
+        """Fold the norm into the convolution, unless there is pooling between them."""
         if isinstance(self.norm, nn.BatchNorm2d) and isinstance(self.pool_before, nn.Identity):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()

@@ -1,6 +1,4 @@
-"""Network: an Architecture as a module, 28x28 grey images to class scores. What all families of networks share is
-here.
-"""
+"""Network: the module of an Architecture, from 28x28 grey images to class scores, shared by all families."""
 
 import copy
 from typing import Protocol, assert_never, runtime_checkable
@@ -12,11 +10,11 @@ from torch.nn.functional import interpolate
 from fmnist.network.activations import activation_module
 from fmnist.network.architecture import Architecture
 
-MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels, scaled to 0..1
+MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels in 0..1
 
 
 class Network(nn.Module):
-    """Scales the images, and passes them through the architecture's blocks, its head and its dense layers."""
+    """Normalisation, then the architecture's blocks, head and dense layers."""
 
     mean: Tensor
     std: Tensor
@@ -25,18 +23,15 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN))
         self.register_buffer("std", torch.tensor(STD))
-        self.head, self.mirror, self.last_side = (
-            architecture.config.head,
-            architecture.config.mirror,
-            architecture.maps[-1],
-        )
+        self.head, self.mirror = architecture.config.head, architecture.config.mirror
+        self.last_side = architecture.maps[-1]
         self.stages = nn.Sequential(*(block.module() for block in architecture.blocks))
         self.classifier = _classifier(architecture)
 
     def forward(self, images: Tensor) -> Tensor:
         """Shape: float [N, 1, 28, 28], or smaller ones in training, in 0..1 -> logits [N, classes].
 
-        Where the configuration says so, evaluation (not training) takes the mean over each image and its mirror.
+        With the knob `mirror`, evaluation averages over each image and its mirror image.
         """
         if self.mirror and not self.training:
             return (self._logits(images) + self._logits(images.flip(3))) / 2
@@ -46,7 +41,7 @@ class Network(nn.Module):
         x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]
         match self.head:
             case "flatten":
-                # Smaller images leave a smaller map than the classifier reads.
+                # Smaller images have a smaller map than the classifier expects.
                 x = (x if x.shape[-1] == self.last_side else stretched(x, self.last_side)).flatten(1)
             case "max":
                 x = x.amax(dim=(2, 3))
@@ -59,8 +54,7 @@ class Network(nn.Module):
 
 
 def stretched(x: Tensor, side: int) -> Tensor:
-    """Bilinear interpolation as two products with a small matrix: the backward pass of `interpolate` is not
-    deterministic on CUDA.
+    """Interpolate bilinearly by two matrix products; the backward pass of `interpolate` is nondeterministic on CUDA.
 
     Shape: [N, C, S, S] -> [N, C, side, side].
     """
@@ -71,16 +65,14 @@ def stretched(x: Tensor, side: int) -> Tensor:
 
 @runtime_checkable
 class Foldable(Protocol):
-    """A block that can do without its norms in evaluation."""
+    """A block whose norms can be folded into its convolutions."""
 
     def fold(self) -> None:
-        """Norms are part of the convolutions before them, and the scores stay the same to the last digits."""
+        """Fold norms into the convolutions before them, which keeps the scores up to rounding."""
 
 
 def folded(model: Network) -> Network:
-    """A copy in evaluation mode that scores the same to the last digits, in up to half the time: norms are folded into
-    convolutions.
-    """
+    """Return a copy in evaluation mode with folded norms: the same scores up to rounding, up to twice as fast."""
     quick = copy.deepcopy(model).eval()
     for block in quick.stages:
         if isinstance(block, Foldable):

@@ -18,7 +18,9 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 26 * 26, 3))
 
 
-def pytorchs_own(model: nn.Module, *, learning_rate: float, beta2: float, decay: float, decoupled: bool) -> Optimizer:
+def torch_optimizer(
+    model: nn.Module, *, learning_rate: float, beta2: float, decay: float, decoupled: bool
+) -> Optimizer:
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
@@ -35,30 +37,30 @@ def pytorchs_own(model: nn.Module, *, learning_rate: float, beta2: float, decay:
     decoupled=st.booleans(),
 )
 @settings(max_examples=20, deadline=None)
-def test_it_steps_as_pytorchs_own_does(learning_rate: float, beta2: float, decay: float, decoupled: bool) -> None:
+def test_it_matches_pytorchs_optimizers(learning_rate: float, beta2: float, decay: float, decoupled: bool) -> None:
     ours, theirs = network(), network()
     optimizer = FusedAdam(
         ours, learning_rate=learning_rate, beta1=0.9, beta2=beta2, decay=decay, decoupled=decoupled, device=CPU
     )
-    reference = pytorchs_own(theirs, learning_rate=learning_rate, beta2=beta2, decay=decay, decoupled=decoupled)
+    reference = torch_optimizer(theirs, learning_rate=learning_rate, beta2=beta2, decay=decay, decoupled=decoupled)
     for step in range(5):
-        # The same gradients for both: where weights differ in their last digits, gradients near 0 would change sign.
-        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            mine.grad = torch.randn(mine.shape, generator=torch.Generator().manual_seed(step))
-            other.grad = mine.grad.clone()
+        # Gradients are drawn, because rounding errors of the weights could change the sign of gradients near 0.
+        for our_weight, their_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+            our_weight.grad = torch.randn(our_weight.shape, generator=torch.Generator().manual_seed(step))
+            their_weight.grad = our_weight.grad.clone()
         optimizer.set_rate(torch.tensor(learning_rate / (step + 1), dtype=torch.float64))
         for group in reference.param_groups:
             group["lr"] = learning_rate / (step + 1)
         optimizer.step()
         reference.step()
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+    for our_weight, their_weight in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(our_weight, their_weight, rtol=1e-4, atol=1e-6)
 
 
-def test_what_it_remembers_can_be_carried_over() -> None:
+def test_its_state_can_be_copied() -> None:
     gradients = [torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for p in network().parameters()]
 
-    def made(model: nn.Module) -> FusedAdam:
+    def optimizer_of(model: nn.Module) -> FusedAdam:
         return FusedAdam(model, learning_rate=0.01, beta1=0.9, beta2=0.99, decay=0.1, decoupled=True, device=CPU)
 
     def step(model: nn.Module, optimizer: FusedAdam) -> None:
@@ -66,19 +68,19 @@ def test_what_it_remembers_can_be_carried_over() -> None:
             parameter.grad = gradient.clone()
         optimizer.step()
 
-    one = network()
-    first = made(one)
-    step(one, first)
-    other = network()
-    other.load_state_dict(one.state_dict())
-    second = made(other)
-    for (name, tensor), (same, kept) in zip(second.state(), first.state(), strict=True):
-        assert name == same
-        tensor.copy_(kept)
-    step(one, first)
-    step(other, second)
-    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
+    model = network()
+    optimizer = optimizer_of(model)
+    step(model, optimizer)
+    copied_model = network()
+    copied_model.load_state_dict(model.state_dict())
+    copied_optimizer = optimizer_of(copied_model)
+    for (name, tensor), (copied_name, copied_tensor) in zip(optimizer.state(), copied_optimizer.state(), strict=True):
+        assert copied_name == name
+        copied_tensor.copy_(tensor)
+    step(model, optimizer)
+    step(copied_model, copied_optimizer)
+    for weight, copied_weight in zip(model.parameters(), copied_model.parameters(), strict=True):
+        assert torch.equal(weight, copied_weight)
 
 
 def test_a_parameter_without_a_gradient_is_a_bug() -> None:
@@ -102,5 +104,5 @@ config = TrialConfig(
 list(fit(config, images, images, seed=0, device=torch.device("cpu")))
 print("torch._dynamo" in sys.modules)
 """
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "False"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -1,6 +1,4 @@
-"""Errors in the middle of a capture. CUDA's part here does what PyTorch's does: ending a capture that failed fails as
-well.
-"""
+"""Errors during a capture, with a fake graph: as in PyTorch, ending a failed capture raises another error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ def _device(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), TypeError("a bug"), RuntimeError("a shape")]
 )
-def test_the_error_of_the_work_is_raised_and_not_that_of_ending_the_capture(error: Exception) -> None:
+def test_the_error_of_the_work_is_raised_instead_of_the_error_of_the_capture(error: Exception) -> None:
     def work() -> None:
         raise error
 
@@ -39,7 +37,7 @@ def test_the_error_of_the_work_is_raised_and_not_that_of_ending_the_capture(erro
     assert raised.value is error
 
 
-def test_an_error_of_the_capture_itself_is_a_fault_of_the_device() -> None:
+def test_an_error_of_the_capture_itself_is_a_device_fault() -> None:
     with pytest.raises(torch.AcceleratorError, match="during capture") as raised:
         capture(lambda: None, torch.device("cuda"))
     assert is_fault(raised.value)

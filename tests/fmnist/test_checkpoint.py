@@ -36,12 +36,12 @@ def folder(tmp_path: Path, model: Network) -> Path:
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """config.json with that change, as somebody who knows of its checksum would write it."""
+    """Change config.json and update its checksum."""
     about = json.loads((folder / CONFIG).read_text())
     change(about)
     about.pop("checksum")
-    said = json.dumps(about, sort_keys=True, separators=(",", ":"))
-    about["checksum"] = hashlib.sha256(said.encode()).hexdigest()
+    content = json.dumps(about, sort_keys=True, separators=(",", ":"))
+    about["checksum"] = hashlib.sha256(content.encode()).hexdigest()
     (folder / CONFIG).write_text(json.dumps(about))
 
 
@@ -52,19 +52,16 @@ def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], No
     rewrite(folder, lambda about: about.update(sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()))
 
 
-def test_what_was_saved_is_loaded(folder: Path, model: Network) -> None:
+def test_a_saved_checkpoint_is_loaded(folder: Path, model: Network) -> None:
     loaded = load_checkpoint(folder)
-    assert (loaded.config, loaded.class_names, loaded.origin) == (
-        CONFIGURATION,
-        NAMES,
-        {"seed": 7, "data": "synthetic"},
-    )
+    assert (loaded.config, loaded.class_names) == (CONFIGURATION, NAMES)
+    assert loaded.origin == {"seed": 7, "data": "synthetic"}
     assert not loaded.model.training
     images = torch.rand(3, 1, 28, 28)
     torch.testing.assert_close(loaded.model(images), model.eval()(images), rtol=0, atol=0)
 
 
-def test_weights_are_contiguous_float32_whatever_they_were_trained_in(tmp_path: Path, model: Network) -> None:
+def test_weights_are_saved_as_contiguous_float32(tmp_path: Path, model: Network) -> None:
     trained = model.to(torch.bfloat16).to(memory_format=torch.channels_last)
     save_checkpoint(tmp_path / "model", trained, CONFIGURATION, NAMES, origin={})
     loaded = load_checkpoint(tmp_path / "model").model
@@ -73,25 +70,25 @@ def test_weights_are_contiguous_float32_whatever_they_were_trained_in(tmp_path: 
     torch.testing.assert_close(loaded.get_parameter(name), trained.get_parameter(name).float(), rtol=0, atol=0)
 
 
-def test_a_loaded_network_can_be_trained_on(folder: Path) -> None:
+def test_training_of_a_loaded_network_can_continue(folder: Path) -> None:
     model = load_checkpoint(folder).model.train()
     model(torch.rand(2, 1, 28, 28)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_loading_leaves_the_random_generator_alone(folder: Path) -> None:
+def test_loading_does_not_change_the_random_state(folder: Path) -> None:
     before = torch.get_rng_state()
     load_checkpoint(folder)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_saving_replaces_a_checkpoint_and_leaves_nothing_beside_it(folder: Path, model: Network) -> None:
+def test_saving_replaces_a_checkpoint_and_leaves_no_other_files(folder: Path, model: Network) -> None:
     save_checkpoint(folder, model, CONFIGURATION, NAMES, origin={"seed": 8})
     assert load_checkpoint(folder).origin == {"seed": 8}
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> None:
+def test_a_knob_that_is_missing_in_an_older_checkpoint_has_its_default(folder: Path) -> None:
     rewrite(folder, lambda about: about["config"].pop("ema"))
     assert load_checkpoint(folder).config == CONFIGURATION
 
@@ -113,7 +110,7 @@ def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> No
         (lambda about: about.update(config=[]), r"config must be a table, got \[\]"),
         (
             lambda about: about.update(class_names=["coat", 5, "bag"]),
-            "class_names entry 2 must be a text in quotes, got 5",
+            "class_names entry 2 must be a string in quotes, got 5",
         ),
         (lambda about: about.update(class_names=[f"{i}" for i in range(101)]), "must be 2 to 100 names"),
         (lambda about: about.update(class_names=["coat", "\x1b[31m", "bag"]), "printable characters"),
@@ -123,7 +120,7 @@ def test_a_knob_that_an_older_version_lacked_has_its_default(folder: Path) -> No
         (lambda about: about.update(sha256="0" * 64), "must have the SHA-256"),
     ],
 )
-def test_a_config_that_was_changed_is_refused(
+def test_a_changed_configuration_is_refused(
     folder: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     rewrite(folder, change)
@@ -159,7 +156,7 @@ def test_weights_of_another_network_are_refused(
     ("name", "content", "message"),
     [
         (CONFIG, b"{", "config.json must be JSON: EOF while parsing"),
-        (CONFIG, b"[]", r"all of it must be a section with keys of its own, got \[\]"),
+        (CONFIG, b"[]", r"the content must be a section with keys of its own, got \[\]"),
         (CONFIG, b"\xff\xfe", "config.json must be JSON"),
         (CONFIG, b" " * 2**21, "at most 1,048,576 bytes, got 2,097,152"),
         (WEIGHTS, b"", "must have the SHA-256"),
@@ -171,7 +168,7 @@ def test_damaged_files_are_refused(folder: Path, name: str, content: bytes, mess
         load_checkpoint(folder)
 
 
-def test_one_flipped_bit_is_noticed(folder: Path) -> None:
+def test_one_flipped_bit_is_detected(folder: Path) -> None:
     data = bytearray((folder / WEIGHTS).read_bytes())
     data[-5] ^= 1
     (folder / WEIGHTS).write_bytes(data)
@@ -179,14 +176,14 @@ def test_one_flipped_bit_is_noticed(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_weights_that_are_no_safetensors_are_refused(folder: Path) -> None:
+def test_weights_in_another_format_are_refused(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"x" * 100)
     rewrite(folder, lambda about: about.update(sha256=hashlib.sha256(b"x" * 100).hexdigest()))
     with pytest.raises(FmnistError, match="must be a safetensors file"):
         load_checkpoint(folder)
 
 
-def test_what_is_missing_is_named(folder: Path) -> None:
+def test_missing_files_are_named(folder: Path) -> None:
     with pytest.raises(FmnistError, match=r"Did you mean '.*model'"):
         load_checkpoint(folder.parent)
     with pytest.raises(FmnistError, match="That folder does not exist"):
@@ -196,7 +193,7 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_only_a_checkpoint_is_replaced(tmp_path: Path, model: Network) -> None:
+def test_only_checkpoints_are_replaced(tmp_path: Path, model: Network) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FmnistError, match=r"also holds 'thesis.tex'"):
         save_checkpoint(tmp_path, model, CONFIGURATION, NAMES, origin={})
@@ -211,15 +208,15 @@ def test_a_network_of_another_configuration_is_not_saved(tmp_path: Path, model: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_block_that_fails_leaves_the_folder_as_it_was(folder: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), folder_in_place(folder) as fresh:  # noqa: PT012
-        (fresh / WEIGHTS).write_text("half")
+def test_a_failed_write_leaves_the_folder_unchanged(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), folder_in_place(folder) as temporary:  # noqa: PT012
+        (temporary / WEIGHTS).write_text("half")
         raise KeyboardInterrupt
     assert load_checkpoint(folder).origin["seed"] == 7
     assert list(folder.parent.iterdir()) == [folder]
 
 
-SAVE_FOR_EVER = """
+SAVE_FOREVER = """
 import itertools, sys, torch
 from pathlib import Path
 from fmnist.checkpoint import save_checkpoint
@@ -235,23 +232,23 @@ for number in itertools.count():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
-def test_a_killed_process_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, folder], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, folder], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        seen = [int(process.stdout.readline()) for _ in range(20)]
+        numbers = [int(process.stdout.readline()) for _ in range(20)]
         process.send_signal(signal.SIGKILL)
     try:
         loaded = load_checkpoint(folder)
     except FmnistError as error:
-        assert "does not exist" in str(error)  # noqa: PT017  # killed between two renames: absent, never half of each
+        assert "does not exist" in str(error)  # noqa: PT017  # killed between the two renames: absent, but never mixed
     else:
-        assert loaded.origin["number"] >= seen[-1]
+        assert loaded.origin["number"] >= numbers[-1]
         assert loaded.model.get_parameter("classifier.1.bias")[0] == loaded.origin["number"]
 
 
 def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> None:
-    """It takes seconds in each process that does so."""
+    """The import takes seconds in each process."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom fmnist.checkpoint import load_checkpoint, save_checkpoint\n"
         "from fmnist.config import TrialConfig\nfrom fmnist.network import build\n"
@@ -260,7 +257,7 @@ def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> N
         "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")

@@ -19,7 +19,7 @@ def parse(**values: Any) -> TrialConfig:
     return TrialConfig.parse(values, where="my.toml")
 
 
-def extremes(knob: Knob) -> Iterable[Scalar]:
+def bounds_or_options(knob: Knob) -> Iterable[Scalar]:
     return knob.options if isinstance(knob, Choice) else (knob.low, knob.high)
 
 
@@ -33,17 +33,17 @@ def within(knob: Knob) -> st.SearchStrategy[Scalar]:
             return st.floats(low, high)
 
 
-def searched() -> st.SearchStrategy[TrialConfig]:
-    """Any point of the space that the knobs declare."""
+def points() -> st.SearchStrategy[TrialConfig]:
+    """Points of the search space."""
     return st.fixed_dictionaries({name: within(knob) for name, knob in knobs().items()}).map(TrialConfig.model_validate)
 
 
-def test_what_is_left_out_keeps_its_default() -> None:
+def test_missing_fields_get_their_defaults() -> None:
     assert parse() == TrialConfig()
     assert parse(depth=3) == TrialConfig(depth=3)
 
 
-def test_all_errors_come_at_once_each_with_where_field_rule_and_value() -> None:
+def test_all_errors_are_reported_at_once_each_with_where_field_rule_and_value() -> None:
     with pytest.raises(FmnistError) as caught:
         parse(depth=9, head="mean", dropout=-0.5, learning_rat=0.1)
     assert str(caught.value).splitlines() == [
@@ -54,7 +54,7 @@ def test_all_errors_come_at_once_each_with_where_field_rule_and_value() -> None:
     ]
 
 
-def test_an_unknown_name_near_none_gets_the_list_of_all() -> None:
+def test_an_unknown_name_without_a_similar_one_gets_the_list_of_names() -> None:
     with pytest.raises(FmnistError, match="unknown knob 'zzz'") as caught:
         parse(zzz=1)
     assert all(name in str(caught.value) for name in TrialConfig.model_fields)
@@ -81,7 +81,7 @@ def test_an_unknown_name_near_none_gets_the_list_of_all() -> None:
         ("optimizer", ["adam"]),
     ],
 )
-def test_a_value_of_the_wrong_type_or_size_is_refused_and_shown(field: str, value: Any) -> None:
+def test_a_value_of_the_wrong_type_or_size_is_refused(field: str, value: Any) -> None:
     with pytest.raises(FmnistError) as caught:
         parse(**{field: value})
     message = str(caught.value)
@@ -90,7 +90,7 @@ def test_a_value_of_the_wrong_type_or_size_is_refused_and_shown(field: str, valu
     assert "\n" not in message
 
 
-def test_a_whole_number_will_do_for_a_fraction() -> None:
+def test_a_float_field_accepts_an_integer() -> None:
     config = parse(dropout=0, growth=2, learning_rate=1)
     assert (config.dropout, config.growth, config.learning_rate) == (0.0, 2.0, 1.0)
     assert isinstance(config.dropout, float)
@@ -106,7 +106,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("epochs", "share", "count"), [(1, 0.6, 0), (2, 0.76, 1), (10, 0.96, 9), (10, 0.5, 5), (4, 0.0, 0)]
 )
-def test_the_last_epoch_is_always_on_whole_images(epochs: int, share: float, count: int) -> None:
+def test_the_last_epoch_is_always_at_full_size(epochs: int, share: float, count: int) -> None:
     assert TrialConfig(epochs=epochs, small_epochs=share).small_count == count
 
 
@@ -119,7 +119,7 @@ def test_widths_by_hand() -> None:
 
 @given(st.integers(1, 4), st.integers(4, 512), st.floats(1, 4))
 @FAST
-def test_widths_are_multiples_of_eight_nearest_to_the_growth(depth: int, filters: int, growth: float) -> None:
+def test_widths_are_the_nearest_multiples_of_eight(depth: int, filters: int, growth: float) -> None:
     first, *later = TrialConfig(depth=depth, filters=filters, growth=growth).widths
     assert first == filters
     assert len(later) == depth - 1
@@ -129,31 +129,31 @@ def test_widths_are_multiples_of_eight_nearest_to_the_growth(depth: int, filters
 
 
 @pytest.mark.parametrize("name", knobs())
-def test_both_ends_and_every_option_of_a_knob_are_valid(name: str) -> None:
-    for value in extremes(knobs()[name]):
+def test_the_bounds_and_options_of_a_knob_are_valid(name: str) -> None:
+    for value in bounds_or_options(knobs()[name]):
         assert getattr(parse(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(("name", "knob"), [(name, knob) for name, knob in knobs().items() if isinstance(knob, Range)])
-def test_a_range_rises_and_its_steps_meet_its_end(name: str, knob: Range) -> None:
+def test_a_range_is_ascending_and_its_steps_reach_the_upper_bound(name: str, knob: Range) -> None:
     assert knob.low < knob.high
     assert not (knob.log and knob.low <= 0)
     assert knob.step is None or (knob.high - knob.low) % knob.step == 0
 
 
 @pytest.mark.parametrize(("name", "knob"), [(name, knob) for name, knob in knobs().items() if isinstance(knob, Choice)])
-def test_a_choice_has_options_and_each_once(name: str, knob: Choice) -> None:
+def test_a_choice_has_distinct_options(name: str, knob: Choice) -> None:
     assert len(knob.options) >= 2
     assert len(set(knob.options)) == len(knob.options)
 
 
 @pytest.mark.parametrize("name", TrialConfig.model_fields)
-def test_every_field_says_what_it_means(name: str) -> None:
+def test_every_field_has_a_description(name: str) -> None:
     assert TrialConfig.model_fields[name].description
 
 
-@given(searched())
+@given(points())
 @FAST
-def test_json_and_back_is_the_same_configuration(config: TrialConfig) -> None:
+def test_json_round_trip(config: TrialConfig) -> None:
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
     assert parse(**json.loads(json.dumps(config.model_dump(mode="json")))) == config

@@ -1,6 +1,4 @@
-"""What only a CUDA device can show. Without one these are skipped; `python benchmarks/gpu.py --steps tests` runs them
-on one.
-"""
+"""Tests that need a CUDA device. `python benchmarks/gpu.py --steps tests` runs them on one."""
 
 import gc
 import warnings
@@ -45,11 +43,11 @@ EVERYTHING: dict[str, Any] = {
     },
     **{"blocks": 2, "residual": True, "pool": "before", "optimizer": "adamw", "mirror": True},
 }
-WAYS: list[dict[str, Any]] = [
+CHANGES: list[dict[str, Any]] = [
     {},
     EVERYTHING,
     {"head": "avg", "activation": "silu"},
-    {"small_side": 14, "small_epochs": 0.5},  # a flattened map that is stretched
+    {"small_side": 14, "small_epochs": 0.5},  # stretches a flattened map
     {"small_side": 20, "small_epochs": 0.5, "head": "max", "ema": 0.9, "dropout": 0.3},
 ]
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -62,7 +60,7 @@ def images() -> Images:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """This process may have 64 MiB more than it has."""
+    """Limit this process to 64 MiB more than it has."""
     release_memory(CUDA)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 2**26) / cuda_memory(CUDA)[1])
     yield
@@ -79,8 +77,8 @@ def trained(images: Images, changes: dict[str, Any]) -> Epoch:
     return last
 
 
-def told(epoch: Epoch) -> dict[str, Any]:
-    """All that the epoch says of the training, and all that decides how it goes on."""
+def facts(epoch: Epoch) -> dict[str, Any]:
+    """The figures and the state of the training after the epoch."""
     assert epoch.logits is not None
     figures = {
         "number": epoch.number,
@@ -91,10 +89,10 @@ def told(epoch: Epoch) -> dict[str, Any]:
     return figures | {"tensors": {"logits": epoch.logits, **epoch.snapshot().tensors}}
 
 
-def assert_same_epochs(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert_same(one.pop("tensors"), other.pop("tensors"))
-        assert one == other
+def assert_same_epochs(actual: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    for actual_epoch, expected_epoch in zip(actual, expected, strict=True):
+        assert_same(actual_epoch.pop("tensors"), expected_epoch.pop("tensors"))
+        assert actual_epoch == expected_epoch
 
 
 def run_of(images: Images, changes: dict[str, Any], *, eager: bool) -> _Run:
@@ -111,16 +109,16 @@ def gradients(run: _Run) -> dict[str, Tensor]:
     }
 
 
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), (
-            f"{name}: largest difference {(found[name] - tensor).abs().max().item():.3g}"
+        assert torch.equal(actual[name], tensor), (
+            f"{name}: largest difference {(actual[name] - tensor).abs().max().item():.3g}"
         )
 
 
-@pytest.mark.parametrize("changes", WAYS)
-def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_one(
+@pytest.mark.parametrize("changes", CHANGES)
+def test_captured_and_eager_steps_give_the_same_losses_gradients_and_weights(
     changes: dict[str, Any], images: Images
 ) -> None:
     eager, captured = run_of(images, changes, eager=True), run_of(images, changes, eager=False)
@@ -128,10 +126,7 @@ def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_o
     losses = {}
     for name, run in (("eager", eager), ("captured", captured)):
         torch.manual_seed(0)
-        losses[name] = [
-            run.epoch(side),
-            run.epoch(28),
-        ]  # the second one with a graph of its own where the side is another
+        losses[name] = [run.epoch(side), run.epoch(28)]  # another size captures another graph
     assert captured.captured
     assert not eager.captured
     assert losses["captured"] == pytest.approx(losses["eager"], rel=1e-6)  # summed in another order
@@ -139,61 +134,62 @@ def test_a_captured_step_computes_the_losses_gradients_and_weights_of_an_eager_o
     assert_same(dict(captured._tensors()), dict(eager._tensors()))
 
 
-@pytest.mark.parametrize("changes", WAYS)
-def test_the_same_seed_trains_the_same_network_to_the_last_bit(changes: dict[str, Any], images: Images) -> None:
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_same_seed_trains_the_same_network_bit_by_bit(changes: dict[str, Any], images: Images) -> None:
     first, again = trained(images, changes), trained(images, changes)
     assert (first.train_loss, first.macro_f1) == (again.train_loss, again.macro_f1)
     assert_same(first.model.state_dict(), again.model.state_dict())
 
 
-@pytest.mark.parametrize("changes", WAYS)
-def test_a_training_that_goes_on_equals_one_that_never_stopped(
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_resumed_training_equals_an_uninterrupted_one(
     changes: dict[str, Any], images: Images, tmp_path: Path
 ) -> None:
     arguments: dict[str, Any] = {"seed": 0, "device": CUDA}
-    whole = [told(epoch) for epoch in fit(config_of(changes), images, images, **arguments)]
-    path = tmp_path / "one.safetensors"
+    uninterrupted = [facts(epoch) for epoch in fit(config_of(changes), images, images, **arguments)]
+    path = tmp_path / "snapshot.safetensors"
     for epoch in fit(config_of(changes), images, images, **arguments):
         if epoch.number == 2:
             save_snapshot(path, epoch.snapshot(), {})
             break
-    torch.rand(17, device=CUDA)  # what else the process does in between
-    rest = [told(epoch) for epoch in fit(config_of(changes), images, images, **arguments, after=load_snapshot(path)[0])]
-    assert_same_epochs(rest, whole[2:])
+    torch.rand(17, device=CUDA)  # other work of the process in between
+    snapshot, _ = load_snapshot(path)
+    resumed = [facts(epoch) for epoch in fit(config_of(changes), images, images, **arguments, after=snapshot)]
+    assert_same_epochs(resumed, uninterrupted[2:])
 
 
-def test_dropout_of_a_captured_step_differs_from_step_to_step(images: Images) -> None:
+def test_replays_of_a_captured_step_draw_different_dropout_masks(images: Images) -> None:
     run = run_of(images, {"dropout": 0.5, "hidden": 32, "learning_rate": 1e-12, "batch_norm": False}, eager=False)
     run.model.train()
-    rows = torch.arange(64, device=CUDA).repeat(4, 1)  # the same batch again and again, with weights that stay
+    rows = torch.arange(64, device=CUDA).repeat(4, 1)  # the same batch in each step; the weights hardly change
     with run.own_stream():
         run.block(rows, 28)
         losses = {run.block(rows[:1], 28).item() for _ in range(8)}
     assert len(losses) == 8
 
 
-def test_networks_are_scored_as_on_the_cpu(images: Images) -> None:
+def test_scores_match_those_of_the_cpu(images: Images) -> None:
     last = trained(images, EVERYTHING)
     assert last.logits is not None
     pixels = torch.from_numpy(images.pixels)
     on_cpu = class_scores(last.model.cpu(), pixels)
-    torch.testing.assert_close(last.logits, on_cpu, atol=3e-2, rtol=3e-2)  # convolutions multiply in TF32 on CUDA
+    torch.testing.assert_close(last.logits, on_cpu, atol=3e-2, rtol=3e-2)  # convolutions use TF32 on CUDA
     assert (last.logits.argmax(1) == on_cpu.argmax(1)).float().mean() > 0.99
 
 
-def test_want_of_memory_is_told_as_such_and_the_next_training_works(images: Images, little_memory: None) -> None:
+def test_out_of_memory_is_raised_and_the_next_training_works(images: Images, little_memory: None) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         trained(images, {"filters": 512, "batch_size": 1024})
-    gc.collect()  # the error holds what was computed
+    gc.collect()  # the error refers to tensors
     release_memory(CUDA)
     assert trained(images, {}).macro_f1 is not None
 
 
-def test_want_of_memory_within_a_capture_is_told_as_such(images: Images) -> None:
+def test_out_of_memory_within_a_capture_is_raised(images: Images) -> None:
     run = run_of(images, {"filters": 64}, eager=False)
     release_memory(CUDA)
 
-    def greedy(seen: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+    def greedy(inputs: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
         return torch.empty(2**44, device=CUDA).sum()
 
     run.eager, run.step = 0, greedy  # type: ignore[method-assign,assignment]
@@ -203,35 +199,35 @@ def test_want_of_memory_within_a_capture_is_told_as_such(images: Images) -> None
     assert trained(images, {}).macro_f1 is not None
 
 
-def test_garbage_that_holds_a_graph_does_not_break_a_capture(images: Images) -> None:
+def test_garbage_with_a_graph_does_not_break_a_capture(images: Images) -> None:
     for _ in range(3):
-        circle: list[Any] = [run_of(images, {}, eager=False)]
-        circle[0].epoch(28)
-        circle.append(circle)
-    del circle
+        cycle: list[Any] = [run_of(images, {}, eager=False)]
+        cycle[0].epoch(28)
+        cycle.append(cycle)
+    del cycle
     run = run_of(images, EVERYTHING, eager=False)
-    plain, enabled = run.step, list[bool]()
+    step, enabled = run.step, list[bool]()
 
-    def step(seen: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+    def watched_step(inputs: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
         enabled.append(gc.isenabled())
-        return plain(seen, targets, rate)
+        return step(inputs, targets, rate)
 
-    run.step = step  # type: ignore[method-assign,assignment]
+    run.step = watched_step  # type: ignore[method-assign,assignment]
     run.epoch(28)
     assert enabled == [True] * (len(enabled) - 1) + [False]  # the last call is the capture
     assert gc.isenabled()
 
 
-def test_predictions_agree_with_those_of_the_cpu_to_the_last_digits(images: Images, tmp_path: Path) -> None:
+def test_predictions_match_those_of_the_cpu_up_to_rounding(images: Images, tmp_path: Path) -> None:
     save_checkpoint(
-        tmp_path / "one", trained(images, EVERYTHING).model, config_of(EVERYTHING), images.class_names, origin={}
+        tmp_path / "model", trained(images, EVERYTHING).model, config_of(EVERYTHING), images.class_names, origin={}
     )
-    checkpoint = load_checkpoint(tmp_path / "one")
+    checkpoint = load_checkpoint(tmp_path / "model")
     on_cpu = predict(checkpoint, images.pixels, torch.device("cpu"))
     np.testing.assert_allclose(predict(checkpoint, images.pixels, CUDA), on_cpu, atol=1e-4)
 
 
-def test_a_training_that_is_over_leaves_no_memory(images: Images) -> None:
+def test_a_finished_training_releases_its_memory(images: Images) -> None:
     trained(images, {})
     release_memory(CUDA)
     before = torch.cuda.memory_reserved()
@@ -245,7 +241,7 @@ def test_within_an_epoch_the_host_does_not_wait_for_the_device(images: Images) -
     run = run_of(images, EVERYTHING, eager=False)
     run.model.train()
     rows = torch.arange(512, device=CUDA).view(8, 64)
-    with run.own_stream(), warnings.catch_warnings(action="ignore"):  # that the mode is a prototype
+    with run.own_stream(), warnings.catch_warnings(action="ignore"):  # the mode is a prototype
         run.block(rows, 28)
         try:
             torch.cuda.set_sync_debug_mode("error")
@@ -254,13 +250,13 @@ def test_within_an_epoch_the_host_does_not_wait_for_the_device(images: Images) -
             torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_stretched_map_is_that_of_interpolation() -> None:
+def test_stretching_matches_interpolation() -> None:
     x = torch.randn(4, 8, 4, 4, device=CUDA)
     expected = torch.nn.functional.interpolate(x, (7, 7), mode="bilinear")
     torch.testing.assert_close(stretched(x, 7), expected, atol=5e-3, rtol=5e-3)
 
 
-def test_speed_is_measured_and_no_less_than_that_of_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_steps_are_at_least_as_fast_as_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of({"batch_size": 128})
     captured = measure_speed(config, 10, device=CUDA, seconds=0.3)
     monkeypatch.setattr("fmnist.train.EAGER_STEPS", 10**9)

@@ -33,7 +33,7 @@ def images() -> Images:
 def run_of(images: Images, **changes: Any) -> _Run:
     torch.manual_seed(0)
     run = _Run(TrialConfig(**{**CONFIG, **changes}), images, 0, CPU)
-    run.done = 1  # as after an eager step: the average of the weights has begun
+    run.done = 1  # as after an eager step, which starts the average of the weights
     return run
 
 
@@ -42,28 +42,26 @@ def rows_of(images: Images) -> Tensor:
 
 
 @pytest.mark.parametrize("changes", [{}, {"schedule": "triangle"}, {"optimizer": "adamw", "l2": 0.1}])
-def test_steps_that_read_from_fixed_memory_train_as_those_that_python_hands_their_batch(
-    changes: dict[str, Any], images: Images
-) -> None:
-    """The same code that CUDA captures, its function called instead of a graph replayed."""
-    plain, fixed, rows = run_of(images, **changes), run_of(images, **changes), rows_of(images)
-    seen, targets = fixed.prepared(rows, 28)
+def test_captured_steps_train_like_eager_steps(changes: dict[str, Any], images: Images) -> None:
+    """Runs the code that CUDA captures, but calls it instead of replaying a graph."""
+    eager, captured, rows = run_of(images, **changes), run_of(images, **changes), rows_of(images)
+    inputs, targets = captured.prepared(rows, 28)
     steps = CapturedSteps(
-        fixed.step, torch.empty((8, *seen.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work
+        captured.step, torch.empty((8, *inputs.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work
     )
     torch.manual_seed(1)
-    lost = steps(seen, targets, fixed.rates(len(rows)).float())
+    loss = steps(inputs, targets, captured.rates(len(rows)).float())
     torch.manual_seed(1)
-    expected = plain.block(rows, 28)
-    torch.testing.assert_close(lost, expected, rtol=1e-5, atol=1e-5)
-    for name, tensor in plain._tensors():
-        torch.testing.assert_close(dict(fixed._tensors())[name], tensor, rtol=1e-2, atol=1e-4)  # its rates are float32
+    torch.testing.assert_close(loss, eager.block(rows, 28), rtol=1e-5, atol=1e-5)
+    tensors = dict(captured._tensors())
+    for name, tensor in eager._tensors():
+        torch.testing.assert_close(tensors[name], tensor, rtol=1e-2, atol=1e-4)  # captured rates are float32
 
 
-def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(
+def test_a_step_is_captured_only_after_eager_steps_at_the_same_size(
     images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The schedule of a device that captures, with a capture that only calls its function."""
+    """Uses the block sizes of CUDA, with a capture that calls its function."""
     captures: list[int] = []
 
     def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -82,17 +80,17 @@ def test_a_step_is_captured_only_after_eager_ones_at_its_own_size(
     ):
         run.block(block, side)
         assert captures == expected
-    run.block(rows[3:], 14)  # one eager step more, and two that are captured
+    run.block(rows[3:], 14)  # one eager step and two captured ones
     assert captures == [6, 13]
     assert run.done == 15
 
 
-def test_a_second_block_begins_at_its_own_first_batch_and_sum(images: Images) -> None:
+def test_each_block_starts_at_its_first_batch_with_a_sum_of_zero(images: Images) -> None:
     calls: list[float] = []
 
-    def step(seen: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
+    def step(inputs: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
         calls.append(rate.item())
-        return seen.sum() + targets.sum()
+        return inputs.sum() + targets.sum()
 
     steps = CapturedSteps(step, torch.empty(4, 2, 1, 1, 1), torch.empty(4, 2, 1), lambda work: work)
     ones = torch.ones(4, 2, 1, 1, 1), torch.ones(4, 2, 1)
@@ -102,19 +100,17 @@ def test_a_second_block_begins_at_its_own_first_batch_and_sum(images: Images) ->
     assert (first.item(), second.item()) == (16.0, 12.0)
 
 
-def test_a_training_that_is_over_is_freed_without_the_garbage_collector(images: Images) -> None:
-    """A graph that the collector frees in the middle of another capture breaks that one; seen on an H200 in a search of
-    100 trials.
-    """
+def test_a_finished_training_is_freed_without_the_garbage_collector(images: Images) -> None:
+    """A graph that the collector frees during another capture breaks it; seen on an H200 in a search of 100 trials."""
     gc.disable()
     try:
         run = run_of(images)
-        seen, targets = run.prepared(rows_of(images), 28)
+        inputs, targets = run.prepared(rows_of(images), 28)
         run.captured = CapturedSteps(
-            run.step, torch.empty_like(seen), torch.empty_like(targets), lambda _: lambda: None
+            run.step, torch.empty_like(inputs), torch.empty_like(targets), lambda _: lambda: None
         )
-        alive = weakref.ref(run.captured)
+        reference = weakref.ref(run.captured)
         del run
-        assert alive() is None
+        assert reference() is None
     finally:
         gc.enable()

@@ -14,28 +14,28 @@ DEVICES = [
 
 
 def with_gradients(device: str, size: int, channels: int, biased: bool, mixed: bool, product: bool) -> list[Tensor]:
-    """The maps and the gradients of weight and bias."""
+    """The maps, and the gradients of weight and bias."""
     random = torch.Generator().manual_seed(0)
     images = torch.rand((5, 1, 14, 14), generator=random).to(device)
     weight, bias = torch.randn((channels, 1, size, size), generator=random), torch.randn(channels, generator=random)
-    parameters = [each.to(device).requires_grad_() for each in ((weight, bias) if biased else (weight,))]
+    parameters = [tensor.to(device).requires_grad_() for tensor in ((weight, bias) if biased else (weight,))]
     with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
-        given = (images, parameters[0], parameters[1] if biased else None)
-        maps = convolve_grey(*given) if product else conv2d(*given, padding="same")
+        arguments = (images, parameters[0], parameters[1] if biased else None)
+        maps = convolve_grey(*arguments) if product else conv2d(*arguments, padding="same")
     (maps.float() * torch.arange(14.0, device=device)).sum().backward()
-    return [maps.detach().float(), *(each.grad for each in parameters if each.grad is not None)]
+    return [maps.detach().float(), *(tensor.grad for tensor in parameters if tensor.grad is not None)]
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize(("size", "channels", "biased"), [(3, 8, True), (3, 12, False), (5, 4, True)])
-def test_a_product_of_patches_is_the_convolution(
+def test_the_matrix_product_equals_the_convolution(
     device: str, size: int, channels: int, biased: bool, mixed: bool
 ) -> None:
-    product, expected = (with_gradients(device, size, channels, biased, mixed, way) for way in (True, False))
-    for found, wanted in zip(product, expected, strict=True):
-        assert found.dtype == wanted.dtype
-        assert (found - wanted).norm() <= (2e-2 if mixed else 2e-3) * wanted.norm()
+    products, convolutions = (with_gradients(device, size, channels, biased, mixed, grey) for grey in (True, False))
+    for actual, expected in zip(products, convolutions, strict=True):
+        assert actual.dtype == expected.dtype
+        assert (actual - expected).norm() <= (2e-2 if mixed else 2e-3) * expected.norm()
 
 
 def test_the_maps_are_channels_last() -> None:

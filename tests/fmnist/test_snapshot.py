@@ -114,7 +114,7 @@ def test_a_snapshot_keeps_what_it_was_when_training_goes_on(images: Images) -> N
 def test_a_snapshot_of_another_training_is_refused(images: Images, changes: dict[str, Any]) -> None:
     taken = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
     other = TrialConfig(**{**SMALL, **changes})
-    with pytest.raises(FmnistError, match="only from a snapshot of its own"):
+    with pytest.raises(FmnistError, match="resumes only from its own snapshot"):
         next(fit(other, images, None, seed=0, device=CPU, after=taken))
 
 

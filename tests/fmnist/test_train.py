@@ -20,17 +20,9 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.network import build
+from fmnist.schedule import WARM_UP, learning_rate_scale
 from fmnist.scoring import as_input, class_scores
-from fmnist.train import (
-    WARM_UP,
-    DivergedError,
-    Epoch,
-    _Run,
-    fit,
-    learning_rate_scale,
-    measure_speed,
-    smooth_targets,
-)
+from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed, smooth_targets
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
@@ -50,7 +42,7 @@ EVERYTHING: dict[str, Any] = {
     "schedule": "triangle",
     "hidden": 16,
 }
-WHOLE = 96  # images of a training of one step an epoch
+FEW = 96  # images
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +54,7 @@ def splits() -> SearchSplits:
 
 @pytest.fixture(scope="module")
 def few(splits: SearchSplits) -> Images:
-    return splits.train.take(np.arange(WHOLE))
+    return splits.train.take(np.arange(FEW))
 
 
 def small(**changes: Any) -> TrialConfig:
@@ -82,7 +74,7 @@ def are_equal(a: nn.Module, b: nn.Module) -> bool:
 
 
 def after_each_step(images: Images, **changes: Any) -> list[dict[str, Tensor]]:
-    """The parameters after each step of a training whose every batch is all of `images`."""
+    """The parameters after each step of a training with one batch per epoch."""
     return [
         weights(epoch.model)
         for epoch in fit(small(batch_size=len(images), **changes), images, None, seed=0, device=CPU)
@@ -108,12 +100,10 @@ def test_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) -> None:
     assert last.valid_loss < 0.8 * math.log(10)
 
 
-def test_the_figures_are_those_of_the_yielded_model(splits: SearchSplits) -> None:
+def test_the_figures_belong_to_the_yielded_model(splits: SearchSplits) -> None:
     for epoch in fit(small(ema=0.9), splits.train, splits.valid, seed=0, device=CPU):
-        labels, logits = (
-            torch.from_numpy(splits.valid.labels),
-            class_scores(epoch.model, torch.from_numpy(splits.valid.pixels)),
-        )
+        labels = torch.from_numpy(splits.valid.labels)
+        logits = class_scores(epoch.model, torch.from_numpy(splits.valid.pixels))
         predictions = logits.argmax(dim=1)
         assert epoch.macro_f1 == macro_f1(splits.valid.labels, predictions.numpy(), 10)
         assert epoch.accuracy == pytest.approx((predictions == labels).float().mean().item())
@@ -121,7 +111,7 @@ def test_the_figures_are_those_of_the_yielded_model(splits: SearchSplits) -> Non
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING])
-def test_the_same_seed_trains_the_same_network_another_seed_another(
+def test_equal_seeds_train_equal_networks_and_other_seeds_do_not(
     changes: dict[str, Any], splits: SearchSplits, few: Images
 ) -> None:
     first, again, other = (
@@ -156,7 +146,7 @@ def test_without_a_validation_split_there_are_no_validation_figures(few: Images)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_training_that_explodes_says_so(seed: int, few: Images) -> None:
+def test_divergence_raises(seed: int, few: Images) -> None:
     epochs = fit(
         small(depth=3, blocks=3, batch_norm=False, learning_rate=1.0, batch_size=8), few, None, seed=seed, device=CPU
     )
@@ -164,7 +154,7 @@ def test_a_training_that_explodes_says_so(seed: int, few: Images) -> None:
         next(epochs)
 
 
-def test_a_closed_generator_ends_and_frees_the_network(few: Images) -> None:
+def test_closing_the_generator_frees_the_network(few: Images) -> None:
     epochs = fit(small(epochs=1000), few, None, seed=0, device=CPU)
     model = weakref.ref(next(epochs).model)
     assert model() is not None
@@ -174,11 +164,11 @@ def test_a_closed_generator_ends_and_frees_the_network(few: Images) -> None:
     assert list(epochs) == []
 
 
-def test_fewer_images_than_a_batch_are_one_batch(few: Images) -> None:
+def test_fewer_images_than_the_batch_size_form_one_batch(few: Images) -> None:
     assert [epoch.number for epoch in train(few.take(np.arange(5)), batch_size=64)] == [1, 2]
 
 
-def test_the_averaged_weights_are_yielded_where_asked_for(few: Images) -> None:
+def test_with_ema_the_averaged_weights_are_yielded(few: Images) -> None:
     raw = after_each_step(few, epochs=4)
     averaged = after_each_step(few, epochs=4, ema=0.75)
     expected = raw[0]
@@ -189,7 +179,7 @@ def test_the_averaged_weights_are_yielded_where_asked_for(few: Images) -> None:
     assert any(not torch.allclose(averaged[3][name], raw[3][name]) for name in raw[3])
 
 
-def test_without_l2_both_adams_are_one(few: Images) -> None:
+def test_without_l2_adam_and_adamw_are_equal(few: Images) -> None:
     adam, adamw = (after_each_step(few, optimizer=name, epochs=3)[-1] for name in ("adam", "adamw"))
     for name, value in adam.items():
         torch.testing.assert_close(adamw[name], value)
@@ -210,10 +200,10 @@ def test_l2_shrinks_weights_directly_in_adamw_only(few: Images) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_l2_leaves_biases_and_norms_alone(optimizer: str, few: Images) -> None:
+def test_l2_skips_biases_and_norms(optimizer: str, few: Images) -> None:
     without, with_l2 = (after_each_step(few, optimizer=optimizer, l2=l2, epochs=1)[0] for l2 in (0.0, 1.0))
     flat = [name for name, value in without.items() if value.ndim == 1]
-    assert len(flat) == 3  # the norm's two and the classifier's bias
+    assert len(flat) == 3  # two of the norm, and the classifier's bias
     for name in flat:
         torch.testing.assert_close(with_l2[name], without[name])
 
@@ -221,18 +211,18 @@ def test_l2_leaves_biases_and_norms_alone(optimizer: str, few: Images) -> None:
 @pytest.mark.parametrize(
     "changes", [{"beta2": 0.5}, {"learning_rate": 4e-3}, {"schedule": "cosine"}, {"label_smoothing": 0.2}]
 )
-def test_each_setting_of_the_optimisation_changes_the_weights(changes: dict[str, Any], few: Images) -> None:
+def test_each_optimisation_knob_changes_the_weights(changes: dict[str, Any], few: Images) -> None:
     plain, changed = after_each_step(few, epochs=3)[-1], after_each_step(few, **{"epochs": 3, **changes})[-1]
     assert any(not torch.allclose(plain[name], changed[name]) for name in plain)
 
 
-def test_a_constant_learning_rate_stays() -> None:
+def test_the_constant_schedule_is_constant() -> None:
     assert {learning_rate_scale(small(schedule="constant"), step, 50) for step in range(51)} == {1.0}
 
 
 @given(st.integers(2, 2000))
 @settings(max_examples=50, deadline=None)
-def test_a_cosine_falls_from_one_to_almost_nothing(steps: int) -> None:
+def test_the_cosine_falls_from_one_to_near_zero(steps: int) -> None:
     scales = [learning_rate_scale(small(schedule="cosine"), step, steps) for step in range(steps)]
     assert scales[0] == 1.0
     assert scales == sorted(scales, reverse=True)
@@ -242,7 +232,7 @@ def test_a_cosine_falls_from_one_to_almost_nothing(steps: int) -> None:
 
 @given(st.integers(2, 2000))
 @settings(max_examples=50, deadline=None)
-def test_a_triangle_rises_to_its_peak_and_falls_to_almost_nothing(steps: int) -> None:
+def test_the_triangle_rises_to_its_peak_and_falls_to_near_zero(steps: int) -> None:
     scales = [learning_rate_scale(small(schedule="triangle"), step, steps) for step in range(steps)]
     assert all(0 < scale <= 1 for scale in scales)
     top = scales.index(max(scales))
@@ -253,7 +243,7 @@ def test_a_triangle_rises_to_its_peak_and_falls_to_almost_nothing(steps: int) ->
     assert scales[-1] <= max(0.001, 1.3 / steps)
 
 
-def test_a_triangle_of_many_steps_reaches_the_peak_after_its_warm_up() -> None:
+def test_a_triangle_with_many_steps_peaks_after_the_warm_up() -> None:
     scales = [learning_rate_scale(small(schedule="triangle"), step, 1000) for step in range(1001)]
     assert scales[200] == 1.0
     assert scales[100] == pytest.approx(0.5)
@@ -263,7 +253,7 @@ def test_a_triangle_of_many_steps_reaches_the_peak_after_its_warm_up() -> None:
 
 @given(st.integers(2, 12), st.floats(0, 0.99), st.integers(0, 100))
 @settings(max_examples=50, deadline=None)
-def test_smoothed_targets_are_what_pytorch_makes_of_labels(classes: int, smoothing: float, seed: int) -> None:
+def test_smoothed_targets_match_pytorchs_label_smoothing(classes: int, smoothing: float, seed: int) -> None:
     targets = smooth_targets(classes, smoothing)
     random = torch.Generator().manual_seed(seed)
     logits, labels = torch.randn((6, classes), generator=random), torch.randint(classes, (6,), generator=random)
@@ -274,7 +264,7 @@ def test_smoothed_targets_are_what_pytorch_makes_of_labels(classes: int, smoothi
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 2001])
-def test_scores_do_not_depend_on_the_batches_they_are_computed_in(count: int) -> None:
+def test_scores_do_not_depend_on_the_batch_size(count: int) -> None:
     model = build(small(filters=4, dropout=0.5), 10)
     pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
     scores = class_scores(copy.deepcopy(model).train(), torch.from_numpy(pixels))
@@ -284,7 +274,7 @@ def test_scores_do_not_depend_on_the_batches_they_are_computed_in(count: int) ->
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_pixels_become_fractions_and_stay_as_they_are() -> None:
+def test_as_input_scales_pixels_without_changing_them() -> None:
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1).expand(3, 28, 28).contiguous()
     images = as_input(pixels)
     assert images.shape == (3, 1, 28, 28)
@@ -292,7 +282,7 @@ def test_pixels_become_fractions_and_stay_as_they_are() -> None:
     assert pixels.max() == 255
 
 
-def test_speed_is_measured_of_any_batch_and_number_of_classes() -> None:
+def test_speed_is_measured_for_any_batch_size_and_number_of_classes() -> None:
     assert measure_speed(small(batch_size=8, ema=0.9, augmentation=1.0), 3, device=CPU, seconds=0.05) > 0
 
 
@@ -304,7 +294,7 @@ def test_on_a_gpu_two_epochs_learn_far_more_than_guessing(splits: SearchSplits) 
     assert last.macro_f1 > 0.4
 
 
-def test_the_first_epochs_may_be_on_smaller_images_and_the_last_are_not(few: Images) -> None:
+def test_only_the_first_epochs_train_on_smaller_images(few: Images) -> None:
     def epochs(**changes: Any) -> list[Epoch]:
         return train(few, valid=few, epochs=4, head="max", **changes)
 
@@ -315,7 +305,7 @@ def test_the_first_epochs_may_be_on_smaller_images_and_the_last_are_not(few: Ima
     assert half[-1].accuracy == pytest.approx((scores.argmax(dim=1).numpy() == few.labels).mean())
 
 
-def test_an_epoch_on_smaller_images_is_scored_on_such(few: Images) -> None:
+def test_an_epoch_on_smaller_images_is_scored_on_smaller_images(few: Images) -> None:
     first = next(fit(small(epochs=2, small_side=14, small_epochs=0.5, head="max"), few, few, seed=0, device=CPU))
     pixels = torch.from_numpy(few.pixels)
     accuracy = {
@@ -324,7 +314,7 @@ def test_an_epoch_on_smaller_images_is_scored_on_such(few: Images) -> None:
     assert first.accuracy == pytest.approx(accuracy[14])
 
 
-def test_a_steps_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     def step(mixed: bool) -> dict[str, Tensor]:
         monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
         torch.manual_seed(0)
@@ -351,7 +341,7 @@ def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits, mon
     assert abs(np.mean(exact) - np.mean(rounded)) < 3 * error
 
 
-def test_training_on_the_cpu_leaves_cuda_alone() -> None:
+def test_training_on_the_cpu_does_not_initialize_cuda() -> None:
     program = (
         "import numpy, torch\n"
         "from fmnist.config import TrialConfig\n"
@@ -362,8 +352,8 @@ def test_training_on_the_cpu_leaves_cuda_alone() -> None:
         "device=torch.device('cpu')))\n"
         "print(torch.cuda.is_initialized())\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.strip() == "False"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout.strip() == "False"
 
 
 @pytest.mark.gpu
@@ -380,6 +370,6 @@ def test_on_a_gpu_captured_and_eager_trainings_score_alike_over_twenty_seeds(
             list(fit(config, train_images, valid, seed=seed, device=device))[-1].macro_f1 or 0.0 for seed in range(20)
         ]
 
-    plain, fast = scores(True), scores(False)
-    error = math.hypot(np.std(plain, ddof=1), np.std(fast, ddof=1)) / math.sqrt(20)
-    assert abs(np.mean(plain) - np.mean(fast)) < 3 * error
+    eager, captured = scores(True), scores(False)
+    error = math.hypot(np.std(eager, ddof=1), np.std(captured, ddof=1)) / math.sqrt(20)
+    assert abs(np.mean(eager) - np.mean(captured)) < 3 * error
