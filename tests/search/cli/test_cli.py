@@ -148,7 +148,7 @@ def test_sampler_and_pruner_reach_the_plan_and_make_another_study(say: Say) -> N
     [
         ("config.json", b'{"format": 1', "config.json must be JSON"),
         ("config.json", b'{"a":' * 5000, "config.json must be JSON"),
-        ("config.json", b"[NaN]", "all of it must be a section"),
+        ("config.json", b"[NaN]", "the content must be a section"),
         ("config.json", b"\xff" * 2**21, "must be at most 1,048,576 bytes"),
         ("model.safetensors", b"\xff" * 100, "must have the SHA-256"),
     ],
