@@ -1,1 +1,1 @@
-"""A study as one HTML page: `html` writes it, `sections` says what it holds."""
+"""A study as an HTML page: `html` writes it, `sections` lists its contents."""

@@ -1,6 +1,4 @@
-"""A study -> one HTML page that needs nothing else: no network, no server, and without JavaScript all its tables. No
-torch.
-"""
+"""A study as a self-contained HTML page: no network, no server, and all tables without JavaScript. No torch."""
 
 import base64
 import hashlib
@@ -20,10 +18,11 @@ from fmnist.atomic import write_in_place
 from fmnist.errors import FmnistError
 from search.errors import SearchError
 from search.report.facts import Report, read_report
+from search.report.page.blocks import Facts, Section
 from search.report.page.missing import Missing
 from search.report.page.paths import log_knobs, read_paths
 from search.report.page.pictures import find_pixels
-from search.report.page.sections import Facts, Section, card, sections
+from search.report.page.sections import card, sections
 from search.report.render import headline, warnings
 from search.study.predictions import Predictions, predictions_path, read_predictions
 from search.study.records import Final
@@ -36,9 +35,9 @@ PAGE = "report.html"  # in the study's folder
 
 
 def write_page(study: Study, path: Path) -> Path:
-    """The study's page is at `path`, either whole or as it was before.
+    """Write the study's page to `path`, atomically.
 
-    Raises: SearchError where it cannot be written.
+    Raises: SearchError if the file cannot be written.
     """
     page = to_html(read_facts(study))
     try:
@@ -51,11 +50,11 @@ def write_page(study: Study, path: Path) -> Path:
 
 
 def read_facts(study: Study) -> Facts:
-    """All that the page says, from the study, its folder of files, and the pixels of the test images that it was wrong
-    about.
-    """
+    """Read the data of the page from the study, its folder, and the test images."""
     report = read_report(study)
-    predictions = Missing("There are none yet.") if report.final is None else _predictions(study.folder, report.final)
+    predictions = (
+        Missing("There are no predictions yet.") if report.final is None else _predictions(study.folder, report.final)
+    )
     return Facts(
         report=report,
         paths=read_paths(study),
@@ -69,10 +68,10 @@ def read_facts(study: Study) -> Facts:
 
 def _predictions(folder: Path, final: Final) -> Predictions | Missing:
     try:
-        found = read_predictions(folder, final)
+        predictions = read_predictions(folder, final)
     except SearchError as error:
         return Missing(str(error))
-    return found or Missing(
+    return predictions or Missing(
         f"The final models' predictions are not on this machine: there is no {predictions_path(folder)}."
     )
 
@@ -86,17 +85,15 @@ def _toml(write: Callable[[], str]) -> str | Missing:
         return write()
     except ValidationError:
         return Missing(
-            "The study's settings are of another version of fmnist-search, so they cannot be written as a study file."
+            "The study's settings were made by another version of fmnist-search and cannot be written as a study file."
         )
     except FmnistError as error:
         return Missing(str(error))
 
 
 def to_html(facts: Facts) -> str:
-    """The page: names from data and files are text in it, and its content policy lets no other script run and nothing
-    be fetched.
-    """
-    from plotly.offline import get_plotlyjs  # only here: the page's name alone is asked for more often
+    """Return the page. Names are escaped; its content security policy allows no other script and no request."""
+    from plotly.offline import get_plotlyjs  # slow to import; most importers only need PAGE
 
     templates = Templates(
         loader=PackageLoader("search.report.page"),
@@ -107,20 +104,20 @@ def to_html(facts: Facts) -> str:
     )
     templates.filters["text"] = visible
     templates.tests["bar"] = lambda cell: isinstance(cell, Bar)
-    found = sections(facts)
+    parts = sections(facts)
     plotly, draw = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), _part(templates, "report.js")))
     return templates.get_template("report.html.j2").render(
         title=facts.report.study,
         headline=headline(facts.report),
         warnings=warnings(facts.report),
         card=card(facts),
-        sections=found,
+        sections=parts,
         style=Markup(_part(templates, "report.css")),
         plotly=Markup(plotly),
         draw=Markup(draw),
         hashes=[_hash(script) for script in (plotly, draw)],
-        drawn=_as_json(found),
-        has_figures=any(block.figures for section in found for block in section.blocks),
+        drawn=_as_json(parts),
+        has_figures=any(block.figures for section in parts for block in section.blocks),
     )
 
 
@@ -133,13 +130,11 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _as_json(found: Sequence[Section]) -> Markup:
-    """Every figure by the id of its place in the page. What could end the element, or begin a comment, is written as
-    its number.
-    """
+def _as_json(parts: Sequence[Section]) -> Markup:
+    """Map element ids to figures. Characters that could end the element or start a comment are escaped."""
     figures: dict[str, dict[str, Any]] = {
         f"{section.key}-{i}-{j}": {"data": figure.data, "layout": figure.layout}
-        for section in found
+        for section in parts
         for i, block in enumerate(section.blocks)
         for j, figure in enumerate(block.figures)
     }

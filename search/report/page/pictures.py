@@ -1,7 +1,7 @@
 """Pictures of test images, for looking at mistakes. No torch.
 
-The test split is not opened by this: it was, for the predictions, and that opening is recorded. The data layer gives
-the pixels without the labels, as it does for comparing exported formats, so no score can come from them.
+This does not open the test split: the predictions did, and that opening is recorded. The data layer returns the pixels
+without labels, as for comparing exported formats, so they cannot be scored.
 """
 
 import io
@@ -20,11 +20,11 @@ from fmnist.errors import FmnistError
 from search.report.page.missing import Missing
 from search.study.records import DataRecord
 
-SCALE = 3  # so that a browser that smooths what it enlarges has little to smooth
+SCALE = 3  # enlarged here, as some browsers smooth enlarged images
 
 
 def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint8] | Missing:
-    """The study's test images, found again where it found them, nothing downloaded; or why they cannot be shown.
+    """Return the study's test images from their original place, without a download, or why they cannot be shown.
 
     Shape: [N, 28, 28].
     """
@@ -35,17 +35,14 @@ def find_pixels(data: DataRecord, spec: dict[str, JsonValue]) -> NDArray[np.uint
         named = SYNTHETIC if data.is_synthetic else data.path
         source = find_source(named, test=data.test_path, rules=rules, may_download=False, announce=lambda _: None)
         if test_fingerprint(source) != data.test_fingerprint:
-            return Missing(
-                f"The test images that are now where {data.name} was are other ones than the study's, so none are "
-                "shown."
-            )
+            return Missing(f"The test images of {data.name} have changed since the study used them, so none are shown.")
         return test_pixels(source)
     except (FmnistError, ValidationError) as error:
-        return Missing(f"The images cannot be shown, as the data are not to be had here: {error}")
+        return Missing(f"The images cannot be shown because the data are not available here: {error}")
 
 
 def as_address(pixels: NDArray[np.uint8]) -> str:
-    """The image as a PNG within a `data:` address, for an <img>."""
+    """Return the image as a PNG in a `data:` URL, for an <img>."""
     file = io.BytesIO()
     Image.fromarray(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8))).save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"

@@ -1,15 +1,15 @@
 "use strict";
-// Draws the figures of the page, in the colours of its stylesheet, and again whenever those change: at night, and on paper.
+// Draws the figures of the page in the colours of its stylesheet, and redraws them for the dark theme and for print.
 (() => {
   const figures = JSON.parse(document.getElementById("figures").textContent);
   const PAPER_WIDTH = 680; // pixels
 
-  // "var(--accent)" -> the colour that the stylesheet has for it now.
+  // "var(--accent)" -> its colour in the stylesheet.
   const coloured = (value, style) => {
     if (typeof value === "string") return value.replace(/^var\((--[a-z]+)\)$/, (_, name) => style.getPropertyValue(name).trim());
-    if (Array.isArray(value)) return typeof value.at(-1) === "number" ? value : value.map((one) => coloured(one, style)); // figures stay
+    if (Array.isArray(value)) return typeof value.at(-1) === "number" ? value : value.map((item) => coloured(item, style)); // numbers need no colour
     if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, coloured(one, style)]));
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
   };
 
   const axis = { gridcolor: "var(--line)", linecolor: "var(--line)", zeroline: false, ticks: "", automargin: true, fixedrange: false };
@@ -27,13 +27,13 @@
   });
 
   const layout = (own, style, element, width) => {
-    const place = width || element.clientWidth;
-    const found = { ...base(place < 480), ...own, height: element.clientHeight, ...(width ? { width } : { autosize: true }) };
+    const available = width || element.clientWidth;
+    const merged = { ...base(available < 480), ...own, height: element.clientHeight, ...(width ? { width } : { autosize: true }) };
     for (const name of ["xaxis", "yaxis", "yaxis2"]) {
       if (name === "yaxis2" && !own.yaxis2) continue;
-      found[name] = { ...axis, ...own[name] };
+      merged[name] = { ...axis, ...own[name] };
     }
-    return coloured(found, style);
+    return coloured(merged, style);
   };
 
   const draw = (width = 0) => {

@@ -255,7 +255,7 @@ def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say
         assert say("report", "--html", "other.html")[0] == 0
     finally:
         kept.replace(table)
-    for name, says in (("gone", "the data are not to be had here"), ("other", "are other ones than the study's")):
+    for name, says in (("gone", "the data are not available here"), ("other", "have changed since the study used them")):
         page = Page(Path(f"{name}.html").read_text(encoding="utf-8"))
         assert says in page.text
         assert "img" not in page.kinds
@@ -268,7 +268,7 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("fmnist.data.sources.download", lambda: pytest.fail("a report fetches nothing"))
     found = find_pixels(data(test_fingerprint="5e0b"), {})
-    assert "the data are not to be had here: Fashion-MNIST is neither in" in str(found)
+    assert "the data are not available here: Fashion-MNIST is neither in" in str(found)
     assert find_pixels(data(), {}) == Missing(
         "The study does not record which test images it saw, so none can be shown."
     )
@@ -380,7 +380,7 @@ def test_a_study_without_a_search_says_so(study: Study) -> None:
     study.optuna.add_trial(create_trial(value=0.9, intermediate_values={1: 0.9}))
     page = page_of(study)
     assert_self_contained(page)
-    assert "there was no search to follow" in page.text
+    assert "there was no search" in page.text
     assert "the study searches none" in page.text
 
 
@@ -520,7 +520,7 @@ def test_the_title_of_a_table_is_shown_and_used_for_nothing_else(monkeypatch: py
     study, other = whole_study(), " under another title"
     page = to_html(read_facts(study))
     monkeypatch.setattr(
-        "search.report.page.sections.tables",
+        "search.report.page.blocks.tables",
         lambda report: [replace(table, title=table.title + other) for table in tables(report)],
     )
     renamed = to_html(read_facts(study))

@@ -1,0 +1,97 @@
+"""The parts of the page as plain data, free of HTML: sections of blocks, and the facts that they are made from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.report.facts import Report
+from search.report.page.figure import Figure
+from search.report.page.missing import Missing
+from search.report.page.paths import TrialPath
+from search.report.tables import tables
+from search.study.predictions import Predictions
+from search.terminal.table import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a mistake."""
+
+    address: str
+    true: str
+    predicted: str
+    probability: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix as cells: (figure, share of its row in percent, whether it lies on the diagonal)."""
+
+    names: Sequence[str]
+    heads: Sequence[str]
+    rows: Sequence[Sequence[tuple[int, float, bool]]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A title and a sentence, followed by the parts that are set."""
+
+    title: str
+    text: str = ""
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    folded: Sequence[Table] = ()  # the data of the figures
+    matrix: Matrix | None = None
+    pictures: Sequence[Picture] = ()
+    code: str = ""
+    layout: Literal["", "grid"] = ""
+    id: str = ""  # of the table that it shows, as a table or as a figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled group of blocks."""
+
+    key: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """The data that the page is made from."""
+
+    report: Report
+    paths: Sequence[TrialPath]
+    log: frozenset[str]  # knobs on a logarithmic scale
+    predictions: Predictions | Missing
+    pixels: NDArray[np.uint8] | Missing
+    again: str | Missing  # the study as TOML
+    winner: str | Missing  # its winner as TOML
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Return the tables of the report by id."""
+        return {table.id: table for table in tables(self.report)}
+
+    @property
+    def best(self) -> int | None:
+        """Return the trial to highlight: the confirmed winner, otherwise the best of the search so far."""
+        if self.report.winner is not None:
+            return self.report.winner
+        return next((row.number for row in self.report.best if row.feasible and row.state == "complete"), None)
+
+
+def report_blocks(facts: Facts, *ids: str) -> Iterator[Block]:
+    """Return a block for each of these tables that the report has."""
+    return (table_block(facts.tables[id]) for id in ids if id in facts.tables)
+
+
+def table_block(table: Table) -> Block:
+    """Return a block with the table and its caption."""
+    return Block(table.title, table.caption, tables=[replace(table, caption="")] if table.rows else [], id=table.id)
