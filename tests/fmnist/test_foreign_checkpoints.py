@@ -1,4 +1,4 @@
-"""Model folders that a stranger may have written: each is loaded as it was saved, or refused in one clean message."""
+"""Untrusted model folders: each is loaded as it was saved, or refused with one message."""
 
 import copy
 import hashlib
@@ -50,18 +50,17 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def rehashed(folder: Path, weights: bytes) -> None:
-    """Other weights, in a folder of somebody who knows of checksums and leaves out the one that may be left out."""
+    """Replace the weights with an updated SHA-256, and drop the optional checksum of the configuration."""
     (folder / WEIGHTS).write_bytes(weights)
     changed(
         folder, lambda about: (about.pop("checksum", None), about.update(sha256=hashlib.sha256(weights).hexdigest()))
     )
 
 
-def same(found: Checkpoint, other: Checkpoint) -> bool:
-    pairs = zip(found.model.state_dict().values(), other.model.state_dict().values(), strict=True)
-    return (found.config, found.class_names, found.origin) == (other.config, other.class_names, other.origin) and all(
-        torch.equal(a, b) for a, b in pairs
-    )
+def are_equal(first: Checkpoint, second: Checkpoint) -> bool:
+    pairs = zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True)
+    facts = [(checkpoint.config, checkpoint.class_names, checkpoint.origin) for checkpoint in (first, second)]
+    return facts[0] == facts[1] and all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize(
@@ -74,22 +73,22 @@ def same(found: Checkpoint, other: Checkpoint) -> bool:
         lambda about: about["config"].pop("mirror"),
     ],
 )
-def test_a_careless_edit_is_noticed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def test_a_careless_edit_is_detected(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     changed(folder, change)
     assert f"{CONFIG} must have the checksum" in refusal(folder)
 
 
-def test_another_layout_is_no_edit(folder: Path) -> None:
+def test_the_layout_of_the_json_does_not_matter(folder: Path) -> None:
     expected = load_checkpoint(folder)
     about = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(dict(reversed(about.items())), indent=1, sort_keys=False))
-    assert same(load_checkpoint(folder), expected)
+    assert are_equal(load_checkpoint(folder), expected)
 
 
-def test_a_checkpoint_from_before_the_checksum_is_loaded(folder: Path) -> None:
+def test_an_older_checkpoint_without_checksum_is_loaded(folder: Path) -> None:
     expected = load_checkpoint(folder)
     changed(folder, lambda about: about.pop("checksum"))
-    assert same(load_checkpoint(folder), expected)
+    assert are_equal(load_checkpoint(folder), expected)
 
 
 json_values = st.recursive(
@@ -108,15 +107,13 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")) | st.integers(), json_values))
 @settings(max_examples=60, deadline=None)
 @example({1: 1, 10: 2, 9: 5e-324, "a": 1.7976931348623157e308, "b": 10**30})
-def test_whatever_an_origin_holds_is_sealed_and_loaded(
-    tmp_path_factory: pytest.TempPathFactory, origin: dict[Any, Any]
-) -> None:
+def test_any_origin_is_sealed_and_loaded(tmp_path_factory: pytest.TempPathFactory, origin: dict[Any, Any]) -> None:
     folder = tmp_path_factory.getbasetemp() / "origins"
     save_checkpoint(folder, build(CONFIGURATION, 2), CONFIGURATION, NAMES, origin=origin)
     assert load_checkpoint(folder).origin == json.loads(json.dumps(origin))
 
 
-def test_names_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
+def test_invalid_class_names_are_not_saved(tmp_path: Path) -> None:
     for names in (("coat", "coat"), ("coat", "\x1b[2J"), ("coat", "x" * 101)):
         with pytest.raises(FmnistError, match="class_names must be 2 to 100 names"):
             save_checkpoint(tmp_path / "model", build(CONFIGURATION, 2), CONFIGURATION, names, origin={})
@@ -126,7 +123,7 @@ def test_names_that_could_not_be_loaded_are_not_saved(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
 @pytest.mark.parametrize("kind", ["pipe", "zero", "folder"])
-def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path, name: str, kind: str) -> None:
+def test_anything_but_a_regular_file_is_refused_without_waiting(folder: Path, name: str, kind: str) -> None:
     (folder / name).unlink()
     if kind == "pipe":
         os.mkfifo(folder / name)
@@ -134,15 +131,15 @@ def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path, name: str, 
         (folder / name).symlink_to("/dev/zero")
     else:
         (folder / name).mkdir()
-    said = "a folder" if kind == "folder" else "a pipe, a socket or a device"
-    assert f"{name} must be a file, got {said}" in refusal(folder)
+    received = "a folder" if kind == "folder" else "a pipe, a socket or a device"
+    assert f"{name} must be a file, got {received}" in refusal(folder)
 
 
-def test_links_are_followed_and_a_loop_of_them_is_refused(folder: Path) -> None:
+def test_links_are_followed_and_cyclic_links_are_refused(folder: Path) -> None:
     expected = load_checkpoint(folder)
     (folder / WEIGHTS).rename(folder.parent / "elsewhere")
     (folder / WEIGHTS).symlink_to(folder.parent / "elsewhere")
-    assert same(load_checkpoint(folder), expected)
+    assert are_equal(load_checkpoint(folder), expected)
     (folder / CONFIG).unlink()
     (folder / CONFIG).symlink_to(folder / CONFIG)
     assert f"{CONFIG} must be readable" in refusal(folder)
@@ -161,32 +158,32 @@ for folder in sys.argv[1:]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process's memory in KiB")
-def test_what_a_folder_claims_takes_no_memory(folder: Path, tmp_path: Path) -> None:
-    huge, hollow, wide = (tmp_path / name for name in ("huge", "hollow", "wide"))
-    for copied in (huge, hollow, wide):
-        copied.mkdir()
+def test_claimed_sizes_take_no_memory(folder: Path, tmp_path: Path) -> None:
+    huge, sparse, wide = (tmp_path / name for name in ("huge", "sparse", "wide"))
+    for copy_folder in (huge, sparse, wide):
+        copy_folder.mkdir()
         for name in (CONFIG, WEIGHTS):
-            (copied / name).write_bytes((folder / name).read_bytes())
+            (copy_folder / name).write_bytes((folder / name).read_bytes())
     changed(huge, lambda about: (about.pop("checksum"), about["config"].update(LARGEST)))
-    os.truncate(hollow / WEIGHTS, 2**36)  # 64 GiB that take no space on the disk
+    os.truncate(sparse / WEIGHTS, 2**36)  # 64 GiB that take no disk space
     changed(wide, lambda about: (about.pop("checksum"), about.update(class_names=[str(i) for i in range(100_000)])))
-    done = subprocess.run([sys.executable, "-c", LOAD, huge, hollow, wide], capture_output=True, text=True, check=True)
-    grown, messages = zip(*(line.split(" ", 1) for line in done.stdout.splitlines()), strict=True)
+    loads = subprocess.run([sys.executable, "-c", LOAD, huge, sparse, wide], capture_output=True, text=True, check=True)
+    growths, messages = zip(*(line.split(" ", 1) for line in loads.stdout.splitlines()), strict=True)
     assert "does not fit its configuration" in messages[0]
     assert "bytes, got 68,719,476,736" in messages[1]
     assert "class_names must be 2 to 100 names" in messages[2]
-    assert max(map(int, grown)) < 100_000
+    assert max(map(int, growths)) < 100_000
 
 
-def replaced(about: Any, at: list[int], value: object) -> Any:
-    """A copy with `value` in the place that the numbers lead to."""
-    about = copy.deepcopy(about)
-    place, *inner = at
-    keys = list(about) if isinstance(about, dict) else list(range(len(about)))
-    key = keys[place % len(keys)]
-    deeper = about[key] if isinstance(about[key], dict | list) and about[key] and inner else None
-    about[key] = replaced(deeper, inner, value) if deeper is not None else value
-    return about
+def replaced(tree: Any, path: list[int], value: object) -> Any:
+    """A copy with `value` at the path, whose numbers select keys or entries."""
+    tree = copy.deepcopy(tree)
+    index, *rest = path
+    keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+    key = keys[index % len(keys)]
+    subtree = tree[key] if isinstance(tree[key], dict | list) and tree[key] and rest else None
+    tree[key] = replaced(subtree, rest, value) if subtree is not None else value
+    return tree
 
 
 @given(
@@ -196,10 +193,10 @@ def replaced(about: Any, at: list[int], value: object) -> Any:
 )
 @FUZZ
 def test_any_value_in_the_configuration_is_refused_or_harmless(
-    folder: Path, at: list[int], value: object, sealed: bool
+    folder: Path, path: list[int], value: object, sealed: bool
 ) -> None:
     original = (folder / CONFIG).read_text()
-    about = replaced(json.loads(original), at, value)
+    about = replaced(json.loads(original), path, value)
     if not sealed:
         about.pop("checksum", None)
     (folder / CONFIG).write_text(json.dumps(about))
@@ -209,21 +206,21 @@ def test_any_value_in_the_configuration_is_refused_or_harmless(
         (folder / CONFIG).write_text(original)
 
 
-def damaged(data: bytes, chance: st.DataObject) -> bytes:
-    start = chance.draw(st.integers(0, len(data)))
-    end = min(len(data), start + chance.draw(st.integers(0, 8)))
-    new = chance.draw(
+def damaged(content: bytes, data: st.DataObject) -> bytes:
+    start = data.draw(st.integers(0, len(content)))
+    end = min(len(content), start + data.draw(st.integers(0, 8)))
+    new = data.draw(
         st.binary(max_size=8)
         | st.sampled_from([b"[" * 5000, b'{"a":' * 5000, b"\xff", b"\x00", b"9" * 5000, b"NaN", b'"format": 1,'])
     )
-    return data[:start] + new + (b"" if chance.draw(st.booleans()) else data[end:])
+    return content[:start] + new + (b"" if data.draw(st.booleans()) else content[end:])
 
 
 @given(st.data())
 @FUZZ
-def test_a_damaged_configuration_is_refused_or_harmless(folder: Path, chance: st.DataObject) -> None:
+def test_a_damaged_configuration_is_refused_or_harmless(folder: Path, data: st.DataObject) -> None:
     original = (folder / CONFIG).read_bytes()
-    (folder / CONFIG).write_bytes(damaged(original, chance))
+    (folder / CONFIG).write_bytes(damaged(original, data))
     try:
         loaded_or_refused(folder)
     finally:
@@ -232,9 +229,9 @@ def test_a_damaged_configuration_is_refused_or_harmless(folder: Path, chance: st
 
 @given(st.data())
 @FUZZ
-def test_damaged_weights_are_refused_by_checksum_or_by_their_shapes(folder: Path, chance: st.DataObject) -> None:
+def test_damaged_weights_are_refused_by_checksum_or_shape(folder: Path, data: st.DataObject) -> None:
     weights, about = (folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_bytes()
-    new = damaged(weights, chance)
+    new = damaged(weights, data)
     (folder / WEIGHTS).write_bytes(new)
     assert new == weights or "must have the SHA-256" in refusal(folder)
     rehashed(folder, new)
@@ -244,7 +241,7 @@ def test_damaged_weights_are_refused_by_checksum_or_by_their_shapes(folder: Path
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**31, 2**63, 2**64 - 1])
-def test_a_header_of_any_claimed_length_is_refused(folder: Path, size: int) -> None:
+def test_a_wrong_header_length_is_refused(folder: Path, size: int) -> None:
     rehashed(folder, struct.pack("<Q", size) + (folder / WEIGHTS).read_bytes()[8:])
     assert "must be a safetensors file" in refusal(folder)
 
@@ -264,14 +261,14 @@ def test_a_header_of_any_claimed_length_is_refused(folder: Path, size: int) -> N
         "null",
     ],
 )
-def test_a_header_that_lies_is_refused(folder: Path, header: str) -> None:
+def test_an_invalid_header_is_refused(folder: Path, header: str) -> None:
     rehashed(folder, struct.pack("<Q", len(header)) + header.encode() + b"\x00" * 4)
     assert WEIGHTS in refusal(folder)
 
 
 @pytest.mark.parametrize("key", ["sha256", "checksum"])
 @pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "G" * 64, "A" * 64, "\x1b[31m" + "0" * 60, "\x9c"])
-def test_a_checksum_that_is_none_is_refused_as_text(folder: Path, key: str, digest: str) -> None:
+def test_an_invalid_checksum_is_refused_with_a_printable_message(folder: Path, key: str, digest: str) -> None:
     changed(folder, lambda about: about.update({key: digest}))
     message = refusal(folder)
     assert f"{key} must be 64 hexadecimal digits in lower case, got " in message
@@ -279,7 +276,7 @@ def test_a_checksum_that_is_none_is_refused_as_text(folder: Path, key: str, dige
 
 
 @pytest.mark.parametrize("name", ["\x1b[31m", "\x9b31m", "a\nb", "x" * 10_000])
-def test_names_of_tensors_are_shown_as_text(folder: Path, name: str) -> None:
+def test_tensor_names_are_escaped_in_messages(folder: Path, name: str) -> None:
     header = json.dumps({name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
     rehashed(folder, struct.pack("<Q", len(header)) + header.encode() + b"\x00" * 4)
     message = refusal(folder)
@@ -289,11 +286,11 @@ def test_names_of_tensors_are_shown_as_text(folder: Path, name: str) -> None:
 
 def loaded_or_refused(folder: Path) -> None:
     try:
-        found = load_checkpoint(folder)
+        checkpoint = load_checkpoint(folder)
     except FmnistError as error:
         message = str(error)
         assert str(folder) in message
         assert len(message) < 5000
         assert message.replace("\n", "").isprintable()
     else:
-        assert found.model(torch.zeros(1, 1, 28, 28)).shape == (1, len(found.class_names))
+        assert checkpoint.model(torch.zeros(1, 1, 28, 28)).shape == (1, len(checkpoint.class_names))

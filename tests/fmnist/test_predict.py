@@ -25,7 +25,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
     return load_checkpoint(tmp_path / "model")
 
 
-def test_probabilities_are_of_each_image_alone(checkpoint: Checkpoint) -> None:
+def test_probabilities_do_not_depend_on_the_batch(checkpoint: Checkpoint) -> None:
     pixels = synthetic.test().pixels[:5]
     together = predict(checkpoint, pixels, CPU)
     alone = np.concatenate([predict(checkpoint, pixels[i : i + 1], CPU) for i in range(5)])
@@ -35,26 +35,25 @@ def test_probabilities_are_of_each_image_alone(checkpoint: Checkpoint) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_an_array_that_is_read_only_or_turned_is_predicted(checkpoint: Checkpoint) -> None:
+def test_read_only_and_transposed_arrays_are_predicted(checkpoint: Checkpoint) -> None:
     pixels = synthetic.test().pixels[:2].copy()
     pixels.flags.writeable = False
-    turned = predict(checkpoint, pixels.transpose(0, 2, 1), CPU)
-    np.testing.assert_allclose(
-        turned, predict(checkpoint, np.ascontiguousarray(pixels.transpose(0, 2, 1)), CPU), atol=1e-6
-    )
+    transposed = pixels.transpose(0, 2, 1)
+    expected = predict(checkpoint, np.ascontiguousarray(transposed), CPU)
+    np.testing.assert_allclose(predict(checkpoint, transposed, CPU), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "pixels", [np.zeros((2, 28, 28), np.float32), np.zeros((28, 28), np.uint8), np.zeros((1, 28, 27), np.uint8)]
 )
-def test_arrays_of_another_kind_are_refused(checkpoint: Checkpoint, pixels: NDArray[Any]) -> None:
+def test_arrays_of_another_type_or_shape_are_refused(checkpoint: Checkpoint, pixels: NDArray[Any]) -> None:
     with pytest.raises(FmnistError, match=r"must be uint8 \[N, 28, 28\], got"):
         predict(checkpoint, pixels, CPU)
 
 
-def test_top_gives_the_likeliest_first() -> None:
+def test_top_returns_the_most_likely_first() -> None:
     probabilities = np.array([0.1, 0.6, 0.3], np.float32)
-    (first, likeliest), (second, _) = top(probabilities, ("a", "b", "c"), k=2)
+    (first, highest), (second, _) = top(probabilities, ("a", "b", "c"), k=2)
     assert (first, second) == ("b", "c")
-    assert likeliest == pytest.approx(0.6)
+    assert highest == pytest.approx(0.6)
     assert [label for label, _ in top(probabilities, ("a", "b", "c"), k=9)] == ["b", "c", "a"]

@@ -11,7 +11,7 @@ from fmnist.refusals import listed, refusals, shown
 from fmnist.suggestions import did_you_mean, nearest
 
 
-def deep(levels: int) -> dict[str, Any]:
+def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels):
         value = {"a": value}
@@ -30,7 +30,7 @@ def deep(levels: int) -> dict[str, Any]:
         (16**5000, "a number of about 6000 digits"),
         (datetime.date(2024, 1, 2), "the date or time 2024-01-02"),
         ({"a b": [1, True, [2, [3]]]}, "{'a b' = [1, true, […]]}"),
-        (deep(100_000), "{a = {a = {…}}}"),
+        (nested(100_000), "{a = {a = {…}}}"),
         (list(range(1000)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …]"),
     ],
     ids=[str(i) for i in range(11)],
@@ -61,12 +61,12 @@ def test_every_refused_value_has_one_printable_line(values: dict[str, Any]) -> N
     )
 
 
-def test_of_many_lines_the_first_are_listed() -> None:
+def test_long_lists_are_truncated() -> None:
     assert listed(["a", "b"]) == "a\nb"
     assert listed([str(i) for i in range(100)]).splitlines()[-2:] == ["39", "... and 60 more errors."]
 
 
-def test_the_nearest_name_is_found_whatever_its_capitals_and_length() -> None:
+def test_the_nearest_name_ignores_case_and_long_names() -> None:
     assert nearest("TPE", ["gp", "tpe"]) == "tpe"
     assert nearest("x" * 10**6, ["gp", "tpe"]) is None
     assert did_you_mean("Dropuot", ["dropout", "l2"]) == "Did you mean 'dropout'?"

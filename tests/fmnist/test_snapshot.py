@@ -45,93 +45,91 @@ def weights(epoch: Epoch) -> list[torch.Tensor]:
 
 @given(changes=st.fixed_dictionaries(KNOBS), at=st.integers(1, 3), seed=st.integers(0, 9))
 @settings(max_examples=25, deadline=None)
-def test_a_training_that_goes_on_equals_one_that_never_stopped(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     images: Images, tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], at: int, seed: int
 ) -> None:
     config = TrialConfig(**{**SMALL, **changes})
-    path = tmp_path_factory.mktemp("snapshot") / "one.safetensors"
-    whole = [(figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU)]
+    path = tmp_path_factory.mktemp("snapshot") / "snapshot.safetensors"
+    uninterrupted = [(figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU)]
     for epoch in fit(config, images, images, seed=seed, device=CPU):
         if epoch.number == at:
-            save_snapshot(path, epoch.snapshot(), {"key": "one"})
+            save_snapshot(path, epoch.snapshot(), {"key": "value"})
             break
-    torch.rand(17)  # what else the process does in between
+    torch.rand(17)  # other work of the process in between
     after, about = load_snapshot(path)
-    assert (after.epoch, about) == (at, {"key": "one"})
-    rest = [
+    assert (after.epoch, about) == (at, {"key": "value"})
+    resumed = [
         (figures(epoch), weights(epoch)) for epoch in fit(config, images, images, seed=seed, device=CPU, after=after)
     ]
-    assert [told for told, _ in rest] == [told for told, _ in whole[at:]]
-    assert all(torch.equal(a, b) for a, b in zip(rest[-1][1], whole[-1][1], strict=True))
+    assert [numbers for numbers, _ in resumed] == [numbers for numbers, _ in uninterrupted[at:]]
+    assert all(torch.equal(a, b) for a, b in zip(resumed[-1][1], uninterrupted[-1][1], strict=True))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_on_a_gpu_a_training_goes_on_in_a_process_that_has_trained_nothing(images: Images, tmp_path: Path) -> None:
-    """What a graph needs of a process, such as the handles of CUDA's libraries, is made by steps that ran before its
-    capture.
-    """
-    config, path = TrialConfig(**SMALL), tmp_path / "one.safetensors"
-    *_, whole = fit(config, images, images, seed=0, device=torch.device("cuda"))
+def test_on_a_gpu_a_training_resumes_in_a_new_process(images: Images, tmp_path: Path) -> None:
+    """Eager steps before the capture create what a graph needs, such as the handles of CUDA's libraries."""
+    config, path = TrialConfig(**SMALL), tmp_path / "snapshot.safetensors"
+    *_, expected = fit(config, images, images, seed=0, device=torch.device("cuda"))
     save_snapshot(
-        path, next(fit(config, images, images, seed=0, device=torch.device("cuda"))).snapshot(), {"key": "one"}
+        path, next(fit(config, images, images, seed=0, device=torch.device("cuda"))).snapshot(), {"key": "value"}
     )
     program = (
-        "import sys, torch\nfrom pathlib import Path\nfrom fmnist.config import TrialConfig\nfrom fmnist.data import "
-        "synthetic\n"
-        "from fmnist.snapshot import load_snapshot\nfrom fmnist.train import fit\nimages = synthetic.draw(100, "
-        "seed=1)\n"
+        "import sys, torch\nfrom pathlib import Path\n"
+        "from fmnist.config import TrialConfig\nfrom fmnist.data import synthetic\n"
+        "from fmnist.snapshot import load_snapshot\nfrom fmnist.train import fit\n"
+        "images = synthetic.draw(100, seed=1)\n"
         "config, (after, _) = TrialConfig.model_validate_json(sys.argv[1]), load_snapshot(Path(sys.argv[2]))\n"
-        "*_, last = fit(config, images, images, seed=0, device=torch.device('cuda'), "
-        "after=after)\nprint(last.train_loss)"
+        "*_, last = fit(config, images, images, seed=0, device=torch.device('cuda'), after=after)\n"
+        "print(last.train_loss)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, config.model_dump_json(), path], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(whole.train_loss, rel=1e-2)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) == pytest.approx(expected.train_loss, rel=1e-2)
 
 
-def test_taking_snapshots_changes_nothing(images: Images) -> None:
+def test_taking_snapshots_does_not_change_the_training(images: Images) -> None:
     config = TrialConfig(**SMALL, dropout=0.3, augmentation=0.5, ema=0.9)
     plain = [figures(epoch) for epoch in fit(config, images, images, seed=0, device=CPU)]
-    watched = []
+    with_snapshots = []
     for epoch in fit(config, images, images, seed=0, device=CPU):
         epoch.snapshot()
-        watched.append(figures(epoch))
-    assert watched == plain
+        with_snapshots.append(figures(epoch))
+    assert with_snapshots == plain
 
 
-def test_a_snapshot_keeps_what_it_was_when_training_goes_on(images: Images) -> None:
+def test_a_snapshot_does_not_change_when_training_continues(images: Images) -> None:
     epochs = fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)
-    taken = next(epochs).snapshot()
-    before = {name: tensor.clone() for name, tensor in taken.tensors.items()}
+    snapshot = next(epochs).snapshot()
+    before = {name: tensor.clone() for name, tensor in snapshot.tensors.items()}
     next(epochs)
-    assert all(torch.equal(before[name], tensor) for name, tensor in taken.tensors.items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in snapshot.tensors.items())
 
 
 @pytest.mark.parametrize("changes", [{"filters": 12}, {"batch_norm": True}, {"ema": 0.9}, {"epochs": 1}])
 def test_a_snapshot_of_another_training_is_refused(images: Images, changes: dict[str, Any]) -> None:
-    taken = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
+    snapshot = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
     other = TrialConfig(**{**SMALL, **changes})
     with pytest.raises(FmnistError, match="resumes only from its own snapshot"):
-        next(fit(other, images, None, seed=0, device=CPU, after=taken))
+        next(fit(other, images, None, seed=0, device=CPU, after=snapshot))
 
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_damaged_file_is_one_clean_error(
+def test_a_damaged_file_is_refused(
     images: Images, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    path = tmp_path_factory.mktemp("snapshot") / "one.safetensors"
+    path = tmp_path_factory.mktemp("snapshot") / "snapshot.safetensors"
     save_snapshot(path, next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot(), {})
-    whole = path.read_bytes()
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(FmnistError, match="must be the snapshot of a training"):
         load_snapshot(path)
 
 
-def test_a_file_of_something_else_is_one_clean_error(tmp_path: Path) -> None:
+def test_another_file_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
@@ -139,9 +137,9 @@ def test_a_file_of_something_else_is_one_clean_error(tmp_path: Path) -> None:
         load_snapshot(tmp_path / "other.safetensors")
 
 
-def test_a_snapshot_that_cannot_be_written_says_so(images: Images, tmp_path: Path) -> None:
+def test_a_snapshot_that_cannot_be_written_raises(images: Images, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    taken = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
+    snapshot = next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot()
     with pytest.raises(FmnistError, match="must be writable"):
-        save_snapshot(tmp_path / "file" / "one.safetensors", taken, {})
+        save_snapshot(tmp_path / "file" / "snapshot.safetensors", snapshot, {})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

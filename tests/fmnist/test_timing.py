@@ -8,31 +8,31 @@ from fmnist.timing import MOST, median_ms, steady
 
 
 @pytest.mark.parametrize(
-    ("taken", "expected", "used"),
+    ("values", "expected", "count"),
     [
         ([0.61, 0.60], (0.60, True), 2),
-        ([644.0, 0.61, 0.60], (0.60, True), 3),  # as a loaded machine gave once
+        ([644.0, 0.61, 0.60], (0.60, True), 3),  # measured once on a loaded machine
         ([0.60, 644.0, 0.61, 0.70], (0.61, True), 4),
         ([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], (1.0, False), 6),
     ],
 )
-def test_a_measurement_is_repeated_until_two_in_a_row_agree(
-    taken: list[float], expected: tuple[float, bool], used: int
+def test_measuring_is_repeated_until_two_consecutive_values_agree(
+    values: list[float], expected: tuple[float, bool], count: int
 ) -> None:
     calls = itertools.count()
-    assert steady(lambda: taken[next(calls)]) == expected
-    assert next(calls) == used
+    assert steady(lambda: values[next(calls)]) == expected
+    assert next(calls) == count
 
 
 @given(st.lists(st.floats(0.01, 1000), min_size=MOST, max_size=MOST))
-def test_what_is_told_was_measured(taken: list[float]) -> None:
-    values = iter(taken)
-    told, is_steady = steady(lambda: next(values))
-    assert told in taken
-    assert is_steady or told == min(taken)
+def test_the_result_is_one_of_the_measurements(values: list[float]) -> None:
+    measurements = iter(values)
+    result, is_steady = steady(lambda: next(measurements))
+    assert result in values
+    assert is_steady or result == min(values)
 
 
-def test_a_median_is_of_at_least_five_passes_however_long_they_take() -> None:
+def test_a_median_has_at_least_five_passes() -> None:
     runs: list[None] = []
     assert median_ms(lambda: runs.append(None), passes=100, seconds=0.0) >= 0
     assert len(runs) == 6

@@ -33,7 +33,7 @@ NETWORK = {
     "dropout": st.floats(0, 0.9),
 }
 configurations = st.fixed_dictionaries(NETWORK).map(TrialConfig.model_validate)
-classes_of_any_number = st.integers(2, 12)
+class_counts = st.integers(2, 12)
 
 
 def pictures(count: int, seed: int = 0) -> Tensor:
@@ -46,9 +46,9 @@ def block(channels_in: int, channels_out: int, *, norm: bool = False, **changes:
     return ConvBlock(layer, **{**plain, **changes})
 
 
-@given(configurations, classes_of_any_number, st.integers(0, 100))
+@given(configurations, class_counts, st.integers(0, 100))
 @settings(max_examples=150, deadline=None)
-def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(
+def test_any_configuration_gives_scores_and_gradients_for_all_parameters(
     config: TrialConfig, classes: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -65,7 +65,7 @@ def test_any_configuration_gives_scores_and_a_gradient_for_every_parameter(
     )
 
 
-def told(architecture: Architecture) -> dict[str, Any]:
+def described(architecture: Architecture) -> dict[str, Any]:
     shapes = [(layer.input, layer.output) for layer in architecture.layers]
     return {
         "parameters": architecture.parameters,
@@ -76,12 +76,12 @@ def told(architecture: Architecture) -> dict[str, Any]:
 
 
 def measured(model: Network) -> dict[str, Any]:
-    """The same, read off the module while it scores one image."""
+    """The same figures, measured while the module scores one image."""
     shapes = []
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(
-                lambda _, read, given: shapes.append((tuple(read[0].shape[1:]), tuple(given.shape[1:])))
+                lambda _, inputs, output: shapes.append((tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
             )
     with FlopCounterMode(display=False) as counter:
         model(pictures(1))
@@ -93,10 +93,10 @@ def measured(model: Network) -> dict[str, Any]:
     }
 
 
-@given(configurations, classes_of_any_number)
+@given(configurations, class_counts)
 @settings(max_examples=60, deadline=None)
-def test_what_is_told_of_a_network_is_what_it_does(config: TrialConfig, classes: int) -> None:
-    assert told(describe(config, classes)) == measured(build(config, classes))
+def test_the_description_matches_the_module(config: TrialConfig, classes: int) -> None:
+    assert described(describe(config, classes)) == measured(build(config, classes))
 
 
 def strided(config: TrialConfig) -> Iterator[Block]:
@@ -114,19 +114,19 @@ def strided(config: TrialConfig) -> Iterator[Block]:
 
 
 @pytest.mark.parametrize("head", get_args(Head))
-def test_another_family_needs_its_blocks_and_nothing_else(head: Head) -> None:
+def test_another_family_needs_only_its_blocks(head: Head) -> None:
     architecture = Architecture(
         TrialConfig(head=head, filters=4, hidden=16, mirror=True), tuple(strided(TrialConfig(filters=4))), 3
     )
     model = Network(architecture)
-    assert told(architecture) == measured(model)
+    assert described(architecture) == measured(model)
     assert model(pictures(2)).shape == (2, 3)
     assert torch.equal(folded(model)(pictures(2)), model.eval()(pictures(2)))
 
 
-@given(configurations, classes_of_any_number)
+@given(configurations, class_counts)
 @settings(max_examples=30, deadline=None)
-def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialConfig, classes: int) -> None:
+def test_evaluation_does_not_depend_on_the_batch(config: TrialConfig, classes: int) -> None:
     model, images = build(config, classes).eval(), pictures(4)
     with torch.inference_mode():
         together = model(images)
@@ -136,11 +136,11 @@ def test_evaluation_repeats_itself_whatever_else_is_in_the_batch(config: TrialCo
 
 @given(configurations, st.integers(0, 100))
 @settings(max_examples=60, deadline=None)
-def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> None:
+def test_folding_the_norms_keeps_the_scores(config: TrialConfig, seed: int) -> None:
     torch.manual_seed(seed)
     model = build(config, 5)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-        # As after training, scales below 0 among them.
+        # As after training, including negative scales.
         for tensor in (norm.weight, norm.bias, norm.running_mean):
             assert tensor is not None
             nn.init.normal_(tensor)
@@ -157,13 +157,13 @@ def test_folding_the_norms_changes_no_score(config: TrialConfig, seed: int) -> N
     )
 
 
-def test_norms_right_after_a_convolution_are_folded_away() -> None:
+def test_norms_directly_after_a_convolution_are_folded() -> None:
     def norms(**changes: Any) -> int:
         network = folded(build(TrialConfig(depth=2, blocks=2, batch_norm=True, **changes), 5))
         return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     assert norms(pool="after") == 0
-    assert norms(pool="before") == 2  # of the first block of each stage, behind its pooling
+    assert norms(pool="before") == 2  # in the first block of each stage, after its pooling
 
 
 @given(configurations)
@@ -182,14 +182,9 @@ def test_every_stage_halves_the_image_and_rounds_up(depth: int, side: int) -> No
     assert build(config, 10).stages(pictures(2)).shape == (2, 8, side, side)
 
 
-def test_what_a_small_network_costs_by_hand() -> None:
+def test_the_cost_of_a_small_network_by_hand() -> None:
     config = TrialConfig(depth=2, blocks=2, filters=8, growth=2.0, kernel_size=3, hidden=20)
-    convolutions = [
-        (28, 1, 8),
-        (28, 8, 8),
-        (14, 8, 16),
-        (14, 16, 16),
-    ]  # a stage's first one is at twice the stage's size
+    convolutions = [(28, 1, 8), (28, 8, 8), (14, 8, 16), (14, 16, 16)]  # the first of a stage is before its pooling
     sides = (28, 14, 14, 7)
     dense = [(16 * 7 * 7, 20), (20, 10)]
     weights = sum(9 * a * b + b for _, a, b in convolutions) + sum(a * b + b for a, b in dense)
@@ -201,7 +196,7 @@ def test_what_a_small_network_costs_by_hand() -> None:
     maps = sum(side**2 * b for side, (_, _, b) in zip(sides, convolutions, strict=True)) + sum(b for _, b in dense)
     assert network.training_floor(mixed=False) == 4 * 4 * weights + 4 * config.batch_size * maps
     assert network.training_floor(mixed=True) == 4 * 4 * weights + 2 * config.batch_size * maps
-    assert network.scoring_floor(100) == 100 * 4 * 28**2 * (1 + 8)  # of the first convolution
+    assert network.scoring_floor(100) == 100 * 4 * 28**2 * (1 + 8)  # the first convolution
 
 
 @pytest.mark.parametrize(
@@ -231,7 +226,7 @@ def test_a_shortcut_adds_the_input_to_the_output() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"channels_out": 8}, {"pool": "before"}, {"pool": "after"}])
-def test_there_is_no_shortcut_where_shapes_differ(changes: dict[str, Any]) -> None:
+def test_there_is_no_shortcut_if_shapes_differ(changes: dict[str, Any]) -> None:
     options = {"channels_in": 4, "channels_out": 4, "pool": None, **changes}
     torch.manual_seed(0)
     plain = block(**options)
@@ -241,7 +236,7 @@ def test_there_is_no_shortcut_where_shapes_differ(changes: dict[str, Any]) -> No
     assert torch.equal(plain(x), residual(x))
 
 
-def test_pooling_before_and_after_is_the_same_for_a_rising_activation_without_norm() -> None:
+def test_without_norm_the_order_of_pooling_does_not_matter_for_an_increasing_activation() -> None:
     after = block(3, 5, pool="after")
     before = block(3, 5, pool="before")
     before.load_state_dict(after.state_dict())
@@ -251,17 +246,17 @@ def test_pooling_before_and_after_is_the_same_for_a_rising_activation_without_no
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_the_activation_is_the_one_asked_for(activation: Activation) -> None:
-    one = block(3, 5, activation=activation)
+def test_the_block_has_the_configured_activation(activation: Activation) -> None:
+    conv_block = block(3, 5, activation=activation)
     x = torch.randn(2, 3, 6, 6)
-    torch.testing.assert_close(one(x), getattr(torch.nn.functional, activation)(one.conv(x)))
+    torch.testing.assert_close(conv_block(x), getattr(torch.nn.functional, activation)(conv_block.conv(x)))
 
 
-def test_with_a_norm_each_channel_comes_out_centred_and_scaled() -> None:
+def test_the_norm_centres_and_scales_each_channel() -> None:
     y = block(3, 5, norm=True).norm(5 + 3 * torch.randn(64, 5, 6, 6))
     torch.testing.assert_close(y.mean(dim=(0, 2, 3)), torch.zeros(5), atol=1e-4, rtol=0)
     torch.testing.assert_close(y.std(dim=(0, 2, 3)), torch.ones(5), atol=1e-2, rtol=0)
-    assert block(3, 5, norm=True).conv.bias is None  # the norm has one of its own
+    assert block(3, 5, norm=True).conv.bias is None  # the norm has one
 
 
 def test_heads_by_hand() -> None:
@@ -274,21 +269,21 @@ def test_heads_by_hand() -> None:
         torch.testing.assert_close(model(images), model.classifier(vector))
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_dropout_is_active_only_in_training() -> None:
     model, images = build(TrialConfig(filters=8, hidden=32, dropout=0.5), 10), pictures(4)
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))
 
 
-def test_a_hidden_layer_has_the_networks_activation() -> None:
+def test_the_hidden_layer_has_the_configured_activation() -> None:
     model = build(TrialConfig(depth=1, filters=4, hidden=6, activation="relu"), 3).eval()
     x = torch.randn(2, 4 * 14 * 14)
     first, last = (layer for layer in model.classifier.children() if isinstance(layer, torch.nn.Linear))
     torch.testing.assert_close(model.classifier(x), last(relu(first(x))))
 
 
-def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
+def test_the_network_centres_and_scales_its_input() -> None:
     model = build(TrialConfig(depth=1, filters=4), 3).eval()
     shifted = copy.deepcopy(model)
     shifted.mean.zero_()
@@ -297,7 +292,7 @@ def test_the_input_is_centred_and_scaled_inside_the_network() -> None:
     assert not torch.allclose(model(images), shifted(images))
 
 
-def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
+def test_mirror_gives_an_image_and_its_mirror_image_the_same_scores_in_evaluation() -> None:
     images = torch.rand(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     plain, mirrored = (build(TrialConfig(filters=4, mirror=mirror), 10) for mirror in (False, True))
     mirrored.load_state_dict(plain.state_dict())
@@ -311,7 +306,7 @@ def test_mirror_scores_an_image_and_its_mirror_alike_in_evaluation() -> None:
 @pytest.mark.parametrize("head", ["flatten", "max", "avg"])
 @pytest.mark.parametrize("side", [14, 20])
 @pytest.mark.parametrize("depth", [1, 3, 4])
-def test_smaller_images_can_be_trained_on_with_any_head(head: Head, side: int, depth: int) -> None:
+def test_any_head_can_train_on_smaller_images(head: Head, side: int, depth: int) -> None:
     model = build(TrialConfig(depth=depth, filters=8, head=head), 10)
     model(torch.rand(2, 1, side, side)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
