@@ -1,4 +1,4 @@
-"""Images: where they come from, and which of them a stage may see."""
+"""Sources of images, and the splits that each stage may see."""
 
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source, fingerprint

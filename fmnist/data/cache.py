@@ -1,4 +1,4 @@
-"""The user's cache folder: downloads, and what was made of data files once, kept by what is in them."""
+"""The user's cache folder: downloads, and data read and cleaned once, keyed by the content of their files."""
 
 import ast
 import hashlib
@@ -14,27 +14,19 @@ from platformdirs import user_cache_path
 
 from fmnist.atomic import folder_in_place
 
-DECODERS = (
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "scikit-learn",
-)  # another version of these may make other images of the same files
-CODECS = ("jpg", "jpg_2000", "libtiff", "webp", "zlib")  # that Pillow was built with
-_THREADS, _FILES_A_CALL = 8, 500  # so that a slow drive is asked for several files at once
+# Another version of these may read the same files as other images.
+DECODERS = ("numpy", "pillow", "pyarrow", "scikit-learn")
+CODECS = ("jpg", "jpg_2000", "libtiff", "webp", "zlib")  # libraries that Pillow was built with
+_THREADS, _FILES_A_CALL = 8, 500  # several reads in flight hide the latency of a slow drive
 
 
 def cache_folder() -> Path:
-    """The user's folder for downloads and for what was read and cleaned. It may be deleted at any time but during a
-    run.
-    """
+    """Return the user's cache folder for downloads and cleaned data; delete it only when nothing runs."""
     return user_cache_path("fmnist-search")
 
 
-def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The cache's folder of that kind and key; if it was not there, `make` has filled it. Of two processes, one makes
-    it.
-    """
+def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+    """Return the cache's folder of that kind and key, filled by `make` if absent; only one process fills it."""
     folder = cache_folder().resolve() / kind / digest(key, _code())
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -46,21 +38,21 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 def digest(*parts: object) -> str:
-    """A name for these parts, which JSON must be able to hold: the same for the same parts."""
+    """Return a name for these JSON-serializable parts, the same for equal parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of the file's content, in hex."""
+    """Return the SHA-256 of the file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_digests(paths: Sequence[Path]) -> list[str]:
-    """That of each file; of what cannot be read, why."""
-    parts = [paths[start : start + _FILES_A_CALL] for start in range(0, len(paths), _FILES_A_CALL)]
+    """Return the digest of each file, or for a file that cannot be read the reason."""
+    chunks = [paths[start : start + _FILES_A_CALL] for start in range(0, len(paths), _FILES_A_CALL)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [found for part in pool.map(_digests, parts) for found in part]
+        return [digest for digests in pool.map(_digests, chunks) for digest in digests]
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
@@ -69,16 +61,14 @@ def _digests(paths: Sequence[Path]) -> list[str]:
 
 def _digest_or_reason(path: Path) -> str:
     try:
-        return file_digest(path) if path.is_file() else "no file"  # a pipe would be waited for
+        return file_digest(path) if path.is_file() else "no file"  # opening a pipe would block
     except OSError as error:
         return f"error {error.errno}"
 
 
 @cache
 def _code() -> str:
-    """A digest of what reads and cleans, without its comments: what other code or libraries made is not taken for this
-    one's work.
-    """
+    """Return a digest of this package's code, without comments, and its libraries: changes invalidate the cache."""
     modules = [ast.parse(module.read_text(encoding="utf-8")) for module in sorted(Path(__file__).parent.glob("*.py"))]
     for node in (node for module in modules for node in ast.walk(module)):
         if (

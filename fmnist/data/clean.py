@@ -17,10 +17,10 @@ from fmnist.data.labels import (
     require_renamed,
     written_labels,
 )
-from fmnist.data.preparation import RESIZED, Form, Preparation, as_image, joined
+from fmnist.data.preparation import RESIZED, Form, Preparation, as_image, merge_preparations
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
-    Found,
+    Finding,
     Split,
     Work,
     blank,
@@ -36,18 +36,18 @@ from fmnist.data.scale import BYTE, Extent, extent_of, require_scale
 from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
 
-HELD_OUT = 1 / 7  # of the images, as in Fashion-MNIST, where no test split is given
+HELD_OUT = 1 / 7  # of the images, as in Fashion-MNIST, if no test split is given
 HELD_OUT_SEED = 0
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Both splits, ready for training and test, and what was done to get there."""
+    """Both splits, ready for training and test, and what cleaning did."""
 
     train: Images
     test: Images
     report: CleaningReport
-    blind: NDArray[np.uint8] | None  # train's pixels as one sees them who does not know the labels, where that differs
+    blind: NDArray[np.uint8] | None  # train's pixels filled without using the labels; None if that makes no difference
     caught: Mapping[str, CaughtPictures]  # by the rule's name; only of rules that found something
     preparation: Preparation
 
@@ -55,42 +55,43 @@ class Cleaned:
 def clean(
     train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED
 ) -> Cleaned:
-    """Both splits with nothing in them that the rules forbid; without a test split, a seventh of the cleaned images is
-    held out as one.
+    """Return both splits cleaned by the rules; without a test split, a seventh of the cleaned images is held out.
 
-    `where` names the files of train and of test, for errors. Rows that are no images of that `form` yet become some.
-    Raises: FmnistError where a rule says so, the images are far too dark, a class has no image or too few, or there is
-    one class only or
-        more than 100.
+    `where` names the files of train and of test in errors. Rows that do not have that `form` yet are converted to it.
+
+    Raises: FmnistError if a rule says so, the images are far too dark, a class has no image or too few, or there is
+    only one class or more than 100.
     """
     require_renamed(rules.rename, [raw for raw in (train, test) if raw], where[0])
     for raw, name in zip((train, test), where, strict=True):
         require_scale(_extents(raw) if raw else (), name)
     work = _start(train, test, rules, where)
-    found = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
+    findings = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
         split.pixels = _as_images(split, split.pixels, form)
-        split.blind = None if split.blind is None else _as_images(split, split.blind, form)
-    found += [rule(work) for rule in (blank, conflicts, duplicates)]
+        split.scoring_pixels = None if split.scoring_pixels is None else _as_images(split, split.scoring_pixels, form)
+    findings += [rule(work) for rule in (blank, conflicts, duplicates)]
     require_classes(work.train.labels[work.train.rows], work.classes, where[0])
     if test is None:
         _hold_out(work)
-    found.append(leaks(work))
-    of_train, of_test = (_images(split, work.classes) for split in work.splits)
-    blind = None if work.train.blind is None else work.train.blind[work.train.rows]
-    stated = [
-        extent.white
-        for raw in (train, test)
-        if raw and not raw.preparation
-        for extent in raw.extents
-        if extent.is_stated
-    ]
-    preparation = joined([train.preparation, test.preparation if test else None], form, next(iter(stated), None), where)
-    return Cleaned(of_train, of_test, _report(work, test, found), blind, _caught(work, found), preparation)
+    findings.append(leaks(work))
+    train_images, test_images = (_images(split, work.classes) for split in work.splits)
+    scoring_pixels = None if work.train.scoring_pixels is None else work.train.scoring_pixels[work.train.rows]
+    preparation = merge_preparations(
+        [train.preparation, test.preparation if test else None], form, _stated_white(train, test), where
+    )
+    report = _report(work, test, findings)
+    return Cleaned(train_images, test_images, report, scoring_pixels, _caught(work, findings), preparation)
 
 
 def _extents(raw: Raw) -> tuple[Extent, ...]:
     return raw.extents or (extent_of(raw.pixels, BYTE),)
+
+
+def _stated_white(train: Raw, test: Raw | None) -> float | None:
+    """Return the white that the study states for tables and arrays."""
+    raws = [raw for raw in (train, test) if raw and not raw.preparation]
+    return next((extent.white for raw in raws for extent in raw.extents if extent.is_stated), None)
 
 
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
@@ -114,23 +115,23 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
 
 
 def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    of = split.raw.preparation
-    if (of and of.form == form) or (form == RESIZED and pixels.shape[1:] == (SIDE, SIDE)):
+    preparation = split.raw.preparation
+    if (preparation and preparation.form == form) or (form == RESIZED and pixels.shape[1:] == (SIDE, SIDE)):
         return pixels
     images = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
-    for row in split.rows:  # the others are out
+    for row in split.rows:  # other rows were dropped
         images[row] = as_image(pixels[row], form)
     return images
 
 
 def _hold_out(work: Work) -> None:
     train = work.train
-    parts = stratified(
+    halves = stratified(
         encode(train.labels[train.rows], work.classes), work.classes, share=HELD_OUT, seed=HELD_OUT_SEED, into="test"
     )
-    blind = train.pixels if train.blind is None else train.blind
-    work.test = replace(train, rows=train.rows[parts.held_out], pixels=blind)
-    train.rows = train.rows[parts.kept]
+    pixels = train.pixels if train.scoring_pixels is None else train.scoring_pixels
+    work.test = replace(train, rows=train.rows[halves.held_out], pixels=pixels)
+    train.rows = train.rows[halves.kept]
 
 
 def _images(split: Split, classes: tuple[str, ...]) -> Images:
@@ -147,7 +148,7 @@ def _images(split: Split, classes: tuple[str, ...]) -> Images:
     return images
 
 
-def _report(work: Work, test: Raw | None, found: Sequence[Found]) -> CleaningReport:
+def _report(work: Work, test: Raw | None, findings: Sequence[Finding]) -> CleaningReport:
     train = work.train
     assert work.test
     return CleaningReport(
@@ -156,51 +157,57 @@ def _report(work: Work, test: Raw | None, found: Sequence[Found]) -> CleaningRep
         test_read=len(test) + len(test.unreadable) if test else 0,
         test_kept=len(work.test.rows),
         held_out=0 if test else len(work.test.rows),
-        caught=(*_left_out(train.raw, test), *(_named(one, train.raw, test) for one in found)),
+        caught=(*_skipped(train.raw, test), *(_count(finding, train.raw, test) for finding in findings)),
         ignored_columns=train.raw.ignored,
         resized=train.raw.is_resized or train.raw.pixels.shape[1:] != (SIDE, SIDE),
     )
 
 
-def _left_out(train: Raw, test: Raw | None) -> list[Caught]:
-    """What became no row: pictures that cannot be opened and, where there is any, what was not read."""
-    unreadable = _listed("unreadable", "skipped", train, test)
-    return [unreadable, *(one for rule in NOT_READ if (one := _listed(rule, "not read", train, test)).examples)]
+def _skipped(train: Raw, test: Raw | None) -> list[Caught]:
+    """Return the files that became no row: unreadable pictures and, if there are any, files that were not read."""
+    unreadable = _count_files("unreadable", "skipped", train, test)
+    not_read = [_count_files(rule, "not read", train, test) for rule in NOT_READ]
+    return [unreadable, *(caught for caught in not_read if caught.examples)]
 
 
-def _listed(rule: str, action: str, train: Raw, test: Raw | None) -> Caught:
-    of_train: tuple[str, ...] = getattr(train, rule)
-    of_test: tuple[str, ...] = getattr(test, rule) if test else ()
-    examples = (*of_train, *(f"test {name}" for name in of_test))[:EXAMPLES]
-    return Caught(rule=rule, action=action, train=len(of_train), test=len(of_test), examples=examples)
+def _count_files(rule: str, action: str, train: Raw, test: Raw | None) -> Caught:
+    train_files: tuple[str, ...] = getattr(train, rule)
+    test_files: tuple[str, ...] = getattr(test, rule) if test else ()
+    examples = (*train_files, *(f"test {name}" for name in test_files))[:EXAMPLES]
+    return Caught(rule=rule, action=action, train=len(train_files), test=len(test_files), examples=examples)
 
 
-def _named(found: Found, train: Raw, test: Raw | None) -> Caught:
-    names = _names(found, train, test)
-    return Caught(rule=found.rule, action=found.action, train=len(found.train), test=len(found.test), examples=names)
+def _count(finding: Finding, train: Raw, test: Raw | None) -> Caught:
+    return Caught(
+        rule=finding.rule,
+        action=finding.action,
+        train=len(finding.train),
+        test=len(finding.test),
+        examples=_names(finding, train, test),
+    )
 
 
-def _names(found: Found, train: Raw, test: Raw | None) -> tuple[str, ...]:
-    """The first rows by name; those of a test split that was held out are rows of the same file."""
-    of_train = [train.row(int(row)) for row in found.train[:EXAMPLES]]
-    of_test = [f"test {test.row(int(row))}" if test else train.row(int(row)) for row in found.test[:EXAMPLES]]
-    return tuple((of_train + of_test)[:EXAMPLES])
+def _names(finding: Finding, train: Raw, test: Raw | None) -> tuple[str, ...]:
+    """Return the names of the first rows; rows of a test split that was held out are rows of train's file."""
+    train_names = [train.row(int(row)) for row in finding.train[:EXAMPLES]]
+    test_names = [f"test {test.row(int(row))}" if test else train.row(int(row)) for row in finding.test[:EXAMPLES]]
+    return tuple((train_names + test_names)[:EXAMPLES])
 
 
-def _caught(work: Work, found: Sequence[Found]) -> dict[str, CaughtPictures]:
-    return {one.rule: _pictures(one, work) for one in found if len(one.train) + len(one.test)}
+def _caught(work: Work, findings: Sequence[Finding]) -> dict[str, CaughtPictures]:
+    return {finding.rule: _pictures(finding, work) for finding in findings if len(finding.train) + len(finding.test)}
 
 
-def _pictures(found: Found, work: Work) -> CaughtPictures:
+def _pictures(finding: Finding, work: Work) -> CaughtPictures:
     assert work.test
     test = work.test.raw
-    of_train, of_test = found.train[:EXAMPLES], found.test[: EXAMPLES - len(found.train[:EXAMPLES])]
-    chosen = [(work.train.raw, of_train), (test, of_test)]
-    gaps = [
+    train_rows = finding.train[:EXAMPLES]
+    chosen = [(work.train.raw, train_rows), (test, finding.test[: EXAMPLES - len(train_rows)])]
+    missing = [
         np.zeros(raw.pixels[rows].shape, np.bool_) if raw.missing is None else raw.missing[rows] for raw, rows in chosen
     ]
     return CaughtPictures(
         np.concatenate([raw.pixels[rows] for raw, rows in chosen]),
-        np.concatenate(gaps),
-        _names(found, work.train.raw, None if test is work.train.raw else test),
+        np.concatenate(missing),
+        _names(finding, work.train.raw, None if test is work.train.raw else test),
     )

@@ -1,4 +1,4 @@
-"""The four official files, fetched into the cache folder."""
+"""Download the four official files into the cache folder."""
 
 import socket
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from fmnist.data.cache import cache_folder
 from fmnist.data.official import OFFICIAL
 
-TIMEOUT = 15.0  # seconds without a byte, then the download has failed
-FAILURES = (OSError, RuntimeError, HTTPException)  # all that urllib and torchvision raise for a failed download
+TIMEOUT = 15.0  # seconds without a byte after which the download fails
+FAILURES = (OSError, RuntimeError, HTTPException)  # what urllib and torchvision raise for a failed download
 
 
 def download() -> None:
-    """The cache folder holds the four files, packed, in torchvision's layout.
+    """Download the four files, packed, into the cache folder, in torchvision's layout.
 
     Raises: one of FAILURES.
     """
@@ -23,21 +23,20 @@ def download() -> None:
 
     folder = cache_folder() / "FashionMNIST" / "raw"
     folder.mkdir(parents=True, exist_ok=True)
-    # Torchvision does not write its files in one step: what an interrupted download leaves behind must not be found as
-    # data.
+    # Torchvision does not write its files atomically: a partial file must not be taken for data.
     with TemporaryDirectory(dir=cache_folder(), prefix="download-") as scratch, _socket_timeout(TIMEOUT):
-        fetched = FashionMNIST(scratch, download=True)
+        dataset = FashionMNIST(scratch, download=True)
         for file in OFFICIAL:
             name = f"{file.name}.gz"
-            (Path(fetched.raw_folder) / name).replace(folder / name)
+            (Path(dataset.raw_folder) / name).replace(folder / name)
 
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Inside, a connection that says nothing for `seconds` fails; urllib's default is to wait for ever."""
-    before = socket.getdefaulttimeout()
+    """Set the default timeout of sockets inside the block; urllib otherwise waits forever."""
+    previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)

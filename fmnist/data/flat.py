@@ -1,4 +1,4 @@
-"""Rows of numbers without a shape: which images they could be, and the one that they are where only one is possible."""
+"""The shapes that an image given as one row of numbers may have."""
 
 import math
 
@@ -6,25 +6,22 @@ from fmnist.data.images import SIDE
 
 
 def flat_side(length: int) -> int | None:
-    """The side of the square grey image that a row of `length` numbers is; None where it could be another image, or is
-    no square.
+    """Return the side of the square grey image of `length` numbers, None if that is not the only possible image.
 
-    A colour image that is smaller than 28 x 28 is not thought of: else 784 numbers could be 14 x 14 with 4 channels.
+    Colour images smaller than 28 x 28 are not considered: otherwise 784 numbers could be 14 x 14 with 4 channels.
     """
     side = _root(length)
     return side if side and not _colours(length) else None
 
 
 def readings(length: int) -> str:
-    """The images that a row of `length` numbers could be, in words."""
+    """Describe the images that a row of `length` numbers could be."""
     side = _root(length)
-    grey = [f"{side} x {side} grey"] if side else _oblong(length)
-    found = [*grey, *_colours(length)]
-    return (
-        f"{length:,} numbers could be {' or '.join(found)}"
-        if found
-        else f"{length:,} numbers are no image of a usual shape"
-    )
+    grey = [f"{side} x {side} grey"] if side else _rectangles(length)
+    shapes = [*grey, *_colours(length)]
+    if not shapes:
+        return f"{length:,} numbers are not an image of a usual shape"
+    return f"{length:,} numbers could be {' or '.join(shapes)}"
 
 
 def _colours(length: int) -> list[str]:
@@ -32,8 +29,8 @@ def _colours(length: int) -> list[str]:
     return [f"{side} x {side} with {channels} channels" for channels, side in sides.items() if side and side >= SIDE]
 
 
-def _oblong(length: int) -> list[str]:
-    """Images of two sides of which neither is twice the other; the two nearest to a square."""
+def _rectangles(length: int) -> list[str]:
+    """Return the two shapes nearest to a square, among those whose longer side is less than twice the shorter."""
     lower = range(math.isqrt(length), math.isqrt(length // 2), -1)
     sides = [(side, length // side) for side in lower if length % side == 0][:2]
     return [f"{a} x {b} or {b} x {a} grey" for a, b in sides]

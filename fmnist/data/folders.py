@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fmnist.data.cache import file_digests
 from fmnist.data.images import SIDE
 from fmnist.data.layout import Layout, find_layout, require_outermost, split_of
-from fmnist.data.leftovers import files_of, is_leftover
+from fmnist.data.leftovers import is_leftover, list_files
 from fmnist.data.pictures import grey_picture
 from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
@@ -23,11 +23,10 @@ from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-_LAYOUT = "Wanted: one folder for each class with its pictures, such as Shirt/1.png and Bag/1.png"
+_LAYOUT = "Expected one folder of pictures for each class, such as Shirt/1.png and Bag/1.png"
 _DIGITS = re.compile("([0-9]+)")
-_ROW = (
-    2 * SIDE * SIDE + 1024
-)  # bytes of one picture twice, while unreadable ones are taken out, and of its path and label
+# Bytes of a picture, twice while unreadable ones are removed, and of its path and label.
+_ROW = 2 * SIDE * SIDE + 1024
 
 
 class _File(NamedTuple):
@@ -40,94 +39,97 @@ class _File(NamedTuple):
         return not self.is_leftover and self.name.lower().endswith(EXTENSIONS)
 
 
-def read_folder(folder: Path, *, skip_unreadable: bool, wanted: Preparation | None = None) -> Raw:
-    """One split's pictures as images, prepared as `wanted`, each labelled with the name of its class folder.
+def read_folder(folder: Path, *, skip_unreadable: bool, preparation: Preparation | None = None) -> Raw:
+    """Read the pictures of one split as images, labelled with the names of their class folders.
 
+    They are ordered by their path below the class folder, numbers by value: pictures numbered across all classes, as
+    in an exported data set, keep that order. With `skip_unreadable`, files that are not readable pictures are skipped
+    and listed in the result. Leftovers of systems and tools and files beside the class folders are always skipped.
 
-    They are ordered by what follows the class in their path, numbers by value: pictures that are numbered over all
-    classes, as those of a data set that was saved in this form, come in that order. With `skip_unreadable`, files that
-    are no readable pictures are left out and listed in the result. Leftovers of systems and tools are always, and so
-    are files beside the class folders.
-    Raises: FmnistError where a folder or a picture cannot be read, or the pictures are not in class folders.
+    Raises: FmnistError if a folder or a picture cannot be read, or the pictures are not in class folders.
     """
     classes = _class_folders(folder)
     walked = [file for name in classes for file in _walk(folder, f"{name}/", _identities(folder))]
     files = sorted((file for file in walked if not file.is_leftover), key=_by_number)
     if not any(file.is_picture for file in files):
         raise FmnistError(
-            f"{folder} must hold pictures; no {_listed(classes)} has one. {_LAYOUT} ({', '.join(EXTENSIONS)})."
+            f"{folder} must hold pictures; none of its folders {_listed(classes)} has one. {_LAYOUT} "
+            f"({', '.join(EXTENSIONS)})."
         )
     require_outermost(str(folder), [file.name for file in files])
     require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
-    raw = _read(folder, files, classes, skip_unreadable, wanted or Preparation())
-    return left_out(replace(raw, leftovers=_names(file for file in walked if file.is_leftover)), folder, classes)
+    raw = _read(folder, files, classes, skip_unreadable, preparation or Preparation())
+    leftovers = _names(file for file in walked if file.is_leftover)
+    return with_files_not_read(replace(raw, leftovers=leftovers), folder, classes)
 
 
 def layout_of(folder: Path) -> Layout | None:
-    """Which folders in `folder` are splits; None where none is.
+    """Return which folders in `folder` are splits, None if none is.
 
-    Raises: FmnistError where it cannot be read, or has splits and none to train on.
+    Raises: FmnistError if it cannot be read, or has splits but no train split.
     """
     return find_layout(str(folder), _folders(folder))
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Whether there is a train split with pictures in `folder`, or two other folders with pictures, which are classes
-    then.
-    """
+    """Return whether `folder` has a train split with pictures, or at least two class folders with pictures."""
     names = _folders(folder)
     if any(map(split_of, names)):
         return any(split_of(name) == "train" and _has_picture(folder, name) for name in names)
     return sum(_has_picture(folder, name) for name in names) > 1
 
 
-def left_out(raw: Raw, folder: Path, taken: Iterable[str], splits: tuple[str, ...] = ()) -> Raw:
-    """The same rows; what lies in `folder` but not in its folders called `taken` is listed as not read, pictures in
-    `splits` as such.
+def with_files_not_read(raw: Raw, folder: Path, used: Iterable[str], splits: tuple[str, ...] = ()) -> Raw:
+    """Return the same rows, with the files outside the folders called `used` listed as not read.
+
+    Pictures in the folders called `splits` are listed as those of other splits.
     """
-    inner = {_identity(folder / name) for name in taken}
-    files = list(_walk(folder, "", _identities(folder) - {_identity(folder)} | inner))
-    starts = tuple(f"{name}/" for name in splits)
-    others = [file for file in files if not file.is_leftover]
-    of_splits = _names(file for file in others if file.is_picture and file.name.startswith(starts))
+    used_folders = {_identity(folder / name) for name in used}
+    files = list(_walk(folder, "", _identities(folder) - {_identity(folder)} | used_folders))
+    prefixes = tuple(f"{name}/" for name in splits)
+    leftovers = _names(file for file in files if file.is_leftover)
+    of_splits = _names(file for file in files if file.is_picture and file.name.startswith(prefixes))
+    others = _names(
+        file for file in files if not (file.is_leftover or (file.is_picture and file.name.startswith(prefixes)))
+    )
     return replace(
         raw,
-        leftovers=raw.leftovers + _names(file for file in files if file.is_leftover),
+        leftovers=raw.leftovers + leftovers,
         other_splits=raw.other_splits + of_splits,
-        other_files=raw.other_files
-        + _names(file for file in others if not (file.is_picture and file.name.startswith(starts))),
+        other_files=raw.other_files + others,
     )
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """The SHA-256, in hex, of path and content of every file below, and of every folder's path; of leftovers, of the
-    path.
+    """Return the SHA-256, in hex, of the paths of all files and folders and the content of files to read.
 
-    Raises: FmnistError where a folder cannot be read.
+    Of leftovers, only the path counts.
+
+    Raises: FmnistError if a folder cannot be read.
     """
     seen = _identities(folder) - {_identity(folder)}
-    names = list(_sorted(_walk(folder, "", seen, also_folders=True)))
-    read = [Path(file.entry.path) for file in names if not (file.is_leftover or file.name.endswith("/"))]
-    whole = hashlib.sha256()
-    for text in (*(file.name for file in names), *file_digests(read)):
-        whole.update(f"{text}\0".encode())
-    return whole.hexdigest()
+    files = _sorted(_walk(folder, "", seen, also_folders=True))
+    content_paths = [Path(file.entry.path) for file in files if not (file.is_leftover or file.name.endswith("/"))]
+    fingerprint = hashlib.sha256()
+    for text in (*(file.name for file in files), *file_digests(content_paths)):
+        fingerprint.update(f"{text}\0".encode())
+    return fingerprint.hexdigest()
 
 
 def _read(
-    folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, wanted: Preparation
+    folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, preparation: Preparation
 ) -> Raw:
     pixels = np.zeros((len(files), SIDE, SIDE), np.uint8)
     names: list[str] = []
     unreadable: list[str] = []
-    is_resized, scale = False, Scale(wanted.white)
+    is_resized, scale = False, Scale(preparation.white)
     for file in files:
         try:
             grey = _grey(folder, file, scale)
-            pixels[len(names)] = as_image(grey, wanted.form)
+            pixels[len(names)] = as_image(grey, preparation.form)
         except FmnistError as error:
             if not skip_unreadable:
-                raise FmnistError(f"{error} Or leave out what is unreadable, with --skip-unreadable.") from error
+                raise FmnistError(f"{error} Or skip unreadable files with --skip-unreadable.") from error
             unreadable.append(file.name)
             continue
         is_resized |= grey.shape != (SIDE, SIDE)
@@ -138,16 +140,23 @@ def _read(
             "them again."
         )
     labels = np.array([name.partition("/")[0].strip() for name in names])
-    declared = tuple(dict.fromkeys(name.strip() for name in classes))
-    found = Raw(pixels[: len(names)], labels, names=tuple(names), classes=declared, unreadable=tuple(unreadable))
-    preparation = wanted.model_copy(update={"whites": scale.whites})
-    return replace(found, extents=scale.extents, preparation=preparation, is_resized=is_resized)
+    return Raw(
+        pixels[: len(names)],
+        labels,
+        names=tuple(names),
+        classes=tuple(dict.fromkeys(name.strip() for name in classes)),
+        unreadable=tuple(unreadable),
+        extents=scale.extents,
+        preparation=preparation.model_copy(update={"whites": scale.whites}),
+        is_resized=is_resized,
+    )
 
 
 def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:
     if not file.is_picture:
         raise FmnistError(
-            f"A class folder holds pictures only ({', '.join(EXTENSIONS)}); {folder / file.name} is none. Move it away."
+            f"A class folder must hold only pictures ({', '.join(EXTENSIONS)}); {folder / file.name} is not one. Move "
+            "it away."
         )
     return grey_picture(folder / file.name, scale)
 
@@ -158,12 +167,12 @@ def _class_folders(folder: Path) -> tuple[str, ...]:
     loose = [entry.name for entry in entries if not _is_folder(entry) and entry.name.lower().endswith(EXTENSIONS)]
     if loose:
         raise FmnistError(
-            f"A picture's folder says its class; {folder} holds {len(loose):,} in no class folder, such as {loose[0]}. "
-            f"{_LAYOUT}."
+            f"Every picture must be in the folder of its class; {folder} holds {len(loose):,} in no class folder, such "
+            f"as {loose[0]}. {_LAYOUT}."
         )
     if not classes:
-        found = f"{len(entries):,} files, such as {entries[0].name}" if entries else "nothing"
-        raise FmnistError(f"{folder} must hold a folder for each class; it holds {found}. {_LAYOUT}.")
+        received = f"{len(entries):,} files, such as {entries[0].name}" if entries else "nothing"
+        raise FmnistError(f"{folder} must hold a folder for each class; it holds {received}. {_LAYOUT}.")
     return classes
 
 
@@ -182,28 +191,27 @@ def _names(files: Iterable[_File]) -> tuple[str, ...]:
 
 
 def _listed(classes: tuple[str, ...]) -> str:
-    more = f" and {len(classes) - 5:,} more" if len(classes) > 5 else ""
-    return f"folder of {', '.join(classes[:5])}{more}"
+    others = f" and {len(classes) - 5:,} more" if len(classes) > 5 else ""
+    return f"{', '.join(classes[:5])}{others}"
 
 
 def _walk(root: Path, start: str, seen: set[tuple[int, int]], *, also_folders: bool = False) -> Iterator[_File]:
-    """Every file below `root`/`start`; a folder in `seen`, or that a link leads to once more, is not entered."""
-    waiting = [start]
-    while waiting:
-        prefix = waiting.pop()
+    """Yield every file below `root`/`start`; folders in `seen`, or reached again through a link, are not entered."""
+    pending = [start]
+    while pending:
+        prefix = pending.pop()
         if (identity := _identity(root / prefix)) in seen:
             continue
         seen.add(identity)
         for entry in _entries(root / prefix):
-            if is_leftover(entry.name, is_folder=_is_folder(entry)):
-                yield from (
-                    _File(name, entry, is_leftover=True) for name in files_of(Path(entry.path), f"{prefix}{entry.name}")
-                )
-                continue
             is_folder = _is_folder(entry)
+            if is_leftover(entry.name, is_folder=is_folder):
+                names = list_files(Path(entry.path), f"{prefix}{entry.name}")
+                yield from (_File(name, entry, is_leftover=True) for name in names)
+                continue
             name = f"{prefix}{entry.name}/" if is_folder else f"{prefix}{entry.name}"
             if is_folder:
-                waiting.append(name)
+                pending.append(name)
             if also_folders or not is_folder:
                 yield _File(name, entry)
 
@@ -213,26 +221,22 @@ def _sorted(files: Iterator[_File]) -> list[_File]:
 
 
 def _by_number(file: _File) -> tuple[list[bytes | int], bytes]:
-    """Where a picture comes: "9.png" before "10.png", of the same name in two classes the one whose class comes
-    first.
-    """
-    in_class, path = file.name.split("/", 1)
-    parts = _DIGITS.split(path)  # words and numbers in turn
-    return [int(part) if i % 2 else part.encode() for i, part in enumerate(parts)], in_class.encode()
+    """Return a sort key that puts "9.png" before "10.png", and equal names in the order of their classes."""
+    class_name, path = file.name.split("/", 1)
+    parts = _DIGITS.split(path)  # text and numbers alternate
+    return [int(part) if i % 2 else part.encode() for i, part in enumerate(parts)], class_name.encode()
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
-    """What the folder holds, sorted by name."""
+    """Return the entries of the folder, sorted by name."""
     try:
-        with os.scandir(path) as found:
+        with os.scandir(path) as entries:
             return sorted(
-                found,
+                entries,
                 key=lambda entry: entry.name.encode(errors="surrogateescape" if is_leftover(entry.name) else "strict"),
             )
     except OSError as error:
-        raise FmnistError(
-            f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions."
-        ) from error
+        raise _folder_error(path, error) from error
     except UnicodeEncodeError as error:
         raise FmnistError(
             f"Names of files must be in UTF-8; {path} holds {os.fsencode(error.object)!r}. Rename it."
@@ -242,7 +246,7 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
@@ -250,12 +254,14 @@ def _identity(path: Path) -> tuple[int, int]:
     try:
         state = path.stat()
     except OSError as error:
-        raise FmnistError(
-            f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions."
-        ) from error
+        raise _folder_error(path, error) from error
     return state.st_dev, state.st_ino
 
 
+def _folder_error(path: Path, error: OSError) -> FmnistError:
+    return FmnistError(f"{path} must be a folder that can be read: {error.strerror}. Check its path and permissions.")
+
+
 def _identities(folder: Path) -> set[tuple[int, int]]:
-    """The folder itself and all that it lies in: a link to one of them would lead round in a circle."""
+    """Return the folder and its parents: a link to one of them would make a cycle."""
     return {_identity(path) for path in (folder, *folder.resolve().parents)}

@@ -1,6 +1,4 @@
-"""The idx format, in which MNIST and Fashion-MNIST are published: one file of images and one of labels, packed by gzip
-or not.
-"""
+"""The idx format of MNIST and Fashion-MNIST: one file of images and one of labels, packed by gzip or not."""
 
 import gzip
 import math
@@ -18,34 +16,32 @@ from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 
 _GZIP = b"\x1f\x8b"
-_MAGIC = {3: 0x0803, 1: 0x0801}  # by dimensions; 08 is for uint8
+_MAGIC = {3: 0x0803, 1: 0x0801}  # by dimensions; 08 stands for uint8
 _HOLDS = {3: "images", 1: "labels"}
 _AGAIN = "Download or write the file again."
 
 
 def read_idx(images: Path, labels: Path) -> Raw:
-    """The rows of an idx file of images and the idx file of their labels; what is not packed is mapped, not read.
+    """Read an idx file of images and the idx file of their labels; files that are not packed are mapped.
 
-    Raises: FmnistError naming the file where one is absent, damaged, of another format or of another length than it
+    Raises: FmnistError naming the file if one is missing, damaged, of another format, or not as long as its header
     says.
     Source: LeCun et al., "The MNIST database of handwritten digits", 1998, "File formats".
     """
-    pixels, numbers = _read(images, 3), _read(labels, 1)
-    if len(pixels) != len(numbers):
+    pixels, codes = _read(images, 3), _read(labels, 1)
+    if len(pixels) != len(codes):
         raise FmnistError(
-            f"Every image needs a label; {images} holds {len(pixels):,} images and {labels} {len(numbers):,} labels. "
-            "Name two files of one split."
+            f"Every image needs a label; {images} holds {len(pixels):,} images and {labels} {len(codes):,} labels. "
+            "Name two files of the same split."
         )
-    return Raw(pixels, numbers.astype(np.str_))
+    return Raw(pixels, codes.astype(np.str_))
 
 
 def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """What the file holds after its header, mapped: shared between processes until one writes to its own copy."""
+    """Return the array in the file; if mapped, processes share it until one writes to its own copy."""
     if not path.is_file():
-        raise FmnistError(
-            f"A file of {_HOLDS[dimensions]} is needed; {path} {'is a folder' if path.is_dir() else 'does not exist'}. "
-            "Check it."
-        )
+        state = "is a folder" if path.is_dir() else "does not exist"
+        raise FmnistError(f"The {_HOLDS[dimensions]} must be in a file; {path} {state}. Check the path.")
     try:
         with path.open("rb") as file:
             if file.read(2) == _GZIP:
@@ -53,9 +49,7 @@ def _read(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 return _unpacked(path, file, dimensions)
             return _mapped(path, file, dimensions)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise FmnistError(
-            f"{path} must be a whole gzip file, with the checksum it was packed with: {error}. {_AGAIN}"
-        ) from error
+        raise FmnistError(f"{path} must be a complete gzip file with a valid checksum: {error}. {_AGAIN}") from error
     except OSError as error:
         raise FmnistError(
             f"{path} must be readable: {error.strerror}. Change its permissions, or name another file."
@@ -74,16 +68,14 @@ def _unpacked(path: Path, packed: IO[bytes], dimensions: int) -> NDArray[np.uint
     with gzip.open(packed) as file:
         shape = _shape(path, file, dimensions)
         size = math.prod(shape)
-        require_memory(2 * size, str(path))  # the bytes read, and the array that can be written to
-        content = file.read(
-            size + 1
-        )  # one more than there should be: a file that unpacks to far more is never unpacked
+        require_memory(2 * size, str(path))  # the bytes read, and a writable copy
+        content = file.read(size + 1)  # one byte more shows a file that is too long without unpacking all of it
     _require_length(path, shape, "more" if len(content) > size else f"{len(content):,}", len(content) == size)
     return np.frombuffer(content, np.uint8).reshape(shape).copy()
 
 
 def _shape(path: Path, file: IO[bytes] | gzip.GzipFile, dimensions: int) -> tuple[int, ...]:
-    """The shape in the header, which the file stands behind then."""
+    """Read the header and return the shape; the file is then at the first byte of the array."""
     length = 4 + 4 * dimensions
     header = file.read(length)
     _require_magic(path, header[:4], dimensions)
@@ -103,7 +95,7 @@ def _require_magic(path: Path, received: bytes, dimensions: int) -> None:
     expected = _MAGIC[dimensions].to_bytes(4)
     if received == expected:
         return
-    # Two files given the wrong way round are what a person gets wrong most easily.
+    # The most likely mistake is to swap the two files.
     other = next((_HOLDS[count] for count, magic in _MAGIC.items() if received == magic.to_bytes(4)), None)
     hint = (
         f"That is a file of {other}: are the files of images and labels swapped?"
@@ -116,11 +108,11 @@ def _require_magic(path: Path, received: bytes, dimensions: int) -> None:
     )
 
 
-def _require_length(path: Path, shape: tuple[int, ...], held: str, is_exact: bool) -> None:
+def _require_length(path: Path, shape: tuple[int, ...], received: str, is_exact: bool) -> None:
     if not is_exact:
         raise FmnistError(
             f"{path} must hold the {math.prod(shape):,} bytes ({_sides(shape)}) that its header announces; it holds "
-            f"{held}. {_AGAIN}"
+            f"{received}. {_AGAIN}"
         )
 
 

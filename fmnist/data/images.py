@@ -1,11 +1,11 @@
-"""Labelled images in memory, the one form all sources end in."""
+"""Labelled images in memory, as all sources return them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 28  # pixels of a side of every image that a network sees
+SIDE = 28  # pixels of each side of an image
 
 
 @dataclass(frozen=True)
@@ -23,5 +23,5 @@ class Images:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> "Images":
-        """The images at `rows`, in that order."""
+        """Return the images at `rows`, in that order."""
         return Images(self.pixels[rows], self.labels[rows], self.class_names)

@@ -1,5 +1,6 @@
-"""Which folders of a data set are splits, told by their names in any case: train, training, test, testing, val, valid,
-validation, dev.
+"""Find the folders of a data set that are splits by their names: train, training, test, testing, val, validation, dev.
+
+Capitals do not matter, and "set", "data", "images" or "split" may follow the name.
 """
 
 import re
@@ -11,7 +12,7 @@ _SPLIT = re.compile(
     r"(?:(?P<train>train(?:ing)?)|(?P<test>test(?:ing)?)|(?P<validation>val(?:id(?:ation)?)?|dev))[ "
     r"_-]*(?:set|data|images|split)?"
 )
-_RULE = "A folder of pictures holds one folder for each split, such as train and test, or one for each class"
+_RULE = "A folder of pictures must hold one folder for each split, such as train and test, or one for each class"
 
 
 class Layout(NamedTuple):
@@ -23,46 +24,47 @@ class Layout(NamedTuple):
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder of that name holds, "train", "test" or "validation"; None where it is no split's name."""
+    """Return the split that a folder of that name holds, "train", "test" or "validation", or None."""
     match = _SPLIT.fullmatch(name.strip().lower())
     return match.lastgroup if match else None
 
 
 def find_layout(folder: str, names: tuple[str, ...]) -> Layout | None:
-    """The splits among the folders called `names` in `folder`; None where none of them is one: they are classes.
+    """Return the splits among the folders called `names` in `folder`, None if there are only classes.
 
-    Raises: FmnistError where there is no train split beside the others, or a split is there twice.
+    Raises: FmnistError if other splits have no train split beside them, or a split exists twice.
     """
-    of = {split: [name for name in names if split_of(name) == split] for split in ("train", "test", "validation")}
-    if not any(of.values()):
+    folders_of = {
+        split: [name for name in names if split_of(name) == split] for split in ("train", "test", "validation")
+    }
+    if not any(folders_of.values()):
         return None
     for split in ("train", "test"):
-        if len(of[split]) > 1:
+        if len(folders_of[split]) > 1:
             raise FmnistError(
-                f"{_RULE}; {folder} holds {' and '.join(of[split])}, both for {split}. Join them, or move one away."
+                f"{_RULE}; {folder} holds {' and '.join(folders_of[split])}, both for {split}. Merge them, or move one "
+                "away."
             )
-    if not of["train"]:
+    if not folders_of["train"]:
         raise FmnistError(
             f"{_RULE}; {folder} holds {', '.join(names[:8])} and no train. "
-            "Move the class folders into a folder train, or rename the one that is a class and no split."
+            "Move the class folders into a folder train, or rename the folder that is a class and not a split."
         )
-    return Layout(of["train"][0], next(iter(of["test"]), None), tuple(of["validation"]))
+    return Layout(folders_of["train"][0], next(iter(folders_of["test"]), None), tuple(folders_of["validation"]))
 
 
 def require_outermost(folder: str, paths: list[str]) -> None:
-    """No class folder of `folder` has splits in it, as Bag/train and Bag/test are; `paths` are of all files, relative
-    to it.
+    """Check that no class folder holds splits, as in Bag/train and Bag/test; `paths` of all files are relative to it.
 
     Raises: FmnistError.
     """
-    splits: dict[str, str] = {}  # split -> the first folder of it
+    splits: dict[str, str] = {}  # split -> its first folder
     for path in paths:
         class_name, *inner = path.split("/")[:-1]
         if inner and (split := split_of(inner[0])):
             splits.setdefault(split, f"{class_name}/{inner[0]}")
     if len(splits) > 1:
         raise FmnistError(
-            f"Splits stand above classes, as train/Bag and test/Bag do; {folder} holds "
-            f"{' and '.join(splits.values())}. "
-            "Move the pictures, or keep one split only."
+            f"Splits must be above classes, as in train/Bag and test/Bag; {folder} holds "
+            f"{' and '.join(splits.values())}. Move the pictures, or keep only one split."
         )

@@ -1,4 +1,4 @@
-"""The official Fashion-MNIST files: their names, their MD5, where under a folder they lie."""
+"""The official Fashion-MNIST files: their names, their MD5, and where they are below a folder."""
 
 import gzip
 import hashlib
@@ -6,11 +6,11 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-FASHION_MNIST = "Fashion-MNIST"  # the name of the data set of these files, and of no other
+FASHION_MNIST = "Fashion-MNIST"  # the name of this data set only
 
 
 class OfficialFile(NamedTuple):
-    """One of the four files, unpacked or as `.gz`, and the MD5 that it must have."""
+    """One of the four files and its MD5, unpacked and as `.gz`."""
 
     name: str
     md5: str
@@ -26,7 +26,7 @@ OFFICIAL = (
 
 
 def raw_folder(root: Path) -> Path | None:
-    """Where under `root` files of these names lie, torchvision's layout first; None where there is not one of them."""
+    """Return the folder below `root` with files of these names, torchvision's layout first, or None."""
     for folder in (root / "FashionMNIST" / "raw", root / "raw", root):
         if any(_present(folder, file) for file in OFFICIAL):
             return folder
@@ -34,19 +34,19 @@ def raw_folder(root: Path) -> Path | None:
 
 
 def missing_files(root: Path) -> list[str]:
-    """The names, as `.gz`, of what `root` would need; none where all four are there, packed or unpacked."""
+    """Return the names, as `.gz`, of the files that `root` has neither packed nor unpacked."""
     raw = raw_folder(root)
     return [f"{file.name}.gz" for file in OFFICIAL if raw is None or not _present(raw, file)]
 
 
 def idx_files(raw: Path) -> list[Path]:
-    """The four files in `raw`, in the order of OFFICIAL, each unpacked if it is there unpacked; all must be there."""
-    found = [_present(raw, file) for file in OFFICIAL]
-    return [path for path in found if path]
+    """Return the paths of the four files in `raw`, in the order of OFFICIAL; an unpacked file is preferred."""
+    paths = [_present(raw, file) for file in OFFICIAL]
+    return [path for path in paths if path]
 
 
 def unofficial(files: list[Path]) -> list[Path]:
-    """Those of the four that are not the official ones, by their MD5; also a file that was packed anew is official."""
+    """Return those of the four files whose content is not official, by MD5; how they are packed does not matter."""
     return [path for path, file in zip(files, OFFICIAL, strict=True) if not _is_official(path, file)]
 
 

@@ -1,9 +1,8 @@
-"""A Parquet file -> Raw: a table of pixels, or a column of pictures as Hugging Face distributes image sets."""
+"""A Parquet file -> Raw: a table of pixels, or a column of pictures as in image data sets of Hugging Face."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +14,9 @@ from fmnist.data.images import SIDE
 from fmnist.data.pictures import decode_picture
 from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
-from fmnist.data.scale import Scale, stated
+from fmnist.data.scale import Scale, stated_extents
 from fmnist.data.table_columns import find_columns, find_label
-from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, joined, to_batch, to_labels
+from fmnist.data.table_values import BYTES_A_PIXEL, Batch, RowName, concatenate, to_batch, to_labels
 from fmnist.errors import FmnistError
 from fmnist.memory import require_memory
 
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import parquet
 
-_CELLS = 4 << 20  # read at once
-_PICTURES = 1000  # read at once
-_FLAT = (  # of pyarrow.types
+_CELLS = 4 << 20  # read at a time
+_PICTURES = 1000  # read at a time
+_FLAT = (  # predicates of pyarrow.types
     *("is_integer", "is_floating", "is_decimal", "is_boolean", "is_null"),
     *("is_string", "is_large_string", "is_string_view"),
     *("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary"),
@@ -37,14 +36,15 @@ ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
 def read_parquet(path: Path, *, white: float | None = None, pictures: Preparation | None = None) -> Raw:
-    """The rows of the Parquet file at `path` are read.
+    """Read the rows of the Parquet file at `path`.
 
-    Its columns are a label and pixels, or `label` and pictures, PNG or the like, called `image`. `white` is what
-    the study states of pixels; the pictures become images as `pictures` says.
-    Raises: FmnistError, with row and column where they are known, for whatever is no such file.
+    Its columns are a label and pixels, or `label` and pictures, such as PNG files, called `image`. `white` applies to
+    pixels; `pictures` says how pictures become images.
+
+    Raises: FmnistError, with row and column if they are known, if the file is not such a table.
     """
     with _opened(path) as file:
-        schema = file.schema_arrow  # pyarrow builds it at each call
+        schema = file.schema_arrow  # built on each access
         picture = next((position for position, field in enumerate(schema) if _is_picture(field.name, field.type)), None)
         if picture is None:
             return _read_pixels(path, file, schema, white)
@@ -59,7 +59,7 @@ def _opened(path: Path) -> Iterator["parquet.ParquetFile"]:
     try:
         with path.open("rb") as stored, parquet.ParquetFile(stored) as file:
             if file.metadata.num_rows == 0:
-                raise FmnistError(f"{path} has no rows. Add a row for each image.")
+                raise FmnistError(f"{path} must have rows; it has none. Add a row for each image.")
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()).rstrip(".")
@@ -88,12 +88,12 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", w
         return to_batch(label, pixels, columns, row_name, classes, white=white)
 
     rows = max(1, _CELLS // len(used))
-    pixels, labels, missing = joined(_batches(path, file, used, rows, read), columns.height, columns.width)
-    return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated(white))
+    pixels, labels, missing = concatenate(_batches(path, file, used, rows, read), columns.height, columns.width)
+    return Raw(pixels, labels, missing, classes=classes, ignored=columns.ignored, extents=stated_extents(white))
 
 
 def _read_pictures(
-    path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, wanted: Preparation
+    path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, preparation: Preparation
 ) -> Raw:
     names = schema.names
     used = [names[find_label(names, str(path))], names[picture]]
@@ -101,48 +101,52 @@ def _read_pictures(
     require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
     classes = _classes(path, schema, used[0])
     sizes: set[tuple[int, ...]] = set()
-    scale = Scale(wanted.white)
+    scale = Scale(preparation.white)
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
         greys = [_grey(cell, row_name(index), scale) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
         sizes.update(grey.shape for grey in greys)
-        pixels = np.array([as_image(grey, wanted.form) for grey in greys], np.uint8)
+        pixels = np.array([as_image(grey, preparation.form) for grey in greys], np.uint8)
         return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
 
-    pixels, labels, _ = joined(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
-    ignored = tuple(name.strip() for name in names if name not in used)
-    found = Raw(
-        pixels, labels, classes=classes, ignored=ignored, extents=scale.extents, is_resized=sizes != {(SIDE, SIDE)}
+    pixels, labels, _ = concatenate(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
+    return Raw(
+        pixels,
+        labels,
+        classes=classes,
+        ignored=tuple(name.strip() for name in names if name not in used),
+        extents=scale.extents,
+        preparation=preparation.model_copy(update={"whites": scale.whites}),
+        is_resized=sizes != {(SIDE, SIDE)},
     )
-    return replace(found, preparation=wanted.model_copy(update={"whites": scale.whites}))
 
 
 def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes) or not content:
         raise FmnistError(
-            f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or write the picture into the "
+            f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or store the picture in the "
             "file."
         )
     return decode_picture(content, where, scale)
 
 
 def _batches(path: Path, file: "parquet.ParquetFile", used: list[str], rows: int, read: ReadBatch) -> list[Batch]:
-    """All rows of the columns `used`, at most `rows` of them at once."""
-    batches, before = [], 0
+    """Read all rows of the columns `used`, at most `rows` at a time."""
+    batches, rows_before = [], 0
     for cells in file.iter_batches(rows, columns=used, use_threads=False):
-        cells.validate(full=True)  # damaged data can point anywhere
-        batches.append(read(cells, partial(_row_name, path, before)))
-        before += len(cells)
-    if before != (announced := file.metadata.num_rows):
+        cells.validate(full=True)  # offsets in damaged data can point anywhere
+        batches.append(read(cells, partial(_row_name, path, rows_before)))
+        rows_before += len(cells)
+    if rows_before != (announced := file.metadata.num_rows):
         raise FmnistError(
-            f"{path} must have the {announced:,} rows that it says; it has {before:,}. Write or copy it again."
+            f"{path} must have the {announced:,} rows it announces; it has {rows_before:,}. Write or copy it again."
         )
     return batches
 
 
-def _row_name(path: Path, before: int, index: int) -> str:
-    return f"{path}, row {before + index + 1:,}"
+def _row_name(path: Path, rows_before: int, index: int) -> str:
+    return f"{path}, row {rows_before + index + 1:,}"
 
 
 def _require_flat(path: Path, schema: "pa.Schema", used: list[str]) -> None:
@@ -151,22 +155,18 @@ def _require_flat(path: Path, schema: "pa.Schema", used: list[str]) -> None:
     for name in used:
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not any(getattr(pa.types, is_such)(kind) for is_such in _FLAT):
+        if not any(getattr(pa.types, predicate)(kind) for predicate in _FLAT):
             raise FmnistError(
                 f"{path}: the column {name!r} must hold numbers or text; it holds {kind}. Write it as one of these."
             )
 
 
 def _classes(path: Path, schema: "pa.Schema", label: str) -> tuple[str, ...]:
-    """The classes that Hugging Face's description of the columns declares; () where there is none, or it declares
-    none.
-    """
+    """Return the classes that Hugging Face's metadata declare for the label; () if they declare none."""
     try:
         names = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][label]["names"]
     except (LookupError, TypeError):
         return ()
     except ValueError as error:
-        raise FmnistError(
-            f"{path}: what its metadata say under 'huggingface' must be JSON; {error}. Write it again."
-        ) from error
+        raise FmnistError(f"{path}: its metadata 'huggingface' must be JSON: {error}. Write the file again.") from error
     return tuple(str(name).strip() for name in names)

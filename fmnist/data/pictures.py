@@ -1,4 +1,4 @@
-"""From a picture file, whatever its format, size and ground, to grey pixels."""
+"""Picture files of any format, size and ground -> grey pixels."""
 
 import io
 import struct
@@ -14,10 +14,10 @@ from fmnist.data.images import SIDE
 from fmnist.data.scale import BYTE, DEEP, Scale
 from fmnist.errors import FmnistError
 
-TOLERANCE = 0.05 * 255  # closer to the ground than this is ground
+TOLERANCE = 0.05 * 255  # a smaller difference from the ground counts as ground
 LIGHT = 127  # a ground above this grey is light
-LARGE = 2048  # pixels of a side; what is larger is averaged down first, to save memory
-# What Pillow's readers raise for files that are damaged or of a kind they do not know.
+LARGE = 2048  # pixels of a side; larger pictures are averaged down first, to save memory
+# What Pillow's readers raise for damaged and unknown files.
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -35,20 +35,21 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class BlankPictureError(FmnistError):
-    """A picture shows nothing that could be centred."""
+    """A picture shows nothing to centre."""
 
 
 def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
-    """The picture the way the images of Fashion-MNIST were made: grey on black, trimmed, as large as fits, centred.
+    """Return the picture prepared as the images of Fashion-MNIST: grey on black, trimmed, scaled to fit, centred.
 
-    A picture of 28 x 28 pixels on a dark ground is taken as it is, so that an image of the data set stays the same.
+    A picture of 28 x 28 pixels on a dark ground is returned as it is, so that images of Fashion-MNIST do not change.
+
     Shape: [H, W] -> [28, 28].
     Raises: BlankPictureError naming `where`.
     Source: Xiao et al., "Fashion-MNIST", 2017, section 2; the ground is judged by the corners, as there.
     """
     ground = _ground(picture)
-    lit = _on_black(picture, ground)
-    garment = np.argwhere(lit > TOLERANCE)
+    on_black = _on_black(picture, ground)
+    garment = np.argwhere(on_black > TOLERANCE)
     if len(garment) == 0:
         kind, contrast = ("light", "darker") if ground > LIGHT else ("dark", "brighter")
         raise BlankPictureError(
@@ -57,33 +58,34 @@ def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
     if picture.shape == (SIDE, SIDE) and ground <= LIGHT:
         return picture
     (top, left), (bottom, right) = garment.min(axis=0), garment.max(axis=0) + 1
-    return _fitted(lit[top:bottom, left:right])
+    return _fitted(on_black[top:bottom, left:right])
 
 
 def grey_picture(path: Path, scale: Scale) -> NDArray[np.uint8]:
-    """The file's pixels, upright, in 256 greys, what is transparent filled in.
+    """Return the file's pixels, upright, in 256 greys, with transparent parts filled in.
 
-    `scale` says what is white and remembers what was found.
+    `scale` defines white and records the extents of the values.
+
     Shape: [H, W].
-    Raises: FmnistError naming the file where it is absent, no picture or too large.
+    Raises: FmnistError naming the file if it is missing, not a picture or too large.
     """
     if not path.is_file():
         state = "is a folder" if path.is_dir() else "does not exist"
-        raise FmnistError(f"A picture is a file; {path} {state}. Name a PNG, JPEG or other picture.")
+        raise FmnistError(f"A picture must be a file; {path} {state}. Name a PNG, JPEG or other picture.")
     return _decoded(path, str(path), scale)
 
 
 def decode_picture(data: bytes, where: str, scale: Scale) -> NDArray[np.uint8]:
-    """The same of a file's content; `where` is what a person calls the place it came from.
+    """Return the same as `grey_picture` for the content of a file; `where` names its origin in errors.
 
     Shape: [H, W].
-    Raises: FmnistError naming `where` where it is no picture or too large.
+    Raises: FmnistError naming `where` if it is not a picture or too large.
     """
     return _decoded(io.BytesIO(data), where, scale)
 
 
 def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture in 28 x 28 pixels, stretched or averaged where it had others; one that has them is returned as it is.
+    """Return the picture resized to 28 x 28 pixels, unchanged if it has that size.
 
     Shape: [H, W] -> [28, 28].
     """
@@ -92,44 +94,41 @@ def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def opaque(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What is transparent becomes white behind a dark garment and black behind a light one. Shape: [H, W]."""
-    values, share = grey.astype(np.float32), alpha.astype(np.float32) / 255
-    seen = (values * share).sum() / max(share.sum(), 1)
-    behind = 255 if seen <= LIGHT else 0
-    blended: NDArray[np.uint8] = (values * share + behind * (1 - share)).round().astype(np.uint8)
+def flatten_alpha(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blend transparent pixels with white behind a dark garment, with black behind a light one. Shape: [H, W]."""
+    values, opacity = grey.astype(np.float32), alpha.astype(np.float32) / 255
+    mean = (values * opacity).sum() / max(opacity.sum(), 1)
+    ground = 255 if mean <= LIGHT else 0
+    blended: NDArray[np.uint8] = (values * opacity + ground * (1 - opacity)).round().astype(np.uint8)
     return blended
 
 
 def _decoded(source: Path | io.BytesIO, where: str, scale: Scale) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", category=UserWarning, module=r"PIL\."
-            )  # damaged metadata of a readable picture
+            # Pillow warns of damaged metadata in readable pictures.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 grey = _eight_bit(ImageOps.exif_transpose(image), scale)
         small = grey.reduce(max(1, max(grey.size) // LARGE))
-        return np.array(small) if small.mode == "L" else opaque(*(np.asarray(band) for band in small.split()))
+        return np.array(small) if small.mode == "L" else flatten_alpha(*(np.asarray(band) for band in small.split()))
     except _BOMBS:
         raise FmnistError(
-            f"A picture has at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller."
+            f"A picture must have at most {Image.MAX_IMAGE_PIXELS:,} pixels; {where} has more. Make it smaller."
         ) from None
     except _UNREADABLE as error:
-        reason = (
-            "it is no kind of picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
-        )
+        reason = "Pillow does not know its format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise FmnistError(f"{where} must be a readable picture: {reason}. Save it again, as PNG or JPEG.") from error
 
 
 def _eight_bit(image: Image.Image, scale: Scale) -> Image.Image:
-    """The image in mode L, or LA where some of it may be transparent."""
+    """Return the image in mode L, or LA if parts of it may be transparent."""
     if image.mode.startswith("I;16"):
         return _scaled(np.asarray(image), scale, DEEP)
     if image.mode in ("I", "F"):
         return _scaled(_finite(np.asarray(image, np.float32)), scale)
-    if image.mode == "1":  # black and white, whatever white is
+    if image.mode == "1":  # its 1 is white, even if the study states another white
         return _scaled(np.asarray(image, np.float32) * (scale.stated or BYTE), scale)
     if image.has_transparency_data:
         *colours, alpha = image.convert("RGBA").split()
@@ -150,7 +149,7 @@ def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _ground(picture: NDArray[np.uint8]) -> float:
-    """The median of the four corners, each of a 28th of the picture's sides.
+    """Return the median grey of the four corners, whose sides are a 28th of the picture's.
 
     Of the 70,000 images of Fashion-MNIST, none has a light ground by this rule; by the median of the border, two have.
     """
@@ -160,10 +159,10 @@ def _ground(picture: NDArray[np.uint8]) -> float:
 
 
 def _on_black(picture: NDArray[np.uint8], ground: float) -> NDArray[np.float32]:
-    """The picture with its ground at 0 and what differs most from it at 255."""
+    """Return the picture with its ground at 0 and the grey farthest from it at 255."""
     contrast = ground - picture.astype(np.float32) if ground > LIGHT else picture.astype(np.float32) - ground
-    lit: NDArray[np.float32] = np.clip(contrast * (255 / max(ground, 255 - ground)), 0, 255)
-    return lit
+    on_black: NDArray[np.float32] = np.clip(contrast * (255 / max(ground, 255 - ground)), 0, 255)
+    return on_black
 
 
 def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -172,6 +171,6 @@ def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.new("L", (SIDE, SIDE))
     resized = Image.fromarray(garment.round().astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
-    # An odd row or column of black goes above or to the left, as in most images of Fashion-MNIST.
+    # An odd margin puts the extra row above or the extra column to the left, as in most images of Fashion-MNIST.
     canvas.paste(resized, ((SIDE - size[0] + 1) // 2, (SIDE - size[1] + 1) // 2))
     return np.array(canvas)

@@ -1,5 +1,6 @@
-"""How the pictures of a data set became images of 28 x 28 pixels; kept with the data and with every model, for pictures
-that come later.
+"""How the pictures of a data set became images of 28 x 28 pixels, stored with the data and with every model.
+
+A model prepares new pictures in the same way.
 """
 
 import json
@@ -18,29 +19,27 @@ from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
 
 Form = Literal["resized", "as Fashion-MNIST's"]
-RESIZED: Form = "resized"  # whatever they show
-# on black, trimmed, as large as fits, centred: of Fashion-MNIST itself, and of images drawn like it
+RESIZED: Form = "resized"
+# On black, trimmed, scaled to fit and centred: the form of Fashion-MNIST and of the synthetic images.
 CENTRED: Form = "as Fashion-MNIST's"
 
 
 class Preparation(BaseModel):
-    """One decision for all pictures of a data set, made when it was read."""
+    """How all pictures of a data set are prepared, decided when the data set is read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     form: Form = RESIZED
-    white: White | None = None  # in the files, as the study states it; None: 255, in pictures of 16 bits 65,535
-    whites: tuple[
-        White, ...
-    ] = ()  # of the picture files among the data; () where there were none, only tables or arrays
+    white: White | None = None  # in the files, as the study states it; None means 255, or 65,535 in 16-bit pictures
+    whites: tuple[White, ...] = ()  # of the picture files in the data; () if there were only tables or arrays
 
     @classmethod
     def told(cls, record: object, data: object, where: str) -> "Preparation":
-        """What a model's `origin` or metadata say under "pictures"; `data` is the name of the data set it was trained
-        on.
+        """Return the preparation stored in a model or in data; `data` names the data set the model was trained on.
 
-        Older versions wrote a word, and "as Fashion-MNIST's" for every data set of 28 x 28 pixels, which they took as
-        they were.
+        Older versions stored one word, and "as Fashion-MNIST's" for every data set of 28 x 28 pixels, which they did
+        not change.
+
         Raises: FmnistError.
         """
         if record is None or record == CENTRED:
@@ -57,17 +56,17 @@ class Preparation(BaseModel):
 
     @property
     def of_pictures(self) -> float | None:
-        """What is stated to be white in picture files; of tables' numbers it says nothing about these."""
+        """Return the stated white of picture files; a white stated for tables does not apply to them."""
         return self.white if self.whites else None
 
     @property
     def of_numbers(self) -> float | None:
-        """What is stated to be white in tables and arrays."""
+        """Return the stated white of tables and arrays."""
         return None if self.whites else self.white
 
 
 def as_image(grey: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """The picture as an image of a data set; one that shows nothing to be centred is resized.
+    """Return the picture as an image of that form; a blank picture is resized.
 
     Shape: [H, W] -> [28, 28].
     """
@@ -80,66 +79,65 @@ def as_image(grey: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
 
 
 def picture_reader(preparation: Preparation) -> Callable[[Path], NDArray[np.uint8]]:
-    """What reads a picture's file the way the training images were made. Shape: [28, 28]."""
+    """Return a function that reads a picture file as the training images were read. Shape: [28, 28]."""
 
     def read(path: Path) -> NDArray[np.uint8]:
         scale = Scale(preparation.of_pictures)
         grey = grey_picture(path, scale)
-        _require_usual(scale.extents, preparation, path)
+        _require_same_scale(scale.extents, preparation, path)
         return resized(grey) if preparation.form == RESIZED else centred(grey, str(path))
 
     return read
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """A picture as for a network that was trained on Fashion-MNIST.
+    """Read a picture for a model that was trained on Fashion-MNIST.
 
     Shape: [28, 28].
-    Raises: FmnistError naming the file where it is absent, no picture, too large or blank.
+    Raises: FmnistError naming the file if it is missing, not a picture, too large or blank.
     """
     return picture_reader(Preparation(form=CENTRED))(path)
 
 
-def joined(
+def merge_preparations(
     preparations: Iterable[Preparation | None], form: Form, white: float | None, where: tuple[str, str]
 ) -> Preparation:
-    """That of a data set whose splits, in the files `where`, have these; None is a table's or an array's, with `white`
-    as stated.
+    """Return the preparation of a data set from those of its splits, in the files `where`.
 
-    Raises: FmnistError where the splits' pictures have different whites, of which a model could know one only.
+    A table or an array has None; `white` is what the study states for it.
+
+    Raises: FmnistError if the splits' pictures have different whites, because a model can store only one.
     """
-    known = [one for one in preparations if one]
-    of_pictures = {one.white for one in known if one.whites}
-    if len(of_pictures) > 1:
+    stored = [preparation for preparation in preparations if preparation]
+    picture_whites = {preparation.white for preparation in stored if preparation.whites}
+    if len(picture_whites) > 1:
         raise FmnistError(
             "White must be the same in the pictures of train and of test; it is "
-            f"{' and '.join(map(_said, of_pictures))} in "
-            f"{' and '.join(dict.fromkeys(where))}. Save the pictures again with the same values."
+            f"{' and '.join(map(_describe_white, picture_whites))} in {' and '.join(dict.fromkeys(where))}. "
+            "Save the pictures again with the same values."
         )
-    stated = [*of_pictures] if of_pictures else [one.white for one in known if one.white]
-    whites = tuple(sorted({white for one in known for white in one.whites}))
+    stated = [*picture_whites] if picture_whites else [preparation.white for preparation in stored if preparation.white]
+    whites = tuple(sorted({white for preparation in stored for white in preparation.whites}))
     return Preparation(form=form, white=stated[0] if stated else white, whites=whites)
 
 
-def _said(white: float | None) -> str:
+def _describe_white(white: float | None) -> str:
     return "the usual one" if white is None else f"{white:g}"
 
 
-def _require_usual(extents: tuple[Extent, ...], preparation: Preparation, path: Path) -> None:
+def _require_same_scale(extents: tuple[Extent, ...], preparation: Preparation, path: Path) -> None:
     for extent in extents:
-        if preparation.of_pictures and (extent.is_outside or extent.is_beyond):
+        if preparation.of_pictures and (extent.is_outside or extent.cannot_hold_white):
             raise FmnistError(
-                f"The pictures that the model was trained on are from 0 to {preparation.white:g} for white "
-                "(cleaning.white of its study); "
-                f"those of {path} are {extent}, of a kind that holds up to {extent.most:,g}. Save it again with these "
-                "values."
+                f"Pixels must be from 0 to {preparation.white:g} for white, as in the pictures that the model was "
+                f"trained on (cleaning.white of its study); those of {path} are {extent}, in a format whose largest "
+                f"value is {extent.most:,g}. Save the picture again with values in that range."
             )
-        # A picture may be dark; but with 0 and 1 alone, or in 16 bits that the training pictures did not have, white is
-        # another.
-        is_other = extent.high <= 1 or (extent.white == DEEP and DEEP not in preparation.whites)
-        if extent.is_outside or (extent.is_far_too_dark and is_other):
+        # A picture may be dark. But values of 0 and 1 only, or 16 bits if no training picture had them, suggest
+        # another white.
+        is_other_white = extent.high <= 1 or (extent.white == DEEP and DEEP not in preparation.whites)
+        if extent.is_outside or (extent.is_far_too_dark and is_other_white):
             raise FmnistError(
-                f"A picture's pixels are from 0 for black to 255, or in 16 bits 65,535, for white; those of {path} are "
-                f"{extent}. "
-                "Save it again, as PNG of 8 bits."
+                "Pixels must be from 0 for black to 255, or 65,535 in 16-bit pictures, for white; those of "
+                f"{path} are {extent}. Save it again, as PNG of 8 bits."
             )

@@ -1,6 +1,4 @@
-"""A file or folder, whatever its form -> its splits as they were read. What takes long to read is read once and kept in
-the cache.
-"""
+"""A file or folder of any supported form -> its splits as they were read. Slow reads are cached."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fmnist.data.arrays import read_npz, read_preparation
-from fmnist.data.cache import digest, file_digest, kept
+from fmnist.data.cache import cached_folder, digest, file_digest
 from fmnist.data.cleaning import CleaningRules
-from fmnist.data.folders import fingerprint_folder, holds_pictures, layout_of, left_out, read_folder
+from fmnist.data.folders import fingerprint_folder, holds_pictures, layout_of, read_folder, with_files_not_read
 from fmnist.data.idx import read_idx
 from fmnist.data.leftovers import is_leftover
 from fmnist.data.official import idx_files, missing_files, raw_folder, unofficial
@@ -34,17 +32,17 @@ FORMS = (
 )
 
 
-class Asked(NamedTuple):
-    """What of a study, or of a model that is to see the images, decides how files are read."""
+class ReadOptions(NamedTuple):
+    """The options of a study, or of a model to evaluate, that decide how files are read."""
 
-    of_numbers: float | None  # what is stated to be white in tables and arrays
-    of_pictures: float | None  # and in picture files
+    of_numbers: float | None  # stated white of tables and arrays
+    of_pictures: float | None  # stated white of picture files
     skip_unreadable: bool
-    form: Form | None  # None: what the data say of themselves, and else "resized"
+    form: Form | None  # None means the form that the data declare, else "resized"
 
     @classmethod
-    def by(cls, rules: CleaningRules, preparation: Preparation | None) -> "Asked":
-        """By the rules of a study; a model's preparation comes before what they say of white."""
+    def of(cls, rules: CleaningRules, preparation: Preparation | None) -> "ReadOptions":
+        """Return the options of a study's rules; a model's preparation takes precedence over their white."""
         skip = rules.unreadable == "skip"
         if preparation is None:
             return cls(rules.white, rules.white, skip, None)
@@ -52,145 +50,145 @@ class Asked(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A data set that was found and is still to be read: a digest of what is in its files, and what reads train and
-    test from them.
-    """
+    """A data set that was found but not read yet."""
 
-    key: str
-    read: Callable[[], tuple[Raw, Raw | None]]
-    form: Form  # that its pictures are to become images of
+    key: str  # a digest of the content of its files
+    read: Callable[[], tuple[Raw, Raw | None]]  # returns train and test
+    form: Form  # of its images
 
 
-def open_path(path: Path, asked: Asked) -> Reading:
-    """What lies at `path`, found by its suffix or by what is in the folder, not read yet.
+def open_path(path: Path, options: ReadOptions) -> Reading:
+    """Return the data set at `path`, recognised by its suffix or the content of the folder, without reading it.
 
-    Raises: FmnistError where it is nothing that can be read.
+    Raises: FmnistError if its form is not supported.
     """
     if path.is_dir():
-        return _open_folder(path, asked)
+        return _open_folder(path, options)
     if not path.exists():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = get_close_matches(path.name, [*beside, "synthetic"], n=1)
+        siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, [*siblings, "synthetic"], n=1)
         hint = did_you_mean(path.name, near) if near else "Check the path."
-        raise FmnistError(f"Data are {FORMS}; {path} does not exist. {hint}")
+        raise FmnistError(f"Data must be {FORMS}; {path} does not exist. {hint}")
     if _suffix(path) in TABLES:
-        return _open_table(path, asked)
+        return _open_table(path, options)
     if _suffix(path) == ARRAYS:
-        known = None if asked.form else read_preparation(path)
-        form = asked.form or (known.form if known else RESIZED)
-        return Reading(
-            f"{file_digest(path)}, {asked.of_numbers}", partial(read_npz, path, white=asked.of_numbers), form
-        )
-    raise FmnistError(f"Data are {FORMS}; the name of {path} ends otherwise. Save them in one of these forms.")
+        preparation = None if options.form else read_preparation(path)
+        form = options.form or (preparation.form if preparation else RESIZED)
+        key = f"{file_digest(path)}, {options.of_numbers}"
+        return Reading(key, partial(read_npz, path, white=options.of_numbers), form)
+    raise FmnistError(f"Data must be {FORMS}; {path} has another suffix. Save the data in one of these forms.")
 
 
-def with_test(reading: Reading, of_test: Reading) -> Reading:
-    """Train from the first, test from the second: its test split where it has one, else all of it."""
+def with_test(reading: Reading, test_reading: Reading) -> Reading:
+    """Return train of the first reading with test of the second: its test split if it has one, else all of it."""
 
     def read() -> tuple[Raw, Raw | None]:
-        (train, unused), (first, second) = reading.read(), of_test.read()
-        train = replace(train, other_splits=train.other_splits + _rows(unused))
-        return train, replace(second, other_splits=second.other_splits + _rows(first)) if second else first
+        (train, unused_test), (first, second) = reading.read(), test_reading.read()
+        train = replace(train, other_splits=train.other_splits + _row_names(unused_test))
+        return train, replace(second, other_splits=second.other_splits + _row_names(first)) if second else first
 
-    return Reading(digest(reading.key, of_test.key), read, reading.form)
+    return Reading(digest(reading.key, test_reading.key), read, reading.form)
 
 
-def _rows(raw: Raw | None) -> tuple[str, ...]:
+def _row_names(raw: Raw | None) -> tuple[str, ...]:
     return tuple(raw.row(index) for index in range(len(raw))) if raw else ()
 
 
-def read_official(raw: Path, white: float | None = None) -> tuple[Raw, Raw]:
-    """Fashion-MNIST from its four files in `raw`, its labels the names of the classes.
+def read_official(folder: Path, white: float | None = None) -> tuple[Raw, Raw]:
+    """Read Fashion-MNIST from its four files in `folder`, labelled with the names of the classes.
 
-    Raises: FmnistError where a file is damaged or no idx file.
+    Raises: FmnistError if a file is damaged or not an idx file.
     """
-    splits = _read_idx(raw, white)
+    splits = _read_idx(folder, white)
     train, test = (
         replace(split, labels=np.array(CLASS_NAMES)[split.labels.astype(int)], classes=CLASS_NAMES) for split in splits
     )
     return _centred(train), _centred(test)
 
 
-def _open_folder(path: Path, asked: Asked) -> Reading:
-    if (raw := raw_folder(path)) is not None:
+def _open_folder(path: Path, options: ReadOptions) -> Reading:
+    if (folder := raw_folder(path)) is not None:
         if missing := missing_files(path):
             raise FmnistError(
-                f"A folder of idx files holds all four of them; {path} lacks {', '.join(missing)}. Add what is missing."
+                f"A folder of idx files must hold all four of them; {path} has no {', '.join(missing)}. Add the "
+                "missing files."
             )
-        return _open_idx(raw, asked)
+        return _open_idx(folder, options)
     if not (tables := _tables(path)):
-        return _open_pictures(path, asked)
+        return _open_pictures(path, options)
     if not holds_pictures(path):
-        return _open_tables(path, tables, asked)
-    if layout_of(path) is None and _pair(tables):
+        return _open_tables(path, tables, options)
+    if layout_of(path) is None and _train_and_test(tables):
         raise FmnistError(
-            f"A folder is read as one data set; {path} holds tables of train and test, and folders of pictures that "
-            "could be classes. "
-            "Name the table with --data and the other with --test, or move what is no data out of the folder."
+            f"A folder must hold one data set; {path} holds tables of train and test, and folders of pictures that "
+            "could be classes. Name the table with --data and the other with --test, or move other files out of the "
+            "folder."
         )
-    return _open_pictures(path, asked)
+    return _open_pictures(path, options)
 
 
-def _open_idx(raw: Path, asked: Asked) -> Reading:
-    files = idx_files(raw)
+def _open_idx(folder: Path, options: ReadOptions) -> Reading:
+    files = idx_files(folder)
     is_official = not unofficial(files)
 
     def read() -> tuple[Raw, Raw]:
-        train, test = _read_idx(raw, asked.of_numbers)
+        train, test = _read_idx(folder, options.of_numbers)
         return (_centred(train), _centred(test)) if is_official else (train, test)
 
-    key = f"{''.join(map(file_digest, files))}, {asked.of_numbers}"
-    return Reading(key, read, asked.form or (CENTRED if is_official else RESIZED))
+    key = f"{''.join(map(file_digest, files))}, {options.of_numbers}"
+    return Reading(key, read, options.form or (CENTRED if is_official else RESIZED))
 
 
-def _open_table(path: Path, asked: Asked) -> Reading:
-    key = f"{file_digest(path)}, {asked}"
-    return Reading(key, lambda: (_kept(key, partial(_read_table, path, asked)), None), asked.form or RESIZED)
+def _open_table(path: Path, options: ReadOptions) -> Reading:
+    key = f"{file_digest(path)}, {options}"
+
+    def read() -> tuple[Raw, None]:
+        return _cached(key, partial(_read_table, path, options)), None
+
+    return Reading(key, read, options.form or RESIZED)
 
 
-def _open_pictures(path: Path, asked: Asked) -> Reading:
-    key = f"{fingerprint_folder(path)}, {asked}"
+def _open_pictures(path: Path, options: ReadOptions) -> Reading:
+    key = f"{fingerprint_folder(path)}, {options}"
     layout = layout_of(path)
-    wanted = Preparation(form=asked.form or RESIZED, white=asked.of_pictures)
+    preparation = Preparation(form=options.form or RESIZED, white=options.of_pictures)
 
     def split(name: str) -> Raw:
-        return _kept(
-            f"{key}, {name}", partial(read_folder, path / name, skip_unreadable=asked.skip_unreadable, wanted=wanted)
-        )
+        read = partial(read_folder, path / name, skip_unreadable=options.skip_unreadable, preparation=preparation)
+        return _cached(f"{key}, {name}", read)
 
     def read() -> tuple[Raw, Raw | None]:
         if layout is None:
             return split("."), None
-        taken = [name for name in (layout.train, layout.test) if name]
-        return left_out(split(layout.train), path, taken, layout.validation), split(
-            layout.test
-        ) if layout.test else None
+        used = [name for name in (layout.train, layout.test) if name]
+        train = with_files_not_read(split(layout.train), path, used, layout.validation)
+        return train, split(layout.test) if layout.test else None
 
-    return Reading(key, read, wanted.form)
+    return Reading(key, read, preparation.form)
 
 
-def _open_tables(folder: Path, tables: list[Path], asked: Asked) -> Reading:
+def _open_tables(folder: Path, tables: list[Path], options: ReadOptions) -> Reading:
     used = _split_tables(folder, tables)
-    of_train = open_path(used[0], asked)
-    of_both = with_test(of_train, open_path(used[1], asked._replace(form=of_train.form))) if len(used) > 1 else of_train
+    reading = open_path(used[0], options)
+    if len(used) > 1:
+        reading = with_test(reading, open_path(used[1], options._replace(form=reading.form)))
     others = tuple(table.name for table in tables if table not in used)
     leftovers = tuple(sorted(path.name for path in folder.iterdir() if is_leftover(path.name)))
 
     def read() -> tuple[Raw, Raw | None]:
-        train, test = of_both.read()
+        train, test = reading.read()
         return replace(train, leftovers=leftovers, other_files=others), test
 
-    return Reading(digest(of_both.key, others, leftovers), read, of_both.form)
+    return Reading(digest(reading.key, others, leftovers), read, reading.form)
 
 
-def _read_table(path: Path, asked: Asked) -> Raw:
-    from fmnist.data import tables  # Arrow takes long to import, and most runs read no table
+def _read_table(path: Path, options: ReadOptions) -> Raw:
+    from fmnist.data import tables  # Arrow is slow to import, and most runs read no table
 
     if _suffix(path) == ".parquet":
-        return tables.read_parquet(
-            path, white=asked.of_numbers, pictures=Preparation(form=asked.form or RESIZED, white=asked.of_pictures)
-        )
-    return tables.read_csv(path, white=asked.of_numbers)
+        preparation = Preparation(form=options.form or RESIZED, white=options.of_pictures)
+        return tables.read_parquet(path, white=options.of_numbers, pictures=preparation)
+    return tables.read_csv(path, white=options.of_numbers)
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -199,27 +197,25 @@ def _tables(folder: Path) -> list[Path]:
 
 
 def _split_tables(folder: Path, files: list[Path]) -> list[Path]:
-    """The one table of train and the one of test among the `files` in `folder`, told by their names, or its only
-    table.
-    """
+    """Return the tables of train and of test among the `files` in `folder`, by their names, or its only table."""
     if len(files) == 1:
         return files
-    if pair := _pair(files):
+    if pair := _train_and_test(files):
         return pair
     names = ", ".join(path.name for path in files)
     raise FmnistError(
-        f"A folder of tables holds one whose name has 'train' in it and one with 'test'; {folder} holds {names}. "
+        f"A folder of tables must hold one whose name contains 'train' and one with 'test'; {folder} holds {names}. "
         "Name the file itself with --data, and its test split with --test."
     )
 
 
-def _pair(files: list[Path]) -> list[Path] | None:
-    of_train, of_test = ([path for path in files if word in path.name.lower()] for word in ("train", "test"))
-    return [*of_train, *of_test] if len(of_train) == len(of_test) == 1 and of_train != of_test else None
+def _train_and_test(files: list[Path]) -> list[Path] | None:
+    train, test = ([path for path in files if word in path.name.lower()] for word in ("train", "test"))
+    return [*train, *test] if len(train) == len(test) == 1 and train != test else None
 
 
-def _read_idx(raw: Path, white: float | None) -> tuple[Raw, Raw]:
-    images, labels, test_images, test_labels = idx_files(raw)
+def _read_idx(folder: Path, white: float | None) -> tuple[Raw, Raw]:
+    images, labels, test_images, test_labels = idx_files(folder)
     return _scaled(read_idx(images, labels), white), _scaled(read_idx(test_images, test_labels), white)
 
 
@@ -234,8 +230,8 @@ def _scaled(raw: Raw, white: float | None) -> Raw:
     return replace(raw, pixels=scale.greys(raw.pixels, white), extents=scale.extents)
 
 
-def _kept(key: str, read: Callable[[], Raw]) -> Raw:
-    return load_raw(kept("parsed", key, lambda folder: save_raw(folder, read())))
+def _cached(key: str, read: Callable[[], Raw]) -> Raw:
+    return load_raw(cached_folder("parsed", key, lambda folder: save_raw(folder, read())))
 
 
 def _suffix(path: Path) -> str:

@@ -1,8 +1,7 @@
-"""Where the images come from: Fashion-MNIST, found or downloaded, a data set of one's own, or images drawn by code.
+"""Sources of images: Fashion-MNIST, found or downloaded, the user's own data set, or synthetic images.
 
-One rule decides what may be called Fashion-MNIST: each of the four files has the official MD5. Whatever differs is
-damaged, or a data set of another name. All files are read and cleaned once; what came out is kept in the cache, where
-workers map it into memory.
+Files are Fashion-MNIST only if each of the four has the official MD5; otherwise they are damaged, or another data set.
+All files are read and cleaned once. The result is cached, and workers map it into memory.
 """
 
 import os
@@ -16,14 +15,21 @@ import numpy as np
 
 from fmnist.data import synthetic
 from fmnist.data.arrays import write_npz
-from fmnist.data.cache import cache_folder, digest, kept
+from fmnist.data.cache import cache_folder, cached_folder, digest
 from fmnist.data.cleaning import CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.download import FAILURES, download
 from fmnist.data.images import Images
 from fmnist.data.official import FASHION_MNIST, OFFICIAL, idx_files, missing_files, raw_folder, unofficial
 from fmnist.data.preparation import CENTRED, Preparation
-from fmnist.data.reading import FORMS, Asked, Reading, open_path, read_official, with_test
-from fmnist.data.store import load_blind, load_caught, load_images, load_preparation, load_report, save_cleaned
+from fmnist.data.reading import FORMS, Reading, ReadOptions, open_path, read_official, with_test
+from fmnist.data.store import (
+    load_caught,
+    load_for_scoring,
+    load_images,
+    load_preparation,
+    load_report,
+    save_cleaned,
+)
 from fmnist.data.summary import DataSummary, summarise
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
@@ -33,60 +39,56 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Images that are ready, cleaned, to be loaded: small, so that it travels to worker processes in their stead."""
+    """Cleaned images that can be loaded; small, so that it can be sent to worker processes instead of the images."""
 
     name: str
     root: Path | None  # the folder of the cleaned images; None for synthetic ones
-    path: str | None = None  # what was named as data, and as test split
+    path: str | None = None  # the data and, below, the test split that the user named
     test_path: str | None = None
 
     @property
     def is_synthetic(self) -> bool:
-        """True where the images are drawn by code."""
+        """Return whether the images are drawn by code."""
         return self.root is None
 
     @property
     def cleaning(self) -> CleaningReport | None:
-        """What cleaning found and did; None for images drawn by code, which need none."""
+        """Return what cleaning found and did; None for synthetic images, which are not cleaned."""
         return load_report(self.root) if self.root else None
 
     @property
     def preparation(self) -> Preparation:
-        """How pictures became the images."""
+        """Return how pictures became the images."""
         return load_preparation(self.root) if self.root else Preparation(form=CENTRED)
 
     @property
     def caught(self) -> dict[str, CaughtPictures]:
-        """The first images that each cleaning rule caught."""
+        """Return the first images that each cleaning rule caught."""
         return load_caught(self.root) if self.root else {}
 
     def train(self) -> Images:
-        """All images that may be trained on."""
+        """Return all images for training."""
         return load_images(self.root, "train") if self.root else synthetic.train()
 
-    def train_blind(self) -> Images:
-        """The same images, to be scored on: no pixel that was missing was filled by what is known of the image's
-        class.
-        """
-        return load_blind(self.root) if self.root else synthetic.train()
+    def train_for_scoring(self) -> Images:
+        """Return the training images for scoring: missing pixels are filled without using the labels."""
+        return load_for_scoring(self.root) if self.root else synthetic.train()
 
     def test(self) -> Images:
-        """The test images. Only `fmnist.data.splits` may call this."""
+        """Return the test images. Only `fmnist.data.splits` may call this."""
         return load_images(self.root, "test") if self.root else synthetic.test()
 
     def summary(self) -> DataSummary:
-        """Both splits in figures."""
+        """Return counts and statistics of both splits."""
         return summarise(self.train(), self.test())
 
     def save(self, path: Path) -> None:
-        """Both splits are in the `.npz` at `path`, which can be named as data again; no pixel of them tells of a
-        label.
-        """
-        write_npz(path, self.train_blind(), self.test(), self.preparation)
+        """Write both splits, filled without the labels, to the `.npz` file at `path`, which can be read as data."""
+        write_npz(path, self.train_for_scoring(), self.test(), self.preparation)
 
 
 def fingerprint(images: Images) -> str:
-    """The SHA-256, in hex, of pixels, labels and class names: the same for the same images, on every platform."""
+    """Return the SHA-256, in hex, of pixels, labels and class names, the same on every platform."""
     content = sha256("\0".join(images.class_names).encode())
     content.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
     content.update(np.ascontiguousarray(images.pixels).data)
@@ -103,33 +105,33 @@ def find_source(
     preparation: Preparation | None = None,
     announce: Announce,
 ) -> Source:
-    """The source that was asked for: verified, read, cleaned by `rules` and announced.
+    """Find, verify, read and clean a data set by `rules`, announce it, and return its source.
 
-    Looks at `data` (a file or folder, or the word "synthetic"), else $FMNIST_DATA, else ./data, the user's cache
-    folder, and the network if it `may_download`, which are for Fashion-MNIST only. `test` is a file or folder of its
-    own for the test split. A `preparation`, of a model that is to see the images, takes the place of the one that the
-    data ask for. With `or_synthetic`, images drawn by code stand in where all of the last three fail; for data that
-    were named, nothing does.
+    The data set is `data` (a file, a folder or the word "synthetic"), else $FMNIST_DATA. If neither is given, it is
+    Fashion-MNIST in ./data, in the user's cache folder or, if it `may_download`, from the network; with `or_synthetic`,
+    synthetic images replace it if all of these fail. `test` is a separate file or folder with the test split. A
+    `preparation`, of a model to evaluate, overrides the one that the data declare.
 
-    Raises: FmnistError where there are no data to be had, they cannot be read, or are not fit to train on.
+    Raises: FmnistError if the data are not found, cannot be read, or are not fit to train on.
     """
     option, place = ("--data", data) if data is not None else ("$FMNIST_DATA", os.environ.get("FMNIST_DATA") or None)
     if test is not None and place in (None, SYNTHETIC):
         raise FmnistError(
-            f"--test names the test split of the data that --data names; got --test {test} without such data."
+            f"--test must name the test split of a data set; got --test {test} without such data. Name the data set "
+            "with --data."
         )
     rules = rules or CleaningRules()
-    asked = Asked.by(rules, preparation)
+    options = ReadOptions.of(rules, preparation)
     try:
         if place == SYNTHETIC:
             announce(f"Data: synthetic images, drawn by code ({option}).")
             return Source(SYNTHETIC, None)
         if place is None:
-            return _found(rules, or_synthetic, may_download, announce)
-        return _named(option, _path(place), _path(test) if test else None, rules, asked, announce)
+            return _default_source(rules, or_synthetic, may_download, announce)
+        return _named_source(option, _path(place), _path(test) if test else None, rules, options, announce)
     except OSError as error:
         raise FmnistError(
-            f"Data files must be readable, and {cache_folder()} writable for what is made of them: {error}. "
+            f"Data files must be readable, and {cache_folder()} writable for the cleaned images: {error}. "
             "Change the permissions, name other data with --data, or another cache with XDG_CACHE_HOME."
         ) from error
 
@@ -137,16 +139,16 @@ def find_source(
 def _path(place: str) -> Path:
     if not place:
         raise FmnistError(
-            f"Data are {FORMS}; got an empty name. Leave the option out to have Fashion-MNIST found or downloaded."
+            f"Data must be {FORMS}; got an empty name. Omit the option to find or download Fashion-MNIST."
         )
-    # Not Path.expanduser: that one raises where the user in "~user" is unknown.
+    # Path.expanduser raises if the user in "~user" is unknown.
     return Path(os.path.abspath(os.path.expanduser(place)))  # noqa: PTH100, PTH111
 
 
-def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announce: Announce) -> Source:
+def _default_source(rules: CleaningRules, or_synthetic: bool, may_download: bool, announce: Announce) -> Source:
     if raw_folder(Path("data")) is not None:
         return _fashion_mnist(Path("data").resolve(), "./data", rules, announce)
-    # Of the cache, only what is complete counts: an earlier run may have been stopped while it downloaded.
+    # The cache counts only if it is complete: an earlier download may have been interrupted.
     if missing_files(cache_folder()):
         if not may_download:
             raise FmnistError(
@@ -159,90 +161,88 @@ def _found(rules: CleaningRules, or_synthetic: bool, may_download: bool, announc
         except FAILURES as error:
             reason = " ".join(str(error).split())
             if not or_synthetic:
-                raise FmnistError(_nowhere(reason)) from error
+                raise FmnistError(_not_found(reason)) from error
             announce(
-                f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files found and no download ({reason}): scores say "
-                "nothing about it."
+                f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files were found and the download failed ({reason}): "
+                "scores say nothing about Fashion-MNIST."
             )
             return Source(SYNTHETIC, None)
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
 
 
-def _named(
-    option: str, path: Path, test: Path | None, rules: CleaningRules, asked: Asked, announce: Announce
+def _named_source(
+    option: str, path: Path, test: Path | None, rules: CleaningRules, options: ReadOptions, announce: Announce
 ) -> Source:
     raw = raw_folder(path) if path.is_dir() else None
     if raw is not None and test is None:
         if missing_files(path) or len(unofficial(idx_files(raw))) < len(OFFICIAL):
             return _fashion_mnist(path, option, rules, announce)
         announce(
-            f"Data: the idx files in {raw} are not the official ones of Fashion-MNIST, not one of them; they are a "
-            "data set of their own."
+            f"Data: none of the idx files in {raw} is an official one of Fashion-MNIST; they are read as another data "
+            "set."
         )
-    reading = open_path(path, asked)
-    of_test = open_path(test, asked._replace(form=reading.form)) if test else None
+    reading = open_path(path, options)
+    if test:
+        reading = with_test(reading, open_path(test, options._replace(form=reading.form)))
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
-    root = _cleaned(
-        with_test(reading, of_test) if of_test else reading, rules, (str(path), str(test or path)), announce
-    )
+    root = _cleaned(reading, rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)
-    announce(f"Data: {_told(source)}")
+    announce(f"Data: {_describe(source)}")
     return source
 
 
-def _fashion_mnist(root: Path, asked_by: str, rules: CleaningRules, announce: Announce) -> Source:
-    """The official files under `root`.
+def _fashion_mnist(root: Path, origin: str, rules: CleaningRules, announce: Announce) -> Source:
+    """Return the source of the official files below `root`; `origin` names `root` in errors.
 
-    Raises: FmnistError where one is absent, damaged or another.
+    Raises: FmnistError if one is missing, damaged or not official.
     """
     raw = raw_folder(root)
     if raw is None or (absent := missing_files(root)):
-        lacks = "the four files" if raw is None else ", ".join(absent)
+        missing = "them" if raw is None else ", ".join(absent)
         raise FmnistError(
-            f"{asked_by} must hold all of Fashion-MNIST's four files; {root} lacks {lacks}. {_put_into(root)}."
+            f"{origin} must hold all four files of Fashion-MNIST; {root} does not have {missing}. {_put_into(root)}."
         )
     files = idx_files(raw)
     if wrong := unofficial(files):
-        read_official(raw)  # says more precisely what is wrong, where a file is cut short or no idx file at all
+        read_official(raw)  # raises a more precise error if a file is cut short or not an idx file
         raise FmnistError(
-            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. It is damaged or of another "
-            "data set: "
-            "replace it, or delete it and let it be downloaded."
+            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 differs. It is damaged or belongs to another "
+            "data set: replace it, or delete it and let it be downloaded."
         )
-    reading = Reading(
-        FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED
-    )  # its files are known to be these
+    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED)  # the MD5 fixes the content
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
     announce(f"Data: Fashion-MNIST, in {raw}.")
-    return Source(FASHION_MNIST, cleaned, str(root) if asked_by == "--data" else None)
+    return Source(FASHION_MNIST, cleaned, str(root) if origin == "--data" else None)
 
 
 def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], announce: Announce) -> Path:
     def make(folder: Path) -> None:
         from fmnist.data.clean import clean  # brings scikit-learn, a second to import
 
-        announce(f"Data: reading and cleaning {where[0]}; the result is kept.")
+        announce(f"Data: reading and cleaning {where[0]}; the result is cached.")
         save_cleaned(folder, clean(*reading.read(), rules, where=where, form=reading.form))
 
-    return kept("cleaned", digest(reading.key, reading.form, rules.model_dump(mode="json")), make)
+    return cached_folder("cleaned", digest(reading.key, reading.form, rules.model_dump(mode="json")), make)
 
 
-def _told(source: Source) -> str:
+def _describe(source: Source) -> str:
     report = source.cleaning
     assert report, "files were cleaned"
     images = f"{source.name}: {report.train_kept:,} training and {report.test_kept:,} test images"
-    held_out = ", the latter held out of the former, as no test split was given" if report.held_out else ""
-    found = ", ".join(
-        f"{one.rule} {one.train + one.test:,} {one.action}" for one in report.caught if one.train or one.test
+    held_out = ", the latter held out of the former because no test split was given" if report.held_out else ""
+    caught = ", ".join(
+        f"{caught.rule} {caught.train + caught.test:,} {caught.action}"
+        for caught in report.caught
+        if caught.train or caught.test
     )
-    return f"{images}{held_out}; {f'cleaned: {found}' if found else 'nothing had to be cleaned'}."
+    return f"{images}{held_out}; {f'cleaned: {caught}' if caught else 'nothing had to be cleaned'}."
 
 
-def _nowhere(reason: str) -> str:
+def _not_found(reason: str) -> str:
     return (
         f"Fashion-MNIST is needed; it is neither in {Path('data').resolve()} nor in {cache_folder()}, "
         f"and the download failed ({reason}). {_put_into(Path('data'))}, name other data with --data or $FMNIST_DATA, "
-        f"or use images drawn by code: --data {SYNTHETIC}."
+        f"or use synthetic images: --data {SYNTHETIC}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows divided in two, every class in the same proportion."""
+"""Split rows in two with the same share of every class."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from fmnist.errors import FmnistError
 
 
 class Halves(NamedTuple):
-    """Row numbers, ascending."""
+    """Row indices of both parts, ascending."""
 
     kept: NDArray[np.int64]
     held_out: NDArray[np.int64]
@@ -18,13 +18,11 @@ class Halves(NamedTuple):
 def stratified(
     labels: NDArray[np.int64], class_names: tuple[str, ...], *, share: float, seed: int, into: str
 ) -> Halves:
-    """The rows in two parts, `share` of every class held out; the same rows for the same seed. `into` says what for.
+    """Hold out `share` of every class; the same rows for the same seed. `into` names the held-out part in errors.
 
-    Raises: FmnistError where a class has too few images to be in both parts.
+    Raises: FmnistError if a class has too few images for both parts.
     """
-    from sklearn.model_selection import (
-        train_test_split,
-    )  # a second to import, and a split that is kept needs none of it
+    from sklearn.model_selection import train_test_split  # a second to import, not needed for a cached split
 
     count = round(share * len(labels))
     _require_every_class(labels, class_names, count, into)
@@ -35,7 +33,7 @@ def stratified(
 def _require_every_class(labels: NDArray[np.int64], class_names: tuple[str, ...], held_out: int, into: str) -> None:
     counts = np.bincount(labels, minlength=len(class_names))
     smallest = int(counts.argmin())
-    # A stratified part takes at least floor(count * part / all) images of a class.
+    # A stratified part gets at least floor(count * part / all) images of a class.
     if counts[smallest] * min(held_out, len(labels) - held_out) < len(labels):
         raise FmnistError(
             f"Every class must be in train and in {into}; {class_names[smallest]!r} has {counts[smallest]} of "

@@ -1,4 +1,4 @@
-"""What the images of a data set are like: how many of each class, how bright."""
+"""Counts and statistics of the images of a data set."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from fmnist.data.images import Images
 
 GREYS = 256
-BLOCK = 2_000  # images counted at a time; counting takes 8 bytes a pixel
+BLOCK = 2_000  # images per histogram; counting takes 8 bytes a pixel
 
 
 class _Frozen(BaseModel):
@@ -18,17 +18,17 @@ class _Frozen(BaseModel):
 
 
 class ClassSummary(_Frozen):
-    """The images of one class."""
+    """Statistics of one class."""
 
     name: str
     train: int
     test: int
     share: float  # of the training images
-    brightness: float | None  # mean grey of its training images; None where there is none
+    brightness: float | None  # mean grey of its training images; None if there is none
 
 
 class PixelSummary(_Frozen):
-    """The grey values of all training images, from 0, black, to 255, white."""
+    """Statistics of the grey values of all training images, from 0, black, to 255, white."""
 
     mean: float
     sd: float
@@ -39,33 +39,33 @@ class PixelSummary(_Frozen):
 
 
 class DataSummary(_Frozen):
-    """Both splits in figures."""
+    """Counts and statistics of both splits."""
 
     train: int
     test: int
     classes: tuple[ClassSummary, ...]  # in the order of the labels
-    pixels: PixelSummary | None  # None where there is no training image
+    pixels: PixelSummary | None  # None if there is no training image
 
 
 def summarise(train: Images, test: Images) -> DataSummary:
-    """Both splits are counted by class, and the pixels of `train` by grey value."""
+    """Count the images of both splits by class, and the pixels of `train` by grey."""
     return DataSummary(train=len(train), test=len(test), classes=_classes(train, test), pixels=_pixels(train.pixels))
 
 
 def _classes(train: Images, test: Images) -> tuple[ClassSummary, ...]:
     count = len(train.class_names)
-    seen, unseen = (np.bincount(split.labels, minlength=count) for split in (train, test))
+    train_counts, test_counts = (np.bincount(split.labels, minlength=count) for split in (train, test))
     size = math.prod(train.pixels.shape[1:])
-    light = np.bincount(
+    sums = np.bincount(
         train.labels, weights=train.pixels.reshape(-1, size).sum(axis=1, dtype=np.uint32), minlength=count
     )
     return tuple(
         ClassSummary(
             name=name,
-            train=int(seen[i]),
-            test=int(unseen[i]),
-            share=float(seen[i] / max(1, len(train))),
-            brightness=float(light[i] / (seen[i] * size)) if seen[i] else None,
+            train=int(train_counts[i]),
+            test=int(test_counts[i]),
+            share=float(train_counts[i] / max(1, len(train))),
+            brightness=float(sums[i] / (train_counts[i] * size)) if train_counts[i] else None,
         )
         for i, name in enumerate(train.class_names)
     )

@@ -1,4 +1,4 @@
-"""Which columns of a table hold the label and which the pixels, told by their names."""
+"""Find the columns of a table that hold the label and the pixels by their names."""
 
 import math
 import re
@@ -13,20 +13,19 @@ from fmnist.errors import FmnistError
 from fmnist.suggestions import did_you_mean
 
 LABEL = "label"
-NUMBER = re.compile(
-    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE
-)  # float() also takes 1_0, inf and other scripts
+# float() also accepts 1_0, inf and digits of other scripts.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _PIXEL = re.compile(r"((?:pixel|px|p)?[ _-]?)([0-9]{1,7})(?:x([0-9]{1,7}))?", re.ASCII)
-_NAMED_LIKE = "pixel1 to pixel784 (from 0 or 1, as many as a square has), or row x column, 1x1 to 28x28"
+_PIXEL_NAMES = "pixel1 to pixel784 (from 0 or 1, as many as a square has), or row x column, 1x1 to 28x28"
 
 Key = tuple[int, ...]  # (number,) or (row, column)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where in a table the label and each pixel are."""
+    """The positions of the label and of each pixel in a table."""
 
-    names: tuple[str, ...]  # of all columns as the table has them, without surrounding blanks
+    names: tuple[str, ...]  # of all columns in the table's order, without surrounding blanks
     label: int  # a position in `names`
     pixels: tuple[int, ...]  # positions in `names`: the first row of pixels from left to right, then the second
     height: int
@@ -34,27 +33,27 @@ class Columns:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The columns that are neither label nor pixel."""
+        """Return the columns that are neither label nor pixel."""
         used = {self.label, *self.pixels}
         return tuple(name for position, name in enumerate(self.names) if position not in used)
 
 
 def find_columns(names: Sequence[str], file: str) -> Columns:
-    """The label and the pixels among the columns called `names`, whatever their order.
+    """Return the label and the pixels among the columns called `names`, in any order.
 
-    Raises: FmnistError where there is not one label column, or the pixels are not numbered without gaps and doubles.
+    Raises: FmnistError if there is not exactly one label column, or the numbers of the pixels have gaps or duplicates.
     """
     stripped = tuple(name.strip() for name in names)
     label = find_label(stripped, file)
-    prefix, found = _pixels(stripped, file)
-    height, width = _size(prefix, found, stripped, file)
-    return Columns(stripped, label, tuple(found[key] for key in sorted(found)), height, width)
+    prefix, positions = _pixels(stripped, file)
+    height, width = _size(prefix, positions, stripped, file)
+    return Columns(stripped, label, tuple(positions[key] for key in sorted(positions)), height, width)
 
 
 def find_label(names: Sequence[str], file: str) -> int:
-    """The position of the one label column.
+    """Return the position of the label column.
 
-    Raises: FmnistError where there is none or more than one, a name is there twice, or `names` are no names.
+    Raises: FmnistError if there is none or more than one, a name occurs twice, or `names` are numbers.
     """
     _require_names(names, file)
     positions = [position for position, name in enumerate(names) if name.strip().lower() == LABEL]
@@ -62,11 +61,12 @@ def find_label(names: Sequence[str], file: str) -> int:
         return positions[0]
     if positions:
         raise FmnistError(
-            f"{file} must have one column 'label'; it has {_listed(names[p] for p in positions)}. Rename all but one."
+            f"{file} must have one column 'label'; it has {_listed(names[position] for position in positions)}. Rename "
+            "all but one."
         )
     others = [name.strip() for name in names if name.strip() and not _PIXEL.fullmatch(name.strip().lower())]
     hint = _nearest(LABEL, others) or (f" Besides pixels it has {_listed(others)}." if others else "")
-    raise FmnistError(f"{file} has no column 'label'.{hint} Rename the column that holds the classes to 'label'.")
+    raise FmnistError(f"{file} has no column 'label'.{hint} Rename the column with the classes to 'label'.")
 
 
 def _require_names(names: Sequence[str], file: str) -> None:
@@ -75,21 +75,20 @@ def _require_names(names: Sequence[str], file: str) -> None:
     if numbers and all(NUMBER.fullmatch(word) or word in MISSING_WORDS for word in words):
         raise FmnistError(
             f"{file}: the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers. "
-            "Add them."
+            "Add the names."
         )
-    # A column without a name is ignored, and so may be there more than once: rows that end in separators are like that.
-    double = next((name for name, count in Counter(name.strip() for name in names).items() if name and count > 1), None)
-    if double is not None:
+    # Columns without a name are ignored, so several are valid: rows that end in separators have them.
+    counts = Counter(name.strip() for name in names)
+    repeated = next((name for name, count in counts.items() if name and count > 1), None)
+    if repeated is not None:
         raise FmnistError(
-            f"{file}: each column must have a name of its own; {[name.strip() for name in names].count(double)} are "
-            f"called {double!r}. "
-            "Rename or remove all but one; if a CSV file's first line is data already, put one with the names before "
-            "it."
+            f"{file}: each column must have a different name; {counts[repeated]} are called {repeated!r}. Rename or "
+            "remove all but one; if a CSV file's first line is data already, add a line with the names before it."
         )
 
 
 def _pixels(names: Sequence[str], file: str) -> tuple[str, dict[Key, int]]:
-    """The prefix of the pixels' names, and their positions in the table."""
+    """Return the prefix of the pixels' names, and their positions in the table."""
     forms: dict[tuple[str, int], list[tuple[Key, int]]] = {}
     for position, name in enumerate(names):
         if match := _PIXEL.fullmatch(name.lower()):
@@ -97,61 +96,55 @@ def _pixels(names: Sequence[str], file: str) -> tuple[str, dict[Key, int]]:
             key = tuple(int(number) for number in numbers if number is not None)
             forms.setdefault((prefix, len(key)), []).append((key, position))
     if not forms:
-        raise FmnistError(f"{file} has no pixel columns: they must be named {_NAMED_LIKE}. It has {_listed(names)}.")
-    # A stray 'p1' or '0' beside 784 of another form is an ignored column.
+        raise FmnistError(f"{file} has no pixel columns: they must be named {_PIXEL_NAMES}. It has {_listed(names)}.")
+    # A single 'p1' or '0' beside 784 columns of another form is not a pixel.
     (prefix, _), pixels = max(forms.items(), key=lambda form: len(form[1]))
-    found: dict[Key, int] = {}
+    positions: dict[Key, int] = {}
     for key, position in pixels:
-        if key in found:
-            twice = f"{names[found[key]]!r} and {names[position]!r}"
+        if key in positions:
             raise FmnistError(
-                f"{file}: each pixel must have one column; {twice} are the same pixel. Remove or rename one."
+                f"{file}: each pixel must have one column; {names[positions[key]]!r} and {names[position]!r} are the "
+                "same pixel. Remove or rename one."
             )
-        found[key] = position
-    return prefix, found
+        positions[key] = position
+    return prefix, positions
 
 
-def _size(prefix: str, found: dict[Key, int], names: Sequence[str], file: str) -> tuple[int, int]:
-    """Height and width of the images, once it is certain that no pixel is missing."""
-    first = min(min(key) for key in found)
-    first = min(first, 1)
-    last = [max(numbers) for numbers in zip(*found, strict=True)]
+def _size(prefix: str, positions: dict[Key, int], names: Sequence[str], file: str) -> tuple[int, int]:
+    """Check that no pixel is missing, and return height and width of the images."""
+    first = min(1, *(min(key) for key in positions))
+    last = [max(numbers) for numbers in zip(*positions, strict=True)]
     extent = [end - first + 1 for end in last]
-    if math.prod(extent) != len(found):
-        gap = prefix + "x".join(map(str, next(key for key in _counted(first, extent) if key not in found)))
-        raise FmnistError(
-            f"{file}: pixels must be numbered without gaps; {gap!r} is missing.{_nearest(gap, _unused(found, names))}"
-        )
+    if math.prod(extent) != len(positions):
+        gap = prefix + "x".join(map(str, next(key for key in _all_keys(first, extent) if key not in positions)))
+        hint = _nearest(gap, _unused(positions, names))
+        raise FmnistError(f"{file}: pixels must be numbered without gaps; {gap!r} is missing.{hint}")
     if len(extent) == 2:
         return extent[0], extent[1]
-    if side := flat_side(len(found)):
+    if side := flat_side(len(positions)):
         return side, side
-    beyond = _nearest(f"{prefix}{last[0] + 1}", _unused(found, names))
+    hint = _nearest(f"{prefix}{last[0] + 1}", _unused(positions, names))
     raise FmnistError(
-        f"{file}: pixels that are only numbered must be a square grey image, as 28 x 28 = 784 are; it has "
-        f"{len(found):,}, "
-        f"{prefix}{first} to {prefix}{last[0]}.{beyond} {readings(len(found))}. Name grey pixels row x column (1x1 to "
-        "RxC), "
-        "or save colours as a NumPy file of [N, H, W, 3 or 4]."
+        f"{file}: pixels with a single number must be a square grey image, such as 28 x 28 = 784; it has "
+        f"{len(positions):,}, {prefix}{first} to {prefix}{last[0]}.{hint} {readings(len(positions))}. Name grey pixels "
+        "row x column (1x1 to RxC), or save colours as a NumPy file of [N, H, W, 3 or 4]."
     )
 
 
-def _counted(first: int, extent: Sequence[int]) -> Iterable[Key]:
-    """All keys of a table of that extent in order; one by one, for a mistyped number makes the extent very large."""
+def _all_keys(first: int, extent: Sequence[int]) -> Iterable[Key]:
+    """Return all keys of that extent in order, lazily, because a mistyped number makes the extent very large."""
     if len(extent) == 1:
         return ((number,) for number in range(first, first + extent[0]))
     return ((row, column) for row in range(first, first + extent[0]) for column in range(first, first + extent[1]))
 
 
-def _unused(found: dict[Key, int], names: Sequence[str]) -> list[str]:
-    used = set(found.values())
+def _unused(positions: dict[Key, int], names: Sequence[str]) -> list[str]:
+    used = set(positions.values())
     return [name for position, name in enumerate(names) if position not in used and name.lower() != LABEL]
 
 
 def _nearest(name: str, others: Sequence[str]) -> str:
-    """The hint where a name is near; "" where `did_you_mean` would list all, for no other column is a valid pixel or
-    label.
-    """
+    """Return the hint if a name is near; otherwise "", because `did_you_mean` would list columns that are not valid."""
     return f" {did_you_mean(name, others)}" if get_close_matches(name, others, n=1) else ""
 
 

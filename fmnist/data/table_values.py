@@ -1,4 +1,4 @@
-"""A table's cells -> pixels and labels; what cannot be one is an error that names its row and column."""
+"""The cells of a table -> pixels and labels; errors name row and column."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from fmnist.errors import FmnistError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BYTES_A_PIXEL = 4  # the pixel and whether it is missing, both twice while the batches are joined
-LONGEST_LABEL = 500  # characters; NumPy gives every label the room of the longest
+BYTES_A_PIXEL = 4  # the pixel and whether it is missing, both twice while the batches are concatenated
+LONGEST_LABEL = 500  # characters; NumPy stores every label with the length of the longest
 _WHOLE = re.compile(r"(-?[0-9]+)(?:\.0+)?")
 _MISSING, _BAD = -1, -2
 
-RowName = Callable[[int], str]  # a row's index in its batch -> file and row, as a person calls them
+RowName = Callable[[int], str]  # a row's index in its batch -> file and row, for errors
 
 
 class Batch(NamedTuple):
     """Some rows of a table.
 
-    Shape: pixels uint8 [N, P]; missing bool [N, P], None where no pixel is; labels str [N].
+    Shape: pixels uint8 [N, P]; missing bool [N, P], None if no pixel is missing; labels str [N].
     """
 
     pixels: NDArray[np.uint8]
@@ -44,16 +44,15 @@ def to_batch(
     *,
     white: float | None = None,
 ) -> Batch:
-    """The rows of a label column and of the pixel columns, which come in the order of `columns.pixels`.
+    """Convert a label column and the pixel columns, which are in the order of `columns.pixels`.
 
     Raises: FmnistError for the first pixel that is not a whole number from 0 to 255, or with `white` a number from 0 to
-    that, and for a
-        label that `to_labels` refuses.
+    that, and for a label that `to_labels` rejects.
     """
     codes = np.empty((len(label), len(pixels)), np.int16)
     for index, column in enumerate(pixels):
-        words, of_row = _encoded(column)
-        codes[:, index] = np.array([_code(word, white) for word in words], np.int16)[of_row]
+        words, code_of_row = _encoded(column)
+        codes[:, index] = np.array([_code(word, white) for word in words], np.int16)[code_of_row]
     if (bad := codes == _BAD).any():
         raise FmnistError(_bad_pixel(bad, pixels, columns, row_name, white))
     missing = codes == _MISSING
@@ -62,39 +61,37 @@ def to_batch(
 
 
 def to_labels(column: "pa.Array", row_name: RowName, classes: Sequence[str] = ()) -> NDArray[np.str_]:
-    """The labels as text, "" where missing; whole numbers are places in `classes` where the source declares such.
+    """Return the labels as text, "" if missing; whole numbers are indices into `classes` if the source declares them.
 
     Shape: [N]
-    Raises: FmnistError for a label that is very long or has several lines, or a number that is no place in `classes`.
+    Raises: FmnistError for a label that is very long or has several lines, or a number that is not an index.
     """
     import pyarrow as pa
 
-    words, of_row = _encoded(column)
+    words, code_of_row = _encoded(column)
+    labels: list[str | None]
     if classes and pa.types.is_integer(column.type):
-        place = {"": "", "-1": ""} | {
-            str(index): name for index, name in enumerate(classes)
-        }  # -1 is Hugging Face's "no label"
-        labels, rule = (
-            [place.get(word) for word in words],
-            f"a place among the {len(classes)} classes that the file declares",
-        )
+        name_of = {"": "", "-1": ""} | {str(index): name for index, name in enumerate(classes)}  # -1: no label
+        labels = [name_of.get(word) for word in words]
+        rule = f"an index into the {len(classes)} classes that the file declares"
     else:
-        labels, rule = [_label(word) for word in words], f"one line of at most {LONGEST_LABEL} characters"
+        labels = [_label(word) for word in words]
+        rule = f"one line of at most {LONGEST_LABEL} characters"
     if None in labels:
-        row = int(np.argmax([labels[code] is None for code in of_row]))
-        received = words[of_row[row]]
+        row = int(np.argmax([labels[code] is None for code in code_of_row]))
+        received = words[code_of_row[row]]
         raise FmnistError(
             f"{row_name(row)}, column 'label': a label must be {rule}; got {_shown(received)}. Correct it."
         )
-    return np.array(labels, np.str_)[of_row]
+    return np.array(labels, np.str_)[code_of_row]
 
 
-def joined(
+def concatenate(
     batches: Sequence[Batch], height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.str_], NDArray[np.bool_] | None]:
-    """The pixels, labels and missing pixels of all rows, as in a Raw.
+    """Return the pixels, labels and missing pixels of all rows, as in a Raw.
 
-    Shape: pixels [N, H, W]; labels [N]; missing [N, H, W], None where no pixel is.
+    Shape: pixels [N, H, W]; labels [N]; missing [N, H, W], None if no pixel is missing.
     """
     pixels = np.concatenate([batch.pixels for batch in batches]).reshape(-1, height, width)
     labels = _without_fractions(np.concatenate([batch.labels for batch in batches]))
@@ -107,11 +104,11 @@ def joined(
 
 
 def _encoded(column: "pa.Array") -> tuple[list[str], NDArray[np.int64]]:
-    """The distinct values of a column as they are written, "" for null, and for each row its place among them."""
+    """Return the distinct values of a column as text, "" for null, and for each row the index of its value."""
     import pyarrow as pa
 
     if pa.types.is_float16(column.type):
-        column = column.cast(pa.float32())  # PyArrow 18 cannot encode the former
+        column = column.cast(pa.float32())  # PyArrow 18 cannot encode float16
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     words = [_written(value) for value in encoded.dictionary.to_pylist()]
     return [*words, ""], encoded.indices.cast(pa.int64()).fill_null(len(words)).to_numpy()
@@ -125,7 +122,7 @@ def _written(value: object) -> str:
 
 @lru_cache(maxsize=10_000)
 def _code(word: str, white: float | None) -> int:
-    """The pixel that a cell says, from 0 to 255, _MISSING or _BAD."""
+    """Return the pixel of a cell, from 0 to 255, or _MISSING or _BAD."""
     word = word.strip()
     if word.lower() in MISSING_WORDS:
         return _MISSING
@@ -138,23 +135,24 @@ def _code(word: str, white: float | None) -> int:
 
 
 def _label(word: str) -> str | None:
-    """The label that a cell says, "" where missing, None where it cannot be one."""
+    """Return the label of a cell, "" if missing, None if it cannot be a label."""
     label = word.strip()
     if label.lower() in MISSING_WORDS:
         return ""
-    return None if len(label) > LONGEST_LABEL or any(mark in word for mark in "\n\r\0") else label
+    return None if len(label) > LONGEST_LABEL or any(char in word for char in "\n\r\0") else label
 
 
 def _bad_pixel(
     bad: NDArray[np.bool_], pixels: Sequence["pa.Array"], columns: Columns, row_name: RowName, white: float | None
 ) -> str:
-    """What is wrong with the first bad pixel, first as a person who reads the table meets them."""
+    """Return the error for the first bad pixel, in the order of the rows and columns of the table."""
     row = int(bad.any(axis=1).argmax())
     index = min(np.flatnonzero(bad[row]).tolist(), key=lambda index: columns.pixels[index])
-    words, of_row = _encoded(pixels[index])
+    words, code_of_row = _encoded(pixels[index])
+    word = words[code_of_row[row]]
     where = f"{row_name(row)}, column {columns.names[columns.pixels[index]]!r}"
-    rule = f"a number from 0 to {white:g}, which cleaning.white says" if white else "a whole number from 0 to 255"
-    return f"{where}: a pixel must be {rule}; got {_shown(words[of_row[row]])}. {_advice(words[of_row[row]], pixels)}"
+    rule = f"a number from 0 to {white:g}, the study's cleaning.white" if white else "a whole number from 0 to 255"
+    return f"{where}: a pixel must be {rule}; got {_shown(word)}. {_advice(word, pixels)}"
 
 
 def _advice(word: str, pixels: Sequence["pa.Array"]) -> str:
@@ -162,8 +160,8 @@ def _advice(word: str, pixels: Sequence["pa.Array"]) -> str:
         return "Correct it."
     numbers = [float(word) for column in pixels for word in _encoded(column)[0] if NUMBER.fullmatch(word.strip())]
     low, high = min(numbers), max(numbers)
-    is_share = low >= 0 and high <= 1
-    hint = "These look like fractions of 1: multiply all pixels by 255 and round them." if is_share else "Correct it."
+    is_fraction = low >= 0 and high <= 1
+    hint = "These look like fractions of 1: multiply all pixels by 255 and round." if is_fraction else "Correct it."
     return f"{hint} The pixels read are from {low:,g} to {high:,g}. {how_to_state(low, high)}".rstrip()
 
 
@@ -172,9 +170,9 @@ def _shown(word: str) -> str:
 
 
 def _without_fractions(labels: NDArray[np.str_]) -> NDArray[np.str_]:
-    """The labels, 3.0 as 3 where all are whole numbers: so pandas writes whole numbers of which some are missing."""
-    distinct, of_row = np.unique(labels, return_inverse=True)
+    """Return the labels with 3.0 as 3 if all are whole numbers: pandas writes 3.0 if some values are missing."""
+    distinct, code_of_row = np.unique(labels, return_inverse=True)
     whole = [_WHOLE.fullmatch(label) for label in distinct if label]
     if not all(whole):
         return labels
-    return np.array([label.partition(".")[0] for label in distinct], np.str_)[of_row]
+    return np.array([label.partition(".")[0] for label in distinct], np.str_)[code_of_row]

@@ -1,4 +1,4 @@
-"""Labelled images in tables, one row an image: CSV and Parquet."""
+"""Labelled images in tables, one image a row: CSV and Parquet."""
 
 from fmnist.data.csv_tables import read_csv
 from fmnist.data.parquet_tables import read_parquet

@@ -201,9 +201,9 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": np.where(PIXELS > 127, 0.5, 0), "y": LABELS}, ["between 0 and 1: multiply by 255", "white = 1 in"]),
         ({"x": np.where(PIXELS > 127, 1.5, 0), "y": LABELS}, ["Bring the pixels to that range", "from 0 to 1.5."]),
         ({"x": PIXELS / 255 - 0.5, "y": LABELS}, ["Bring the pixels to that range"]),
-        ({"x": PIXELS > 9, "y": LABELS}, ["x: greys from 0 to 255", "got bool", "255 for white"]),
-        ({"x": PIXELS.astype(str), "y": LABELS}, ["x: greys from 0 to 255", "got <U3"]),
-        ({"x": PIXELS.astype(complex), "y": LABELS}, ["x: numbers or strings", "got complex128"]),
+        ({"x": PIXELS > 9, "y": LABELS}, ["x: pixels must be numbers from 0 to 255", "got bool", "255 for white"]),
+        ({"x": PIXELS.astype(str), "y": LABELS}, ["x: pixels must be numbers from 0 to 255", "got <U3"]),
+        ({"x": PIXELS.astype(complex), "y": LABELS}, ["x: an array must hold numbers or strings", "got complex128"]),
         ({"x": PIXELS.astype(object), "y": LABELS}, ["x: Python objects", "dtype uint8"]),
         ({"x": PIXELS, "y": np.array(WORDS, object)}, ["y: Python objects", "dtype str"]),
         ({"x": PIXELS[..., None, None], "y": LABELS}, ["[N, H, W]", "got [5, 4, 4, 1, 1]"]),
@@ -213,11 +213,11 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS[:, :0], "y": LABELS}, ["at least one row", "[5, 0, 4]"]),
         ({"x": np.array(3), "y": LABELS}, ["at least one row", "[]"]),
         ({"x": PIXELS, "y": LABELS[:4]}, ["5 images and 4 y"]),
-        ({"x": PIXELS, "y": np.array([3, 0, 1.5, 3, 1])}, ["y row 3: a label is a whole number", "got 1.5"]),
-        ({"x": PIXELS, "y": np.array([3, 0, 1, np.inf, 1])}, ["y row 4: a label is a whole number", "got inf"]),
+        ({"x": PIXELS, "y": np.array([3, 0, 1.5, 3, 1])}, ["y row 3: a label must be a whole number", "got 1.5"]),
+        ({"x": PIXELS, "y": np.array([3, 0, 1, np.inf, 1])}, ["y row 4: a label must be a whole number", "got inf"]),
         (
             {"x": PIXELS, "y": np.array([3, 2.0**53, 1, 3, 1])},
-            ["y row 2: a label is a whole number", "got 9007199254740992"],
+            ["y row 2: a label must be a whole number", "got 9007199254740992"],
         ),
         ({"x": PIXELS, "y": np.array([b"a", b"\xff", b"a", b"a", b"a"])}, ["y row 2: text must be UTF-8"]),
         ({"x": PIXELS, "y": np.array(["a", "\ud800", "a", "a", "a"])}, ["y row 2: text must be UTF-32"]),
@@ -229,30 +229,36 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
             ["y row 1: a row of one-hot", f"got {[0.0, 0.0, 0.0, 1.0, 0.5, *[0.0] * 15]}."],
         ),
         ({"x": PIXELS, "y": np.full((5, 3), np.nan)}, ["y row 1: a row of one-hot"]),
-        ({"x": PIXELS, "y": np.full((5, 2), "a")}, ["labels are wanted as [N]", "[5, 2]"]),
-        ({"x": PIXELS, "y": np.zeros((5, 1, 2))}, ["labels are wanted as [N]", "[5, 1, 2]"]),
+        ({"x": PIXELS, "y": np.full((5, 2), "a")}, ["labels must be [N]", "[5, 2]"]),
+        ({"x": PIXELS, "y": np.zeros((5, 1, 2))}, ["labels must be [N]", "[5, 1, 2]"]),
         (
             {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "b"])},
-            ["y row 1", "which of 2 class_names", "got 3"],
+            ["y row 1", "an index into the 2 class_names", "got 3"],
         ),
         ({"x": PIXELS, "y": LABELS - 1, "class_names": np.array(list("abcdefghijklm"))}, ["y row 2", "got -1"]),
-        ({"x": PIXELS, "y": LABELS, "class_names": np.arange(13)}, ["class_names: one string for each class", "int64"]),
-        ({"x": PIXELS, "y": LABELS, "class_names": np.array([["a"]])}, ["class_names: one string", "[1, 1]"]),
+        (
+            {"x": PIXELS, "y": LABELS, "class_names": np.arange(13)},
+            ["class_names: class names must be one string for each class", "int64"],
+        ),
+        (
+            {"x": PIXELS, "y": LABELS, "class_names": np.array([["a"]])},
+            ["class_names: class names must be one string", "[1, 1]"],
+        ),
         (
             {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", "a "])},
-            ["class_names: names of classes differ", "'a', 'a'"],
+            ["class_names: class names must be different", "'a', 'a'"],
         ),
         (
             {"x": PIXELS, "y": LABELS, "class_names": np.array(["a", " "])},
-            ["class_names: names of classes differ and are not empty"],
+            ["class_names: class names must be different and not empty"],
         ),
         ({"x": PIXELS, "y": LABELS, "class_names": np.array(["a"] * 25)}, [f"got {', '.join([repr('a')] * 20)}. Save"]),
         ({"x": PIXELS, "X": PIXELS, "y": LABELS}, ["each array once", "X.npy"]),
         ({"x_trian": PIXELS, "y_train": LABELS}, ["got x_trian, y_train.", "Did you mean 'x_train + y_train'?"]),
         ({"foo": PIXELS}, ["got foo.", "Valid: data + target, images + labels, pixels + labels, "]),
         ({}, ["got no array."]),
-        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS}, ["x_test and y_test or neither"]),
-        ({"x": PIXELS, "y": LABELS, "test_labels": LABELS}, ["test_images and test_labels or neither"]),
+        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS}, ["both x_test and y_test or neither"]),
+        ({"x": PIXELS, "y": LABELS, "test_labels": LABELS}, ["both test_images and test_labels or neither"]),
     ],
 )
 def test_what_breaks_a_rule_is_named(tmp_path: Path, held: dict[str, Any], parts: list[str]) -> None:
@@ -266,7 +272,7 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, held: dict[str, Any], parts
 )
 def test_what_is_no_npz_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(FmnistError, match=rf"a\.npz must be a whole \.npz file: .*{reason}"):
+    with pytest.raises(FmnistError, match=rf"a\.npz must be a complete \.npz file: .*{reason}"):
         read_npz(tmp_path / "a.npz")
     for name, state in {"absent": "does not exist", "": "is a folder"}.items():
         with pytest.raises(FmnistError, match=state):
@@ -278,7 +284,7 @@ def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(PIXELS.tobytes()) + 40] ^= 1
     path.write_bytes(content)
-    with pytest.raises(FmnistError, match=r"a\.npz must be a whole \.npz file: Bad CRC-32 for file 'x\.npy'"):
+    with pytest.raises(FmnistError, match=r"a\.npz must be a complete \.npz file: Bad CRC-32 for file 'x\.npy'"):
         read_npz(path)
 
 

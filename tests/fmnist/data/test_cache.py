@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fmnist.data import cache
-from fmnist.data.cache import digest, file_digest, file_digests, kept
+from fmnist.data.cache import cached_folder, digest, file_digest, file_digests
 from fmnist.data.folders import fingerprint_folder
 from fmnist.data.sources import find_source, fingerprint
 from tests.fmnist.data.forms import TRAIN, write_folder
@@ -45,7 +45,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def place(key: str = "files") -> Path:
     cache._code.cache_clear()
     try:
-        return kept("read", key, lambda folder: (folder / "made").touch())
+        return cached_folder("read", key, lambda folder: (folder / "made").touch())
     finally:
         cache._code.cache_clear()
 
@@ -67,7 +67,7 @@ def test_another_version_of_a_library_that_decodes_counts(library: str, monkeypa
 
 def test_of_many_that_ask_at_once_one_makes_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept("read", "what makes the digest of the code known", lambda folder: (folder / "made").touch())
+    cached_folder("read", "what makes the digest of the code known", lambda folder: (folder / "made").touch())
     together, makers = Barrier(8), []
 
     def make(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_of_many_that_ask_at_once_one_makes_what_is_kept(tmp_path: Path, monkeyp
 
     def ask(_: int) -> Path:
         together.wait()
-        return kept("read", "files", make)
+        return cached_folder("read", "files", make)
 
     with ThreadPoolExecutor(8) as pool:
         places = set(pool.map(ask, range(8)))

@@ -12,10 +12,10 @@ from fmnist.data.labels import (
     are_class_names,
     class_order,
     encode,
+    explain_difference,
     nearest_class,
     require_classes,
     require_renamed,
-    what_differs,
     written_labels,
 )
 from fmnist.data.raw import Raw
@@ -104,7 +104,7 @@ def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_pat
     ],
 )
 def test_where_one_does_not_see_it_the_first_character_that_differs_is_named(name: str, near: str, says: str) -> None:
-    assert what_differs(name, near) == (f" They differ in {says}" if says else "")
+    assert explain_difference(name, near) == (f" They differ in {says}" if says else "")
 
 
 def test_the_nearest_of_several_classes_is_meant_and_where_none_is_near_all_are_named() -> None:
@@ -158,15 +158,15 @@ def test_as_many_classes_with_names_as_long_as_may_be_are_taken() -> None:
         (["a", "b"], ("a", "bag", "cup"), "'bag' has none in train.csv. Valid: b."),
         (["a", "bog"], ("a", "bag", "cup"), "'bag' has none in train.csv. Did you mean 'bog'?"),
         (["a"], ("a", "bag", "cup"), "'bag' has none in train.csv after cleaning. Add images, or remove the class."),
-        (["a"], ("a",), "at least 2 classes to tell apart; train.csv has only 'a'. Add images of another class."),
-        ([], (), "at least 2 classes to tell apart; train.csv has no label at all."),
+        (["a"], ("a",), "at least 2 classes to distinguish; train.csv has only 'a'. Add images of another class."),
+        ([], (), "at least 2 classes to distinguish; train.csv has no label at all."),
         (
             some(1001),
             tuple(some(1001)),
             "train.csv has 1,001 different labels: 'class 0', 'class 1', 'class 2' ... Is another column",
         ),
-        (["a", "b" * 1234], ("a", "b" * 1234), f"train.csv has '{'b' * 40}' (1,234 characters). Give it another"),
-        (["a", "b\nc"], ("a", "b\nc"), "train.csv has 'b\\nc' (3 characters). Give it another"),
+        (["a", "b" * 1234], ("a", "b" * 1234), f"train.csv has '{'b' * 40}' (1,234 characters). Rename it"),
+        (["a", "b\nc"], ("a", "b\nc"), "train.csv has 'b\\nc' (3 characters). Rename it"),
     ],
 )
 def test_classes_that_cannot_be_learned_are_named_with_what_to_do(
@@ -195,7 +195,7 @@ def test_labels_have_one_form_and_are_renamed_as_written_or_by_their_number() ->
 def test_a_label_to_rename_may_be_in_either_split_and_in_either_form() -> None:
     train, test = (Raw(np.zeros((2, 28, 28), np.uint8), np.array(labels)) for labels in (["07", "a"], ["b", ""]))
     require_renamed({"7": "x", "b": "y", "007": "z"}, [train, test], "data.csv")
-    with pytest.raises(FmnistError, match=r"the label '', which no image of data\.csv has\. Valid: 7, a, b\."):
+    with pytest.raises(FmnistError, match=r"no image of data\.csv has the label ''\. Valid: 7, a, b\."):
         require_renamed({"7": "x", "": "y"}, [train, test], "data.csv")
 
 

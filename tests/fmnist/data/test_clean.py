@@ -81,7 +81,7 @@ def test_labels_that_are_missing_or_unknown_are_dropped() -> None:
     assert (len(found.train), len(found.test)) == (4, 3)
     with pytest.raises(FmnistError, match=r'train.csv: row 2 has no label, and cleaning.missing_labels is "error"'):
         cleaned(raw(["a", "", "b"]), missing_labels="error")
-    with pytest.raises(FmnistError, match=r"test.csv: row 1 has a label that is no class of train"):
+    with pytest.raises(FmnistError, match=r"test.csv: row 1 has a label that is not a class of train"):
         cleaned(raw(["a", "b"]), raw(["zebra", "a", "b"]), unknown_labels="error")
 
 
@@ -93,7 +93,7 @@ def test_a_rule_that_refuses_names_the_first_row_and_counts_the_others(more: tup
     with pytest.raises(FmnistError) as caught:
         cleaned(raw(["a", "b"]), test, unknown_labels="error")
     assert str(caught.value).startswith(
-        f"test.csv: row 2 has a label that is no class of train, 'zebra' (Valid: a, b){told}, and cleaning."
+        f"test.csv: row 2 has a label that is not a class of train, 'zebra' (Valid: a, b){told}, and cleaning."
     )
     with pytest.raises(FmnistError, match=rf"train\.csv: row 2 has no label{told}, and"):
         cleaned(raw(["a", "", "b", *("a" if label == "a" else "" for label in more)]), test, missing_labels="error")
@@ -110,12 +110,12 @@ def test_a_study_may_keep_some_classes_and_rename_them() -> None:
     assert found.train.class_names == ("Trouser", "Top")
     assert found.train.labels.tolist() == [1, 0, 0, 1, 1]
     assert counts(found) == {"unknown_labels": (1, 1)}
-    with pytest.raises(FmnistError, match=r"cleaning.rename names the label 'te', .* Did you mean 'tee'"):
+    with pytest.raises(FmnistError, match=r"no image of train.csv has the label 'te'\. Did you mean 'tee'"):
         cleaned(train, rename={"te": "Top"})
 
 
 def test_a_label_to_rename_that_no_image_has_is_refused_with_the_file_of_train() -> None:
-    with pytest.raises(FmnistError, match=r"the label 'c', which no image of train\.csv has\. Valid: a, b\."):
+    with pytest.raises(FmnistError, match=r"no image of train\.csv has the label 'c'\. Valid: a, b\."):
         cleaned(raw(["a", "b"]), rename={"c": "a"})
     found = cleaned(raw(["a", "b"]), raw(["a", "b", "c"], seed=1), rename={"c": "a"})  # test alone may have it
     assert found.test.labels.tolist() == [0, 1, 0]
@@ -292,7 +292,7 @@ def test_missing_pixels_may_be_refused_and_hopeless_images_are_dropped() -> None
     assert len(found.train) == 3
     assert counts(cleaned(train, most_missing=1.0)) == {"missing_pixels": (2, 0)}
     assert counts(cleaned(train, most_missing=0.0)) == {"most_missing": (2, 0)}
-    with pytest.raises(FmnistError, match=r"row 1 lacks pixels, and cleaning.missing_pixels"):
+    with pytest.raises(FmnistError, match=r"row 1 has missing pixels, and cleaning.missing_pixels"):
         cleaned(train, missing_pixels="error")
 
 

@@ -17,8 +17,8 @@ LENGTHS = [
     (28 * 32, "28 x 32 or 32 x 28 grey"),
     (840, "could be 28 x 30 or 30 x 28 grey or 24 x 35 or 35 x 24 grey. "),  # 21 x 40 is a third
     (918, "could be 27 x 34 or 34 x 27 grey. "),  # the longer side of 18 x 51 is more than twice the other
-    (787, "787 numbers are no image of a usual shape"),
-    (28 * 28 * 3 + 1, "2,353 numbers are no image of a usual shape"),
+    (787, "787 numbers are not an image of a usual shape"),
+    (28 * 28 * 3 + 1, "2,353 numbers are not an image of a usual shape"),
 ]
 
 

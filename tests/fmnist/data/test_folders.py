@@ -107,9 +107,9 @@ def test_hidden_files_and_leftovers_are_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("Shirt/notes.txt", b"x", "pictures only"),
+        ("Shirt/notes.txt", b"x", "must hold only pictures"),
         ("Shirt/b.png", SMALL[:400], "readable picture"),
-        ("Shirt/c.gif", b"", "no kind of picture"),
+        ("Shirt/c.gif", b"", "Pillow does not know its format"),
     ],
 )
 def test_what_is_no_picture_is_named_or_skipped_and_listed(
@@ -133,9 +133,9 @@ def test_what_is_no_picture_is_named_or_skipped_and_listed(
         ({"notes.txt": b"x", "more.csv": b"x"}, ["2 files, such as more.csv", "Shirt/1.png"]),
         ({"1.png": SMALL, "2.PNG": SMALL}, ["2 in no class folder, such as 1.png", "Shirt/1.png"]),
         ({"1.png": SMALL, "Shirt/1.png": SMALL}, ["1 in no class folder, such as 1.png"]),
-        ({f"{name}/notes.txt": b"x" for name in "ABCDE"}, ["no folder of A, B, C, D, E has one"]),
-        ({f"{name}/notes.txt": b"x" for name in "ABCDEF"}, ["no folder of A, B, C, D, E and 1 more has one"]),
-        ({f"{name}/notes.txt": b"x" for name in "ABCDEFG"}, ["no folder of A, B, C, D, E and 2 more has one", ".png"]),
+        ({f"{name}/notes.txt": b"x" for name in "ABCDE"}, ["none of its folders A, B, C, D, E has one"]),
+        ({f"{name}/notes.txt": b"x" for name in "ABCDEF"}, ["none of its folders A, B, C, D, E and 1 more has one"]),
+        ({f"{name}/notes.txt": b"x" for name in "ABCDEFG"}, ["folders A, B, C, D, E and 2 more has one", ".png"]),
     ],
 )
 def test_another_layout_is_refused_with_what_was_found(

@@ -114,7 +114,7 @@ def test_counts_that_differ_are_both_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [2, 5, 12, 30, -1, -4])
 def test_a_packed_file_that_was_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
     message = refused(tmp_path, packed(IMAGES)[:cut])
-    assert f"{tmp_path / 'images'} must be a whole gzip file" in message
+    assert f"{tmp_path / 'images'} must be a complete gzip file" in message
 
 
 def test_a_packed_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_more_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 def test_absent_files_and_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "images").write_bytes(IMAGES)
-    with pytest.raises(FmnistError, match=r"file of labels is needed; .*absent does not exist"):
+    with pytest.raises(FmnistError, match=r"The labels must be in a file; .*absent does not exist"):
         read_idx(tmp_path / "images", tmp_path / "absent")
-    with pytest.raises(FmnistError, match=r"file of images is needed; .* is a folder"):
+    with pytest.raises(FmnistError, match=r"The images must be in a file; .* is a folder"):
         read_idx(tmp_path, tmp_path / "images")
 
 

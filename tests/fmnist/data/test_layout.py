@@ -97,7 +97,7 @@ def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("folders", "parts"),
     [
-        (("train", "Training", "test"), ["holds Training and train, both for train", "Join them"]),
+        (("train", "Training", "test"), ["holds Training and train, both for train", "Merge them"]),
         (("train", "test", "testing"), ["both for test"]),
         (("test", "valid"), ["holds test, valid and no train"]),
         (("test", *"ABCDEFGHI"), ["holds A, B, C, D, E, F, G, H and no train"]),
@@ -129,7 +129,7 @@ def write_within_classes(folder: Path, *places: str) -> Path:
 @pytest.mark.parametrize("inner", ["", "/2024"])
 def test_splits_within_classes_are_refused(inner: str, tmp_path: Path) -> None:
     with pytest.raises(
-        FmnistError, match=r"Splits stand above classes.* holds Bag/(test|train) and Bag/(test|train)\."
+        FmnistError, match=r"Splits must be above classes.* holds Bag/(test|train) and Bag/(test|train)\."
     ):
         found(write_within_classes(tmp_path / "data", f"train{inner}", f"test{inner}"))
 

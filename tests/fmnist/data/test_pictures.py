@@ -174,7 +174,8 @@ def test_every_picture_is_read_or_refused(tmp_path: Path, mode: str, width: int,
     try:
         pixels = read(image, tmp_path)
     except FmnistError as error:
-        assert "shows nothing" in str(error)  # noqa: PT017
+        # Few pixels of 16 bits may all be far too dark.
+        assert "shows nothing" in str(error) or "as PNG of 8 bits" in str(error)  # noqa: PT017
     else:
         assert pixels.shape == (28, 28)
         assert pixels.dtype == np.uint8
@@ -230,7 +231,11 @@ def test_blank_pictures_are_refused(tmp_path: Path, image: Image.Image, message:
 
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
-    for name, message in {"notes.txt": "no kind of picture", "absent.png": "does not exist", "": "is a folder"}.items():
+    for name, message in {
+        "notes.txt": "Pillow does not know its format",
+        "absent.png": "does not exist",
+        "": "is a folder",
+    }.items():
         with pytest.raises(FmnistError, match=message) as caught:
             read_picture(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
@@ -280,5 +285,7 @@ def test_a_fine_pattern_is_averaged_when_it_is_made_smaller() -> None:
 
 
 def test_what_was_decoded_from_memory_is_named_as_the_caller_calls_it() -> None:
-    with pytest.raises(FmnistError, match=r"^a\.parquet row 3 must be a readable picture: it is no kind of picture"):
+    with pytest.raises(
+        FmnistError, match=r"^a\.parquet row 3 must be a readable picture: Pillow does not know its format"
+    ):
         decode_picture(b"not a picture", "a.parquet row 3", Scale())

@@ -77,7 +77,7 @@ def test_what_a_pixel_lacked_is_kept_with_the_images(tmp_path: Path) -> None:
     )
     assert abs(alike - all_others) > 1
     assert source.train().pixels[3, 14, 14] == pytest.approx(alike, abs=0.5)
-    assert source.train_blind().pixels[3, 14, 14] == pytest.approx(all_others, abs=0.5)
+    assert source.train_for_scoring().pixels[3, 14, 14] == pytest.approx(all_others, abs=0.5)
     pictures = source.caught["missing_pixels"]
     assert pictures.names == ("row 4",)
     assert pictures.missing is not None
@@ -89,9 +89,8 @@ def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:
     source = find_source(str(write_csv(tmp_path / "shop.csv", TRAIN)), announce=lines.append)
     assert (len(source.train()), len(source.test())) == (103, 17)
     assert lines[-1] == (
-        "Data: shop.csv: 103 training and 17 test images, the latter held out of the former, as no test split was "
-        "given; "
-        "nothing had to be cleaned."
+        "Data: shop.csv: 103 training and 17 test images, the latter held out of the former because no test split was "
+        "given; nothing had to be cleaned."
     )
 
 
@@ -133,11 +132,11 @@ def test_an_unreadable_picture_is_named_and_skipped_only_on_request(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("shop.txt", r"Data are a CSV .* the name of .*shop\.txt ends otherwise"),
+        ("shop.txt", r"Data must be a CSV .*; .*shop\.txt has another suffix"),
         ("shp.csv", r"shp\.csv does not exist\. Did you mean 'shop\.csv'"),
         ("empty", r"empty"),
-        ("tables", r"one whose name has 'train' in it and one with 'test'; .* holds a\.csv, b\.csv"),
-        ("mixed", r"holds all four of them; .*mixed lacks t10k-labels"),
+        ("tables", r"one whose name contains 'train' and one with 'test'; .* holds a\.csv, b\.csv"),
+        ("mixed", r"must hold all four of them; .*mixed has no t10k-labels"),
     ],
 )
 def test_what_is_no_data_set_is_refused(name: str, message: str, tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_what_is_no_data_set_is_refused(name: str, message: str, tmp_path: Path)
 
 
 def test_a_test_split_needs_data_to_belong_to() -> None:
-    with pytest.raises(FmnistError, match="--test names the test split"):
+    with pytest.raises(FmnistError, match="--test must name the test split"):
         find_source("synthetic", test="test.csv", announce=lambda _: None)
 
 

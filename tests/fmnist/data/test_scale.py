@@ -90,7 +90,7 @@ def test_a_stated_white_gives_the_same_images(
     assert f"[cleaning] white = {likely} in the study's TOML" in refused(path)
     expected = read(write(tmp_path / "same.npz", TRAIN.pixels)).train().pixels
     np.testing.assert_array_equal(read(path, white).train().pixels, expected)
-    assert f"from 0 to {white * 0.9:g}, which cleaning.white says" in refused(path, white * 0.9)
+    assert f"from 0 to {white * 0.9:g}, the study's cleaning.white" in refused(path, white * 0.9)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_official_files_are_found_and_nothing_is_written_beside_them(
     lines: list[str] = []
     source = find_source(str(tmp_path / "given" / inside), announce=lines.append)
     _assert_holds_the_arrays(source)
-    assert lines == [f"Data: reading and cleaning {raw}; the result is kept.", f"Data: Fashion-MNIST, in {raw}."]
+    assert lines == [f"Data: reading and cleaning {raw}; the result is cached.", f"Data: Fashion-MNIST, in {raw}."]
     assert _names(raw) == sorted(files)
 
 
@@ -188,10 +188,10 @@ def test_a_misspelt_synthetic_is_recognised() -> None:
 @pytest.mark.parametrize("missing", PACKED)
 def test_an_incomplete_folder_is_an_error_that_names_what_it_lacks(missing: str, packed: Path) -> None:
     (packed / "FashionMNIST" / "raw" / missing).unlink()
-    with pytest.raises(FmnistError, match=f"lacks {missing}\\."):
+    with pytest.raises(FmnistError, match=f"does not have {missing}\\."):
         find_source(str(packed), announce=_ignore)
     shutil.copytree(packed, "data")
-    with pytest.raises(FmnistError, match=r"\./data must hold .* lacks"):
+    with pytest.raises(FmnistError, match=r"\./data must hold .* does not have"):
         find_source(None, or_synthetic=True, announce=_ignore)
 
 
@@ -231,7 +231,7 @@ def test_four_other_idx_files_are_a_data_set_of_another_name(tmp_path: Path) -> 
     lines: list[str] = []
     source = find_source(str(tmp_path / "given"), announce=lines.append)
     assert (source.name, source.train().class_names) == ("given", ("0", "1", "2", "3", "4"))
-    assert any("not the official ones" in line for line in lines)
+    assert any("none of the idx files" in line for line in lines)
 
 
 def test_a_damaged_cache_is_an_error_that_says_what_to_delete(packed: Path) -> None:
@@ -314,7 +314,7 @@ def test_images_drawn_by_code_need_no_cleaning() -> None:
     source = find_source("synthetic", announce=_ignore)
     assert (source.cleaning, source.caught) == (None, {})
     assert source.preparation == Preparation(form=CENTRED)
-    assert fingerprint(source.train_blind()) == fingerprint(source.train())
+    assert fingerprint(source.train_for_scoring()) == fingerprint(source.train())
 
 
 def test_the_fingerprint_is_the_same_whatever_the_platform_s_numbers() -> None:

@@ -141,7 +141,7 @@ def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
             "9,0,,3.5,-1",
             "the columns must have names (label, pixel1, ...), in a CSV file in the first line; got numbers",
         ),
-        ('label,"pixel1', "line 1: a quoted cell must end on its own line"),
+        ('label,"pixel1', "line 1: a quoted cell must end on the line where it starts"),
         ('label"x,",pixel1', "line 1 must name the columns"),
     ],
 )
@@ -230,30 +230,33 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        (HEADER, "has no rows"),
-        (f"{HEADER}\n\n", "has no rows"),
+        (HEADER, "must have rows"),
+        (f"{HEADER}\n\n", "must have rows"),
         (
             f"{HEADER}Bag,1,2,3,4\n\nBag,1,2,3\n",
             "row 2 (line 4): each row must have 5 columns, as the first line has; got 4",
         ),
         (f"{HEADER}Bag,1,2,3,4,5\n", "row 1 (line 2): each row must have 5 columns, as the first line has; got 6"),
         (f"{HEADER}  \n", "row 1 (line 2): each row must have 5 columns, as the first line has; got 1"),
-        (f'{HEADER}Bag,1,2,3,4\n"Ba\ng",1,2,3,4\n', "line 3: a quoted cell must end on its own line"),
-        (f'{HEADER}Bag,1,2,3,4\n"Bag,1,2,3,4\n', "line 3: a quoted cell must end on its own line"),
+        (f'{HEADER}Bag,1,2,3,4\n"Ba\ng",1,2,3,4\n', "line 3: a quoted cell must end on the line where it starts"),
+        (f'{HEADER}Bag,1,2,3,4\n"Bag,1,2,3,4\n', "line 3: a quoted cell must end on the line where it starts"),
         (
             f'{HEADER}Bag,1,2,3,4\nB"g,",1,2\nBag,1,2,3,4\n',
             "row 1 (line 2) or one of the 3 rows from there on: a quoted cell must end",
         ),
         (f'{HEADER}B"g,1,2,3,"4\nBag,1,2,3,4\n', "row 1 (line 2)"),
-        (f'{HEADER}Bag,1,2,3,4"",",\nBag,1,2,3,4\n', "quoted cell must end on its own line"),
-        (f"{HEADER}Bag,1,2,3,4\n".encode("utf-16"), "line 1: a CSV file is text; this has zero bytes"),
+        (f'{HEADER}Bag,1,2,3,4"",",\nBag,1,2,3,4\n', "quoted cell must end on the line where it starts"),
+        (
+            f"{HEADER}Bag,1,2,3,4\n".encode("utf-16"),
+            "line 1: a CSV file must be text in UTF-8; this line has zero bytes",
+        ),
         (
             f"{HEADER}Bag,1,2,3,4\nÄrmel,1,2,3,4\n".encode("latin-1"),
-            "line 3: a CSV file must be UTF-8; the byte 0xc4 in place 1",
+            "line 3: a CSV file must be UTF-8; the byte 0xc4 at position 1",
         ),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1: a CSV file must be UTF-8; the byte 0x89"),
         (gzip.compress(HEADER.encode(), mtime=0), "line 1"),
-        (f"{HEADER}Bag,1,2,3,\0\n", "line 2: a CSV file is text; this has zero bytes"),
+        (f"{HEADER}Bag,1,2,3,\0\n", "line 2: a CSV file must be text in UTF-8; this line has zero bytes"),
         (
             f"{HEADER}{'a' * 501},1,2,3,4\n",
             "row 1 (line 2), column 'label': a label must be one line of at most 500 characters",
@@ -294,7 +297,7 @@ def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
         _noise(2),
         HEADER.encode(),
     ):
-        assert "must be whole gzip data" in _error(read_csv, _csv(tmp_path, content, "train.csv.gz"))
+        assert "must be complete gzip data" in _error(read_csv, _csv(tmp_path, content, "train.csv.gz"))
     assert "is empty" in _error(read_csv, _csv(tmp_path, b"", "train.csv.gz"))
 
 

@@ -100,7 +100,7 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
         ({"label": ["a", "b\0"], "pixel1": [1, 2]}, "row 2, column 'label': a label must be one line"),
         ({"lable": ["a", "b"], "pixel1": [1, 2]}, "Did you mean 'lable'?"),
         ({"label": ["a", "b"], "image": ["a.png", "b.png"]}, "has no pixel columns"),
-        ({"label": pa.array([], pa.string()), "pixel1": pa.array([], pa.int8())}, "has no rows"),
+        ({"label": pa.array([], pa.string()), "pixel1": pa.array([], pa.int8())}, "must have rows"),
     ],
 )
 def test_a_parquet_table_that_is_none_is_refused(
@@ -194,7 +194,7 @@ def test_the_white_that_was_stated_is_told_with_the_rows(tmp_path: Path) -> None
 def test_a_label_beyond_the_declared_classes_is_refused(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"label": [0, 3], "0": [1, 2]}, _described(CLASSES))
     assert (
-        "row 2, column 'label': a label must be a place among the 3 classes that the file declares; got '3'"
+        "row 2, column 'label': a label must be an index into the 3 classes that the file declares; got '3'"
         in _error(path)
     )
 

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 
 from fmnist.checkpoint import load_checkpoint, save_checkpoint
 from fmnist.config import TrialConfig
+from fmnist.curve import CurvePoint
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.errors import FmnistError
@@ -24,7 +25,7 @@ from fmnist.network import build, describe
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
-from search.job.final import DivergedWinnerError, evaluate, final_folder, finalize, has_models, is_test_of
+from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.display import Progress, Silent
 from search.study.paths import HOME, snapshot_path
@@ -33,7 +34,7 @@ from search.study.records import Candidate, DataRecord, Final, FinalTrainings, O
 from search.study.spec import StudySpec
 from search.study.study import Study
 from tests.fmnist.data.prepared import prepared
-from tests.search.tiny import CPU, Inline, InterruptAfter, tiny_spec
+from tests.search.tiny import CPU, Inline, InterruptAfter, stage, tiny_spec
 
 NAMES = ("Bag", "Coat", "Dress", "Shirt")
 CONFIG = TrialConfig(depth=1, filters=4, epochs=3)
@@ -56,7 +57,7 @@ class Saves(Inline):
         if task.seed in self.diverging:
             yield Failed(task.key, "diverged", "diverged: loss nan", SECONDS)
             return
-        yield EpochEnd(task.key, task.config.epochs, 0.5, None, None, None, 1.0, 1.0)
+        yield EpochEnd(task.key, CurvePoint(task.config.epochs, 0.5, None, None, None, 1.0), 1.0)
         assert task.checkpoint
         save(task.checkpoint, task.seed, task.config)
         self.also(task)
@@ -112,13 +113,15 @@ def finalized(
     executor: Inline | None = None,
     progress: Progress | None = None,
 ) -> Final:
-    return finalize(study, spec or final_spec(), WINNER, source, executor or Saves(), progress or Silent(), Interrupt())
+    return make_final(
+        stage(study, spec or final_spec(), executor or Saves(), progress or Silent(), Interrupt()), WINNER, source
+    )
 
 
 def interrupted(study: Study, source: Source, *, trainings: int) -> None:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
-        finalize(study, final_spec(), WINNER, source, Saves(), InterruptAfter(interrupt, trainings), interrupt)
+        make_final(stage(study, final_spec(), Saves(), InterruptAfter(interrupt, trainings), interrupt), WINNER, source)
 
 
 def openings(study: Study) -> list[tuple[str, int | None]]:
@@ -156,7 +159,7 @@ def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(
     assert heard.messages == ["Opening the test split, once."]
     timing = study.read(Timing)
     assert timing is not None
-    assert timing.finalize > 0
+    assert timing.final > 0
 
 
 def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
@@ -208,7 +211,7 @@ def test_the_test_split_is_opened_once_and_what_is_done_is_not_done_again(source
     study, again = in_memory(), Saves()
     assert not has_models(study)
     final = finalized(study, source)
-    assert openings(study) == [("finalize", 6)]
+    assert openings(study) == [("final", 6)]
     assert has_models(study)
     assert finalized(study, source, executor=again) == final
     assert (again.trained, len(openings(study))) == ([], 1)
@@ -222,22 +225,24 @@ def test_an_opening_is_recorded_before_the_images_are_read(source: Source, tmp_p
     study = in_memory()
     whole = (tmp_path / "data" / "test-pixels.npy").read_bytes()
     (tmp_path / "data" / "test-pixels.npy").write_bytes(b"damaged")
-    with pytest.raises(FmnistError, match=r"test-pixels\.npy must be whole and readable"):
+    with pytest.raises(FmnistError, match=r"test-pixels\.npy must be complete and readable"):
         finalized(study, source)
-    assert openings(study) == [("finalize", 6)]
+    assert openings(study) == [("final", 6)]
     assert "final" not in study.optuna.user_attrs
     assert not predictions_path(HOME / "tiny").exists()
     (tmp_path / "data" / "test-pixels.npy").write_bytes(whole)
     again, heard = Saves(), Heard()
     assert finalized(study, source, executor=again, progress=heard).test_images == 12
     assert (again.trained, heard.stages) == ([], [])
-    assert openings(study) == [("finalize", 6)] * 2
+    assert openings(study) == [("final", 6)] * 2
 
 
 def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(source: Source) -> None:
     study = in_memory()
     with pytest.raises(NotImplementedError, match="meta"):
-        finalize(study, final_spec(seeds=1), WINNER, source, Saves(), Silent(), Interrupt(), torch.device("meta"))
+        make_final(
+            stage(study, final_spec(seeds=1), Saves(), Silent(), Interrupt()), WINNER, source, torch.device("meta")
+        )
     assert openings(study) == []
 
 
@@ -254,7 +259,7 @@ def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(
         SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"
     ):
         evaluate(load_checkpoint(final_folder(study, 2000)), source, [study], torch.device("cuda"))
-    assert openings(study) == [("finalize", 6)]
+    assert openings(study) == [("final", 6)]
 
 
 @pytest.mark.parametrize(("places", "begun"), [(1, [2000, 2001]), (3, [2000, 2001, 2002])])
