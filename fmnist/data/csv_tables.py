@@ -54,7 +54,9 @@ def read_csv(path: Path, *, white: float | None = None) -> Raw:
         table = _Table(path, separator, find_columns(_names(path, header, separator), str(path)), white)
         batches = list(_batches(table, file, lines))
     if not batches:
-        raise FmnistError(f"{path} must have rows below the names of its columns. Add a row for each image.")
+        raise FmnistError(
+            f"{path} must have rows below the names of its columns; it has no rows. Add a row for each image."
+        )
     pixels, labels, missing = concatenate(batches, table.columns.height, table.columns.width)
     return Raw(pixels, labels, missing, ignored=table.columns.ignored, extents=stated_extents(white))
 

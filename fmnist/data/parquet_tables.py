@@ -59,7 +59,7 @@ def _opened(path: Path) -> Iterator["parquet.ParquetFile"]:
     try:
         with path.open("rb") as stored, parquet.ParquetFile(stored) as file:
             if file.metadata.num_rows == 0:
-                raise FmnistError(f"{path} must have rows; it has none. Add a row for each image.")
+                raise FmnistError(f"{path} must have rows; it has no rows. Add a row for each image.")
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split()).rstrip(".")

@@ -230,8 +230,8 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        (HEADER, "must have rows"),
-        (f"{HEADER}\n\n", "must have rows"),
+        (HEADER, "has no rows"),
+        (f"{HEADER}\n\n", "has no rows"),
         (
             f"{HEADER}Bag,1,2,3,4\n\nBag,1,2,3\n",
             "row 2 (line 4): each row must have 5 columns, as the first line has; got 4",
