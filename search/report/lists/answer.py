@@ -1,4 +1,4 @@
-"""What a command has found, in the form that who asked can use: tables for people, JSON or CSV for programs."""
+"""The answer of a command: tables for people, JSON or CSV for programs."""
 
 import csv
 import io
@@ -16,37 +16,31 @@ from search.terminal.wording import visible
 Value = bool | int | float | str | None
 Facts = Mapping[str, Value]
 Form = Literal["tables", "json", "csv"]
-FORMULA = ("=", "+", "-", "@")  # what begins one in a spreadsheet, which would carry it out
+FORMULA = ("=", "+", "-", "@")  # first characters of a formula, which a spreadsheet would evaluate
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The same facts twice: `tables` in words and rounded figures; `rows` as they are, each with these `keys`, which
-    never change.
-    """
+    """The same facts twice: `tables` with rounded figures, and `rows` with exact values under stable `keys`."""
 
     tables: Sequence[Table]
     keys: Sequence[str]
     rows: Sequence[Facts]
-    document: Mapping[str, JsonValue] | None = None  # the JSON, where there is more to say than in rows
+    document: Mapping[str, JsonValue] | None = None  # the JSON, if it holds more than the rows
 
 
 def to_json(answer: Answer) -> str:
-    """The document, else the list of rows; a figure that is not finite is null. Control characters are written as their
-    numbers.
-    """
-    found = (
+    """Return the document or the rows as JSON; non-finite figures are null, control characters are escaped."""
+    document = (
         answer.document
         if answer.document is not None
         else [{key: row.get(key) for key in answer.keys} for row in answer.rows]
     )
-    return json.dumps(finite(found), indent=2, allow_nan=False)
+    return json.dumps(finite(document), indent=2, allow_nan=False)
 
 
 def to_csv(answer: Answer) -> str:
-    """A line of keys and one a row; nothing stands for what is not known, and no cell is a formula or steers a
-    terminal.
-    """
+    """Return a line of keys and a line for each row; unknown values are empty, formulas and controls are disarmed."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([_cell(key) for key in answer.keys])
@@ -55,14 +49,14 @@ def to_csv(answer: Answer) -> str:
 
 
 def finite(value: object) -> object:
-    """The same value with None in place of each figure that is not finite, which JSON has no word for."""
+    """Return the value with None in place of each figure that is not finite, which JSON cannot represent."""
     match value:
         case float() if not math.isfinite(value):
             return None
         case Mapping():
-            return {name: finite(one) for name, one in value.items()}
+            return {name: finite(item) for name, item in value.items()}
         case list() | tuple():
-            return [finite(one) for one in value]
+            return [finite(item) for item in value]
         case _:
             return value
 

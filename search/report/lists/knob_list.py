@@ -1,4 +1,4 @@
-"""The knobs: what each may be, what a search chooses from, and what a study makes of it."""
+"""The knobs: valid values, searched values, and the values in a study."""
 
 from fmnist.config import TrialConfig, knobs
 from fmnist.knobs import Choice, Knob, Range
@@ -12,29 +12,27 @@ KEYS = ("knob", "in_study", "default", "searched", "allowed", "meaning")
 
 
 def knob_list(spec: StudySpec | None) -> Answer:
-    """Every knob with its default, what `"search"` takes, what is valid and what it means; and what the study, if any,
-    makes of it.
-    """
+    """Return each knob's default, searched range, valid values and meaning, and its values in the study, if any."""
     rows = [_row(name, spec) for name in TrialConfig.model_fields]
-    shown = [key for key in KEYS if key != "in_study" or spec]
+    keys = [key for key in KEYS if key != "in_study" or spec]
     heads = {"in_study": f"in {spec.name}" if spec else "", "searched": '"search"'}
-    cells = [tuple(str(row[key]) for key in shown) for row in rows]
+    cells = [tuple(str(row[key]) for key in keys) for row in rows]
     caption = 'Write a value, a list, { low, high } or "search" under [knobs], or with --set.'
-    texts = frozenset(range(len(shown)))
-    # The most wanted first: a narrow terminal goes without the last ones.
-    spare = tuple(shown.index(key) for key in ("in_study", "meaning", "searched", "default", "allowed") if key in shown)
+    texts = frozenset(range(len(keys)))
+    # The most important first: a narrow terminal omits the last ones.
+    spare = tuple(keys.index(key) for key in ("in_study", "meaning", "searched", "default", "allowed") if key in keys)
     return Answer(
-        [Table("Knobs", tuple(heads.get(key, key) for key in shown), cells, caption, texts, spare=spare)], KEYS, rows
+        [Table("Knobs", tuple(heads.get(key, key) for key in keys), cells, caption, texts, spare=spare)], KEYS, rows
     )
 
 
 def _row(name: str, spec: StudySpec | None) -> Facts:
     field = TrialConfig.model_fields[name]
-    declared = knobs().get(name)
+    knob = knobs().get(name)
     return {
         "knob": name,
         "default": setting(field.default),
-        "searched": _said(declared) if declared else "never",
+        "searched": _range(knob) if knob else "never",
         "allowed": rule(TrialConfig, name),
         "meaning": field.description or "",
         "in_study": _in_study(name, spec) if spec else None,
@@ -42,12 +40,12 @@ def _row(name: str, spec: StudySpec | None) -> Facts:
 
 
 def _in_study(name: str, spec: StudySpec) -> str:
-    if found := spec.space.knobs.get(name):
-        return _said(found)
+    if knob := spec.space.knobs.get(name):
+        return _range(knob)
     return setting(spec.space.pinned.get(name, TrialConfig.model_fields[name].default))
 
 
-def _said(knob: Knob) -> str:
+def _range(knob: Knob) -> str:
     match knob:
         case Choice(options):
             return ", ".join(setting(option) for option in options)
