@@ -1,4 +1,4 @@
-"""One small data set in every form in which people bring it."""
+"""One small data set in every supported form."""
 
 import csv
 import gzip
@@ -52,39 +52,39 @@ def write_idx(folder: Path, train: Images, test: Images) -> Path:
 
 
 def as_csv(folder: Path) -> Source:
-    return found(write_csv(folder / "train.csv", TRAIN), write_csv(folder / "test.csv", TEST))
+    return open_source(write_csv(folder / "train.csv", TRAIN), write_csv(folder / "test.csv", TEST))
 
 
 def as_csv_gz(folder: Path) -> Source:
-    return found(write_csv(folder / "train.csv.gz", TRAIN), write_csv(folder / "test.csv.gz", TEST))
+    return open_source(write_csv(folder / "train.csv.gz", TRAIN), write_csv(folder / "test.csv.gz", TEST))
 
 
 def as_folder_of_csv(folder: Path) -> Source:
     write_csv(folder / "both" / "fashion-mnist_train.csv", TRAIN)
     write_csv(folder / "both" / "fashion-mnist_test.csv", TEST)
-    return found(folder / "both")
+    return open_source(folder / "both")
 
 
 def as_parquet(folder: Path) -> Source:
-    return found(write_parquet(folder / "train.parquet", TRAIN), write_parquet(folder / "test.parquet", TEST))
+    return open_source(write_parquet(folder / "train.parquet", TRAIN), write_parquet(folder / "test.parquet", TEST))
 
 
 def as_npz(folder: Path) -> Source:
     write_npz(folder / "both.npz", TRAIN, TEST)
-    return found(folder / "both.npz")
+    return open_source(folder / "both.npz")
 
 
 def as_pictures(folder: Path) -> Source:
     write_folder(folder / "pictures" / "train", TRAIN)
     write_folder(folder / "pictures" / "test", TEST)
-    return found(folder / "pictures")
+    return open_source(folder / "pictures")
 
 
 def as_idx(folder: Path) -> Source:
-    return found(write_idx(folder / "idx", TRAIN, TEST))
+    return open_source(write_idx(folder / "idx", TRAIN, TEST))
 
 
-def found(data: Path, test: Path | None = None) -> Source:
+def open_source(data: Path, test: Path | None = None) -> Source:
     return find_source(str(data), test=str(test) if test else None, announce=lambda _: None)
 
 

@@ -1,4 +1,4 @@
-"""Sources of images that a test already holds."""
+"""Sources of images made by a test."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fmnist.data.store import save_cleaned
 def prepared(
     folder: Path, train: Images, test: Images | None = None, *, blind: NDArray[np.uint8] | None = None
 ) -> Source:
-    """These images, kept in `folder` as cleaning keeps them; without a test split the first two of train are that."""
+    """Save these images in `folder` as cleaning does; the test split defaults to the first two of train."""
     test = test or train.take(np.arange(2))
     report = CleaningReport(
         train_read=len(train), train_kept=len(train), test_read=len(test), test_kept=len(test), held_out=0, caught=()

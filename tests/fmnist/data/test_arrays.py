@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,16 +27,16 @@ WORDS = ["3", "0", "12", "3", "1"]
 FILES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def read(folder: Path, **held: Any) -> Raw:
-    np.savez(folder / "a.npz", **held)
+def read(folder: Path, **arrays: Any) -> Raw:
+    np.savez(folder / "a.npz", **arrays)
     train, test = read_npz(folder / "a.npz")
     assert test is None
     return train
 
 
-def refused(folder: Path, **held: Any) -> str:
+def refused(folder: Path, **arrays: Any) -> str:
     with pytest.raises(FmnistError) as caught:
-        read(folder, **held)
+        read(folder, **arrays)
     assert str(folder / "a.npz") in str(caught.value)
     return str(caught.value)
 
@@ -73,7 +73,7 @@ def zipped(path: Path, **contents: bytes) -> Path:
         ("data", "target"),
     ],
 )
-def test_the_usual_keys_are_understood(tmp_path: Path, images: str, labels: str) -> None:
+def test_usual_keys_are_recognised(tmp_path: Path, images: str, labels: str) -> None:
     raw = read(tmp_path, **{images: PIXELS, labels: LABELS})
     np.testing.assert_array_equal(raw.pixels, PIXELS)
     assert raw.labels.tolist() == WORDS
@@ -118,7 +118,7 @@ def test_all_numbers_that_hold_greys_are_the_same(tmp_path: Path, dtype: str) ->
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_colours_become_the_greys_of_a_picture_with_these_values(tmp_path: Path, channels: int) -> None:
+def test_colours_are_converted_to_grey_as_in_picture_files(tmp_path: Path, channels: int) -> None:
     colours = RNG.integers(0, 256, (5, 30, 20, channels), np.uint8)
     expected = []
     for image in colours:
@@ -137,7 +137,7 @@ def test_nan_is_a_missing_pixel(tmp_path: Path) -> None:
     assert read(tmp_path, x=np.where(holes, np.nan, 0), y=LABELS).extents[0].high == 0, "a missing pixel has no grey"
 
 
-def test_a_colour_of_which_a_part_is_missing_is_missing(tmp_path: Path) -> None:
+def test_a_pixel_with_a_missing_channel_is_missing(tmp_path: Path) -> None:
     colours = np.full((2, 4, 4, 3), 9.0)
     colours[1, 2, 3, 1] = np.nan
     raw = read(tmp_path, x=colours, y=LABELS[:2])
@@ -172,13 +172,13 @@ def test_labels_are_read_as_written(tmp_path: Path, labels: NDArray[Any], expect
 
 @pytest.mark.parametrize("labels", [np.array([1, 0, 2, 1, 1]), np.array([1, 0, 2, 1, 1.0]), np.eye(3)[[1, 0, 2, 1, 1]]])
 @pytest.mark.parametrize("names", [["Bag", "none", "Größe"], [b"Bag", b"none", "Größe".encode()]])
-def test_whole_numbers_say_which_class_name_is_meant(tmp_path: Path, labels: NDArray[Any], names: list[Any]) -> None:
+def test_whole_numbers_are_indices_into_class_names(tmp_path: Path, labels: NDArray[Any], names: list[Any]) -> None:
     raw = read(tmp_path, x=PIXELS, y=labels, class_names=np.array(names))
     assert raw.labels.tolist() == ["none", "Bag", "Größe", "none", "none"]
     assert raw.classes == ("Bag", "none", "Größe")
 
 
-def test_labels_that_are_names_stay_beside_class_names(tmp_path: Path) -> None:
+def test_labels_that_are_names_are_kept_beside_class_names(tmp_path: Path) -> None:
     raw = read(tmp_path, x=PIXELS[:2], y=np.array(["b", "a"]), class_names=np.array(["a", "b", "c"]))
     assert raw.labels.tolist() == ["b", "a"]
     assert raw.classes == ("a", "b", "c")
@@ -191,7 +191,7 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize(
-    ("held", "parts"),
+    ("arrays", "parts"),
     [
         ({"x": with_pixel(256, "i4"), "y": LABELS}, ["x row 3: pixel [1, 3]", "0 to 255; got 256."]),
         ({"x": with_pixel(-1, "i8"), "y": LABELS}, ["x row 3: pixel [1, 3]", "got -1."]),
@@ -261,8 +261,8 @@ def with_pixel(value: float, dtype: str) -> NDArray[Any]:
         ({"x": PIXELS, "y": LABELS, "test_labels": LABELS}, ["both test_images and test_labels or neither"]),
     ],
 )
-def test_what_breaks_a_rule_is_named(tmp_path: Path, held: dict[str, Any], parts: list[str]) -> None:
-    message = refused(tmp_path, **held)
+def test_invalid_arrays_are_refused_with_the_reason(tmp_path: Path, arrays: dict[str, Any], parts: list[str]) -> None:
+    message = refused(tmp_path, **arrays)
     assert all(part in message for part in parts), message
 
 
@@ -270,7 +270,7 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, held: dict[str, Any], parts
     ("content", "reason"),
     [(b"", "not a zip file"), (b"text", "not a zip file"), (npy(PIXELS), "not a zip file")],
 )
-def test_what_is_no_npz_file_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_is_not_npz_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(FmnistError, match=rf"a\.npz must be a complete \.npz file: .*{reason}"):
         read_npz(tmp_path / "a.npz")
@@ -288,19 +288,19 @@ def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
         read_npz(path)
 
 
-def test_a_damaged_array_is_refused_where_its_end_is_packed(tmp_path: Path) -> None:
-    """A reader that has all bytes may not have come to the end of what is packed, where the checksum is compared."""
+def test_a_checksum_is_compared_even_if_all_bytes_are_read(tmp_path: Path) -> None:
+    """A reader may have all bytes before it reaches the end of the packed data, where the checksum is compared."""
     pixels = RNG.integers(0, 256, (5, 40, 40), np.uint8)
     np.savez_compressed(tmp_path / "a.npz", x=pixels, y=LABELS)
     content = (tmp_path / "a.npz").read_bytes()
-    right = zlib.crc32(npy(pixels)).to_bytes(4, "little")
-    assert right in content
-    (tmp_path / "a.npz").write_bytes(content.replace(right, bytes(4)))
+    checksum = zlib.crc32(npy(pixels)).to_bytes(4, "little")
+    assert checksum in content
+    (tmp_path / "a.npz").write_bytes(content.replace(checksum, bytes(4)))
     with pytest.raises(FmnistError, match=r"Bad CRC-32 for file 'x\.npy'"):
         read_npz(tmp_path / "a.npz")
 
 
-def test_what_is_no_array_in_the_file_is_none_that_was_ignored(tmp_path: Path) -> None:
+def test_a_file_in_the_archive_that_is_not_an_array_is_not_listed_as_ignored(tmp_path: Path) -> None:
     with zipfile.ZipFile(zipped(tmp_path / "a.npz", x=npy(PIXELS), y=npy(LABELS)), "a") as archive:
         archive.writestr("notes.txt", "about")
     raw, _ = read_npz(tmp_path / "a.npz")
@@ -308,7 +308,7 @@ def test_what_is_no_array_in_the_file_is_none_that_was_ignored(tmp_path: Path) -
     assert raw.ignored == ()
 
 
-def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) -> None:
+def test_an_array_written_by_python_2_is_read_without_a_warning(tmp_path: Path) -> None:
     written = npy(PIXELS).replace(b"(5, 4, 4), }   ", b"(5L, 4L, 4L), }")
     assert b"5L" in written
     raw, _ = read_npz(zipped(tmp_path / "a.npz", x=written, y=npy(LABELS)))
@@ -317,15 +317,15 @@ def test_an_array_that_python_2_wrote_is_read_without_a_warning(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("descr", "gib"), [("|u1", r"73,01\d"), ("<f8", r"730,15\d")]
-)  # a pixel that is made of a float takes 2 more
-def test_more_than_memory_is_refused_before_it_is_read(descr: str, gib: str, tmp_path: Path) -> None:
+)  # a pixel made from a float takes 2 bytes more
+def test_an_array_larger_than_memory_is_refused_before_it_is_read(descr: str, gib: str, tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.npz", x=header((10**9, 280, 280), descr) + bytes(100), y=header((10**9,)))
     with pytest.raises(FmnistError, match=rf"a\.npz takes about {gib}\.\d GiB of memory"):
         read_npz(path)
 
 
 @pytest.mark.parametrize("content", [header((5, 4, 4)) + bytes(79), header((5, 4, 4)) + bytes(81), header((5, 4, 4))])
-def test_an_array_of_another_length_than_it_says_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_an_array_whose_length_differs_from_its_header_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(FmnistError, match=r"a\.npz x: its header announces 208 bytes"):
         read_npz(zipped(tmp_path / "a.npz", x=content, y=npy(LABELS)))
 
@@ -347,7 +347,7 @@ def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, content: byte
         read_npz(zipped(tmp_path / "a.npz", x=content, y=npy(LABELS)))
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_written_images_are_read_back(tmp_path: Path) -> None:
     train, test = synthetic.train().take(np.arange(50)), synthetic.test().take(np.arange(20))
     path = tmp_path / "clean.npz"
     path.write_bytes(b"an older file")
@@ -364,7 +364,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert path.read_bytes() == first
 
 
-def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused(tmp_path: Path) -> None:
     images = Images(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int64), ("a",))
     with pytest.raises(FmnistError, match=r"a\.npz must be writable: No such file"):
         write_npz(tmp_path / "absent" / "a.npz", images, images)
@@ -376,13 +376,13 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 @FILES
 @given(
-    x=arrays.arrays(
+    x=st_numpy.arrays(
         st.sampled_from(["u1", "i1", "i2", "f2", "f4", "f8"]),
-        arrays.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=5),
+        st_numpy.array_shapes(min_dims=1, max_dims=5, min_side=0, max_side=5),
     ),
-    y=arrays.arrays(
+    y=st_numpy.arrays(
         st.sampled_from(["u1", "i8", "f2", "f4", "f8", "S2", "U2", "?"]),
-        arrays.array_shapes(max_dims=2, min_side=0, max_side=5),
+        st_numpy.array_shapes(max_dims=2, min_side=0, max_side=5),
     ),
 )
 def test_any_arrays_are_read_or_refused(tmp_path: Path, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -400,9 +400,9 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject, 
     save = np.savez_compressed if is_compressed else np.savez
     save(tmp_path / "a.npz", x_train=PIXELS, y_train=LABELS, class_names=np.array([f"c{i}" for i in range(13)]))
     content = bytearray((tmp_path / "a.npz").read_bytes())
-    at = data.draw(st.integers(0, len(content) - 1))
-    upto = data.draw(st.sampled_from([at, at + 1, at + 4, len(content)]))
-    content[at:upto] = data.draw(st.binary(max_size=8))
+    start = data.draw(st.integers(0, len(content) - 1))
+    end = data.draw(st.sampled_from([start, start + 1, start + 4, len(content)]))
+    content[start:end] = data.draw(st.binary(max_size=8))
     (tmp_path / "a.npz").write_bytes(content)
     try:
         raw, test = read_npz(tmp_path / "a.npz")
@@ -415,14 +415,14 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject, 
 
 @FILES
 @given(key=st.sampled_from(["x", "y"]), data=st.data())
-def test_a_damaged_array_with_a_right_checksum_is_read_or_refused(
+def test_a_damaged_array_with_a_valid_checksum_is_read_or_refused(
     tmp_path: Path, key: str, data: st.DataObject
 ) -> None:
     contents = {"x": npy(PIXELS.astype("f4")), "y": npy(np.array(WORDS))}
     content = bytearray(contents[key])
-    at = data.draw(st.integers(0, len(content) - 1))
-    upto = data.draw(st.sampled_from([at, at + 1, at + 4]))
-    content[at:upto] = data.draw(st.binary(max_size=8))
+    start = data.draw(st.integers(0, len(content) - 1))
+    end = data.draw(st.sampled_from([start, start + 1, start + 4]))
+    content[start:end] = data.draw(st.binary(max_size=8))
     path = zipped(tmp_path / "a.npz", **(contents | {key: bytes(content)}))
     try:
         raw, _ = read_npz(path)

@@ -1,4 +1,4 @@
-"""Names of classes that look the same: one class where they mean the same, told apart where they do not."""
+"""Class names that look the same: one class if they are the same name in Unicode, otherwise different classes."""
 
 import unicodedata
 from pathlib import Path
@@ -21,7 +21,7 @@ from fmnist.data.labels import (
 from fmnist.data.raw import Raw
 from fmnist.data.sources import find_source
 from fmnist.errors import FmnistError
-from tests.fmnist.data.forms import found
+from tests.fmnist.data.forms import open_source
 
 COMPOSED, SPLIT = (unicodedata.normalize(form, "Schürze") for form in ("NFC", "NFD"))
 LOOKALIKE = "\u0412ag"  # a Cyrillic letter first
@@ -45,7 +45,7 @@ def write(folder: Path, *names: str) -> Path:
 def test_two_spellings_of_an_accent_are_one_class(tmp_path: Path) -> None:
     write(tmp_path / "data" / "train", SPLIT, "Bag")
     write(tmp_path / "data" / "test", COMPOSED, "Bag")
-    source = found(tmp_path / "data")
+    source = open_source(tmp_path / "data")
     assert source.train().class_names == source.test().class_names == ("Bag", COMPOSED)
     assert (len(source.train()), len(source.test())) == (14, 14)
 
@@ -62,11 +62,11 @@ def test_rules_may_name_a_class_in_either_spelling(written: str, tmp_path: Path)
 def test_both_spellings_in_one_array_are_one_class(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (42, 28, 28), np.uint8)
     np.savez(tmp_path / "a.npz", x=pixels, y=np.array([COMPOSED, SPLIT, "Bag"] * 14))
-    assert found(tmp_path / "a.npz").train().class_names == ("Bag", COMPOSED)
+    assert open_source(tmp_path / "a.npz").train().class_names == ("Bag", COMPOSED)
 
 
 @pytest.mark.parametrize("rules", [CleaningRules(), CleaningRules(unknown_labels="error")])
-def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_path: Path) -> None:
+def test_names_that_only_look_alike_are_distinguished(rules: CleaningRules, tmp_path: Path) -> None:
     train, test = write(tmp_path / "train", "Bag", "Coat"), write(tmp_path / "test", LOOKALIKE, "Coat")
     with pytest.raises(FmnistError, match=r"U\+0042 LATIN CAPITAL LETTER B") as caught:
         find_source(str(train), test=str(test), rules=rules, announce=lambda _: None)
@@ -75,9 +75,9 @@ def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "near", "says"),
+    ("name", "near", "explanation"),
     [
-        ("Bag", "Bog", ""),  # one sees it
+        ("Bag", "Bog", ""),  # a visible difference
         ("Bag", "Bags", ""),
         ("Bag", "Bag", ""),
         (
@@ -103,11 +103,11 @@ def test_names_that_only_look_alike_are_told_apart(rules: CleaningRules, tmp_pat
         ("Bag", "Bag\ue000", "character 4: nothing in the former, U+E000 without a name in the latter."),
     ],
 )
-def test_where_one_does_not_see_it_the_first_character_that_differs_is_named(name: str, near: str, says: str) -> None:
-    assert explain_difference(name, near) == (f" They differ in {says}" if says else "")
+def test_an_invisible_difference_is_explained_by_its_first_character(name: str, near: str, explanation: str) -> None:
+    assert explain_difference(name, near) == (f" They differ in {explanation}" if explanation else "")
 
 
-def test_the_nearest_of_several_classes_is_meant_and_where_none_is_near_all_are_named() -> None:
+def test_the_hint_names_the_nearest_class_or_else_all_classes() -> None:
     assert nearest_class("Bog", ["Coat", "Bag"]) == "Did you mean 'Bag'?"
     assert nearest_class("xyz", ["Coat", "Bag"]) == "Valid: Bag, Coat."
     assert nearest_class(LOOKALIKE, ["Coat", "Bag"]).startswith(
@@ -115,19 +115,19 @@ def test_the_nearest_of_several_classes_is_meant_and_where_none_is_near_all_are_
     )
 
 
-def some(count: int) -> list[str]:
+def numbered(count: int) -> list[str]:
     return [f"class {number}" for number in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("names", "may_be"),
+    ("names", "is_valid"),
     [
-        (some(2), True),
-        (some(100), True),
+        (numbered(2), True),
+        (numbered(100), True),
         (["a", "b" * 100], True),
         ([], False),
-        (some(1), False),
-        (some(101), False),
+        (numbered(1), False),
+        (numbered(101), False),
         (["a", "b" * 101], False),
         (["a", "b\nc"], False),
         (["b\nc", "a"], False),
@@ -135,9 +135,9 @@ def some(count: int) -> list[str]:
     ],
 )
 def test_a_model_has_2_to_100_different_printable_names_of_at_most_100_characters(
-    names: list[str], may_be: bool
+    names: list[str], is_valid: bool
 ) -> None:
-    assert are_class_names(names) is may_be
+    assert are_class_names(names) is is_valid
 
 
 def refusal(labels: list[str], classes: tuple[str, ...]) -> str:
@@ -146,14 +146,14 @@ def refusal(labels: list[str], classes: tuple[str, ...]) -> str:
     return str(caught.value)
 
 
-def test_as_many_classes_with_names_as_long_as_may_be_are_taken() -> None:
-    names = (*some(99), "b" * 100)
+def test_the_largest_number_of_classes_and_the_longest_names_are_valid() -> None:
+    names = (*numbered(99), "b" * 100)
     require_classes(np.array(names), names, "train.csv")
     require_classes(np.array(["a", "b"]), ("a", "b"), "train.csv")
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes", "says"),
+    ("labels", "classes", "message"),
     [
         (["a", "b"], ("a", "bag", "cup"), "'bag' has none in train.csv. Valid: b."),
         (["a", "bog"], ("a", "bag", "cup"), "'bag' has none in train.csv. Did you mean 'bog'?"),
@@ -161,21 +161,21 @@ def test_as_many_classes_with_names_as_long_as_may_be_are_taken() -> None:
         (["a"], ("a",), "at least 2 classes to distinguish; train.csv has only 'a'. Add images of another class."),
         ([], (), "at least 2 classes to distinguish; train.csv has no label at all."),
         (
-            some(1001),
-            tuple(some(1001)),
+            numbered(1001),
+            tuple(numbered(1001)),
             "train.csv has 1,001 different labels: 'class 0', 'class 1', 'class 2' ... Is another column",
         ),
         (["a", "b" * 1234], ("a", "b" * 1234), f"train.csv has '{'b' * 40}' (1,234 characters). Rename it"),
         (["a", "b\nc"], ("a", "b\nc"), "train.csv has 'b\\nc' (3 characters). Rename it"),
     ],
 )
-def test_classes_that_cannot_be_learned_are_named_with_what_to_do(
-    labels: list[str], classes: tuple[str, ...], says: str
+def test_invalid_classes_are_named_with_the_next_step(
+    labels: list[str], classes: tuple[str, ...], message: str
 ) -> None:
-    assert says in refusal(labels, classes)
+    assert message in refusal(labels, classes)
 
 
-def test_labels_have_one_form_and_are_renamed_as_written_or_by_their_number() -> None:
+def test_labels_are_normalized_and_renamed_as_written_or_by_their_number() -> None:
     labels = np.array(["07", "7", "", "x7", "-3", "+3", "0012345678901234567890", SPLIT])
     rename = {"7": "seven", "+3": "three"}
     assert written_labels(labels, rename).tolist() == [
@@ -199,7 +199,7 @@ def test_a_label_to_rename_may_be_in_either_split_and_in_either_form() -> None:
         require_renamed({"7": "x", "": "y"}, [train, test], "data.csv")
 
 
-def test_classes_are_in_their_order_and_the_codes_are_their_places() -> None:
+def test_codes_are_indices_into_the_ordered_classes() -> None:
     assert class_order([], ["10", "9", "-1", ""]) == ("-1", "9", "10")
     assert class_order(["b", "a"], ["d", "a", "c", ""]) == ("b", "a", "c", "d")
     assert encode(np.array(["b", "a", "c", "b"]), ("c", "b", "a")).tolist() == [1, 2, 0, 1]

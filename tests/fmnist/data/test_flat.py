@@ -1,4 +1,4 @@
-"""A row of numbers is read only where it can be one image."""
+"""A row of numbers is read only if it can be an image of exactly one shape."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from fmnist.errors import FmnistError
-from tests.fmnist.data.forms import found
+from tests.fmnist.data.forms import open_source
 
 LENGTHS = [
     (56 * 56, "could be 56 x 56 grey or 28 x 28 with 4 channels"),
@@ -47,17 +47,17 @@ def write(path: Path, length: int) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "length", "readings"),
-    [*((name, *each) for name in ("flat.npz", "flat.csv") for each in LENGTHS), ("flat.parquet", *LENGTHS[0])],
+    [*((name, *case) for name in ("flat.npz", "flat.csv") for case in LENGTHS), ("flat.parquet", *LENGTHS[0])],
 )
-def test_what_could_be_images_of_several_shapes_is_refused_with_all_of_them(
+def test_ambiguous_rows_of_numbers_are_refused_naming_the_possible_shapes(
     name: str, length: int, readings: str, tmp_path: Path
 ) -> None:
     with pytest.raises(FmnistError) as caught:
-        found(write(tmp_path / name, length))
+        open_source(write(tmp_path / name, length))
     assert readings in str(caught.value)
     assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [8, 16, 28, 32, 51])
-def test_other_squares_are_grey(side: int, tmp_path: Path) -> None:
-    assert len(found(write(tmp_path / "flat.npz", side**2)).train()) == 17
+def test_other_squares_are_read_as_grey_images(side: int, tmp_path: Path) -> None:
+    assert len(open_source(write(tmp_path / "flat.npz", side**2)).train()) == 17

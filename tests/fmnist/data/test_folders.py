@@ -47,7 +47,7 @@ def opened(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(Image.open(path))
 
 
-def test_rows_are_ordered_by_the_picture_then_by_class_and_named(tmp_path: Path) -> None:
+def test_rows_are_named_and_ordered_by_picture_then_by_class(tmp_path: Path) -> None:
     names = [
         "Bag-2/1.png",
         "Bag/2.png",
@@ -76,7 +76,7 @@ def test_all_common_formats_are_read(tmp_path: Path, name: str) -> None:
     assert raw.pixels.mean() == pytest.approx(200, abs=2)
 
 
-def test_pictures_of_other_sizes_are_resized_and_the_others_are_left(tmp_path: Path) -> None:
+def test_only_pictures_of_other_sizes_are_resized(tmp_path: Path) -> None:
     raw = read(tmp_path, {"Shirt/a.png": SMALL, "Shirt/b.png": picture(56, 60, 3)})
     assert raw.is_resized
     assert raw.pixels.shape == (2, 28, 28)
@@ -112,7 +112,7 @@ def test_hidden_files_and_leftovers_are_ignored(tmp_path: Path) -> None:
         ("Shirt/c.gif", b"", "Pillow does not know its format"),
     ],
 )
-def test_what_is_no_picture_is_named_or_skipped_and_listed(
+def test_a_file_that_is_not_a_picture_is_refused_or_skipped_and_listed(
     tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
     files = {"Bag/a.png": SMALL, name: content, "Shirt/z.png": SMALL}
@@ -138,7 +138,7 @@ def test_what_is_no_picture_is_named_or_skipped_and_listed(
         ({f"{name}/notes.txt": b"x" for name in "ABCDEFG"}, ["folders A, B, C, D, E and 2 more has one", ".png"]),
     ],
 )
-def test_another_layout_is_refused_with_what_was_found(
+def test_another_layout_is_refused_naming_the_content(
     tmp_path: Path, files: dict[str, bytes], parts: list[str]
 ) -> None:
     message = refused(tmp_path, files)
@@ -150,15 +150,15 @@ def test_a_folder_of_unreadable_pictures_only_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["absent", "file"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     for use in (lambda path: read_folder(path, skip_unreadable=True), fingerprint_folder):
         with pytest.raises(FmnistError, match=f"{name} must be a folder that can be read"):
             use(tmp_path / name)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_links_that_lead_round_in_a_circle_end(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="creating links needs privileges on Windows")
+def test_cycles_of_links_are_not_followed(tmp_path: Path) -> None:
     data = write(tmp_path / "data", {"Shirt/a.png": SMALL, "Shirt/deep/b.png": SMALL, "Bag/a.png": SMALL})
     for target in ("Shirt", "Shirt/deep", ".", ".."):
         (data / "Shirt" / "deep" / f"to {target.replace('/', ' ')}").symlink_to((data / target).resolve())
@@ -174,8 +174,8 @@ def test_links_that_lead_round_in_a_circle_end(tmp_path: Path) -> None:
     assert len(fingerprint_folder(data)) == 64
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_links_to_nowhere_are_unreadable(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="creating links needs privileges on Windows")
+def test_broken_links_are_unreadable(tmp_path: Path) -> None:
     write(tmp_path, {"Shirt/a.png": SMALL})
     (tmp_path / "Shirt" / "lost.png").symlink_to(tmp_path / "absent.png")
     (tmp_path / "Shirt" / "self").symlink_to(tmp_path / "Shirt" / "self")
@@ -183,12 +183,12 @@ def test_links_to_nowhere_are_unreadable(tmp_path: Path) -> None:
     assert len(fingerprint_folder(tmp_path)) == 64
 
 
-def test_folders_may_be_nested_deeply(tmp_path: Path) -> None:
+def test_deeply_nested_folders_are_read(tmp_path: Path) -> None:
     raw = read(tmp_path, {"Shirt/" + "d/" * 400 + "a.png": SMALL})
     assert raw.labels.tolist() == ["Shirt"]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="such names cannot be made there")
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="such names cannot be created there")
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"Shirt/a.png": SMALL})
     (tmp_path / "Shirt" / os.fsdecode(b"\xff.png")).write_bytes(SMALL)
@@ -196,37 +196,37 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         read_folder(tmp_path, skip_unreadable=False)
 
 
-def test_the_fingerprint_follows_the_files(tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
     files = {"Shirt/a.png": SMALL, "Bag/b.png": SMALL}
     write(tmp_path, files)
-    found = [fingerprint_folder(tmp_path)]
-    assert fingerprint_folder(tmp_path) == found[0]
+    fingerprints = [fingerprint_folder(tmp_path)]
+    assert fingerprint_folder(tmp_path) == fingerprints[0]
     write(tmp_path, {"Shirt/.hidden": b"x"})
-    found.append(fingerprint_folder(tmp_path))  # a leftover is counted
+    fingerprints.append(fingerprint_folder(tmp_path))  # the path of a leftover counts
     write(tmp_path, {"Shirt/.hidden": b"another"})
-    assert fingerprint_folder(tmp_path) == found[1]
+    assert fingerprint_folder(tmp_path) == fingerprints[1]
     os.utime(tmp_path / "Bag/b.png", ns=(1, 1))
-    assert fingerprint_folder(tmp_path) == found[1], "what is in a file counts, not when it was written"
+    assert fingerprint_folder(tmp_path) == fingerprints[1], "the content of a file counts, not its time"
     write(tmp_path, {"Bag/b.png": SMALL[:-1] + b"x"})
     os.utime(tmp_path / "Bag/b.png", ns=(1, 1))
-    found.append(fingerprint_folder(tmp_path))
+    fingerprints.append(fingerprint_folder(tmp_path))
     (tmp_path / "Bag/b.png").rename(tmp_path / "Bag/c.png")
-    found.append(fingerprint_folder(tmp_path))
+    fingerprints.append(fingerprint_folder(tmp_path))
     (tmp_path / "Dress").mkdir()
-    found.append(fingerprint_folder(tmp_path))
-    assert len(set(found)) == 5
+    fingerprints.append(fingerprint_folder(tmp_path))
+    assert len(set(fingerprints)) == 5
 
 
-def test_the_fingerprint_is_the_same_for_a_folder_elsewhere(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_path_of_the_folder(tmp_path: Path) -> None:
     for place in ("here", "there/deeper"):
         write(tmp_path / place, {"Shirt/a.png": SMALL, "Bag/b.png": SMALL})
     assert fingerprint_folder(tmp_path / "here") == fingerprint_folder(tmp_path / "there/deeper")
 
 
 @FILES
-@given(at=st.integers(0, len(SMALL) - 1), width=st.sampled_from([0, 1, 4, 10_000]), put=st.binary(max_size=8))
-def test_a_damaged_picture_is_read_or_refused(tmp_path: Path, at: int, width: int, put: bytes) -> None:
-    files = {"Bag/a.png": SMALL, "Shirt/b.png": SMALL[:at] + put + SMALL[at + width :]}
+@given(start=st.integers(0, len(SMALL) - 1), width=st.sampled_from([0, 1, 4, 10_000]), inserted=st.binary(max_size=8))
+def test_a_damaged_picture_is_read_or_refused(tmp_path: Path, start: int, width: int, inserted: bytes) -> None:
+    files = {"Bag/a.png": SMALL, "Shirt/b.png": SMALL[:start] + inserted + SMALL[start + width :]}
     skipped = read(tmp_path, files, skip_unreadable=True)
     assert skipped.names == ("Bag/a.png", "Shirt/b.png")[: 2 - len(skipped.unreadable)]
     try:

@@ -41,15 +41,15 @@ def refused(folder: Path, images: bytes, labels: bytes = NUMBERS) -> str:
     return str(caught.value)
 
 
-def independently(content: bytes) -> int:
-    """The rows of a valid file of images, plain or packed, read another way."""
+def count_rows(content: bytes) -> int:
+    """Return the number of rows of a valid file of images, plain or packed, read by other code."""
     unpacked = gzip.GzipFile(fileobj=io.BytesIO(content)).read() if content[:2] == b"\x1f\x8b" else content
     return int.from_bytes(unpacked[4:8])
 
 
 @pytest.mark.parametrize("pack_images", [plain, packed])
 @pytest.mark.parametrize("pack_labels", [plain, packed])
-def test_rows_come_back_in_order(
+def test_rows_are_read_in_order(
     tmp_path: Path, pack_images: Callable[[bytes], bytes], pack_labels: Callable[[bytes], bytes]
 ) -> None:
     raw = read(tmp_path, pack_images(IMAGES), pack_labels(NUMBERS))
@@ -60,12 +60,12 @@ def test_rows_come_back_in_order(
     assert (raw.missing, raw.names, raw.classes) == (None, None, ())
 
 
-def test_what_is_written_to_the_rows_does_not_reach_the_file(tmp_path: Path) -> None:
+def test_writing_to_the_rows_does_not_change_the_file(tmp_path: Path) -> None:
     read(tmp_path, IMAGES).pixels[:] = 0
     assert (tmp_path / "images").read_bytes() == IMAGES
 
 
-def test_a_file_packed_in_pieces_is_read_whole(tmp_path: Path) -> None:
+def test_a_file_packed_in_several_members_is_read(tmp_path: Path) -> None:
     raw = read(tmp_path, packed(IMAGES[:30]) + packed(IMAGES[30:]))
     np.testing.assert_array_equal(raw.pixels, PIXELS)
 
@@ -82,7 +82,7 @@ def test_a_file_packed_in_pieces_is_read_whole(tmp_path: Path) -> None:
         (struct.pack(">4I", 0x0803, 0, 28, 28), ["at least one", "0 x 28 x 28"]),
     ],
 )
-def test_what_is_no_idx_file_of_images_is_refused(
+def test_a_file_that_is_not_an_idx_file_of_images_is_refused(
     tmp_path: Path, pack: Callable[[bytes], bytes], images: bytes, parts: list[str]
 ) -> None:
     message = refused(tmp_path, pack(images))
@@ -97,7 +97,7 @@ def test_a_file_longer_than_its_header_says_is_refused(
 
 
 @pytest.mark.parametrize("pack", [plain, packed])
-def test_swapped_files_are_said_to_be_swapped(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_swapped_files_are_recognised(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     message = refused(tmp_path, pack(NUMBERS), pack(IMAGES))
     assert "0x00000803" in message
     assert "got 0x00000801. That is a file of labels: are the files of images and labels swapped?" in message
@@ -117,20 +117,20 @@ def test_a_packed_file_that_was_cut_short_is_refused(tmp_path: Path, cut: int) -
     assert f"{tmp_path / 'images'} must be a complete gzip file" in message
 
 
-def test_a_packed_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
+def test_a_packed_file_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
     content = bytearray(packed(IMAGES))
     content[-8] ^= 1
     assert "CRC" in refused(tmp_path, bytes(content))
 
 
-def test_no_more_is_unpacked_than_the_header_announces(tmp_path: Path) -> None:
+def test_unpacking_stops_at_the_length_in_the_header(tmp_path: Path) -> None:
     stream = zlib.compressobj(9, wbits=31)
     bomb = stream.compress(IMAGES) + b"".join(stream.compress(bytes(1 << 20)) for _ in range(64)) + stream.flush()
-    # Cut off where only whoever unpacks all of it would notice.
+    # Cut short where only unpacking all of it would notice.
     assert "it holds more" in refused(tmp_path, bomb[:-1000])
 
 
-def test_more_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_file_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
     endless = struct.pack(">4I", 0x0803, 0xFFFFFFFF, 28, 28) + bytes(100)
     assert "GiB of memory" in refused(tmp_path, packed(endless))
     assert "it holds 100." in refused(tmp_path, endless)
@@ -148,12 +148,12 @@ def test_absent_files_and_folders_are_named(tmp_path: Path) -> None:
 @given(data=st.data(), is_packed=st.booleans())
 def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject, is_packed: bool) -> None:
     content = bytearray(packed(IMAGES) if is_packed else IMAGES)
-    at = data.draw(st.integers(0, len(content) - 1))
-    upto = data.draw(st.sampled_from([at, at + 1, at + 4, len(content)]))
-    content[at:upto] = data.draw(st.binary(max_size=8))
+    start = data.draw(st.integers(0, len(content) - 1))
+    end = data.draw(st.sampled_from([start, start + 1, start + 4, len(content)]))
+    content[start:end] = data.draw(st.binary(max_size=8))
     try:
         raw = read(tmp_path, bytes(content))
     except FmnistError as error:
         assert str(tmp_path / "images") in str(error)  # noqa: PT017
     else:
-        assert len(raw) == len(raw.pixels) == independently(bytes(content)) == len(LABELS)
+        assert len(raw) == len(raw.pixels) == count_rows(bytes(content)) == len(LABELS)

@@ -1,6 +1,4 @@
-"""Folders of pictures as people have them: splits by any usual name, leftovers, strays. Nothing that lies there goes
-untold.
-"""
+"""Folders of pictures as users have them, with splits, leftovers and stray files. Every file is reported."""
 
 import os
 import sys
@@ -16,7 +14,7 @@ from fmnist.data.arrays import write_npz
 from fmnist.data.cleaning import Caught, CleaningReport, CleaningRules
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
-from tests.fmnist.data.forms import TEST, TRAIN, found, write_csv, write_parquet
+from tests.fmnist.data.forms import TEST, TRAIN, open_source, write_csv, write_parquet
 
 CLASSES = ("Bag", "Shirt")
 LEFTOVERS = (
@@ -48,7 +46,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_classes(folder: Path, count: int, *, seed: int = 0) -> Path:
-    """`count` pictures of each class, no two the same."""
+    """Write `count` different pictures of each class."""
     rng = np.random.default_rng([seed, *folder.name.encode()])
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -68,15 +66,15 @@ def cleaning(source: Source) -> CleaningReport:
 
 
 def caught(source: Source, rule: str) -> Caught | None:
-    return next((one for one in cleaning(source).caught if one.rule == rule), None)
+    return next((caught for caught in cleaning(source).caught if caught.rule == rule), None)
 
 
 @pytest.mark.parametrize("train", ["train", "Training", "TRAIN", "train_set", "training-data"])
 @pytest.mark.parametrize("test", ["test", "Testing", "TEST", "test images"])
-def test_splits_are_known_by_any_usual_name(train: str, test: str, tmp_path: Path) -> None:
+def test_splits_are_recognised_by_any_usual_name(train: str, test: str, tmp_path: Path) -> None:
     write_classes(tmp_path / "data" / train, 4)
     write_classes(tmp_path / "data" / test, 2)
-    source = found(tmp_path / "data")
+    source = open_source(tmp_path / "data")
     assert source.train().class_names == CLASSES
     assert (len(source.train()), len(source.test())) == (8, 4)
 
@@ -88,9 +86,9 @@ def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) ->
     lines: list[str] = []
     source = find_source(str(tmp_path / "data"), announce=lines.append)
     assert (len(source.train()), len(source.test())) == (8, 4)
-    one = caught(source, "other_splits")
-    assert one is not None
-    assert (one.action, one.train, one.examples[0]) == ("not read", 6, f"{name}/Bag/0.png")
+    entry = caught(source, "other_splits")
+    assert entry is not None
+    assert (entry.action, entry.train, entry.examples[0]) == ("not read", 6, f"{name}/Bag/0.png")
     assert "other_splits 6 not read" in lines[-1]
 
 
@@ -107,13 +105,11 @@ def test_a_validation_split_is_counted_as_not_read(name: str, tmp_path: Path) ->
         ),
     ],
 )
-def test_folders_that_could_be_meant_otherwise_are_refused(
-    folders: tuple[str, ...], parts: list[str], tmp_path: Path
-) -> None:
+def test_ambiguous_folders_are_refused(folders: tuple[str, ...], parts: list[str], tmp_path: Path) -> None:
     for name in folders:
         write_classes(tmp_path / "data" / name, 2)
     with pytest.raises(FmnistError) as error:
-        found(tmp_path / "data")
+        open_source(tmp_path / "data")
     assert all(part in str(error.value) for part in [*parts, str(tmp_path / "data")]), str(error.value)
 
 
@@ -131,12 +127,12 @@ def test_splits_within_classes_are_refused(inner: str, tmp_path: Path) -> None:
     with pytest.raises(
         FmnistError, match=r"Splits must be above classes.* holds Bag/(test|train) and Bag/(test|train)\."
     ):
-        found(write_within_classes(tmp_path / "data", f"train{inner}", f"test{inner}"))
+        open_source(write_within_classes(tmp_path / "data", f"train{inner}", f"test{inner}"))
 
 
 @pytest.mark.parametrize("places", [("train",), ("front/train", "back/test")])
 def test_other_folders_within_classes_are_read(places: tuple[str, ...], tmp_path: Path) -> None:
-    source = found(write_within_classes(tmp_path / "data", *places))
+    source = open_source(write_within_classes(tmp_path / "data", *places))
     assert cleaning(source).train_read == 16 * len(places)
     assert source.train().class_names == CLASSES
 
@@ -145,37 +141,37 @@ def test_other_folders_within_classes_are_read(places: tuple[str, ...], tmp_path
 @pytest.mark.parametrize("place", ["", "Bag/"])
 def test_a_leftover_is_counted_and_named_and_not_read(leftover: str, place: str, tmp_path: Path) -> None:
     write_classes(tmp_path / "data", 10)
-    before = cleaning(found(tmp_path / "data"))
+    before = cleaning(open_source(tmp_path / "data"))
     write_file(tmp_path / "data" / f"{place}{leftover}")
-    source = found(tmp_path / "data")
-    one = caught(source, "leftovers")
-    assert one is not None
-    assert (one.action, one.train, one.examples) == ("not read", 1, (f"{place}{leftover}",))
+    source = open_source(tmp_path / "data")
+    entry = caught(source, "leftovers")
+    assert entry is not None
+    assert (entry.action, entry.train, entry.examples) == ("not read", 1, (f"{place}{leftover}",))
     assert source.train().class_names == CLASSES
     assert (cleaning(source).train_read, cleaning(source).train_kept) == (before.train_read, before.train_kept)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="such names cannot be made elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="such names cannot be created elsewhere")
 def test_a_leftover_whose_name_is_not_utf_8_is_named_too(tmp_path: Path) -> None:
     write_classes(tmp_path / "data", 10)
     write_file(tmp_path / "data" / os.fsdecode(b"._\xff.png"))
-    one = caught(found(tmp_path / "data"), "leftovers")
-    assert one is not None
-    assert (one.train, one.examples) == (1, ("._\\udcff.png",))
+    entry = caught(open_source(tmp_path / "data"), "leftovers")
+    assert entry is not None
+    assert (entry.train, entry.examples) == (1, ("._\\udcff.png",))
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
 @pytest.mark.parametrize("stray", ["labels.csv", "train.csv", "index.parquet", "README.md"])
-def test_a_table_beside_class_folders_is_named_and_not_obeyed(
+def test_a_table_beside_class_folders_is_named_and_not_read(
     splits: tuple[str, ...], stray: str, tmp_path: Path
 ) -> None:
     for split in splits:
         write_classes(tmp_path / "data" / split, 10)
     (tmp_path / "data" / stray).write_text("file,label\n0.png,Bag\n")
-    source = found(tmp_path / "data")
-    one = caught(source, "other_files")
-    assert one is not None
-    assert (one.action, one.train, one.examples) == ("not read", 1, (stray,))
+    source = open_source(tmp_path / "data")
+    entry = caught(source, "other_files")
+    assert entry is not None
+    assert (entry.action, entry.train, entry.examples) == ("not read", 1, (stray,))
     assert source.train().class_names == CLASSES
 
 
@@ -185,17 +181,17 @@ def test_tables_beside_those_of_the_splits_are_named(tmp_path: Path) -> None:
     write_parquet(tmp_path / "data" / "x_test.parquet", TEST)
     for name in ("._x_train.csv", "~$x_train.csv"):
         write_file(tmp_path / "data" / name)
-    source = found(tmp_path / "data")
-    named = {one.rule: one.examples for one in cleaning(source).caught if one.action == "not read"}
-    assert named == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv", "~$x_train.csv")}
+    source = open_source(tmp_path / "data")
+    not_read = {caught.rule: caught.examples for caught in cleaning(source).caught if caught.action == "not read"}
+    assert not_read == {"other_files": ("x_val.csv",), "leftovers": ("._x_train.csv", "~$x_train.csv")}
     assert (len(source.train()), len(source.test())) == (120, 40)
 
 
-def test_tables_beside_folders_that_are_no_classes_are_read(tmp_path: Path) -> None:
+def test_tables_beside_folders_that_are_not_classes_are_read(tmp_path: Path) -> None:
     for name, images in (("train.csv", TRAIN), ("test.csv", TEST)):
         write_csv(tmp_path / "data" / name, images)
     write_classes(tmp_path / "data" / "test", 2)
-    source = found(tmp_path / "data")
+    source = open_source(tmp_path / "data")
     assert (len(source.train()), len(source.test())) == (120, 40)
 
 
@@ -206,38 +202,38 @@ def test_tables_of_both_splits_beside_folders_that_could_be_classes_are_refused(
     with pytest.raises(
         FmnistError, match="holds tables of train and test, and folders of pictures that could be classes"
     ):
-        found(tmp_path / "data")
+        open_source(tmp_path / "data")
 
 
-def test_arrays_in_a_folder_are_read_as_those_that_are_named(tmp_path: Path) -> None:
+def test_an_npz_file_in_a_folder_is_read_as_if_it_were_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name in ("train.npz", "test.npz"):
         write_npz(tmp_path / "data" / name, TRAIN, TEST)
-    by_folder = found(tmp_path / "data")
-    by_name = found(tmp_path / "data" / "train.npz", tmp_path / "data" / "test.npz")
+    by_folder = open_source(tmp_path / "data")
+    by_name = open_source(tmp_path / "data" / "train.npz", tmp_path / "data" / "test.npz")
     assert fingerprint(by_folder.test()) == fingerprint(by_name.test()) == fingerprint(TEST)
-    one = caught(by_folder, "other_splits")
-    assert one is not None
-    assert (one.train, one.test) == (len(TEST), len(TRAIN))
+    entry = caught(by_folder, "other_splits")
+    assert entry is not None
+    assert (entry.train, entry.test) == (len(TEST), len(TRAIN))
 
 
 @pytest.mark.parametrize("name", ["spare.part", "a~", "core.1"])
-def test_a_class_may_be_called_as_a_leftover_file_is(name: str, tmp_path: Path) -> None:
+def test_a_class_may_have_the_name_of_a_leftover_file(name: str, tmp_path: Path) -> None:
     write_classes(tmp_path / "data", 8)
     (tmp_path / "data" / "Bag").rename(tmp_path / "data" / name)
     (tmp_path / "data" / name / "0.png").rename(tmp_path / "data" / name / "core.0.png")
-    source = found(tmp_path / "data")
+    source = open_source(tmp_path / "data")
     assert name in source.train().class_names
     assert cleaning(source).train_read == 16
 
 
-def test_a_split_that_another_one_replaces_is_counted(tmp_path: Path) -> None:
+def test_a_replaced_test_split_is_counted(tmp_path: Path) -> None:
     for data in ("one", "two"):
         for split, count in (("train", 4), ("test", 3)):
             write_classes(tmp_path / data / split, count, seed=len(data) + (data == "two"))
-    one = caught(found(tmp_path / "one", tmp_path / "two"), "other_splits")
-    assert one is not None
-    assert (one.train, one.test, one.examples[0]) == (6, 8, "Bag/0.png")
+    entry = caught(open_source(tmp_path / "one", tmp_path / "two"), "other_splits")
+    assert entry is not None
+    assert (entry.train, entry.test, entry.examples[0]) == (6, 8, "Bag/0.png")
 
 
 layouts = st.fixed_dictionaries(
@@ -265,17 +261,17 @@ def test_every_file_is_kept_or_counted(tmp_path_factory: pytest.TempPathFactory,
     for name in layout["within"]:  # type: ignore[attr-defined]
         write_file(train / "Bag" / name)
     for name in layout["beside"]:  # type: ignore[attr-defined]
-        if layout["train"] or not name.startswith("extra"):  # without splits it is a class
+        if layout["train"] or not name.startswith("extra"):  # without splits, it is a class
             write_file(folder / name)
     for number in range(int(str(layout["copies"]))):
         (train / "Bag" / f"copy {number}.png").write_bytes((train / "Bag" / "0.png").read_bytes())
     report = cleaning(find_source(str(folder), rules=CleaningRules(unreadable="skip"), announce=lambda _: None))
-    gone = sum(
-        one.train + one.test
-        for one in report.caught
-        if one.action in ("skipped", "dropped", "dropped from train", "not read")
+    removed = sum(
+        caught.train + caught.test
+        for caught in report.caught
+        if caught.action in ("skipped", "dropped", "dropped from train", "not read")
     )
-    # A split that was held out has its images among `test_kept`.
-    assert report.train_kept + report.test_kept + gone == sum(path.is_file() for path in folder.rglob("*"))
-    not_read = sum(one.train + one.test for one in report.caught if one.action == "not read")
+    # `test_kept` includes the images that were held out.
+    assert report.train_kept + report.test_kept + removed == sum(path.is_file() for path in folder.rglob("*"))
+    not_read = sum(caught.train + caught.test for caught in report.caught if caught.action == "not read")
     assert report.train_read + report.test_read + not_read == sum(path.is_file() for path in folder.rglob("*"))

@@ -51,7 +51,7 @@ def test_the_garment_fills_the_picture_and_keeps_its_shape(expected: NDArray[np.
     assert expected[0, 0] == 0
 
 
-def test_images_of_the_data_set_stay_as_they_are(tmp_path: Path) -> None:
+def test_images_of_the_data_set_are_not_changed(tmp_path: Path) -> None:
     for pixels in synthetic.test().pixels[:50]:
         np.testing.assert_array_equal(read(Image.fromarray(pixels), tmp_path), pixels)
 
@@ -62,44 +62,44 @@ def test_a_ground_above_the_middle_is_light(tmp_path: Path, ground: int, kind: s
         read(Image.new("L", (50, 40), ground), tmp_path)
     pixels = np.full((28, 28), ground, np.uint8)
     pixels[9:19, 5:20] = 255 if ground == 127 else 0
-    found = read(Image.fromarray(pixels), tmp_path)
-    assert found.max() == 255
-    assert np.array_equal(found, pixels) == (ground == 127), "on a dark ground it stays as it is"
+    image = read(Image.fromarray(pixels), tmp_path)
+    assert image.max() == 255
+    assert np.array_equal(image, pixels) == (ground == 127), "a picture on a dark ground is not changed"
 
 
-def test_the_ground_is_what_the_corners_show(tmp_path: Path) -> None:
+def test_the_ground_is_the_grey_of_the_corners(tmp_path: Path) -> None:
     pixels = np.full((60, 60), 200, np.uint8)
-    for corner in (np.s_[:3, :3], np.s_[:3, -3:], np.s_[-3:, :3], np.s_[-3:, -3:]):  # a 28th of the sides, and not less
+    for corner in (np.s_[:3, :3], np.s_[:3, -3:], np.s_[-3:, :3], np.s_[-3:, -3:]):  # a 28th of the sides, rounded up
         pixels[corner] = 0
-    found = read(Image.fromarray(pixels), tmp_path)
-    assert (found[14] == 200).all(), "the greys of what stands on black stay"
+    image = read(Image.fromarray(pixels), tmp_path)
+    assert (image[14] == 200).all(), "greys on a black ground are not changed"
 
 
-def test_what_is_lighter_than_a_light_ground_is_ground(tmp_path: Path) -> None:
+def test_pixels_lighter_than_a_light_ground_are_ground(tmp_path: Path) -> None:
     pixels = np.full((60, 60), 240, np.uint8)
     pixels[10:50, 10:50] = 0
     pixels[20:40, 20:40] = 255
-    found = read(Image.fromarray(pixels), tmp_path)
-    assert (found[13, 13], found[3, 3]) == (0, 255)
+    image = read(Image.fromarray(pixels), tmp_path)
+    assert (image[13, 13], image[3, 3]) == (0, 255)
 
 
 @pytest.mark.parametrize("is_upright", [True, False])
-def test_what_is_thin_is_one_pixel_wide_and_right_of_the_middle(tmp_path: Path, is_upright: bool) -> None:
+def test_a_thin_line_is_one_pixel_wide_and_right_of_the_middle(tmp_path: Path, is_upright: bool) -> None:
     pixels = np.zeros((200, 200), np.uint8)
     pixels[20:180, 30] = 255
-    found = read(Image.fromarray(pixels if is_upright else pixels.T), tmp_path)
-    assert set(np.nonzero(found)[1 if is_upright else 0].tolist()) == {14}
+    image = read(Image.fromarray(pixels if is_upright else pixels.T), tmp_path)
+    assert set(np.nonzero(image)[1 if is_upright else 0].tolist()) == {14}
 
 
 @pytest.mark.parametrize(
-    ("grey", "alpha", "seen"),
+    ("grey", "alpha", "expected"),
     [(255, 255, 255), (200, 51, 40), (128, 51, 26), (127, 51, 229), (100, 51, 224), (100, 0, 255)],
 )
-def test_what_is_half_transparent_is_blended_with_a_ground_that_it_stands_out_from(
-    tmp_path: Path, grey: int, alpha: int, seen: int
+def test_transparent_pixels_are_blended_with_a_contrasting_ground(
+    tmp_path: Path, grey: int, alpha: int, expected: int
 ) -> None:
     Image.new("LA", (28, 28), (grey, alpha)).save(tmp_path / "a.png")
-    assert np.unique(picture_reader(Preparation())(tmp_path / "a.png")).tolist() == [seen]
+    assert np.unique(picture_reader(Preparation())(tmp_path / "a.png")).tolist() == [expected]
 
 
 @pytest.mark.parametrize(("ground", "cloth"), [(255, 0), (240, 0), (0, 255), (30, 255)])
@@ -125,7 +125,7 @@ def test_the_ground_may_be_light_or_dark(tmp_path: Path, expected: NDArray[np.ui
         ("RGBA", "a.tif", (0, 0, 0, 0), (0, 0, 0, 255)),
     ],
 )
-def test_any_mode_and_format(
+def test_every_mode_and_format_is_read(
     tmp_path: Path, expected: NDArray[np.uint8], mode: str, name: str, ground: Any, cloth: Any
 ) -> None:
     image = garment("L", cloth=255).convert("P") if mode == "P" else garment(mode, ground=ground, cloth=cloth)
@@ -134,8 +134,8 @@ def test_any_mode_and_format(
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
 def test_lossy_formats_are_read_nearly_the_same(tmp_path: Path, expected: NDArray[np.uint8], name: str) -> None:
-    found = read(garment("RGB", ground=(255, 255, 255), cloth=(0, 0, 0)), tmp_path, name, quality=90)
-    assert np.abs(found.astype(int) - expected).mean() < 8
+    image = read(garment("RGB", ground=(255, 255, 255), cloth=(0, 0, 0)), tmp_path, name, quality=90)
+    assert np.abs(image.astype(int) - expected).mean() < 8
 
 
 def test_a_transparent_colour_of_a_palette_is_ground(tmp_path: Path, expected: NDArray[np.uint8]) -> None:
@@ -151,7 +151,9 @@ def test_the_camera_s_rotation_is_undone(tmp_path: Path, expected: NDArray[np.ui
     assert largest_difference(read(turned, tmp_path, exif=exif), expected) <= 1
 
 
-def test_a_large_picture_is_read_as_a_small_one(tmp_path: Path, expected: NDArray[np.uint8]) -> None:
+def test_a_large_picture_gives_nearly_the_same_image_as_a_small_one(
+    tmp_path: Path, expected: NDArray[np.uint8]
+) -> None:
     assert np.abs(read(garment(size=(4800, 6400), cloth=255), tmp_path).astype(int) - expected).mean() < 6
 
 
@@ -188,7 +190,7 @@ def test_every_picture_is_read_or_refused(tmp_path: Path, mode: str, width: int,
     cloth=st.integers(60, 255),
     ground=st.integers(0, 20),
 )
-def test_dark_on_light_is_the_same_as_light_on_dark(
+def test_dark_on_light_gives_the_same_image_as_light_on_dark(
     tmp_path: Path, size: tuple[int, int], cloth: int, ground: int
 ) -> None:
     light = read(garment(size=size, ground=ground, cloth=cloth), tmp_path)
@@ -207,8 +209,8 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, name: str, where: flo
     whole = io.BytesIO()
     garment().save(whole, {"jpg": "JPEG", "tif": "TIFF"}.get(name[2:], name[2:]))
     data = bytearray(whole.getvalue())
-    at = int(where * len(data))
-    (tmp_path / name).write_bytes(data[:at] if cut else data[:at] + bytes([byte]) + data[at + 1 :])
+    position = int(where * len(data))
+    (tmp_path / name).write_bytes(data[:position] if cut else data[:position] + bytes([byte]) + data[position + 1 :])
     try:
         assert read_picture(tmp_path / name).shape == (28, 28)
     except FmnistError as error:
@@ -229,7 +231,7 @@ def test_blank_pictures_are_refused(tmp_path: Path, image: Image.Image, message:
         read(image, tmp_path, "blank.tif")
 
 
-def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     for name, message in {
         "notes.txt": "Pillow does not know its format",
@@ -245,21 +247,21 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("1", size).save(tmp_path / "bomb.png")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whatever the program that reads it does with warnings
+        warnings.simplefilter("ignore")  # the caller may have other filters of warnings
         with pytest.raises(FmnistError, match=r"at most 89,478,485 pixels; .*bomb.png has more"):
             read_picture(tmp_path / "bomb.png")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif"])
-def test_grey_pixels_come_back_byte_for_byte(tmp_path: Path, name: str) -> None:
+def test_grey_pixels_are_read_byte_for_byte(tmp_path: Path, name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name)
-    for found in (
+    for image in (
         picture_reader(Preparation())(tmp_path / name),
         decode_picture((tmp_path / name).read_bytes(), name, Scale()),
     ):
-        np.testing.assert_array_equal(found, pixels)
-        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(image, pixels)
+        assert image.dtype == np.uint8
 
 
 def test_a_picture_of_28_x_28_is_not_resized() -> None:
@@ -268,23 +270,23 @@ def test_a_picture_of_28_x_28_is_not_resized() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (14, 14), (28, 27), (280, 280), (300, 7)])
-def test_a_resized_picture_keeps_its_light(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_a_resized_picture_keeps_its_brightness(tmp_path: Path, shape: tuple[int, int]) -> None:
     pixels = np.full(shape, 40, np.uint8)
     pixels[shape[0] // 2 :] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    found = picture_reader(Preparation())(tmp_path / "a.png")
-    assert found.shape == (28, 28)
-    assert found.mean() == pytest.approx(pixels.mean(), abs=4)
-    assert found[-1].mean() == pytest.approx(200, abs=4)
+    image = picture_reader(Preparation())(tmp_path / "a.png")
+    assert image.shape == (28, 28)
+    assert image.mean() == pytest.approx(pixels.mean(), abs=4)
+    assert image[-1].mean() == pytest.approx(200, abs=4)
 
 
-def test_a_fine_pattern_is_averaged_when_it_is_made_smaller() -> None:
+def test_a_fine_pattern_is_averaged_when_shrunk() -> None:
     stripes = np.zeros((280, 280), np.uint8)
     stripes[:, ::2] = 255
     assert np.ptp(resized(stripes)[:, 2:-2].astype(int)) <= 4
 
 
-def test_what_was_decoded_from_memory_is_named_as_the_caller_calls_it() -> None:
+def test_an_error_of_a_picture_in_memory_names_its_origin() -> None:
     with pytest.raises(
         FmnistError, match=r"^a\.parquet row 3 must be a readable picture: Pillow does not know its format"
     ):

@@ -1,4 +1,4 @@
-"""How pictures become images is decided once for a data set, and goes wherever the data or a model go."""
+"""How pictures become images is decided once for a data set, and is stored with the data and with every model."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Pixels = NDArray[Any]
 
 
 def drawn(shape: tuple[int, int], ground: int, count: int, seed: int) -> list[NDArray[np.uint8]]:
-    """Bars on that ground, each picture another one; all far from the corners."""
+    """Draw different pictures of bars on that ground, all far from the corners."""
     rng = np.random.default_rng(seed)
     pictures = np.full((count, *shape), ground, np.uint8)
     cloth = 0 if ground > 127 else 255
@@ -38,7 +38,7 @@ def drawn(shape: tuple[int, int], ground: int, count: int, seed: int) -> list[ND
 
 
 def save(pictures: list[Pixels], folder: Path) -> list[Path]:
-    """Pictures of three classes in their folders, in the order in which they are read."""
+    """Save pictures in the folders of three classes, and return their paths in the order in which they are read."""
     paths = []
     for row, pixels in enumerate(pictures):
         paths.append(folder / f"class {row % 3}" / f"{row}.png")
@@ -76,12 +76,12 @@ def as_table(folder: Path, pictures: list[Pixels]) -> Path:
 
 
 def read(path: Path, **options: Any) -> Source:
-    """All of them are the training images; that they are the test images too is nothing to these tests."""
+    """Read the data at `path` as train and as test, which does not matter for these tests."""
     rules = KEEP.model_copy(update={"white": options.pop("white", None)})
     return find_source(str(path), test=str(path), rules=rules, announce=lambda _: None, **options)
 
 
-def asked(source: Source, files: list[Path]) -> NDArray[np.uint8]:
+def read_for_model(source: Source, files: list[Path]) -> NDArray[np.uint8]:
     reader = picture_reader(source.preparation)
     return np.stack([reader(file) for file in files])
 
@@ -94,7 +94,7 @@ def asked(source: Source, files: list[Path]) -> NDArray[np.uint8]:
     st.sampled_from(["L", "RGB", "RGBA"]),
     st.integers(0, 9),
 )
-def test_every_training_picture_is_the_same_image_when_it_is_asked_about(
+def test_a_model_reads_every_training_picture_as_the_same_image(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     form: Callable[[Path, list[Pixels]], Path],
@@ -113,65 +113,65 @@ def test_every_training_picture_is_the_same_image_when_it_is_asked_about(
         pictures[0] = pictures[0].copy()
         pictures[0][:4, :4, 3] = 0
     source = read(form(folder, pictures))
-    np.testing.assert_array_equal(source.train().pixels, asked(source, save(pictures, folder / "asked")))
-    assert source.preparation.form == RESIZED, "whatever their size and ground"
+    np.testing.assert_array_equal(source.train().pixels, read_for_model(source, save(pictures, folder / "files")))
+    assert source.preparation.form == RESIZED, "for any size and ground"
 
 
 @pytest.mark.parametrize("ground", [0, 255])
-def test_what_was_saved_keeps_the_record(tmp_path: Path, ground: int) -> None:
+def test_saved_data_keep_the_preparation(tmp_path: Path, ground: int) -> None:
     pictures = drawn((40, 30), ground, 24, 0)
     source = read(as_folder(tmp_path, pictures))
     source.save(tmp_path / "saved.npz")
     again = read(tmp_path / "saved.npz")
     assert again.preparation == source.preparation
-    np.testing.assert_array_equal(again.train().pixels, asked(again, save(pictures, tmp_path / "asked")))
+    np.testing.assert_array_equal(again.train().pixels, read_for_model(again, save(pictures, tmp_path / "files")))
 
 
-def test_what_is_white_is_kept_too(tmp_path: Path) -> None:
-    pictures = shares()
+def test_saved_data_keep_the_stated_white(tmp_path: Path) -> None:
+    pictures = ones()
     source = read(as_folder(tmp_path, pictures), white=1)
-    files = save(pictures, tmp_path / "asked")
+    files = save(pictures, tmp_path / "files")
     assert source.train().pixels.max() == 255
-    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+    np.testing.assert_array_equal(source.train().pixels, read_for_model(source, files))
     source.save(tmp_path / "saved.npz")
     for white in (None, 1):
         again = read(tmp_path / "saved.npz", white=white)
         np.testing.assert_array_equal(again.train().pixels, source.train().pixels)
-        np.testing.assert_array_equal(again.train().pixels, asked(again, files))
+        np.testing.assert_array_equal(again.train().pixels, read_for_model(again, files))
     Image.fromarray(pictures[0] * 255).save(tmp_path / "bright.png")
     with pytest.raises(
         FmnistError, match=r"must be from 0 to 1 for white, .* those of .*bright\.png are from 0 to 255"
     ):
-        asked(source, [tmp_path / "bright.png"])
+        read_for_model(source, [tmp_path / "bright.png"])
     evaluated = find_source(
         str(files[0].parents[1]), preparation=source.preparation, rules=KEEP, announce=lambda _: None
     )
-    assert evaluated.train().pixels.max() == 255, "a model's record stands in for what its study said"
+    assert evaluated.train().pixels.max() == 255, "a model's preparation overrides the rules"
 
 
-def test_a_dark_picture_of_16_bits_is_believed_where_the_training_pictures_had_16_bits(tmp_path: Path) -> None:
+def test_a_dark_16_bit_picture_is_accepted_if_training_pictures_had_16_bits(tmp_path: Path) -> None:
     pictures: list[Pixels] = [pixels.astype(np.uint16) * 257 for pixels in drawn((28, 28), 0, 24, 0)]
     pictures[0] //= 8
     source = read(as_folder(tmp_path, pictures))
-    files = save(pictures, tmp_path / "asked")
-    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+    files = save(pictures, tmp_path / "files")
+    np.testing.assert_array_equal(source.train().pixels, read_for_model(source, files))
     of_bytes = read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0)))
     with pytest.raises(FmnistError, match="as PNG of 8 bits"):
-        asked(of_bytes, files[:1])
+        read_for_model(of_bytes, files[:1])
 
 
-def test_images_that_are_like_fashion_mnist_s_stay_so_when_they_are_saved(tmp_path: Path) -> None:
+def test_saved_images_like_those_of_fashion_mnist_keep_that_form(tmp_path: Path) -> None:
     drawn_by_code = find_source("synthetic", announce=lambda _: None)
     drawn_by_code.save(tmp_path / "saved.npz")
     again = find_source(str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
     assert again.preparation == drawn_by_code.preparation == Preparation(form=CENTRED)
     few = again.train().pixels[:200]
-    files = save(list(few), tmp_path / "asked")
-    np.testing.assert_array_equal(few, asked(again, files))
+    files = save(list(few), tmp_path / "files")
+    np.testing.assert_array_equal(few, read_for_model(again, files))
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
-def test_what_a_model_is_scored_on_is_prepared_as_the_model_s_pictures_were(
+def test_images_to_evaluate_a_model_are_prepared_as_its_training_images(
     tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]
 ) -> None:
     pictures = drawn((60, 80), 255, 24, 0)
@@ -181,7 +181,7 @@ def test_what_a_model_is_scored_on_is_prepared_as_the_model_s_pictures_were(
     assert (source.train().pixels[:, 0, 0] == 0).all()
 
 
-def test_the_test_split_follows_the_training_split(tmp_path: Path) -> None:
+def test_the_test_split_is_prepared_as_the_training_split(tmp_path: Path) -> None:
     find_source("synthetic", announce=lambda _: None).save(tmp_path / "train.npz")
     pictures = [255 - np.pad(image, 30) for image in synthetic.draw(40, seed=3).pixels]
     labels = synthetic.draw(40, seed=3).labels
@@ -197,18 +197,18 @@ def test_the_test_split_follows_the_training_split(tmp_path: Path) -> None:
     np.testing.assert_array_equal(source.test().pixels, expected)
 
 
-def shares(count: int = 24) -> list[Pixels]:
-    """Pictures of 0 and 1, each another one."""
+def ones(count: int = 24) -> list[Pixels]:
+    """Return different pictures of 0 and 1."""
     pictures = [(pixels > 99).astype(np.uint8) for pixels in drawn((28, 28), 0, count, 0)]
     for row, pixels in enumerate(pictures):
         pixels[row % 24, 3:8] = 1
     return pictures
 
 
-def test_white_of_a_table_says_nothing_of_picture_files(tmp_path: Path) -> None:
-    source = read(as_table(tmp_path, shares()), white=1)
-    files = save([pixels * 255 for pixels in shares()], tmp_path / "asked")
-    np.testing.assert_array_equal(source.train().pixels, asked(source, files))
+def test_the_stated_white_of_a_table_does_not_apply_to_picture_files(tmp_path: Path) -> None:
+    source = read(as_table(tmp_path, ones()), white=1)
+    files = save([pixels * 255 for pixels in ones()], tmp_path / "files")
+    np.testing.assert_array_equal(source.train().pixels, read_for_model(source, files))
     evaluated = read(files[0].parents[1], preparation=source.preparation)
     np.testing.assert_array_equal(evaluated.train().pixels, source.train().pixels)
     again = read(tmp_path / "table.csv", preparation=source.preparation)
@@ -218,36 +218,36 @@ def test_white_of_a_table_says_nothing_of_picture_files(tmp_path: Path) -> None:
 def test_a_white_that_a_picture_cannot_hold_is_refused(tmp_path: Path) -> None:
     deep: list[Pixels] = [pixels.astype(np.uint16) * 16 for pixels in drawn((28, 28), 0, 24, 0)]
     source = read(as_folder(tmp_path / "deep", deep), white=4095)
-    np.testing.assert_array_equal(source.train().pixels, asked(source, save(deep, tmp_path / "asked")))
+    np.testing.assert_array_equal(source.train().pixels, read_for_model(source, save(deep, tmp_path / "files")))
     files = save(drawn((28, 28), 0, 24, 0), tmp_path / "bytes")
     with pytest.raises(FmnistError, match=r"from 0 to 4095 for white, .* whose largest value is 255"):
-        asked(source, files[:1])
+        read_for_model(source, files[:1])
     with pytest.raises(FmnistError, match=r"hold cleaning.white, 4,095; some cannot hold more than 255"):
         read(files[0].parents[1], white=4095)
     with pytest.raises(FmnistError, match="some cannot hold more than 255"):
         read(as_arrays(tmp_path, drawn((28, 28), 0, 24, 0)), white=4095)
 
 
-def test_a_picture_of_0_and_1_is_no_black_one(tmp_path: Path) -> None:
+def test_a_picture_of_0_and_1_is_refused_instead_of_read_as_black(tmp_path: Path) -> None:
     source = read(as_folder(tmp_path, drawn((28, 28), 0, 24, 0)))
-    Image.fromarray(shares()[0]).save(tmp_path / "ones.png")
-    Image.fromarray(shares()[0].astype(np.float32)).save(tmp_path / "ones.tif")
-    Image.fromarray(shares()[0] * np.float32(0.5)).save(tmp_path / "halves.tif")
+    Image.fromarray(ones()[0]).save(tmp_path / "ones.png")
+    Image.fromarray(ones()[0].astype(np.float32)).save(tmp_path / "ones.tif")
+    Image.fromarray(ones()[0] * np.float32(0.5)).save(tmp_path / "halves.tif")
     for name, high in (("ones.png", "1"), ("ones.tif", "1"), ("halves.tif", "0.5")):
         with pytest.raises(FmnistError, match=rf"those of .*{name} are from 0 to {high}\. Save it again"):
-            asked(source, [tmp_path / name])
-    dark = shares()[0] * 2
+            read_for_model(source, [tmp_path / name])
+    dark = ones()[0] * 2
     Image.fromarray(dark).save(tmp_path / "dark.png")
-    np.testing.assert_array_equal(asked(source, [tmp_path / "dark.png"])[0], dark)
+    np.testing.assert_array_equal(read_for_model(source, [tmp_path / "dark.png"])[0], dark)
 
 
-def test_a_picture_of_one_bit_is_black_and_white_whatever_white_is(tmp_path: Path) -> None:
-    Image.fromarray(shares()[0] * 255).convert("1").save(tmp_path / "bit.png")
+def test_a_picture_of_one_bit_is_black_and_white_for_any_white(tmp_path: Path) -> None:
+    Image.fromarray(ones()[0] * 255).convert("1").save(tmp_path / "bit.png")
     for source in (
-        read(as_folder(tmp_path / "ones", shares()), white=1),
+        read(as_folder(tmp_path / "ones", ones()), white=1),
         read(as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))),
     ):
-        np.testing.assert_array_equal(asked(source, [tmp_path / "bit.png"])[0], shares()[0] * 255)
+        np.testing.assert_array_equal(read_for_model(source, [tmp_path / "bit.png"])[0], ones()[0] * 255)
 
 
 def test_colours_of_a_stated_white_are_the_same_in_files_and_arrays(tmp_path: Path) -> None:
@@ -259,20 +259,20 @@ def test_colours_of_a_stated_white_are_the_same_in_files_and_arrays(tmp_path: Pa
 
 
 def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path) -> None:
-    read(as_folder(tmp_path / "ones", shares()), white=1).save(tmp_path / "saved.npz")
+    read(as_folder(tmp_path / "ones", ones()), white=1).save(tmp_path / "saved.npz")
     photos = as_folder(tmp_path / "bytes", drawn((28, 28), 0, 24, 0))
     with pytest.raises(
         FmnistError, match="White must be the same in the pictures of train and of test; it is"
     ) as caught:
         find_source(str(photos), test=str(tmp_path / "saved.npz"), rules=KEEP, announce=lambda _: None)
     assert any(
-        f"it is {one} in {photos} and {tmp_path / 'saved.npz'}. " in str(caught.value)
-        for one in ("the usual one and 1", "1 and the usual one")
+        f"it is {whites} in {photos} and {tmp_path / 'saved.npz'}. " in str(caught.value)
+        for whites in ("the usual one and 1", "1 and the usual one")
     )
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
-def test_a_blank_picture_is_none_that_cannot_be_read(
+def test_a_blank_picture_is_not_counted_as_unreadable(
     tmp_path: Path, form: Callable[[Path, list[Pixels]], Path]
 ) -> None:
     pictures = [*drawn((40, 30), 255, 24, 0), np.full((40, 30), 255, np.uint8)]
@@ -282,7 +282,7 @@ def test_a_blank_picture_is_none_that_cannot_be_read(
         str(path), test=str(path), rules=rules, preparation=Preparation(form=CENTRED), announce=lambda _: None
     )
     assert source.cleaning is not None
-    assert [one.train for one in source.cleaning.caught if one.rule in ("unreadable", "blank")] == [0, 1]
+    assert [caught.train for caught in source.cleaning.caught if caught.rule in ("unreadable", "blank")] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_blank_picture_is_none_that_cannot_be_read(
         ("resized", "shop", RESIZED),
         ("as Fashion-MNIST's", "Fashion-MNIST", CENTRED),
         ("as Fashion-MNIST's", "synthetic", CENTRED),
-        ("as Fashion-MNIST's", "shop", RESIZED),  # older versions said so of every data set of 28 x 28 pixels
+        ("as Fashion-MNIST's", "shop", RESIZED),  # as older versions stored for all data sets of 28 x 28 pixels
         (None, None, CENTRED),
         ({"form": "as Fashion-MNIST's"}, "shop", CENTRED),
         ('{"form": "resized", "white": 1.0, "whites": [1.0]}', "shop", RESIZED),
@@ -315,7 +315,7 @@ def test_records_of_older_versions_are_understood(record: object, data: object, 
         {"whites": [0]},
     ],
 )
-def test_another_record_is_refused(record: object) -> None:
+def test_an_invalid_record_is_refused(record: object) -> None:
     with pytest.raises(FmnistError, match="model must say how its pictures were prepared") as caught:
         Preparation.told(record, "shop", "model")
     assert f"got {str(record)[:60]!r}. Export" in str(caught.value)

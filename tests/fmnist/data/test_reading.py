@@ -1,4 +1,4 @@
-"""One data set in every form in which people bring it."""
+"""One data set in every supported form."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.fmnist.data.forms import (
     as_csv,
     as_parquet,
     as_pictures,
-    found,
+    open_source,
     write_csv,
     write_folder,
     write_idx,
@@ -49,9 +49,9 @@ def test_every_form_gives_the_same_arrays(form: Callable[[Path], Source], tmp_pa
 
 
 @pytest.mark.parametrize("form", [as_csv, as_parquet, as_pictures])
-def test_a_second_search_reads_no_file_again_but_sees_a_change(form: Callable[[Path], Source], tmp_path: Path) -> None:
+def test_cached_data_are_reused_until_a_file_changes(form: Callable[[Path], Source], tmp_path: Path) -> None:
     first, again = form(tmp_path), form(tmp_path)
-    assert again.root == first.root or form is as_pictures  # whose files were written anew, at another time
+    assert again.root == first.root or form is as_pictures  # whose files were written again
     path = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".csv", ".parquet", ".png"))
     if path.suffix == ".png":
         path.unlink()
@@ -59,10 +59,10 @@ def test_a_second_search_reads_no_file_again_but_sees_a_change(form: Callable[[P
         (write_csv if path.suffix == ".csv" else write_parquet)(path, TEST.take(np.arange(30)))
     data, test = (source if source is None else Path(source) for source in (first.path, first.test_path))
     assert data is not None
-    assert found(data, test).root != first.root
+    assert open_source(data, test).root != first.root
 
 
-def test_what_a_pixel_lacked_is_kept_with_the_images(tmp_path: Path) -> None:
+def test_missing_pixels_are_stored_with_the_images(tmp_path: Path) -> None:
     lines = write_csv(tmp_path / "train.csv", TRAIN).read_text().splitlines()
     cells = lines[4].split(",")
     cells[COLUMNS.index("pixel407")] = ""
@@ -72,19 +72,19 @@ def test_what_a_pixel_lacked_is_kept_with_the_images(tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", TEST)
     source = find_source(str(tmp_path / "train.csv"), test=str(test), rules=rules, announce=lambda _: None)
     others = np.arange(len(TRAIN)) != 3
-    alike, all_others = (
+    median_of_class, median_of_all = (
         np.median(TRAIN.pixels[rows, 14, 14]) for rows in (others & (TRAIN.labels == TRAIN.labels[3]), others)
     )
-    assert abs(alike - all_others) > 1
-    assert source.train().pixels[3, 14, 14] == pytest.approx(alike, abs=0.5)
-    assert source.train_for_scoring().pixels[3, 14, 14] == pytest.approx(all_others, abs=0.5)
+    assert abs(median_of_class - median_of_all) > 1
+    assert source.train().pixels[3, 14, 14] == pytest.approx(median_of_class, abs=0.5)
+    assert source.train_for_scoring().pixels[3, 14, 14] == pytest.approx(median_of_all, abs=0.5)
     pictures = source.caught["missing_pixels"]
     assert pictures.names == ("row 4",)
     assert pictures.missing is not None
     assert np.argwhere(pictures.missing).tolist() == [[0, 14, 14]]
 
 
-def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:
+def test_a_test_split_is_held_out_of_a_single_file(tmp_path: Path) -> None:
     lines: list[str] = []
     source = find_source(str(write_csv(tmp_path / "shop.csv", TRAIN)), announce=lines.append)
     assert (len(source.train()), len(source.test())) == (103, 17)
@@ -94,23 +94,23 @@ def test_one_file_without_a_test_split_gives_one(tmp_path: Path) -> None:
     )
 
 
-def test_what_was_saved_can_be_named_as_data(tmp_path: Path) -> None:
+def test_saved_images_can_be_read_as_data(tmp_path: Path) -> None:
     source = as_pictures(tmp_path)
     (tmp_path / "saved").mkdir()
     source.save(tmp_path / "saved" / "cleaned.npz")
-    again = found(tmp_path / "saved")
+    again = open_source(tmp_path / "saved")
     assert fingerprint(again.train()) == fingerprint(source.train())
     assert fingerprint(again.test()) == fingerprint(source.test())
 
 
-def test_pictures_of_any_size_in_folders_named_for_their_classes(tmp_path: Path) -> None:
+def test_pictures_of_any_size_in_class_folders_are_read(tmp_path: Path) -> None:
     for number, name in enumerate(("Schuh", "Hemd", "帽子")):
         for i in range(14):
             picture = Image.new("RGB", (60 + i, 45), (20 * number, 3 * i, 200))
             picture.putpixel((i, number), (255, 255, 255))
             (tmp_path / "shop" / name).mkdir(parents=True, exist_ok=True)
             picture.save(tmp_path / "shop" / name / f"{i}.JPG", format="JPEG")
-    source = found(tmp_path / "shop")
+    source = open_source(tmp_path / "shop")
     assert source.train().class_names == ("Hemd", "Schuh", "帽子")
     assert source.cleaning is not None
     assert source.cleaning.resized
@@ -121,7 +121,7 @@ def test_an_unreadable_picture_is_named_and_skipped_only_on_request(tmp_path: Pa
     folder = write_folder(tmp_path / "pictures", TRAIN)
     (folder / "3" / "broken.png").write_bytes(b"no picture")
     with pytest.raises(FmnistError, match=r"3/broken\.png.*--skip-unreadable"):
-        found(folder)
+        open_source(folder)
     source = find_source(str(folder), rules=CleaningRules(unreadable="skip"), announce=lambda _: None)
     assert source.cleaning is not None
     caught = source.cleaning.caught[0]
@@ -139,7 +139,7 @@ def test_an_unreadable_picture_is_named_and_skipped_only_on_request(tmp_path: Pa
         ("mixed", r"must hold all four of them; .*mixed has no t10k-labels"),
     ],
 )
-def test_what_is_no_data_set_is_refused(name: str, message: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_data_set_is_refused(name: str, message: str, tmp_path: Path) -> None:
     write_csv(tmp_path / "shop.csv", TRAIN)
     (tmp_path / "shop.txt").write_text("label,pixel1")
     (tmp_path / "empty").mkdir()
@@ -147,17 +147,17 @@ def test_what_is_no_data_set_is_refused(name: str, message: str, tmp_path: Path)
     write_csv(tmp_path / "tables" / "b.csv", TEST)
     (write_idx(tmp_path / "mixed", TRAIN, TEST) / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(FmnistError, match=message):
-        found(tmp_path / name, tmp_path / "shop.csv" if name == "mixed" else None)
+        open_source(tmp_path / name, tmp_path / "shop.csv" if name == "mixed" else None)
 
 
-def test_a_test_split_needs_data_to_belong_to() -> None:
+def test_a_test_split_without_data_is_refused() -> None:
     with pytest.raises(FmnistError, match="--test must name the test split"):
         find_source("synthetic", test="test.csv", announce=lambda _: None)
 
 
-def test_nothing_is_kept_of_data_that_were_refused(tmp_path: Path) -> None:
+def test_refused_data_are_not_cached(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "shop.csv", TRAIN)
     path.write_text(path.read_text().replace("label", "class", 1))
     with pytest.raises(FmnistError, match="label"):
-        found(path)
-    assert [each for each in (tmp_path / "cache").rglob("*") if each.suffix != ".lock" and each.is_file()] == []
+        open_source(path)
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()] == []

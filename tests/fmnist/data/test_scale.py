@@ -1,4 +1,4 @@
-"""What is white is one decision for the whole set: by type, or as the study states, and never one picture at a time."""
+"""White is the same for the whole data set, from the type or as the study states, never for one picture at a time."""
 
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ def refused(path: Path, white: float | None = None) -> str:
 
 
 def scaled(white: float, dtype: str) -> NDArray[Any]:
-    """The training images with `white` for 255."""
+    """Return the training images with `white` for 255."""
     values = TRAIN.pixels * (white / 255)
     return values.astype(dtype) if dtype.startswith("f") else values.round().astype(dtype)
 
 
 def write(path: Path, values: NDArray[Any]) -> Path:
-    """Rows of numbers in the form that the name says; of no ending, pictures in class folders."""
+    """Write the images in the form of the suffix; without a suffix, as pictures in class folders."""
     labels = TRAIN.labels
     match path.suffix:
         case ".npz":
@@ -109,14 +109,14 @@ def test_a_stated_white_gives_the_same_images(
         *((65534, "65535"), (65535, "65535"), (65536, "65536"), (2_000_000, "2e+06")),
     ],
 )
-def test_white_is_likely_the_next_usual_one(high: float, likely: str, tmp_path: Path) -> None:
+def test_the_proposed_white_is_the_next_usual_one(high: float, likely: str, tmp_path: Path) -> None:
     path = write(tmp_path / "grey.npz", np.where(TRAIN.pixels > 99, high, 0))
     assert f"[cleaning] white = {likely} in the study's TOML" in refused(path)
 
 
 @pytest.mark.parametrize("name", ["odd.npz", "odd.csv"])
 @pytest.mark.parametrize("value", [-1, np.inf])
-def test_no_white_is_proposed_where_none_could_be_right(value: float, name: str, tmp_path: Path) -> None:
+def test_no_white_is_proposed_if_none_can_be_right(value: float, name: str, tmp_path: Path) -> None:
     values = TRAIN.pixels.astype(float)
     values[3, 4, 5] = value
     assert "white =" not in refused(write(tmp_path / name, values))
@@ -129,7 +129,7 @@ def test_the_17_greys_of_small_digits_are_refused_until_white_is_stated(tmp_path
 
 
 @pytest.mark.parametrize(("white", "high"), [(255, "255"), (4095, "4,095")])
-def test_pictures_of_16_bits_that_hold_fewer_are_refused_until_white_is_stated(
+def test_16_bit_pictures_with_fewer_used_bits_are_refused_until_white_is_stated(
     white: int, high: str, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "dim", scaled(white, "u2"))
@@ -155,7 +155,7 @@ def write_floats(folder: Path, values: NDArray[Any]) -> Path:
     return folder
 
 
-def test_float_pictures_follow_the_same_rule_and_no_picture_is_scaled_by_itself(tmp_path: Path) -> None:
+def test_float_pictures_follow_the_same_rule_and_none_is_scaled_by_itself(tmp_path: Path) -> None:
     expected = read(write(tmp_path / "same", TRAIN.pixels)).train().pixels
     np.testing.assert_array_equal(
         read(write_floats(tmp_path / "bytes", TRAIN.pixels.astype("f4"))).train().pixels, expected
@@ -164,19 +164,21 @@ def test_float_pictures_follow_the_same_rule_and_no_picture_is_scaled_by_itself(
     assert "[cleaning] white = 1 in the study's TOML" in refused(shares)
     np.testing.assert_array_equal(read(shares, white=1).train().pixels, expected)
     dim = TRAIN.pixels / np.float32(255)
-    dim[:60] /= 4  # half of the pictures are dark; so they stay
+    dim[:60] /= 4  # half of the pictures are dark and must stay dark
     pixels = read(write_floats(tmp_path / "half", dim), white=1).train().pixels
     assert (pixels.max(axis=(1, 2)) <= 64).sum() >= 40
     below = write_floats(tmp_path / "below", scaled(1, "f4") - np.float32(0.5))
     assert "from -0.5 to 0.5" in refused(below)
     assert "without negative values" in refused(below, white=1)
-    one = TRAIN.pixels.astype("f4")
-    one[7, 0, 0] = -2
-    assert "got pixels from -2 to 255" in refused(write_floats(tmp_path / "one", one)), "one pixel of one picture"
+    one_negative = TRAIN.pixels.astype("f4")
+    one_negative[7, 0, 0] = -2
+    assert "got pixels from -2 to 255" in refused(write_floats(tmp_path / "one", one_negative)), (
+        "one pixel of one picture"
+    )
     above = write_floats(tmp_path / "above", TRAIN.pixels.astype("f4") * 2)
     assert "white is 255 unless the study says otherwise; got pixels from 0 to 510" in refused(above)
     fractions = read(write_floats(tmp_path / "fractions", TRAIN.pixels - np.float32(0.4) * (TRAIN.pixels > 0)))
-    np.testing.assert_array_equal(fractions.train().pixels, expected, "they are rounded")
+    np.testing.assert_array_equal(fractions.train().pixels, expected, "values are rounded")
 
 
 def test_idx_files_follow_the_same_rule(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_set_with_one_bright_picture_is_not_too_dark(tmp_path: Path) -> None:
     assert read(write(tmp_path / "set", values)).train().pixels.max() > 20
 
 
-def test_a_black_picture_is_dark_and_not_too_dark(tmp_path: Path) -> None:
+def test_a_black_picture_is_not_too_dark(tmp_path: Path) -> None:
     for dtype in ("u1", "u2", "f4"):
         Image.fromarray(np.zeros((28, 28), dtype)).save(tmp_path / "black.tif")
         assert picture_reader(Preparation())(tmp_path / "black.tif").max() == 0

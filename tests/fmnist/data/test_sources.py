@@ -59,7 +59,7 @@ def _ignore(line: str) -> None: ...
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty working directory and cache, and small files in the place of the official ones."""
+    """Use an empty working directory and cache, and small files instead of the official ones."""
     small = tuple(OfficialFile(name, _md5(content), _md5(PACKED[f"{name}.gz"])) for name, content in FILES.items())
     for module in (official, download, sources):
         monkeypatch.setattr(module, "OFFICIAL", small)
@@ -71,7 +71,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Torchvision's only mirror: a port of this machine that lets one connect and never answers."""
+    """Torchvision's only mirror: a port of this machine that accepts connections and never answers."""
     from torchvision.datasets import FashionMNIST
 
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -109,14 +109,14 @@ def test_the_official_files_are_found_and_nothing_is_written_beside_them(
     assert _names(raw) == sorted(files)
 
 
-def test_a_second_search_reads_nothing_again(packed: Path) -> None:
+def test_cached_images_are_reused(packed: Path) -> None:
     first = find_source(str(packed), announce=_ignore)
     lines: list[str] = []
     assert find_source(str(packed), announce=lines.append) == first
     assert lines == [f"Data: Fashion-MNIST, in {packed / 'FashionMNIST' / 'raw'}."]
 
 
-def test_official_files_that_were_packed_anew_are_official(tmp_path: Path) -> None:
+def test_repacked_official_files_are_official(tmp_path: Path) -> None:
     again = {
         name: gzip.compress(content, compresslevel=1, mtime=1)
         for name, content in zip(PACKED, FILES.values(), strict=True)
@@ -125,7 +125,7 @@ def test_official_files_that_were_packed_anew_are_official(tmp_path: Path) -> No
     _assert_holds_the_arrays(find_source(str(tmp_path / "given"), announce=_ignore))
 
 
-def test_the_environment_names_the_folder_and_the_option_overrules_it(
+def test_the_environment_names_the_folder_and_the_option_overrides_it(
     packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FMNIST_DATA", str(packed))
@@ -136,13 +136,13 @@ def test_the_environment_names_the_folder_and_the_option_overrules_it(
     _assert_holds_the_arrays(find_source(str(packed), announce=_ignore))
 
 
-def test_the_source_tells_the_path_that_was_named_and_no_other(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_stores_only_a_path_given_as_option(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_source(str(packed), announce=_ignore).path == str(packed)
     monkeypatch.setenv("FMNIST_DATA", str(packed))
     assert find_source(None, announce=_ignore).path is None
 
 
-def test_nothing_is_downloaded_where_that_was_not_allowed() -> None:
+def test_nothing_is_downloaded_if_that_is_not_allowed() -> None:
     lines: list[str] = []
     with pytest.raises(
         FmnistError, match=f"Fashion-MNIST is neither in {re.escape(str(Path('data').absolute()))} nor in "
@@ -186,7 +186,7 @@ def test_a_misspelt_synthetic_is_recognised() -> None:
 
 
 @pytest.mark.parametrize("missing", PACKED)
-def test_an_incomplete_folder_is_an_error_that_names_what_it_lacks(missing: str, packed: Path) -> None:
+def test_an_incomplete_folder_is_an_error_that_names_the_missing_files(missing: str, packed: Path) -> None:
     (packed / "FashionMNIST" / "raw" / missing).unlink()
     with pytest.raises(FmnistError, match=f"does not have {missing}\\."):
         find_source(str(packed), announce=_ignore)
@@ -204,7 +204,7 @@ def test_a_file_that_is_cut_short_is_an_error(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_one_file_that_is_not_the_official_one_is_an_error(name: str, tmp_path: Path) -> None:
+def test_one_file_that_is_not_official_is_an_error(name: str, tmp_path: Path) -> None:
     content = bytearray(FILES[name])
     content[-1] = 0 if content[-1] else 1
     raw = _write(tmp_path / "given", FILES | {name: bytes(content)})
@@ -213,8 +213,8 @@ def test_one_file_that_is_not_the_official_one_is_an_error(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("is_packed", [True, False])  # a browser may have unpacked it and left the name
-def test_one_packed_file_that_is_not_the_official_one_is_an_error(name: str, is_packed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_packed", [True, False])  # a browser may have unpacked the file and kept its name
+def test_one_packed_file_that_is_not_official_is_an_error(name: str, is_packed: bool, tmp_path: Path) -> None:
     content = FILES[name][:-1] + bytes([9 - FILES[name][-1] % 10])
     raw = _write(tmp_path / "given", PACKED | {f"{name}.gz": gzip.compress(content) if is_packed else content})
     with pytest.raises(FmnistError, match=f"{raw / name}.gz must be the official Fashion-MNIST file"):
@@ -250,15 +250,15 @@ def test_a_cache_that_cannot_be_written_is_an_error(packed: Path, tmp_path: Path
         find_source(str(packed), announce=_ignore)
 
 
-def test_several_may_read_at_once(packed: Path) -> None:
+def test_concurrent_reads_give_the_same_source(packed: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: find_source(str(packed), announce=_ignore), range(8)))
-    assert len(set(found)) == 1
-    _assert_holds_the_arrays(found[0])
+        results = list(pool.map(lambda _: find_source(str(packed), announce=_ignore), range(8)))
+    assert len(set(results)) == 1
+    _assert_holds_the_arrays(results[0])
 
 
 @pytest.mark.parametrize("network", ["silent", "closed"])
-def test_without_data_or_network_the_error_says_where_it_looked_and_what_to_do(
+def test_without_data_or_network_the_error_names_the_folders_searched_and_the_next_step(
     network: str, mirror: socket.socket
 ) -> None:
     if network == "closed":
@@ -276,7 +276,7 @@ def test_without_data_or_network_the_error_says_where_it_looked_and_what_to_do(
     assert socket.getdefaulttimeout() is None
 
 
-def test_synthetic_images_stand_in_only_where_that_was_allowed_and_loudly(mirror: socket.socket) -> None:
+def test_synthetic_images_replace_missing_data_only_if_allowed_and_with_a_warning(mirror: socket.socket) -> None:
     mirror.close()
     lines: list[str] = []
     source = find_source(None, or_synthetic=True, announce=lines.append)
@@ -285,7 +285,7 @@ def test_synthetic_images_stand_in_only_where_that_was_allowed_and_loudly(mirror
     assert (len(source.train()), len(source.test())) == (6_000, 1_000)
 
 
-def test_what_was_downloaded_is_in_the_cache_for_the_next_run(mirror: socket.socket, packed: Path) -> None:
+def test_a_download_is_cached_for_the_next_run(mirror: socket.socket, packed: Path) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=str(packed / "FashionMNIST" / "raw"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server:
         server.socket.close()
@@ -298,7 +298,7 @@ def test_what_was_downloaded_is_in_the_cache_for_the_next_run(mirror: socket.soc
     assert _names(cache_folder() / "FashionMNIST" / "raw") == sorted(PACKED)
 
 
-def test_a_source_is_small_to_send_and_loads_on_the_other_side(packed: Path) -> None:
+def test_a_source_is_small_when_pickled_and_loads_after_unpickling(packed: Path) -> None:
     sent = pickle.dumps(find_source(str(packed), announce=_ignore))
     assert len(sent) < 1_000
     _assert_holds_the_arrays(pickle.loads(sent))
@@ -310,20 +310,20 @@ def test_loaded_pixels_can_be_written_to_without_changing_the_file(packed: Path)
     _assert_holds_the_arrays(source)
 
 
-def test_images_drawn_by_code_need_no_cleaning() -> None:
+def test_synthetic_images_are_not_cleaned() -> None:
     source = find_source("synthetic", announce=_ignore)
     assert (source.cleaning, source.caught) == (None, {})
     assert source.preparation == Preparation(form=CENTRED)
     assert fingerprint(source.train_for_scoring()) == fingerprint(source.train())
 
 
-def test_the_fingerprint_is_the_same_whatever_the_platform_s_numbers() -> None:
+def test_the_fingerprint_does_not_depend_on_the_byte_order() -> None:
     images = Source("synthetic", None).test()
     other = Images(images.pixels, images.labels.astype(">i8"), images.class_names)
     assert fingerprint(other) == fingerprint(images)
 
 
-def test_the_fingerprint_knows_pixels_labels_and_names() -> None:
+def test_the_fingerprint_depends_on_pixels_labels_and_names() -> None:
     images = Source("synthetic", None).train()
     rows = np.arange(100)
     few, swapped = images.take(rows), images.take(rows[::-1].copy())

@@ -17,7 +17,7 @@ SYNTHETIC = Source("synthetic", None)
 
 @pytest.fixture(scope="module")
 def fashion_mnist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
-    """The official files that $FMNIST_DATA names, unpacked in a cache folder of this test's own."""
+    """The official files that $FMNIST_DATA names, read into a temporary cache folder."""
     folder = os.environ.get("FMNIST_DATA", "synthetic")
     if folder == "synthetic":
         pytest.skip("$FMNIST_DATA names no folder with the official files")
@@ -42,7 +42,7 @@ def test_search_splits_are_disjoint_stratified_and_together_the_training_file() 
     assert _keys(train) | _keys(valid) == _keys(splits.full_split(SYNTHETIC))
 
 
-def test_validation_sees_no_pixel_that_was_filled_by_class(tmp_path: Path) -> None:
+def test_validation_has_no_pixel_that_was_filled_by_class(tmp_path: Path) -> None:
     images = synthetic.draw(60, seed=0)
     blind = images.pixels.copy()
     blind[:, 0, 0] = 77
@@ -59,14 +59,14 @@ def test_the_seed_decides_which_images_validate() -> None:
 
 
 def test_all_studies_have_the_split_of_one_seed() -> None:
-    usual, first = (splits.search_splits(SYNTHETIC, seed=seed).valid for seed in (splits.SPLIT_SEED, 0))
-    np.testing.assert_array_equal(usual.pixels, first.pixels)
+    default, first = (splits.search_splits(SYNTHETIC, seed=seed).valid for seed in (splits.SPLIT_SEED, 0))
+    np.testing.assert_array_equal(default.pixels, first.pixels)
 
 
-def test_what_was_split_is_kept_for_all_processes(tmp_path: Path) -> None:
+def test_splits_are_cached_for_all_processes(tmp_path: Path) -> None:
     source = prepared(tmp_path / "data", synthetic.draw(60, seed=0))
     first = splits.search_splits(source, seed=0)
-    (tmp_path / "data" / "train-pixels.npy").write_bytes(b"no image")  # nobody reads them again
+    (tmp_path / "data" / "train-pixels.npy").write_bytes(b"no image")  # must not be read again
     again = splits.search_splits(source, seed=0)
     np.testing.assert_array_equal(again.train.pixels, first.train.pixels)
     np.testing.assert_array_equal(again.valid.pixels, first.valid.pixels)
@@ -75,7 +75,7 @@ def test_what_was_split_is_kept_for_all_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_the_share_is_what_validates(share: float) -> None:
+def test_the_share_is_the_size_of_validation(share: float) -> None:
     assert len(splits.search_splits(SYNTHETIC, seed=0, share=share).valid) == round(6_000 * share)
 
 
@@ -95,7 +95,7 @@ def test_a_class_with_too_few_images_is_named(labels: list[int], share: float, t
         splits.search_splits(_source_with(labels, tmp_path), seed=0, share=share)
 
 
-def test_few_but_enough_images_are_split(tmp_path: Path) -> None:
+def test_the_fewest_possible_images_are_split(tmp_path: Path) -> None:
     train, valid = splits.search_splits(_source_with([*range(10)] * 6, tmp_path), seed=0)
     assert (len(train), len(valid)) == (50, 10)
     assert sorted(valid.labels) == list(range(10))
@@ -119,14 +119,14 @@ def test_cleaning_finds_nothing_in_fashion_mnist(fashion_mnist: Source) -> None:
         10_000,
         10_000,
     )
-    assert [one.rule for one in report.caught] == [
+    assert [caught.rule for caught in report.caught] == [
         name for name in CleaningRules.model_fields if name not in ("white", "classes", "rename")
     ]
     assert report.is_clean
 
 
 @pytest.mark.real_data
-def test_the_official_files_hold_what_is_known_of_them(fashion_mnist: Source) -> None:
+def test_the_official_files_have_the_known_statistics(fashion_mnist: Source) -> None:
     train = fashion_mnist.train()
     assert fashion_mnist.name == "Fashion-MNIST"
     assert train.pixels.mean() / 255 == pytest.approx(0.2860, abs=1e-4)

@@ -25,23 +25,23 @@ def test_classes_are_counted_in_both_splits() -> None:
     assert (empty.train, empty.test, empty.share, empty.brightness) == (0, 0, 0.0, None)
 
 
-def test_pixels_are_those_of_train() -> None:
+def test_pixel_statistics_are_those_of_train() -> None:
     pixels = summarise(images([0, 0, 1, 0], [0, 255, 40, 45]), images([0], [99])).pixels
     assert pixels is not None
     assert (pixels.mean, pixels.low, pixels.high, pixels.black, pixels.white) == (85.0, 0, 255, 0.25, 0.25)
 
 
-def test_no_images_have_no_figures_and_no_error() -> None:
+def test_an_empty_data_set_has_no_statistics_and_no_error() -> None:
     summary = summarise(images([], []), images([], []))
     assert summary.pixels is None
-    assert [(one.train, one.share, one.brightness) for one in summary.classes] == [(0, 0.0, None)] * 3
+    assert [(row.train, row.share, row.brightness) for row in summary.classes] == [(0, 0.0, None)] * 3
 
 
 def test_a_summary_survives_json() -> None:
     summary = summarise(synthetic.train(), synthetic.test())
     assert DataSummary.model_validate_json(summary.model_dump_json()) == summary
-    assert [one.train for one in summary.classes] == [600] * 10
-    assert [one.test for one in summary.classes] == [100] * 10
+    assert [row.train for row in summary.classes] == [600] * 10
+    assert [row.test for row in summary.classes] == [100] * 10
 
 
 @given(
@@ -49,14 +49,14 @@ def test_a_summary_survives_json() -> None:
     st.integers(0, 2),
 )
 @settings(max_examples=30, deadline=None)
-def test_figures_are_those_of_numpy(few: np.ndarray, label: int) -> None:
-    pixels = np.resize(few, (BLOCK + 1, SIDE, SIDE))  # more than is counted at a time
+def test_statistics_equal_numpy_s(few: np.ndarray, label: int) -> None:
+    pixels = np.resize(few, (BLOCK + 1, SIDE, SIDE))  # more than one block
     train = Images(pixels, np.full(len(pixels), label), NAMES)
-    found = summarise(train, train).pixels
-    assert found is not None
-    assert found.mean == pytest.approx(pixels.mean())
-    assert found.sd == pytest.approx(pixels.std())
-    assert (found.low, found.high) == (pixels.min(), pixels.max())
-    assert found.black == pytest.approx((pixels == 0).mean())
-    assert found.white == pytest.approx((pixels == 255).mean())
+    statistics = summarise(train, train).pixels
+    assert statistics is not None
+    assert statistics.mean == pytest.approx(pixels.mean())
+    assert statistics.sd == pytest.approx(pixels.std())
+    assert (statistics.low, statistics.high) == (pixels.min(), pixels.max())
+    assert statistics.black == pytest.approx((pixels == 0).mean())
+    assert statistics.white == pytest.approx((pixels == 255).mean())
     assert summarise(train, train).classes[label].brightness == pytest.approx(pixels.mean())

@@ -68,14 +68,14 @@ def test_the_same_seed_draws_the_same_images_and_another_seed_others() -> None:
     assert not (first.pixels == other.pixels).all(axis=(1, 2)).any()
 
 
-def test_no_image_comes_twice_in_train_and_test() -> None:
+def test_no_image_occurs_twice_in_train_and_test() -> None:
     both = np.concatenate([synthetic.train().pixels, synthetic.test().pixels])
     assert len({image.tobytes() for image in both}) == len(both)
 
 
-@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # 30 steps serve it as well as 300
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # 30 steps are as good as 300
 def test_a_convnet_learns_what_a_linear_model_cannot() -> None:
-    with threadpool_limits(1):  # networks so small only lose by threads, much so on a busy machine
+    with threadpool_limits(1):  # threads slow such small networks down
         linear, convnet = _macro_f1_of_linear_model(), _macro_f1_of_convnet(epochs=2)
     assert 0.5 < linear < 0.76
     assert 0.85 < convnet < 0.99

@@ -103,7 +103,7 @@ def test_the_layout_of_a_table_does_not_matter(
         ([f"pixel{number}" for number in range(1, 785)], (28, 28)),
     ],
 )
-def test_pixels_are_put_in_the_order_of_their_numbers(tmp_path: Path, names: list[str], shape: tuple[int, int]) -> None:
+def test_pixels_are_ordered_by_their_numbers(tmp_path: Path, names: list[str], shape: tuple[int, int]) -> None:
     columns = [(name, str(value % 256)) for value, name in enumerate(names)]
     random.Random(0).shuffle(columns)
     columns = [("Unnamed: 0", "7"), *columns, (" Label ", "Bag"), ("", "x"), ("", "y")]
@@ -113,13 +113,13 @@ def test_pixels_are_put_in_the_order_of_their_numbers(tmp_path: Path, names: lis
     assert (raw.labels.tolist(), raw.ignored) == (["Bag"], ("Unnamed: 0", "", ""))
 
 
-def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
+def test_a_stray_number_is_not_a_pixel(tmp_path: Path) -> None:
     raw = read_csv(_csv(tmp_path, "p1,0,label,pixel1,pixel2,pixel3,pixel4\n9,8,Bag,1,2,3,4\n"))
     assert (_pixels(raw), raw.ignored) == ([[1, 2, 3, 4]], ("p1", "0"))
 
 
 @pytest.mark.parametrize(
-    ("header", "said"),
+    ("header", "message"),
     [
         ("lable,pixel1", "Did you mean 'lable'? Rename"),
         ("id,target,pixel1", "no column 'label'. Besides pixels it has 'id', 'target'. Rename"),
@@ -145,8 +145,8 @@ def test_a_stray_number_is_no_pixel(tmp_path: Path) -> None:
         ('label"x,",pixel1', "line 1 must name the columns"),
     ],
 )
-def test_columns_that_cannot_be_told_are_refused(tmp_path: Path, header: str, said: str) -> None:
-    assert said in _error(read_csv, _csv(tmp_path, f"{header}\n{'1,' * header.count(',')}1\n"))
+def test_invalid_columns_are_refused(tmp_path: Path, header: str, message: str) -> None:
+    assert message in _error(read_csv, _csv(tmp_path, f"{header}\n{'1,' * header.count(',')}1\n"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_columns_that_cannot_be_told_are_refused(tmp_path: Path, header: str, sa
         (".0", 0),
     ],
 )
-def test_whole_numbers_are_pixels_however_they_are_written(tmp_path: Path, cell: str, value: int) -> None:
+def test_whole_numbers_are_pixels_in_any_notation(tmp_path: Path, cell: str, value: int) -> None:
     raw = read_csv(_csv(tmp_path, f"{HEADER}Bag,0,0,{cell},0\n"))
     assert (_pixels(raw), raw.missing) == ([[0, 0, value, 0]], None)
 
@@ -173,12 +173,12 @@ def test_whole_numbers_are_pixels_however_they_are_written(tmp_path: Path, cell:
     ("header", "last"),
     [("label,pixel1,pixel2,pixel4", "'pixel3' is missing."), ("label,1x1,1x2,2x1", "'2x2' is missing.")],
 )
-def test_a_pixel_that_is_there_is_not_proposed_for_one_that_is_missing(tmp_path: Path, header: str, last: str) -> None:
+def test_a_present_pixel_is_not_proposed_for_a_missing_one(tmp_path: Path, header: str, last: str) -> None:
     assert _error(read_csv, _csv(tmp_path, f"{header}\n1,1,1,1\n")).endswith(last)
 
 
 @pytest.mark.parametrize(("cell", "shown"), [("x", "'x'"), ("x" * 60, f"'{'x' * 60}'"), ("x" * 61, f"'{'x' * 60}...'")])
-def test_of_a_pixel_that_is_no_number_so_much_is_shown_and_no_white_is_proposed(
+def test_an_error_shows_the_start_of_a_pixel_that_is_not_a_number_and_proposes_no_white(
     tmp_path: Path, cell: str, shown: str
 ) -> None:
     message = _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,1,{cell},0\n"))
@@ -188,7 +188,7 @@ def test_of_a_pixel_that_is_no_number_so_much_is_shown_and_no_white_is_proposed(
 @pytest.mark.parametrize(
     "cell", ["x", "-1", "256", "12.5", "inf", "-nan", "1_0", "0x1F", "1e400", "٣", "12,0", "True", "1 2"]
 )
-def test_other_pixels_are_refused_with_their_place(tmp_path: Path, cell: str) -> None:
+def test_invalid_pixels_are_refused_with_their_position(tmp_path: Path, cell: str) -> None:
     message = _error(read_csv, _csv(tmp_path, f'{HEADER}Bag,0,0,0,0\n\n"Bag",0,0,"{cell}",0\nBag,?,x,0,0\n'))
     assert f"row 2 (line 4), column 'pixel3': a pixel must be a whole number from 0 to 255; got {cell!r}" in message
 
@@ -226,7 +226,7 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
@@ -263,8 +263,8 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
         ),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
-    assert said in _error(read_csv, _csv(tmp_path, content))
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+    assert message in _error(read_csv, _csv(tmp_path, content))
 
 
 def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
     assert "is empty" in _error(read_csv, _csv(tmp_path, b"", "train.csv.gz"))
 
 
-def test_gzip_data_may_have_several_parts(tmp_path: Path) -> None:
+def test_gzip_data_with_several_members_are_read(tmp_path: Path) -> None:
     content = _noise(2000)
     path = _csv(tmp_path, gzip.compress(content[:999]) + gzip.compress(content[999:]), "train.csv.gz")
     assert _pixels(read_csv(path)) == _pixels(read_csv(_csv(tmp_path, content)))
@@ -310,7 +310,7 @@ def test_gzip_data_may_have_several_parts(tmp_path: Path) -> None:
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
     pipe = tmp_path / "train.csv"
     os.mkfifo(pipe)
-    end = os.open(pipe, os.O_RDWR)  # so that opening it to read does not wait for a writer
+    end = os.open(pipe, os.O_RDWR)  # otherwise opening it for reading waits for a writer
     try:
         assert "must be a file, not a pipe" in _error(read_csv, pipe)
     finally:
@@ -318,7 +318,7 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_csv, read_parquet])
-def test_what_cannot_be_opened_is_refused(tmp_path: Path, read: Callable[[Path], Raw]) -> None:
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, read: Callable[[Path], Raw]) -> None:
     assert "No such file" in _error(read, tmp_path / "absent.csv")
     assert "Is a directory" in _error(read, tmp_path)
     locked = _csv(tmp_path, HEADER)
@@ -327,10 +327,10 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path, read: Callable[[Path],
         assert "Permission denied" in _error(read, locked)
 
 
-def test_a_table_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_table_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
     row = f"Bag{',0' * 784}\n"
     content = (",".join(["label", *(f"pixel{number}" for number in range(784))]) + "\n" + row * 5500).encode()
-    # The length that gzip data give at their end is 0 then; how far into the file the first rows end is what tells.
+    # The length at the end of the gzip data is then 0; only the position after the first rows gives the estimate.
     for path in (_csv(tmp_path, content), _csv(tmp_path, gzip.compress(content), "train.csv.gz")):
-        os.truncate(path, 1 << 43)  # a hole: nothing is written
+        os.truncate(path, 1 << 43)  # a sparse file: nothing is written
         assert "GiB of memory to read" in _error(read_csv, path)

@@ -1,4 +1,4 @@
-"""Damaged tables: a reader says what another reader of the same bytes says, or raises an error that names the file."""
+"""Damaged tables are read as another reader reads the same bytes, or the error names the file."""
 
 import csv
 import gzip
@@ -25,9 +25,9 @@ ROWS = [
     [f"a{index}", *(str(number) for number in row), ("Bag", "Ankle boot", "Coat")[index % 3]]
     for index, row in enumerate(NUMBERS)
 ]
-ROWS[2][4] = ""  # one that is missing
+ROWS[2][4] = ""  # a missing pixel
 TABLE = [NAMES, *ROWS]
-TELLING = (
+SPECIAL = (
     *(bytes([byte]) for byte in b'",;\t\n\r\0 \xff.-+e019x_NA'),
     b"\r\n",
     b'""',
@@ -43,13 +43,13 @@ edits: st.SearchStrategy[Edit] = st.tuples(
     st.sampled_from(["insert", "replace", "delete", "cut", "double line", "delete line", "blank line"]),
     st.floats(0, 1),
     st.integers(1, 6),
-    st.one_of(st.sampled_from(TELLING), st.binary(min_size=1, max_size=3)),
+    st.one_of(st.sampled_from(SPECIAL), st.binary(min_size=1, max_size=3)),
 )
 
 
 def _edited(content: bytes, edit: Edit) -> bytes:
     kind, place, length, piece = edit
-    at = int(place * len(content))
+    position = int(place * len(content))
     if kind.endswith("line"):
         lines = content.splitlines(keepends=True) or [b""]
         line = min(int(place * len(lines)), len(lines) - 1)
@@ -60,8 +60,9 @@ def _edited(content: bytes, edit: Edit) -> bytes:
         }[kind]
         return b"".join(lines)
     if kind == "cut":
-        return content[:at]
-    return content[:at] + (b"" if kind == "delete" else piece) + content[at + (0 if kind == "insert" else length) :]
+        return content[:position]
+    end = position + (0 if kind == "insert" else length)
+    return content[:position] + (b"" if kind == "delete" else piece) + content[end:]
 
 
 def _written(separator: str, end: str, quoting: int) -> bytes:
@@ -71,7 +72,7 @@ def _written(separator: str, end: str, quoting: int) -> bytes:
 
 
 def _expected(content: bytes) -> tuple[list[str], list[list[float | None]]]:
-    """Labels and pixels, None where missing, as the csv module reads them."""
+    """Return labels and pixels, None if missing, as the csv module reads them."""
     text = content.decode("utf-8-sig")
     first = next(line for line in re.split(r"\r|\n", text) if line)
     header, *rows = [
@@ -123,7 +124,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     damage=st.lists(edits, min_size=1, max_size=4),
     block=st.sampled_from([1, 150, 8 << 20]),
 )
-def test_damaged_csv_is_read_right_or_refused(
+def test_damaged_csv_is_read_correctly_or_refused(
     folder: Path, separator: str, end: str, quoting: int, damage: list[Edit], block: int
 ) -> None:
     content = _written(separator, end, quoting)
@@ -140,7 +141,7 @@ def test_damaged_csv_is_read_right_or_refused(
 
 @settings(deadline=None, max_examples=100)
 @given(column=st.integers(0, 17), row=st.integers(0, 9), cell=st.text(max_size=8))
-def test_any_cell_is_read_right_or_refused(folder: Path, column: int, row: int, cell: str) -> None:
+def test_every_cell_is_read_correctly_or_refused(folder: Path, column: int, row: int, cell: str) -> None:
     table = [list(line) for line in TABLE]
     table[row][column] = cell
     text = io.StringIO()
@@ -153,7 +154,7 @@ def test_any_cell_is_read_right_or_refused(folder: Path, column: int, row: int, 
 
 @settings(deadline=None, max_examples=100)
 @given(damage=st.lists(edits, min_size=1, max_size=3))
-def test_damaged_gzip_data_is_read_right_or_refused(folder: Path, damage: list[Edit]) -> None:
+def test_damaged_gzip_data_are_read_correctly_or_refused(folder: Path, damage: list[Edit]) -> None:
     content = gzip.compress(_written(",", "\n", csv.QUOTE_MINIMAL), mtime=0)
     for edit in damage:
         content = _edited(content, edit)

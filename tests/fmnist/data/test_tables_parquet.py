@@ -85,7 +85,7 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         (
             {"label": ["a", "b"], "pixel1": [7, 256]},
@@ -103,13 +103,13 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
         ({"label": pa.array([], pa.string()), "pixel1": pa.array([], pa.int8())}, "has no rows"),
     ],
 )
-def test_a_parquet_table_that_is_none_is_refused(
-    tmp_path: Path, columns: dict[str, Sequence[object]], said: str
+def test_an_invalid_parquet_table_is_refused(
+    tmp_path: Path, columns: dict[str, Sequence[object]], message: str
 ) -> None:
-    assert said in _error(_parquet(tmp_path, columns))
+    assert message in _error(_parquet(tmp_path, columns))
 
 
-def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     whole = _parquet(tmp_path, {"label": ["a"], "0": [1]}).read_bytes()
     for content in (b"", b"label,pixel1\n", whole[:-1], whole[: len(whole) // 2], b"PAR1" + bytes(100) + b"PAR1"):
         path = tmp_path / "broken.parquet"
@@ -154,7 +154,7 @@ def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, cell
     assert (raw.classes, raw.ignored, raw.missing, raw.is_resized) == (CLASSES, ("split",), None, False)
 
 
-def test_pictures_have_the_white_that_was_stated(tmp_path: Path) -> None:
+def test_pictures_are_scaled_by_the_stated_white(tmp_path: Path) -> None:
     ones = _pictures((28, 28))[0] % 2
     path = _parquet(tmp_path, {"image": [_png(ones)], "label": ["a"]})
     raw = read_parquet(path, pictures=Preparation(white=1))
@@ -162,7 +162,7 @@ def test_pictures_have_the_white_that_was_stated(tmp_path: Path) -> None:
     assert raw.preparation == Preparation(white=1, whites=(1,))
 
 
-def test_pictures_of_other_sizes_become_28_by_28(tmp_path: Path) -> None:
+def test_pictures_of_other_sizes_are_resized_to_28_by_28(tmp_path: Path) -> None:
     greys = _pictures((28, 28), (64, 40))
     raw = read_parquet(_parquet(tmp_path, {"image": [_png(grey) for grey in greys], "label": ["a", "b"]}))
     assert raw.pixels.shape == (2, 28, 28)
@@ -178,12 +178,12 @@ def test_a_row_without_a_picture_is_refused(tmp_path: Path, image: dict[str, obj
     assert "train.parquet, row 2" in _error(_parquet(tmp_path, {"image": [good, image], "label": [0, 1]}))
 
 
-def test_a_label_of_a_picture_is_a_number_or_text(tmp_path: Path) -> None:
+def test_a_label_of_a_picture_must_be_a_number_or_text(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"image": [_png(_pictures((28, 28))[0])], "label": [["a"]]})
     assert "the column 'label' must hold numbers or text; it holds list" in _error(path)
 
 
-def test_the_white_that_was_stated_is_told_with_the_rows(tmp_path: Path) -> None:
+def test_the_stated_white_is_returned_with_the_rows(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"label": ["a", "b"], "pixel1": [200, 40]})
     assert read_parquet(path).extents == ()
     raw = read_parquet(path, white=200)
@@ -202,11 +202,11 @@ def test_a_label_beyond_the_declared_classes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "described", [b"{}", b"[]", b'{"info": null}', b'{"info": {"features": {"label": {"dtype": "int64"}}}}']
 )
-def test_a_description_without_classes_declares_none(tmp_path: Path, described: bytes) -> None:
+def test_metadata_without_classes_declare_none(tmp_path: Path, described: bytes) -> None:
     raw = read_parquet(_parquet(tmp_path, {"label": [0, 3], "0": [1, 2]}, {b"huggingface": described}))
     assert (raw.labels.tolist(), raw.classes) == (["0", "3"], ())
 
 
-def test_a_damaged_description_is_refused(tmp_path: Path) -> None:
+def test_damaged_metadata_are_refused(tmp_path: Path) -> None:
     path = _parquet(tmp_path, {"label": [0], "0": [1]}, {b"huggingface": b"{"})
     assert "must be JSON" in _error(path)
