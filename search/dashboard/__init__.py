@@ -1,1 +1,1 @@
-"""What optuna-dashboard shows beside Optuna's own: notes, pictures and files of the studies, and the server itself."""
+"""The content that is added to optuna-dashboard: notes, pictures and files of the studies, and the server itself."""

@@ -1,7 +1,6 @@
-"""optuna-dashboard on a storage, for one person on this machine: it has no login, and who reaches it can delete.
+"""optuna-dashboard on a storage, for local use: it has no login, and anyone who reaches it can delete studies.
 
-Served with a thread a connection: a browser opens several at once, and with Optuna's own server the second waits for
-the first.
+Each connection has its own thread: a browser opens several at once, which Optuna's own server answers one by one.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,25 +20,23 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """Its threads end with the process."""
+    """A server whose threads end with the process."""
 
     daemon_threads = True
-    allow_reuse_address = (
-        True  # so that a dashboard that was just ended can be started again; a port in use stays refused
-    )
+    allow_reuse_address = True  # a dashboard can be restarted at once; a port in use is still refused
 
 
 class Quiet(WSGIRequestHandler):
-    """Says nothing of each request: a terminal full of them hides the address."""
+    """A handler that does not log requests, so that the address stays visible in the terminal."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is said."""
+        """Log nothing."""
 
 
 def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) -> WSGIServer:
-    """A server that listens, on `port` or, where that is taken, on a free one; `serve_forever` answers.
+    """Return a server that listens on `port`, or on a free port if it is taken; call `serve_forever` to serve.
 
-    Raises: SearchError where `host` is no address of this machine, or nothing may listen there.
+    Raises: SearchError if `host` is not an address of this machine, or listening is not permitted.
     """
     import optuna_dashboard  # two seconds to import
 
@@ -47,14 +44,12 @@ def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) ->
     if host == LOOPBACK:
         application = _for_local_names(application)
     return on_port_or_free(
-        lambda at: make_server(host, at, application, server_class=Server, handler_class=Quiet), host, port
+        lambda free: make_server(host, free, application, server_class=Server, handler_class=Quiet), host, port
     )
 
 
 def _for_local_names(application: Application) -> Application:
-    """Only for who asks for this machine by its own name: a page of a stranger's could else lead its name here, and
-    delete studies.
-    """
+    """Refuse requests for other host names, with which another site could reach this server (DNS rebinding)."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "").rpartition(":")[0] or environ.get("HTTP_HOST", "")

@@ -1,3 +1,1 @@
-"""A page on which a person tries a model: a picture or a drawing, what the model makes of it, and what it was
-taught.
-"""
+"""A local page for trying a model on a picture or a drawing, with its prediction and the nearest training images."""

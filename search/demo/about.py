@@ -1,4 +1,4 @@
-"""What the page says of the model, as HTML; names are text in it. No torch."""
+"""The page's description of the model, as HTML with escaped names. No torch."""
 
 import json
 from html import escape
@@ -11,7 +11,7 @@ from search.terminal.wording import f1, visible
 
 
 def about(model: Path, classifier: Classifier) -> list[str]:
-    """The model's place and score, and what a person must know who tries it."""
+    """Return the model's path and score, and a warning if it was trained on synthetic images."""
     lines = [f"{escape(visible(str(model)))}: {len(classifier.class_names)} classes{_score(model)}."]
     if classifier.data == "synthetic":
         lines.append("<strong>This model was trained on synthetic images; it does not know real garments.</strong>")
@@ -24,15 +24,15 @@ def _score(model: Path) -> str:
         return ""
     match metrics.get("interval"):
         case [float(low), float(high)]:
-            between = f" (95 % interval of the mean over seeds {f1(low)} to {f1(high)})"
+            interval = f" (95 % interval of the mean over seeds {f1(low)} to {f1(high)})"
         case _:
-            between = ""
-    return f", test macro F1 {f1(macro_f1)}{between}"
+            interval = ""
+    return f", test macro F1 {f1(macro_f1)}{interval}"
 
 
 def _metrics(model: Path) -> dict[str, Any]:
     try:
-        found = json.loads((model / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a .onnx alone has none, and the page does without it
+        metrics = json.loads((model / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a single .onnx file has no metrics
         return {}
-    return found if isinstance(found, dict) else {}
+    return metrics if isinstance(metrics, dict) else {}

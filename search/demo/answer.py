@@ -1,4 +1,4 @@
-"""What the page says of one picture, as HTML that needs nothing else; names are text in it. No torch."""
+"""The page's answer to a picture, as self-contained HTML with escaped names. No torch."""
 
 from html import escape
 from pathlib import Path
@@ -40,22 +40,22 @@ STYLE = """
 
 
 def empty() -> str:
-    """Before there is a picture."""
+    """Return the text that is shown before there is a picture."""
     return '<div class="answer"><p class="note">Drop a picture of a garment on the left, or draw one.</p></div>'
 
 
 def answer(path: Path, classifier: Classifier, neighbours: Neighbours | str) -> str:
-    """What the model sees in the picture at `path`, and the training images nearest to that; or why there are none.
+    """Return the prediction for the picture at `path` with the nearest training images, or why there are none.
 
-    A picture that cannot be read is a message on the page.
+    A picture that cannot be read gives an error message.
     """
     try:
         pixels = classifier.read(path)
     except FmnistError as error:
         fault = _text(str(error).replace(str(path), "The picture"))
         return f'<div class="answer" role="alert"><p class="wrong">{fault}</p></div>'
-    found = classifier.probabilities(pixels[None])[0]
-    best = top(found, classifier.class_names, SHOWN)
+    probabilities = classifier.probabilities(pixels[None])[0]
+    best = top(probabilities, classifier.class_names, SHOWN)
     return (
         f'<div class="answer"><div><p class="name">{_text(brief(best[0][0]))}</p>'
         f'<div class="seen"><div><h2>What the model sees</h2>{_picture(pixels, "the picture in 28 by 28 pixels")}</div>'
@@ -76,22 +76,22 @@ def _share(name: str, probability: float) -> str:
 def _near(pixels: NDArray[np.uint8], neighbours: Neighbours | str) -> str:
     if isinstance(neighbours, str):
         return f'<p class="note">{_text(neighbours)}</p>'
-    found = neighbours.nearest(pixels, NEAREST)
-    by = "by the features that the network reads its classes from" if neighbours.are_features else "pixel by pixel"
+    images = neighbours.nearest(pixels, NEAREST)
+    method = "by the features before the network's last layer" if neighbours.are_features else "pixel by pixel"
     items = "".join(
         f"<li>{_picture(image, name)}{_text(name)}</li>"
-        for image, name in zip(found.pixels, _names(found), strict=True)
+        for image, name in zip(images.pixels, _names(images), strict=True)
     )
-    among = counted(len(neighbours.images), "training image")
-    return f'<ul class="near">{items}</ul><p class="note">Of {among}, {by}.</p>'
+    total = counted(len(neighbours.images), "training image")
+    return f'<ul class="near">{items}</ul><p class="note">Of {total}, {method}.</p>'
 
 
 def _names(images: Images) -> list[str]:
     return [brief(images.class_names[label]) for label in images.labels]
 
 
-def _picture(pixels: NDArray[np.uint8], told: str) -> str:
-    return f'<img src="{as_address(pixels)}" alt="{_text(told)}">'
+def _picture(pixels: NDArray[np.uint8], description: str) -> str:
+    return f'<img src="{as_address(pixels)}" alt="{_text(description)}">'
 
 
 def _text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The page itself, made with Gradio, and its server: on this machine only, and nothing is asked of any other."""
+"""The page, made with Gradio, and its server, for this machine only and without requests to any other."""
 
 import os
 import socket
@@ -25,11 +25,11 @@ except ImportError as missing:
         "or in a checkout .venv/bin/pip install -e '.[demo]'."
     ) from None
 
-SIDE = 336  # of the drawing, in pixels: twelve times the model's
+SIDE = 336  # of the drawing, in pixels: twelve times that of the model's images
 INKS = ("#18181b", "#52525b", "#a1a1aa")
-WAYS = ("Picture", "Draw")
-# Of the drawing's tools none is chosen at first, and a person would draw in vain.
-TAKE_BRUSH = (
+TABS = ("Picture", "Draw")
+# The drawing starts without a selected tool, so that drawing would have no effect.
+SELECT_BRUSH = (
     "() => setTimeout(() => document.querySelector('button[aria-label=\"Brush\"]:not(.highlight)')?.click(), 300)"
 )
 PAGE_STYLE = """
@@ -40,13 +40,13 @@ Answer = Callable[[Path], str]
 
 
 def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
-    """The page: a picture or a drawing on the left, what `answer` says of it on the right."""
+    """Return the page: a picture or a drawing on the left, the result of `answer` on the right."""
 
-    def of_picture(path: str | None) -> str:
+    def answer_picture(path: str | None) -> str:
         return answer(Path(path)) if path else empty
 
-    def of_drawing(drawn: dict[str, Any] | None) -> str:
-        return of_picture(drawn["composite"] if drawn else None)
+    def answer_drawing(layers: dict[str, Any] | None) -> str:
+        return answer_picture(layers["composite"] if layers else None)
 
     page: gradio.Blocks
     with gradio.Blocks(title="fmnist-search demo", analytics_enabled=False) as page:
@@ -54,7 +54,7 @@ def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
         gradio.HTML("".join(f'<p class="about">{line}</p>' for line in about))
         with gradio.Row():
             with gradio.Column(), gradio.Tabs():
-                with gradio.Tab(WAYS[0]):
+                with gradio.Tab(TABS[0]):
                     picture = gradio.Image(
                         type="filepath",
                         image_mode=None,
@@ -62,7 +62,7 @@ def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
                         label="A picture of one garment",
                         height=SIDE,
                     )
-                with gradio.Tab(WAYS[1]) as drawing_tab:
+                with gradio.Tab(TABS[1]) as drawing_tab:
                     drawing = gradio.Sketchpad(
                         type="filepath",
                         label="A drawing, filled in",
@@ -75,15 +75,15 @@ def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
                         format="png",
                     )
             with gradio.Column():
-                told = gradio.HTML(empty)
-        picture.change(of_picture, picture, told, show_progress="minimal", api_visibility="private")
-        drawing.change(of_drawing, drawing, told, show_progress="hidden", api_visibility="private")
-        drawing_tab.select(None, js=TAKE_BRUSH, api_visibility="private")
+                answer_panel = gradio.HTML(empty)
+        picture.change(answer_picture, picture, answer_panel, show_progress="minimal", api_visibility="private")
+        drawing.change(answer_drawing, drawing, answer_panel, show_progress="hidden", api_visibility="private")
+        drawing_tab.select(None, js=SELECT_BRUSH, api_visibility="private")
     return page
 
 
 def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
-    """Answers at that socket until Ctrl-C; what was uploaded is gone then.
+    """Serve the page at that socket until Ctrl-C, then delete all uploads.
 
     Raises: KeyboardInterrupt.
     """
@@ -98,7 +98,7 @@ def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
             server_name=LOOPBACK,
             footer_links=[],
             ssr_mode=False,
-            # The default fonts are fetched from Google.
+            # The default fonts would be downloaded from Google.
             theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             css=PAGE_STYLE + style,
         )
@@ -107,5 +107,5 @@ def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on this machine's own address, on `port` or, where that is taken, on a free one. Raises: SearchError."""
-    return on_port_or_free(lambda at: socket.create_server((LOOPBACK, at)), LOOPBACK, port)
+    """Return a socket on the loopback address, at `port` or at a free port if it is taken. Raises: SearchError."""
+    return on_port_or_free(lambda free: socket.create_server((LOOPBACK, free)), LOOPBACK, port)

@@ -1,1 +1,1 @@
-"""How text, figures and tables look in a terminal."""
+"""The format of text, figures and tables in a terminal."""

@@ -1,6 +1,4 @@
-"""A terminal that shows names from data and files as what they are, text: no markup, no emoji codes, no escape
-sequences.
-"""
+"""A console that prints names from data and files as plain text: no markup, emoji codes or escape sequences."""
 
 import os
 import sys
@@ -14,22 +12,20 @@ from search.terminal.wording import visible
 
 
 def replace_unprintable() -> None:
-    """Characters that the terminal's encoding lacks are printed as "?" from now on: a result is never lost for a
-    character.
-    """
+    """Print "?" for characters that the terminal's encoding does not have, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 class Console(rich.console.Console):
-    """Rich's, for which a string is only ever text; what is to have a style is a `Text`, or has the style beside it."""
+    """A Rich console that treats strings as plain text; styled text must be a `Text`, or have a `style` argument."""
 
     def __init__(self, *, stderr: bool = False) -> None:
-        # Rich itself leaves bold and dim where NO_COLOR is set, which a log that asked for plain text shows as signs.
+        # With NO_COLOR, Rich still emits bold and dim, which a plain-text log shows as escape codes.
         colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         super().__init__(stderr=stderr, markup=False, emoji=False, color_system=colours)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text with that style; all that Rich prints, in tables too, comes through here if it is a string."""
+        """Return the text with that style. Rich calls this for every string that it prints, also in tables."""
         return super().render_str(visible(text), **options)

@@ -1,6 +1,4 @@
-"""Where pages for a person on this machine are served: on the port that was asked for or, where that is taken, on a
-free one.
-"""
+"""Serving local pages at the requested port, or at a free port if it is taken."""
 
 import errno
 from collections.abc import Callable
@@ -14,9 +12,9 @@ T = TypeVar("T")
 
 
 def on_port_or_free(listen: Callable[[int], T], host: str, port: int) -> T:
-    """What `listen` gives for `port`, or for a free one where another program listens there.
+    """Return the result of `listen` for `port`, or for a free port if another program listens there.
 
-    Raises: SearchError where `host` is no address of this machine, or nothing may listen there.
+    Raises: SearchError if `host` is not an address of this machine, or listening is not permitted.
     """
     try:
         return listen(port)

@@ -1,4 +1,4 @@
-"""A table, free of any medium: search/report/render.py renders it for the terminal and as Markdown."""
+"""A table, independent of the output format; search/report/render.py prints it and writes it as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A cell that shows a share as a line, `longest` characters at a share of 1. As a string it is a line of blocks."""
+    """A cell that shows a share as a bar, `longest` characters for a share of 1. As a string it is a line of blocks."""
 
     share: float
     longest: int
 
     @property
     def length(self) -> int:
-        """In characters."""
+        """Return the length in characters."""
         return round(self.longest * self.share)
 
     def __str__(self) -> str:
@@ -27,17 +27,13 @@ Mark = Literal["strong", "alarm"]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Words and figures in rows. `marks` says which cells (row, column) stand out; a table without rows is its
-    caption.
-    """
+    """Words and figures in rows. `marks` highlights cells (row, column); without rows only the caption is shown."""
 
-    title: str  # shown, and used for nothing else
+    title: str  # only shown
     columns: tuple[str, ...] = ()
     rows: Sequence[Row] = ()
     caption: str = ""
     text_columns: frozenset[int] = frozenset({0})  # aligned left; the others hold figures
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
-    spare: tuple[int, ...] = ()  # columns that a narrow terminal goes without, the one most worth its room first
-    id: str = field(
-        default="", kw_only=True
-    )  # of a report's table: its name within the report, and its anchor in the page
+    spare: tuple[int, ...] = ()  # columns that a narrow terminal omits, the most important first
+    id: str = field(default="", kw_only=True)  # in a report: its name, and its anchor in the page

@@ -1,11 +1,11 @@
-"""How figures are said, the same way in the report and while a search runs."""
+"""The format of figures and names, in the report and during a search."""
 
 import math
 from collections.abc import Mapping
 
 
 def duration(seconds: float) -> str:
-    """Wall clock in two units: "42 s", "12 min 04 s", "2 h 05 min", "1 d 03 h"."""
+    """Format a time in at most two units: "42 s", "12 min 04 s", "2 h 05 min", "1 d 03 h"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -17,12 +17,12 @@ def duration(seconds: float) -> str:
 
 
 def f1(value: float | None) -> str:
-    """A score to the fourth decimal, a hundredth of a point; "-" where there is none."""
+    """Format a score to four decimals; "-" if there is none."""
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def setting(value: object) -> str:
-    """A knob's value as TOML writes it, floats to three digits."""
+    """Format a knob's value as in TOML, floats to three digits."""
     match value:
         case bool():
             return str(value).lower()
@@ -33,24 +33,22 @@ def setting(value: object) -> str:
 
 
 def settings(knobs: Mapping[str, object]) -> str:
-    """A configuration on one line: "depth=3, filters=48, flip=true"."""
+    """Format a configuration on one line: "depth=3, filters=48, flip=true"."""
     return ", ".join(f"{name}={setting(value)}" for name, value in knobs.items())
 
 
 def times(count: int) -> str:
-    """How often: "once", "twice", "3 times"."""
+    """Return "once", "twice", "3 times"."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def counted(count: int, one: str) -> str:
-    """A number with its noun in the right form: "1 seed", "1,200 images"."""
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if needed: "1 seed", "1,200 images"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def visible(text: str) -> str:
-    """The text with nothing in it that could steer a terminal or turn the reading order: blanks for blanks, else a sign
-    for "unknown".
-    """
+    """Replace characters that could control a terminal or reverse the reading order, by blanks or U+FFFD."""
     if text.isprintable():
         return text
     return "".join(
