@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured in seconds: a large matrix product and a large copy."""
+"""The ceilings of the machine: the rates of a large matrix product and of a large copy."""
 
 import time
 from collections.abc import Callable
@@ -16,15 +16,15 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The best of a few rounds."""
+    """The best of several rounds."""
 
     threads: int
-    product: float  # floating-point operations a second, in the precision that training multiplies in here
-    copy: float  # bytes a second, those read and those written
+    product: float  # floating-point operations per second, in the precision of the training
+    copy: float  # bytes per second, reads and writes
 
 
 def measure_ceilings(threads: int) -> Ceilings:
-    """What so many threads reach here, in about a second."""
+    """Measure the ceilings with that number of threads, in about a second."""
     left, right = torch.rand(2, SIDE, SIDE).to(torch.bfloat16 if is_mixed(torch.device("cpu")) else torch.float32)
     source = torch.zeros(COPIED // 4)
     target = torch.empty_like(source)

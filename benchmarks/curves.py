@@ -1,6 +1,6 @@
-"""Recorded learning curves: a study's space, of which so many points were really trained, with the F1 of every epoch.
+"""Recorded learning curves: trainings at the points of a Sobol sequence in a space, with the F1 of each epoch.
 
-The points lie evenly in the space (a Sobol sequence). benchmarks/replay.py has the curves between them.
+benchmarks/replay.py interpolates between them.
 """
 
 import csv
@@ -23,42 +23,42 @@ from search.study.spec import StudySpec, load_spec
 
 FOLDER = Path(__file__).parent
 SPACE, CURVES = FOLDER / "curves.toml", FOLDER / "curves.csv"
-HEAD = ("point", "seed", "knobs", "parameters", "seconds", "held_out", "curve")
+HEADER = ("point", "seed", "knobs", "parameters", "seconds", "held_out", "curve")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One training. `point` is its configuration's place in the sequence."""
+    """A training; `point` is the index of its configuration in the sequence."""
 
     point: int
     seed: int
     knobs: dict[str, Scalar]
     parameters: int
     seconds: float  # of one core, training and scoring, without the last column
-    held_out: float  # macro F1 after the last epoch, on validation images that no curve is made of; NaN if it diverged
-    curve: tuple[float, ...]  # macro F1 after each epoch; shorter than the others if it diverged
+    held_out: float  # macro F1 after the last epoch, on validation images outside the curve; NaN if it diverged
+    curve: tuple[float, ...]  # macro F1 after each epoch; shorter if it diverged
 
 
 @dataclass(frozen=True)
 class Points:
-    """The unit cube of a space, and the even sequence of points in it.
+    """The unit cube of a space, and a Sobol sequence in it.
 
-    A knob is a side of the cube; one with a list of values is a side for each value, and the largest tells which it is.
+    A knob is one dimension. A knob with a list of values has one dimension per value, and the largest one selects it.
     """
 
     space: Space
 
     def __getitem__(self, index: int) -> dict[str, Scalar]:
-        """The knobs of the sequence's point at `index`."""
+        """Return the knobs of a point of the sequence."""
         engine = SobolEngine(len(self._transform.bounds), scramble=True, seed=0)
         return self.knobs(engine.fast_forward(index).draw(1).double().numpy()[0])
 
     def knobs(self, unit: NDArray[np.float64]) -> dict[str, Scalar]:
-        """The configuration that lies there, or nearest where only some values are allowed. Shape: [sides]."""
+        """Return the configuration at a point, rounded to allowed values. Shape: [dimensions]."""
         return {name: _plain(value) for name, value in self._transform.untransform(unit).items()}
 
     def unit(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:
-        """Where a configuration lies. Shape: [sides], each in 0..1."""
+        """Return the point of a configuration. Shape: [dimensions], each in 0..1."""
         return self._transform.transform(dict(knobs))
 
     @cached_property
@@ -67,14 +67,14 @@ class Points:
 
 
 def read_space() -> StudySpec:
-    """The study whose space was recorded."""
+    """Return the study with the recorded space."""
     return load_spec(str(SPACE))
 
 
 def read_curves(file: Path) -> list[Curve]:
-    """What was recorded, in the order in which it was written.
+    """Read the recorded curves in the order of the file.
 
-    Raises: FmnistError where it is not such a table.
+    Raises: FmnistError if it is not such a table.
     """
     try:
         return list(_rows(file))
@@ -85,26 +85,26 @@ def read_curves(file: Path) -> list[Curve]:
 
 
 def append_curve(file: Path, curve: Curve) -> None:
-    """It is the last row of the file, which is made if it is not there."""
-    begins = not file.exists()
-    with file.open("a", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        if begins:
-            writer.writerow(HEAD)
-        shown = json.dumps(
+    """Append the curve to the file, which is created if it is missing."""
+    is_new = not file.exists()
+    with file.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        if is_new:
+            writer.writerow(HEADER)
+        knobs = json.dumps(
             {name: round(value, 5) if isinstance(value, float) else value for name, value in curve.knobs.items()}
         )
         values = " ".join(f"{value:.5f}" for value in curve.curve)
         writer.writerow(
-            (curve.point, curve.seed, shown, curve.parameters, f"{curve.seconds:.1f}", f"{curve.held_out:.5f}", values)
+            (curve.point, curve.seed, knobs, curve.parameters, f"{curve.seconds:.1f}", f"{curve.held_out:.5f}", values)
         )
 
 
 def _rows(file: Path) -> Iterator[Curve]:
-    with file.open(newline="", encoding="utf-8") as opened:
-        reader = csv.DictReader(opened)
-        if tuple(reader.fieldnames or ()) != HEAD:
-            raise ValueError(f"its columns must be {', '.join(HEAD)}")
+    with file.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != HEADER:
+            raise ValueError(f"its columns must be {', '.join(HEADER)}")
         for row in reader:
             yield Curve(
                 point=int(row["point"]),

@@ -1,24 +1,24 @@
-"""What limits the score: test images about which all networks of several studies are wrong in the same way.
+"""What limits the score: test images for which all networks of several studies predict the same wrong class.
 
     python benchmarks/doubtful.py STUDY... [--sheet FILE.png] [--json FILE]        seconds
 
-Give the names of finished studies in the folder where they ran. It reads what their final networks said of the test
-split when it was opened; nothing is scored anew. An image whose label every network denies, and all for the same class,
-has a doubtful label or is hard to tell for anybody.
+Give the names of finished studies, in the folder where they ran. The predictions of their final networks on the test
+split are read from the studies; nothing is scored again. If every network predicts the same class and it is not the
+label, the label is doubtful or the image is hard to classify for anyone.
 
-wrong    share of the test images that the networks name wrongly together, by their mean probabilities
-agreed   share about which all are wrong and of one mind
+wrong    share of the test images that the mean probabilities of all networks misclassify
+agreed   share for which all networks predict the same wrong class
 F1       of each class: mean over the networks, and of all together
 
-People were right about 83.5 % of the images (Zalando's README of Fashion-MNIST); figures of theirs for each class were
-not published. `ratio` in the JSON is the share of the common mistakes that are agreed.
+People classified 83.5 % of the images correctly (Zalando's README of Fashion-MNIST), without published figures for each
+class. `ratio` in the JSON is the share of agreed mistakes in the common ones.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from itertools import combinations
@@ -29,6 +29,7 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.options import Json
 from benchmarks.table import perform, publish, surroundings
 from fmnist.data.sources import find_source
 from fmnist.data.splits import test_pixels
@@ -50,81 +51,84 @@ def doubtful(
     studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Finished studies on the same test images.")],
     storage: Annotated[str, typer.Option(metavar="URL")] = DEFAULT_STORAGE,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="The surest of the agreed mistakes, as pictures.")
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the most confident agreed mistakes.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="PATH", help="For the pictures, as the studies were given it.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="The data of the studies, for the pictures.")] = None,
+    file: Json = None,
 ) -> None:
-    """The tables are on the screen."""
+    """Print the tables."""
     here = surroundings(workers=1, threads=cores())
     names, labels, probabilities = _all_networks(studies, storage)
-    together = probabilities.mean(axis=0)
-    said, all_said = together.argmax(axis=1), probabilities.argmax(axis=2)
-    agreed = (all_said == all_said[0]).all(axis=0) & (all_said[0] != labels)
-    both_ways = (scores := score(labels, said, len(names))).confusion + scores.confusion.T
-    pairs = sorted(combinations(range(len(names)), 2), key=lambda pair: -both_ways[pair])[:PAIRS]
-    each = np.mean([score(labels, one, len(names)).f1 for one in all_said], axis=0)
+    ensemble, predictions = probabilities.mean(axis=0), probabilities.argmax(axis=2)
+    agreed = (predictions == predictions[0]).all(axis=0) & (predictions[0] != labels)
+    scores = score(labels, ensemble.argmax(axis=1), len(names))
+    confused = scores.confusion + scores.confusion.T
+    pairs = sorted(combinations(range(len(names)), 2), key=lambda pair: -confused[pair])[:PAIRS]
+    mean_f1 = np.mean([score(labels, row, len(names)).f1 for row in predictions], axis=0)
     rows = [
         {
             "class": name,
-            "each": float(alone),
-            "together": float(ensemble),
+            "each": float(mean),
+            "together": float(together),
             "agreed": int((agreed & (labels == label)).sum()),
         }
-        for label, (name, alone, ensemble) in enumerate(zip(names, each, scores.f1, strict=True))
+        for label, (name, mean, together) in enumerate(zip(names, mean_f1, scores.f1, strict=True))
     ]
     wrong = 1 - scores.accuracy
     figures = {
         "benchmark": "doubtful",
         **here,
-        "settings": {"studies": studies, "networks": len(all_said), "wrong": wrong, "agreed": float(agreed.mean())},
+        "settings": {"studies": studies, "networks": len(predictions), "wrong": wrong, "agreed": float(agreed.mean())},
         "rows": rows,
-        "pairs": [{"pair": [names[one] for one in pair], "mistakes": int(both_ways[pair])} for pair in pairs],
+        "pairs": [{"pair": [names[label] for label in pair], "mistakes": int(confused[pair])} for pair in pairs],
         "ratio": float(agreed.mean()) / max(wrong, 1e-9),
     }
     if sheet is not None:
         pixels = np.asarray(test_pixels(find_source(data, announce=lambda _: None)))[agreed]
-        picture = mistakes(Predictions(labels[agreed], together[None, agreed], 0), pixels, names, "test")
+        picture = mistakes(Predictions(labels[agreed], ensemble[None, agreed], 0), pixels, names, "test")
         if picture is None:
-            raise FmnistError("The networks agree on no mistake: there is nothing to draw. Leave --sheet out.")
+            raise FmnistError("The networks agree on no mistake, so there is nothing to draw. Leave --sheet out.")
         sheet.write_bytes(picture)
     print_table(_pairs_table(figures), Console())
     publish(_classes_table(figures), figures, file)
 
 
 def _all_networks(studies: list[str], url: str) -> tuple[tuple[str, ...], Ints, NDArray[np.floating]]:
-    """Names of the classes, labels [N], and probabilities [networks, N, classes]."""
-    storage, found, records = open_storage(url, create=False), [], list[DataRecord]()
+    """Return class names, labels [N], and probabilities [networks, N, classes]."""
+    storage, all_predictions, records = open_storage(url, create=False), [], list[DataRecord]()
     for name in studies:
         study = load_study(storage, name)
         final, record = study.read(Final), study.read(DataRecord)
         predictions = read_predictions(study.folder, final) if final else None
         if predictions is None or record is None:
             raise FmnistError(
-                f"The study {name!r} must be finished, and its final/predictions.npz there. Give the command where it "
-                "ran."
+                f"The study {name!r} must be finished and have its final/predictions.npz. Run the command in the "
+                "folder of the study."
             )
         if records and record.test_fingerprint != records[0].test_fingerprint:
             raise FmnistError(
-                f"The studies must have the same test images; those of {name!r} are others than those before."
+                f"The studies must have the same test images; those of {name!r} differ from {studies[0]!r}. "
+                "Leave one of them out."
             )
         records.append(record)
-        found.append(predictions)
-    return records[0].class_names, found[0].labels, np.concatenate([each.probabilities for each in found])
+        all_predictions.append(predictions)
+    probabilities = np.concatenate([predictions.probabilities for predictions in all_predictions])
+    return records[0].class_names, all_predictions[0].labels, probabilities
 
 
 def _pairs_table(figures: dict[str, Any]) -> Table:
     settings = figures["settings"]
     rows = [(*pair["pair"], f"{pair['mistakes']:,}") for pair in figures["pairs"]]
     caption = (
-        f"{settings['networks']} networks of {', '.join(settings['studies'])} together are wrong about "
-        f"{settings['wrong']:.2%} of the test "
-        f"images; about {settings['agreed']:.2%} all are wrong and say the same."
+        f"{settings['networks']} networks of {', '.join(settings['studies'])} together misclassify "
+        f"{settings['wrong']:.2%} of the test images; for {settings['agreed']:.2%} all predict the same wrong class."
     )
     return Table(
-        "Mistakes of all together, by pairs of classes", ("one", "other", "mistakes"), rows, caption, frozenset({0, 1})
+        "Mistakes of all together, by pairs of classes",
+        ("class", "other class", "mistakes"),
+        rows,
+        caption,
+        frozenset({0, 1}),
     )
 
 

@@ -1,6 +1,4 @@
-"""The parts of a training step and of the scoring, timed from outside: the functions that `fit` calls are wrapped for a
-while.
-"""
+"""The parts of a training step and of the scoring, timed by patching the functions that `fit` calls."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +21,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# What ends a part of `_Run.block`, which on a CPU is one step, in its order. Whatever comes after the last of them is
-# the optimizer's.
+# The functions whose return ends a part of `_Run.block`, in order; on a CPU a block is one step. The rest of the step
+# belongs to the optimizer.
 ENDS: tuple[tuple[Any, str, Part], ...] = (
     (train, "as_input", "gather"),
     (train, "augment", "augment"),
@@ -36,34 +34,34 @@ ENDS: tuple[tuple[Any, str, Part], ...] = (
 
 @dataclass(frozen=True)
 class EpochParts:
-    """Seconds, summed over the measured epochs."""
+    """Seconds, summed over the timed epochs."""
 
     parts: dict[Part, float]
-    whole: float  # as `fit` itself measures its epochs
-    unwatched: float  # of one epoch more, without the wrapping
+    whole: float  # as measured by `fit`
+    unwatched: float  # of another epoch, without timing its parts
     epochs: int
 
     @property
     def network(self) -> float:
-        """Forward and backward pass."""
+        """Seconds of forward and backward pass."""
         return self.parts["forward"] + self.parts["backward"]
 
     @property
     def other(self) -> float:
-        """What no part accounts for: the order of the images, batches, the sum of losses, the wrapping itself."""
+        """The rest: the order of the images, batches, the sum of losses, and the timing itself."""
         return self.whole - sum(self.parts.values())
 
 
 class Laps:
-    """A stopwatch that gives the time since its last lap to a part."""
+    """A stopwatch that adds the time since the last lap to a part."""
 
     def __init__(self) -> None:
         self.seconds: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
-        self._in_step = False  # scoring calls some of the same functions
+        self._in_step = False  # scoring calls some of the functions as well
         self._last = 0.0
 
     def ends(self, part: Part, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, with whose end the part ends."""
+        """Wrap a function whose return ends the part."""
 
         @wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -75,7 +73,7 @@ class Laps:
         return timed
 
     def step(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, within which the laps count; what is left at its end is the optimizer's."""
+        """Wrap the training step; the time after its last lap belongs to the optimizer."""
 
         @wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -88,7 +86,7 @@ class Laps:
         return timed
 
     def evaluation(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, which is the scoring."""
+        """Wrap the scoring."""
 
         @wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -106,10 +104,9 @@ class Laps:
 
 
 def time_epochs(config: TrialConfig, splits: SearchSplits, *, epochs: int) -> EpochParts:
-    """`epochs` epochs of a training on the CPU are timed in their parts, after one that warms up and one that is not
-    watched.
+    """Time the parts of `epochs` epochs on the CPU, after a warm-up epoch and one without timing.
 
-    The threads are those that PyTorch has at present.
+    Uses PyTorch's current number of threads.
     """
     longer = config.model_copy(update={"epochs": epochs + 2})
     laps = Laps()
@@ -123,9 +120,9 @@ def time_epochs(config: TrialConfig, splits: SearchSplits, *, epochs: int) -> Ep
 
 @contextmanager
 def _watched(laps: Laps) -> Iterator[None]:
-    with ExitStack() as wrapped:
+    with ExitStack() as patches:
         for owner, name, part in ENDS:
-            wrapped.enter_context(patch.object(owner, name, laps.ends(part, getattr(owner, name))))
-        wrapped.enter_context(patch.object(train._Run, "block", laps.step(train._Run.block)))
-        wrapped.enter_context(patch.object(train, "class_scores", laps.evaluation(class_scores)))
+            patches.enter_context(patch.object(owner, name, laps.ends(part, getattr(owner, name))))
+        patches.enter_context(patch.object(train._Run, "block", laps.step(train._Run.block)))
+        patches.enter_context(patch.object(train, "class_scores", laps.evaluation(class_scores)))
         yield

@@ -1,4 +1,4 @@
-"""Studies that are filled with finished trials, whose curves were recorded from real trainings."""
+"""Studies filled with finished trials, whose curves were recorded from real trainings."""
 
 import json
 from collections.abc import Sequence
@@ -26,43 +26,42 @@ from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
 CLASSES = 10
-AT_ONCE = 1_000  # trials that are written in one transaction
+CHUNK = 1_000  # trials per transaction
 
 
 class Merciful(optuna.pruners.BasePruner):
-    """Asks another pruner, at its full price, and prunes nothing."""
+    """A pruner that pays the cost of another pruner but never prunes."""
 
     def __init__(self, inner: optuna.pruners.BasePruner) -> None:
         self.inner = inner
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """False, when the other has had its say."""
+        """Ask the other pruner, and return False."""
         self.inner.prune(study, trial)
         return False
 
 
 def recorded_curve(epochs: int, seed: int) -> list[float]:
-    """Validation F1 after each of so many epochs: one of the recorded curves, stretched to that length."""
-    curve = _whole_curves()[seed % len(_whole_curves())]
-    return [
-        float(value) for value in np.interp(np.linspace(1, len(curve), epochs), np.arange(1, len(curve) + 1), curve)
-    ]
+    """Return a recorded curve of validation F1, interpolated to that number of epochs."""
+    curve = _complete_curves()[seed % len(_complete_curves())]
+    at = np.linspace(1, len(curve), epochs)
+    return [float(value) for value in np.interp(at, np.arange(1, len(curve) + 1), curve)]
 
 
 def no_data() -> DataRecord:
-    """Of images that nobody trains on."""
+    """Return the record of data that is never trained on."""
     return DataRecord(name="made up", fingerprint="0" * 64, train=50_000, valid=10_000, class_names=tuple("0123456789"))
 
 
 def fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
-    """The study has so many more trials, as a search leaves them. Written in bulk: Optuna takes 20 ms for each."""
+    """Add finished trials to the study in bulk, because Optuna takes 20 ms for each."""
     numbers = iter(range(size))
-    while some := list(islice(numbers, AT_ONCE)):
-        _write(study, [finished(spec, number) for number in some])
+    while chunk := list(islice(numbers, CHUNK)):
+        _write(study, [finished(spec, number) for number in chunk])
 
 
 def finished(spec: StudySpec, number: int) -> FrozenTrial:
-    """A trial as the search leaves it: one in three complete, the others pruned on their way."""
+    """Return a finished trial like those of a search: one in three complete, the others pruned."""
     fixed = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number)).ask()
     config = spec.space.suggest(fixed)
     curve = recorded_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
@@ -88,16 +87,16 @@ def finished(spec: StudySpec, number: int) -> FrozenTrial:
 
 
 @lru_cache
-def _whole_curves() -> list[tuple[float, ...]]:
+def _complete_curves() -> list[tuple[float, ...]]:
     curves = [curve.curve for curve in read_curves(CURVES)]
     longest = max(map(len, curves))
     return [curve for curve in curves if len(curve) == longest]
 
 
 def _write(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    own, study_id = study._storage, study._study_id
-    assert isinstance(own, OwnTrials), "create_study made the study"
-    with own._backend.engine.begin() as connection:
+    storage, study_id = study._storage, study._study_id
+    assert isinstance(storage, OwnTrials), "create_study made the study"
+    with storage._backend.engine.begin() as connection:
         first = len(connection.execute(select(TrialModel.number).where(TrialModel.study_id == study_id)).all())
         rows = [
             {
@@ -110,16 +109,20 @@ def _write(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
             for number, trial in enumerate(trials, start=first)
         ]
         connection.execute(insert(TrialModel.__table__), rows)
-        of_study = (
+        trial_ids = (
             select(TrialModel.trial_id)
             .where(TrialModel.study_id == study_id, TrialModel.number >= first)
             .order_by(TrialModel.number)
         )
-        ids = connection.execute(of_study).scalars().all()
+        ids = connection.execute(trial_ids).scalars().all()
         for table, columns in _TABLES.items():
             connection.execute(
                 insert(table.__table__),
-                [{"trial_id": each} | row for each, trial in zip(ids, trials, strict=True) for row in columns(trial)],
+                [
+                    {"trial_id": trial_id} | row
+                    for trial_id, trial in zip(ids, trials, strict=True)
+                    for row in columns(trial)
+                ],
             )
 
 

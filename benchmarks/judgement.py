@@ -1,34 +1,33 @@
-"""Claim: pruning kills few of the best trials, and what the confirm stage says of its winner is true.
+"""Claim: pruning ends few of the best trials, and the confirm stage removes the optimism of the search.
 
     python benchmarks/judgement.py [--seeds N] [--budget N] [--json FILE]        about 10 minutes on two cores
 
 Searches are replayed on recorded curves as in search_quality.py.
 
-Pruning: the same random configurations under each pruner, so many that their whole trainings would be the budget.
+Pruning: the same random configurations under each pruner; without pruning they would take the whole budget.
 
-epochs       of the budget that were trained
-kept         share of the trials that trained to their end
-killed       share of the true best 5 % of the trials that were pruned, and how many were so after epoch 1, 2, 3 and
-later
+epochs       share of the budget that was trained
+kept         share of the trials that were completed
+killed       share of the true best 5 % of the trials that were pruned: in all, and after epoch 1, 2, 3 and later
 
-Rungs: Spearman's rank correlation of F1 after that epoch with F1 after the last one, over the recorded trainings, all
-and the better half.
+Rungs: Spearman's rank correlation of F1 after an epoch with F1 after the last epoch, over all recorded trainings and
+over the better half.
 
-Confirm: the best `top` trials of a search, TPE with percentile, are trained again with so many fresh seeds each, and
-the one with the best mean wins. A `top` of 1 is no confirm stage: the search's best trial wins, with its own value.
+Confirm: the best `top` trials of a search (TPE with percentile) are trained again with fresh seeds, and the trial with
+the best mean wins. A `top` of 1 is no confirm stage: the best trial of the search wins with its value.
 
-cost         epochs of the stage, as a share of the search's
-optimism     by how much the winner's value, on which it was chosen, is above its true F1, in hundredths: mean over the
-searches regret       by how much the winner's true F1 is below the best there is, in hundredths: mean
+cost         epochs of the stage as a share of those of the search
+optimism     the value by which the winner was selected minus its true F1, in hundredths, mean over the searches
+regret       the best F1 minus the true F1 of the winner, in hundredths, mean over the searches
 
-`ratio` in the JSON is the optimism without a confirm stage by that of `standard`'s stage.
+`ratio` in the JSON is the optimism without a confirm stage by that with the stage of `standard`.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from itertools import product
@@ -42,6 +41,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from scipy.stats import spearmanr
 
+from benchmarks.options import Json, NoData
 from benchmarks.replay import Replay
 from benchmarks.search_quality import SEARCHES, Make, ours, search, with_rungs
 from benchmarks.table import perform, publish, surroundings, tell
@@ -68,10 +68,10 @@ TOPS, SEEDS = (2, 3, 5, 10), (1, 2, 3, 5)
 def judgement(
     seeds: Annotated[int, typer.Option(metavar="N", min=3, help="Searches of each kind.")] = 50,
     budget: Annotated[int, typer.Option(metavar="N", min=90, help="Epochs of each search.")] = 900,
-    data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+    data: NoData = "",  # noqa: ARG001
+    file: Json = None,
 ) -> None:
-    """The tables are on the screen."""
+    """Print the tables."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     here = surroundings(workers=1, threads=cores())
     tell("Fitting the recorded curves.")
@@ -79,9 +79,10 @@ def judgement(
     pruning = [_pruned(name, replay, seeds, budget) for name in PRUNERS]
     confirmed = _confirmed(replay, seeds, budget)
     section = load_spec("standard").confirm
-    none = confirmed[0]["optimism"]
-    ours_of = next(
-        (row["optimism"] for row in confirmed if (row["top"], row["seeds"]) == (section.top, section.seeds)), none
+    unconfirmed = confirmed[0]["optimism"]
+    standard = next(
+        (row["optimism"] for row in confirmed if (row["top"], row["seeds"]) == (section.top, section.seeds)),
+        unconfirmed,
     )
     settings = {"seeds": seeds, "budget": budget, "epochs": replay.epochs}
     figures = {
@@ -92,7 +93,7 @@ def judgement(
         "rungs": _rungs(replay),
         "confirm": confirmed,
     }
-    figures["ratio"] = abs(none) / max(abs(ours_of), 1e-4)
+    figures["ratio"] = abs(unconfirmed) / max(abs(standard), 1e-4)
     for table in (_pruning_table(pruning, settings), _rungs_table(figures["rungs"])):
         print_table(table, Console())
     publish(_confirm_table(confirmed, settings), figures, file)
@@ -100,23 +101,23 @@ def judgement(
 
 def _pruned(name: str, replay: Replay, seeds: int, budget: int) -> dict[str, Any]:
     tell(f"Pruning by {name}: {seeds} searches.")
-    trained, kept, killed, at = [], [], [], np.zeros(replay.epochs)
+    trained, complete, killed, killed_at = [], [], [], np.zeros(replay.epochs)
     trials = budget // replay.epochs
     for seed in range(seeds):
-        found = search(replay, PRUNERS[name], seed, budget, most=trials).study.get_trials(deepcopy=False)
-        best = sorted(found, key=lambda trial: -replay.truth(trial.params)[-1])[: max(1, round(BEST * trials))]
-        lost = [trial for trial in best if trial.state == TrialState.PRUNED]
-        trained.append(sum(len(trial.intermediate_values) for trial in found) / budget)
-        kept.append(mean(trial.state == TrialState.COMPLETE for trial in found))
-        killed.append(len(lost) / len(best))
-        for trial in lost:
-            at[len(trial.intermediate_values) - 1] += 1 / len(best) / seeds
+        finished = search(replay, PRUNERS[name], seed, budget, most=trials).study.get_trials(deepcopy=False)
+        best = sorted(finished, key=lambda trial: -replay.truth(trial.params)[-1])[: max(1, round(BEST * trials))]
+        pruned = [trial for trial in best if trial.state == TrialState.PRUNED]
+        trained.append(sum(len(trial.intermediate_values) for trial in finished) / budget)
+        complete.append(mean(trial.state == TrialState.COMPLETE for trial in finished))
+        killed.append(len(pruned) / len(best))
+        for trial in pruned:
+            killed_at[len(trial.intermediate_values) - 1] += 1 / len(best) / seeds
     return {
         "pruner": name,
         "epochs": mean(trained),
-        "kept": mean(kept),
+        "kept": mean(complete),
         "killed": mean(killed),
-        "at": [float(share) for share in at],
+        "at": [float(share) for share in killed_at],
     }
 
 
@@ -165,7 +166,7 @@ def _confirmed(replay: Replay, seeds: int, budget: int) -> list[dict[str, Any]]:
 
 
 def _pruning_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
-    shown = [
+    cells = [
         (
             row["pruner"],
             *(f"{row[key]:.0%}" for key in ("epochs", "kept", "killed")),
@@ -178,20 +179,18 @@ def _pruning_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Tabl
         f"{settings['seeds']} seeds."
     )
     return Table(
-        "What pruning kills", ("pruner", "epochs", "kept", "killed", "at 1", "at 2", "at 3", "later"), shown, caption
+        "What pruning kills", ("pruner", "epochs", "kept", "killed", "at 1", "at 2", "at 3", "later"), cells, caption
     )
 
 
 def _rungs_table(rows: list[dict[str, float]]) -> Table:
-    shown = [(f"{row['epoch']:.0f}", f"{row['all']:.3f}", f"{row['better']:.3f}") for row in rows]
+    cells = [(f"{row['epoch']:.0f}", f"{row['all']:.3f}", f"{row['better']:.3f}") for row in rows]
     caption = "Spearman's rank correlation with the last epoch, over the recorded trainings."
-    return Table(
-        "What an epoch tells of the last one", ("epoch", "all", "better half"), shown, caption, text_columns=frozenset()
-    )
+    return Table("What an epoch predicts", ("epoch", "all", "better half"), cells, caption, text_columns=frozenset())
 
 
 def _confirm_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
-    shown = [
+    cells = [
         (
             f"{row['top']}",
             f"{row['seeds']}",
@@ -205,7 +204,7 @@ def _confirm_table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Tabl
     return Table(
         "What confirming is worth",
         ("top", "seeds", "cost", "optimism", "regret"),
-        shown,
+        cells,
         caption,
         text_columns=frozenset(),
     )

@@ -1,6 +1,4 @@
-"""The toolkit's own search with a stopwatch: the real coordinator, workers and storage. throughput.py starts it,
-profile.py calls it.
-"""
+"""A timed search of the toolkit with its coordinator, workers and storage, for throughput.py and profile.py."""
 
 import json
 import sys
@@ -23,6 +21,7 @@ from search.executors.training import Setup
 from search.job.interrupt import Interrupt
 from search.job.progress.display import Silent
 from search.job.search import optimize
+from search.job.stage import Stage
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
@@ -32,7 +31,7 @@ from search.study.trials import complete_trials
 
 @dataclass(frozen=True)
 class Work:
-    """What throughput.py asks for."""
+    """The input from throughput.py."""
 
     root: str  # the cleaned images
     knobs: dict[str, Any]
@@ -45,41 +44,41 @@ class Work:
 
 @dataclass
 class Watched:
-    """An executor that leaves all to another one, and notes when it was waited for and what came."""
+    """An executor that wraps another one, and records waiting times and events."""
 
     inner: Executor
     seen: list[tuple[float, Event]] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)  # from, to
 
     def free(self) -> int:
-        """How many more tasks can start now."""
+        """Return the number of tasks that can start now."""
         return self.inner.free()
 
     def running(self) -> list[str]:
-        """Keys of the tasks that were submitted and are not over."""
+        """Return the keys of the unfinished tasks."""
         return self.inner.running()
 
     def submit(self, task: Task) -> None:
-        """Starts the task on a free worker."""
+        """Start the task on a free worker."""
         self.inner.submit(task)
 
     def stop(self, key: str) -> None:
-        """Asks the task to end after its epoch."""
+        """Stop the task after its epoch."""
         self.inner.stop(key)
 
     def events(self, timeout: float) -> list[Event]:
-        """What happened since the last call."""
+        """Return the events since the last call."""
         start = time.time()
-        found = self.inner.events(timeout)
+        events = self.inner.events(timeout)
         now = time.time()
         self.waits.append((start, now))
-        self.seen += [(now, event) for event in found]
-        return found
+        self.seen += [(now, event) for event in events]
+        return events
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that is over. Times are those of `time.time`."""
+    """A finished search. Times are those of `time.time`."""
 
     study: Study
     watched: Watched
@@ -89,22 +88,21 @@ class Searched:
 
     @property
     def began(self) -> float:
-        """When the first trial of all began to train."""
-        return min(at - event.seconds for at, event in self.watched.seen if isinstance(event, EpochEnd))
+        """When the first trial started to train."""
+        return min(at - (event.point.seconds or 0.0) for at, event in self.watched.seen if isinstance(event, EpochEnd))
 
     @property
     def ends(self) -> list[tuple[float, Finished]]:
-        """Of the trials, with when the coordinator heard of them, in that order."""
+        """The ends of the trials, with the time at which the coordinator received them, in order."""
         return [(at, event) for at, event in self.watched.seen if isinstance(event, Finished)]
 
 
 def search(
     source: Source, config: TrialConfig, *, trials: int, workers: int, storage: str, device: str = "cpu"
 ) -> Searched:
-    """`trials` trainings of `config`, each with a seed of its own, have gone through the search loop; the pruner is
-    asked, and prunes none.
+    """Run a search of `trials` trials of `config` with different seeds; the pruner is called but prunes nothing.
 
-    Raises: SearchError where a trial does not train to its end.
+    Raises: SearchError if a trial is not completed.
     """
     knobs = config.model_dump()
     spec = StudySpec.parse(
@@ -113,40 +111,39 @@ def search(
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
     study.optuna.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
     setup = Setup(source, SPLIT_SEED, device, threads=max(1, cores() // workers))
-    # The study's files go where its storage is.
+    # The study's files go to the folder of the storage.
     with (
         chdir(Path(storage.removeprefix("sqlite:///")).parent),
         Interrupt() as interrupt,
         LocalExecutor(setup, workers) as executor,
     ):
         watched = Watched(executor)
-        optimize(study, spec, watched, Silent(), interrupt, len(data.class_names))
+        optimize(Stage(study, spec, watched, Silent(), interrupt), len(data.class_names))
         ended = time.time()
     if len(complete_trials(study)) < trials:
         reasons = {str(trial.user_attrs.get("reason")) for trial in study.optuna.trials}
         raise SearchError(
-            f"All {trials} trials must train to their end, {len(complete_trials(study))} did. Reasons: "
-            f"{', '.join(reasons)}."
+            f"All {trials} trials must be completed, got {len(complete_trials(study))}. Reasons: {', '.join(reasons)}."
         )
     batch = min(config.batch_size, data.train)
     return Searched(study, watched, trials * config.epochs * (data.train // batch * batch), setup.threads, ended)
 
 
 def main(work: Work) -> None:
-    """The trials are trained, and `work.result` says when and how well."""
+    """Run the search and write its times and scores to `work.result`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = TrialConfig.parse(work.knobs, where="benchmark")
     source = Source("benchmark", Path(work.root))
-    found = search(source, config, trials=work.trials, workers=work.workers, storage=work.storage, device=work.device)
-    result = {
-        "began": found.began,
-        "ended": found.ended,
-        "images": found.images,
-        "macro_f1": [trial.value for trial in found.study.optuna.trials],
-        "parameters": found.study.optuna.trials[0].user_attrs["parameters"],
-        "threads": found.threads,
+    result = search(source, config, trials=work.trials, workers=work.workers, storage=work.storage, device=work.device)
+    figures = {
+        "began": result.began,
+        "ended": result.ended,
+        "images": result.images,
+        "macro_f1": [trial.value for trial in result.study.optuna.trials],
+        "parameters": result.study.optuna.trials[0].user_attrs["parameters"],
+        "threads": result.threads,
     }
-    Path(work.result).write_text(json.dumps(result), encoding="utf-8")
+    Path(work.result).write_text(json.dumps(figures), encoding="utf-8")
 
 
 def _record(source: Source) -> DataRecord:

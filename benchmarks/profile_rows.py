@@ -1,9 +1,7 @@
-"""What profile.py measured, as the lines of its table: seconds, shares, rates, and the rates by the machine's
-ceilings.
-"""
+"""The rows of profile.py: seconds, shares, rates, and the rates by the ceilings of the machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,14 +15,12 @@ from fmnist.network import build, describe
 from search.terminal.table import Row as Cells
 from search.terminal.wording import counted
 
-GATHERED = (
-    SIDE * SIDE * (1 + 1 + 1 + 4)
-)  # bytes an image: a byte a pixel read, written, read again, and a float written
+GATHERED = SIDE * SIDE * (1 + 1 + 1 + 4)  # bytes per image: each pixel as a byte read, written, read; a float written
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line. A rate is in `unit`; `of_ceiling` is its share of what the machine can do."""
+    """A row of the table. The rate is in `unit`; `of_ceiling` is its share of the machine's ceiling."""
 
     name: str
     seconds: float | None = None
@@ -36,16 +32,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Operations:
-    """Floating-point operations of one image in training, two a multiply-add."""
+    """Floating-point operations of one image in training, two per multiply-add."""
 
     forward: int
     backward: int
 
 
 def count_operations(config: TrialConfig, classes: int) -> Operations:
-    """Those of convolutions and dense layers; backward is less than twice forward, as no gradient goes into the
-    images.
-    """
+    """Count those of convolutions and dense layers. Backward is less than twice forward: images need no gradient."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
     forward = describe(config, classes).flops
@@ -53,14 +47,14 @@ def count_operations(config: TrialConfig, classes: int) -> Operations:
 
 
 def epoch_rows(epoch: EpochParts, images: int, operations: Operations, ceilings: Ceilings) -> list[Row]:
-    """The mean epoch and its parts; `images` are those trained on, over all measured epochs."""
+    """Return the mean epoch and its parts; `images` counts those of all measured epochs."""
 
     def row(name: str, seconds: float) -> Row:
         return Row(f"  {name}", seconds / epoch.epochs, seconds / epoch.whole)
 
     def rated(name: str, part: Part, work: int, unit: str, ceiling: float) -> Row:
-        plain, rate = row(name, epoch.parts[part]), images * work / epoch.parts[part]
-        return Row(plain.name, plain.seconds, plain.share, rate / 1e9, unit, rate / ceiling)
+        rate = images * work / epoch.parts[part]
+        return replace(row(name, epoch.parts[part]), rate=rate / 1e9, unit=unit, of_ceiling=rate / ceiling)
 
     threads = counted(ceilings.threads, "thread")
     return [
@@ -81,26 +75,26 @@ def epoch_rows(epoch: EpochParts, images: int, operations: Operations, ceilings:
     ]
 
 
-def search_rows(found: SearchParts) -> list[Row]:
-    """What the workers did, as shares of their time, and the coordinator, as shares of the wall clock."""
-    capacity = found.wall * found.workers
+def search_rows(search: SearchParts) -> list[Row]:
+    """Return the parts of the workers' time, and those of the coordinator as shares of the wall clock."""
+    capacity = search.wall * search.workers
 
     def row(name: str, seconds: float) -> Row:
         return Row(f"  {name}", seconds, seconds / capacity)
 
     return [
-        Row(f"Search, {counted(found.workers, 'worker')}", capacity, 1.0, found.images / found.wall, "images/s"),
-        row("training", found.training),
-        row("wait for verdicts", found.verdicts),
-        row("idle between trials", found.between),
-        row("idle at the end", found.tail),
-        Row("  coordinator", found.coordinator, found.coordinator / found.wall),
-        Row("    in Optuna", found.optuna, found.optuna / found.wall),
+        Row(f"Search, {counted(search.workers, 'worker')}", capacity, 1.0, search.images / search.wall, "images/s"),
+        row("training", search.training),
+        row("waiting for verdicts", search.verdicts),
+        row("idle between trials", search.between),
+        row("idle at the end", search.tail),
+        Row("  coordinator", search.coordinator, search.coordinator / search.wall),
+        Row("    in Optuna", search.optuna, search.optuna / search.wall),
     ]
 
 
 def ceiling_rows(measured: Sequence[Ceilings]) -> list[Row]:
-    """What the machine can do."""
+    """Return the ceilings of the machine."""
     return [
         row
         for ceilings in measured
@@ -112,7 +106,7 @@ def ceiling_rows(measured: Sequence[Ceilings]) -> list[Row]:
 
 
 def cells(row: Row) -> Cells:
-    """The row as a person reads it."""
+    """Return the row as text."""
     return (
         row.name,
         "" if row.seconds is None else f"{row.seconds:.3f}",

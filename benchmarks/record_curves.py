@@ -1,19 +1,18 @@
-"""Records the learning curves that search_quality.py and scale.py replay: real trainings of even points of a space.
+"""Record the learning curves that search_quality.py and scale.py replay, from real trainings.
 
     nice python benchmarks/record_curves.py [--count N] [--again N] [--workers N] [--data NAME]      an hour and a half
-    on two cores
 
-Each point of the space in curves.toml is trained on so many images for all epochs and scored after each on half of the
-validation images; after the last also on the other half, which no search that replays the curve has seen. Then the best
-points are trained again with `--seeds` more seeds: what they are worth without luck. What is in the file is not trained
-again, so it can be ended and started at will.
+The time is for two cores. Each point of a Sobol sequence in the space of curves.toml is trained for all epochs. After
+each epoch it is scored on half of the validation images, and after the last one also on the other half, which the
+replayed searches never see. Then the best points are trained again with `--seeds` more seeds, to average out luck.
+Trainings in the file are skipped, so the recording can be stopped and resumed at any time.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import math
@@ -43,29 +42,29 @@ from fmnist.train import DivergedError, fit
 
 def record(
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Points of the space.")] = 512,
-    again: Annotated[int, typer.Option(metavar="N", min=0, help="How many of the best are trained again.")] = 48,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How often these are trained again.")] = 3,
+    again: Annotated[int, typer.Option(metavar="N", min=0, help="Number of best points that are trained again.")] = 48,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of further seeds.")] = 3,
     workers: Annotated[int, typer.Option(metavar="N", min=1)] = cores(),
     data: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     images: Annotated[int, typer.Option(metavar="N", min=1, help="Training images.")] = 10_000,
     file: Annotated[Path, typer.Option(metavar="FILE")] = CURVES,
 ) -> None:
-    """The file has them all."""
+    """Record all curves in the file."""
     make = partial(_curve, images=images, data=data)
     _train([(point, 0) for point in range(count)], workers, make, file)
     best = sorted((curve for curve in read_curves(file) if curve.seed == 0), key=lambda curve: -_last(curve))[:again]
     _train([(curve.point, seed) for seed in range(1, seeds + 1) for curve in best], workers, make, file)
 
 
-def _train(wanted: list[tuple[int, int]], workers: int, make: Callable[[int, int], Curve], file: Path) -> None:
-    there = {(curve.point, curve.seed) for curve in read_curves(file)} if file.exists() else set()
-    left = [each for each in wanted if each not in there]
+def _train(pairs: list[tuple[int, int]], workers: int, make: Callable[[int, int], Curve], file: Path) -> None:
+    recorded = {(curve.point, curve.seed) for curve in read_curves(file)} if file.exists() else set()
+    missing = [pair for pair in pairs if pair not in recorded]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        trainings = [pool.submit(make, *each) for each in left]
+        trainings = [pool.submit(make, *pair) for pair in missing]
         for done, training in enumerate(as_completed(trainings), start=1):
             append_curve(file, curve := training.result())
             tell(
-                f"{done} of {len(left)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, "
+                f"{done} of {len(missing)}: point {curve.point}, seed {curve.seed}, F1 {_last(curve):.4f}, "
                 f"{curve.seconds:.0f} s"
             )
 
@@ -76,19 +75,20 @@ def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:
     spec = read_space()
     knobs = Points(spec.space)[point]
     config = TrialConfig.model_validate(spec.space.pinned | knobs)
-    start, values, held = time.perf_counter(), [], float("nan")
-    took = 0.0
+    start, values, held_out_f1 = time.perf_counter(), [], float("nan")
+    seconds = 0.0
     try:
         for epoch in fit(config, train, valid, seed=seed, device=CPU):
             assert epoch.macro_f1 is not None
             values.append(epoch.macro_f1)
-            took = time.perf_counter() - start
+            seconds = time.perf_counter() - start
             if epoch.number == config.epochs:
-                guesses = class_scores(epoch.model, torch.from_numpy(held_out.pixels)).argmax(dim=1).numpy()
-                held = macro_f1(held_out.labels, guesses, len(held_out.class_names))
+                predictions = class_scores(epoch.model, torch.from_numpy(held_out.pixels)).argmax(dim=1).numpy()
+                held_out_f1 = macro_f1(held_out.labels, predictions, len(held_out.class_names))
     except DivergedError:
-        pass  # its curve ends there
-    return Curve(point, seed, knobs, describe(config, len(train.class_names)).parameters, took, held, tuple(values))
+        pass  # the curve ends there
+    parameters = describe(config, len(train.class_names)).parameters
+    return Curve(point, seed, knobs, parameters, seconds, held_out_f1, tuple(values))
 
 
 @cache

@@ -1,30 +1,29 @@
-"""Claim: how many workers one coordinator keeps busy, and how that falls as its study grows.
+"""How many workers one coordinator keeps busy, by the size of its study.
 
     python benchmarks/scale.py [--trials N,N] [--workers N,N] [--sampler NAME] [--storage URL] [--json FILE]
 
-A study of the space of `standard` is filled with so many finished trials. Then the loop of `fmnist-search run` drives
-so many workers through it: a real sampler (TPE, where `standard` itself has gp), its pruner and storage, but workers
-that train in simulated time, with learning curves that were recorded (curves.csv). A trial takes them 30 seconds, more
-or less, its epochs come one after another, and the coordinator's own work passes in simulated time as long as it really
-took. So a thousand workers need no thousand cores, and half a minute of training takes no time. No trial is pruned:
-each is reported and judged after every epoch.
+A study with the space of `standard` is filled with finished trials. Then the loop of `fmnist-search run` drives the
+workers: a real sampler (TPE, where `standard` has gp), its pruner and storage, but workers that train in simulated
+time, with recorded learning curves (curves.csv). A trial takes about 30 simulated seconds, with its epochs one after
+another, and the work of the coordinator takes as long in simulated time as in real time. So a thousand workers need few
+cores, and training takes no time. No trial is pruned: each has all its reports and verdicts.
 
-asks         proposals a second: a new trial, its configuration from the sampler, its notes, handed to a worker
-trials       a second that one coordinator could take from ask to end, if it did nothing else
-latency      between the end of an epoch and when the coordinator takes it up, in ms: median and 95th percentile
-busy         share of the workers' time that they train, from the end of the first trial to the beginning of the last
-coordinator  share of that time that it works
-storage      MiB, of the whole database
+asks         proposals per second: create the trial, sample its configuration, store its notes, hand it to a worker
+trials       per second that a coordinator could process from ask to end
+latency      between the end of an epoch and its processing by the coordinator, in ms: median and 95th percentile
+busy         share of the workers' time in training, from the end of the first trial to the start of the last one
+coordinator  share of that time in which the coordinator works
+storage      size of the database in MiB
 
-`--storage` names an empty database of a server; without it each row has a SQLite file of its own. `ratio` in the JSON
-is `busy` of the row with most workers in the smallest study, by 0.9.
+`--storage` names an empty database of a server; by default each row has a SQLite file. `ratio` in the JSON is `busy` of
+the row with most workers in the smallest study, by 0.9.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import heapq
@@ -45,13 +44,16 @@ from optuna.storages import RDBStorage
 from sqlalchemy import text
 
 from benchmarks.filling import CLASSES, Merciful, fill, no_data, recorded_curve
-from benchmarks.options import sampled_by, whole_numbers
+from benchmarks.options import Json, NoData, sampled_by, whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
+from fmnist.curve import CurvePoint
 from fmnist.machine import cores
 from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.job import search as loop
 from search.job.interrupt import Interrupt
+from search.job.loop import SearchLoop
 from search.job.progress.display import Silent
+from search.job.stage import Stage
 from search.samplers.names import Sampler
 from search.storage.opening import open_storage
 from search.study.spec import StudySpec, load_spec
@@ -59,130 +61,128 @@ from search.study.study import create_study
 from search.terminal.table import Table
 
 TARGET = 0.9  # of the workers' time
-SPREAD = 0.2  # of a trial's time, to either side
-ROUNDS = 2  # trials that each worker trains after its first, or at least one
-MOST = 600  # trials that are trained in a row of the table, unless there are so many workers
+SPREAD = 0.2  # relative deviation of a trial's time
+ROUNDS = 2  # trials of each worker after its first one; at least one
+MOST = 600  # trials in a row of the table; more if there are more workers
 
 
 @dataclass
 class Simulated:
-    """An executor whose workers train in simulated time; what its caller does between two calls takes as long there as
-    it really took.
-    """
+    """An executor whose workers train in simulated time; between two calls it advances like real time."""
 
-    places: int
+    workers: int
     seconds: float  # of a trial, on average
     epochs: int
     latencies: list[float] = field(default_factory=list)
     trainings: list[tuple[float, float]] = field(default_factory=list)  # from, to
     work: list[tuple[float, float]] = field(default_factory=list)  # of the coordinator: from, to
     _now: float = 0.0
-    _since: float = field(default_factory=time.perf_counter)  # when it was last handed control, in real time
-    _coming: list[tuple[float, int, Event]] = field(default_factory=list)
+    _since: float = field(default_factory=time.perf_counter)  # real time of the last return to the caller
+    _pending: list[tuple[float, int, Event]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
-    _running: dict[str, float] = field(default_factory=dict)  # key -> when it began
+    _running: dict[str, float] = field(default_factory=dict)  # key -> start
 
     @property
     def now(self) -> float:
-        """Simulated seconds, the coordinator's present work included."""
+        """Simulated seconds, including the current work of the coordinator."""
         return self._now + time.perf_counter() - self._since
 
     def free(self) -> int:
-        """Workers without a task."""
-        return self.places - len(self._running)
+        """Return the number of idle workers."""
+        return self.workers - len(self._running)
 
     def running(self) -> list[str]:
-        """Keys of the tasks in training."""
+        """Return the keys of the running tasks."""
         return list(self._running)
 
     def submit(self, task: Task) -> None:
-        """A worker begins; its epochs and its end will come in time."""
-        begun = self._running[task.key] = self.now
+        """Start the task, and schedule its epochs and its end."""
+        start = self._running[task.key] = self.now
         whole = self.seconds * random.Random(task.key).uniform(1 - SPREAD, 1 + SPREAD)
         for number, value in enumerate(recorded_curve(self.epochs, task.seed), start=1):
-            at = begun + whole * number / self.epochs
-            self._put(at, EpochEnd(task.key, number, 0.5, 0.5, value, value, 1e4, whole * number / self.epochs))
-        self._put(begun + whole, Finished(task.key, whole))
+            at = start + whole * number / self.epochs
+            self._put(
+                at, EpochEnd(task.key, CurvePoint(number, 0.5, 0.5, value, value, whole * number / self.epochs), 1e4)
+            )
+        self._put(start + whole, Finished(task.key, whole))
 
     def stop(self, key: str) -> None:
-        """Nothing is pruned here."""
+        """Not needed, because nothing is pruned."""
         raise NotImplementedError(key)
 
-    def events(self, timeout: float) -> list[Event]:  # noqa: ARG002 - the protocol's; simulated waiting costs nothing
-        """All that has come by now; where there is nothing, the next to come."""
+    def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
+        """Return all events up to now, or advance to the next event."""
         before, self._now = self._now, self.now
         self.work.append((before, self._now))
-        self._now = max(self._now, self._coming[0][0])
-        found = []
-        while self._coming and self._coming[0][0] <= self._now:
-            at, _, event = heapq.heappop(self._coming)
-            found.append(event)
+        self._now = max(self._now, self._pending[0][0])
+        events = []
+        while self._pending and self._pending[0][0] <= self._now:
+            at, _, event = heapq.heappop(self._pending)
+            events.append(event)
             if isinstance(event, Finished):
                 self.trainings.append((self._running.pop(event.key), at))
             else:
                 self.latencies.append(self._now - at)
         self._since = time.perf_counter()
-        return found
+        return events
 
     def shares(self) -> tuple[float, float]:
-        """Of the workers' time that they trained, and of the coordinator's that it worked, while there was work for
-        all.
-        """
-        start, end = min(to for _, to in self.trainings), max(begun for begun, _ in self.trainings)
+        """Return the busy shares of the workers and of the coordinator while there was work for all."""
+        start, end = min(to for _, to in self.trainings), max(begin for begin, _ in self.trainings)
         whole = max(end - start, 1e-9)
-        return _within(self.trainings, start, end) / (whole * self.places), _within(self.work, start, end) / whole
+        return _within(self.trainings, start, end) / (whole * self.workers), _within(self.work, start, end) / whole
 
     def _put(self, at: float, event: Event) -> None:
-        heapq.heappush(self._coming, (at, next(self._order), event))
+        heapq.heappush(self._pending, (at, next(self._order), event))
 
 
 def _within(spans: Sequence[tuple[float, float]], start: float, end: float) -> float:
-    """Seconds of the spans between the two."""
-    return sum(max(0.0, min(to, end) - max(begun, start)) for begun, to in spans)
+    """Return the seconds of the spans between start and end."""
+    return sum(max(0.0, min(to, end) - max(begin, start)) for begin, to in spans)
 
 
 @dataclass
 class Asks:
-    """How long each proposal took that became a task."""
+    """The duration of each proposal that became a task."""
 
     seconds: list[float] = field(default_factory=list)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within, each is timed."""
-        real = loop._Loop.next_task
+        """Time the proposals within the block."""
+        next_task = SearchLoop.next_task
 
-        def timed(this: loop._Loop) -> Task | Later | None:
+        def timed(this: SearchLoop) -> Task | Later | None:
             start = time.perf_counter()
-            task = real(this)
+            task = next_task(this)
             if isinstance(task, Task):
                 self.seconds.append(time.perf_counter() - start)
             return task
 
-        with patch.object(loop._Loop, "next_task", timed):
+        with patch.object(SearchLoop, "next_task", timed):
             yield
 
 
 def scale(
     trials: Annotated[str, typer.Option(metavar="N,N", help="Finished trials in the study.")] = "1000",
     workers: Annotated[
-        str, typer.Option(metavar="N,N", help="Workers, one row each for each size of the study.")
+        str, typer.Option(metavar="N,N", help="Workers; one row for each number and study size.")
     ] = "16,64",
-    study: Annotated[str, typer.Option(metavar="NAME", help="Whose space and pruner are used.")] = "standard",
-    sampler: Annotated[Sampler, typer.Option(help="The proposals' own time is in the figures.")] = "tpe",
+    study: Annotated[str, typer.Option(metavar="NAME", help="The study with the space and pruner.")] = "standard",
+    sampler: Annotated[Sampler, typer.Option(help="Its proposals are part of the time.")] = "tpe",
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="An empty database of a server; without it SQLite files.")
+        str | None, typer.Option(metavar="URL", help="An empty database of a server; by default SQLite files.")
     ] = None,
-    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="That a trial takes a worker.")] = 30.0,
-    most: Annotated[int, typer.Option(metavar="N", min=3, help="Trials that are trained in a row at most.")] = MOST,
-    data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="Simulated time of a trial.")] = 30.0,
+    most: Annotated[int, typer.Option(metavar="N", min=3, help="Maximum of trials in a row.")] = MOST,
+    data: NoData = "",  # noqa: ARG001
+    file: Json = None,
 ) -> None:
-    """The table is on the screen."""
+    """Print the table."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sizes, crowds = whole_numbers("--trials", trials, least=0), whole_numbers("--workers", workers, least=1)
+    sizes, counts = whole_numbers("--trials", trials, least=0), whole_numbers("--workers", workers, least=1)
     spec, here = sampled_by(sampler, load_spec(study)), surroundings(workers=1, threads=cores())
-    rows = [_row(spec, size, crowd, storage, seconds, most) for size in sizes for crowd in crowds]
+    rows = [_row(spec, size, number, storage, seconds, most) for size in sizes for number in counts]
     largest = max((row for row in rows if row["trials"] == min(sizes)), key=lambda row: row["workers"])
     settings = {
         "study": study,
@@ -200,20 +200,19 @@ def _row(spec: StudySpec, size: int, workers: int, url: str | None, seconds: flo
     trained = max(2 * workers, min(most, (1 + ROUNDS) * workers), 3)
     longer = spec.overridden(trials=size + trained, name=f"scale-{size}-{workers}")
     with tempfile.TemporaryDirectory() as folder:
-        where = url or f"sqlite:///{folder}/trials.db"
-        filled = create_study(open_storage(where, create=True), longer, no_data())
-        fill(filled.optuna, spec, size)
-        opened = open_storage(where, create=True)
-        found = create_study(opened, longer, no_data())  # as a run that goes on
-        found.optuna.pruner = Merciful(found.optuna.pruner)
+        url = url or f"sqlite:///{folder}/trials.db"
+        fill(create_study(open_storage(url, create=True), longer, no_data()).optuna, spec, size)
+        storage = open_storage(url, create=True)
+        study = create_study(storage, longer, no_data())  # as in a resumed run
+        study.optuna.pruner = Merciful(study.optuna.pruner)
         executor, asks = Simulated(workers, seconds, spec.epochs), Asks()
         start = time.perf_counter()
         with Interrupt() as interrupt, asks.watched():
-            loop.optimize(found, longer, executor, Silent(), interrupt, CLASSES)
-        took = time.perf_counter() - start
-        row = _measured(executor, asks, trained / took)
-        row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(opened)}
-        opened.engine.dispose()
+            loop.optimize(Stage(study, longer, executor, Silent(), interrupt), CLASSES)
+        capacity = trained / (time.perf_counter() - start)
+        row = _measured(executor, asks, capacity)
+        row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(storage)}
+        storage.engine.dispose()
     return row
 
 
@@ -229,9 +228,9 @@ def _measured(executor: Simulated, asks: Asks, capacity: float) -> dict[str, Any
     }
 
 
-def _bytes(opened: RDBStorage) -> int:
-    with opened.engine.connect() as connection:
-        if opened.engine.name == "sqlite":
+def _bytes(storage: RDBStorage) -> int:
+    with storage.engine.connect() as connection:
+        if storage.engine.name == "sqlite":
             pages, size = (
                 connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("page_count", "page_size")
             )
@@ -241,7 +240,7 @@ def _bytes(opened: RDBStorage) -> int:
 
 def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     columns = ("trials", "workers", "asks/s", "trials/s", "latency", "95 %", "busy", "coordinator", "storage")
-    shown = [
+    cells = [
         (
             f"{row['trials']:,}",
             f"{row['workers']:,}",
@@ -255,14 +254,12 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         )
         for row in rows
     ]
-    where = "a database server" if settings["is_server"] else "SQLite"
+    storage = "a database server" if settings["is_server"] else "SQLite"
     caption = (
         f"Trials of {settings['epochs']} epochs and {settings['seconds']:g} simulated seconds, {settings['study']}: "
-        f"{settings['sampler']}, "
-        f"on {where}; "
-        "latency in ms, storage in MiB."
+        f"{settings['sampler']}, on {storage}; latency in ms, storage in MiB."
     )
-    return Table("How many workers one coordinator keeps busy", columns, shown, caption, text_columns=frozenset())
+    return Table("How many workers one coordinator keeps busy", columns, cells, caption, text_columns=frozenset())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""Where the time of a search goes, seen from its coordinator: what the workers train and wait for, and what the storage
-takes.
-"""
+"""The parts of a search's time: the training and waiting of the workers, and the work of the coordinator."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,29 +28,29 @@ CALLS: tuple[tuple[Any, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class SearchParts:
-    """Seconds; of the workers, summed over them all."""
+    """Seconds; those of the workers are summed over all."""
 
     workers: int
     threads: int
     images: int
-    wall: float  # from the first trial's start to the last one's end
+    wall: float  # from the start of the first trial to the end of the last one
     training: float
-    verdicts: float  # after each epoch a worker waits a moment for word to stop
-    between: float  # from a trial's end to the next one's start, and until the slowest worker has started
-    tail: float  # after a worker's last trial, while others are still at theirs
-    coordinator: float  # of the wall clock, beside the training: all that the coordinator does but wait
-    optuna: float  # the coordinator's calls of Optuna, which is most of that
+    verdicts: float  # after each epoch a worker briefly waits for a stop
+    between: float  # from the end of a trial to the start of the next one, and until the slowest worker has started
+    tail: float  # after the last trial of a worker, while others are training
+    coordinator: float  # of the wall clock, parallel to the training, without waiting
+    optuna: float  # calls of Optuna, most of the coordinator's time
 
 
 class Meter:
-    """Notes when the outermost of the functions it times were at work."""
+    """Records the spans of timed functions; nested calls count once."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self._depth = 0
 
     def timed(self, function: Callable[P, R]) -> Callable[P, R]:
-        """The function, metered."""
+        """Wrap a function."""
 
         @wraps(function)
         def metered(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,45 +67,43 @@ class Meter:
 
 
 def time_search(source: Source, config: TrialConfig, *, trials: int, workers: int, folder: Path) -> SearchParts:
-    """A search of `trials` trials of `config` is timed in its parts."""
+    """Run a search of `trials` trials of `config` and time its parts."""
     meter = Meter()
     with _metered(meter):
-        found = search(source, config, trials=trials, workers=workers, storage=f"sqlite:///{folder}/trials.db")
-    wall = found.ended - found.began
-    busy = sum(end.seconds for _, end in found.ends)
-    tail = sum(found.ended - at for at, _ in found.ends[-workers:])
-    verdicts = config.epochs * _last_verdicts(found)
+        result = search(source, config, trials=trials, workers=workers, storage=f"sqlite:///{folder}/trials.db")
+    wall = result.ended - result.began
+    busy = sum(end.seconds for _, end in result.ends)
+    tail = sum(result.ended - at for at, _ in result.ends[-workers:])
+    verdicts = config.epochs * _last_verdicts(result)
     return SearchParts(
         workers=workers,
-        threads=found.threads,
-        images=found.images,
+        threads=result.threads,
+        images=result.images,
         wall=wall,
         training=busy - verdicts,
         verdicts=verdicts,
         between=wall * workers - busy - tail,
         tail=tail,
-        coordinator=wall - _seconds_of(found, found.watched.waits),
-        optuna=_seconds_of(found, meter.spans),
+        coordinator=wall - _seconds_within(result, result.watched.waits),
+        optuna=_seconds_within(result, meter.spans),
     )
 
 
-def _last_verdicts(found: Searched) -> float:
-    """How long the workers waited after the last epoch of each trial: nothing else lies between it and the trial's
-    end.
-    """
-    last = {event.key: event.seconds for _, event in found.watched.seen if isinstance(event, EpochEnd)}
-    return sum(end.seconds - last[end.key] for _, end in found.ends)
+def _last_verdicts(result: Searched) -> float:
+    """Return the seconds between the last epoch and the end of each trial, in which the workers only wait."""
+    last = {event.key: event.point.seconds or 0.0 for _, event in result.watched.seen if isinstance(event, EpochEnd)}
+    return sum(end.seconds - last[end.key] for _, end in result.ends)
 
 
-def _seconds_of(found: Searched, spans: Sequence[Span]) -> float:
-    """How much of the time between the search's first training and its end lies within the spans."""
-    return sum(max(0.0, min(to, found.ended) - max(start, found.began)) for start, to in spans)
+def _seconds_within(result: Searched, spans: Sequence[Span]) -> float:
+    """Return the seconds of the spans between the start of the first trial and the end of the search."""
+    return sum(max(0.0, min(to, result.ended) - max(start, result.began)) for start, to in spans)
 
 
 @contextmanager
 def _metered(meter: Meter) -> Iterator[None]:
-    with ExitStack() as wrapped:
+    with ExitStack() as patches:
         for owner, names in CALLS:
             for name in names:
-                wrapped.enter_context(patch.object(owner, name, meter.timed(getattr(owner, name))))
+                patches.enter_context(patch.object(owner, name, meter.timed(getattr(owner, name))))
         yield

@@ -1,20 +1,19 @@
-"""Claim: `standard`'s search reaches in a fifth of the training what random search reaches in all of it.
+"""Claim: the search of `standard` needs a fifth of the training of random search for the same result.
 
-    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE] [--json
-    FILE]     8 minutes
+    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE]
+                                        [--json FILE]        8 minutes
 
-Each search trains configurations of curves.toml one after another until so many epochs are used up, and trainings take
+Each search trains configurations of curves.toml one after another until its budget of epochs is used up. Trainings take
 no time: their curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it
-had. A search has found, at any moment, its complete trial of the best validation F1.
+was trained for. The result of a search at any time is its complete trial with the best validation F1.
 
-regret   by how much the true F1 of what was found is below the best of 32,768 points, in hundredths of F1; a search may
-find a better one trials   begun in all the budget, median
+regret   the best true F1 of 32,768 points minus that of the result, in hundredths; a search may find a better point
+trials   started within the budget, median
 
-`standard` and `quick` are the samplers and pruners of those studies; other pairs of names are this project's sampler
-and pruner, of which `tpe` and `gp` alone prune nothing; `defaults` is optuna.create_study() as it is; `random` prunes
-nothing; `halving` and `hyperband` are Optuna's pruners with their own settings on random configurations; `optuna's gp`
-is its GPSampler with our `percentile`. With --nearest no curve is interpolated: a training is the nearest of those
-recorded.
+`standard` and `quick` have the samplers and pruners of those studies. Other pairs of names are this project's sampler
+and pruner; `tpe` and `gp` alone prune nothing. `defaults` is optuna.create_study() as it is; `random` prunes nothing;
+`halving` and `hyperband` are Optuna's pruners with their defaults on random configurations; `optuna's gp` is its
+GPSampler with our `percentile`. With --nearest, a training is the nearest recorded one instead of an interpolation.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of
 `random` at the end: above 1 the claim holds.
@@ -24,7 +23,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import math
@@ -50,6 +49,7 @@ from optuna.samplers import GPSampler as OptunasGPSampler
 from optuna.samplers import TPESampler as OptunasTPESampler
 from optuna.trial import TrialState
 
+from benchmarks.options import Json, NoData
 from benchmarks.replay import Replay
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
@@ -59,39 +59,36 @@ from search.samplers.names import Pruner, Sampler
 from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table
 
-SHARE = 5  # of random search's budget, one in so many
-LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and how far down from the best F1 it goes
+SHARE = 5  # by which the budget of random search is divided
+LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and its range of F1 below the best
 TICKS = (30, 50, 100, 200, 400, 800, 1600)
 SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
 Make = Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]
 
 
 def of_study(name: str) -> Make:
-    """As that study has it."""
+    """Return the sampler and pruner of a study."""
     section = load_spec(name).search
     return ours(section.sampler, section.pruner)
 
 
 def ours(sampler: Sampler, pruner: Pruner) -> Make:
-    """With this project's settings."""
+    """Return a sampler and pruner with this project's settings."""
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
-        asked = spec.model_copy(
-            update={"search": spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})}
-        )
-        return asked.make_sampler(seed=seed), asked.make_pruner()
+        section = spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})
+        changed = spec.model_copy(update={"search": section})
+        return changed.make_sampler(seed=seed), changed.make_pruner()
 
     return make
 
 
 def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
-    """As `ours` with percentile, but the first verdict is after epoch `first`, and one falls every `step` epochs."""
+    """Return `ours` with percentile, but with rungs every `step` epochs from epoch `first`."""
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
-        sampling, _ = ours(sampler, "percentile")(spec, seed)
-        return sampling, PercentilePruner(
-            KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step
-        )
+        made, _ = ours(sampler, "percentile")(spec, seed)
+        return made, PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
 
     return make
 
@@ -120,33 +117,31 @@ USUAL = "standard,tpe percentile,defaults,random,halving,hyperband"
 
 @dataclass(frozen=True)
 class Searched:
-    """One search: after `spent[i]` epochs the true F1 of what it had found was `found[i]`."""
+    """One search: after `epochs[i]` epochs the true F1 of its result was `f1[i]`."""
 
-    spent: NDArray[np.int64]
-    found: NDArray[np.float64]
+    epochs: NDArray[np.int64]
+    f1: NDArray[np.float64]
     study: optuna.Study
     trials: int
 
     def at(self, epochs: float) -> float:
-        """The true F1 of what it had found by then; 0 before its first complete trial."""
-        place = int(np.searchsorted(self.spent, epochs, side="right"))
-        return float(self.found[place - 1]) if place else 0.0
+        """Return the true F1 of its result after that many epochs, or 0 before the first complete trial."""
+        count = int(np.searchsorted(self.epochs, epochs, side="right"))
+        return float(self.f1[count - 1]) if count else 0.0
 
 
 def search_quality(
     seeds: Annotated[int, typer.Option(metavar="N", min=3, help="Searches of each kind.")] = 50,
     budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 450,
-    only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Of: {', '.join(SEARCHES)}.")] = USUAL,
-    data: Annotated[str, typer.Option(hidden=True)] = "",  # noqa: ARG001 - all benchmarks take it
+    only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Names of searches: {', '.join(SEARCHES)}.")] = USUAL,
+    data: NoData = "",  # noqa: ARG001
     nearest: Annotated[
-        bool, typer.Option("--nearest", help="Trainings are recorded ones, nothing is interpolated.")
+        bool, typer.Option("--nearest", help="Replay the nearest recorded training instead of interpolating.")
     ] = False,
-    figure: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw what was found over the epochs.")
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results over the epochs.")] = None,
+    file: Json = None,
 ) -> None:
-    """The table is on the screen."""
+    """Print the table."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = _names(only)
     here = surroundings(workers=1, threads=cores())
@@ -172,11 +167,11 @@ def search_quality(
 
 
 def search(replay: Replay, make: Make, seed: int, budget: int, most: float = math.inf) -> Searched:
-    """One search of so many epochs, and not more trials than `most`."""
+    """Run one search with a budget of epochs and at most `most` trials."""
     spec = replay.spec.overridden(trials=budget // replay.epochs)
     sampler, pruner = make(spec, seed)
     study = optuna.create_study(study_name=f"search {seed}", direction="maximize", sampler=sampler, pruner=pruner)
-    used, best, spent, found, trials = 0, -1.0, [], [], 0
+    used, best, epochs_used, true_f1, trials = 0, -1.0, [], [], 0
     while used < budget and trials < most:
         trial = study.ask(spec.space.distributions())
         trials += 1
@@ -192,13 +187,13 @@ def search(replay: Replay, make: Make, seed: int, budget: int, most: float = mat
         study.tell(trial, last if state == TrialState.COMPLETE else None, state=state)
         if state == TrialState.COMPLETE and last > best:
             best = last
-            spent.append(used)
-            found.append(replay.truth(trial.params)[-1])
-    return Searched(np.array(spent), np.array(found), study, trials)
+            epochs_used.append(used)
+            true_f1.append(replay.truth(trial.params)[-1])
+    return Searched(np.array(epochs_used), np.array(true_f1), study, trials)
 
 
 def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
-    """A PNG at `path` shows the median F1 of what each search had found, over the epochs that it had used."""
+    """Draw the median F1 of the result of each search over its epochs, as a PNG."""
     figure = Figure((8, 4.5), layout="constrained")
     axes = figure.subplots()
     for row in rows:
@@ -218,7 +213,7 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
     axes.set(xscale="log", xlim=(LEFT, len(regret)), ylim=(best - HEIGHT, best + 0.001))
     axes.set_xticks(ticks := [tick for tick in TICKS if tick < len(regret)], [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
-    axes.set(xlabel="epochs trained", ylabel="true macro F1 of what was found, median")
+    axes.set(xlabel="epochs trained", ylabel="true macro F1 of the result, median")
     axes.grid(color="0.9", linewidth=0.6)
     axes.legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=120)
@@ -228,7 +223,7 @@ def _names(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",")]
     if unknown := [name for name in names if name not in SEARCHES]:
         raise FmnistError(
-            f"--only takes names of searches with commas between them, got {unknown[0]!r}. There are: "
+            f"--only must be names of searches, separated by commas, got {unknown[0]!r}. There are: "
             f"{', '.join(SEARCHES)}."
         )
     return names
@@ -236,7 +231,7 @@ def _names(only: str) -> list[str]:
 
 def _row(name: str, searches: list[Searched], best: float, budget: int) -> dict[str, Any]:
     steps = list(range(1, budget + 1))
-    regrets = best - np.array([[one.at(epochs) for epochs in steps] for one in searches])
+    regrets = best - np.array([[searched.at(epochs) for epochs in steps] for searched in searches])
     low, middle, high = (np.percentile(regrets, share, axis=0) for share in (25, 50, 75))
     return {
         "search": name,
@@ -244,7 +239,7 @@ def _row(name: str, searches: list[Searched], best: float, budget: int) -> dict[
         "low": [float(value) for value in low],
         "high": [float(value) for value in high],
         "final": [float(value) for value in regrets[:, -1]],
-        "trials": float(np.median([one.trials for one in searches])),
+        "trials": float(np.median([searched.trials for searched in searches])),
     }
 
 
@@ -261,7 +256,7 @@ def _ratio(rows: list[dict[str, Any]], budget: int) -> float:
 
 def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     budgets = [round(share * settings["budget"]) for share in SHOWN]
-    shown = [
+    cells = [
         (
             row["search"],
             *(f"{row['regret'][epochs - 1] * 100:.2f}" for epochs in budgets),
@@ -273,14 +268,13 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
     fit = settings["fit"]
     truth = "nearest recorded curve" if settings["nearest"] else "interpolation"
     caption = (
-        f"Regret in hundredths of F1 after so many epochs, median of {settings['seeds']} seeds, at the end their "
-        "middle half; a training "
-        f"has {settings['epochs']}, the best F1 of 32,768 points is {settings['best']:.4f}. The {truth} is off by "
-        f"{fit['error']:.4f}, "
-        f"two seeds of one configuration differ from their mean by {fit['seed_deviation']:.4f}."
+        f"Regret in hundredths of F1 by epochs, median of {settings['seeds']} seeds; at the end their middle half. "
+        f"A training has {settings['epochs']} epochs, and the best F1 of 32,768 points is {settings['best']:.4f}. The "
+        f"{truth} has an error of {fit['error']:.4f}; two seeds of a configuration differ from their mean by "
+        f"{fit['seed_deviation']:.4f}."
     )
     columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials")
-    return Table("What each search finds", columns, shown, caption)
+    return Table("What each search finds", columns, cells, caption)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
-"""How long a fixed network trains to a wanted test macro F1: mean over three seeds, no test-time tricks; results are in
-studies/LOG.md.
+"""The training time of a fixed network to a target test macro F1: mean over three seeds, no test-time tricks.
 
     python benchmarks/speedrun.py [--study NAME] [--seeds N] [--data PATH] [--json FILE]
 
-The configuration is the one that a study pins (`sprint` by default: found by searches on validation, studies/LOG.md).
-It is trained on all training images with all cores, once a seed, from images that are in memory; the test split is
-looked at once a seed, after the last epoch. Nothing is chosen by it. Nothing is compiled; on CUDA the step is captured
-as a graph, early in the first epoch. What the first steps cost more than the others is in the time, and shown apart.
+The configuration is pinned by a study, by default `sprint`, which was found by searches on validation. Results are in
+studies/LOG.md. Each seed is trained with all cores on all training images, which are in memory. The test split is
+scored once per seed, after the last epoch, and nothing is selected by it. Nothing is compiled; on CUDA the step is
+captured as a graph early in the first epoch. The extra time of the first steps is included, and also shown separately.
 
 seconds       of training, wall clock, from images in memory to the last optimizer step
-`ratio` in the JSON is the target's time (--minutes) by the mean time taken: above 1 the run was in time.
+
+`ratio` in the JSON is the target time (--minutes) by the mean time: above 1 the target is met.
 """
 
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # A script's own folder comes first on the path, where `profile` would stand before the standard library's.
+    # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import time
@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.options import Data, Json
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.checkpoint import Checkpoint
 from fmnist.config import TrialConfig
@@ -44,45 +45,43 @@ from search.terminal.table import Table
 from search.terminal.wording import counted, duration, f1
 from search.terminal.wording import settings as in_words
 
-FIRST_SEED = 3000  # past those of every study
+FIRST_SEED = 3000  # beyond the seeds of the studies
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed."""
+    """The training of one seed."""
 
     seed: int
     seconds: float
-    first_step: float  # seconds more than a later step
+    first_step: float  # extra seconds of the first step
     images_per_second: float
     macro_f1: float
 
 
 def speedrun(
-    study: Annotated[
-        str, typer.Option(metavar="NAME", help="A study that pins every knob: its configuration is trained.")
-    ] = "sprint",
+    study: Annotated[str, typer.Option(metavar="NAME", help="A study that pins every knob.")] = "sprint",
     seeds: Annotated[int, typer.Option(metavar="N", min=1)] = 3,
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda or cuda:N.")] = "cpu",
-    epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the study's own.")] = None,
-    target: Annotated[float, typer.Option(metavar="F1", help="Mean test macro F1 that is wanted.")] = 0.94,
-    minutes: Annotated[float, typer.Option(metavar="M", help="Of training in which it is wanted.")] = 6.0,
-    data: Annotated[str | None, typer.Option(metavar="PATH", help="Fashion-MNIST's files, or 'synthetic'.")] = None,
-    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there too.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Instead of the study's epochs.")] = None,
+    target: Annotated[float, typer.Option(metavar="F1", help="Target of the mean test macro F1.")] = 0.94,
+    minutes: Annotated[float, typer.Option(metavar="M", help="Target of the training time.")] = 6.0,
+    data: Data = None,
+    file: Json = None,
 ) -> None:
-    """The table is on the screen."""
+    """Print the table."""
     config = _pinned(study, epochs)
-    here = surroundings(workers=1, threads=cores(), device=(on := choose_device(device)))
+    here = surroundings(workers=1, threads=cores(), device=(torch_device := choose_device(device)))
     source = find_source(data, announce=tell)
     images = full_split(source)
-    runs = [_run(config, images, source, seed, on) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
+    runs = [_run(config, images, source, seed, torch_device) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
     mean, seconds = fmean(run.macro_f1 for run in runs), fmean(run.seconds for run in runs)
     settings = {
         "study": study,
         "data": source.name,
         "images": len(images),
         "threads": cores(),
-        "bfloat16": is_mixed(on),
+        "bfloat16": is_mixed(torch_device),
     }
     network = describe(config, len(images.class_names))
     figures = {
@@ -133,10 +132,10 @@ def _trained(config: TrialConfig, images: Images, seed: int, device: torch.devic
 
 
 def _first_step(config: TrialConfig, images: Images, seed: int, device: torch.device) -> float:
-    """Seconds that a training's first step takes more than its second; it allocates, and chooses kernels."""
+    """Return the extra seconds of the first step, which allocates memory and chooses kernels."""
     few = Images(images.pixels[: config.batch_size], images.labels[: config.batch_size], images.class_names)
-    two = config.model_copy(update={"epochs": 2})
-    first, second = (epoch.seconds for epoch in fit(two, few, None, seed=seed, device=device))
+    two_steps = config.model_copy(update={"epochs": 2})
+    first, second = (epoch.seconds for epoch in fit(two_steps, few, None, seed=seed, device=device))
     return max(0.0, first - second)
 
 
@@ -157,10 +156,9 @@ def _table(runs: list[Run], figures: dict[str, Any]) -> Table:
     reached = "in time" if figures["is_reached"] else "NOT REACHED"
     caption = (
         f"{settings['study']}: {in_words(changed)}. {figures['parameters']:,} parameters, {figures['flops'] / 1e6:.1f} "
-        "MFLOPs an image; "
-        f"{settings['images']:,} images, {counted(settings['threads'], 'thread')}. Mean "
-        f"{f1(figures['mean_macro_f1'])}{spread} in "
-        f"{duration(figures['mean_seconds'])}; wanted {settings['target']} in {settings['minutes']:g} min: {reached}."
+        f"MFLOPs per image; {settings['images']:,} images, {counted(settings['threads'], 'thread')}. Mean "
+        f"{f1(figures['mean_macro_f1'])}{spread} in {duration(figures['mean_seconds'])}; target "
+        f"{settings['target']} in {settings['minutes']:g} min: {reached}."
     )
     return Table(
         "Speed run, on the test split", ("seed", "macro F1", "training", "first step, s", "images/s"), rows, caption

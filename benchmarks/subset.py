@@ -1,6 +1,4 @@
-"""A part of the training images, in both forms that a benchmark compares: the toolkit's cache and torchvision's
-files.
-"""
+"""A subset of the training images, as the toolkit's cache and as torchvision's files."""
 
 import os
 import struct
@@ -23,18 +21,17 @@ from fmnist.data.stratify import stratified
 
 @contextmanager
 def part_of(source: Source, images: int | None) -> Iterator[tuple[Path, Source]]:
-    """A folder of the benchmark's own, and in it a source of at most `images` of the training images, None for all;
-    gone afterwards.
+    """Yield a temporary folder, and in it a source of at most `images` training images, or all if it is None.
 
-    Every class is there in proportion. There is no test split to speak of: two training images stand in for it.
-    Raises: FmnistError where a class would have no image.
+    The subset is stratified. Instead of a test split it has two training images.
+    Raises: FmnistError if a class would have no image.
     """
-    # What is derived from the part, here and in workers, must not stay in the user's cache.
+    # Files derived from the subset, here and in workers, must not stay in the user's cache.
     with TemporaryDirectory() as folder, patch.dict(os.environ, XDG_CACHE_HOME=folder):
-        yield Path(folder), _kept(source, images, Path(folder, "cleaned"))
+        yield Path(folder), _subset(source, images, Path(folder, "cleaned"))
 
 
-def _kept(source: Source, images: int | None, folder: Path) -> Source:
+def _subset(source: Source, images: int | None, folder: Path) -> Source:
     train = source.train()
     if images is not None and images < len(train):
         share = images / len(train)
@@ -51,12 +48,12 @@ def _kept(source: Source, images: int | None, folder: Path) -> Source:
 
 
 def write_for_torchvision(parts: Sequence[Images], root: Path) -> None:
-    """`torchvision.datasets.FashionMNIST(root)` reads the images of all parts, one part after the other."""
+    """Write the images of all parts, one after the other, for `torchvision.datasets.FashionMNIST(root)`."""
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     pixels = np.concatenate([part.pixels for part in parts])
     labels = np.concatenate([part.labels for part in parts]).astype(np.uint8)
-    # torchvision wants the test files to be there too, and does not open them.
-    for (of_images, of_labels), count in ((OFFICIAL[:2], len(labels)), (OFFICIAL[2:], 2)):
-        (raw / of_images.name).write_bytes(struct.pack(">4I", 0x0803, count, SIDE, SIDE) + pixels[:count].tobytes())
-        (raw / of_labels.name).write_bytes(struct.pack(">2I", 0x0801, count) + labels[:count].tobytes())
+    # torchvision requires the test files but does not open them.
+    for (image_file, label_file), count in ((OFFICIAL[:2], len(labels)), (OFFICIAL[2:], 2)):
+        (raw / image_file.name).write_bytes(struct.pack(">4I", 0x0803, count, SIDE, SIDE) + pixels[:count].tobytes())
+        (raw / label_file.name).write_bytes(struct.pack(">2I", 0x0801, count) + labels[:count].tobytes())

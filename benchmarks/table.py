@@ -1,6 +1,4 @@
-"""What the benchmarks share: the command, its table on the screen, and the same figures as JSON with the machine they
-are of.
-"""
+"""The command of a benchmark, its table, and its figures as JSON with the machine and the versions."""
 
 import json
 import os
@@ -25,11 +23,9 @@ CPU = torch.device("cpu")
 
 
 def perform(benchmark: Callable[..., None], about: str) -> None:
-    """The benchmark has run as a command whose help is `about`. Exit codes: 0 done, 2 a user's error in one clean
-    message.
-    """
+    """Run the benchmark as a command with the help text `about`. A user's error exits with 2 and one message."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
-    # Typer joins the lines of a paragraph, but for one that begins so: those with columns stay as they are.
+    # Typer joins the lines of a paragraph unless it starts with \b, as those with columns do.
     parts = (f"\b\n{part}" if "   " in part else part for part in about.split("\n\n"))
     app.command(help="\n\n".join(parts))(benchmark)
     try:
@@ -40,14 +36,12 @@ def perform(benchmark: Callable[..., None], about: str) -> None:
 
 
 def tell(text: str) -> None:
-    """What is under way stands on the error stream; the table has the output for itself."""
+    """Print progress on standard error; standard output is for the table."""
     Console(stderr=True).print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> dict[str, Any]:
-    """Machine, versions and commit, as the JSON has them; taken before anything is measured, so that `load` is of other
-    work.
-    """
+    """Return machine, versions and commit. Call it before measuring, so that the load is that of other work."""
     here = capture_environment(device=device_name(device), workers=workers, threads_per_worker=threads)
     machine = {
         "processor": here.processor,
@@ -55,7 +49,7 @@ def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> d
         "cores": here.cores,
         "memory_bytes": int(psutil.virtual_memory().total),
         "platform": here.platform,
-        "load_before": round(os.getloadavg()[0], 2),  # processes that ran or wanted to, mean of the last minute
+        "load_before": round(os.getloadavg()[0], 2),  # runnable processes, mean of the last minute
     }
     return {
         "at": here.at,
@@ -67,7 +61,7 @@ def surroundings(*, workers: int, threads: int, device: torch.device = CPU) -> d
 
 
 def publish(table: Table, figures: Mapping[str, Any], file: Path | None) -> None:
-    """The table is on the screen, where it was measured below it, and with a `file` all of it is there as JSON."""
+    """Print the table and the machine, and write everything to `file` as JSON."""
     console = Console()
     print_table(table, console)
     console.print(_measured_on(figures), style="dim", markup=False, highlight=False)
@@ -78,10 +72,10 @@ def publish(table: Table, figures: Mapping[str, Any], file: Path | None) -> None
 
 def _measured_on(figures: Mapping[str, Any]) -> str:
     machine, versions = figures["machine"], figures["versions"]
-    known = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision", "optuna"))
+    libraries = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "torchvision", "optuna"))
     device = "" if machine["device"] == "cpu" else f"{machine['device']}, "
     return (
         f"Measured on {device}{machine['processor']}, {counted(machine['cores'], 'core')}, "
-        f"{machine['memory_bytes'] / 2**30:.0f} GiB, "
-        f"load before {machine['load_before']:.1f}; {known}; commit {figures['commit'] or 'unknown'}."
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, load before {machine['load_before']:.1f}; "
+        f"{libraries}; commit {figures['commit'] or 'unknown'}."
     )

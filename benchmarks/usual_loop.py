@@ -1,12 +1,11 @@
-"""The loop that an Optuna user writes today, as the tutorials do: the baseline of throughput.py, which starts it.
+"""The baseline of throughput.py: the loop of an Optuna user, as in the tutorials.
 
-It imports nothing of this project. torchvision's FashionMNIST with transforms image by image, Subset and DataLoader, a
-plain nn.Module in PyTorch's own layout, torch.optim.Adam, study.optimize with SQLite and a MedianPruner that is asked
-after every epoch. The threads are PyTorch's own choice.
+It imports nothing from this project. It uses torchvision's FashionMNIST with transforms image by image, Subset and
+DataLoader, a plain nn.Module in PyTorch's default layout, torch.optim.Adam, and study.optimize with SQLite and a
+MedianPruner, called after every epoch. The number of threads is PyTorch's default.
 
-Where there was a choice it was made in the baseline's favour: the images are loaded once and not in every trial, the
-convolutions have no biases that the norm would undo, rotation and scaling are left out for half of the images, and
-their interpolation is the cheapest.
+Choices favour the baseline: the images are loaded once and not in every trial, the convolutions have no biases that the
+norm would cancel, half of the images are neither rotated nor scaled, and the interpolation is the cheapest.
 """
 
 import json
@@ -31,7 +30,7 @@ LEARNING_RATE = 1e-3
 MEAN, STD = 0.2860, 0.3530
 
 PLAIN = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
-# As strong as fmnist/augment.py at strength 0.5.
+# The strength of fmnist/augment.py at 0.5.
 AUGMENTED = transforms.Compose(
     [
         transforms.RandomHorizontalFlip(),
@@ -46,9 +45,9 @@ AUGMENTED = transforms.Compose(
 
 @dataclass(frozen=True)
 class Work:
-    """What throughput.py asks for."""
+    """The input from throughput.py."""
 
-    root: str  # has FashionMNIST/raw, the images to train on first and those to validate on after them
+    root: str  # has FashionMNIST/raw with the training images first and the validation images after them
     train: int
     valid: int
     classes: int
@@ -61,7 +60,7 @@ class Work:
 
 
 class Objective:
-    """Trains the one network on every call and returns the validation macro F1 of its last epoch."""
+    """Trains the network and returns the validation macro F1 of the last epoch."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -71,7 +70,7 @@ class Objective:
         self.valid = DataLoader(valid, BATCH_SIZE, num_workers=work.data_workers)
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """The last epoch's validation macro F1."""
+        """Return the validation macro F1 of the last epoch."""
         trial.set_user_attr("began", time.time())
         torch.manual_seed(trial.number)
         model = network(self.work.classes).to(self.work.device)
@@ -87,16 +86,16 @@ class Objective:
 
 
 def network(classes: int) -> nn.Module:
-    """Three stages of convolution, norm, ReLU and pooling, then one dense layer."""
+    """Return three stages of convolution, norm, ReLU and pooling, followed by a dense layer."""
     layers: list[nn.Module] = []
-    for before, width in pairwise(WIDTHS):
-        convolution = nn.Conv2d(before, width, kernel_size=3, padding=1, bias=False)
+    for inputs, width in pairwise(WIDTHS):
+        convolution = nn.Conv2d(inputs, width, kernel_size=3, padding=1, bias=False)
         layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * 4 * 4, classes))
 
 
 def train_epoch(model: nn.Module, loader: DataLoader[object], optimizer: torch.optim.Optimizer, device: str) -> None:
-    """The model has been trained on every image once."""
+    """Train the model on every image once."""
     model.train()
     for images, labels in loader:
         optimizer.zero_grad()
@@ -106,20 +105,20 @@ def train_epoch(model: nn.Module, loader: DataLoader[object], optimizer: torch.o
 
 
 def validate(model: nn.Module, loader: DataLoader[object], device: str) -> float:
-    """Macro F1 on the loader's images."""
+    """Return the macro F1 on the loader's images."""
     model.eval()
-    truth, found = [], []
+    truth, predictions = [], []
     with torch.no_grad():
         for images, labels in loader:
             truth += labels.tolist()
-            found += model(images.to(device)).argmax(dim=1).tolist()
-    return float(f1_score(truth, found, average="macro"))
+            predictions += model(images.to(device)).argmax(dim=1).tolist()
+    return float(f1_score(truth, predictions, average="macro"))
 
 
 def main(work: Work) -> None:
-    """The trials are trained, and `work.result` says when and how well."""
+    """Run the study and write its times and scores to `work.result`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # So many start-up trials that it prunes none: both loops do the same work.
+    # With this many start-up trials it never prunes, so that both loops do the same work.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
     study = optuna.create_study(storage=work.storage, direction="maximize", pruner=pruner)
     study.optimize(Objective(work), n_trials=work.trials)

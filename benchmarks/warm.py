@@ -1,11 +1,10 @@
-"""One of throughput.py's loops in processes that have trained before, so that what a first training pays is not on the
-clock.
+"""Run a loop of throughput.py after a warm-up, so that the costs of a first training are not measured.
 
     python -m benchmarks.warm benchmarks.usual_loop|benchmarks.our_loop WORK
 
-On a GPU the first training of a process makes CUDA's context and loads libraries and kernels, which takes longer than
-an epoch. Both loops train as many steps as an epoch has, by their own code: the usual one on one batch again and again,
-ours in each worker.
+On a GPU the first training of a process creates CUDA's context and loads libraries and kernels, which takes longer than
+an epoch. Both loops warm up with the steps of one epoch in their own code: the usual loop repeats one batch, ours
+trains in each worker.
 """
 
 import json
@@ -29,20 +28,18 @@ from search.executors.training import Setup
 
 
 def main(module: str, work: dict[str, Any]) -> None:
-    """The loop of that module has run, warm."""
+    """Warm up and run the loop of that module."""
     if module == our_loop.__name__:
         config = TrialConfig.parse(work["knobs"] | {"epochs": 1}, where="benchmark")
         with patch.object(our_loop, "LocalExecutor", partial(warm_executor, config)):
             our_loop.main(our_loop.Work(**work))
     else:
-        usual(work)
+        run_usual_loop(work)
 
 
-def usual(values: dict[str, Any]) -> None:
-    """The usual loop has run in this process, which had trained and scored on the device before."""
-    from benchmarks import (
-        usual_loop,
-    )  # not above: our workers import this module, and have no use for what that one imports
+def run_usual_loop(values: dict[str, Any]) -> None:
+    """Train and score once in this process, then run the usual loop."""
+    from benchmarks import usual_loop  # here, because our workers import this module and do not need its imports
 
     work = usual_loop.Work(**values)
     batch = torch.rand(usual_loop.BATCH_SIZE, 1, SIDE, SIDE), torch.arange(usual_loop.BATCH_SIZE) % work.classes
@@ -55,11 +52,9 @@ def usual(values: dict[str, Any]) -> None:
 
 @contextmanager
 def warm_executor(config: TrialConfig, setup: Setup, workers: int) -> Iterator[LocalExecutor]:
-    """An executor each of whose workers has trained once."""
+    """Yield an executor whose workers have trained once."""
     with LocalExecutor(setup, workers) as executor:
-        while not all(
-            worker.is_ready for worker in executor._pool
-        ):  # or one of them could train twice, and another not at all
+        while not all(worker.is_ready for worker in executor._pool):  # otherwise a worker could train twice
             executor.events(timeout=0.2)
         for number in range(workers):
             executor.submit(Task(f"warm-up {number}", config, number, "search"))
@@ -67,7 +62,8 @@ def warm_executor(config: TrialConfig, setup: Setup, workers: int) -> Iterator[L
             for event in executor.events(timeout=0.2):
                 if isinstance(event, Failed):
                     raise SearchError(
-                        f"Each worker must train once before the clock runs, and one failed: {event.reason}."
+                        f"Each worker must train once before the measurement, and one failed: {event.reason}. Run "
+                        "without --warm."
                     )
         yield executor
 

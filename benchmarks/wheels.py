@@ -1,8 +1,7 @@
-"""The wheels that another machine lacks: of what is asked for and of what that asks for in turn, those that are not
-there yet.
+"""The wheels of requirements and their dependencies that are missing on another machine.
 
-Versions are chosen by pip, package by package and with no dependencies, so that nothing which is there is downloaded:
-PyTorch's CUDA libraries alone have gigabytes. What each wheel requires is read from the wheel.
+pip selects versions package by package, without dependencies, so that nothing that is present is downloaded: PyTorch's
+CUDA libraries alone have gigabytes. The dependencies are read from the wheels.
 """
 
 import subprocess
@@ -28,7 +27,7 @@ PLATFORMS = (
     "manylinux_2_5_x86_64",
     "manylinux1_x86_64",
 )
-MACHINE = {  # what the conditions of requirements ask for
+MACHINE = {  # environment markers
     "implementation_name": "cpython",
     "implementation_version": f"{PYTHON}.0",
     "os_name": "posix",
@@ -41,29 +40,30 @@ MACHINE = {  # what the conditions of requirements ask for
     "python_version": PYTHON,
     "sys_platform": "linux",
 }
-ROUNDS = 20  # far more than requirements are deep
+ROUNDS = 20  # far more than the depth of dependencies
 
-Present = Mapping[str, Version | None]  # canonical name -> version, None where it is not known
+Present = Mapping[str, Version | None]  # canonical name -> version, None if unknown
 
 
 @dataclass
 class Need:
-    """What is asked of a package, by all together."""
+    """The combined requirements of a package."""
 
     specifier: SpecifierSet = field(default_factory=SpecifierSet)
-    extras: set[str] = field(default_factory=set)  # with "" for the package itself
+    extras: set[str] = field(default_factory=set)  # "" for the package itself
 
 
 def read_present(file: Path) -> dict[str, Version | None]:
-    """The packages in `file`, one `name==version` or `name` a line, as `pip list --format=freeze` prints them.
+    """Read the packages in `file`: lines of `name==version` or `name`, as from `pip list --format=freeze`.
 
-    Raises: FmnistError where it cannot be read, or a line is none such.
+    Raises: FmnistError if it cannot be read or a line is invalid.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FmnistError(
-            f"--present names what `pip list --format=freeze` printed; {file} cannot be read: {error}."
+            f"--present must be the output of `pip list --format=freeze`; {file} cannot be read: {error}. Check the "
+            "path."
         ) from error
     return dict(
         _present(file, number, line)
@@ -73,9 +73,9 @@ def read_present(file: Path) -> dict[str, Version | None]:
 
 
 def fetch_missing(roots: Iterable[Requirement], present: Present, folder: Path) -> list[Path]:
-    """The wheels of `roots`, and of all that they need, lie in `folder`, but for what is `present`.
+    """Download the wheels of `roots` and their dependencies to `folder`, except those `present`.
 
-    Raises: FmnistError where a version that is present is not one asked for, or pip finds no wheel.
+    Raises: FmnistError if a present version does not satisfy a requirement, or pip finds no wheel.
     """
     roots = list(roots)
     for _ in range(ROUNDS):
@@ -92,7 +92,7 @@ def fetch_missing(roots: Iterable[Requirement], present: Present, folder: Path) 
             return sorted(_wheels(folder).values())
         _download([f"{name}{need.specifier}" for name, need in sorted(due.items())], folder)
     raise FmnistError(
-        f"Versions that suit all must be found in {ROUNDS} rounds; {', '.join(sorted(due))} changed in each. Pin one "
+        f"Compatible versions must be found in {ROUNDS} rounds; {', '.join(sorted(due))} changed in each. Pin one "
         "of them."
     )
 
@@ -101,43 +101,41 @@ def _present(file: Path, number: int, line: str) -> tuple[str, Version | None]:
     name, _, version = line.strip().partition("==")
     try:
         return canonicalize_name(name, validate=True), Version(version) if version else None
-    except ValueError as error:  # also of a version
+    except ValueError as error:  # or InvalidVersion
         raise FmnistError(
             f"{file}, line {number}: a line must be NAME or NAME==VERSION; got {line.strip()!r}. Correct it."
         ) from error
 
 
 def _needs(roots: Iterable[Requirement], present: Present, wheels: Mapping[str, Path]) -> dict[str, Need]:
-    """What the machine lacks, as far as the wheels that are there tell."""
-    found: dict[str, Need] = {}
-    waiting = [("this project", root) for root in roots if _applies(root, "")]
-    while waiting:
-        asker, requirement = waiting.pop()
+    """Return the missing packages, as far as the wheels in the folder tell."""
+    needs: dict[str, Need] = {}
+    queue = [("this project", root) for root in roots if _applies(root, "")]
+    while queue:
+        dependent, requirement = queue.pop()
         name = canonicalize_name(requirement.name)
         if name in present:
-            _require_fit(name, present[name], requirement.specifier, asker)
+            _require_fit(name, present[name], requirement.specifier, dependent)
             continue
-        need = found.setdefault(name, Need())
+        need = needs.setdefault(name, Need())
         need.specifier &= requirement.specifier
         new = {"", *requirement.extras} - need.extras
         need.extras |= new
         if name in wheels:
-            waiting += [
-                (name, one) for one in _requirements(wheels[name]) if any(_applies(one, extra) for extra in new)
-            ]
-    return found
+            dependencies = _requirements(wheels[name])
+            queue += [(name, other) for other in dependencies if any(_applies(other, extra) for extra in new)]
+    return needs
 
 
 def _applies(requirement: Requirement, extra: str) -> bool:
     return requirement.marker is None or requirement.marker.evaluate({**MACHINE, "extra": extra})
 
 
-def _require_fit(name: str, version: Version | None, specifier: SpecifierSet, asker: str) -> None:
+def _require_fit(name: str, version: Version | None, specifier: SpecifierSet, dependent: str) -> None:
     if version is not None and not _fits(version, specifier):
         raise FmnistError(
-            f"{asker} needs {name}{specifier}; the machine has {version}. Take it out of the list that --present "
-            "names, "
-            "and it is packed too and goes before the machine's own."
+            f"{dependent} needs {name}{specifier}; the machine has {version}. Remove it from the file of --present, "
+            "so that it is packed and takes precedence."
         )
 
 
@@ -155,21 +153,21 @@ def _version(wheel: Path) -> Version:
 
 def _requirements(wheel: Path) -> Iterator[Requirement]:
     with ZipFile(wheel) as archive:
-        inside = next(
+        metadata = next(
             name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
         )
-        raw, _ = parse_email(archive.read(inside))
+        raw, _ = parse_email(archive.read(metadata))
     for line in raw.get("requires_dist", []):
         try:
             yield Requirement(line)
         except InvalidRequirement as error:
             raise FmnistError(
-                f"{wheel.name} requires {line!r}, which is no requirement: {error}. Pin another version of it."
+                f"{wheel.name} requires {line!r}, which is invalid: {error}. Pin another version."
             ) from error
 
 
 def _download(requirements: list[str], folder: Path) -> None:
-    """The wheels of exactly these are in `folder`."""
+    """Download the wheels of exactly these to `folder`."""
     target = [
         "--python-version",
         PYTHON,
@@ -179,9 +177,9 @@ def _download(requirements: list[str], folder: Path) -> None:
     ]
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, *target, *requirements]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
         raise FmnistError(
             f"pip must find wheels for CPython {PYTHON} on Linux of {', '.join(requirements)}: {reason}. Check the "
             "network."

@@ -1,8 +1,8 @@
-"""Takes the README's pictures of a finished study into docs/.
+"""Take the README's screenshots of a finished study.
 
     python docs/screenshots.py STUDY      in the folder where the study ran
 
-Needs Chromium, and the extra `dev`.
+Needs Chromium and the extra `dev`.
 """
 
 import re
@@ -25,54 +25,56 @@ WIDTH, HEIGHT, PHONE = 1200, 860, 390
 
 
 def main(study: str) -> None:
-    """The pictures are in this folder."""
+    """Write all screenshots to this folder."""
     folder = Path("studies") / study
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
         browser = launch(playwright, Path(home))
-        of_report(browser, (folder / "report.html").resolve().as_uri())
+        shoot_report(browser, (folder / "report.html").resolve().as_uri())
         with serving("dashboard", study, "--port", "8765") as address:
-            of_dashboard(browser, address)
+            shoot_dashboard(browser, address)
         with serving("demo", str(folder / "export"), "--port", "8766") as address:
-            of_demo(browser, address, Path(home) / "garment.png")
+            shoot_demo(browser, address, Path(home) / "garment.png")
 
 
 @contextmanager
 def serving(*command: str) -> Iterator[str]:
-    """The address at which the command answers."""
+    """Run the command and yield its address."""
     server = subprocess.Popen(["fmnist-search", *command], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
-        yield next(found[0] for line in server.stdout if (found := re.findall(r"http://\S+", line)))
+        yield next(urls[0] for line in server.stdout if (urls := re.findall(r"http://\S+", line)))
     finally:
         server.terminate()
         server.communicate()
 
 
-def of_report(browser: Browser, address: str) -> None:
-    """The top of the page, the path of the search, and the page on a phone."""
+def shoot_report(browser: Browser, address: str) -> None:
+    """Save the top of the report, its search section, and the page on a phone."""
     page = opened(browser, address, WIDTH)
     save(page, "report.png")
     page.locator("#search").scroll_into_view_if_needed()
     page.evaluate("document.querySelector('#search').scrollIntoView({behavior: 'instant'})")
     save(page, "search.png")
     page = opened(browser, address, PHONE)
-    page.get_by_role("heading", name="Surest mistakes").evaluate("(one) => one.scrollIntoView({behavior: 'instant'})")
+    page.get_by_role("heading", name="Surest mistakes").evaluate(
+        "(heading) => heading.scrollIntoView({behavior: 'instant'})"
+    )
     save(page, "phone.png")
 
 
-def of_dashboard(browser: Browser, address: str) -> None:
-    """The winner's page, by the link in the study's note."""
+def shoot_dashboard(browser: Browser, address: str) -> None:
+    """Save the page of the winning trial, which the note of the study links to."""
     page = opened(browser, f"{address}/note", WIDTH)
     page.get_by_role("link", name=re.compile(r"^trial \d+$")).first.click()
     page.wait_for_function(
-        "[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth).length >= 3"
+        "[...document.images].filter((image) => image.src.includes('/artifacts/') && image.naturalWidth).length >= 3"
     )
     page.set_viewport_size({"width": WIDTH, "height": 1500})
     save(page, "dashboard.png")
 
 
-def of_demo(browser: Browser, address: str, file: Path) -> None:
-    """A training image as a shop would have it: large, and dark on white."""
+def shoot_demo(browser: Browser, address: str, file: Path) -> None:
+    """Save the demo with a training image like a product photo: large, and dark on white."""
     pixels = find_source(None, may_download=False, announce=print).train().pixels[3]
     Image.fromarray(255 - np.kron(pixels, np.ones((12, 12), np.uint8))).save(file)
     page = opened(browser, address, WIDTH)
@@ -83,7 +85,7 @@ def of_demo(browser: Browser, address: str, file: Path) -> None:
 
 
 def opened(browser: Browser, address: str, width: int) -> Page:
-    """The page, drawn."""
+    """Open the page and wait until it is rendered."""
     page = browser.new_page(viewport={"width": width, "height": HEIGHT})
     page.goto(address)
     page.wait_for_load_state()
@@ -91,8 +93,8 @@ def opened(browser: Browser, address: str, width: int) -> Page:
 
 
 def save(page: Page, name: str) -> None:
-    """The window as it is now."""
-    page.wait_for_timeout(500)  # animations end
+    """Save the visible part of the page."""
+    page.wait_for_timeout(500)  # for animations to end
     page.screenshot(path=HERE / name)
     print(HERE / name)
 

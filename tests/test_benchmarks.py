@@ -1,6 +1,4 @@
-"""Each benchmark runs as the command that its docstring gives, and says in its JSON what it measured, where, and the
-ratio.
-"""
+"""Each benchmark runs as the command in its docstring, and its JSON has figures, machine and ratio."""
 
 import json
 import subprocess
@@ -28,38 +26,31 @@ pytestmark = pytest.mark.slow
 
 
 def measured(name: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:
-    """What the benchmark put into its JSON, and its table."""
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / f"{name}.py"),
-        "--data",
-        "synthetic",
-        "--json",
-        "out.json",
-        *options,
-    ]
-    done = subprocess.run(
+    """Run the benchmark, and return its JSON and its output."""
+    script = str(ROOT / "benchmarks" / f"{name}.py")
+    command = [sys.executable, script, "--data", "synthetic", "--json", "out.json", *options]
+    result = subprocess.run(
         command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     figures: dict[str, Any] = json.loads((folder / "out.json").read_text())
     assert {"benchmark", "at", "commit", "machine", "versions", "settings", "rows", "ratio"} <= figures.keys()
     assert figures["benchmark"] == name
     assert figures["ratio"] > 0
-    return figures, done.stdout
+    return figures, result.stdout
 
 
-def test_throughput_compares_both_loops_on_the_same_work(tmp_path: Path) -> None:
+def test_throughput_compares_both_loops(tmp_path: Path) -> None:
     figures, table = measured(
         "throughput", tmp_path, "--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0"
     )
     assert figures["ratio_pool_before"] > 0
-    assert len({run["parameters"] for row in figures["rows"] for run in row["runs"]}) == 1  # the very same network
+    assert len({run["parameters"] for row in figures["rows"] for run in row["runs"]}) == 1  # the same network
     assert "usual" in table
     assert "ours" in table
 
 
-def test_profile_accounts_for_an_epoch(tmp_path: Path) -> None:
+def test_profile_has_all_parts_of_an_epoch(tmp_path: Path) -> None:
     figures, table = measured("profile", tmp_path, "--images", "600", "--epochs", "1", "--trials", "2")
     assert {"other_share", "parts_add_up"} <= figures.keys()
     assert all(
@@ -68,7 +59,7 @@ def test_profile_accounts_for_an_epoch(tmp_path: Path) -> None:
     )
 
 
-def test_overhead_tells_what_a_trial_costs_in_studies_of_each_size(tmp_path: Path) -> None:
+def test_overhead_measures_a_trial_by_study_size(tmp_path: Path) -> None:
     figures, table = measured("overhead", tmp_path, "--trials", "5,20", "--study", "quick", "--measured", "3")
     assert [row["trials"] for row in figures["rows"]] == [5, 20]
     parts = ("ask", "notes", "report", "prune", "tell", "other", "hand-over")
@@ -91,13 +82,13 @@ def test_scale_keeps_simulated_workers_busy_on_one_coordinator(tmp_path: Path) -
         assert 0 <= row["latency"] <= row["latency_95"] < 30
         assert row["asks"] >= row["capacity"] > 0
         assert row["bytes"] > 50_000
-    assert figures["rows"][0]["busy"] > 0.95  # one worker of 30-second trials never waits long
+    assert figures["rows"][0]["busy"] > 0.95  # a single worker hardly waits
     assert "coordinator" in table
-    url = f"sqlite:///{tmp_path}/mine.db"
+    url = f"sqlite:///{tmp_path}/study.db"
     figures, _ = measured(
         "scale", tmp_path, "--trials", "3", "--workers", "1", "--study", "quick", "--most", "3", "--storage", url
     )
-    assert (tmp_path / "mine.db").stat().st_size >= figures["rows"][0]["bytes"] > 0
+    assert (tmp_path / "study.db").stat().st_size >= figures["rows"][0]["bytes"] > 0
 
 
 def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
@@ -110,20 +101,18 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
         assert len(row["regret"]) == 90
         assert len(row["final"]) == 3
         assert row["low"][-1] <= row["regret"][-1] <= row["high"][-1]
-        assert (
-            -0.01 < row["regret"][-1] < row["regret"][9] <= 1
-        )  # something was found meanwhile, perhaps a little above the best of a scan
+        assert -0.01 < row["regret"][-1] < row["regret"][9] <= 1  # a search may exceed the best scanned point slightly
     assert figures["rows"][1]["trials"] == 10  # random search prunes nothing
     assert "random" in table
     command = [sys.executable, str(ROOT / "benchmarks" / "search_quality.py"), "--only", "randm"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 2
-    assert "got 'randm'. There are: standard, quick," in done.stderr
+    assert result.returncode == 2
+    assert "got 'randm'. There are: standard, quick," in result.stderr
 
 
-def test_judgement_tells_what_pruning_kills_and_what_confirming_is_worth(tmp_path: Path) -> None:
+def test_judgement_measures_pruning_and_confirming(tmp_path: Path) -> None:
     figures, table = measured("judgement", tmp_path, "--seeds", "3", "--budget", "180")
     for row in figures["rows"]:
         assert 0 < row["epochs"] <= 1
@@ -131,16 +120,16 @@ def test_judgement_tells_what_pruning_kills_and_what_confirming_is_worth(tmp_pat
         assert sum(row["at"]) == pytest.approx(row["killed"])
     assert [rung["epoch"] for rung in figures["rungs"]] == list(range(1, 9))
     assert figures["rungs"][-1]["all"] > 0.9
-    none, *stages = figures["confirm"]
-    assert (none["top"], none["seeds"], none["cost"]) == (1, 0, 0)
+    unconfirmed, *stages = figures["confirm"]
+    assert (unconfirmed["top"], unconfirmed["seeds"], unconfirmed["cost"]) == (1, 0, 0)
     assert all(stage["cost"] == pytest.approx(stage["top"] * stage["seeds"] * 9 / 180) for stage in stages)
-    assert all(title in table for title in ("What pruning kills", "What an epoch tells", "What confirming is worth"))
+    assert all(title in table for title in ("What pruning kills", "What an epoch predicts", "What confirming is worth"))
 
 
-def test_doubtful_shows_what_all_networks_of_a_study_are_wrong_about(tmp_path: Path) -> None:
+def test_doubtful_shows_the_common_mistakes_of_a_study(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML.replace("[final]\nseeds = 1", "[final]\nseeds = 2"))
-    done = run_command(tmp_path, *RUN, "--trials", "1", "--set", "filters=4")
-    assert done.returncode == 0, done.stderr
+    result = run_command(tmp_path, *RUN, "--trials", "1", "--set", "filters=4")
+    assert result.returncode == 0, result.stderr
     figures, table = measured("doubtful", tmp_path, NAME, "--sheet", "sheet.png")
     settings = figures["settings"]
     assert settings["networks"] == 2
@@ -151,7 +140,7 @@ def test_doubtful_shows_what_all_networks_of_a_study_are_wrong_about(tmp_path: P
     )
     assert all(0 < row["each"] <= 1 for row in figures["rows"])
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
-    assert "2 networks of tiny-synthetic together are wrong about" in " ".join(table.split())
+    assert "2 networks of tiny-synthetic together misclassify" in " ".join(table.split())
 
 
 def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> None:
@@ -161,8 +150,8 @@ def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> 
     assert 0 < figures["mean_macro_f1"] < 1
     assert not figures["is_reached"]
     command = [sys.executable, str(ROOT / "benchmarks" / "speedrun.py"), "--study", "quick", "--data", "synthetic"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 2
-    assert "Pin them" in done.stderr
+    assert result.returncode == 2
+    assert "Pin them" in result.stderr

@@ -1,4 +1,4 @@
-"""deploy/: short files whose commands the command line takes, and which Kubernetes' own schema allows."""
+"""deploy/: short files with valid commands that match the schemas of Kubernetes."""
 
 import re
 import shutil
@@ -19,8 +19,9 @@ LINES = 60
 
 
 def parse(name: str, *arguments: str) -> None:
-    """Raises what a person would be told who gives that command."""
-    COMMANDS[name].make_context(name, [re.sub(r"\$\{\w+:?[-?]?([^}]*)\}", r"\1", each) for each in arguments])
+    """Parse the command line, and raise its usage errors."""
+    expanded = [re.sub(r"\$\{\w+:?[-?]?([^}]*)\}", r"\1", argument) for argument in arguments]
+    COMMANDS[name].make_context(name, expanded)
 
 
 def kubernetes() -> list[dict[str, Any]]:
@@ -28,14 +29,14 @@ def kubernetes() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.iterdir()), ids=lambda path: path.name)
-def test_each_file_is_short_and_says_how_it_is_used(path: Path) -> None:
+def test_each_file_is_short_and_starts_with_a_comment(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") < LINES
     assert re.match(r"(?:#!.*\n)?#", text)
 
 
 @pytest.mark.parametrize("document", kubernetes(), ids=lambda document: document["kind"])
-def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
+def test_kubernetes_accepts_each_document(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, "1.31", strict=True)
     if "template" in document["spec"]:
         pod = document["spec"]["template"]["spec"]
@@ -45,14 +46,14 @@ def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
             assert {mount["name"] for mount in container["volumeMounts"]} <= claimed
 
 
-def test_a_wrong_manifest_would_be_seen() -> None:
+def test_an_invalid_manifest_is_detected() -> None:
     job = kubernetes()[0]
     job["spec"]["template"]["spec"]["containers"][0]["arguments"] = ["run"]
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(job, "1.31", strict=True)
 
 
-def test_the_service_leads_to_the_dashboard() -> None:
+def test_the_service_points_to_the_dashboard() -> None:
     _, dashboard, service = kubernetes()
     labels = dashboard["spec"]["template"]["metadata"]["labels"]
     assert service["spec"]["selector"] == labels == dashboard["spec"]["selector"]["matchLabels"]
@@ -60,7 +61,7 @@ def test_the_service_leads_to_the_dashboard() -> None:
     assert container["ports"][0]["containerPort"] == service["spec"]["ports"][0]["port"]
 
 
-def test_compose_gives_commands_that_exist_to_services_that_exist() -> None:
+def test_compose_uses_existing_commands_and_services() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     services = compose["services"]
     for name in ("search", "dashboard"):
@@ -72,7 +73,7 @@ def test_compose_gives_commands_that_exist_to_services_that_exist() -> None:
     assert (DEPLOY.parent / services["search"]["build"]["dockerfile"]).exists()
 
 
-def test_the_image_has_all_that_the_package_is_made_of() -> None:
+def test_the_image_has_all_parts_of_the_package() -> None:
     copied = re.findall(r"^COPY (.*) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert {"pyproject.toml", "README.md", "LICENSE", "fmnist", "search", "studies"} == {
         name for line in copied for name in line.split()
@@ -80,10 +81,10 @@ def test_the_image_has_all_that_the_package_is_made_of() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_the_slurm_script_is_bash_and_gives_options_that_exist() -> None:
+def test_the_slurm_script_is_valid_bash_and_uses_existing_options() -> None:
     path = DEPLOY / "slurm.sh"
     subprocess.run(["bash", "-n", path], check=True)
     options = re.findall(r"--[a-z-]+", path.read_text().partition('fmnist-search "$@"')[2])
-    known = {option for parameter in COMMANDS["run"].params for option in parameter.opts}
+    valid = {option for parameter in COMMANDS["run"].params for option in parameter.opts}
     assert options == ["--executor", "--address"]
-    assert set(options) <= known
+    assert set(options) <= valid

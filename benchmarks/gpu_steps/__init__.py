@@ -1,6 +1,4 @@
-"""The steps of benchmarks/gpu.py: a module each, whose `measure` yields figures; what it had yielded stays when the
-step is cut off.
-"""
+"""The steps of benchmarks/gpu.py: modules whose `measure` yields figures, which are kept if the step is stopped."""
 
 import subprocess
 import sys
@@ -10,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = "figures.jsonl"  # in a step's folder: what it yielded, a line each
+FIGURES = "figures.jsonl"  # in a step's folder: its figures, one line per yield
 TINY = """\
 [search]
 trials = 2
@@ -38,29 +36,29 @@ epochs = 1
 
 @dataclass(frozen=True)
 class Work:
-    """What a step is told."""
+    """The input of a step."""
 
     device: str
     tiny: bool
     data: str | None
-    folder: str  # a scratch folder of the step's own
-    seconds: float  # its time box
+    folder: str  # a scratch folder
+    seconds: float  # time limit
 
     @property
     def data_option(self) -> tuple[str, ...]:
-        """The data as the commands take it."""
+        """The option --data of the commands."""
         return () if self.data is None else ("--data", self.data)
 
     @property
     def tiny_study(self) -> str:
-        """The file of a study small enough for two cores, which is there now."""
+        """Write a study that is small enough for two cores, and return its file name."""
         file = Path(self.folder, "tiny.toml")
         file.write_text(TINY, encoding="utf-8")
         return file.name
 
 
 def started(command: list[str], folder: str | Path) -> subprocess.Popen[str]:
-    """The command is under way in that folder, in this step's process group; what it says comes through one pipe."""
+    """Start the command in the folder and in this process group, with its output and errors in one pipe."""
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -73,7 +71,7 @@ def started(command: list[str], folder: str | Path) -> subprocess.Popen[str]:
 
 
 def lines(process: subprocess.Popen[str]) -> Iterator[tuple[float, str]]:
-    """Each line that the command says, with the seconds since the first was waited for; the step's log has them too."""
+    """Yield each output line with the seconds since the first call, and print it to the step's log."""
     assert process.stdout is not None
     start = time.monotonic()
     for line in process.stdout:
@@ -83,13 +81,12 @@ def lines(process: subprocess.Popen[str]) -> Iterator[tuple[float, str]]:
 
 
 def require_success(process: subprocess.Popen[str]) -> None:
-    """The command has ended well. Raises: AssertionError."""
+    """Wait for the end of the command. Raises: AssertionError if it failed."""
     code = process.wait()
-    assert code == 0, (
-        f"The command {' '.join(map(str, process.args if isinstance(process.args, list) else []))} ended with {code}."
-    )
+    command = " ".join(map(str, process.args if isinstance(process.args, list) else []))
+    assert code == 0, f"The command {command} ended with {code}."
 
 
 def search_command(*arguments: str) -> list[str]:
-    """The command fmnist-search, from the source tree."""
+    """Return the command fmnist-search of the source tree."""
     return [sys.executable, "-m", "search", *arguments]

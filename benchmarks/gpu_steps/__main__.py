@@ -1,6 +1,4 @@
-"""Runs one step: python -m benchmarks.gpu_steps NAME WORK, with WORK as JSON; each thing that it yields is a line of a
-file at once.
-"""
+"""Run one step: python -m benchmarks.gpu_steps NAME WORK, with WORK as JSON. Writes each yield at once."""
 
 import json
 import sys
@@ -11,7 +9,7 @@ from benchmarks.gpu_steps import FIGURES, Work
 
 
 def main(name: str, work: Work) -> None:
-    """The step has run, and its figures are in its folder."""
+    """Run the step and write its figures to its folder."""
     step = import_module(f"benchmarks.gpu_steps.{name}")
     with Path(work.folder, FIGURES).open("a", encoding="utf-8") as file:
         for figures in step.measure(work):

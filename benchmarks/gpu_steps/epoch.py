@@ -1,7 +1,8 @@
-"""How long an epoch takes, step by step from Python and as a captured graph, and where its time goes.
+"""The time of an epoch, eager and as a captured graph, and its parts.
 
-The network of 32, 64 and 128 channels of benchmarks/throughput.py trains on all training images, augmented, in batches
-of 128; then in larger batches, and the network of the study `sprint`. Target: 0.15 s an epoch of 60,000 images.
+The network of benchmarks/throughput.py with 32, 64 and 128 channels trains on all training images, augmented, in
+batches of 128, then in larger batches; then the networks of the studies `sprint` and `dash`. Target: 0.15 s per epoch
+of 60,000 images.
 """
 
 import sys
@@ -27,12 +28,12 @@ from fmnist.train import _Run, fit
 from search.study.spec import load_spec
 
 PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5}
-TARGET = 0.15  # seconds an epoch
-EPOCHS = 5  # that a median is taken of
+TARGET = 0.15  # seconds per epoch
+EPOCHS = 5  # of a median
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
-    """Seconds of epochs, the kernels of a step, and the memory of a worker."""
+    """Yield the seconds of epochs, the kernels of a step, and the memory of a worker."""
     device, source = torch.device(work.device), find_source(work.data, announce=print)
     images, splits = full_split(source), search_splits(source, seed=SPLIT_SEED)
     if work.tiny:
@@ -44,15 +45,15 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
         eager, _ = epoch_seconds(plain, images, device, epochs=1)
     yield {"eager_seconds": eager, "capture_ratio": eager / captured}
     yield memory(device)
-    yield where(plain, images, device)
+    yield step_figures(plain, images, device)
     yield scoring(plain, splits.valid, device)
     for name, config in others(plain):
         yield {f"{name}_seconds": epoch_seconds(config, images, device, epochs=3)[0]}
-        yield {f"{name}_{key}": value for key, value in where(config, images, device).items()}
+        yield {f"{name}_{key}": value for key, value in step_figures(config, images, device).items()}
 
 
 def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
-    """More networks and batches, by name."""
+    """Yield further batch sizes and networks by name."""
     for batch_size in (512, 1024):
         yield f"batch_{batch_size}", plain.model_copy(update={"batch_size": batch_size})
     for study in ("sprint", "dash"):
@@ -62,7 +63,7 @@ def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
 def epoch_seconds(
     config: TrialConfig, images: Images, device: torch.device, epochs: int = EPOCHS
 ) -> tuple[float, float]:
-    """Seconds of an epoch, the median of some, and of the first one, which allocates, chooses kernels and captures."""
+    """Return the median seconds of an epoch, and those of the first one, which includes allocation and capture."""
     training = fit(config.model_copy(update={"epochs": epochs + 1}), images, None, seed=0, device=device)
     first, *later = [epoch.seconds for epoch in training]
     return median(later), first
@@ -70,27 +71,25 @@ def epoch_seconds(
 
 @contextmanager
 def only_eager() -> Iterator[None]:
-    """Within, no training is captured."""
+    """Train without captures within the block."""
     with patch("fmnist.train.EAGER_STEPS", sys.maxsize):
         yield
 
 
 def memory(device: torch.device) -> dict[str, Any]:
-    """GiB of the device that this process has: PyTorch's, and all of it with what CUDA itself takes."""
+    """Return the GiB of the device that PyTorch's tensors and CUDA itself use."""
     if not is_cuda(device):
         return {}
     free, total = cuda_memory(device)
-    kept = torch.cuda.memory_reserved(device)
+    reserved = torch.cuda.memory_reserved(device)
     return {
         "gib_of_tensors_at_most": torch.cuda.max_memory_allocated(device) / 2**30,
-        "gib_of_cuda_itself": (total - free - kept) / 2**30,
+        "gib_of_cuda_itself": (total - free - reserved) / 2**30,
     }
 
 
-def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str, Any]:
-    """What the device does in a block of steps, from the first to the last: kernels, their time, and the gaps between
-    them.
-    """
+def step_figures(config: TrialConfig, images: Images, device: torch.device) -> dict[str, Any]:
+    """Return the kernels of a step, their time and the gaps between them, measured over a block of steps."""
     run = _Run(config, images, 0, device)
     run.model.train()
     count = run.ahead
@@ -100,12 +99,12 @@ def where(config: TrialConfig, images: Images, device: torch.device) -> dict[str
         start = time.perf_counter()
         run.block(rows, SIDE).item()
         unwatched = time.perf_counter() - start
-        found = kernels_of(lambda: run.block(rows, SIDE).item(), device)
-    return {"step_us": unwatched / count * 1e6, **found.figures(steps=count, unwatched=unwatched)}
+        kernels = kernels_of(lambda: run.block(rows, SIDE).item(), device)
+    return {"step_us": unwatched / count * 1e6, **kernels.figures(steps=count, unwatched=unwatched)}
 
 
 def scoring(config: TrialConfig, valid: Images, device: torch.device) -> dict[str, Any]:
-    """Seconds that the validation images take to be scored, once an epoch."""
+    """Return the seconds to score the validation images."""
     pixels = torch.from_numpy(valid.pixels).to(device)
     model = _Run(config, valid.take(np.arange(256)), 0, device).model
     class_scores(model, pixels)

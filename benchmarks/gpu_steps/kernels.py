@@ -1,4 +1,4 @@
-"""What a device does while some work runs: its kernels, one after the other, as PyTorch's profiler sees them."""
+"""The kernels that a device executes, as recorded by PyTorch's profiler."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from fmnist.cuda import is_cuda
 
-MOST = 16  # kinds of kernels that are listed
+MOST = 16  # listed kinds of kernels
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Times are in microseconds, of the same clock."""
+    """Times are in microseconds of one clock."""
 
     names: tuple[str, ...]
     starts: tuple[float, ...]
@@ -23,7 +23,7 @@ class Kernels:
 
     @property
     def busy(self) -> float:
-        """How long at least one kernel ran."""
+        """The time in which at least one kernel ran."""
         total, last = 0.0, float("-inf")
         for start, end in sorted(zip(self.starts, self.ends, strict=True)):
             total += max(0.0, end - max(start, last))
@@ -31,18 +31,18 @@ class Kernels:
         return total
 
     def figures(self, *, steps: int, unwatched: float) -> dict[str, Any]:
-        """Of each step: kernels, their time, the share of the time in which none ran; and which kernels take the most.
+        """Return the kernels per step, their time, the share of idle time, and the most expensive kernels.
 
         Args:
-            unwatched: Seconds that the work takes without the profiler, which slows it down.
+            unwatched: Seconds of the work without the profiler, which slows it down.
         """
         micros: Counter[str] = Counter()
         counts: Counter[str] = Counter(self.names)
         for name, start, end in zip(self.names, self.starts, self.ends, strict=True):
             micros[name] += end - start  # type: ignore[assignment]
         kinds = [
-            {"kernel": name[:120], "us": taken / steps, "count": counts[name] / steps}
-            for name, taken in micros.most_common(MOST)
+            {"kernel": name[:120], "us": total / steps, "count": counts[name] / steps}
+            for name, total in micros.most_common(MOST)
         ]
         busy = self.busy
         return {
@@ -54,17 +54,17 @@ class Kernels:
 
 
 def kernels_of(work: Callable[[], object], device: torch.device) -> Kernels:
-    """The kernels that ran on a CUDA device; elsewhere PyTorch's own operators, those within others left out."""
+    """Return the kernels on a CUDA device, or PyTorch's outermost operators on another device."""
     on_cuda = is_cuda(device)
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]) as profiler:
         work()
-    wanted = "DeviceType.CUDA" if on_cuda else "DeviceType.CPU"
+    device_type = "DeviceType.CUDA" if on_cuda else "DeviceType.CPU"
     events = [
-        each
-        for each in profiler.events() or ()
-        if str(each.device_type) == wanted and (on_cuda or each.cpu_parent is None)
+        event
+        for event in profiler.events() or ()
+        if str(event.device_type) == device_type and (on_cuda or event.cpu_parent is None)
     ]
-    times = [each.time_range for each in events]
+    times = [event.time_range for event in events]
     return Kernels(
-        tuple(each.name for each in events), tuple(time.start for time in times), tuple(time.end for time in times)
+        tuple(event.name for event in events), tuple(time.start for time in times), tuple(time.end for time in times)
     )

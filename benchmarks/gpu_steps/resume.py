@@ -1,7 +1,7 @@
-"""A search whose coordinator is killed with -9 goes on from its snapshots, and ends with every trial once.
+"""A search whose coordinator is killed with -9 resumes from its snapshots and ends with every trial once.
 
-Run as a command of its own, this module is fmnist-search with a snapshot as often as its cost allows, and not only
-every 15 seconds, which trials of a few epochs on a GPU do not last.
+Run as a command, this module is fmnist-search with snapshots as often as their cost allows instead of every 15 seconds,
+because trials of a few epochs on a GPU are shorter.
 """
 
 import os
@@ -19,7 +19,7 @@ from benchmarks.gpu_steps import ROOT, Work, lines, started
 
 TRIALS, TRIALS_TINY = 6, 4
 EPOCHS, WORKERS = 6, 2
-LEAVING = 20.0  # seconds that worker processes have to end in once the coordinator is gone
+LEAVING = 20.0  # seconds for worker processes to end after the coordinator
 SHORT_END = """\
 [confirm]
 top = 1
@@ -31,11 +31,11 @@ epochs = 2
 """
 STORAGE = "sqlite:///resume.db"
 UNDER_WAY = re.compile(r"^\S+ (?:trial \d+, epoch 2/|[2-9]/\d+ trial \d+ (?:complete|pruned))")
-GOES_ON = re.compile(r"^\S+ trial \d+ goes on after epoch \d+\.")
+RESUMES = re.compile(r"^\S+ trial \d+ resumes after epoch \d+\.")
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
-    """When it was killed, whether a trial went on from its snapshot, and what stands in the storage at the end."""
+    """Yield when it was killed, whether a trial resumed from its snapshot, and the final content of the storage."""
     start = time.monotonic()
     killed = started(job(work), work.folder)
     line = _until_under_way(killed)
@@ -43,25 +43,25 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     codes = [killed.wait()]
     yield {"killed_after_seconds": time.monotonic() - start, "killed_at": line, "exit_codes": codes}
     yield {"workers_gone_after_seconds": _gone("the coordinator was killed")}
-    again = started(job(work), work.folder)
-    gone_on = [text for _, text in lines(again) if GOES_ON.match(text)]
-    codes.append(again.wait())
-    yield {"exit_codes": codes, "resumed": bool(gone_on), "seconds": time.monotonic() - start}
-    assert codes == [-9, 0], f"The exit codes are {codes}; wanted are -9 of the killed run and 0 of the one after it."
+    second = started(job(work), work.folder)
+    resumed = [text for _, text in lines(second) if RESUMES.match(text)]
+    codes.append(second.wait())
+    yield {"exit_codes": codes, "resumed": bool(resumed), "seconds": time.monotonic() - start}
+    assert codes == [-9, 0], f"The exit codes must be -9 and 0 of the killed and the next run, got {codes}."
     _gone("the run ended")
     yield from _checked(Path(work.folder), budget(work))
-    assert gone_on, "No trial went on from its snapshot."
+    assert resumed, "No trial resumed from its snapshot."
 
 
 def job(work: Work) -> list[str]:
-    """The command that is killed, and given again."""
+    """Return the command that is killed and run again."""
     amount = ("--trials", str(budget(work)), "--workers", str(WORKERS), "--set", f"epochs={EPOCHS}")
     options = ("--device", work.device, "--storage", STORAGE, *work.data_option)
     return [sys.executable, "-m", "benchmarks.gpu_steps.resume", "run", study(work), *amount, *options]
 
 
 def study(work: Work) -> str:
-    """The file of a study that is there now: on a GPU the search of `quick`, with little after it."""
+    """Write a study and return its file name: the search of `quick` with short further stages, or a tiny study."""
     if work.tiny:
         return work.tiny_study
     search, _, _ = (ROOT / "studies" / "quick.toml").read_text(encoding="utf-8").partition("[confirm]")
@@ -71,26 +71,26 @@ def study(work: Work) -> str:
 
 
 def budget(work: Work) -> int:
-    """Trials of the study, over both runs."""
+    """Return the trials of the study over both runs."""
     return TRIALS_TINY if work.tiny else TRIALS
 
 
 def _until_under_way(process: subprocess.Popen[str]) -> str:
-    """The first line that says that a trial has two epochs behind it, or that two trials have ended."""
+    """Wait until a trial has trained two epochs or two trials have ended, and return that output line."""
     for _, text in lines(process):
         if UNDER_WAY.match(text):
             return text
-    raise AssertionError(f"The run ended with {process.wait()} before any trial had two epochs behind it.")
+    raise AssertionError(f"The run ended with {process.wait()} before any trial had trained two epochs.")
 
 
 def _gone(when: str) -> float:
-    """After so many seconds nothing of the step's process group is left but this process. Raises: AssertionError."""
+    """Wait until this process is alone in its group, and return the seconds. Raises: AssertionError."""
     import psutil
 
     start = time.monotonic()
-    while left := list(_others()):
-        assert time.monotonic() < start + LEAVING, f"{LEAVING:.0f} s after {when} there are still: {left}"
-        psutil.wait_procs(left, timeout=0.1)
+    while others := list(_others()):
+        assert time.monotonic() < start + LEAVING, f"{LEAVING:.0f} s after {when} there are still: {others}"
+        psutil.wait_procs(others, timeout=0.1)
     return time.monotonic() - start
 
 
@@ -98,15 +98,15 @@ def _others() -> Iterator[Any]:
     import psutil
 
     for process in psutil.process_iter(["status"]):
-        # A zombie has ended; where the machine's first process collects none, it stays in the list.
+        # Zombies have ended, but stay in the list if the init process does not reap them.
         if process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
             with suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(process.pid) == os.getpgrp():
                     yield process
 
 
-def _checked(folder: Path, wanted: int) -> Iterator[dict[str, Any]]:
-    """What the storage holds. Raises: AssertionError where it is not what an undisturbed run leaves."""
+def _checked(folder: Path, expected: int) -> Iterator[dict[str, Any]]:
+    """Yield the content of the storage. Raises: AssertionError if it differs from that of an undisturbed run."""
     import optuna
 
     url = f"sqlite:///{folder}/resume.db"
@@ -115,9 +115,9 @@ def _checked(folder: Path, wanted: int) -> Iterator[dict[str, Any]]:
     trials, openings = study.get_trials(), study.user_attrs["openings"]
     states = Counter(trial.state.name.lower() for trial in trials)
     yield {"trials": len(trials), "states": dict(states), "openings": len(openings)}
-    assert len(trials) == wanted, f"{wanted} trials were asked for, and there are {len(trials)}."
+    assert len(trials) == expected, f"There must be {expected} trials, got {len(trials)}."
     assert not {"running", "waiting"} & states.keys(), f"Some trials have not ended: {dict(states)}."
-    assert [trial.number for trial in trials] == list(range(wanted)), "The trials' numbers have gaps."
+    assert [trial.number for trial in trials] == list(range(expected)), "The trials' numbers have gaps."
     for trial in trials:
         epochs = list(trial.intermediate_values)
         assert epochs == list(range(1, len(epochs) + 1)), f"Trial {trial.number} has the epochs {epochs}."
@@ -128,13 +128,13 @@ def _checked(folder: Path, wanted: int) -> Iterator[dict[str, Any]]:
 
 
 def _run_with_frequent_snapshots() -> None:
-    """The command fmnist-search."""
+    """Run the command fmnist-search."""
     from functools import partial
     from unittest.mock import patch
 
     from search.executors.processes import warm_up
 
-    warm_up()  # before the imports that follow, which take seconds
+    warm_up()  # before the following imports, which take seconds
     import search.job.plan
     from search.cli.main import main
     from search.executors.training import Setup

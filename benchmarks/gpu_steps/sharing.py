@@ -1,6 +1,4 @@
-"""Trainings side by side on one device, in processes or in threads of one process: how many images a second they train
-on together.
-"""
+"""The combined speed of parallel trainings on one device, in processes or in threads of one process."""
 
 import multiprocessing
 import os
@@ -21,20 +19,20 @@ from fmnist.data.sources import find_source
 from fmnist.data.splits import full_split
 from fmnist.train import _Run
 
-PATIENCE = 45.0  # seconds that a process may take to start, to train its first steps or to answer
+PATIENCE = 45.0  # seconds for a process to start, to train its first steps or to answer
 
 
 class Trainer:
-    """One training of each configuration, which has run its first steps."""
+    """A training of each configuration, past its first steps."""
 
     def __init__(self, configs: list[TrialConfig], images: Images, device: torch.device, seed: int) -> None:
         self.device, self.runs = device, [_Run(config, images, seed, device) for config in configs]
-        for which in range(len(configs)):
-            self.trained(which, 0.0)
+        for index in range(len(configs)):
+            self.speed(index, 0.0)
 
-    def trained(self, which: int, seconds: float) -> float:
-        """Images a second of that configuration, over about so many seconds and at least one block of batches."""
-        run = self.runs[which]
+    def speed(self, index: int, seconds: float) -> float:
+        """Train that configuration for about `seconds`, at least one block, and return its images per second."""
+        run = self.runs[index]
         run.model.train()
         images, start = 0, time.perf_counter()
         with run.own_stream():
@@ -46,20 +44,20 @@ class Trainer:
 
 
 class Together(ABC):
-    """Several trainers that train at the same time."""
+    """Several trainers that train in parallel."""
 
     @abstractmethod
-    def images_per_second(self, which: int, count: int, seconds: float) -> float:
-        """Of the first `count` trainers together, each on a training of its own of that configuration."""
+    def images_per_second(self, index: int, count: int, seconds: float) -> float:
+        """Return the combined speed of the first `count` trainers, each with its training of that configuration."""
 
     @abstractmethod
     def end(self) -> None:
-        """They are gone."""
+        """Stop all trainers."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process is told."""
+    """The input of a process."""
 
     data: str | None
     device: str
@@ -69,7 +67,7 @@ class Work:
 
 
 class Processes(Together):
-    """A process each."""
+    """One process per trainer."""
 
     def __init__(self, work: Work, most: int, environ: Mapping[str, str]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -89,10 +87,10 @@ class Processes(Together):
             self.end()
             raise
 
-    def images_per_second(self, which: int, count: int, seconds: float) -> float:
+    def images_per_second(self, index: int, count: int, seconds: float) -> float:
         """See Together."""
         for _, pipe in self._processes[:count]:
-            pipe.send((which, seconds))
+            pipe.send((index, seconds))
         return sum(_answer(pipe) for _, pipe in self._processes[:count])
 
     def end(self) -> None:
@@ -104,21 +102,21 @@ class Processes(Together):
 
 
 class Threads(Together):
-    """A thread each, with a stream and a graph of its own."""
+    """One thread per trainer, each with its own stream and graph."""
 
     def __init__(self, work: Work, most: int) -> None:
-        images, device, configs = _material(work)
-        # One after the other: making one sets PyTorch's global seed.
+        images, device, configs = _inputs(work)
+        # Not in parallel, because each sets PyTorch's global seed.
         self._trainers = [Trainer(configs, images, device, seed) for seed in range(most)]
 
-    def images_per_second(self, which: int, count: int, seconds: float) -> float:
+    def images_per_second(self, index: int, count: int, seconds: float) -> float:
         """See Together."""
         speeds = [0.0] * count
 
-        def train(index: int) -> None:
-            speeds[index] = self._trainers[index].trained(which, seconds)
+        def train(number: int) -> None:
+            speeds[number] = self._trainers[number].speed(index, seconds)
 
-        threads = [threading.Thread(target=train, args=(index,)) for index in range(count)]
+        threads = [threading.Thread(target=train, args=(number,)) for number in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -130,7 +128,7 @@ class Threads(Together):
         self._trainers.clear()
 
 
-def _material(work: Work) -> tuple[Images, torch.device, list[TrialConfig]]:
+def _inputs(work: Work) -> tuple[Images, torch.device, list[TrialConfig]]:
     images = full_split(find_source(work.data, announce=print))
     configs = [TrialConfig(**config) for config in work.configs]
     return images.take(torch.arange(min(work.images, len(images))).numpy()), torch.device(work.device), configs
@@ -139,19 +137,19 @@ def _material(work: Work) -> tuple[Images, torch.device, list[TrialConfig]]:
 def _serve(pipe: Connection, work: Work, environ: dict[str, str]) -> None:
     os.environ.update(environ)
     torch.set_num_threads(1)
-    images, device, configs = _material(work)
+    images, device, configs = _inputs(work)
     trainer = Trainer(configs, images, device, work.seed)
     pipe.send(0.0)
     while True:
         try:
-            which, seconds = pipe.recv()
+            index, seconds = pipe.recv()
         except EOFError:
             return
-        pipe.send(trainer.trained(which, seconds))
+        pipe.send(trainer.speed(index, seconds))
 
 
 def _answer(pipe: Connection) -> float:
     if not pipe.poll(PATIENCE):
-        raise TimeoutError(f"A training process said nothing for {PATIENCE:.0f} s.")
+        raise TimeoutError(f"A training process did not answer within {PATIENCE:.0f} s.")
     speed: float = pipe.recv()
     return speed

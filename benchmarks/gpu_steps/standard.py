@@ -1,6 +1,6 @@
-"""The study `standard` runs from its first trial to the exported model, with the result that its report gives.
+"""The study `standard` runs from its first trial to the exported model, with the result in its report.
 
-In the tiny form it is a study of two trials on drawn images, the whole job just as well.
+With --tiny it is a study of two trials on synthetic images, with all stages.
 """
 
 import json
@@ -18,10 +18,10 @@ TRIAL = re.compile(r"^\S+ (\d+)/\d+ trial \d+ (?:complete|pruned|failed)")
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
-    """The seconds of each stage as it ends, and from the report what came of it."""
+    """Yield the seconds of each stage when it ends, and the result from the report."""
     process = started(job(work), work.folder)
     job_seconds = 0.0
-    for figures in heard(lines(process)):
+    for figures in parsed(lines(process)):
         job_seconds = figures["job_seconds"]
         yield figures
     require_success(process)
@@ -31,17 +31,17 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
 
 
 def job(work: Work) -> list[str]:
-    """The command that does all of it."""
+    """Return the command of the whole job."""
     study = ("standard",) if not work.tiny else (work.tiny_study, "--workers", "2")
     return search_command(
         "run", *study, "--device", work.device, "--storage", "sqlite:///standard.db", *work.data_option
     )
 
 
-def heard(told: Iterator[tuple[float, str]]) -> Iterator[dict[str, Any]]:
-    """Figures from the lines of a run: where it stands, and each stage's seconds and last word."""
+def parsed(output: Iterator[tuple[float, str]]) -> Iterator[dict[str, Any]]:
+    """Yield figures from the output of a run: its progress, and the seconds and last line of each stage."""
     began: dict[str, float] = {}
-    for at, line in told:
+    for at, line in output:
         figures: dict[str, Any] = {"job_seconds": at}
         if begin := BEGINS.match(line):
             began[begin[1]] = at
@@ -55,12 +55,12 @@ def heard(told: Iterator[tuple[float, str]]) -> Iterator[dict[str, Any]]:
 
 
 def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """A finished study's figures, by short names."""
+    """Return the figures of a finished study."""
     final, timing, states = report["final"], report["timing"], report["states"]
     return {
         "search_seconds": timing["search"],
         "confirm_seconds": timing["confirm"],
-        "final_seconds": timing["finalize"],
+        "final_seconds": timing["final"],
         **{state: states[state] for state in ("complete", "pruned", "failed", "refused")},
         "search_best": report["best"][0]["value"],
         "search_best_trial": report["best"][0]["number"],

@@ -1,8 +1,8 @@
 """A search with this toolkit trains the same network many times as fast as the usual loop.
 
-It is benchmarks/throughput.py with settings for the device. The usual loop is given one trial of one epoch, for it is
-measured as a rate; all processes have trained before the clock runs, for the start of CUDA would weigh more in that one
-epoch than in ours.
+It runs benchmarks/throughput.py with settings for the device. The usual loop trains one trial of one epoch, because it
+is measured as a rate. All processes warm up before the measurement, because the start of CUDA would weigh more in that
+one epoch than in ours.
 """
 
 import json
@@ -15,29 +15,16 @@ from typing import Any
 from benchmarks.gpu_steps import ROOT, Work, lines, require_success, started
 from fmnist.machine import cores
 
-TINY = ("--images", "600", "--trials", "1", "--epochs", "1", "--workers", "1", "--loaders", "0", "--warm")
-FULL = (
-    "--full",
-    "--trials",
-    "8",
-    "--epochs",
-    "4",
-    "--usual-trials",
-    "1",
-    "--usual-epochs",
-    "1",
-    "--workers",
-    "8",
-    "--warm",
-)
+TINY = "--warm --images 600 --trials 1 --epochs 1 --workers 1 --loaders 0"
+FULL = "--warm --full --trials 8 --epochs 4 --usual-trials 1 --usual-epochs 1 --workers 8 --loaders"
 FEW_LOADERS, MOST_LOADERS = 2, 8
 ROW = re.compile(r"^(\S.*): ([\d,]+) images/s$")
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
-    """The rate of each row as it is measured; at the end the ratios and each row's macro F1."""
+    """Yield the rate of each row when it is measured, and at the end the ratios and macro F1."""
     file = Path(work.folder, "throughput.json")
-    options = TINY if work.tiny else (*FULL, "--loaders", loaders(cores()))
+    options = (TINY if work.tiny else f"{FULL} {loaders(cores())}").split()
     script = str(ROOT / "benchmarks" / "throughput.py")
     process = started(
         [sys.executable, script, "--device", work.device, "--json", str(file), *work.data_option, *options], work.folder
@@ -52,12 +39,12 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
 
 
 def loaders(count: int) -> str:
-    """For the usual loop: a few loader workers, and as many as so many cores feed; as the option takes them."""
-    return ",".join(str(one) for one in sorted({FEW_LOADERS, min(MOST_LOADERS, max(FEW_LOADERS, count - 2))}))
+    """Return the option --loaders for that number of cores: a few, and as many as the cores can feed."""
+    return ",".join(map(str, sorted({FEW_LOADERS, min(MOST_LOADERS, max(FEW_LOADERS, count - 2))})))
 
 
 def summary(figures: dict[str, Any]) -> dict[str, Any]:
-    """What the benchmark's JSON says, row by row."""
+    """Return the figures of the benchmark's JSON by row."""
     rows = figures["rows"]
     return {
         "ratio": figures["ratio"],

@@ -1,8 +1,7 @@
-"""How many trainings one GPU trains side by side: processes, processes under CUDA MPS, and threads of one process, 1 to
-16 of them.
+"""The trials per hour of 1 to 16 parallel trainings on a GPU, in processes, processes under CUDA MPS, or threads.
 
 Two networks: the middle of `quick`, which is bound by launches, and one in the middle of `standard`. A trial is 18
-epochs of 50,000 images; its validation, its start and the search around it come on top.
+epochs of 50,000 images, without validation, start and search.
 """
 
 import os
@@ -34,15 +33,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "standard": COMMON | {"depth": 3, "blocks": 2, "filters": 64, "growth": 1.65, "residual": True, "batch_size": 256},
 }
 TRIAL = 18 * 50_000  # images
-# How many of each way: without MPS, processes take turns, and more of them change little.
+# Numbers of trainings: without MPS processes take turns, so more of them change little.
 COUNTS = {"processes_mps": (1, 2, 4, 8, 16), "threads": (1, 8, 16), "processes": (1, 2, 8)}
-SECONDS = 1.0  # of each measurement
+SECONDS = 1.0  # per measurement
 QUEUES_ALONE = {CONNECTIONS: QUEUES}
 
 
 def measure(work: Work) -> Iterator[dict[str, Any]]:
-    """Trials an hour, by network, way of sharing and count."""
-    os.environ[CONNECTIONS] = "32"  # of this process, whose threads have a stream each; the others are told their own
+    """Yield the trials per hour by network, way of sharing and number of trainings."""
+    os.environ[CONNECTIONS] = "32"  # for the threads of this process, which have a stream each
     most, configs = (
         (512, [_tiny(config) for config in NETWORKS.values()]) if work.tiny else (60_000, list(NETWORKS.values()))
     )
@@ -60,15 +59,15 @@ def _measured(way: str, begin: Callable[[int], Together], work: Work) -> Iterato
     try:
         together = begin(counts[-1])
     except (TimeoutError, EOFError, ConnectionError, RuntimeError) as error:
-        yield {way: f"{type(error).__name__}: {error}"}  # the other ways are measured all the same
+        yield {way: f"{type(error).__name__}: {error}"}  # the other ways are still measured
         return
     try:
         if is_cuda(device := torch.device(work.device)):
             free, total = cuda_memory(device)
             yield {f"{way}_gib": (total - free) / 2**30}
-        for which, network in enumerate(NETWORKS):
+        for index, network in enumerate(NETWORKS):
             for count in counts:
-                speed = together.images_per_second(which, count, seconds)
+                speed = together.images_per_second(index, count, seconds)
                 yield {f"{network}_{way}_{count}": speed / TRIAL * 3600}
     finally:
         together.end()
