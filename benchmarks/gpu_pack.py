@@ -95,12 +95,13 @@ def _official_files(data: Path | None) -> list[Path]:
     if raw is None or missing_files(root):
         absent = ", ".join(missing_files(root))
         raise FmnistError(
-            f"A pack holds Fashion-MNIST's four files; {root} lacks {absent}. Name a folder that has them with --data."
+            f"A pack needs Fashion-MNIST's four files; {root} does not have {absent}. Name a folder that has them "
+            "with --data."
         )
     files = idx_files(raw)
     if wrong := unofficial(files):
         raise FmnistError(
-            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 is another one. Name other data with --data."
+            f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 differs. Name other data with --data."
         )
     return files
 

@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [--trials N,N] [--study NAME] [--sampler NAME] [--json FILE]        about 5 minutes
 
 A study with the space of `standard` is filled with finished trials, in a SQLite file. Then the loop of `fmnist-search
-run` runs more trials: a real sampler (TPE, where `standard` has gp), its pruner and storage, but an executor that has
+run` runs more trials: a real sampler (TPE; `standard` has gp), its pruner and storage, but an executor that has
 all epochs at once from a recorded learning curve, so that all the time is that of the coordinator. No trial is pruned,
 so that each has all its reports and verdicts: the most expensive kind. The hand-over is measured separately, with tiny
 trainings in a real worker process: from the submission of the task to its end, without the training.

@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsRegressor
 
 from benchmarks.curves import CURVES, Curve, Points, read_curves, read_space
 
-FLOOR, CEILING = 0.05, 0.97  # bounds of the logit of F1, by which the last per cent count as much as the first
+FLOOR, CEILING = 0.05, 0.97  # bounds of the logit of F1, which weights the last per cent like the first
 FOLDS = 8
 SCAN = 15  # the best point is found among 2**SCAN
 

@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--trials N,N] [--workers N,N] [--sampler NAME] [--storage URL] [--json FILE]
 
 A study with the space of `standard` is filled with finished trials. Then the loop of `fmnist-search run` drives the
-workers: a real sampler (TPE, where `standard` has gp), its pruner and storage, but workers that train in simulated
+workers: a real sampler (TPE; `standard` has gp), its pruner and storage, but workers that train in simulated
 time, with recorded learning curves (curves.csv). A trial takes about 30 simulated seconds, with its epochs one after
 another, and the work of the coordinator takes as long in simulated time as in real time. So a thousand workers need few
 cores, and training takes no time. No trial is pruned: each has all its reports and verdicts.

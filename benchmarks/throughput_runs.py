@@ -1,4 +1,4 @@
-"""The runs of throughput.py: each loop as a process of its own, with its speed, start-up time and memory."""
+"""The runs of throughput.py: each loop is a process, with its speed, start-up time and memory."""
 
 import json
 import subprocess

@@ -217,12 +217,11 @@ def _require_replaceable(folder: Path) -> None:
 
 def _require_checksum(path: Path, expected: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
         raise FmnistError(
             f"{path} ({path.stat().st_size:,} bytes) must have the SHA-256 in {CONFIG}, {expected[:12]}…, got "
-            f"{found[:12]}…. "
-            f"It is damaged or belongs to another {CONFIG}. {_RETRY}"
+            f"{digest[:12]}…. It is damaged or belongs to another {CONFIG}. {_RETRY}"
         )
 
 
@@ -236,12 +235,12 @@ def _bytes(tensors: Tensors) -> int:
     return sum(_SIZES[dtype] * math.prod(shape) for shape, dtype in tensors.values())
 
 
-def _require_tensors(found: Tensors, expected: Tensors, where: str) -> None:
+def _require_tensors(received: Tensors, expected: Tensors, where: str) -> None:
     wrong = [
         f"{name if name in expected else shown(name)} must be {_described(expected.get(name))}, got "
-        f"{_described(found.get(name))}"
-        for name in sorted(expected.keys() | found.keys())
-        if expected.get(name) != found.get(name)
+        f"{_described(received.get(name))}"
+        for name in sorted(expected.keys() | received.keys())
+        if expected.get(name) != received.get(name)
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""

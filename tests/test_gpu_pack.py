@@ -191,10 +191,10 @@ def test_a_wheel_that_does_not_exist_is_named(pack: Pack) -> None:
 def test_the_data_must_be_complete_and_official(pack: Pack) -> None:
     file = pack.data / f"{official.OFFICIAL[2].name}.gz"
     file.write_bytes(gzip.compress(b"others"))
-    with pytest.raises(FmnistError, match="must be the official Fashion-MNIST file; its MD5 is another one"):
+    with pytest.raises(FmnistError, match="must be the official Fashion-MNIST file; its MD5 differs"):
         pack.make()
     file.unlink()
-    with pytest.raises(FmnistError, match=f"lacks {file.name}. Name a folder that has them with --data"):
+    with pytest.raises(FmnistError, match=f"does not have {file.name}. Name a folder that has them with --data"):
         pack.make()
 
 

@@ -1,4 +1,3 @@
-import copy
 import gc
 import math
 import subprocess
@@ -20,8 +19,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.network import build
-from fmnist.schedule import WARM_UP, learning_rate_scale
-from fmnist.scoring import as_input, class_scores
+from fmnist.scoring import class_scores
 from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed, smooth_targets
 
 CPU = torch.device("cpu")
@@ -216,41 +214,6 @@ def test_each_optimisation_knob_changes_the_weights(changes: dict[str, Any], few
     assert any(not torch.allclose(plain[name], changed[name]) for name in plain)
 
 
-def test_the_constant_schedule_is_constant() -> None:
-    assert {learning_rate_scale(small(schedule="constant"), step, 50) for step in range(51)} == {1.0}
-
-
-@given(st.integers(2, 2000))
-@settings(max_examples=50, deadline=None)
-def test_the_cosine_falls_from_one_to_near_zero(steps: int) -> None:
-    scales = [learning_rate_scale(small(schedule="cosine"), step, steps) for step in range(steps)]
-    assert scales[0] == 1.0
-    assert scales == sorted(scales, reverse=True)
-    assert 0 < scales[-1] <= (math.pi / 2 / steps) ** 2 + 1e-12
-    assert learning_rate_scale(small(schedule="cosine"), steps // 2 * 2 // 2, steps // 2 * 2) == pytest.approx(0.5)
-
-
-@given(st.integers(2, 2000))
-@settings(max_examples=50, deadline=None)
-def test_the_triangle_rises_to_its_peak_and_falls_to_near_zero(steps: int) -> None:
-    scales = [learning_rate_scale(small(schedule="triangle"), step, steps) for step in range(steps)]
-    assert all(0 < scale <= 1 for scale in scales)
-    top = scales.index(max(scales))
-    assert scales[:top] == sorted(scales[:top])
-    assert scales[top:] == sorted(scales[top:], reverse=True)
-    assert top <= math.ceil(WARM_UP * steps)
-    assert scales[0] == 0.1
-    assert scales[-1] <= max(0.001, 1.3 / steps)
-
-
-def test_a_triangle_with_many_steps_peaks_after_the_warm_up() -> None:
-    scales = [learning_rate_scale(small(schedule="triangle"), step, 1000) for step in range(1001)]
-    assert scales[200] == 1.0
-    assert scales[100] == pytest.approx(0.5)
-    assert scales[600] == pytest.approx(0.5)
-    assert scales[1000] == 0.001
-
-
 @given(st.integers(2, 12), st.floats(0, 0.99), st.integers(0, 100))
 @settings(max_examples=50, deadline=None)
 def test_smoothed_targets_match_pytorchs_label_smoothing(classes: int, smoothing: float, seed: int) -> None:
@@ -261,25 +224,6 @@ def test_smoothed_targets_match_pytorchs_label_smoothing(classes: int, smoothing
     torch.testing.assert_close(
         cross_entropy(logits, targets[labels]), cross_entropy(logits, labels, label_smoothing=smoothing)
     )
-
-
-@pytest.mark.parametrize("count", [1, 999, 1000, 2001])
-def test_scores_do_not_depend_on_the_batch_size(count: int) -> None:
-    model = build(small(filters=4, dropout=0.5), 10)
-    pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-    scores = class_scores(copy.deepcopy(model).train(), torch.from_numpy(pixels))
-    with torch.inference_mode():
-        expected = model.eval()(as_input(torch.from_numpy(pixels)))
-    assert scores.shape == (count, 10)
-    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_as_input_scales_pixels_without_changing_them() -> None:
-    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1).expand(3, 28, 28).contiguous()
-    images = as_input(pixels)
-    assert images.shape == (3, 1, 28, 28)
-    torch.testing.assert_close(images[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
-    assert pixels.max() == 255
 
 
 def test_speed_is_measured_for_any_batch_size_and_number_of_classes() -> None:
