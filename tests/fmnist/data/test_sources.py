@@ -16,27 +16,10 @@ import pytest
 
 from fmnist.data import download, official, sources
 from fmnist.data.cache import cache_folder
-from fmnist.data.images import Images
 from fmnist.data.official import OfficialFile
-from fmnist.data.preparation import CENTRED, Preparation
-from fmnist.data.sources import Source, find_source, fingerprint
+from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
-
-RNG = np.random.default_rng(0)
-ARRAYS = {
-    "train-images-idx3-ubyte": RNG.integers(0, 256, (20, 28, 28), np.uint8),
-    "train-labels-idx1-ubyte": np.arange(20, dtype=np.uint8) % 10,
-    "t10k-images-idx3-ubyte": RNG.integers(0, 256, (10, 28, 28), np.uint8),
-    "t10k-labels-idx1-ubyte": np.arange(10, dtype=np.uint8),
-}
-
-
-def _idx(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4) for n in array.shape) + array.tobytes()
-
-
-FILES = {name: _idx(array) for name, array in ARRAYS.items()}
-PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in FILES.items()}
+from tests.fmnist.data.official_files import ARRAYS, FILES, PACKED, as_idx
 
 
 def _md5(content: bytes) -> str:
@@ -227,7 +210,7 @@ def test_four_other_idx_files_are_a_data_set_of_another_name(tmp_path: Path) -> 
         name: rng.integers(0, 256, array.shape, np.uint8) if array.ndim > 1 else array[::-1] % 5
         for name, array in ARRAYS.items()
     }
-    _write(tmp_path / "given", {name: _idx(array) for name, array in arrays.items()})
+    _write(tmp_path / "given", {name: as_idx(array) for name, array in arrays.items()})
     lines: list[str] = []
     source = find_source(str(tmp_path / "given"), announce=lines.append)
     assert (source.name, source.train().class_names) == ("given", ("0", "1", "2", "3", "4"))
@@ -308,27 +291,3 @@ def test_loaded_pixels_can_be_written_to_without_changing_the_file(packed: Path)
     source = find_source(str(packed), announce=_ignore)
     source.train().pixels[:] = 0
     _assert_holds_the_arrays(source)
-
-
-def test_synthetic_images_are_not_cleaned() -> None:
-    source = find_source("synthetic", announce=_ignore)
-    assert (source.cleaning, source.caught) == (None, {})
-    assert source.preparation == Preparation(form=CENTRED)
-    assert fingerprint(source.train_for_scoring()) == fingerprint(source.train())
-
-
-def test_the_fingerprint_does_not_depend_on_the_byte_order() -> None:
-    images = Source("synthetic", None).test()
-    other = Images(images.pixels, images.labels.astype(">i8"), images.class_names)
-    assert fingerprint(other) == fingerprint(images)
-
-
-def test_the_fingerprint_depends_on_pixels_labels_and_names() -> None:
-    images = Source("synthetic", None).train()
-    rows = np.arange(100)
-    few, swapped = images.take(rows), images.take(rows[::-1].copy())
-    relabelled = Images(few.pixels, few.labels[::-1], few.class_names)
-    renamed = Images(few.pixels, few.labels, (*few.class_names[:-1], "Boot"))
-    again = Images(few.pixels.copy(), few.labels.astype(np.int64), few.class_names)
-    assert fingerprint(few) == fingerprint(again)
-    assert len({fingerprint(other) for other in (few, swapped, relabelled, renamed)}) == 4

@@ -1,8 +1,5 @@
 import gzip
-import os
 import random
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +10,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from fmnist.data import csv_tables
-from fmnist.data.raw import Raw
 from fmnist.data.tables import read_csv, read_parquet
-from fmnist.errors import FmnistError
-
-SMALL = ["label", "pixel1", "pixel2", "pixel3", "pixel4"]
-HEADER = ",".join(SMALL) + "\n"
-
-
-def _csv(folder: Path, content: str | bytes, name: str = "train.csv") -> Path:
-    path = folder / name
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def _pixels(raw: Raw) -> list[list[int]]:
-    listed: list[list[int]] = raw.pixels.reshape(len(raw), -1).tolist()
-    return listed
-
-
-def _error(read: Callable[[Path], Raw], path: Path) -> str:
-    with pytest.raises(FmnistError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert str(path) in message
-    return message
-
+from tests.fmnist.data.csv_files import HEADER, SMALL, listed_pixels, refusal, write_text
 
 cells = st.one_of(st.integers(0, 255), st.none())
 labels = st.one_of(st.none(), st.text("abcXYZ é'/-,;", min_size=1, max_size=6).map(lambda text: f"c{text}c"))
@@ -74,14 +47,14 @@ def test_the_layout_of_a_table_does_not_matter(
     lines = [[missing if line[place] is None else f'"{line[place]}"' for place in order] for line in table]
     content = (mark + "".join(separator.join(line) + end for line in lines)).encode()
     folder = tmp_path_factory.mktemp("layout")
-    path = _csv(folder, gzip.compress(content), "train.csv.gz") if packed else _csv(folder, content)
+    path = write_text(folder, gzip.compress(content), "train.csv.gz") if packed else write_text(folder, content)
     columns = pa.table({str(table[0][place]): [line[place] for line in table[1:]] for place in order})
     parquet.write_table(columns, folder / "train.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_tables, "BLOCK", block)
         raws = read_csv(path), read_parquet(folder / "train.parquet")
     for raw in raws:
-        assert _pixels(raw) == [[pixel or 0 for pixel in pixels] for _, pixels in rows]
+        assert listed_pixels(raw) == [[pixel or 0 for pixel in pixels] for _, pixels in rows]
         assert raw.labels.tolist() == [label or "" for label, _ in rows]
         unknown = np.array([[pixel is None for pixel in pixels] for _, pixels in rows])
         assert (raw.missing is None) == (not unknown.any())
@@ -107,15 +80,15 @@ def test_pixels_are_ordered_by_their_numbers(tmp_path: Path, names: list[str], s
     columns = [(name, str(value % 256)) for value, name in enumerate(names)]
     random.Random(0).shuffle(columns)
     columns = [("Unnamed: 0", "7"), *columns, (" Label ", "Bag"), ("", "x"), ("", "y")]
-    raw = read_csv(_csv(tmp_path, "\n".join(",".join(line) for line in zip(*columns, strict=True))))
-    assert _pixels(raw) == [[value % 256 for value in range(len(names))]]
+    raw = read_csv(write_text(tmp_path, "\n".join(",".join(line) for line in zip(*columns, strict=True))))
+    assert listed_pixels(raw) == [[value % 256 for value in range(len(names))]]
     assert raw.pixels.shape == (1, *shape)
     assert (raw.labels.tolist(), raw.ignored) == (["Bag"], ("Unnamed: 0", "", ""))
 
 
 def test_a_stray_number_is_not_a_pixel(tmp_path: Path) -> None:
-    raw = read_csv(_csv(tmp_path, "p1,0,label,pixel1,pixel2,pixel3,pixel4\n9,8,Bag,1,2,3,4\n"))
-    assert (_pixels(raw), raw.ignored) == ([[1, 2, 3, 4]], ("p1", "0"))
+    raw = read_csv(write_text(tmp_path, "p1,0,label,pixel1,pixel2,pixel3,pixel4\n9,8,Bag,1,2,3,4\n"))
+    assert (listed_pixels(raw), raw.ignored) == ([[1, 2, 3, 4]], ("p1", "0"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +119,7 @@ def test_a_stray_number_is_not_a_pixel(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_columns_are_refused(tmp_path: Path, header: str, message: str) -> None:
-    assert message in _error(read_csv, _csv(tmp_path, f"{header}\n{'1,' * header.count(',')}1\n"))
+    assert message in refusal(read_csv, write_text(tmp_path, f"{header}\n{'1,' * header.count(',')}1\n"))
 
 
 @pytest.mark.parametrize(
@@ -165,8 +138,8 @@ def test_invalid_columns_are_refused(tmp_path: Path, header: str, message: str) 
     ],
 )
 def test_whole_numbers_are_pixels_in_any_notation(tmp_path: Path, cell: str, value: int) -> None:
-    raw = read_csv(_csv(tmp_path, f"{HEADER}Bag,0,0,{cell},0\n"))
-    assert (_pixels(raw), raw.missing) == ([[0, 0, value, 0]], None)
+    raw = read_csv(write_text(tmp_path, f"{HEADER}Bag,0,0,{cell},0\n"))
+    assert (listed_pixels(raw), raw.missing) == ([[0, 0, value, 0]], None)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +147,14 @@ def test_whole_numbers_are_pixels_in_any_notation(tmp_path: Path, cell: str, val
     [("label,pixel1,pixel2,pixel4", "'pixel3' is missing."), ("label,1x1,1x2,2x1", "'2x2' is missing.")],
 )
 def test_a_present_pixel_is_not_proposed_for_a_missing_one(tmp_path: Path, header: str, last: str) -> None:
-    assert _error(read_csv, _csv(tmp_path, f"{header}\n1,1,1,1\n")).endswith(last)
+    assert refusal(read_csv, write_text(tmp_path, f"{header}\n1,1,1,1\n")).endswith(last)
 
 
 @pytest.mark.parametrize(("cell", "shown"), [("x", "'x'"), ("x" * 60, f"'{'x' * 60}'"), ("x" * 61, f"'{'x' * 60}...'")])
 def test_an_error_shows_the_start_of_a_pixel_that_is_not_a_number_and_proposes_no_white(
     tmp_path: Path, cell: str, shown: str
 ) -> None:
-    message = _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,1,{cell},0\n"))
+    message = refusal(read_csv, write_text(tmp_path, f"{HEADER}Bag,0,1,{cell},0\n"))
     assert message.endswith(f"got {shown}. Correct it.")
 
 
@@ -189,22 +162,24 @@ def test_an_error_shows_the_start_of_a_pixel_that_is_not_a_number_and_proposes_n
     "cell", ["x", "-1", "256", "12.5", "inf", "-nan", "1_0", "0x1F", "1e400", "٣", "12,0", "True", "1 2"]
 )
 def test_invalid_pixels_are_refused_with_their_position(tmp_path: Path, cell: str) -> None:
-    message = _error(read_csv, _csv(tmp_path, f'{HEADER}Bag,0,0,0,0\n\n"Bag",0,0,"{cell}",0\nBag,?,x,0,0\n'))
+    message = refusal(read_csv, write_text(tmp_path, f'{HEADER}Bag,0,0,0,0\n\n"Bag",0,0,"{cell}",0\nBag,?,x,0,0\n'))
     assert f"row 2 (line 4), column 'pixel3': a pixel must be a whole number from 0 to 255; got {cell!r}" in message
 
 
 def test_the_first_bad_pixel_is_the_first_in_the_file(tmp_path: Path) -> None:
     content = "pixel4,pixel1,label,pixel3,pixel2\n0,0,Bag,0,0\n0,0,Bag,301,302\n303,0,Bag,0,0\n"
-    assert "row 2 (line 3), column 'pixel3'" in _error(read_csv, _csv(tmp_path, content))
+    assert "row 2 (line 3), column 'pixel3'" in refusal(read_csv, write_text(tmp_path, content))
 
 
 def test_fractions_of_one_are_recognised(tmp_path: Path) -> None:
-    fractions = _csv(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,1.0,0.25,\n")
-    assert "column 'pixel2'" in _error(read_csv, fractions)
-    assert "multiply all pixels by 255" in _error(read_csv, fractions)
-    assert "multiply all pixels by 255" in _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,0.5,0.75,0\n"))
+    fractions = write_text(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,1.0,0.25,\n")
+    assert "column 'pixel2'" in refusal(read_csv, fractions)
+    assert "multiply all pixels by 255" in refusal(read_csv, fractions)
+    assert "multiply all pixels by 255" in refusal(read_csv, write_text(tmp_path, f"{HEADER}Bag,0,0.5,0.75,0\n"))
     for largest in ("1.5", "128"):
-        assert "multiply" not in _error(read_csv, _csv(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,{largest},0.25,\n"))
+        assert "multiply" not in refusal(
+            read_csv, write_text(tmp_path, f"{HEADER}Bag,0,0.5,1,0\nCoat,0,{largest},0.25,\n")
+        )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +196,7 @@ def test_fractions_of_one_are_recognised(tmp_path: Path) -> None:
     ],
 )
 def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: list[str], read: list[str]) -> None:
-    raw = read_csv(_csv(tmp_path, HEADER + "".join(f"{label},1,2,3,4\n" for label in written)))
+    raw = read_csv(write_text(tmp_path, HEADER + "".join(f"{label},1,2,3,4\n" for label in written)))
     assert raw.labels.tolist() == read
 
 
@@ -264,73 +239,17 @@ def test_labels_are_text_and_whole_numbers_stay_whole(tmp_path: Path, written: l
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
-    assert message in _error(read_csv, _csv(tmp_path, content))
+    assert message in refusal(read_csv, write_text(tmp_path, content))
 
 
 def test_rows_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_tables, "BLOCK", 30)
     rows = [f"c{number},{number},0,0,\n\n" if number == 5 else f"c{number},{number},0,0,0\n" for number in range(20)]
-    raw = read_csv(_csv(tmp_path, HEADER + "".join(rows)))
+    raw = read_csv(write_text(tmp_path, HEADER + "".join(rows)))
     assert raw.labels.tolist() == [f"c{number}" for number in range(20)]
     assert raw.pixels[:, 0, 0].tolist() == list(range(20))
     assert raw.missing is not None
     assert np.argwhere(raw.missing).tolist() == [[5, 1, 1]]
-    assert "row 18 (line 20), column 'pixel2'" in _error(
-        read_csv, _csv(tmp_path, HEADER + "".join(rows).replace("c17,17,0", "c17,17,x"))
+    assert "row 18 (line 20), column 'pixel2'" in refusal(
+        read_csv, write_text(tmp_path, HEADER + "".join(rows).replace("c17,17,0", "c17,17,x"))
     )
-
-
-def _noise(rows: int) -> bytes:
-    generator = np.random.default_rng(0)
-    return (HEADER + "".join(f"c,{','.join(map(str, generator.integers(0, 256, 4)))}\n" for _ in range(rows))).encode()
-
-
-def test_damaged_gzip_data_are_refused(tmp_path: Path) -> None:
-    whole = gzip.compress(_noise(2000))
-    wrong_sum = whole[:-8] + zlib.crc32(b"other").to_bytes(4, "little") + whole[-4:]
-    for content in (
-        whole[:-4],
-        whole[: len(whole) // 2],
-        whole[:5],
-        whole + b"more",
-        wrong_sum,
-        _noise(2),
-        HEADER.encode(),
-    ):
-        assert "must be complete gzip data" in _error(read_csv, _csv(tmp_path, content, "train.csv.gz"))
-    assert "is empty" in _error(read_csv, _csv(tmp_path, b"", "train.csv.gz"))
-
-
-def test_gzip_data_with_several_members_are_read(tmp_path: Path) -> None:
-    content = _noise(2000)
-    path = _csv(tmp_path, gzip.compress(content[:999]) + gzip.compress(content[999:]), "train.csv.gz")
-    assert _pixels(read_csv(path)) == _pixels(read_csv(_csv(tmp_path, content)))
-
-
-def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    pipe = tmp_path / "train.csv"
-    os.mkfifo(pipe)
-    end = os.open(pipe, os.O_RDWR)  # otherwise opening it for reading waits for a writer
-    try:
-        assert "must be a file, not a pipe" in _error(read_csv, pipe)
-    finally:
-        os.close(end)
-
-
-@pytest.mark.parametrize("read", [read_csv, read_parquet])
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, read: Callable[[Path], Raw]) -> None:
-    assert "No such file" in _error(read, tmp_path / "absent.csv")
-    assert "Is a directory" in _error(read, tmp_path)
-    locked = _csv(tmp_path, HEADER)
-    locked.chmod(0)
-    if not os.access(locked, os.R_OK):  # root may read everything
-        assert "Permission denied" in _error(read, locked)
-
-
-def test_a_table_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    row = f"Bag{',0' * 784}\n"
-    content = (",".join(["label", *(f"pixel{number}" for number in range(784))]) + "\n" + row * 5500).encode()
-    # The length at the end of the gzip data is then 0; only the position after the first rows gives the estimate.
-    for path in (_csv(tmp_path, content), _csv(tmp_path, gzip.compress(content), "train.csv.gz")):
-        os.truncate(path, 1 << 43)  # a sparse file: nothing is written
-        assert "GiB of memory to read" in _error(read_csv, path)
