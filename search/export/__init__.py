@@ -1,1 +1,1 @@
-"""A final model as files for other programs, each measured against PyTorch, with its card."""
+"""Export of a final model to files for other programs, each compared with PyTorch, with a model card."""

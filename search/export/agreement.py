@@ -1,4 +1,4 @@
-"""Whether the files in a study's folder are those that its records speak of."""
+"""Checks that the files in a study's folder match its records."""
 
 import hashlib
 from pathlib import Path
@@ -17,46 +17,46 @@ from search.study.study import Study
 from search.terminal.wording import f1
 
 CHECKED = (*FORMATS.values(), CONFIG)
-SAME_MODEL = 0.01  # macro F1; on another device some images change their class
+SAME_MODEL = 0.01  # macro F1; on another device some predictions differ
 
 
 def note_export(study: Study, folder: Path) -> None:
-    """The study's record has the checksums of the export in `folder`."""
+    """Record the checksums of the export in `folder`."""
     study.append(ExportedFiles(files=_digests(folder)))
 
 
 def require_export(study: Study, folder: Path) -> None:
-    """The models in `folder` are those that the study exported there, or on another machine.
+    """Require that the models in `folder` are an export of the study, from any machine.
 
-    Raises: SearchError.
+    Raises: SearchError if one is missing or its checksum differs.
     """
-    kept = study.read_all(ExportedFiles)
-    found = _digests(folder)
-    if kept and found not in [each.files for each in kept]:
-        known = kept[-1].files
-        wrong = next((name for name in CHECKED if found.get(name) != known.get(name)), CONFIG)
-        fault = "its checksum is another one" if wrong in found else "it is missing"
+    exports = study.read_all(ExportedFiles)
+    digests = _digests(folder)
+    if exports and digests not in [export.files for export in exports]:
+        expected = exports[-1].files
+        wrong = next((name for name in CHECKED if digests.get(name) != expected.get(name)), CONFIG)
+        fault = "its checksum differs" if wrong in digests else "it is missing"
         raise SearchError(
-            f"{folder / wrong} must be the file that the study {study.name!r} exported; {fault}. Delete "
-            f"{folder}, and the command that began the study exports it again."
+            f"{folder / wrong} must be the file that the study {study.name!r} exported; {fault}. Delete {folder} and "
+            "repeat the command that started the study to export it again."
         )
 
 
 def require_tested_model(checkpoint: Path, run: FinalRun, tested: Predictions | None, pixels: NDArray[uint8]) -> None:
-    """Where an older version kept no checksum: the model says of the test images what the study's final model said.
+    """If an older version stored no checksum, require that the model's test score is that of the final model.
 
     Shape: pixels [N, 28, 28].
-    Raises: SearchError. FmnistError where the checkpoint cannot be loaded.
+    Raises: SearchError if it is not. FmnistError if the checkpoint cannot be loaded.
     """
     if run.checkpoint is not None or tested is None:
         return
-    answers = predict(load_checkpoint(checkpoint), pixels, CPU)
-    found = macro_f1(tested.labels, answers.argmax(axis=1), answers.shape[1])
-    if abs(found - run.macro_f1) > SAME_MODEL:
+    probabilities = predict(load_checkpoint(checkpoint), pixels, CPU)
+    score = macro_f1(tested.labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    if abs(score - run.macro_f1) > SAME_MODEL:
         raise SearchError(
             f"{checkpoint} must be the model that the study tested, with macro F1 {f1(run.macro_f1)}; it has "
-            f"{f1(found)}. Another study "
-            "has written into the folder: restore it from a copy, or begin a new study with --name."
+            f"{f1(score)}. Another study has written to the folder: restore it from a copy, or start a new study with "
+            "--name."
         )
 
 
@@ -65,6 +65,6 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """The file's BLAKE2b, in hex."""
+    """Return the file's BLAKE2b digest, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -1,4 +1,4 @@
-"""A checkpoint -> files for other programs, each read back and compared with PyTorch before anyone gets it."""
+"""Export of a checkpoint to files for other programs, each of which is read back and compared with PyTorch."""
 
 import json
 import time
@@ -38,7 +38,7 @@ Reader = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, how near each file is to PyTorch, and how long it takes to answer."""
+    """The exported files, their difference from PyTorch, and their latency."""
 
     folder: Path
     parities: tuple[Parity, ...]
@@ -48,7 +48,7 @@ class ExportReport:
 
 
 class EndToEnd(nn.Module):
-    """The network with all that surrounds it, so that a file needs no code beside it."""
+    """The network with its preprocessing and softmax, so that an exported file needs no other code."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
@@ -70,13 +70,12 @@ def export_model(
     announce: Announce,
     files: tuple[str, ...] = tuple(FORMATS.values()),
 ) -> ExportReport:
-    """`to` holds the model in the formats of `files`, with its card and metrics; an earlier export there is replaced.
+    """Export the model to `to` in the formats of `files`, with its card and metrics, replacing an earlier export.
 
-    Shape: test_pixels [N, 28, 28], on all of which every file is compared with PyTorch; calibration [M, 28, 28],
-    training images.
-    Raises: FmnistError where the checkpoint cannot be loaded; SearchError where `to` holds something else, cannot be
-    written, the facts are of another model, or a file but the int8 one does not say what PyTorch says. `to` is as it
-    was then.
+    Shape: test_pixels [N, 28, 28], on which every file is compared with PyTorch; calibration [M, 28, 28], training
+    images.
+    Raises: FmnistError if the checkpoint cannot be loaded; SearchError if `to` is not an export or cannot be written,
+    the facts are of another model, or a file other than the int8 one differs from PyTorch. `to` is then unchanged.
     """
     start = time.perf_counter()
     _require_free(to)
@@ -102,8 +101,8 @@ def export_model(
 def _require_free(to: Path) -> None:
     if to.exists() and not to.is_dir():
         raise SearchError(f"An export is a folder; {to} is a file. Name another folder.")
-    present = {path.name for path in to.iterdir()} if to.exists() else set()
-    foreign = sorted(present - FILES) or sorted(present if CARD not in present else ())
+    names = {path.name for path in to.iterdir()} if to.exists() else set()
+    foreign = sorted(names - FILES) or sorted(names if CARD not in names else ())
     if foreign:
         raise SearchError(
             f"An export replaces only an export or an empty folder; {to} holds {foreign[0]!r}. Name another folder."
@@ -113,15 +112,13 @@ def _require_free(to: Path) -> None:
 def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:
     if checkpoint.config != facts.final.config or checkpoint.class_names != facts.data.class_names:
         raise SearchError(
-            f"The checkpoint must be of the final model of {facts.study!r}; it has another configuration or other "
-            "classes. "
+            f"The checkpoint must be of the final model of {facts.study!r}; its configuration or its classes differ. "
             f"Export the checkpoint of seed {facts.final.exported_seed}."
         )
     if facts.exported.checkpoint not in (None, checkpoint.seal):
         raise SearchError(
-            f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum is another one. "
-            "Restore the study's "
-            "folder from a copy, or begin a new study with --name."
+            f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum differs. Restore "
+            "the study's folder from a copy, or start a new study with --name."
         )
 
 
@@ -134,8 +131,8 @@ def _write_formats(
     files: tuple[str, ...],
 ) -> None:
     if WEIGHTS in files:
-        about = facts.identity and facts.identity.model_dump(exclude={"storage", "host"})  # the model is for others too
-        copy_checkpoint(checkpoint_folder, fresh, origin={"study": about} if about else {})
+        identity = facts.identity and facts.identity.model_dump(exclude={"storage", "host"})  # private
+        copy_checkpoint(checkpoint_folder, fresh, origin={"study": identity} if identity else {})
     (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
     if files == (WEIGHTS,):
         return
@@ -152,18 +149,16 @@ def _write_formats(
 
 
 def _captured(checkpoint: Checkpoint) -> ExportedProgram:
-    example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)  # of two: a size of one would be taken for a constant
+    example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)  # two, as a size of one is treated as a constant
     program = torch.export.export(EndToEnd(checkpoint).eval(), (example,), dynamic_shapes={"images": {0: Dim("N")}})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names the folders of this machine
+        node.meta.pop("stack_trace", None)  # it contains paths of this machine
     return program
 
 
 @contextmanager
 def _exporters_quiet() -> Iterator[None]:
-    """PyTorch's exporters warn of what they use of PyTorch and Python themselves: nothing that a caller could
-    change.
-    """
+    """Ignore the deprecation warnings of PyTorch's exporters about their own code."""
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", category=category, module=r"(torch|onnxscript|onnx_ir|copyreg)(\.|$)")
@@ -178,42 +173,42 @@ def _measured(
     labels: Ints | None,
     announce: Announce,
 ) -> tuple[list[Parity], Quantised | None, list[Latency]]:
-    # The study opened the test split once, before, and kept its answers and labels: what int8 costs is told from those
-    # and opens nothing. Nor is anything chosen by it: the model is the same in every file.
+    # The scores of int8 use the labels stored when the study opened the test split, so they do not open it again.
+    # Nothing is chosen by them: every file holds the same model.
     parities, int8, latencies = list[Parity](), None, list[Latency]()
     for name in files:
         read, size = _reader(folder / name), (folder / name).stat().st_size
-        found = np.concatenate([read(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+        probabilities = np.concatenate([read(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
         if name == INT8:
-            int8 = measure(name, size, expected, found, labels)
-            said = _said_of_int8(int8)
+            int8 = measure(name, size, expected, probabilities, labels)
+            accuracy = _int8_accuracy(int8)
         else:
-            parities.append(parity := compare(name, size, expected, found))
-            said = (
-                f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} classed "
-                "otherwise"
+            parities.append(parity := compare(name, size, expected, probabilities))
+            accuracy = (
+                f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} predicted "
+                "differently"
             )
         latencies.append(latency := latency_of(name, read))
         announce(
-            f"{name}: {size:,} bytes; on {len(pixels):,} images {said}; "
-            f"1 image takes {latency.one:.3g} ms, 256 images {latency.many:.3g} ms{latency.warning}."
+            f"{name}: {size:,} bytes; on {len(pixels):,} images {accuracy}; 1 image takes {latency.single:.3g} ms, 256 "
+            f"images {latency.batch:.3g} ms{latency.warning}."
         )
     return parities, int8, latencies
 
 
-def _said_of_int8(int8: Quantised) -> str:
-    said = f"{int8.disagreements} classed otherwise than by PyTorch"
+def _int8_accuracy(int8: Quantised) -> str:
+    disagreements = f"{int8.disagreements} predicted differently from PyTorch"
     if int8.macro_f1 is None:
-        return said
-    return f"macro F1 {int8.macro_f1:.4f} ({int8.macro_f1_difference:+.4f}), {said}"
+        return disagreements
+    return f"macro F1 {int8.macro_f1:.4f} ({int8.macro_f1_difference:+.4f}), {disagreements}"
 
 
 def _reader(path: Path) -> Reader:
-    readers = {WEIGHTS: _of_safetensors, PT2: _of_pt2, ONNX: _of_onnx, INT8: _of_onnx}
+    readers = {WEIGHTS: _safetensors_reader, PT2: _pt2_reader, ONNX: _onnx_reader, INT8: _onnx_reader}
     return readers[path.name](path)
 
 
-def _of_safetensors(path: Path) -> Reader:
+def _safetensors_reader(path: Path) -> Reader:
     network = folded(load_checkpoint(path.parent).model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def read(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -223,7 +218,7 @@ def _of_safetensors(path: Path) -> Reader:
     return read
 
 
-def _of_pt2(path: Path) -> Reader:
+def _pt2_reader(path: Path) -> Reader:
     with _exporters_quiet():
         module = torch.export.load(path).module()
 
@@ -234,8 +229,8 @@ def _of_pt2(path: Path) -> Reader:
     return read
 
 
-def _of_onnx(path: Path) -> Reader:
+def _onnx_reader(path: Path) -> Reader:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()  # so that the times of all files can be compared
+    options.intra_op_num_threads = torch.get_num_threads()  # for comparable times
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda pixels: np.asarray(session.run(["probabilities"], {"images": pixels})[0])

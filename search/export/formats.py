@@ -9,12 +9,7 @@ from search.errors import SearchError
 CONFIG, WEIGHTS = CHECKPOINT_FILES
 ONNX, INT8 = ONNX_FILES
 PT2 = "model.pt2"
-FORMATS = {
-    "safetensors": WEIGHTS,
-    "pt2": PT2,
-    "onnx": ONNX,
-    "onnx-int8": INT8,
-}  # name -> file, in the order they are written
+FORMATS = {"safetensors": WEIGHTS, "pt2": PT2, "onnx": ONNX, "onnx-int8": INT8}  # name -> file, in order of writing
 WHAT = {
     WEIGHTS: f"weights, with {CONFIG}",
     PT2: "torch.export",
@@ -24,9 +19,9 @@ WHAT = {
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
-    """The files of the formats of these names, each once and in our order; of none, those of all.
+    """Return the files of the named formats, each once and in order of writing; all files if no format is named.
 
-    Raises: SearchError where a name is unknown.
+    Raises: SearchError if a name is unknown.
     """
     for name in names:
         if name not in FORMATS:

@@ -1,4 +1,4 @@
-"""How long an exported file takes to answer, on the processor at hand."""
+"""The latency of an exported file on this machine's CPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,33 +12,32 @@ from fmnist.timing import median_ms, steady
 
 BATCHES = (1, 256)  # images
 PASSES = {1: 100, 256: 15}
-LONGEST = 0.3  # seconds for each; four files of two sizes, twice each, take five at most on a steady machine
+LONGEST = 0.3  # seconds for each; four files with two batch sizes, twice each, take at most five on an idle machine
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from raw pixels to probabilities: the median of up to a hundred runs of one image, and fifteen of
-    256.
+    """Milliseconds from raw pixels to probabilities: the median of up to 100 runs of one image, and 15 of 256.
 
-    Not steady where no two of six such medians agreed, because the machine did other work.
+    Not steady if no two of six such medians agreed, because the machine did other work.
     """
 
     file: str
-    one: float
-    many: float
+    single: float  # of one image
+    batch: float  # of 256 images
     threads: int
     is_steady: bool
 
     @property
     def warning(self) -> str:
-        """For a person who reads the figures; empty where they can be relied on."""
+        """Return a warning for readers of the figures; empty if they are reliable."""
         return "" if self.is_steady else " (unsteady: the machine did other work)"
 
 
 def latency_of(file: str, probabilities: Callable[[NDArray[np.uint8]], object]) -> Latency:
-    """What it takes on the CPU with as many threads as PyTorch uses."""
-    (one, is_steady), (many, are_steady) = (_measured(probabilities, images) for images in BATCHES)
-    return Latency(file, one, many, torch.get_num_threads(), is_steady and are_steady)
+    """Measure the latency on the CPU with as many threads as PyTorch uses."""
+    (single, single_steady), (batch, batch_steady) = (_measured(probabilities, images) for images in BATCHES)
+    return Latency(file, single, batch, torch.get_num_threads(), single_steady and batch_steady)
 
 
 def _measured(probabilities: Callable[[NDArray[np.uint8]], object], images: int) -> tuple[float, bool]:

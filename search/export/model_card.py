@@ -1,4 +1,4 @@
-"""What a person, and a program, must know of an exported model: MODEL_CARD.md and metrics.json."""
+"""The description of an exported model: MODEL_CARD.md for people and metrics.json for programs."""
 
 import json
 import re
@@ -27,30 +27,30 @@ CARD, METRICS = "MODEL_CARD.md", "metrics.json"
 NOT_FASHION_MNIST = (
     "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
 )
-SHOWN = 5  # confusions
-WEAKEST = 3  # classes
-TAKEN_FOR = 2  # classes that a weak one is most often taken for
+CONFUSIONS_SHOWN = 5
+WEAKEST_SHOWN = 3  # classes
+MISTAKES_SHOWN = 2  # for each of them
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the search took."""
+    """The cost of the search."""
 
-    trials: int  # that count: complete, pruned or failed
+    trials: int  # complete, pruned or failed
     complete: int
     pruned: int
     failed: int
     sampler: str
     pruner: str
     confirmed: int  # configurations that were trained again on fresh seeds
-    fresh_seeds: int  # of each of those
+    fresh_seeds: int  # for each of these
     search_seconds: float
-    all_seconds: float  # with confirm and final
+    all_seconds: float  # including confirm and final
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a study knows of the model that it exports."""
+    """The facts that a study has on its exported model."""
 
     study: str
     data: DataRecord
@@ -58,19 +58,18 @@ class ModelFacts:
     environment: Environment | None
     toml: str  # the winning configuration, as a study file
     budget: Budget | None = None
-    identity: Identity | None = None  # by which the study is found again
-    calibration_error: float | None = (
-        None  # expected, of the exported model on the test split; None where its answers are not at hand
-    )
+    identity: Identity | None = None  # identifies the study
+    # The exported model's expected calibration error on the test split; None without its predictions.
+    calibration_error: float | None = None
 
     @property
     def exported(self) -> FinalRun:
-        """The one of the final trainings that is exported."""
+        """Return the final training that is exported."""
         return next(run for run in self.final.runs if run.seed == self.final.exported_seed)
 
     @property
     def version(self) -> str:
-        """Of this toolkit, at the time of training."""
+        """Return the version of this toolkit at the time of training."""
         return (self.environment.versions if self.environment else {}).get("fmnist-search", "not recorded")
 
 
@@ -81,7 +80,7 @@ def write_card(
     int8: Quantised | None = None,
     latencies: Sequence[Latency] = (),
 ) -> None:
-    """MODEL_CARD.md and metrics.json are in `folder`."""
+    """Write MODEL_CARD.md and metrics.json to `folder`."""
     metrics = json.dumps(_metrics(facts, parities, int8, latencies), indent=2, allow_nan=False)
     (folder / METRICS).write_text(metrics + "\n", encoding="utf-8")
     (folder / CARD).write_text(_card(facts, parities, int8, latencies), encoding="utf-8")
@@ -90,7 +89,7 @@ def write_card(
 def _metrics(
     facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]
 ) -> dict[str, Any]:
-    """`macro_f1` and `accuracy` are the exported model's; mean, sd and interval those of all seeds."""
+    """Return the metrics; `macro_f1` and `accuracy` are of the exported model, mean, sd and interval of all seeds."""
     final, run = facts.final, facts.exported
     return {
         "study": facts.study,
@@ -107,15 +106,15 @@ def _metrics(
         "sd": final.sd,
         "interval": [final.low, final.high],
         "level": final.level,
-        "seeds": [one.seed for one in final.runs],
-        "macro_f1_by_seed": [one.macro_f1 for one in final.runs],
-        "classes": [one.model_dump() for one in final.classes],
+        "seeds": [run.seed for run in final.runs],
+        "macro_f1_by_seed": [run.macro_f1 for run in final.runs],
+        "classes": [score.model_dump() for score in final.classes],
         "confusion": final.confusion,
         "parameters": final.parameters,
         "flops": final.flops,
         "calibration_error": facts.calibration_error,
         "budget": asdict(facts.budget) if facts.budget else None,
-        "parity": [one.as_json() for one in parities],
+        "parity": [parity.as_json() for parity in parities],
         "int8": int8.as_json() if int8 else None,
         "latency": _latency(latencies),
     }
@@ -124,8 +123,8 @@ def _metrics(
 def _latency(latencies: Sequence[Latency]) -> dict[str, Any] | None:
     if not latencies:
         return None
-    milliseconds = {one.file: {"1": one.one, "256": one.many} for one in latencies}
-    unsteady = [one.file for one in latencies if not one.is_steady]
+    milliseconds = {latency.file: {"1": latency.single, "256": latency.batch} for latency in latencies}
+    unsteady = [latency.file for latency in latencies if not latency.is_steady]
     return {
         "device": "cpu",
         "processor": processor(),
@@ -140,27 +139,27 @@ class _File:
     """A row of the card's table of files."""
 
     name: str
-    what: str
+    description: str
     bytes: int
     difference: float
-    otherwise: str
+    disagreements: str
     latency: Latency | None
 
 
 def _files(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> list[_File]:
-    latency = {one.file: one for one in latencies}
-    every: list[Parity | Quantised] = [*parities, *([int8] if int8 else [])]
-    ties = {one.file for one in parities if one.ties}
+    latency_of = {latency.file: latency for latency in latencies}
+    compared: list[Parity | Quantised] = [*parities, *([int8] if int8 else [])]
+    ties = {parity.file for parity in parities if parity.ties}
     return [
         _File(
-            one.file,
-            WHAT[one.file],
-            one.bytes,
-            one.largest_difference,
-            f"{one.disagreements:,}{' (ties)' if one.file in ties else ''}",
-            latency.get(one.file),
+            name=result.file,
+            description=WHAT[result.file],
+            bytes=result.bytes,
+            difference=result.largest_difference,
+            disagreements=f"{result.disagreements:,}{' (ties)' if result.file in ties else ''}",
+            latency=latency_of.get(result.file),
         )
-        for one in every
+        for result in compared
     ]
 
 
@@ -176,7 +175,7 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
     templates.filters |= {"f1": f1, "setting": setting, "duration": duration, "text": escaped, "yaml": _quoted}
     final, cleaning = facts.final, facts.data.cleaning
     files = _files(parities, int8, latencies)
-    names = [one.name for one in files]
+    names = [file.name for file in files]
     return templates.get_template(f"{CARD}.j2").render(
         facts=facts,
         final=final,
@@ -185,7 +184,7 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
         seeds=counted(len(final.runs), "seed"),
         knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
         weakest=_weakest(final),
-        confusions=most_confused(final, SHOWN),
+        confusions=most_confused(final, CONFUSIONS_SHOWN),
         files=files,
         loaded=next((name for name in (ONNX, INT8, WEIGHTS, PT2) if name in names), None),
         compared=parities[0].images if parities else int8.images if int8 else 0,
@@ -194,32 +193,31 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
         speed=_latency(latencies),
         warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
         official=facts.data.is_fashion_mnist,
-        flattered=kept_warnings(cleaning) if cleaning else [],
+        kept_warnings=kept_warnings(cleaning) if cleaning else [],
         cleaning=cleaning,
-        cleaned=cleaning_sentences(cleaning) if cleaning else [],
+        cleaning_sentences=cleaning_sentences(cleaning) if cleaning else [],
         data_options=_data_options(facts.data),
     )
 
 
 def _weakest(final: Final) -> list[tuple[ClassScore, list[Confusion]]]:
-    """The classes of the lowest F1, each with what the exported model most often takes it for."""
+    """Return the classes with the lowest F1, each with its most frequent mistakes."""
     mistakes = most_confused(final, len(final.classes) ** 2)
-    lowest = sorted(range(len(final.classes)), key=lambda index: final.classes[index].f1)[:WEAKEST]
-    return [(final.classes[index], [one for one in mistakes if one.true == index][:TAKEN_FOR]) for index in lowest]
+    lowest = sorted(range(len(final.classes)), key=lambda index: final.classes[index].f1)[:WEAKEST_SHOWN]
+    return [
+        (final.classes[index], [mistake for mistake in mistakes if mistake.true == index][:MISTAKES_SHOWN])
+        for index in lowest
+    ]
 
 
 def _data_options(data: DataRecord) -> str:
-    """What names the data on a command line; without their folders, which are those of another machine."""
+    """Return the command-line options that name the data, without their folders, which differ between machines."""
     test = f" --test {shlex.quote(Path(data.test_path).name)}" if data.test_path else ""
-    return visible(f"--data {shlex.quote(Path(data.path or data.name).name)}{test}").replace(
-        "\n", " "
-    )  # a line within a block of code
+    options = visible(f"--data {shlex.quote(Path(data.path or data.name).name)}{test}")
+    return options.replace("\n", " ")  # one line within a code block
 
 
 def _quoted(text: str) -> str:
-    """As a string of YAML, and of JSON where all can be printed: what cannot is written as its number."""
-    return (
-        '"'
-        + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in re.sub(r'["\\]', r"\\\g<0>", text))
-        + '"'
-    )
+    """Return `text` as a YAML string, with non-printable characters escaped."""
+    escaped_text = re.sub(r'["\\]', r"\\\g<0>", text)
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in escaped_text) + '"'

@@ -1,4 +1,4 @@
-"""What a study knows of the model that it exports, gathered for its card; the test split is not opened for it."""
+"""The facts on an exported model, gathered from its study for the card; the test split is not opened."""
 
 from optuna.trial import TrialState
 
@@ -12,7 +12,7 @@ from search.study.trials import finished_trials
 
 
 def read_facts(study: Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
-    """All that the card says."""
+    """Read the facts for the card."""
     environments = study.read_all(Environment)
     return ModelFacts(
         study=study.name,
@@ -39,7 +39,7 @@ def _budget(study: Study) -> Budget:
         sampler=spec.search.sampler,
         pruner=spec.search.pruner,
         confirmed=len(confirmation.candidates),
-        fresh_seeds=max((len(one.runs) for one in confirmation.candidates), default=0),
+        fresh_seeds=max((len(candidate.runs) for candidate in confirmation.candidates), default=0),
         search_seconds=timing.search,
         all_seconds=timing.total,
     )

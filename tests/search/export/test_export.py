@@ -253,11 +253,11 @@ def test_the_card_states_the_result_and_its_limits(card: str) -> None:
     assert (
         "**Test macro F1 0.9430 ± 0.0008 over 3 seeds, 95 % interval [0.9391, 0.9470]** on 10,000 test images." in card
     )
-    assert "- **T-shirt/top**, F1 0.8000: it finds 95.0 % of them" in card
-    assert "- Shirt taken for T-shirt/top: 102 of 1,052 images (9.7 %)." in card
+    assert "- **T-shirt/top**, F1 0.8000: recall 95.0 %, precision 94.0 %." in card
+    assert "- Shirt predicted as T-shirt/top: 102 of 1,052 images (9.7 %)." in card
     assert all(f"| `{name}` |" in card for name in TrialConfig.model_fields)
     assert '````toml\nname = "winner"\n\n[knobs]\ndepth = 3\n````' in card
-    assert "are. It takes them most often for Shirt (5.8 %).\n" in card
+    assert " Its images are most often mistaken for Shirt (5.8 %).\n" in card
     assert card.startswith("---\nlicense: mit\n")
     assert "SYNTHETIC" not in card
 
@@ -320,7 +320,7 @@ def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_p
     assert (
         "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
     )
-    assert "found nothing to mend" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
+    assert "found nothing to fix" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
     kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
     assert "> **Also in the test split, and kept: 1 training image. The test score is too high.**" in kept
 
@@ -396,7 +396,7 @@ def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path:
         )
     card = (tmp_path / "export" / "MODEL_CARD.md").read_text()
     assert "**Test macro F1 0.9000 over 1 seed, 95 %" in card
-    assert "One seed says nothing of the spread" in card
+    assert "One seed does not show the spread" in card
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["sd"] is None
     assert [line.split(":")[0] for line in told] == [
         "model.safetensors",
@@ -465,7 +465,7 @@ def test_a_tampered_file_does_not_agree(report: ExportReport, tmp_path: Path) ->
     onnx.save(model, tmp_path / "model.onnx")
     expected = predict(load_checkpoint(report.folder), PIXELS, CPU)
     assert compare("model.onnx", 1, expected, run_onnx(report.folder / "model.onnx", PIXELS)).ties == 0
-    with pytest.raises(SearchError, match=r"model.onnx must say what PyTorch says, within 0.0001"):
+    with pytest.raises(SearchError, match=r"model.onnx must agree with PyTorch within 0.0001"):
         compare("model.onnx", 1, expected, run_onnx(tmp_path / "model.onnx", PIXELS))
 
 
