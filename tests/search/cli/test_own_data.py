@@ -228,7 +228,7 @@ def test_names_and_preparation_of_pictures_travel_to_the_model(tmp_path: Path) -
     assert json.loads((export / "labels.json").read_text()) == about["class_names"]
     card = (export / "MODEL_CARD.md").read_text()
     assert "帽子" in card
-    assert "Fashion-MNIST" not in card.split("## What it is for")[0]
+    assert "Fashion-MNIST" not in card.split("## Intended use")[0]
     said = run_command(tmp_path, "predict", export, tmp_path / "shop" / "帽子" / "1.png", "--json")
     assert said.returncode == 0
     assert {one["label"] for one in json.loads(said.stdout)[0]["predictions"]} == {"Hemd", "Schuh", "帽子"}
