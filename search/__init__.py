@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
 
     from fmnist.classifier import Classifier
     from fmnist.config import TrialConfig
-    from search.job.request import Options
+    from search.job.options import Options
     from search.study.records import Final
     from search.study.study import Study as Handle
 
@@ -174,8 +174,10 @@ def run(
         >>> study = search.run("quick", data="synthetic", trials=4, workers=1)
     """
     from search.job.guest import run_study
+    from search.job.options import require_options
     from search.job.request import RunRequest
 
+    require_options(options)
     place = Path(home).resolve()
     request = RunRequest(
         storage=storage or f"sqlite:///{place / 'fmnist.db'}",
@@ -183,7 +185,7 @@ def run(
         data=_text(data),
         test=_text(test),
         home=place,
-        **options,
+        options=options,
     )
     return Study(run_study(request, quiet=quiet))
 

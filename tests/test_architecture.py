@@ -25,6 +25,7 @@ FMNIST = {
     "errors": set(),
     "suggestions": set(),
     "knobs": set(),
+    "curve": set(),
     "atomic": set(),
     "augment": set(),
     "graphs": set(),
@@ -66,11 +67,14 @@ LAYER = re.compile(r"^\| (\d+) \| `(\w+)` \|", re.MULTILINE)
 # Room of search/ -> its layer, 1 the highest, as the table for people has it.
 LAYERS = {room: int(layer) for layer, room in LAYER.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))}
 WRITERS = {
+    "search/job/loop.py",
     "search/job/search.py",
     "search/study/study.py",
     "search/job/objective.py",
     "search/study/limits.py",
+    "search/storage/optuna_private.py",
     "search/storage/own_trials.py",
+    "search/storage/trial_record.py",
     "search/storage/patient.py",
     "search/storage/sharing.py",
     "search/storage/operations.py",
@@ -97,6 +101,16 @@ WRITES |= {
     "set_trial_param",
     "set_study_user_attr",
     "set_study_system_attr",
+}
+OPTUNA_PRIVATE = "search/storage/optuna_private.py"
+SUBCLASSES = {"search/storage/own_trials.py", "search/storage/patient.py"}  # of Optuna's storage: its own attributes
+PRIVATE = {
+    "_storage",
+    "_trial_id",
+    "_study_id",
+    "_pop_waiting_trial_id",
+    "_thread_local",
+    "_system_attrs",
 }
 REPORTING = ("search.report", "search.dashboard", "search.terminal")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
@@ -295,8 +309,16 @@ def test_only_the_coordinators_modules_write_trials(path: str) -> None:
     assert writes(TREES[path]) == []
 
 
+@pytest.mark.parametrize("path", sorted(modules_of("search").keys() - {OPTUNA_PRIVATE}))
+def test_one_module_uses_what_optuna_keeps_private(path: str) -> None:
+    tree = TREES[path]
+    assert not [name for name in imports(tree) if name.startswith("optuna.") and "._" in name]
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not used & (PRIVATE if path in SUBCLASSES else PRIVATE | {"_backend"})
+
+
 @pytest.mark.parametrize("path", modules_of("search"))
-def test_only_finalize_opens_the_test_split(path: str) -> None:
+def test_only_the_final_stage_opens_the_test_split(path: str) -> None:
     assert ("test_split" in names(TREES[path])) == (path == "search/job/final.py")
     assert not opens_test_images(TREES[path])
 

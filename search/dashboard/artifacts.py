@@ -1,6 +1,4 @@
-"""The files that optuna-dashboard shows with a study or a trial; they lie in the study's own folder, under ids that the
-database knows.
-"""
+"""The files that optuna-dashboard shows with a study or a trial, stored by id in the folder of their study."""
 
 import json
 import mimetypes
@@ -13,9 +11,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import FrozenTrial
 
 from fmnist.atomic import write_in_place
+from search.storage.optuna_private import trial_id
 from search.study.study import Study
 
-ARTIFACTS = "artifacts"  # within a study's folder
+ARTIFACTS = "artifacts"  # folder in the study's folder
 KINDS = {
     ".onnx": "application/onnx",
     ".toml": "text/plain",
@@ -25,26 +24,24 @@ KINDS = {
 
 
 class StudyFolders:
-    """An artifact store of Optuna's over the folders of all studies: an artifact lies in the one of its own study."""
+    """An Optuna artifact store over the folders of all studies."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The artifact's bytes. Raises: ArtifactNotFound."""
+        """Open the artifact. Raises: ArtifactNotFound."""
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """The artifact, which a person adds in the dashboard, lies beside the studies: of which it is, only the
-        database is told.
-        """
+        """Store an artifact added in the dashboard beside the studies: the dashboard does not pass its study."""
         folder = self._home / ARTIFACTS
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _checked(artifact_id)).open("wb") as file:
             shutil.copyfileobj(content_body, file)
 
     def remove(self, artifact_id: str) -> None:
-        """The artifact is gone. Raises: ArtifactNotFound."""
+        """Delete the artifact. Raises: ArtifactNotFound."""
         self._path(artifact_id).unlink()
 
     def _path(self, artifact_id: str) -> Path:
@@ -56,18 +53,18 @@ class StudyFolders:
 
 
 def attach(study: Study, name: str, content: bytes, trial: FrozenTrial | None = None) -> None:
-    """The study, or the trial, has an artifact of that name and content; one that it had of that name is replaced."""
-    known = _id(study, name, trial)
-    write_in_place(study.folder / ARTIFACTS / known, content)
+    """Attach a file to the study, or to the trial; an earlier one of the same name is replaced."""
+    artifact_id = _id(study, name, trial)
+    write_in_place(study.folder / ARTIFACTS / artifact_id, content)
     kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    about = json.dumps({"artifact_id": known, "filename": name, "mimetype": kind, "encoding": None})
+    record = json.dumps({"artifact_id": artifact_id, "filename": name, "mimetype": kind, "encoding": None})
     key = _key(study, name, trial)
-    if study.storage.get_study_system_attrs(study.id).get(key) != about:
-        study.storage.set_study_system_attr(study.id, key, about)
+    if study.storage.get_study_system_attrs(study.id).get(key) != record:
+        study.storage.set_study_system_attr(study.id, key, record)
 
 
 def is_attached(study: Study, name: str, trial: FrozenTrial | None = None) -> bool:
-    """Whether it has an artifact of that name, and the file is there."""
+    """Return whether the study or the trial has an artifact of that name, and its file exists."""
     path = study.folder / ARTIFACTS / _id(study, name, trial)
     return bool(study.storage.get_study_system_attrs(study.id).get(_key(study, name, trial))) and path.is_file()
 
@@ -77,13 +74,9 @@ def _id(study: Study, name: str, trial: FrozenTrial | None) -> str:
 
 
 def _key(study: Study, name: str, trial: FrozenTrial | None) -> str:
-    # A trial that has ended takes no attribute any more; the dashboard looks for its artifacts among the study's as
-    # well.
-    return (
-        f"dashboard:artifacts:{trial._trial_id}:{_id(study, name, trial)}"
-        if trial
-        else f"artifacts:{_id(study, name, trial)}"
-    )
+    # A finished trial cannot be given attributes; the dashboard also looks for its artifacts in the study's.
+    owner = f"dashboard:artifacts:{trial_id(trial)}" if trial else "artifacts"
+    return f"{owner}:{_id(study, name, trial)}"
 
 
 def _checked(artifact_id: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.config import TrialConfig
+from fmnist.curve import CurvePoint
 
 FailureKind = Literal["diverged", "memory", "latency", "error"]
 
@@ -33,16 +34,11 @@ class Task:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """A task's epoch is over; the validation figures are None on the full images."""
+    """A task's epoch is over; its validation figures are None on the full images."""
 
     key: str
-    number: int
-    train_loss: float
-    valid_loss: float | None
-    macro_f1: float | None
-    accuracy: float | None
+    point: CurvePoint
     images_per_second: float
-    seconds: float  # since the training began
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Resumed:
     """A task goes on after these epochs, the first of it, which an earlier try or an earlier run had trained."""
 
     key: str
-    epochs: tuple[EpochEnd, ...]
+    curve: tuple[CurvePoint, ...]
 
 
 @dataclass(frozen=True)

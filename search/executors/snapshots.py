@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from fmnist.curve import CurvePoint
 from fmnist.data.images import Images
 from fmnist.data.sources import fingerprint
 from fmnist.errors import FmnistError
 from fmnist.snapshot import Snapshot, load_snapshot, save_snapshot
 from fmnist.train import Epoch
-from search.executors import EpochEnd, Task
+from search.executors import Task
 
 SHARE = 0.02  # of a training's time that its snapshots may take, after the first
 
@@ -27,11 +28,11 @@ class Snapshots:
         self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
     ) -> None:
         self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
-        self._epochs: list[EpochEnd] = []
+        self._curve: list[CurvePoint] = []
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last one took
 
-    def found(self) -> tuple[Snapshot | None, tuple[EpochEnd, ...]]:
+    def found(self) -> tuple[Snapshot | None, tuple[CurvePoint, ...]]:
         """The snapshot that an earlier try left of this very training, and the epochs until then."""
         path = self._task.snapshot
         if path is None or not path.exists():
@@ -40,19 +41,19 @@ class Snapshots:
             snapshot, about = load_snapshot(path)
             if about["training"] != self._training:
                 return None, ()  # of a study that had the same name
-            self._epochs = [EpochEnd(**{**epoch, "key": self._task.key}) for epoch in about["epochs"]]
+            self._curve = [CurvePoint(**point) for point in about["curve"]]
         except (FmnistError, LookupError, TypeError) as error:
             self._note(f"starts anew, its snapshot is of no use: {error}")
             return None, ()
-        return snapshot, tuple(self._epochs)
+        return snapshot, tuple(self._curve)
 
-    def take(self, epoch: Epoch, end: EpochEnd) -> bool:
+    def take(self, epoch: Epoch, point: CurvePoint) -> bool:
         """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to
         go on with.
 
         Returns whether there is a new one.
         """
-        self._epochs.append(end)
+        self._curve.append(point)
         path, now = self._task.snapshot, time.monotonic()
         if (
             path is None
@@ -61,9 +62,8 @@ class Snapshots:
         ):
             return False
         try:
-            save_snapshot(
-                path, epoch.snapshot(), {"training": self._training, "epochs": [asdict(one) for one in self._epochs]}
-            )
+            about = {"training": self._training, "curve": [asdict(point) for point in self._curve]}
+            save_snapshot(path, epoch.snapshot(), about)
         except FmnistError as error:  # such as a full disk: what is trained is worth more than that it could go on
             self._note(f"no snapshot: {error}")
             return False

@@ -14,6 +14,7 @@ import torch
 
 from fmnist.checkpoint import save_checkpoint
 from fmnist.cuda import is_cuda, is_fault, release_memory
+from fmnist.curve import CurvePoint
 from fmnist.data.images import Images
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits, full_split, search_splits
@@ -139,13 +140,13 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     if after:
         yield Resumed(task.key, before)
     last: Epoch | None = None
-    start = time.monotonic() - (before[-1].seconds if before else 0)
+    start = time.monotonic() - ((before[-1].seconds or 0.0) if before else 0.0)
     for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after):
-        end = _epoch_end(task.key, last, time.monotonic() - start)
-        yield end
+        point = _point(last, time.monotonic() - start)
+        yield EpochEnd(task.key, point, last.images_per_second)
         if stopped(PATIENCE * last.seconds):
             return time.monotonic() - start
-        if snapshots.take(last, end):
+        if snapshots.take(last, point):
             yield Kept(task.key)
         yield from _noted(task, notes)
     if valid_images is not None and last and last.logits is not None:
@@ -208,14 +209,5 @@ def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iter
         raise _TooSlowError(f"one image takes {found:.3g} ms, over {limit:g} ms")
 
 
-def _epoch_end(key: str, epoch: Epoch, seconds: float) -> EpochEnd:
-    return EpochEnd(
-        key=key,
-        number=epoch.number,
-        train_loss=epoch.train_loss,
-        valid_loss=epoch.valid_loss,
-        macro_f1=epoch.macro_f1,
-        accuracy=epoch.accuracy,
-        images_per_second=epoch.images_per_second,
-        seconds=seconds,
-    )
+def _point(epoch: Epoch, seconds: float) -> CurvePoint:
+    return CurvePoint(epoch.number, epoch.train_loss, epoch.valid_loss, epoch.macro_f1, epoch.accuracy, seconds)

@@ -2,7 +2,7 @@
 
 from optuna.trial import TrialState
 
-from search.storage.foreign import CONFIG, FOREIGN
+from search.storage.trial_record import TrialRecord
 from search.study.records import Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -15,7 +15,7 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
     One that another program asked for or enqueued since, and no run has begun, is no reason to search on.
     """
     unfinished = study.trials((TrialState.RUNNING, TrialState.WAITING))
-    if any(CONFIG in trial.user_attrs for trial in unfinished):
+    if any(TrialRecord(trial).began for trial in unfinished):
         return False
     return spent(study, spec) >= spec.budget or seconds_left(study, spec) <= 0
 
@@ -26,7 +26,7 @@ def spent(study: Study, spec: StudySpec) -> int:
         return len(finished_trials(study))
     # A grid is not refilled: it has no other point for one that is over a limit. Another program's trial is none of its
     # points.
-    return sum(FOREIGN not in trial.user_attrs for trial in study.trials(FINISHED))
+    return sum(TrialRecord(trial).foreign is None for trial in study.trials(FINISHED))
 
 
 def seconds_left(study: Study, spec: StudySpec) -> float:

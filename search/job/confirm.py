@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError
-from search.executors import Executor, Task
+from search.executors import Task
 from search.job.budget import seconds_left
-from search.job.interrupt import Interrupt
-from search.job.progress.display import Progress
+from search.job.stage import Stage
 from search.job.trainings import train_all
+from search.storage.trial_record import TrialRecord
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -21,12 +21,13 @@ from search.study.trials import complete_trials
 FIRST_SEED = 1000  # past the search's own seeds
 
 
-def confirm(study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt) -> Candidate:
+def confirm(stage: Stage) -> Candidate:
     """The study's Confirmation has a winner, which is returned; what an earlier run trained of it is kept.
 
     A candidate that diverges leaves its place to the next best trial.
     Raises: SearchError where no trial was completed, or every one diverged. InterruptedRunError.
     """
+    study, spec = stage.study, stage.spec
     before = study.read(Confirmation) or Confirmation(candidates=())
     kept = {candidate.trial: candidate.runs for candidate in before.candidates}
     # Chosen anew each time: a search that went on after it was interrupted here may have found better trials.
@@ -61,10 +62,10 @@ def confirm(study: Study, spec: StudySpec, executor: Executor, progress: Progres
         for candidate, seed in missing
     ]
     if tasks:
-        progress.begin("confirm", total=len(wanted), done=len(wanted) - len(tasks))
-        train_all(study, "confirm", tasks, executor, progress, interrupt, keep, drop)
+        stage.progress.begin("confirm", total=len(wanted), done=len(wanted) - len(tasks))
+        train_all(stage, "confirm", tasks, keep, drop)
     if len(dropped) > len(before.dropped):
-        return confirm(study, spec, executor, progress, interrupt)
+        return confirm(stage)
     winner = max(
         candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value
     )
@@ -84,8 +85,10 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
     out = {each.trial for each in dropped}
     diverging: set[str] = set()
     for trial in complete_trials(study):
-        config = TrialConfig.parse(trial.user_attrs["config"], where=f"trial {trial.number}")
+        settings = TrialRecord(trial).config
+        assert settings is not None
         assert trial.value is not None
+        config = TrialConfig.parse(settings, where=f"trial {trial.number}")
         # The same configuration under another seed is no second candidate.
         best.setdefault(
             config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value)

@@ -18,6 +18,7 @@ from fmnist.network import describe
 from fmnist.train import measure_speed
 from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown
+from search.job.place import Place
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
@@ -38,26 +39,20 @@ class Estimate:
         return self.search + self.confirm + self.final
 
 
-def estimate(
-    spec: StudySpec,
-    device: torch.device,
-    *,
-    threads: int,
-    workers: int,
-    data: DataRecord,
-    images: int,
-    is_cluster: bool = False,
-) -> Estimate:
-    """The cost of `spec` here, or of a cluster whose nodes are as this machine. `images` is the number of all training
-    images.
+def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Estimate:
+    """Return the cost of `spec`, of a cluster as if its nodes were like this machine.
 
-    Raises: SearchError where none of its networks can be trained in the memory that there is, or the device fails.
+    Args:
+        images: The number of all training images.
+
+    Raises: SearchError if the memory suffices for none of its networks, or the device fails.
     """
+    device, workers, is_cluster = place.device, place.workers, place.cluster is not None
     classes = len(data.class_names)
     configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
     costs = [describe(config, classes).flops * _full_epochs(config) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    speed = _speed(typical, classes, device, threads)
+    speed = _speed(typical, classes, device, place.threads)
     per_image = fmean(costs) / (speed * describe(typical, classes).flops)
     trial = per_image * data.train
 
@@ -76,26 +71,23 @@ def estimate(
     )
 
 
-def trainings_seconds(
-    configs: Sequence[TrialConfig], device: torch.device, *, threads: int, workers: int, data: DataRecord
-) -> float:
-    """Wall clock of these trainings on the search's training images, `workers` side by side. Raises: SearchError where
-    the device fails.
+def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRecord) -> float:
+    """Return the wall clock of these trainings on the search's training images.
+
+    Raises: SearchError if the device fails.
     """
     classes = len(data.class_names)
-    speed = _speed(configs[0], classes, device, threads)
-    per_operation = (
-        slowdown(device, min(workers, len(configs))) * data.train / (speed * describe(configs[0], classes).flops)
-    )
-    every = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
-    return _rounds(len(every), workers) * fmean(every)
+    speed = _speed(configs[0], classes, place.device, place.threads)
+    together = 1.0 if place.cluster else slowdown(place.device, min(place.workers, len(configs)))
+    per_operation = together * data.train / (speed * describe(configs[0], classes).flops)
+    seconds = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
+    return _rounds(len(seconds), place.workers) * fmean(seconds)
 
 
 def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
     try:
-        with torch_threads(
-            threads
-        ):  # as a worker has; this process needs all cores again when it scores the test split
+        # As a worker has; this process needs all cores again when it scores the test split.
+        with torch_threads(threads):
             return measure_speed(config, classes, device=device)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):

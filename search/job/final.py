@@ -23,9 +23,8 @@ from fmnist.network import describe
 from fmnist.predict import predict
 from fmnist.scoring import BATCH
 from search.errors import SearchError
-from search.executors import Executor, Task
-from search.job.interrupt import Interrupt
-from search.job.progress.display import Progress
+from search.executors import Task
+from search.job.stage import Stage
 from search.job.trainings import train_all
 from search.study.environment import now
 from search.study.predictions import keep_predictions
@@ -39,7 +38,6 @@ from search.study.records import (
     FinalTrainings,
     Opening,
 )
-from search.study.spec import StudySpec
 from search.study.study import Study
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
@@ -50,25 +48,17 @@ class DivergedWinnerError(SearchError):
     """A final training of the winner left the road, as it would each time."""
 
 
-def finalize(
-    study: Study,
-    spec: StudySpec,
-    winner: Candidate,
-    source: Source,
-    executor: Executor,
-    progress: Progress,
-    interrupt: Interrupt,
-    device: torch.device = CPU,
-) -> Final:
+def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.device = CPU) -> Final:
     """The study has its Final, made now or by an earlier run, its networks scored on `device`; the test split is opened
     only if it was not.
 
     Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
     """
+    study = stage.study
     if (final := study.read(Final)) is not None:
         return final
-    trained = _retrain(study, spec, winner, executor, progress, interrupt)
-    progress.message("Opening the test split, once.")
+    trained = _retrain(stage, winner)
+    stage.progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source, device)
     release_memory(device)  # the networks are needed no more
     study.write(final)
@@ -127,9 +117,8 @@ def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
     study.append(Opening(at=now(), by=by, trial=trial))
 
 
-def _retrain(
-    study: Study, spec: StudySpec, winner: Candidate, executor: Executor, progress: Progress, interrupt: Interrupt
-) -> tuple[FinalTraining, ...]:
+def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
+    study, spec = stage.study, stage.spec
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
     kept = study.read(FinalTrainings) or FinalTrainings()
     done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config, run)}
@@ -150,8 +139,8 @@ def _retrain(
         if seed not in done
     ]
     if tasks:
-        progress.begin("final", total=len(seeds), done=len(done))
-        train_all(study, "finalize", tasks, executor, progress, interrupt, keep, drop, all_or_none=True)
+        stage.progress.begin("final", total=len(seeds), done=len(done))
+        train_all(stage, "final", tasks, keep, drop, all_or_none=True)
     if diverged:
         raise DivergedWinnerError(diverged[0])
     return tuple(done[seed] for seed in seeds)
@@ -171,7 +160,7 @@ def _test(
 ) -> Final:
     checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
     _rehearse(checkpoints, device)
-    _note_opening(study, by="finalize", trial=winner.trial)
+    _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)

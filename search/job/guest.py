@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import optuna
 from rich.console import Console
 
-from search.errors import AnotherRunError, SearchError
+from search.errors import AnotherRunError
 from search.job.interrupt import InterruptedRunError
 from search.job.plan import make_plan
 from search.job.progress.display import open_progress
@@ -22,8 +22,6 @@ def run_study(request: RunRequest, *, quiet: bool) -> Study:
 
     Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
     """
-    if request.workers is not None and request.workers < 1:
-        raise SearchError(f"workers must be at least 1, got {request.workers}.")
     console = Console(quiet=quiet)
     with _quiet_optuna():
         plan = make_plan(request, lambda text: console.print(text, highlight=False))

@@ -4,13 +4,12 @@ its notes.
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from optuna import Trial, TrialPruned
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
@@ -20,13 +19,12 @@ from fmnist.predict import latency_ms
 from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit
 from search.errors import SearchError
-from search.storage.foreign import CONFIG
+from search.storage import trial_record
+from search.storage.optuna_private import enqueued_values, stored
+from search.storage.trial_record import TrialRecord
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.space import Space
 from search.study.spec import LimitsSection
-from search.study.trials import REFUSED
-
-ENQUEUED = "fixed_params"  # Optuna's attribute of a trial that was enqueued
 
 
 class UnusableTrialError(SearchError):
@@ -53,7 +51,7 @@ class Objective:
         try:
             config = suggest(trial, self.space)
         except UnusableTrialError as error:
-            trial.set_user_attr("reason", str(error))
+            trial_record.note_reason(trial, str(error))
             raise TrialPruned from error
         seed = note_start(trial, config, self.seed, len(self.splits.train.class_names))
         self._require_within_limits(trial, config)
@@ -65,7 +63,7 @@ class Objective:
                 if report(trial, config, epoch.number, value):
                     raise TrialPruned
         except DivergedError as error:
-            trial.set_user_attr("reason", str(error))
+            trial_record.note_reason(trial, str(error))
             raise TrialPruned from error
         return value
 
@@ -76,8 +74,8 @@ class Objective:
             constraints |= over(latency_ms(build(config, classes), self.device), self.limits)
         constrain(trial, constraints)
         if reason := violations(constraints, self.limits):
-            trial.set_user_attr(REFUSED, True)
-            trial.set_user_attr("reason", reason)
+            trial_record.note_refused(trial)
+            trial_record.note_reason(trial, reason)
             raise TrialPruned
 
 
@@ -87,8 +85,8 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
 
     Raises: UnusableTrialError.
     """
-    enqueued = trial.storage.get_trial(trial._trial_id).system_attrs.get(ENQUEUED)
-    asked = {} if CONFIG in trial.user_attrs else {**(enqueued or {}), **trial.params}
+    enqueued = enqueued_values(trial)
+    asked = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
     if wrong := [reason for name, value in asked.items() if (reason := _why_not(name, value, space))]:
         raise UnusableTrialError("; ".join(wrong))
     try:
@@ -134,7 +132,7 @@ def report(trial: Trial, config: TrialConfig, epoch: int, macro_f1: float) -> bo
 
     The last epoch is never pruned: it is paid for.
     """
-    if epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
+    if epoch in stored(trial).intermediate_values:
         return False  # a trial that was put back trains its first epochs again; their verdicts are known
     trial.report(macro_f1, step=epoch)
     return epoch < config.epochs and trial.should_prune()
@@ -145,22 +143,15 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
 
     A configuration that was tried before gets another seed each time, so that no training is done twice.
     """
-    if "seed" in trial.user_attrs:
-        return int(trial.user_attrs["seed"])
-    network = describe(config, classes)
-    notes = {"parameters": network.parameters, "flops": network.flops, "config": config.model_dump()}
-    tried = _seeds_tried(trial.study.get_trials(deepcopy=False), trial.number, notes)
-    seed = next(each for each in itertools.count(seed) if each not in tried)
-    for key, value in {**notes, "seed": seed}.items():
-        trial.set_user_attr(key, value)
-    return seed
-
-
-def _seeds_tried(trials: Sequence[FrozenTrial], number: int, notes: dict[str, Any]) -> set[int]:
-    others = (other for other in trials if other.number != number and other.state != TrialState.FAIL)
-    # In the order of the notes: of thousands of trials, few have as many FLOPs.
-    return {
-        other.user_attrs["seed"]
-        for other in others
-        if all(other.user_attrs.get(key) == note for key, note in notes.items())
+    if (before := TrialRecord(trial).seed) is not None:
+        return before
+    network, settings = describe(config, classes), config.model_dump()
+    tried = {
+        record.seed
+        for other in trial.study.get_trials(deepcopy=False)
+        if other.number != trial.number and other.state != TrialState.FAIL
+        if (record := TrialRecord(other)).trains(config=settings, parameters=network.parameters, flops=network.flops)
     }
+    seed = next(number for number in itertools.count(seed) if number not in tried)
+    trial_record.note_start(trial, config=settings, seed=seed, parameters=network.parameters, flops=network.flops)
+    return seed

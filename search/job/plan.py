@@ -5,27 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from fmnist.data.images import Images
 from fmnist.data.official import FASHION_MNIST
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
-from fmnist.device import choose_device, device_name
-from fmnist.machine import cores
-from fmnist.train import is_mixed
 from search.errors import SearchError
-from search.executors.capacity import default_workers
-from search.executors.cluster import Cluster, choose_cluster
-from search.executors.training import Setup
 from search.job.budget import is_searched
 from search.job.estimate import Estimate, estimate
+from search.job.place import Place, choose_place
 from search.job.request import RunRequest
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
-from search.study.environment import capture_environment
 from search.study.ownership import require_no_others_folder
-from search.study.records import DataRecord, Environment, Final
+from search.study.records import DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
 from search.study.trials import finished_trials
@@ -38,24 +30,15 @@ class Plan:
     spec: StudySpec
     source: Source
     data: DataRecord
-    device: torch.device
-    workers: int
-    threads: int
+    place: Place
     storage: str
     estimate: Estimate
-    trial_timeout: float | None
-    cluster: Cluster | None
     home: Path
 
     @property
     def folder(self) -> Path:
         """Where the study's files go."""
         return self.home / self.spec.name
-
-    @property
-    def setup(self) -> Setup:
-        """What the workers need to know."""
-        return Setup(self.source, SPLIT_SEED, self.cluster.device if self.cluster else str(self.device), self.threads)
 
     @property
     def is_shared(self) -> bool:
@@ -67,16 +50,6 @@ class Plan:
         """The storage's URL without a password."""
         return masked(self.storage)
 
-    @property
-    def environment(self) -> Environment:
-        """Where this plan is carried out."""
-        precision = (
-            ", bfloat16" if is_mixed(self.device) else ""
-        )  # it is the hardware's, and moves figures in the fourth decimal
-        return capture_environment(
-            device=device_name(self.device) + precision, workers=self.workers, threads_per_worker=self.threads
-        )
-
 
 def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     """The request, checked: its study, device and data are there.
@@ -86,42 +59,18 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     spec = request.read_spec()
     if spec.search.sampler == "grid":
         spec.space.grid()
-    cluster = choose_cluster(
-        request.executor,
-        request.address,
-        request.cpus_per_trial,
-        request.gpus_per_trial,
-        request.max_workers,
-        given=request.workers or request.device,
-    )
-    device = choose_device(request.device)
+    place = choose_place(request.options)
     source = find_source(
-        request.data, test=request.test, rules=spec.cleaning, or_synthetic=request.or_synthetic, announce=announce
+        request.data,
+        test=request.test,
+        rules=spec.cleaning,
+        or_synthetic=request.options.get("or_synthetic", False),
+        announce=announce,
     )
-    spec = spec.overridden(name=request.name or _study_name(spec.name, source))
-    if cluster is None:
-        workers = request.workers or default_workers(device)
-        threads = max(1, cores() // workers)
-    else:  # a guess, for the estimate: which nodes there are is known once they are connected
-        threads = cluster.threads
-        workers = cluster.max_workers or max(1, cores() // threads)
+    spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
     data, images = _describe(source)
-    cost = estimate(
-        spec, device, threads=threads, workers=workers, data=data, images=images, is_cluster=cluster is not None
-    )
-    return Plan(
-        spec,
-        source,
-        data,
-        device,
-        workers,
-        threads,
-        request.storage,
-        cost,
-        request.trial_timeout,
-        cluster,
-        request.home,
-    )
+    cost = estimate(spec, place, data=data, images=images)
+    return Plan(spec, source, data, place, request.storage, cost, request.home)
 
 
 def check_storage(plan: Plan) -> Study | None:

@@ -1,25 +1,23 @@
 """The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
-from search.executors import Executor
-from search.executors.local import LocalExecutor
 from search.job.confirm import confirm, drop_winner
 from search.job.export import export_study
-from search.job.final import DivergedWinnerError, finalize, has_models
+from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
 from search.job.plan import Plan, require_searched
 from search.job.progress.display import Progress
 from search.job.search import optimize
+from search.job.stage import Stage
 from search.report.render import read_report, write_report
 from search.storage.opening import open_storage
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
-from search.study.records import Environment, Final
+from search.study.records import Final
 from search.study.study import Study, create_study, journalled
 
 
@@ -78,40 +76,24 @@ def _annotate(study: Study, plan: Plan) -> None:
 
 def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack) -> None:
     """The study has its result; until `ends` is left, no other run touches it."""
-    classes = len(plan.data.class_names)
-    with interrupt, _workers(plan, progress.message) as (executor, environment):
+    with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
+        stage = Stage(study, plan.spec, executor, progress, interrupt)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
-            optimize(study, plan.spec, executor, progress, interrupt, classes)
+            optimize(stage, len(plan.data.class_names))
         if plan.is_shared:
             ends.enter_context(noted_run(study))
             if study.read(Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
         while True:
-            winner = confirm(study, plan.spec, executor, progress, interrupt)
+            winner = confirm(stage)
             try:
-                finalize(study, plan.spec, winner, plan.source, executor, progress, interrupt, plan.device)
+                make_final(stage, winner, plan.source, plan.place.device)
             except DivergedWinnerError as error:
                 drop_winner(study, winner, str(error))
                 progress.message(
-                    f"Trial {winner.trial} is no candidate any more: {error}. The next best one takes its place."
+                    f"Trial {winner.trial} is no longer a candidate: {error}. The next best trial takes its place."
                 )
             else:
                 return
-
-
-@contextmanager
-def _workers(plan: Plan, announce: Callable[[str], None]) -> Iterator[tuple[Executor, Environment]]:
-    """Where the plan's trainings run, and what the study is to remember of it."""
-    if plan.cluster is None:
-        with LocalExecutor(plan.setup, plan.workers, plan.trial_timeout) as local:
-            if local.sharing.note:
-                announce(local.sharing.note)
-            how = ", side by side by MPS" if local.sharing.by_mps else ""
-            yield local, plan.environment.model_copy(update={"device": plan.environment.device + how})
-    else:
-        from search.executors.ray import RayExecutor
-
-        with RayExecutor(plan.setup, plan.cluster, plan.trial_timeout) as far:
-            yield far, plan.environment.model_copy(update={"device": far.describe(), "workers": far.free()})

@@ -21,7 +21,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, "
         f"{len(data.class_names)} classes",
-        "Device": _device(plan),
+        "Device": str(plan.place),
         "Storage": plan.shown_storage,
         "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, "
         f"{spec.search.sampler}, "
@@ -74,12 +74,6 @@ def _estimate(cost: Estimate) -> str:
 
 def _finished(study: Study) -> dict[str, str]:
     return {"Result": headline(read_report(study)), "To do": "nothing will be trained, for the study is finished"}
-
-
-def _device(plan: Plan) -> str:
-    if plan.cluster is not None:
-        return str(plan.cluster)
-    return f"{plan.device}, {counted(plan.workers, 'worker')} of {counted(plan.threads, 'thread')}"
 
 
 def _minutes(spec: StudySpec) -> str:

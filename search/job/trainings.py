@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Executor, Failed, Finished, Noted, Resumed, Task, drain, drive
-from search.job.interrupt import Interrupt, InterruptedRunError
-from search.job.progress.display import Progress
-from search.study.study import Study
+from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, drain, drive
+from search.job.interrupt import InterruptedRunError
+from search.job.stage import Stage
+from search.study.records import StageName
 from search.study.timing import timed
 
 Keep = Callable[[Task, float | None, float], None]
@@ -15,12 +15,9 @@ Drop = Callable[[Task, str], None]
 
 
 def train_all(
-    study: Study,
-    stage: str,
+    stage: Stage,
+    name: StageName,
     tasks: Sequence[Task],
-    executor: Executor,
-    progress: Progress,
-    interrupt: Interrupt,
     keep: Keep,
     drop: Drop,
     *,
@@ -33,28 +30,27 @@ def train_all(
     Raises: SearchError where a training fails in another way. InterruptedRunError or StorageLostError, with what was
     done kept.
     """
-    trainings = _Trainings(study, tasks, executor, progress, keep, drop, all_or_none)
-    with timed(study, stage) as note_time:
+    trainings = _Trainings(stage, tasks, keep, drop, all_or_none)
+    study, executor = stage.study, stage.executor
+    with timed(study, name) as note_time:
 
         def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
-            return interrupt.requested or study.is_lost
+            return stage.interrupt.requested or study.is_lost
 
         drive(executor, trainings.start, trainings.handle, stopped)
         if study.is_lost:
             drain(executor, trainings.handle)
             study.require_storage()
-    if interrupt.requested:
+    if stage.interrupt.requested:
         raise InterruptedRunError
-    progress.end()
+    stage.progress.end()
 
 
 @dataclass
 class _Trainings:
-    study: Study
+    stage: Stage
     tasks: Sequence[Task]
-    executor: Executor
-    progress: Progress
     keep: Keep
     drop: Drop
     all_or_none: bool
@@ -64,6 +60,7 @@ class _Trainings:
     def __post_init__(self) -> None:
         self.by_key = {task.key: task for task in self.tasks}
         self.queue = iter(self.tasks)
+        self.progress = self.stage.progress
 
     def start(self) -> Task | None:
         task = None if self.is_void else next(self.queue, None)
@@ -79,12 +76,12 @@ class _Trainings:
 
     def _handle(self, event: Event) -> None:
         match event:
-            case EpochEnd(key, number, macro_f1=macro_f1):
-                self.values[key] = macro_f1
-                self.progress.epoch(key, number, macro_f1, event.images_per_second)
-            case Resumed(key, epochs):
-                self.values[key] = epochs[-1].macro_f1
-                self.progress.message(f"{key} goes on after epoch {epochs[-1].number}.")
+            case EpochEnd(key, point):
+                self.values[key] = point.macro_f1
+                self.progress.epoch(key, point.number, point.macro_f1, event.images_per_second)
+            case Resumed(key, curve):
+                self.values[key] = curve[-1].macro_f1
+                self.progress.message(f"{key} resumes after epoch {curve[-1].number}.")
             case Noted(key, text):
                 self.progress.message(f"{key}: {text}")
             case Finished(key, seconds) if not self.is_void:
@@ -106,8 +103,8 @@ class _Trainings:
 
     def _stop(self) -> None:
         self.is_void = True
-        for key in self.executor.running():
-            self.executor.stop(key)
+        for key in self.stage.executor.running():
+            self.stage.executor.stop(key)
 
     def _forget_snapshot(self, key: str) -> None:
-        self.study.snapshot(key).unlink(missing_ok=True)
+        self.stage.study.snapshot(key).unlink(missing_ok=True)

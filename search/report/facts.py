@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from fmnist.knobs import Scalar
+from search.storage.trial_record import TrialRecord
 from search.study.records import (
     Ablation,
     Ablations,
@@ -25,7 +26,7 @@ from search.study.records import (
     records_in,
 )
 from search.study.study import Study
-from search.study.trials import REFUSED, UNCOUNTED, constraints_of
+from search.study.trials import constraints_of
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a random forest only fits noise
@@ -190,17 +191,17 @@ def _best(trials: Sequence[FrozenTrial]) -> tuple[Searched, ...]:
 
 def searched(trial: FrozenTrial) -> Searched:
     """Return the trial's score, size and configuration, with its state in lower case."""
-    attributes = trial.user_attrs
+    record = TrialRecord(trial)
     return Searched(
         number=trial.number,
         state=trial.state.name.lower(),
         value=None if trial.value is None or math.isnan(trial.value) else trial.value,
         feasible=is_feasible(trial),
         knobs=trial.params,
-        parameters=attributes.get("parameters"),
-        flops=attributes.get("flops"),
-        seconds=attributes.get("seconds"),
-        seed=attributes.get("seed"),
+        parameters=record.parameters,
+        flops=record.flops,
+        seconds=record.seconds,
+        seed=record.seed,
     )
 
 
@@ -215,8 +216,8 @@ def broken_limits(trial: FrozenTrial) -> tuple[str, ...]:
 
 
 def _states(trials: Sequence[FrozenTrial]) -> States:
-    refused = [trial for trial in trials if REFUSED in trial.user_attrs]
-    others = [trial for trial in trials if not UNCOUNTED & trial.user_attrs.keys()]
+    refused = [trial for trial in trials if TrialRecord(trial).is_refused]
+    others = [trial for trial in trials if TrialRecord(trial).counts]
     counts = Counter(trial.state for trial in others)
     over = Counter(tuple(sorted(broken_limits(trial))) for trial in refused if trial.state == TrialState.PRUNED)
     return States(
@@ -234,7 +235,7 @@ def _states(trials: Sequence[FrozenTrial]) -> States:
 
 
 def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]:
-    reasons = (str(trial.user_attrs.get("reason", "no reason recorded")) for trial in trials if trial.state == state)
+    reasons = (TrialRecord(trial).reason or "no reason recorded" for trial in trials if trial.state == state)
     return dict(Counter(reasons).most_common())
 
 

@@ -65,7 +65,7 @@ def make_pruner(name: Pruner, *, epochs: int) -> BasePruner:
 def _pruner(name: Pruner, epochs: int) -> BasePruner:
     match name:
         case "hyperband":
-            return _HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=REDUCTION)
+            return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=REDUCTION)
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
         case "percentile" | "median":
@@ -93,33 +93,3 @@ class _CmaEsSampler(optuna.samplers.CmaEsSampler):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set")
             super().after_trial(study, trial, state, values)
-
-
-class _HyperbandPruner(optuna.pruners.HyperbandPruner):
-    # Optuna makes its view of a bracket anew for every verdict, a class of its own included; that was most of what a
-    # verdict cost.
-
-    def _create_bracket_study(self, study: optuna.Study, bracket_id: int) -> optuna.Study:
-        views: dict[tuple[int, int, int], optuna.Study] = self.__dict__.setdefault("_views", {})
-        key = (
-            id(study._storage),
-            study._study_id,
-            bracket_id,
-        )  # a kept view keeps its storage, so no other one has its id
-        if key not in views:
-            views[key] = super()._create_bracket_study(study, bracket_id)
-        views[
-            key
-        ]._thread_local.cached_all_trials = (
-            None  # as in one made anew; without this a sampler would see the first trials for ever
-        )
-        return views[key]
-
-    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
-        if not self._pruners:  # there are no brackets yet
-            return super()._get_bracket_id(study, trial)
-        known: dict[tuple[str, int], int] = self.__dict__.setdefault("_known", {})
-        key = (study.study_name, trial.number)
-        if key not in known:
-            known[key] = super()._get_bracket_id(study, trial)
-        return known[key]

@@ -8,10 +8,11 @@ from typing import Any, cast
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
+
+from search.storage.optuna_private import SearchSpaceTransform
 
 MODELLED = 200  # trials that the model is made of at most: its time grows with the cube of their number
 CONSTRAINT = "constraints:limits"
@@ -95,7 +96,7 @@ def foretold(trials: Sequence[FrozenTrial]) -> dict[int, float]:
 
 def _points(trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]) -> NDArray[np.float64]:
     """In the unit cube. Shape: [trials, sides]."""
-    transform = _SearchSpaceTransform(dict(space), transform_0_1=True)
+    transform = SearchSpaceTransform(dict(space), transform_0_1=True)
     return np.array([transform.transform({name: trial.params[name] for name in space}) for trial in trials])
 
 

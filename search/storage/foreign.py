@@ -1,12 +1,11 @@
-"""Trials that another program added to a study of this toolkit: they stay where they are, and nothing is learned from
-them.
-"""
+"""Trials that another program added to a study of this toolkit: they are kept, and nothing is learned from them."""
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.storage.optuna_private import trial_id, with_id
+from search.storage.trial_record import CONFIG, FOREIGN
+
 SPEC = "spec"  # the attribute of every study that was made here
-CONFIG = "config"  # and of every trial that was trained here
-FOREIGN = "foreign"  # the attribute of a trial that counts nowhere
 REASON = "another program added it, without a configuration: it counts nowhere"
 
 
@@ -16,11 +15,8 @@ def is_foreign(trial: FrozenTrial) -> bool:
 
 
 def set_aside(trial: FrozenTrial) -> FrozenTrial:
-    """The trial under its number as one that failed: no sampler, pruner or list takes it for a result."""
-    reason = trial.user_attrs.get("reason", REASON)
-    aside = create_trial(
-        state=TrialState.FAIL, user_attrs={"reason": reason, FOREIGN: True}, system_attrs=trial.system_attrs
-    )
-    aside.number, aside._trial_id = trial.number, trial._trial_id
+    """Return the trial under its number as a failed one, which no sampler, pruner or list takes for a result."""
+    notes = {"reason": trial.user_attrs.get("reason", REASON), FOREIGN: trial.user_attrs.get(FOREIGN, "added")}
+    aside = create_trial(state=TrialState.FAIL, user_attrs=notes, system_attrs=trial.system_attrs)
     aside.datetime_start, aside.datetime_complete = trial.datetime_start, trial.datetime_complete
-    return aside
+    return with_id(aside, trial_id(trial), trial.number)

@@ -12,13 +12,13 @@ from weakref import finalize
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from search.errors import SearchError
 from search.storage.masking import masked
+from search.storage.optuna_private import VersionManager
 from search.storage.patience import fault_of
 from search.storage.sharing import held
 
@@ -187,7 +187,7 @@ def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -
             _require_soundness(engine)
         is_optunas = inspect(engine).has_table("alembic_version")
         if is_optunas:  # here, because an RDBStorage that refuses leaves its connections open
-            _VersionManager(url, engine, scoped_session(sessionmaker(bind=engine))).check_table_schema_compatibility()
+            VersionManager(url, engine, scoped_session(sessionmaker(bind=engine))).check_table_schema_compatibility()
         return is_optunas
     finally:
         engine.dispose()

@@ -9,12 +9,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import StudyModel, StudyUserAttributeModel, TrialModel
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 from sqlalchemy import insert, select, update
 
 from search.storage.journal import Operation
+from search.storage.optuna_private import StudyModel, StudyUserAttributeModel, TrialModel, create_scoped_session
 from search.storage.sharing import TakenOverError, holder_of
 
 
@@ -67,7 +66,7 @@ def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
         yield
         return
     # Optuna's own session within is this one, for a thread has one: whose the trial is stays so until it is written.
-    with _create_scoped_session(backend.scoped_session) as session:
+    with create_scoped_session(backend.scoped_session) as session:
         if holder_of(session, trial_id)[1] != operation.owner:
             raise TakenOverError(trial_id)
         yield
@@ -76,7 +75,7 @@ def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
 def _append(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any]) -> None:
     table = StudyUserAttributeModel
     here = (table.study_id == study_id, table.key == key)
-    with _create_scoped_session(backend.scoped_session) as session:
+    with create_scoped_session(backend.scoped_session) as session:
         # A write, and the first statement: on every database it holds off others that append until the transaction
         # ends.
         session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
@@ -97,6 +96,6 @@ def _set_state(
 ) -> None:
     backend.set_trial_state_values(trial_id, state, values)
     if state.is_finished():  # when it happened, not when the storage came back
-        with _create_scoped_session(backend.scoped_session) as session:
+        with create_scoped_session(backend.scoped_session) as session:
             model: Any = TrialModel.find_or_raise_by_id(trial_id, session)
             model.datetime_complete = at

@@ -18,19 +18,21 @@ from typing import Any, TypeVar
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _StudyInfo
-from optuna.storages._rdb.models import (
-    TrialIntermediateValueModel,
-    TrialParamModel,
-    TrialSystemAttributeModel,
-    TrialUserAttributeModel,
-)
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import delete, insert
 
 from search.storage.journal import Operation
 from search.storage.operations import parameter, state_and_values
+from search.storage.optuna_private import (
+    StudyInfo,
+    TrialIntermediateValueModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    create_scoped_session,
+    with_id,
+)
+from search.storage.optuna_private import trial_id as id_of
 from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
 from search.storage.sharing import OWNER, TakenOverError, let_go, lock_study
@@ -184,7 +186,7 @@ class OwnTrials(PatientStorage):
 
     def _put(self, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
         # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        with create_scoped_session(self._backend.scoped_session) as session:
             if self.share:
                 self.share.require_own(session, row["trial_id"])
             if replaces:
@@ -194,14 +196,14 @@ class OwnTrials(PatientStorage):
     def _as_mine(self, trial_id: int, write: Callable[[], T]) -> T:
         if self.share is None:
             return write()
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        with create_scoped_session(self._backend.scoped_session) as session:
             self.share.require_own(session, trial_id)
             return write()
 
     def _claim(self, trial_id: int, begin: Callable[[], bool]) -> bool:
         if self.share is None:
             return begin()
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        with create_scoped_session(self._backend.scoped_session) as session:
             return self.share.claim(session, self._study_of(trial_id), trial_id) and begin()
 
     def _is_mine_already(self, trial_id: int) -> bool:
@@ -228,15 +230,14 @@ class OwnTrials(PatientStorage):
                 trials[trial.number] = trial
 
     def _read_what_others_wrote(self, study_id: int, newest: int) -> None:
-        study = self._studies.setdefault(study_id, _StudyInfo())
+        study = self._studies.setdefault(study_id, StudyInfo())
         # Those that run here are known. Trials come in the order of their ids, for each is made under the study's lock.
         trials = self._backend._get_trials(study_id, None, study.unfinished_trial_ids - self._running.keys(), newest)
         self._add_trials_to_cache(study_id, trials)
         for trial in trials:
-            (study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add)(
-                trial._trial_id
-            )
-        self._read[study_id] = (time.monotonic(), max([newest, *(trial._trial_id for trial in trials)]))
+            note = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
+            note(id_of(trial))
+        self._read[study_id] = (time.monotonic(), max([newest, *map(id_of, trials)]))
         self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
 
     def _look_again(self) -> None:
@@ -263,7 +264,7 @@ class OwnTrials(PatientStorage):
     def _create(self, study_id: int, template: FrozenTrial | None) -> int:
         # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had
         # carried the first attempt out and only its answer was lost, that trial would stay RUNNING for ever.
-        with _create_scoped_session(self._backend.scoped_session) as session:
+        with create_scoped_session(self._backend.scoped_session) as session:
             lock_study(session, study_id)  # the trial's number is counted under this lock
             if self.share and template is None:
                 self.share.require_room(session, study_id)
@@ -273,12 +274,13 @@ class OwnTrials(PatientStorage):
                 self.share.sign(session, trial_id)
         if template is None:
             trial = create_trial(state=TrialState.RUNNING)
-            trial._trial_id, trial.number, trial.datetime_start = trial_id, number, start
-            trial._system_attrs = {OWNER: self.share.owner} if self.share else {}
+            with_id(trial, trial_id, number)
+            trial.datetime_start = start
+            trial.system_attrs = {OWNER: self.share.owner} if self.share else {}
             self._running[trial_id] = trial
         else:
             trial = self._backend.get_trial(trial_id)
-        self._studies.setdefault(study_id, _StudyInfo())
+        self._studies.setdefault(study_id, StudyInfo())
         self._add_trials_to_cache(study_id, [trial])
         return trial_id
 
@@ -301,12 +303,12 @@ class OwnTrials(PatientStorage):
                 template.system_attrs,
             ):
                 self._add_trials_to_cache(study_id, [trial])
-                return trial._trial_id
+                return id_of(trial)
         return None
 
     def _write_parameters(self) -> None:
         for trial_id, parameters in list(self._unwritten.items()):
-            with suppress(TakenOverError), _create_scoped_session(self._backend.scoped_session, True) as session:
+            with suppress(TakenOverError), create_scoped_session(self._backend.scoped_session, True) as session:
                 if self.share:
                     self.share.require_own(session, trial_id)
                 for name, (value, distribution) in parameters.items():

@@ -11,9 +11,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +20,7 @@ from search.storage.foreign import SPEC, is_foreign, set_aside
 from search.storage.journal import Operation
 from search.storage.opening import database_file
 from search.storage.operations import perform
+from search.storage.optuna_private import CachedStorage, FrozenStudy
 from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
@@ -33,7 +32,7 @@ DELETED = (
 )
 
 
-class PatientStorage(_CachedStorage):
+class PatientStorage(CachedStorage):
     """Asks a database that does not answer again. Once that was in vain it is lost: writes go to the journal, reads
     come from memory.
     """
@@ -47,6 +46,11 @@ class PatientStorage(_CachedStorage):
         self._attributes: dict[
             tuple[str, int], dict[str, Any]
         ] = {}  # "user" or "system", study -> as read or written last
+
+    @property
+    def backend(self) -> RDBStorage:
+        """Optuna's storage, without this one's memory and patience."""
+        return self._backend
 
     @property
     def is_lost(self) -> bool:

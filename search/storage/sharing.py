@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import (
-    NOT_FOUND_MSG,
-    StudyModel,
-    TrialModel,
-    TrialSystemAttributeModel,
-    TrialUserAttributeModel,
-)
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from search.storage.foreign import CONFIG
+from search.storage.optuna_private import (
+    NOT_FOUND_MSG,
+    StudyModel,
+    TrialModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    create_scoped_session,
+)
+from search.storage.trial_record import CONFIG
 
 OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run whose it is, or was
 LOCK_SECONDS = 60  # that a run waits for another one's lock
@@ -132,7 +132,7 @@ def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
     """The running trial of the run `owner` waits for the next one; false where it has ended or changed hands
     meanwhile.
     """
-    with _create_scoped_session(backend.scoped_session) as session:
+    with create_scoped_session(backend.scoped_session) as session:
         if holder_of(session, trial_id) != (TrialState.RUNNING, owner):
             return False
         return backend.set_trial_state_values(trial_id, TrialState.WAITING)

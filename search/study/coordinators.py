@@ -11,13 +11,14 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.storage.foreign import SPEC
+from search.storage.optuna_private import trial_id
 from search.storage.sharing import OWNER, Share
+from search.storage.trial_record import REFUSED
 from search.study.holder import COORDINATOR, mine
 from search.study.lock import at_work, is_alive, require_nobody_ends
 from search.study.records import Holder, parse_record
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
-from search.study.trials import REFUSED
 from search.terminal.wording import counted
 
 SEEDS_APART = 1_000_003  # so that coordinators which begin together do not propose the same
@@ -98,4 +99,4 @@ def take_back(study: Study) -> None:
     for trial in study.trials((TrialState.RUNNING,)):
         owner = trial.system_attrs.get(OWNER)
         if owner not in alive:
-            own.release(trial._trial_id, owner)
+            own.release(trial_id(trial), owner)

@@ -6,6 +6,7 @@ from optuna import Trial
 
 from fmnist.config import TrialConfig
 from fmnist.network import describe
+from search.storage.optuna_private import set_trial_system_attr
 from search.study.spec import LimitsSection
 
 DASHBOARD_KEY = (
@@ -51,4 +52,4 @@ def constrain(trial: Trial, constraints: Mapping[str, float]) -> None:
         return
     for name, value in constraints.items():
         trial.set_constraint(name, value)
-    trial.storage.set_trial_system_attr(trial._trial_id, DASHBOARD_KEY, list(constraints.values()))
+    set_trial_system_attr(trial, DASHBOARD_KEY, list(constraints.values()))

@@ -30,7 +30,7 @@ def identity_of(study: Study) -> Identity:
         study=study.name,
         id=token,
         test_fingerprint=data.test_fingerprint if data else None,
-        storage=_place(own._backend.engine.url),
+        storage=_place(own.backend.engine.url),
         host=socket.gethostname(),
     )
 

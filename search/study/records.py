@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from statistics import fmean, stdev
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -173,7 +173,7 @@ class Opening(Record):
 
     KEY = "openings"
     at: str
-    by: str  # "finalize" or "evaluate"
+    by: str  # "final" or "evaluate"
     trial: int | None
 
 
@@ -254,19 +254,22 @@ class Identity(Record):
     host: str | None = None  # that the storage was used from
 
 
+StageName = Literal["search", "confirm", "final", "ablate"]  # in code, records, screens and reports
+
+
 class Timing(Record):
     """Seconds of wall clock per stage, summed over all runs of the study."""
 
     KEY = "timing"
     search: float = 0.0
     confirm: float = 0.0
-    finalize: float = 0.0
+    final: float = 0.0
     ablate: float = 0.0  # what was learned of the winner afterwards
 
     @property
     def total(self) -> float:
         """Of the job itself: search, confirm and final."""
-        return self.search + self.confirm + self.finalize
+        return self.search + self.confirm + self.final
 
 
 class Holder(Record):

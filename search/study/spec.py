@@ -30,15 +30,6 @@ DEEPEST = 100  # dots
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
 AT_THE_TOP = "at the top, before the first section"
-OPTIONS = {
-    **{"name": "--name", "seed": "--seed", "search.trials": "--trials", "search.minutes": "--minutes"},
-    **{"search.sampler": "--sampler", "search.pruner": "--pruner"},
-    **{
-        "limits.max_params": "--max-params",
-        "limits.max_size": "--max-size",
-        "limits.max_latency_ms": "--max-latency-ms",
-    },
-}
 
 
 class _Section(BaseModel):
@@ -82,6 +73,14 @@ class FinalSection(_Section):
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+# What a run may ask for in place of the study's own value -> where it stands in the study.
+WISHES = {
+    **{name: name for name in ("name", "seed")},
+    **{name: f"search.{name}" for name in SearchSection.model_fields},
+    **{name: f"limits.{name}" for name in LimitsSection.model_fields},
+}
 
 
 class StudySpec(_Section):
@@ -132,27 +131,26 @@ class StudySpec(_Section):
     def overridden(
         self,
         *,
-        name: str | None = None,
-        trials: int | None = None,
-        minutes: float | None = None,
-        sampler: str | None = None,
-        pruner: str | None = None,
-        seed: int | None = None,
-        limits: Mapping[str, float | None] | None = None,
         settings: Iterable[str] = (),
         knobs: Mapping[str, Any] | None = None,
         skip_unreadable: bool = False,
+        **wishes: Any,
     ) -> Self:
-        """The study with the command line's wishes in place of its own; `settings` are knob=value, `knobs` the same as
-        values.
+        """Return the study with the wishes of a run in place of its own values.
+
+        Args:
+            settings: Knobs as knob=value.
+            knobs: Knobs with their entries.
+            skip_unreadable: Leave out pictures that cannot be opened.
+            wishes: Any of WISHES. None leaves the study's own value.
 
         Raises: SearchError with all that is wrong.
         """
         values, errors = self.model_dump(), []
-        wishes = {"trials": trials, "minutes": minutes, "sampler": sampler, "pruner": pruner}
-        values["search"] |= {key: wish for key, wish in wishes.items() if wish is not None}
-        values |= {key: wish for key, wish in {"name": name, "seed": seed}.items() if wish is not None}
-        values["limits"] |= {key: wish for key, wish in (limits or {}).items() if wish is not None}
+        for name, wish in wishes.items():
+            section, _, key = WISHES[name].rpartition(".")
+            if wish is not None:
+                (values[section] if section else values)[key] = wish
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         values["knobs"] |= knobs or {}
         for setting in settings:
@@ -160,7 +158,8 @@ class StudySpec(_Section):
                 values["knobs"] |= _read_setting(setting)
             except FmnistError as error:
                 errors.append(str(error))
-        return self._validated(values, "command line", errors, OPTIONS)
+        flags = {path: f"--{name.replace('_', '-')}" for name, path in WISHES.items()}
+        return self._validated(values, "command line", errors, flags)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:

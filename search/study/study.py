@@ -22,6 +22,7 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError, StorageLostError
 from search.storage.foreign import SPEC
 from search.storage.journal import Journal
+from search.storage.optuna_private import storage_of, study_id
 from search.storage.own_trials import OwnTrials
 from search.storage.recovery import identity, take_up
 from search.study.drift import require_same_data, require_same_set_up
@@ -74,19 +75,19 @@ class Study:
     @property
     def storage(self) -> OwnTrials:
         """Where the study is kept; a study in the memory of this process has none."""
-        own = self.optuna._storage
+        own = storage_of(self.optuna)
         assert isinstance(own, OwnTrials), "create_study or load_study opened the study"
         return own
 
     @property
     def is_stored(self) -> bool:
         """Whether a database has the study, not just the memory of this process."""
-        return isinstance(self.optuna._storage, OwnTrials)
+        return isinstance(storage_of(self.optuna), OwnTrials)
 
     @property
     def id(self) -> int:
         """The study's number in its storage."""
-        return self.optuna._study_id
+        return study_id(self.optuna)
 
     def trials(self, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
         """The trials in those states, by their numbers; not copies, so they must not be changed."""

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from search.study.holder import COORDINATOR, is_mine, mine
-from search.study.records import Holder, Timing, parse_record
+from search.study.records import Holder, StageName, Timing, parse_record
 from search.study.study import Study
 
 NOTE_SECONDS = 5.0  # between two notes of a stage's time
 
 
 @contextmanager
-def timed(study: Study, stage: str) -> Iterator[Callable[[], None]]:
+def timed(study: Study, stage: StageName) -> Iterator[Callable[[], None]]:
     """The stage's wall clock in the study's Timing has grown by what the block took, however it ended; blocks side by
     side count once.
 

@@ -4,12 +4,9 @@ import math
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.foreign import FOREIGN
-from search.storage.foreign import REASON as ADDED
+from search.storage.trial_record import TrialRecord
 from search.study.study import Study
 
-REFUSED = "refused"  # the attribute of a trial whose network is over a limit, and was not trained
-UNCOUNTED = {REFUSED, FOREIGN}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -19,12 +16,12 @@ def finished_trials(study: Study) -> list[FrozenTrial]:
 
     Nor does one that another program added.
     """
-    return [trial for trial in study.trials(FINISHED) if not UNCOUNTED & trial.user_attrs.keys()]
+    return [trial for trial in study.trials(FINISHED) if TrialRecord(trial).counts]
 
 
 def foreign_trials(study: Study) -> list[FrozenTrial]:
     """The trials that another program added with their results; they count nowhere."""
-    return [trial for trial in study.trials() if trial.user_attrs.get("reason") == ADDED]
+    return [trial for trial in study.trials() if TrialRecord(trial).foreign == "added"]
 
 
 def complete_trials(study: Study) -> list[FrozenTrial]:

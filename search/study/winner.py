@@ -2,6 +2,7 @@
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError
+from search.storage.trial_record import TrialRecord
 from search.study.records import Confirmation
 from search.study.spec import StudySpec, pinned_spec
 from search.study.study import Study
@@ -48,9 +49,9 @@ def best_trial(study: Study) -> tuple[int, TrialConfig]:
 
 
 def _configuration(study: Study, number: int) -> tuple[int, TrialConfig]:
-    attributes = study.trials()[number].user_attrs
-    if "config" not in attributes:
+    config = TrialRecord(study.trials()[number]).config
+    if config is None:
         raise SearchError(
             f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration."
         )
-    return number, TrialConfig.parse(attributes["config"], where=f"trial {number}")
+    return number, TrialConfig.parse(config, where=f"trial {number}")

@@ -130,7 +130,7 @@ def test_what_is_not_there_is_said(finished: Path) -> None:
     study = search.load(home=finished / "studies")
     with pytest.raises(SearchError, match=r"got 'histroy'\. Did you mean 'history'"):
         study.plot("histroy")
-    with pytest.raises(SearchError, match="3 complete of the"):
+    with pytest.raises(SearchError, match="3 of the 4 complete trials"):
         study.plot("importances")
     with pytest.raises(SearchError, match="no study named 'quikc'"):
         search.load("quikc", home=finished / "studies")

@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from fmnist.checkpoint import save_checkpoint
+from fmnist.curve import CurvePoint
 from fmnist.data import synthetic
 from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits
 from fmnist.train import DivergedError, Epoch, fit
-from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.display import Progress, Silent
+from search.job.stage import Stage
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
@@ -101,6 +103,12 @@ def made_once(factory: pytest.TempPathFactory, worker_id: str, name: str, make: 
     return folder
 
 
+def stage(
+    study: Study, spec: StudySpec, executor: Executor, progress: Progress, interrupt: Interrupt | None = None
+) -> Stage:
+    return Stage(study, spec, executor, progress, interrupt or Interrupt())
+
+
 class Inline:
     """An executor in this process: each call of events() trains every running task for one epoch."""
 
@@ -135,9 +143,8 @@ class Inline:
         last: Epoch | None = None
         try:
             for last in fit(task.config, SPLITS.train, valid, seed=task.seed, device=CPU):
-                yield EpochEnd(
-                    task.key, last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0, 1.0
-                )
+                point = CurvePoint(last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0)
+                yield EpochEnd(task.key, point, 1.0)
                 if task.key in self._stopped:
                     break
         except DivergedError as error:

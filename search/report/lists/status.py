@@ -1,4 +1,4 @@
-"""All studies of a storage: how far each has come, and what it has found."""
+"""The studies of a storage with their stage and best scores."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
-from search.storage.foreign import FOREIGN
+from search.storage.trial_record import TrialRecord
 from search.study.records import Confirmation, Final, Timing
 from search.study.study import Study
-from search.study.trials import FINISHED, REFUSED, value_of
+from search.study.trials import FINISHED, value_of
 from search.terminal.table import Table
 from search.terminal.wording import duration, f1
 
@@ -19,52 +19,45 @@ KEYS = (
     *("study", "stage", "done", "budget", "refused", "running", "waiting", "best", "best_trial"),
     *("final", "final_sd", "final_low", "final_high", "seconds"),
 )
-UNREADABLE = "unreadable"  # its records are those of another version
+UNREADABLE = "unreadable"  # the stage of a study with records of another version
 
 
 def status(studies: Sequence[Study]) -> Answer:
-    """A row a study: its stage, its trials, the best value of its search, its final score with the interval, its wall
-    clock.
-    """
+    """Return a row for each study: stage, trials, best search value, final score with its interval, and time."""
     rows = [_row(study) for study in studies]
     if not rows:
         return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
-    some = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
-    heads = {key: key for key in ("study", "stage", "trials", *some, "best")} | {
+    counts = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
+    heads = {key: key for key in ("study", "stage", "trials", *counts, "best")} | {
         "final": "test macro F1",
         "seconds": "time",
     }
-    shown = [
+    cells = [
         (
-            *(
-                str(row["study"]),
-                str(row["stage"]),
-                f"{row['done']}/{row.get('budget') or '-'}",
-                *(str(row[key]) for key in some),
-            ),
-            *(f1(_number(row["best"])), _final(row), _time(row)),
+            str(row["study"]),
+            str(row["stage"]),
+            f"{row['done']}/{row.get('budget') or '-'}",
+            *(str(row[key]) for key in counts),
+            f1(_number(row["best"])),
+            _final(row),
+            _time(row),
         )
         for row in rows
     ]
-    told = (
-        " A study's records that this version cannot read make it unreadable."
-        if UNREADABLE in {row["stage"] for row in rows}
-        else ""
-    )
-    caption = (
-        f"Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs.{told}"
-    )
-    spare = tuple(map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *reversed(some))))
-    return Answer([Table("Studies", tuple(heads.values()), shown, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
+    caption = "Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs."
+    if UNREADABLE in {row["stage"] for row in rows}:
+        caption += " An unreadable study has records that this version cannot read."
+    spare = tuple(map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *reversed(counts))))
+    return Answer([Table("Studies", tuple(heads.values()), cells, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
 
 
 def _row(study: Study) -> Facts:
-    trials = [trial for trial in study.trials() if FOREIGN not in trial.user_attrs]
+    trials = [trial for trial in study.trials() if TrialRecord(trial).foreign is None]
     states = Counter(trial.state for trial in trials)
-    refused = sum(REFUSED in trial.user_attrs for trial in trials if trial.state in FINISHED)
+    refused = sum(TrialRecord(trial).is_refused for trial in trials if trial.state in FINISHED)
     done = sum(states[state] for state in FINISHED) - refused
     best = _best(study, trials)
-    found: dict[str, Value] = {
+    facts: dict[str, Value] = {
         "study": study.name,
         "done": done,
         "refused": refused,
@@ -74,13 +67,13 @@ def _row(study: Study) -> Facts:
         "best_trial": best.number if best else None,
     }
     try:
-        return found | _records(study, done)
+        return facts | _records(study, done)
     except SearchError:
-        return found | {"stage": UNREADABLE}
+        return facts | {"stage": UNREADABLE}
 
 
 def _records(study: Study, done: int) -> dict[str, Value]:
-    budget = study.spec.budget if "spec" in study.attributes else None  # None where others made it
+    budget = study.spec.budget if "spec" in study.attributes else None  # another program's study has no spec
     final, timing = study.read(Final), study.read(Timing)
     return {
         "stage": _stage(study, final, budget is not None and done >= budget),
@@ -97,7 +90,7 @@ def _best(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and value_of(trial) is not None]
     if not scored:
         return None
-    # Others may have made a study that minimises.
+    # Another program's study may minimise.
     sign = -1 if study.optuna.direction == StudyDirection.MINIMIZE else 1
     return max(scored, key=lambda trial: sign * (value_of(trial) or 0.0))
 

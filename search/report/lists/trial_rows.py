@@ -1,4 +1,4 @@
-"""The trials of a study as rows: what each was, how it ended, and why."""
+"""The trials of a study as rows: configuration, state, score, and why they ended."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -11,9 +11,9 @@ from fmnist.refusals import shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
-from search.storage.foreign import FOREIGN
+from search.storage.trial_record import TrialRecord
 from search.study.study import Study
-from search.study.trials import REFUSED, value_of
+from search.study.trials import value_of
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting
 
@@ -24,105 +24,107 @@ STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-REFUSED_STATE = "refused"  # pruned before it trained, for a limit; it counts against no budget
+FOREIGN_STATE = "foreign"  # made by another program; not counted
+REFUSED_STATE = "refused"  # over a limit before training; does not count towards a budget
 FIXED = ("number", "state", "value", "epochs", "seconds", "parameters", "flops", "reason", "seed")
-FIRST = FIXED[:5]  # on a terminal
-ALWAYS = 3  # of them, however narrow it is
+FIRST = FIXED[:5]  # shown first in a terminal
+ALWAYS = 3  # of these, shown in any terminal
 HEADS = {"number": "trial", "value": "macro F1", "seconds": "time"}
 
-Kind = Literal["number", "text"] | tuple[str, ...]  # the last: one of these words
+Kind = Literal["number", "text"] | tuple[str, ...]  # a tuple: one of these words
 
 
 def trial_rows(study: Study) -> list[Facts]:
-    """A row a trial, in their order; its keys are those of `kinds`, less what the trial does not have."""
+    """Return a row for each trial, by number; the keys are those of `kinds` that the trial has."""
     return [trial_row(trial) for trial in study.trials()]
 
 
 def trial_row(trial: FrozenTrial) -> Facts:
-    """What is known of a trial by now."""
-    attributes = trial.user_attrs
+    """Return what the study has on a trial so far."""
+    record = TrialRecord(trial)
     knobs_set = {_key(name): value for name, value in configuration(trial).items()}
     return knobs_set | {
         "number": trial.number,
         "state": state_of(trial),
         "value": value_of(trial),
         "epochs": len(trial.intermediate_values),
-        **{name: attributes.get(name) for name in ("seconds", "parameters", "flops", "reason", "seed")},
+        **{name: getattr(record, name) for name in ("seconds", "parameters", "flops", "reason", "seed")},
     }
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """In a word."""
-    if FOREIGN in trial.user_attrs:
-        return FOREIGN
-    return REFUSED_STATE if REFUSED in trial.user_attrs and trial.state == TrialState.PRUNED else STATES[trial.state]
+    """Return the trial's state as a word."""
+    record = TrialRecord(trial)
+    if record.foreign:
+        return FOREIGN_STATE
+    return REFUSED_STATE if record.is_refused and trial.state == TrialState.PRUNED else STATES[trial.state]
 
 
 def configuration(trial: FrozenTrial) -> dict[str, Value]:
-    """Every knob with its value, also those that the study pins; what an earlier version did not know has its neutral
-    default.
-    """
-    kept = trial.user_attrs.get("config")
-    neutral = {name: TrialConfig.model_fields[name].default for name in knobs()} if isinstance(kept, dict) else {}
-    return neutral | {name: value for name, value in (kept or {}).items() if name in knobs()} | trial.params
+    """Return the value of every knob, pinned or searched; knobs newer than the trial have their neutral default."""
+    config = TrialRecord(trial).config
+    neutral = {name: TrialConfig.model_fields[name].default for name in knobs()} if isinstance(config, dict) else {}
+    return neutral | {name: value for name, value in (config or {}).items() if name in knobs()} | trial.params
 
 
 def kinds(rows: Sequence[Facts]) -> dict[str, Kind]:
-    """Column -> what stands in it: the fixed ones, every knob, and what else another program's trials have."""
-    found: dict[str, Kind] = dict.fromkeys(FIXED, "number")
-    found |= {"state": (*STATES.values(), REFUSED_STATE, FOREIGN), "reason": "text"}
-    found |= {name: _kind(knob.options if isinstance(knob, Choice) else (0.0,)) for name, knob in knobs().items()}
-    others = dict.fromkeys(key for row in rows for key in row if key not in found)
-    return found | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}
+    """Map each column to its kind: the fixed columns, every knob, and the parameters of another program's trials."""
+    columns: dict[str, Kind] = dict.fromkeys(FIXED, "number")
+    columns |= {"state": (*STATES.values(), REFUSED_STATE, FOREIGN_STATE), "reason": "text"}
+    columns |= {name: _kind(knob.options if isinstance(knob, Choice) else (0.0,)) for name, knob in knobs().items()}
+    others = dict.fromkeys(key for row in rows for key in row if key not in columns)
+    return columns | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}
 
 
 def searched_knobs(study: Study) -> list[str]:
-    """The columns of the knobs that some trial's sampler chose, in the order of declaration, then another program's."""
-    found = {name for trial in study.trials() for name in trial.params}
-    return [_key(name) for name in (*(name for name in knobs() if name in found), *sorted(found - knobs().keys()))]
+    """Return the columns of the searched knobs in order of declaration, then another program's parameters."""
+    searched = {name for trial in study.trials() for name in trial.params}
+    return [
+        _key(name) for name in (*(name for name in knobs() if name in searched), *sorted(searched - knobs().keys()))
+    ]
 
 
 def column(name: str, columns: Mapping[str, Kind]) -> str:
-    """The name, if there is such a column. Raises: SearchError with the nearest one."""
+    """Return `name` if there is such a column. Raises: SearchError with the nearest name otherwise."""
     if name not in columns:
         raise SearchError(f"There is no column {shown(name)} of trials. {did_you_mean(name, columns)}")
     return name
 
 
 def ordered(rows: Sequence[Facts], by: str, *, reverse: bool) -> list[Facts]:
-    """The rows by that column, smallest first, of `value` best first; what has no value stands last either way."""
-    with_it = [row for row in rows if row.get(by) is not None]
-    found = sorted(with_it, key=lambda row: _sortable(row[by]), reverse=reverse != (by == "value"))
-    return found + [row for row in rows if row.get(by) is None]
+    """Return the rows sorted by that column, ascending, or best first for `value`; rows without a value are last."""
+    filled = [row for row in rows if row.get(by) is not None]
+    ranked = sorted(filled, key=lambda row: _sortable(row[by]), reverse=reverse != (by == "value"))
+    return ranked + [row for row in rows if row.get(by) is None]
 
 
 def trials_answer(
     study: str,
     rows: Sequence[Facts],
     columns: Sequence[str],
-    wanted: Sequence[str],
-    in_all: int,
+    extra: Sequence[str],
+    total: int,
     *,
     chosen: Sequence[str] = (),
 ) -> Answer:
-    """The trials for people and for programs.
+    """Return the trials as a table for people and rows for programs.
 
-    `columns` are the keys for programs; people see the first ones and `wanted`, as far as there is room. If any are
-    `chosen`, it is those.
+    `columns` are the keys of the rows; the table has the first columns and `extra`, if there is room. `chosen` columns
+    replace both. `total` is the number of trials before filtering.
     """
     title = f"Trials of {study}"
     if not rows:
-        said = f"None of {counted(in_all, 'trial')} is so." if in_all else "None yet."
-        return Answer([Table(title, caption=said)], chosen or columns, rows)
-    filled = [key for key in (*FIRST, *wanted) if key in FIRST or any(row.get(key) is not None for row in rows)]
+        caption = f"None of {counted(total, 'trial')} matches." if total else "None yet."
+        return Answer([Table(title, caption=caption)], chosen or columns, rows)
+    filled = [key for key in (*FIRST, *extra) if key in FIRST or any(row.get(key) is not None for row in rows)]
     keys = list(dict.fromkeys(chosen or filled))
-    shown_rows: list[Row] = [tuple(said_of(key, row.get(key)) for key in keys) for row in rows]
-    caption = counted(len(rows), "trial") if len(rows) == in_all else f"{len(rows):,} of {counted(in_all, 'trial')}"
+    cells: list[Row] = [tuple(as_text(key, row.get(key)) for key in keys) for row in rows]
+    caption = counted(len(rows), "trial") if len(rows) == total else f"{len(rows):,} of {counted(total, 'trial')}"
     texts = frozenset(i for i, key in enumerate(keys) if key in ("state", "reason"))
     heads = tuple(HEADS.get(key, key) for key in keys)
     spare = tuple(range(1 if chosen else ALWAYS, len(keys)))
     return Answer(
-        [Table(title, heads, shown_rows, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows
+        [Table(title, heads, cells, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows
     )
 
 
@@ -142,8 +144,8 @@ def _sortable(value: Value) -> tuple[bool, float, str]:
     return (False, float(value), "") if isinstance(value, int | float) else (True, 0.0, str(value).casefold())
 
 
-def said_of(key: str, value: Value) -> str:
-    """A trial's value in that column, as a person reads it."""
+def as_text(key: str, value: Value) -> str:
+    """Format a trial's value in that column for people."""
     match key, value:
         case _, None:
             return "-"
@@ -160,11 +162,11 @@ def said_of(key: str, value: Value) -> str:
 def _marks(rows: Sequence[Facts], columns: Sequence[str]) -> dict[tuple[int, int], Mark]:
     values = [float(value) for row in rows if row["state"] == "complete" and isinstance(value := row["value"], float)]
     best = max(values, default=None)
-    at = {key: i for i, key in enumerate(columns)}
-    found: dict[tuple[int, int], Mark] = {}
+    index = {key: i for i, key in enumerate(columns)}
+    marks: dict[tuple[int, int], Mark] = {}
     for i, row in enumerate(rows):
-        if "value" in at and best is not None and row["value"] == best:
-            found[i, at["value"]] = "strong"
-        if "state" in at and row["state"] == "failed":
-            found[i, at["state"]] = "alarm"
-    return found
+        if "value" in index and best is not None and row["value"] == best:
+            marks[i, index["value"]] = "strong"
+        if "state" in index and row["state"] == "failed":
+            marks[i, index["state"]] = "alarm"
+    return marks

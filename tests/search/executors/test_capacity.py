@@ -12,6 +12,7 @@ from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown
 from search.job.estimate import trainings_seconds
+from search.job.place import Place
 from tests.search.tiny import CLASSES, DATA
 
 CPU, CUDA, APPLE = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -92,4 +93,4 @@ def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(
         SearchError,
         match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what",
     ):
-        trainings_seconds([TrialConfig(**PLAIN)], CUDA, threads=1, workers=1, data=DATA)
+        trainings_seconds([TrialConfig(**PLAIN)], Place(CUDA, 1, 1, None, None), DATA)

@@ -114,9 +114,11 @@ def test_a_worker_whose_context_broke_leaves_its_training_to_a_new_process(
 
 def whole(found: list[Event]) -> list[tuple[int, float | None]]:
     """The curve as a coordinator keeps it: what a second try says of an epoch replaces what the first one said."""
-    said: dict[int, float | None] = {}
+    curve: dict[int, float | None] = {}
     for event in found:
-        for epoch in event.epochs if isinstance(event, Resumed) else [event]:
-            if isinstance(epoch, EpochEnd):
-                said[epoch.number] = epoch.macro_f1
-    return list(said.items())
+        match event:
+            case EpochEnd(point=point):
+                curve[point.number] = point.macro_f1
+            case Resumed(curve=earlier):
+                curve |= {point.number: point.macro_f1 for point in earlier}
+    return list(curve.items())

@@ -22,7 +22,7 @@ from search.job.progress.display import Silent
 from search.job.search import optimize
 from search.job.trainings import train_all
 from search.study.study import Study
-from tests.search.tiny import CLASSES, PINNED, small_source, surroundings, tiny_spec
+from tests.search.tiny import CLASSES, PINNED, small_source, stage, surroundings, tiny_spec
 
 KILLED = "killed by the system, which it does for want of memory, or by somebody (exit code -9)"
 DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it one
@@ -58,7 +58,11 @@ def trained(executor: LocalExecutor, *tasks: Task) -> list[Event]:
 
 
 def curve(found: list[Event], key: str) -> list[tuple[int, float | None]]:
-    return [(event.number, event.macro_f1) for event in found if isinstance(event, EpochEnd) and event.key == key]
+    return [
+        (event.point.number, event.point.macro_f1)
+        for event in found
+        if isinstance(event, EpochEnd) and event.key == key
+    ]
 
 
 def workers() -> set[int]:
@@ -150,17 +154,9 @@ def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(
 def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
+    alone = stage(Study(optuna.create_study()), tiny_spec(), executor, Silent())
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
-        train_all(
-            Study(optuna.create_study()),
-            "finalize",
-            [broken],
-            executor,
-            Silent(),
-            Interrupt(),
-            lambda *_: None,
-            lambda *_: None,
-        )
+        train_all(alone, "final", [broken], lambda *_: None, lambda *_: None)
 
 
 def test_an_idle_worker_that_died_is_replaced_when_a_task_comes(executor: LocalExecutor) -> None:
@@ -221,7 +217,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
 
     others = workers()
     with LocalExecutor(setup_of(source), workers=1) as executor:
-        optimize(study, spec, executor, KillOnce(), Interrupt(), CLASSES)
+        optimize(stage(study, spec, executor, KillOnce(), Interrupt()), CLASSES)
         (trial,) = study.optuna.trials
         same = Task(
             "same",

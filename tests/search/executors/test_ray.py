@@ -229,7 +229,7 @@ def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_fail
                     for event in events_until(executor, lambda event: isinstance(event, Resumed))
                     if isinstance(event, Resumed)
                 ]
-                assert [epoch.number for epoch in again.epochs] == list(range(1, len(again.epochs) + 1))
+                assert [point.number for point in again.curve] == list(range(1, len(again.curve) + 1))
         failed = events_until(executor, end_of("long"))[-1]
         assert isinstance(failed, Failed)
         assert "ended 3 times" in failed.reason

@@ -58,9 +58,9 @@ def whole_curve(found: list[Event]) -> list[tuple[int, float | None]]:
     for event in found:
         match event:
             case EpochEnd():
-                said[event.number] = event.macro_f1
+                said[event.point.number] = event.point.macro_f1
             case Resumed():
-                said |= {epoch.number: epoch.macro_f1 for epoch in event.epochs}
+                said |= {point.number: point.macro_f1 for point in event.curve}
     return sorted(said.items())
 
 
@@ -76,8 +76,8 @@ def test_a_killed_workers_task_goes_on_at_its_epoch_with_the_same_figures(
         after = until(executor, is_over("long"))
     assert isinstance(after[-1], Finished)
     (again,) = resumed(after)
-    assert again.epochs
-    assert min(number for number, _ in curve(after[after.index(again) :], "long")) == again.epochs[-1].number + 1
+    assert again.curve
+    assert min(number for number, _ in curve(after[after.index(again) :], "long")) == again.curve[-1].number + 1
     assert whole_curve(before + after) == undisturbed
 
 
@@ -92,9 +92,10 @@ def test_a_new_executor_goes_on_where_a_dead_one_was(
     kept, _ = load_snapshot(path)
     with LocalExecutor(eager(source), workers=1) as executor:
         found = trained(executor, long(path))
-    assert resumed(found)[0].epochs[-1].number >= kept.epoch
+    assert resumed(found)[0].curve[-1].number >= kept.epoch
     assert whole_curve(found) == undisturbed
-    seconds = [event.seconds for event in (*resumed(found)[0].epochs, *found) if isinstance(event, EpochEnd)]
+    later = [event.point for event in found if isinstance(event, EpochEnd)]
+    seconds = [point.seconds or 0.0 for point in (*resumed(found)[0].curve, *later)]
     assert seconds == sorted(seconds)  # of both tries together
     assert isinstance(found[-1], Finished)
     assert found[-1].seconds >= seconds[-1]

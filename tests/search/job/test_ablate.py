@@ -37,6 +37,7 @@ from tests.search.tiny import (
     Say,
     in_database,
     run_command,
+    stage,
     start_command,
     tiny_spec,
     wait_for_line,
@@ -158,7 +159,7 @@ def test_a_study_without_a_winner_is_refused(say: Say, tmp_path: Path) -> None:
 
 def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    optimize(study, tiny_spec(trials=1), Inline(), Silent(), Interrupt(), CLASSES)
+    optimize(stage(study, tiny_spec(trials=1), Inline(), Silent(), Interrupt()), CLASSES)
     code, _, errors = say("ablate", "tiny", "--data", "synthetic")
     assert code == 2
     assert "has no winner yet" in errors
@@ -191,11 +192,11 @@ class WithoutL2(Inline):
 def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.job.ablate.LocalExecutor", WithoutL2)
+    monkeypatch.setattr("search.job.place.LocalExecutor", WithoutL2)
     source = find_source("synthetic", announce=lambda _: None)
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
-    optimize(study, study.spec, Inline(), Silent(), Interrupt(), CLASSES)
-    confirm(study, study.spec, Inline(), Silent(), Interrupt())
+    optimize(stage(study, study.spec, Inline(), Silent(), Interrupt()), CLASSES)
+    confirm(stage(study, study.spec, Inline(), Silent(), Interrupt()))
     study.write(DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
     for _ in range(2):
         code, output, errors = say("ablate", "tiny", "--data", "synthetic", "--seeds", "2")

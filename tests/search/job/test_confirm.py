@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import create_trial
 
 from fmnist.config import TrialConfig
+from fmnist.curve import CurvePoint
 from fmnist.errors import FmnistError
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
@@ -19,7 +20,7 @@ from search.study.paths import HOME, snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
-from tests.search.tiny import Inline, InterruptAfter, tiny_spec
+from tests.search.tiny import Inline, InterruptAfter, stage, tiny_spec
 
 VALUES = (0.80, 0.84, 0.82, 0.83)  # of the trials 0 to 3; best first they are 1, 3, 2, 0
 SECONDS = 4.5  # of every training
@@ -40,7 +41,7 @@ class Told(Inline):
         if value is None:
             yield Failed(task.key, "diverged", NAN, SECONDS)
             return
-        yield EpochEnd(task.key, 1, 0.5, 0.5, value, value, 1.0, 1.0)
+        yield EpochEnd(task.key, CurvePoint(1, 0.5, 0.5, value, value, 1.0), 1.0)
         yield Finished(task.key, SECONDS)
 
 
@@ -72,13 +73,13 @@ def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> Study:
 def confirmed(
     study: Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None
 ) -> Candidate:
-    return confirm(study, spec, executor or Told(), progress or Silent(), Interrupt())
+    return confirm(stage(study, spec, executor or Told(), progress or Silent(), Interrupt()))
 
 
 def interrupted(study: Study, spec: StudySpec, *, trainings: int) -> None:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
-        confirm(study, spec, Told(), InterruptAfter(interrupt, trainings), interrupt)
+        confirm(stage(study, spec, Told(), InterruptAfter(interrupt, trainings), interrupt))
 
 
 def record(study: Study) -> Confirmation:
@@ -170,7 +171,7 @@ def test_a_candidate_that_diverged_stays_out_when_it_is_interrupted_after_that()
     study, spec = searched(), confirming(seeds=1)
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
-        confirm(study, spec, Told({(2, 1000): None}), InterruptAfter(interrupt, 1), interrupt)
+        confirm(stage(study, spec, Told({(2, 1000): None}), InterruptAfter(interrupt, 1), interrupt))
     assert record(study).dropped == (Dropped(trial=1, reason=f"{NAN}, with seed 1000"),)
     assert [each.trial for each in record(study).candidates] == [3]
     rest = Told()

@@ -16,25 +16,27 @@ from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.job.budget import is_searched
 from search.job.interrupt import Interrupt
+from search.job.loop import MOST_FAILURES, MOST_REFUSED
 from search.job.progress.display import Silent
-from search.job.search import MOST_FAILURES, MOST_REFUSED, optimize
+from search.job.search import optimize
 from search.storage.opening import open_storage
+from search.storage.trial_record import REFUSED
 from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study
-from search.study.trials import REFUSED, finished_trials
-from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, tiny_spec
+from search.study.trials import finished_trials
+from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, stage, tiny_spec
 
 WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}
 
 
-def limited(spec: StudySpec, **limits: float) -> StudySpec:
-    return spec.overridden(limits=limits)
+def limited(spec: StudySpec, **limits: Any) -> StudySpec:
+    return spec.overridden(**limits)
 
 
 def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> Study:
     study = in_database(folder, spec)
-    optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
+    optimize(stage(study, spec, executor or Inline(), Silent(), Interrupt()), CLASSES)
     return study
 
 
@@ -135,7 +137,7 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
         tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit
     )
     monkeypatch.setattr(
-        "search.job.search.LATER_SECONDS", 0.0
+        "search.job.loop.LATER_SECONDS", 0.0
     )  # so that it asks between what a worker measured and its refusal
     study = searched(tmp_path, spec, Timed(places))
     assert is_searched(study, spec)
@@ -148,7 +150,7 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
 
 def test_where_no_network_is_fast_enough_the_run_stops_with_the_reason(tmp_path: Path) -> None:
     spec = limited(tiny_spec(trials=5, sampler="random", epochs=1, **WIDTHS), max_latency_ms=0.5)
-    says = rf"{MOST_REFUSED} proposed networks in a row were over a limit, the last one so: too slow\. Raise"
+    says = rf"{MOST_REFUSED} proposed networks in a row were over a limit. The last one: too slow\. Raise"
     with pytest.raises(SearchError, match=says):
         searched(tmp_path, spec, Timed())
     assert not finished_trials(in_database(tmp_path, spec))
@@ -159,7 +161,7 @@ def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reaso
     executor = Inline()
     with pytest.raises(
         SearchError,
-        match=rf"{MOST_REFUSED} proposed networks in a row were over a limit, .*max_params .*, over 1\. Raise",
+        match=rf"{MOST_REFUSED} proposed networks in a row .*\. The last one: max_params .*, over 1\. Raise",
     ):
         searched(tmp_path, spec, executor)
     assert not executor.trained
@@ -167,14 +169,21 @@ def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reaso
 
 
 @pytest.mark.parametrize(
-    ("kind", "state"), [("diverged", TrialState.PRUNED), ("memory", TrialState.PRUNED), ("error", TrialState.FAIL)]
+    ("kind", "state", "words"),
+    [
+        ("diverged", TrialState.PRUNED, "10 diverged"),
+        ("memory", TrialState.PRUNED, "10 ran out of memory"),
+        ("error", TrialState.FAIL, "10 ended with an error"),
+    ],
 )
-def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(tmp_path: Path, kind: str, state: TrialState) -> None:
+def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(
+    tmp_path: Path, kind: str, state: TrialState, words: str
+) -> None:
     spec = tiny_spec(trials=50)
     cause = "out of memory on cpu"
     with pytest.raises(
         SearchError,
-        match=f"{MOST_FAILURES} trials in a row failed, 10 of them so: {cause}. The last one: {cause}: 7 bytes",
+        match=f"{MOST_FAILURES} trials in a row failed: {words}. The last one: {cause}: 7 bytes",
     ):
         searched(tmp_path, spec, Fails(kind, f"{cause}: 7 bytes"))
     study = in_database(tmp_path, spec)
@@ -202,7 +211,7 @@ def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> N
     spec = tiny_spec(trials=MOST_FAILURES + 2, epochs=2)
     study = in_database(tmp_path, spec)
     study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
-    optimize(study, spec, Inline(), Silent(), Interrupt(), CLASSES)
+    optimize(stage(study, spec, Inline(), Silent(), Interrupt()), CLASSES)
     assert [trial.state for trial in study.optuna.trials] == [TrialState.PRUNED] * (MOST_FAILURES + 2)
 
 

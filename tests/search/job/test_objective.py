@@ -46,7 +46,7 @@ def test_divergence_prunes_with_its_reason() -> None:
 
 
 def test_what_the_limits_forbid_is_pruned_untrained_with_its_constraint() -> None:
-    spec = tiny_spec(filters=[8]).overridden(limits={"max_params": 100})
+    spec = tiny_spec(filters=[8]).overridden(max_params=100)
     study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     (trial,) = study.trials
@@ -56,7 +56,7 @@ def test_what_the_limits_forbid_is_pruned_untrained_with_its_constraint() -> Non
 
 
 def test_a_network_that_is_too_slow_is_pruned_untrained() -> None:
-    spec = tiny_spec().overridden(limits={"max_latency_ms": 0.001})
+    spec = tiny_spec().overridden(max_latency_ms=0.001)
     study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     (trial,) = study.trials
@@ -65,7 +65,7 @@ def test_a_network_that_is_too_slow_is_pruned_untrained() -> None:
 
 
 def test_what_is_within_the_limits_is_trained_and_carries_them() -> None:
-    spec = tiny_spec(epochs=1).overridden(limits={"max_params": 1_000_000})
+    spec = tiny_spec(epochs=1).overridden(max_params=1_000_000)
     study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0))
     study.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
     assert study.trials[0].state == TrialState.COMPLETE

@@ -37,6 +37,7 @@ from tests.search.tiny import (
     Say,
     in_database,
     run_command,
+    stage,
     start_command,
     tiny_spec,
     wait_for_line,
@@ -63,7 +64,7 @@ def plain(folder: Path, name: str = "tiny") -> optuna.Study:
 
 def searched(folder: Path, spec: StudySpec) -> tuple[Study, Told]:
     study, told = in_database(folder, spec), Told()
-    optimize(study, spec, Inline(), told, Interrupt(), CLASSES)
+    optimize(stage(study, spec, Inline(), told, Interrupt()), CLASSES)
     return study, told
 
 
@@ -88,10 +89,10 @@ def test_a_result_that_another_program_added_counts_nowhere(
     interfere(plain(tmp_path))
     spec = tiny_spec(trials=4, sampler=sampler)
     study, told = searched(tmp_path, spec)
-    assert told.texts == ["Trials that another program added, without a configuration, count nowhere: 2."]
+    assert told.texts == ["Another program added trials without a configuration, which do not count: 2."]
     assert [trial.number for trial in finished_trials(study)] == [0, 1, 3, 4]
     assert is_searched(study, spec)
-    assert confirm(study, spec, Inline(), Silent(), Interrupt()).trial != 2
+    assert confirm(stage(study, spec, Inline(), Silent(), Interrupt())).trial != 2
     (row,) = json.loads(say("status", "--json")[1])
     assert (row["done"], row["budget"], row["best_trial"] != 2, row["best"] < 0.99) == (4, 4, True, True)
     found = json.loads(say("report", "tiny", "--json")[1])
@@ -187,7 +188,7 @@ def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> No
     study.enqueue_trial({"filters": 5})
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "without a configuration, count nowhere: " in done.stdout
+    assert "without a configuration, which do not count: " in done.stdout
     assert "filters must be one of 4, 8, got 5" in done.stdout
 
 
@@ -205,7 +206,7 @@ class Deletes(Silent):
 def test_a_study_that_is_deleted_during_a_run_ends_it_in_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
     with pytest.raises(StudyDeletedError, match="was deleted by another program") as caught:
-        optimize(study, tiny_spec(), Inline(), Deletes(tmp_path), Interrupt(), CLASSES)
+        optimize(stage(study, tiny_spec(), Inline(), Deletes(tmp_path), Interrupt()), CLASSES)
     assert len(str(caught.value).splitlines()) == 1
     study, _ = searched(tmp_path, tiny_spec())
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3

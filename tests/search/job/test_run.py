@@ -59,7 +59,7 @@ def say(
 def test_one_command_does_the_whole_job(whole: Path) -> None:
     study, output = study_in(whole), (whole / "output.txt").read_text()
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3
-    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("finalize", study.read(Final).trial)]  # type: ignore[union-attr]
+    assert [(opening.by, opening.trial) for opening in openings(whole)] == [("final", study.read(Final).trial)]  # type: ignore[union-attr]
     folder = whole / "studies" / NAME
     assert {path.name for path in (folder / "export").iterdir()} == EXPORTED
     assert {"report.md", "report.json", "report.html"} <= {path.name for path in folder.iterdir()}
@@ -226,7 +226,7 @@ def test_evaluate_agrees_with_the_study_and_is_recorded(
     code, output, _ = say(monkeypatch, capsys, "evaluate", export, "--data", "synthetic", "--study", NAME)
     assert code == 0
     assert f"Macro F1 {expected:.4f}" in output
-    assert [opening.by for opening in openings(finished)] == ["finalize", "evaluate"]
+    assert [opening.by for opening in openings(finished)] == ["final", "evaluate"]
 
 
 def test_plain_onnx_runtime_runs_the_export_on_raw_images(finished: Path) -> None:

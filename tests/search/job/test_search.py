@@ -10,16 +10,17 @@ from search.errors import SearchError
 from search.executors import Event, Failed, Finished, Task
 from search.job.budget import is_searched
 from search.job.confirm import confirm, drop_winner
-from search.job.final import DivergedWinnerError, finalize
+from search.job.final import DivergedWinnerError, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.loop import TIME_IS_UP
 from search.job.progress.display import Progress, Silent
-from search.job.search import TIME_IS_UP, optimize, put_back
+from search.job.search import optimize, put_back
 from search.report.render import read_report, warnings
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.trials import complete_trials
-from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, tiny_spec
+from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, stage, tiny_spec
 
 SYNTHETIC = Source("synthetic", None)
 
@@ -33,14 +34,14 @@ def in_memory(spec: StudySpec) -> Study:
 
 
 def searched(study: Study, spec: StudySpec, executor: Inline | None = None) -> Study:
-    optimize(study, spec, executor or Inline(), Silent(), Interrupt(), CLASSES)
+    optimize(stage(study, spec, executor or Inline(), Silent(), Interrupt()), CLASSES)
     return study
 
 
 def interrupted(study: Study, spec: StudySpec, *, epochs: int) -> Study:
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
-        optimize(study, spec, Inline(), InterruptAfter(interrupt, epochs), interrupt, CLASSES)
+        optimize(stage(study, spec, Inline(), InterruptAfter(interrupt, epochs), interrupt), CLASSES)
     return study
 
 
@@ -55,7 +56,7 @@ class Seen(Silent):
 
 
 def confirmed(study: Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
-    return confirm(study, spec, executor, progress or Silent(), Interrupt())
+    return confirm(stage(study, spec, executor, progress or Silent(), Interrupt()))
 
 
 def states(study: Study) -> list[str]:
@@ -271,13 +272,13 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
     winner = confirmed(study, spec, Inline())
     executor = Diverges(lambda task: task.seed == 2001, places)
     with pytest.raises(DivergedWinnerError, match="in the final training with seed 2001"):
-        finalize(study, spec, winner, SYNTHETIC, executor, Silent(), Interrupt())
+        make_final(stage(study, spec, executor, Silent(), Interrupt()), winner, SYNTHETIC)
     assert not executor.running()
     assert "openings" not in study.optuna.user_attrs
     drop_winner(study, winner, "diverged")
     other = confirmed(study, spec, Inline())
     assert other.trial != winner.trial
-    final = finalize(study, spec, other, SYNTHETIC, Inline(), Silent(), Interrupt())
+    final = make_final(stage(study, spec, Inline(), Silent(), Interrupt()), other, SYNTHETIC)
     assert (final.trial, len(final.runs)) == (other.trial, 3)
 
 
@@ -333,18 +334,18 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(
     one, other = (Candidate(trial=number, config=config_of(study, number), search_value=0.5) for number in (0, 1))
     interrupt = Interrupt()
     with pytest.raises(InterruptedRunError):
-        finalize(study, spec, one, SYNTHETIC, Inline(), InterruptAfter(interrupt, 2), interrupt)
+        make_final(stage(study, spec, Inline(), InterruptAfter(interrupt, 2), interrupt), one, SYNTHETIC)
     kept = study.read(FinalTrainings)
     assert kept is not None
     assert len(kept.runs) == 1
     same, changed, again = Inline(), Inline(), Interrupt()
     with pytest.raises(InterruptedRunError):
-        finalize(study, spec, one, SYNTHETIC, same, InterruptAfter(again, 1), again)
+        make_final(stage(study, spec, same, InterruptAfter(again, 1), again), one, SYNTHETIC)
     assert [task.seed for task in same.trained] == [2001]
-    final = finalize(study, spec, other, SYNTHETIC, changed, Silent(), Interrupt())
+    final = make_final(stage(study, spec, changed, Silent(), Interrupt()), other, SYNTHETIC)
     assert [task.seed for task in changed.trained] == [2000, 2001, 2002]
     assert final.config == other.config
-    assert [Opening(**entry).by for entry in study.optuna.user_attrs["openings"]] == ["finalize"]
+    assert [Opening(**entry).by for entry in study.optuna.user_attrs["openings"]] == ["final"]
 
 
 def config_of(study: Study, number: int) -> TrialConfig:

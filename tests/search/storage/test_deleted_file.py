@@ -21,7 +21,7 @@ from search.study.paths import HOME, journal_path
 from search.study.records import Opening
 from search.study.study import journalled
 from tests.search.job.test_run import study_in
-from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, start_command, tiny_spec, wait_for_line
+from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, stage, start_command, tiny_spec, wait_for_line
 
 FILE = Path("studies/fmnist.db")
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_deleted_is_written_anew(
     spec, progress = tiny_spec(trials=3), Interferes(interfere, after)
     study = in_database(tmp_path, spec)
     with journalled(study, progress.message):
-        optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
+        optimize(stage(study, spec, Inline(), progress, Interrupt()), CLASSES)
     (told,) = progress.texts
     assert "fmnist.db was deleted while it was in use. It is written again; nothing is lost." in told
     kept = in_database(tmp_path, spec)
@@ -89,7 +89,7 @@ def test_a_file_that_is_deleted_after_the_last_write_is_written_anew(
     monkeypatch.chdir(tmp_path)
     study = in_database(tmp_path, tiny_spec())
     with journalled(study, lambda _: None):
-        study.append(Opening(at="2025-01-01", by="finalize", trial=0))
+        study.append(Opening(at="2025-01-01", by="final", trial=0))
         FILE.chmod(0o600)
     with journalled(study, lambda _: None):
         delete_all()
@@ -105,7 +105,7 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(
     study = in_database(tmp_path, spec)
     with pytest.raises(StorageLostError, match=r"another file took the place of .*fmnist\.db while it was in use"):  # noqa: SIM117
         with journalled(study, progress.message):
-            optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
+            optimize(stage(study, spec, Inline(), progress, Interrupt()), CLASSES)
     assert optuna.get_all_study_names(f"sqlite:///{FILE}") == ["other"]
     (saved,) = Path(FILE).parent.glob("fmnist.db.*.saved")
     assert "tiny" in optuna.get_all_study_names(f"sqlite:///{saved}")
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_held_open_is_told_and_the_run_goes_on(
 
     monkeypatch.setattr("search.storage.patient.HeldFile", refuse)
     with journalled(study, progress.message):
-        optimize(study, spec, Inline(), progress, Interrupt(), CLASSES)
+        optimize(stage(study, spec, Inline(), progress, Interrupt()), CLASSES)
     assert [text for text in progress.texts if "cannot be held open (database is locked)" in text]
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE]
 

@@ -22,7 +22,7 @@ from search.study.spec import StudySpec
 from search.study.study import Study, journalled, load_study
 from tests.search.job.test_run import study_in
 from tests.search.storage.faults import Faulty, faulty, start_impatient
-from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, tiny_spec, wait_for_line
+from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, run_command, stage, tiny_spec, wait_for_line
 
 
 def backend_of(study: Study) -> Any:
@@ -36,8 +36,8 @@ def search_and_confirm(folder: Path, spec: StudySpec, faults: Faulty, places: in
     study = in_database(folder, spec)
     with faulty(backend_of(study), faults), journalled(study, lambda _: None):
         executor, interrupt = Inline(places), Interrupt()
-        optimize(study, spec, executor, Silent(), interrupt, CLASSES)
-        confirm(study, spec, executor, Silent(), interrupt)
+        optimize(stage(study, spec, executor, Silent(), interrupt), CLASSES)
+        confirm(stage(study, spec, executor, Silent(), interrupt))
 
 
 @pytest.mark.slow
@@ -79,12 +79,12 @@ def test_what_finished_while_the_storage_was_lost_is_not_trained_again(
             faults.gone_from = 0
 
     with pytest.raises(StorageLostError), faulty(backend_of(study), faults), journalled(study, lambda _: None):
-        optimize(study, spec, executor, AtTheFirstEpoch(), Interrupt(), CLASSES)
+        optimize(stage(study, spec, executor, AtTheFirstEpoch(), Interrupt()), CLASSES)
     assert len(executor.trained) == 2
     again = Inline(2)
     study = in_database(tmp_path, spec)
     with journalled(study, lambda _: None):
-        optimize(study, spec, again, Silent(), Interrupt(), CLASSES)
+        optimize(stage(study, spec, again, Silent(), Interrupt()), CLASSES)
     assert again.trained == []
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 2
 

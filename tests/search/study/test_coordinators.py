@@ -36,7 +36,7 @@ from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
 from tests.search.storage.postgres import Postgres, connections_closed, postgres
-from tests.search.tiny import CLASSES, DATA, NAME, TOML, Inline, run_command, tiny_spec, wait_for_line
+from tests.search.tiny import CLASSES, DATA, NAME, TOML, Inline, run_command, stage, tiny_spec, wait_for_line
 
 pytestmark = pytest.mark.cluster
 
@@ -47,7 +47,7 @@ IMPATIENT = {
     "search.storage.sharing.HELD_SECONDS": 3,
     "search.study.lock.UNSEEN_SECONDS": UNSEEN,
     "search.study.timing.NOTE_SECONDS": 0.5,
-    "search.job.search.NOTE_SECONDS": 0.5,
+    "search.job.loop.NOTE_SECONDS": 0.5,
 }
 
 
@@ -330,9 +330,9 @@ def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypat
                 two.optuna.tell(two.optuna.ask(), 0.9)
             return note_start(trial, *arguments)
 
-        monkeypatch.setattr("search.job.search.note_start", stand_still)
+        monkeypatch.setattr("search.job.loop.note_start", stand_still)
         with Interrupt() as interrupt:
-            optimize(one, tiny_spec(), Inline(), Silent(), interrupt, CLASSES)
+            optimize(stage(one, tiny_spec(), Inline(), Silent(), interrupt), CLASSES)
         assert [trial.state for trial in two.optuna.trials] == [TrialState.COMPLETE] * 3
         assert two.optuna.trials[0].value == 0.9
 

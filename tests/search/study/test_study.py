@@ -18,16 +18,15 @@ from optuna.trial import TrialState, create_trial
 
 from search.errors import SearchError
 from search.samplers.names import Pruner, Sampler
-from search.storage.foreign import FOREIGN
-from search.storage.foreign import REASON as ADDED
 from search.storage.opening import open_storage
+from search.storage.trial_record import FOREIGN, REFUSED
 from search.study.holder import is_mine, is_numbered_here, mine
 from search.study.paths import HOME, journal_path, snapshot_path
 from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import TOOLKIT, Study, create_study, load_study
 from search.study.timing import timed
-from search.study.trials import REFUSED, complete_trials, constraints_of, finished_trials, foreign_trials, value_of
+from search.study.trials import complete_trials, constraints_of, finished_trials, foreign_trials, value_of
 from tests.search.tiny import DATA, in_database, tiny_spec
 
 
@@ -258,11 +257,11 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
     assert study.read(Timing) is None
     study.write(Timing(search=1.5))
-    study.append(Opening(at="2025-01-01", by="finalize", trial=1))
+    study.append(Opening(at="2025-01-01", by="final", trial=1))
     study.append(Opening(at="2025-01-02", by="evaluate", trial=None))
     again = in_database(tmp_path, tiny_spec())
     assert again.read(Timing) == Timing(search=1.5)
-    assert [(opening.by, opening.trial) for opening in again.read_all(Opening)] == [("finalize", 1), ("evaluate", None)]
+    assert [(opening.by, opening.trial) for opening in again.read_all(Opening)] == [("final", 1), ("evaluate", None)]
 
 
 def test_a_stage_is_timed_however_it_ends(tmp_path: Path) -> None:
@@ -378,7 +377,7 @@ def test_complete_trials_are_sorted_down_to_those_that_are_worth_nothing() -> No
 
 def test_trials_over_a_limit_and_of_other_programs_count_nowhere() -> None:
     study = Study(optuna.create_study(direction="maximize"))
-    for attributes in ({}, {REFUSED: "too large"}, {FOREIGN: True, "reason": ADDED}, {"reason": "diverged"}):
+    for attributes in ({}, {REFUSED: "too large"}, {FOREIGN: "added"}, {"reason": "diverged"}):
         study.optuna.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=attributes))
     assert [trial.number for trial in finished_trials(study)] == [0, 3]
     assert [trial.number for trial in foreign_trials(study)] == [2]
@@ -417,10 +416,10 @@ def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_k
     study = in_database(tmp_path, tiny_spec()) if is_kept else Study(optuna.create_study(study_name="tiny"))
     with study.alone():
         study.write(Timing(search=1.5))
-        study.append(Opening(at="2025-01-01", by="finalize", trial=1))
+        study.append(Opening(at="2025-01-01", by="final", trial=1))
         study.append(Opening(at="2025-01-02", by="evaluate", trial=None))
     assert study.read(Timing) == Timing(search=1.5)
-    assert [opening.by for opening in study.read_all(Opening)] == ["finalize", "evaluate"]
+    assert [opening.by for opening in study.read_all(Opening)] == ["final", "evaluate"]
 
 
 def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(

@@ -1,0 +1,53 @@
+"""A command that takes the options that search/job/options.py declares."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+
+from search.job.options import Option, declared
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def takes(options: type) -> Callable[[Function], Function]:
+    """Give the command, which has `**options`, one option for each that `options` declares for the command line.
+
+    The command receives those that were given.
+    """
+
+    def decorate(command: Function) -> Function:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        shown = {name: (kind, option) for name, (kind, option) in declared(options).items() if option is not None}
+        parameters = [parameter for parameter in own if parameter.kind != inspect.Parameter.VAR_KEYWORD]
+        parameters += [_parameter(name, kind, option) for name, (kind, option) in shown.items()]
+
+        def call(**values: Any) -> None:
+            absent = {name for name in shown if values[name] in (None, [], False)}
+            command(**{name: value for name, value in values.items() if name not in absent})
+
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _parameter(name: str, kind: Any, option: Option) -> inspect.Parameter:
+    words = [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []
+    taken = str if words else kind  # a wrong word is refused where it is read, with the nearest right one
+    low = option.low if option.low is None or kind is float else int(option.low)
+    shown = typer.Option(
+        option.flag or f"--{name.replace('_', '-')}",
+        help=option.help,
+        metavar=None if kind is bool else option.metavar or "|".join(words),
+        min=low,
+        autocompletion=(lambda: words) if words else None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=False if kind is bool else None,
+        annotation=Annotated[taken if kind is bool else taken | None, shown],
+    )

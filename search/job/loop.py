@@ -1,0 +1,280 @@
+"""The search loop: it asks for trials, submits them, reports their epochs, prunes, and tells their end."""
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from optuna import Trial
+from optuna.trial import TrialState
+
+from fmnist.config import TrialConfig
+from fmnist.curve import CurvePoint
+from search.executors import (
+    EpochEnd,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Later,
+    Measured,
+    Noted,
+    Predicted,
+    Resumed,
+    Task,
+)
+from search.job.budget import seconds_left, spent
+from search.job.objective import UnusableTrialError, note_start, report, suggest
+from search.job.progress.tally import Best, EndState
+from search.job.stage import Stage
+from search.report.validation import keep_predictions
+from search.storage.optuna_private import trial_id, wait_again
+from search.storage.sharing import NoRoomError, TakenOverError
+from search.storage.trial_record import note_end, note_foreign, note_refused
+from search.study.coordinators import share_of, take_back
+from search.study.limits import constrain, constraints_of, over, violations
+from search.study.study import Study
+from search.study.timing import NOTE_SECONDS
+from search.study.trials import complete_trials, finished_trials
+
+LATER_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
+MOST_FAILURES = 10  # in a row
+MOST_REFUSED = 100  # in a row; they cost next to nothing
+TIME_IS_UP = "the study's time is up"
+STATE_WORDS: Final[dict[TrialState, EndState]] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+FAILURE_WORDS: Final[dict[FailureKind, str]] = {
+    "diverged": "diverged",
+    "memory": "ran out of memory",
+    "error": "ended with an error",
+}
+
+
+def best_of(study: Study) -> Best | None:
+    """Return the best complete trial as the screen shows it."""
+    return next(
+        (
+            Best(f"trial {trial.number}", trial.value, trial.params)
+            for trial in complete_trials(study)
+            if trial.value is not None
+        ),
+        None,
+    )
+
+
+@dataclass
+class _Active:
+    trial: Trial
+    config: TrialConfig
+    constraints: dict[str, float]  # name -> above 0 where the network is over its limit
+    curve: list[CurvePoint] = field(default_factory=list)
+    predicted: Predicted | None = None
+
+
+class SearchLoop:
+    """The trials of one run, from ask to tell."""
+
+    def __init__(self, stage: Stage, classes: int) -> None:
+        self.study, self.spec, self.executor, self.progress = stage.study, stage.spec, stage.executor, stage.progress
+        self.classes = classes
+        self.deadline = time.monotonic() + seconds_left(self.study, self.spec)
+        self.active: dict[str, _Active] = {}  # submitted and not told
+        self.failures: list[FailureKind] = []  # of the last trials, since one that did not fail
+        self.refused = 0  # trials in a row, for their limits
+        self.given_up: str | None = None
+        self.is_shared = share_of(self.study) is not None
+        self.done_before, self.done_here = len(finished_trials(self.study)), 0
+        self.looked_around = self.asked_in_vain = -math.inf  # when
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no trial may begin and none is running, or the loop has given up."""
+        return self.given_up is not None or (self._is_late() and not self.active and not self._has_more_to_come())
+
+    def look_around(self, *, at_once: bool = False) -> None:
+        """Every few seconds, show what other runs have done, and put back what dead runs left running."""
+        if not self.is_shared or (time.monotonic() - self.looked_around < NOTE_SECONDS and not at_once):
+            return
+        self.looked_around = time.monotonic()
+        take_back(self.study)
+        self.progress.elsewhere(
+            len(finished_trials(self.study)) - self.done_before - self.done_here, best_of(self.study)
+        )
+
+    def next_task(self) -> Task | Later | None:
+        """Return the next trial to train; None when the search is over."""
+        if time.monotonic() - self.asked_in_vain < LATER_SECONDS:
+            return Later()
+        while self._may_begin():
+            try:
+                if task := self._begin():
+                    return task
+            except NoRoomError:
+                break  # the trials that others have running use the budget up, unless they are refused or put back
+            except TakenOverError as error:  # this run stood still while it proposed
+                for key in [key for key, active in self.active.items() if trial_id(active.trial) == error.trial_id]:
+                    self._lose(key)
+        if self.given_up or not (self._has_more_to_come() or self._may_be_refused()):
+            return None
+        self.asked_in_vain = time.monotonic()
+        return Later()
+
+    def handle(self, event: Event) -> None:
+        """Act on what a worker reports."""
+        if event.key not in self.active:  # of a trial that was pruned
+            if isinstance(event, Finished | Failed):
+                self.study.snapshot(event.key).unlink(missing_ok=True)
+            return
+        try:
+            self._handle(event, self.active[event.key])
+        except TakenOverError:
+            self._lose(event.key)
+
+    def _begin(self) -> Task | None:
+        """Ask for the next trial; None if it is over a limit or outside the space, so that it is not trained.
+
+        Raises: NoRoomError, TakenOverError.
+        """
+        trial = self.study.optuna.ask()
+        key = f"trial {trial.number}"
+        if key in self.executor.running():  # this run lost it, and got it back before its training has stopped
+            wait_again(self.study.optuna, trial)
+            raise NoRoomError
+        try:
+            config = suggest(trial, self.spec.space)
+        except UnusableTrialError as error:
+            self._set_aside(trial, str(error))
+            return None
+        seed = note_start(trial, config, self.spec.seed, self.classes)
+        self.active[key] = _Active(trial, config, constraints_of(self.spec.limits, config, self.classes))
+        self.progress.started(key, config.epochs)
+        if reason := violations(self.active[key].constraints, self.spec.limits):
+            self._refuse(key, reason)
+            return None
+        if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
+            self.refused = 0
+        snapshot = self.study.snapshot(key)
+        return Task(
+            key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms
+        )
+
+    def _set_aside(self, trial: Trial, reason: str) -> None:
+        self.progress.message(
+            f"trial {trial.number}, which another program enqueued, is not of the study's space and failed: {reason}."
+        )
+        note_foreign(trial, reason)
+        self.study.optuna.tell(trial, state=TrialState.FAIL)
+
+    def _lose(self, key: str) -> None:
+        self.active.pop(key, None)
+        if key in self.executor.running():
+            self.executor.stop(key)
+        self.progress.ended(
+            key, "put back", None, "this run was not seen for a while, and another one took it over", {}
+        )
+
+    def _handle(self, event: Event, active: _Active) -> None:
+        match event:
+            case EpochEnd():
+                self.progress.epoch(event.key, event.point.number, event.point.macro_f1, event.images_per_second)
+                self._epoch(event.key, event.point, active)
+            case Resumed(curve=curve):
+                self.progress.message(f"{event.key} resumes after epoch {curve[-1].number}.")
+                for point in curve:
+                    if event.key in self.active:  # the last verdict on it may have been lost with the run that gave it
+                        self._epoch(event.key, point, active)
+            case Measured():
+                active.constraints |= over(event.latency_ms, self.spec.limits)
+                if not violations(active.constraints, self.spec.limits):
+                    self.refused = 0
+            case Predicted():
+                active.predicted = event
+            case Noted():
+                self.progress.message(f"{event.key}: {event.text}")
+            case Finished():
+                self.failures.clear()
+                self._tell(event.key, TrialState.COMPLETE, None)
+            case Failed():
+                self._fail(event, active)
+
+    def _epoch(self, key: str, point: CurvePoint, active: _Active) -> None:
+        assert point.macro_f1 is not None
+        del active.curve[point.number - 1 :]  # a trial whose worker died trains some epochs again
+        active.curve.append(point)
+        if report(active.trial, active.config, point.number, point.macro_f1):
+            self._prune(key, f"{self.spec.search.pruner} after epoch {point.number}")
+        elif self._is_late() and point.number < active.config.epochs:
+            self._prune(key, TIME_IS_UP)
+
+    def _prune(self, key: str, reason: str) -> None:
+        self.failures.clear()
+        self.executor.stop(key)
+        self._tell(key, TrialState.PRUNED, reason)
+
+    def _refuse(self, key: str, reason: str) -> None:
+        note_refused(self.active[key].trial)
+        self._tell(key, TrialState.PRUNED, reason, word="refused")
+        self.asked_in_vain = -math.inf  # its place in the budget is free
+        self.refused += 1
+        if self.refused == MOST_REFUSED:
+            self.given_up = f"{MOST_REFUSED} proposed networks in a row were over a limit. The last one: {reason}. "
+            self.given_up += "Raise the limit, or narrow the knobs that make networks large."
+
+    def _fail(self, event: Failed, active: _Active) -> None:
+        if event.kind == "latency":  # which was measured, and stands among the constraints
+            self._refuse(event.key, event.reason)
+            return
+        if event.kind == "error":
+            self._tell(
+                event.key, TrialState.FAIL, event.reason
+            )  # a fault of no configuration: the sampler learns nothing from it
+        else:
+            active.constraints[event.kind] = 1.0
+            self._tell(event.key, TrialState.PRUNED, event.reason)
+        self.failures.append(event.kind)
+        if len(self.failures) == MOST_FAILURES:
+            causes = ", ".join(f"{count} {FAILURE_WORDS[kind]}" for kind, count in Counter(self.failures).most_common())
+            self.given_up = f"{MOST_FAILURES} trials in a row failed: {causes}. The last one: {event.reason}. "
+            self.given_up += "Narrow the knobs, or remove the cause; the same command resumes the study."
+
+    def _tell(self, key: str, state: TrialState, reason: str | None, *, word: EndState | None = None) -> None:
+        active = self.active.pop(key)
+        last = active.curve[-1].macro_f1 if active.curve else None
+        note_end(active.trial, active.curve, reason)
+        constrain(active.trial, active.constraints)
+        self.study.optuna.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
+        self.done_here += word != "refused"
+        self.study.snapshot(key).unlink(missing_ok=True)
+        if (
+            state == TrialState.COMPLETE
+            and active.predicted
+            and (fault := keep_predictions(self.study, active.trial.number, active.predicted))
+        ):
+            self.progress.message(fault)
+        self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
+
+    def _may_begin(self) -> bool:
+        if self.given_up or self._is_late():
+            return False
+        return spent(self.study, self.spec) + len(self.active) < self.spec.budget
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    def _may_be_refused(self) -> bool:
+        """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another
+        one.
+        """
+        if self.spec.limits.max_latency_ms is None or self._is_late():
+            return False
+        return any(active.constraints.get("max_latency_ms", 1.0) > 0 for active in self.active.values())
+
+    def _has_more_to_come(self) -> bool:
+        """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
+        states = (TrialState.RUNNING,) if self._is_late() else (TrialState.RUNNING, TrialState.WAITING)
+        trials = self.study.trials(states) if self.is_shared else []
+        return any(f"trial {trial.number}" not in self.active for trial in trials)

@@ -1,0 +1,80 @@
+"""The options of a run, each declared once: the command line, `search.run` and the study's spec read them here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_type_hints
+
+from fmnist.suggestions import did_you_mean
+from search.errors import SearchError
+from search.samplers.names import Pruner, Sampler
+
+
+@dataclass(frozen=True)
+class Option:
+    """How the command line shows an option. An option without one belongs to Python alone.
+
+    Args:
+        help: One line of `--help`.
+        metavar: Stands for the value; without it the values of a Literal.
+        low: The smallest value.
+        flag: Its name on the command line, where that is not the option's own.
+    """
+
+    help: str
+    metavar: str | None = None
+    low: float | None = None
+    flag: str | None = None
+
+
+class PlaceOptions(TypedDict, total=False):
+    """Where trainings run."""
+
+    workers: Annotated[int, Option("Trainings side by side; without it one a core.", "W", low=1)]
+    device: Annotated[str, Option("cpu, cuda, cuda:N or mps; without it the fastest present.", "D")]
+    trial_timeout: Annotated[float, Option("Seconds without an epoch after which a worker is replaced.", "S", low=1)]
+    executor: Annotated[Literal["local", "ray"], Option("Worker processes on this machine, or a Ray cluster.")]
+    address: Annotated[str, Option("The Ray cluster; without it Ray is started here.", "auto|HOST:PORT")]
+    cpus_per_trial: Annotated[float, Option("CPUs of a node that a training on Ray takes; 1.", "C", low=0)]
+    gpus_per_trial: Annotated[float, Option("GPUs, or a share of one, such as 0.25; none.", "G", low=0)]
+    max_workers: Annotated[int, Option("Trainings on Ray side by side at most.", "N", low=1)]
+
+
+class Options(PlaceOptions, total=False):
+    """What a run may ask for besides the study and the data. What is left out, the study or the machine decides."""
+
+    trials: Annotated[int, Option("Trials of the study in all, over all its runs.", "N", low=1)]
+    minutes: Annotated[float, Option("Minutes of search in all, over all its runs.", "M", low=0.01)]
+    sampler: Annotated[Sampler, Option("What proposes configurations; without it what the study says.")]
+    pruner: Annotated[Pruner, Option("What ends trials early; without it what the study says.")]
+    name: Annotated[str, Option("Name of the study, for a second one of the same kind.", "NAME")]
+    seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
+    max_params: Annotated[int, Option("Parameters that a network may have.", "N", low=1)]
+    max_size: Annotated[int, Option("Bytes that its weights may take.", "BYTES", low=1)]
+    max_latency_ms: Annotated[float, Option("Milliseconds that it may take for an image, here.", "MS", low=0.001)]
+    skip_unreadable: Annotated[bool, Option("Leave out pictures that cannot be opened, and count them.")]
+    or_synthetic: Annotated[bool, Option("If Fashion-MNIST cannot be had, show the job on drawn images.")]
+    settings: Annotated[list[str], Option("Pin or narrow a knob; may be repeated.", "KNOB=VALUE", flag="--set")]
+    knobs: Mapping[str, Any]  # replace the study's own, such as {"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}
+
+
+def declared(options: type) -> dict[str, tuple[Any, Option | None]]:
+    """Return each option's type and how the command line shows it, by the option's name."""
+    hints = get_type_hints(options, include_extras=True)
+    return {
+        name: get_args(hint) if get_args(hint)[1:] and isinstance(get_args(hint)[1], Option) else (hint, None)
+        for name, hint in hints.items()
+    }
+
+
+def require_options(options: Mapping[str, Any]) -> None:
+    """Check the options of a call from Python, as the command line checks its own.
+
+    Raises: SearchError with the rule, the value and the nearest name.
+    """
+    known = declared(Options)
+    for name, value in options.items():
+        if name not in known:
+            raise SearchError(f"run() has no option {name!r}. {did_you_mean(name, known)}".strip())
+        option = known[name][1]
+        if option and option.low is not None and not value >= option.low:
+            raise SearchError(f"{name} must be at least {option.low:g}, got {value!r}.")

@@ -1,0 +1,20 @@
+"""Stage: what the stages of a study have in common. They are search, confirm, final and ablate."""
+
+from dataclasses import dataclass
+
+from search.executors import Executor
+from search.job.interrupt import Interrupt
+from search.job.progress.display import Progress
+from search.study.spec import StudySpec
+from search.study.study import Study
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The study that a stage works on, what trains for it, who watches, and who may interrupt it."""
+
+    study: Study
+    spec: StudySpec
+    executor: Executor
+    progress: Progress
+    interrupt: Interrupt

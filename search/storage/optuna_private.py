@@ -1,0 +1,102 @@
+"""What this project uses of Optuna that Optuna keeps private. No other module of `search/` names any of it.
+
+A release of Optuna may change these without a word: tests/search/storage/test_optuna_private.py says which.
+"""
+
+from typing import Any
+
+from optuna import Study, Trial
+from optuna._transform import _SearchSpaceTransform as SearchSpaceTransform
+from optuna.storages import BaseStorage
+from optuna.storages._cached_storage import _CachedStorage as CachedStorage
+from optuna.storages._cached_storage import _StudyInfo as StudyInfo
+from optuna.storages._rdb.models import (
+    NOT_FOUND_MSG,
+    StudyModel,
+    StudyUserAttributeModel,
+    TrialIntermediateValueModel,
+    TrialModel,
+    TrialParamModel,
+    TrialSystemAttributeModel,
+    TrialUserAttributeModel,
+    TrialValueModel,
+)
+from optuna.storages._rdb.storage import _create_scoped_session as create_scoped_session
+from optuna.storages._rdb.storage import _VersionManager as VersionManager
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+
+__all__ = [
+    "NOT_FOUND_MSG",
+    "CachedStorage",
+    "FrozenStudy",
+    "SearchSpaceTransform",
+    "StudyInfo",
+    "StudyModel",
+    "StudyUserAttributeModel",
+    "TrialIntermediateValueModel",
+    "TrialModel",
+    "TrialParamModel",
+    "TrialSystemAttributeModel",
+    "TrialUserAttributeModel",
+    "TrialValueModel",
+    "VersionManager",
+    "create_scoped_session",
+    "enqueued_values",
+    "pop_waiting",
+    "set_trial_system_attr",
+    "storage_of",
+    "stored",
+    "study_id",
+    "trial_id",
+    "wait_again",
+    "with_id",
+]
+ENQUEUED = "fixed_params"  # the system attribute with the values that a trial was enqueued with
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """Return the storage that the study reads and writes."""
+    return study._storage
+
+
+def study_id(study: Study | FrozenStudy) -> int:
+    """Return the study's number in its storage."""
+    return study._study_id
+
+
+def trial_id(trial: Trial | FrozenTrial) -> int:
+    """Return the trial's number in its storage, which other studies share."""
+    return trial._trial_id
+
+
+def with_id(trial: FrozenTrial, trial_id: int, number: int) -> FrozenTrial:
+    """Return the trial, which from now on has that number in its storage, and in its study."""
+    trial._trial_id, trial.number = trial_id, number
+    return trial
+
+
+def stored(trial: Trial) -> FrozenTrial:
+    """Return the trial as its storage has it."""
+    return trial.storage.get_trial(trial._trial_id)
+
+
+def enqueued_values(trial: Trial) -> dict[str, Any] | None:
+    """Return the parameters that the trial was enqueued with; None if it was not enqueued."""
+    return stored(trial).system_attrs.get(ENQUEUED)
+
+
+def set_trial_system_attr(trial: Trial, key: str, value: Any) -> None:
+    """Write an attribute that Optuna's own tools read. `Trial.set_system_attr` is deprecated."""
+    trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+
+
+def wait_again(study: Study, trial: Trial | FrozenTrial) -> None:
+    """Put the running trial back: a later ask returns it."""
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def pop_waiting(study: Study) -> Trial | None:
+    """Return a waiting trial, which runs from now on; None if there is none."""
+    trial_id = study._pop_waiting_trial_id()
+    return None if trial_id is None else Trial(study, trial_id)
