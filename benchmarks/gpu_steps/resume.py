@@ -135,11 +135,11 @@ def _run_with_frequent_snapshots() -> None:
     from search.executors.processes import warm_up
 
     warm_up()  # before the following imports, which take seconds
-    import search.job.plan
+    import search.job.place
     from search.cli.main import main
     from search.executors.training import Setup
 
-    with patch.object(search.job.plan, "Setup", partial(Setup, snapshot_seconds=0.0)):
+    with patch.object(search.job.place, "Setup", partial(Setup, snapshot_seconds=0.0)):
         main()
 
 
