@@ -19,7 +19,7 @@ from search.executors import EpochEnd, Event, Executor, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.storage.opening import open_storage
@@ -118,7 +118,7 @@ def search(
         LocalExecutor(setup, workers) as executor,
     ):
         watched = Watched(executor)
-        optimize(Stage(study, spec, watched, Silent(), interrupt), len(data.class_names))
+        optimize(Stage(study, spec, watched, Progress(), interrupt), len(data.class_names))
         ended = time.time()
     if len(complete_trials(study)) < trials:
         reasons = {str(trial.user_attrs.get("reason")) for trial in study.optuna.trials}

@@ -55,7 +55,7 @@ from search.executors import EpochEnd, Event, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.samplers.names import Sampler
@@ -187,7 +187,7 @@ def _row(spec: StudySpec, size: int, measured: int) -> dict[str, Any]:
         laps, executor = Laps(), Simulated()
         start = time.perf_counter()
         with Interrupt() as interrupt, _watched(laps):
-            optimize(Stage(study, longer, executor, Silent(), interrupt), CLASSES)
+            optimize(Stage(study, longer, executor, Progress(), interrupt), CLASSES)
     whole = [after - before for before, after in pairwise([start, *executor.ends])]
     parts = {part: median(trial[part] for trial in laps.trials) for part in PARTS}
     other = median(seconds - sum(trial.values()) for seconds, trial in zip(whole, laps.trials, strict=True))

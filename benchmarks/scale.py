@@ -52,7 +52,7 @@ from search.executors import EpochEnd, Event, Finished, Later, Task
 from search.job import search as loop
 from search.job.interrupt import Interrupt
 from search.job.loop import SearchLoop
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.stage import Stage
 from search.samplers.names import Sampler
 from search.storage.opening import open_storage
@@ -208,7 +208,7 @@ def _row(spec: StudySpec, size: int, workers: int, url: str | None, seconds: flo
         executor, asks = Simulated(workers, seconds, spec.epochs), Asks()
         start = time.perf_counter()
         with Interrupt() as interrupt, asks.watched():
-            loop.optimize(Stage(study, longer, executor, Silent(), interrupt), CLASSES)
+            loop.optimize(Stage(study, longer, executor, Progress(), interrupt), CLASSES)
         capacity = trained / (time.perf_counter() - start)
         row = _measured(executor, asks, capacity)
         row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(storage)}

@@ -14,7 +14,7 @@ from search.executors import Task
 from search.job.estimate import trainings_seconds
 from search.job.interrupt import Interrupt
 from search.job.place import Place
-from search.job.progress.display import Progress
+from search.job.progress.base import Progress
 from search.job.stage import Stage
 from search.job.trainings import train_all
 from search.report.ablation import REGULARISERS, switched_off, used

@@ -60,10 +60,8 @@ class Options(PlaceOptions, total=False):
 def declared(options: type) -> dict[str, tuple[Any, Option | None]]:
     """Return each option's type and how the command line shows it, by the option's name."""
     hints = get_type_hints(options, include_extras=True)
-    return {
-        name: get_args(hint) if get_args(hint)[1:] and isinstance(get_args(hint)[1], Option) else (hint, None)
-        for name, hint in hints.items()
-    }
+    names = sorted(hints, key=PlaceOptions.__annotations__.__contains__)  # first what is searched, then where
+    return {name: _declared(hints[name]) for name in names}
 
 
 def require_options(options: Mapping[str, Any]) -> None:
@@ -78,3 +76,11 @@ def require_options(options: Mapping[str, Any]) -> None:
         option = known[name][1]
         if option and option.low is not None and not value >= option.low:
             raise SearchError(f"{name} must be at least {option.low:g}, got {value!r}.")
+
+
+def _declared(hint: Any) -> tuple[Any, Option | None]:
+    match get_args(hint):
+        case (kind, Option() as option):
+            return kind, option
+        case _:
+            return hint, None

@@ -9,7 +9,7 @@ from search.job.export import export_study
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
 from search.job.plan import Plan, require_searched
-from search.job.progress.display import Progress
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.report.render import read_report, write_report

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from search.executors import Executor
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Progress
+from search.job.progress.base import Progress
 from search.study.spec import StudySpec
 from search.study.study import Study
 

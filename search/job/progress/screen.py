@@ -15,7 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.job.progress.tally import TITLES, Best, EndState, Running, Stage, Tally, end_line, praise
+from search.job.progress.base import Progress
+from search.job.progress.tally import TITLES, Best, EndState, Running, Tally, end_line, praise
+from search.study.records import StageName
 from search.terminal.wording import duration, f1
 
 MOST_SHOWN = 8  # running trainings, so that the panel fits 24 lines; a cluster may run hundreds
@@ -24,7 +26,7 @@ WIDEST = 100  # columns; wider, what belongs together is too far apart
 Bar = partial(ProgressBar, style="bright_black", complete_style="cyan", finished_style="green")
 
 
-class Screen:
+class Screen(Progress):
     """A panel that redraws four times a second; what is worth keeping scrolls by above it."""
 
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
@@ -47,7 +49,7 @@ class Screen:
         self.end()
         self._live.stop()
 
-    def begin(self, stage: Stage, *, total: int, done: int, best: Best | None = None) -> None:
+    def begin(self, stage: StageName, *, total: int, done: int, best: Best | None = None) -> None:
         """The screen shows a fresh stage; one line above it sums up the stage before."""
         self.end()
         with self._lock:
@@ -151,18 +153,22 @@ def _trainings(tally: Tally) -> Table:
     shown = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(4):
         shown.add_column(no_wrap=True)
-    for label, one in list(tally.running.items())[:MOST_SHOWN]:
-        shown.add_row(Text(label), *_training(one))
+    for label, running in list(tally.running.items())[:MOST_SHOWN]:
+        shown.add_row(Text(label), *_training(running))
     if len(tally.running) > MOST_SHOWN:
         shown.add_row(Text(f"and {len(tally.running) - MOST_SHOWN} more", "dim"))
     return shown
 
 
-def _training(one: Running) -> tuple[RenderableType, ...]:
-    bar = Bar(one.epochs, one.number, width=16)
-    score = "" if one.macro_f1 is None else f"F1 {f1(one.macro_f1)}"
+def _training(running: Running) -> tuple[RenderableType, ...]:
+    bar = Bar(running.epochs, running.number, width=16)
+    score = "" if running.macro_f1 is None else f"F1 {f1(running.macro_f1)}"
     return (
         bar,
-        Text(f"epoch {one.number:>{len(str(one.epochs))}}/{one.epochs}" if one.number else "first epoch"),
+        Text(_epoch(running) if running.number else "first epoch"),
         Text(score, "bold"),
     )
+
+
+def _epoch(running: Running) -> str:
+    return f"epoch {running.number:>{len(str(running.epochs))}}/{running.epochs}"

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from search.study.records import StageName
 from search.terminal.wording import counted, duration, f1, settings
 
-Stage = Literal["search", "confirm", "final", "ablate"]
 EndState = Literal["complete", "pruned", "failed", "refused", "put back"]
-UNITS: dict[Stage, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
-TITLES: dict[Stage, str] = {"search": "Search", "confirm": "Confirm", "final": "Final training", "ablate": "Ablation"}
+UNITS: dict[StageName, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
+TITLES: dict[StageName, str] = {
+    "search": "Search",
+    "confirm": "Confirm",
+    "final": "Final training",
+    "ablate": "Ablation",
+}
 
 
 @dataclass(slots=True)
@@ -44,8 +49,8 @@ class Best:
     knobs: Mapping[str, object]
 
     def __str__(self) -> str:
-        found = f"{f1(self.value)}, {self.label}"
-        return f"{found}: {settings(self.knobs)}" if self.knobs else found
+        score = f"{f1(self.value)}, {self.label}"
+        return f"{score}: {settings(self.knobs)}" if self.knobs else score
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class Tally:
     never started.
     """
 
-    stage: Stage
+    stage: StageName
     total: int
     done: int  # ended, those of earlier runs included
     since: float  # clock
@@ -72,20 +77,20 @@ class Tally:
         """The figures of `label` are these; one that is no longer running has yet to see its stop message, and changes
         nothing.
         """
-        if (one := self.running.get(label)) is None:
+        if (training := self.running.get(label)) is None:
             return
-        if one.number == 0:
-            one.first = number
-        one.number, one.macro_f1, one.images_per_second = number, macro_f1, images_per_second
+        if training.number == 0:
+            training.first = number
+        training.number, training.macro_f1, training.images_per_second = number, macro_f1, images_per_second
 
     def ended(self, label: str, state: EndState, value: float | None, knobs: Mapping[str, object]) -> bool:
         """`label` is no longer running. True where it is the best of the search so far."""
-        one = self.running.pop(label, None)
+        training = self.running.pop(label, None)
         self.ended_here[state] += 1
         if state in ("put back", "refused"):
             return False
         self.done += 1
-        self._done_before += one.resumed_share if one else 0.0
+        self._done_before += training.resumed_share if training else 0.0
         if self.stage != "search" or state != "complete" or value is None or math.isnan(value):
             return False  # the best of a few seeds of one configuration would be luck, and is not shown as a find
         if self.best is not None and value <= self.best.value:
@@ -103,19 +108,19 @@ class Tally:
     @property
     def position(self) -> float:
         """How many trainings are behind us, shares of the running ones included."""
-        return self.done + sum(one.share for one in self.running.values())
+        return self.done + sum(training.share for training in self.running.values())
 
     @property
     def images_per_second(self) -> float:
         """The speed of all running trainings together."""
-        return sum(one.images_per_second for one in self.running.values())
+        return sum(training.images_per_second for training in self.running.values())
 
     def seconds_left(self, now: float) -> float | None:
         """The rest at the pace so far, of all runs together; None before anything is known."""
         here = (
             self.done_here
             + self.others
-            + sum(one.share - one.resumed_share for one in self.running.values())
+            + sum(training.share - training.resumed_share for training in self.running.values())
             - self._done_before
         )
         if here <= 0 or now <= self.since:
@@ -130,8 +135,8 @@ class Tally:
     def counts(self) -> str:
         """ "2 running, 12 complete, 5 pruned", of this run; states that nothing is in are left out."""
         states: tuple[EndState, ...] = ("complete", "pruned", "failed", "refused", "put back")
-        found = [f"{len(self.running)} running"] if self.running else []
-        return ", ".join(found + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
+        running = [f"{len(self.running)} running"] if self.running else []
+        return ", ".join(running + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
 
     def summary(self, now: float) -> str:
         """The stage in one line, for when it is over or left."""

@@ -18,7 +18,7 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.trainings import train_all
 from search.study.study import Study
@@ -154,7 +154,7 @@ def test_an_error_fails_its_task_with_its_reason_and_the_worker_goes_on(
 def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
-    alone = stage(Study(optuna.create_study()), tiny_spec(), executor, Silent())
+    alone = stage(Study(optuna.create_study()), tiny_spec(), executor, Progress())
     with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
         train_all(alone, "final", [broken], lambda *_: None, lambda *_: None)
 
@@ -206,7 +206,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
     spec = tiny_spec(trials=1, epochs=3)
     study = Study(optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)))
 
-    class KillOnce(Silent):
+    class KillOnce(Progress):
         left = 1
 
         def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002

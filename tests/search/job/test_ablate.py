@@ -20,7 +20,7 @@ from search.executors import Event, Failed, Task
 from search.executors.mps import Sharing
 from search.job.confirm import confirm
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.report.ablation import KEYS, REGULARISERS, ablation_table, neutral, switched_off, used, worths
 from search.storage.opening import open_storage
@@ -159,7 +159,7 @@ def test_a_study_without_a_winner_is_refused(say: Say, tmp_path: Path) -> None:
 
 def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
-    optimize(stage(study, tiny_spec(trials=1), Inline(), Silent(), Interrupt()), CLASSES)
+    optimize(stage(study, tiny_spec(trials=1), Inline(), Progress(), Interrupt()), CLASSES)
     code, _, errors = say("ablate", "tiny", "--data", "synthetic")
     assert code == 2
     assert "has no winner yet" in errors
@@ -195,8 +195,8 @@ def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(
     monkeypatch.setattr("search.job.place.LocalExecutor", WithoutL2)
     source = find_source("synthetic", announce=lambda _: None)
     study = in_database(tmp_path, tiny_spec(trials=1, epochs=1, l2=0.01))
-    optimize(stage(study, study.spec, Inline(), Silent(), Interrupt()), CLASSES)
-    confirm(stage(study, study.spec, Inline(), Silent(), Interrupt()))
+    optimize(stage(study, study.spec, Inline(), Progress(), Interrupt()), CLASSES)
+    confirm(stage(study, study.spec, Inline(), Progress(), Interrupt()))
     study.write(DATA.model_copy(update={"name": "synthetic", "fingerprint": fingerprint(source.train())}))
     for _ in range(2):
         code, output, errors = say("ablate", "tiny", "--data", "synthetic", "--seeds", "2")

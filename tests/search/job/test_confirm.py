@@ -15,7 +15,7 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.confirm import FIRST_SEED, confirm, drop_winner
 from search.job.interrupt import Interrupt, InterruptedRunError
-from search.job.progress.display import Progress, Silent
+from search.job.progress.base import Progress
 from search.study.paths import HOME, snapshot_path
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun, Timing
 from search.study.spec import StudySpec
@@ -45,7 +45,7 @@ class Told(Inline):
         yield Finished(task.key, SECONDS)
 
 
-class Begun(Silent):
+class Begun(Progress):
     """Remembers how many trainings each stage said it had, and how many of them were done."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def searched(*values: float, depths: tuple[int, ...] = (1, 2, 3, 4)) -> Study:
 def confirmed(
     study: Study, spec: StudySpec, executor: Inline | None = None, progress: Progress | None = None
 ) -> Candidate:
-    return confirm(stage(study, spec, executor or Told(), progress or Silent(), Interrupt()))
+    return confirm(stage(study, spec, executor or Told(), progress or Progress(), Interrupt()))
 
 
 def interrupted(study: Study, spec: StudySpec, *, trainings: int) -> None:

@@ -27,7 +27,7 @@ from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
-from search.job.progress.display import Progress, Silent
+from search.job.progress.base import Progress
 from search.study.paths import HOME, snapshot_path
 from search.study.predictions import predictions_path, read_predictions
 from search.study.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
@@ -64,7 +64,7 @@ class Saves(Inline):
         yield Finished(task.key, SECONDS + task.seed - 2000)
 
 
-class Heard(Silent):
+class Heard(Progress):
     """Remembers the stages and the messages."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def finalized(
     progress: Progress | None = None,
 ) -> Final:
     return make_final(
-        stage(study, spec or final_spec(), executor or Saves(), progress or Silent(), Interrupt()), WINNER, source
+        stage(study, spec or final_spec(), executor or Saves(), progress or Progress(), Interrupt()), WINNER, source
     )
 
 
@@ -241,7 +241,7 @@ def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(s
     study = in_memory()
     with pytest.raises(NotImplementedError, match="meta"):
         make_final(
-            stage(study, final_spec(seeds=1), Saves(), Silent(), Interrupt()), WINNER, source, torch.device("meta")
+            stage(study, final_spec(seeds=1), Saves(), Progress(), Interrupt()), WINNER, source, torch.device("meta")
         )
     assert openings(study) == []
 

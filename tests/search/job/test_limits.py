@@ -17,7 +17,7 @@ from search.executors import Event, Failed, Measured, Task
 from search.job.budget import is_searched
 from search.job.interrupt import Interrupt
 from search.job.loop import MOST_FAILURES, MOST_REFUSED
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.trial_record import REFUSED
@@ -36,7 +36,7 @@ def limited(spec: StudySpec, **limits: Any) -> StudySpec:
 
 def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> Study:
     study = in_database(folder, spec)
-    optimize(stage(study, spec, executor or Inline(), Silent(), Interrupt()), CLASSES)
+    optimize(stage(study, spec, executor or Inline(), Progress(), Interrupt()), CLASSES)
     return study
 
 
@@ -211,7 +211,7 @@ def test_any_number_of_pruned_trials_in_a_row_is_no_failure(tmp_path: Path) -> N
     spec = tiny_spec(trials=MOST_FAILURES + 2, epochs=2)
     study = in_database(tmp_path, spec)
     study.optuna.pruner = optuna.pruners.ThresholdPruner(lower=2.0)  # no macro F1 is as high
-    optimize(stage(study, spec, Inline(), Silent(), Interrupt()), CLASSES)
+    optimize(stage(study, spec, Inline(), Progress(), Interrupt()), CLASSES)
     assert [trial.state for trial in study.optuna.trials] == [TrialState.PRUNED] * (MOST_FAILURES + 2)
 
 

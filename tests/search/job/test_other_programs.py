@@ -19,7 +19,7 @@ from search.errors import StudyDeletedError
 from search.job.budget import is_searched
 from search.job.confirm import confirm
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
@@ -47,7 +47,7 @@ URL = "sqlite:///studies/fmnist.db"
 CHOICES = CategoricalDistribution(("a", 9))  # of another space than the study's `filters`
 
 
-class Told(Silent):
+class Told(Progress):
     """Remembers what a person was told."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ def test_a_result_that_another_program_added_counts_nowhere(
     assert told.texts == ["Another program added trials without a configuration, which do not count: 2."]
     assert [trial.number for trial in finished_trials(study)] == [0, 1, 3, 4]
     assert is_searched(study, spec)
-    assert confirm(stage(study, spec, Inline(), Silent(), Interrupt())).trial != 2
+    assert confirm(stage(study, spec, Inline(), Progress(), Interrupt())).trial != 2
     (row,) = json.loads(say("status", "--json")[1])
     assert (row["done"], row["budget"], row["best_trial"] != 2, row["best"] < 0.99) == (4, 4, True, True)
     found = json.loads(say("report", "tiny", "--json")[1])
@@ -192,7 +192,7 @@ def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> No
     assert "filters must be one of 4, 8, got 5" in done.stdout
 
 
-class Deletes(Silent):
+class Deletes(Progress):
     """Another program deletes the study once the first epoch is shown."""
 
     def __init__(self, folder: Path) -> None:

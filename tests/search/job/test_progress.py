@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from search.job.progress.display import Lines, Progress, Silent, open_progress
+from search.job.progress.base import Progress
+from search.job.progress.display import open_progress
+from search.job.progress.lines import Lines
 from search.job.progress.screen import MOST_SHOWN, Screen, panel
-from search.job.progress.tally import Best, EndState, Stage, Tally
+from search.job.progress.tally import Best, EndState, Tally
+from search.study.records import StageName
 from search.terminal.wording import duration
 
 KNOBS = {"depth": 3, "learning_rate": 0.006123, "flip": True}
@@ -32,7 +35,7 @@ def drawn(tally: Tally, now: float = 60.0, last: str = "") -> str:
     return capture.get()
 
 
-def search(total: int = 10, done: int = 0, stage: Stage = "search") -> Tally:
+def search(total: int = 10, done: int = 0, stage: StageName = "search") -> Tally:
     return Tally(stage, total, done, since=0.0)
 
 
@@ -60,7 +63,7 @@ def play(progress: Progress, clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("terminal", "quiet", "kind"),
-    [(True, False, Screen), (False, False, Lines), (True, True, Silent), (False, True, Silent)],
+    [(True, False, Screen), (False, False, Lines), (True, True, Progress), (False, True, Progress)],
 )
 def test_the_console_decides_what_is_shown(terminal: bool, quiet: bool, kind: type) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal)

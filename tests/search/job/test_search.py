@@ -13,7 +13,7 @@ from search.job.confirm import confirm, drop_winner
 from search.job.final import DivergedWinnerError, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.loop import TIME_IS_UP
-from search.job.progress.display import Progress, Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
 from search.report.render import read_report, warnings
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
@@ -34,7 +34,7 @@ def in_memory(spec: StudySpec) -> Study:
 
 
 def searched(study: Study, spec: StudySpec, executor: Inline | None = None) -> Study:
-    optimize(stage(study, spec, executor or Inline(), Silent(), Interrupt()), CLASSES)
+    optimize(stage(study, spec, executor or Inline(), Progress(), Interrupt()), CLASSES)
     return study
 
 
@@ -45,7 +45,7 @@ def interrupted(study: Study, spec: StudySpec, *, epochs: int) -> Study:
     return study
 
 
-class Seen(Silent):
+class Seen(Progress):
     """Remembers whose epochs were shown."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Seen(Silent):
 
 
 def confirmed(study: Study, spec: StudySpec, executor: Inline, progress: Progress | None = None) -> Candidate:
-    return confirm(stage(study, spec, executor, progress or Silent(), Interrupt()))
+    return confirm(stage(study, spec, executor, progress or Progress(), Interrupt()))
 
 
 def states(study: Study) -> list[str]:
@@ -272,13 +272,13 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
     winner = confirmed(study, spec, Inline())
     executor = Diverges(lambda task: task.seed == 2001, places)
     with pytest.raises(DivergedWinnerError, match="in the final training with seed 2001"):
-        make_final(stage(study, spec, executor, Silent(), Interrupt()), winner, SYNTHETIC)
+        make_final(stage(study, spec, executor, Progress(), Interrupt()), winner, SYNTHETIC)
     assert not executor.running()
     assert "openings" not in study.optuna.user_attrs
     drop_winner(study, winner, "diverged")
     other = confirmed(study, spec, Inline())
     assert other.trial != winner.trial
-    final = make_final(stage(study, spec, Inline(), Silent(), Interrupt()), other, SYNTHETIC)
+    final = make_final(stage(study, spec, Inline(), Progress(), Interrupt()), other, SYNTHETIC)
     assert (final.trial, len(final.runs)) == (other.trial, 3)
 
 
@@ -342,7 +342,7 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(
     with pytest.raises(InterruptedRunError):
         make_final(stage(study, spec, same, InterruptAfter(again, 1), again), one, SYNTHETIC)
     assert [task.seed for task in same.trained] == [2001]
-    final = make_final(stage(study, spec, changed, Silent(), Interrupt()), other, SYNTHETIC)
+    final = make_final(stage(study, spec, changed, Progress(), Interrupt()), other, SYNTHETIC)
     assert [task.seed for task in changed.trained] == [2000, 2001, 2002]
     assert final.config == other.config
     assert [Opening(**entry).by for entry in study.optuna.user_attrs["openings"]] == ["final"]

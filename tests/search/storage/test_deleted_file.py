@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from search.errors import StorageLostError
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.journal import read_journal
 from search.storage.rescue import HeldFile
@@ -49,7 +49,7 @@ def replace() -> None:
     optuna.create_study(study_name="other", storage=f"sqlite:///{FILE}")
 
 
-class Interferes(Silent):
+class Interferes(Progress):
     """Does it once, when that many epochs were shown; remembers what a person was told."""
 
     def __init__(self, interfere: Callable[[], None], after: int) -> None:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search.errors import StorageLostError
 from search.job.confirm import confirm
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
@@ -36,8 +36,8 @@ def search_and_confirm(folder: Path, spec: StudySpec, faults: Faulty, places: in
     study = in_database(folder, spec)
     with faulty(backend_of(study), faults), journalled(study, lambda _: None):
         executor, interrupt = Inline(places), Interrupt()
-        optimize(stage(study, spec, executor, Silent(), interrupt), CLASSES)
-        confirm(stage(study, spec, executor, Silent(), interrupt))
+        optimize(stage(study, spec, executor, Progress(), interrupt), CLASSES)
+        confirm(stage(study, spec, executor, Progress(), interrupt))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_what_finished_while_the_storage_was_lost_is_not_trained_again(
     study = in_database(tmp_path, spec)
     faults, executor = Faulty(), Inline(2)
 
-    class AtTheFirstEpoch(Silent):
+    class AtTheFirstEpoch(Progress):
         def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:  # noqa: ARG002
             faults.gone_from = 0
 
@@ -84,7 +84,7 @@ def test_what_finished_while_the_storage_was_lost_is_not_trained_again(
     again = Inline(2)
     study = in_database(tmp_path, spec)
     with journalled(study, lambda _: None):
-        optimize(stage(study, spec, again, Silent(), Interrupt()), CLASSES)
+        optimize(stage(study, spec, again, Progress(), Interrupt()), CLASSES)
     assert again.trained == []
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 2
 

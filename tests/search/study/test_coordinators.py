@@ -19,7 +19,7 @@ from fmnist.data.sources import find_source
 from search.errors import AnotherRunError, SearchError
 from search.job.interrupt import Interrupt
 from search.job.objective import note_start
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
 from search.storage.journal import Operation
 from search.storage.opening import open_storage
@@ -332,7 +332,7 @@ def test_a_trial_may_be_taken_over_while_it_is_proposed(each_url: str, monkeypat
 
         monkeypatch.setattr("search.job.loop.note_start", stand_still)
         with Interrupt() as interrupt:
-            optimize(stage(one, tiny_spec(), Inline(), Silent(), interrupt), CLASSES)
+            optimize(stage(one, tiny_spec(), Inline(), Progress(), interrupt), CLASSES)
         assert [trial.state for trial in two.optuna.trials] == [TrialState.COMPLETE] * 3
         assert two.optuna.trials[0].value == 0.9
 
