@@ -18,7 +18,7 @@ from multiprocessing import forkserver
 from time import monotonic, sleep
 from unittest.mock import patch
 
-import search.job.plan
+import search.job.place
 from search.cli.main import main
 from search.executors.processes import warm_up
 from search.executors.training import Setup
@@ -79,7 +79,7 @@ def kill_often(kills: int, moments: random.Random, arguments: list[str]) -> list
 if __name__ == "__main__":
     warm_up()
     with (
-        patch.object(search.job.plan, "Setup", partial(Setup, snapshot_seconds=0.0)),
+        patch.object(search.job.place, "Setup", partial(Setup, snapshot_seconds=0.0)),
         # One server of workers for all runs: a forked process may use it, but cannot ask whether a child of its parent
         # is alive.
         patch.object(forkserver, "ensure_running", lambda: None),
