@@ -1,4 +1,4 @@
-"""A real Chromium, headless, and what it has to complain of."""
+"""A headless Chromium, and a log of the errors and requests of its pages."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ READABLE = 11  # pixels: the smallest letters
 
 
 def launch(playwright: Playwright, home: Path) -> Browser:
-    """The browser with a home of its own."""
+    """Start the browser with `home` as its home folder."""
     folder = {name: str(home) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
     path = find_chromium()
     assert path is not None
@@ -23,35 +23,35 @@ def launch(playwright: Playwright, home: Path) -> Browser:
 
 
 @dataclass
-class Complaints:
-    """What a page logged as a warning or an error, threw, or could not load; and where else it asked."""
+class Faults:
+    """The errors, warnings and failed requests of a page, and its requests to other hosts."""
 
     allowed: tuple[str, ...]  # beginnings of addresses
     kinds: tuple[str, ...] = ("error", "warning")
-    found: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
-        """All that the page does from now on is seen."""
-        page.on("console", self._heard)
-        page.on("pageerror", lambda error: self.found.append(f"thrown: {error}"))
-        page.on("requestfailed", self._failed)
-        page.on("request", self._asked)
+        """Record all faults of the page from now on."""
+        page.on("console", self._on_message)
+        page.on("pageerror", lambda error: self.lines.append(f"thrown: {error}"))
+        page.on("requestfailed", self._on_failure)
+        page.on("request", self._on_request)
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_message(self, message: ConsoleMessage) -> None:
         if message.type in self.kinds:
-            self.found.append(f"{message.type}: {message.text}")
+            self.lines.append(f"{message.type}: {message.text}")
 
-    def _failed(self, request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # the page was left while an answer was on its way
-            self.found.append(f"failed: {request.url} {request.failure}")
+    def _on_failure(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was closed during a request
+            self.lines.append(f"failed: {request.url} {request.failure}")
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         if not request.url.startswith((*self.allowed, "data:", "blob:")):
-            self.found.append(f"asked elsewhere: {request.url}")
+            self.lines.append(f"request to another host: {request.url}")
 
 
 def overflow(page: Page) -> int:
-    """Pixels by which the page is wider than its window."""
+    """Return by how many pixels the page is wider than its window."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
@@ -59,9 +59,9 @@ DRAWN = ".trace path, .trace .point, .hm image, .parcoords canvas, canvas.gl-can
 
 
 def drawn_marks(page: Page) -> dict[str, int]:
-    """How many points, bars, lines and cells stand in each of the page's Plotly figures."""
-    every = "[...document.querySelectorAll('.js-plotly-plot')]"
-    found: dict[str, int] = page.evaluate(
-        f"Object.fromEntries({every}.map((one, i) => [one.id || String(i), one.querySelectorAll('{DRAWN}').length]))"
+    """Return the number of points, bars, lines and cells in each Plotly figure of the page."""
+    plots = "[...document.querySelectorAll('.js-plotly-plot')]"
+    counts: dict[str, int] = page.evaluate(
+        f"Object.fromEntries({plots}.map((plot, i) => [plot.id || String(i), plot.querySelectorAll('{DRAWN}').length]))"
     )
-    return found
+    return counts

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.chromium import DESK, Complaints, launch
+from tests.browser.chromium import DESK, Faults, launch
 from tests.browser.find_chromium import find_chromium
 from tests.search.tiny import made_once, run_command
 
@@ -42,12 +42,12 @@ Open = Callable[..., Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    absent = find_chromium() is None
+    is_missing = find_chromium() is None
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.slow)
-            if absent:
+            if is_missing:
                 item.add_marker(pytest.mark.skip(reason="Chromium is not installed: make browser-test installs it"))
 
 
@@ -73,10 +73,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def look(chromium: Browser) -> Iterator[Open]:
-    """Opens an address in a window; when the test ends, the page must have had nothing to complain of."""
-    seen: list[Complaints] = []
+    """Return a function that opens an address in a window; at the end of the test, no page may have had a fault."""
+    logs: list[Faults] = []
 
-    def at(
+    def open_page(
         address: str, *, width: int = DESK, script: bool = True, dark: bool = False, kinds: tuple[str, ...] = KINDS
     ) -> Page:
         context = chromium.new_context(
@@ -86,12 +86,12 @@ def look(chromium: Browser) -> Iterator[Open]:
         )
         page = context.new_page()
         origin = address.split("/dashboard", maxsplit=1)[0]
-        seen.append(Complaints((origin,), kinds))
-        seen[-1].watch(page)
+        logs.append(Faults((origin,), kinds))
+        logs[-1].watch(page)
         page.goto(address)
         return page
 
-    yield at
+    yield open_page
     for context in chromium.contexts:
         context.close()
-    assert [line for one in seen for line in one.found] == []
+    assert [line for log in logs for line in log.lines] == []

@@ -1,22 +1,20 @@
-"""Which browser the tests take. As a script, which needs nothing but Python: prints its path, or ends with 1 where
-there is none.
-"""
+"""Find the browser for the tests. As a script, it prints the path, or exits with 1 if there is no browser."""
 
 import os
 import shutil
 import sys
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-VARIABLE = "CHROMIUM"  # the path of one that is elsewhere
+VARIABLE = "CHROMIUM"  # environment variable with the path of a browser
 
 
 def find_chromium() -> str | None:
-    """The path of the browser that the environment names, else of the first one installed; None where there is none."""
+    """Return the path of the browser in the environment variable, otherwise of the first installed one, or None."""
     named = os.environ.get(VARIABLE)
     return shutil.which(named) if named else next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 if __name__ == "__main__":
-    found = find_chromium()
-    sys.stdout.write(f"{found}\n" if found else "")
-    sys.exit(found is None)
+    browser = find_chromium()
+    sys.stdout.write(f"{browser}\n" if browser else "")
+    sys.exit(browser is None)

@@ -1,4 +1,4 @@
-"""Which browser is taken, and what `make chromium` does where there is none. These tests need no browser."""
+"""The choice of the browser, and `make chromium` without one. These tests need no browser."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """All that the command line finds: nothing yet."""
+    """An empty folder that is the whole PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CHROMIUM", raising=False)
     return tmp_path
@@ -27,26 +27,24 @@ def install(path: Path, script: str = "") -> str:
     return str(path)
 
 
-def test_the_one_that_is_named_comes_before_those_that_are_installed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_named_browser_is_preferred_to_installed_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_chromium() is None
     for name in reversed(NAMES):
         assert find_chromium() != install(folder / name)
         assert find_chromium() == str(folder / name)
-    mine = install(folder / "mine")
-    monkeypatch.setenv("CHROMIUM", mine)
-    assert find_chromium() == mine
+    named = install(folder / "named")
+    monkeypatch.setenv("CHROMIUM", named)
+    assert find_chromium() == named
     monkeypatch.setenv("CHROMIUM", str(folder / "absent"))
     assert find_chromium() is None
 
 
 def make_chromium(folder: Path, apt: str) -> tuple[int, list[str], str]:
-    """`make chromium` with that for an apt-get: its exit code, what apt-get was told, and what was said."""
-    install(folder / "apt-get", f'echo "$@" >> "{folder}/told"\n{apt}')
+    """Run `make chromium` with this script as apt-get; return the exit code, apt-get's arguments, and stderr."""
+    install(folder / "apt-get", f'echo "$@" >> "{folder}/arguments"\n{apt}')
     install(folder / "sudo", '"$@"')
     install(folder / "id", "echo 0")
-    (folder / "told").touch()
+    (folder / "arguments").touch()
     done = subprocess.run(
         [MAKE, "-s", "chromium", f"PYTHON={sys.executable}"],
         cwd=ROOT,
@@ -55,40 +53,38 @@ def make_chromium(folder: Path, apt: str) -> tuple[int, list[str], str]:
         text=True,
         check=False,
     )
-    return done.returncode, (folder / "told").read_text().splitlines(), done.stderr
+    return done.returncode, (folder / "arguments").read_text().splitlines(), done.stderr
 
 
-MAKE = shutil.which("make") or "make"  # before a test hides it
+MAKE = shutil.which("make") or "make"  # before a test changes PATH
 INSTALLED = ["update -q", "install -y -q chromium"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_make_installs_nothing_where_a_browser_is(folder: Path, name: str) -> None:
+def test_make_installs_nothing_if_there_is_a_browser(folder: Path, name: str) -> None:
     install(folder / name)
     assert make_chromium(folder, "exit 1") == (0, [], "")
 
 
-def test_make_installs_debians_where_there_is_none(folder: Path) -> None:
+def test_make_installs_the_debian_package_if_there_is_none(folder: Path) -> None:
     browser = folder / "chromium"
-    code, told, said = make_chromium(
+    code, calls, errors = make_chromium(
         folder, f'if [ "$1" = install ]; then : > "{browser}"; /bin/chmod +x "{browser}"; fi'
     )
-    assert (code, told, said) == (0, INSTALLED, "")
+    assert (code, calls, errors) == (0, INSTALLED, "")
 
 
-@pytest.mark.parametrize(("apt", "told"), [("exit 1", INSTALLED[:1]), ("exit 0", INSTALLED)])
-def test_make_says_what_to_install_where_it_could_not(folder: Path, apt: str, told: list[str]) -> None:
-    code, found, said = make_chromium(folder, apt)
-    assert (code != 0, found) == (True, told)
-    assert said.startswith(
+@pytest.mark.parametrize(("apt", "expected"), [("exit 1", INSTALLED[:1]), ("exit 0", INSTALLED)])
+def test_make_states_what_to_install_if_it_fails(folder: Path, apt: str, expected: list[str]) -> None:
+    code, calls, errors = make_chromium(folder, apt)
+    assert (code != 0, calls) == (True, expected)
+    assert errors.startswith(
         "The browser tests need Chromium, and it could not be installed: install the package chromium"
     )
 
 
-def test_make_installs_none_in_place_of_one_that_is_named_and_absent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_make_installs_nothing_if_the_named_browser_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
-    code, told, said = make_chromium(folder, "exit 0")
-    assert (code != 0, told) == (True, [])
-    assert "there is none at /nowhere/chromium." in said
+    code, calls, errors = make_chromium(folder, "exit 0")
+    assert (code != 0, calls) == (True, [])
+    assert "there is none at /nowhere/chromium." in errors

@@ -1,4 +1,4 @@
-"""optuna-dashboard in a real browser, on a study that the toolkit made."""
+"""optuna-dashboard in a browser, on a study of the toolkit."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from tests.browser.chromium import PHONE, drawn_marks
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import start_command, wait_for_line
 
-TRACES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap((one) => one.data)"
+TRACES = "[...document.querySelectorAll('.js-plotly-plot')].flatMap((plot) => plot.data)"
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +44,8 @@ def free_port() -> int:
 
 def trials_of(origin: str) -> list[dict[str, Any]]:
     with urllib.request.urlopen(f"{origin}/api/studies/1", timeout=30) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["trials"]
-    return found
+        trials: list[dict[str, Any]] = json.load(answer)["trials"]
+    return trials
 
 
 def winner_of(reviewed: Path) -> int:
@@ -66,7 +66,7 @@ def test_the_studys_charts_are_drawn(origin: str, look: Open, width: int) -> Non
     assert page.get_by_text("macro F1").count() > 0
 
 
-def test_the_note_links_the_winner_and_the_winner_is_explained(origin: str, reviewed: Path, look: Open) -> None:
+def test_the_note_links_to_the_winner_and_its_note(origin: str, reviewed: Path, look: Open) -> None:
     page, winner = look(f"{origin}/dashboard/studies/1/note"), winner_of(reviewed)
     heading(page, NAME)
     assert page.get_by_text("Test macro F1").count() == 1
@@ -79,17 +79,18 @@ def test_the_winners_artifacts_open(origin: str, reviewed: Path, look: Open) -> 
     page = look(f"{origin}/dashboard/studies/1/trials?numbers={winner_of(reviewed)}")
     heading(page, "Artifacts")
     page.wait_for_function(
-        "[...document.images].filter((one) => one.src.includes('/artifacts/') && one.naturalWidth > 300).length === 5"
+        "[...document.images]"
+        ".filter((image) => image.src.includes('/artifacts/') && image.naturalWidth > 300).length === 5"
     )
     exported = reviewed / "studies" / NAME / "export"
     for name in ("model.onnx", "MODEL_CARD.md"):
         card = page.locator("div", has=page.get_by_text(name, exact=True)).filter(has=page.locator("a[download]")).last
-        with page.expect_download() as begun:
+        with page.expect_download() as download:
             card.locator("a[download]").first.click()
-        assert Path(begun.value.path()).read_bytes() == (exported / name).read_bytes()
+        assert Path(download.value.path()).read_bytes() == (exported / name).read_bytes()
 
 
-def test_a_trial_that_was_refused_says_so_in_its_note(origin: str, look: Open) -> None:
+def test_the_note_of_a_refused_trial_states_the_limit(origin: str, look: Open) -> None:
     over = [trial["number"] for trial in trials_of(origin) if any(value > 0 for value in trial["constraints"])]
     assert over
     page = look(f"{origin}/dashboard/studies/1/trials?numbers={over[0]}")
@@ -115,8 +116,8 @@ def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, lo
         page.close()  # before its server ends
 
 
-def test_a_note_is_read_on_a_phone(origin: str, look: Open) -> None:
+def test_a_note_fits_a_phone(origin: str, look: Open) -> None:
     page = look(f"{origin}/dashboard/studies/1/note", width=PHONE)
     heading(page, NAME)
     line = page.get_by_text("Test macro F1").first
-    assert line.evaluate("(one) => one.getBoundingClientRect().right") <= PHONE
+    assert line.evaluate("(line) => line.getBoundingClientRect().right") <= PHONE

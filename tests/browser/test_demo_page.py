@@ -1,4 +1,4 @@
-"""`fmnist-search demo` in a real browser: what a person sees is what `predict` says."""
+"""`fmnist-search demo` in a browser: the page shows the predictions of `predict`."""
 
 import json
 import re
@@ -20,12 +20,12 @@ from tests.browser.chromium import DESK, PHONE, overflow
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import run_command, start_command, surroundings, wait_for_line
 
-ERRORS = ("error",)  # the drawing's own library warns of what it does not use itself
+ERRORS = ("error",)  # the drawing library logs warnings about its own code
 
 
 @contextmanager
 def shown(folder: Path, *arguments: str) -> Iterator[str]:
-    """The address of the demo, started in that folder."""
+    """Start the demo in that folder and yield its address."""
     with create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = start_command(folder, "demo", *arguments, "--port", str(port))
@@ -38,13 +38,13 @@ def shown(folder: Path, *arguments: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(reviewed: Path) -> Iterator[str]:
-    with shown(reviewed) as found:
-        yield found
+    with shown(reviewed) as address:
+        yield address
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A garment, dark on white and large, as a shop would have it."""
+    """A large picture of a garment, dark on white, as in a shop."""
     pixels = synthetic.draw(1, seed=5).pixels[0]
     Image.fromarray(255 - np.kron(pixels, np.ones((9, 9), np.uint8))).save(tmp_path / "garment.png")
     return tmp_path / "garment.png"
@@ -69,22 +69,22 @@ def test_a_picture_has_the_probabilities_that_predict_gives(
 ) -> None:
     page = look(address, width=width, dark=dark, kinds=ERRORS)
     upload(page, picture)
-    found = probabilities(page)
-    told = json.loads(run_command(reviewed, "predict", f"studies/{NAME}/export", picture, "--json").stdout)[0][
+    shown_labels = probabilities(page)
+    expected = json.loads(run_command(reviewed, "predict", f"studies/{NAME}/export", picture, "--json").stdout)[0][
         "predictions"
     ]
-    assert [(name, pytest.approx(value)) for name, value in list(found.items())[:3]] == [
-        (one["label"], one["probability"]) for one in told
+    assert [(name, pytest.approx(value)) for name, value in list(shown_labels.items())[:3]] == [
+        (label["label"], label["probability"]) for label in expected
     ]
     assert page.locator(".answer .near img").count() == 8
     seen = page.locator(".answer .seen img")
-    assert seen.evaluate("(one) => [one.naturalWidth, one.naturalHeight]") == [84, 84]
-    assert seen.evaluate("(one) => getComputedStyle(one).imageRendering") == "pixelated"
+    assert seen.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [84, 84]
+    assert seen.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
     assert "trained on synthetic images" in page.inner_text("body")
     assert overflow(page) <= 0
 
 
-def test_a_drawing_is_named(address: str, look: Open) -> None:
+def test_a_drawing_is_classified(address: str, look: Open) -> None:
     page = look(address, kinds=ERRORS)
     page.get_by_role("tab", name="Draw").click()
     page.locator("button[aria-label=Brush].highlight").wait_for()
@@ -101,7 +101,7 @@ def test_a_drawing_is_named(address: str, look: Open) -> None:
     assert page.locator(".answer .seen img").count() == 1
 
 
-def test_what_is_no_picture_is_said_on_the_page(address: str, tmp_path: Path, look: Open) -> None:
+def test_an_unusable_picture_is_an_error_on_the_page(address: str, tmp_path: Path, look: Open) -> None:
     (tmp_path / "blank.png").touch()
     Image.new("L", (60, 60), 255).save(tmp_path / "blank.png")
     page = look(address, kinds=ERRORS)

@@ -1,4 +1,4 @@
-"""report.html in a real browser, from the disk and without a network."""
+"""report.html in a browser, opened as a file."""
 
 import json
 import re
@@ -19,10 +19,10 @@ def address(reviewed: Path) -> str:
 
 
 def images(page: Page) -> list[list[int]]:
-    found: list[list[int]] = page.evaluate(
-        "[...document.images].map((one) => [one.naturalWidth, one.naturalHeight, one.alt.length])"
+    sizes: list[list[int]] = page.evaluate(
+        "[...document.images].map((image) => [image.naturalWidth, image.naturalHeight, image.alt.length])"
     )
-    return found
+    return sizes
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -36,20 +36,20 @@ def test_every_figure_is_drawn(address: str, look: Open, width: int, dark: bool)
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
-def test_the_page_is_no_wider_than_its_window_and_its_letters_are_readable(
-    address: str, look: Open, width: int
-) -> None:
+def test_the_page_fits_its_window_and_is_readable(address: str, look: Open, width: int) -> None:
     page = look(address, width=width)
     page.wait_for_selector(".js-plotly-plot")
     assert overflow(page) <= 0
     letters = page.locator("main p, main td, main th, main a, dd, dt")
-    sizes = letters.evaluate_all("(all) => all.map((one) => parseFloat(getComputedStyle(one).fontSize))")
+    sizes = letters.evaluate_all("(all) => all.map((element) => parseFloat(getComputedStyle(element).fontSize))")
     assert min(sizes) >= READABLE
-    links = page.locator("nav a, summary").evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().height)")
-    assert min(links) >= 24, "a finger finds the links"
+    links = page.locator("nav a, summary").evaluate_all(
+        "(all) => all.map((link) => link.getBoundingClientRect().height)"
+    )
+    assert min(links) >= 24, "links are large enough for a finger"
 
 
-def test_dark_and_light_are_told_apart_and_both_have_contrast(address: str, look: Open) -> None:
+def test_the_dark_and_light_themes_differ_and_have_contrast(address: str, look: Open) -> None:
     shades = []
     for dark in (False, True):
         page = look(address, dark=dark)
@@ -68,21 +68,23 @@ def luminance(colour: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_without_a_script_all_tables_and_pictures_are_there(address: str, reviewed: Path, look: Open) -> None:
+def test_all_tables_and_pictures_are_shown_without_javascript(address: str, reviewed: Path, look: Open) -> None:
     page = look(address, script=False)
     final = json.loads((reviewed / "studies" / NAME / "report.json").read_text())["final"]
     assert f"{final['mean']:.4f}" in page.inner_text("header")
     assert page.locator("table.matrix tbody tr").count() == len(final["classes"])
-    for one in final["classes"]:
-        assert page.locator("td", has_text=one["name"]).count() > 0
+    for score in final["classes"]:
+        assert page.locator("td", has_text=score["name"]).count() > 0
     assert "[knobs]" in page.inner_text("#again")
-    assert page.locator(".figure").evaluate_all("(all) => all.every((one) => getComputedStyle(one).display === 'none')")
+    assert page.locator(".figure").evaluate_all(
+        "(all) => all.every((figure) => getComputedStyle(figure).display === 'none')"
+    )
 
 
-def test_the_mistakes_are_pictures_with_a_text_each(address: str, look: Open) -> None:
-    found = images(look(address))
-    assert 1 <= len(found) <= 40
-    assert all(width >= 28 and height >= 28 and text > 5 for width, height, text in found)
+def test_the_mistakes_are_pictures_with_texts(address: str, look: Open) -> None:
+    pictures = images(look(address))
+    assert 1 <= len(pictures) <= 40
+    assert all(width >= 28 and height >= 28 and text > 5 for width, height, text in pictures)
 
 
 def test_the_links_lead_to_the_sections_and_tables_are_reached_by_keyboard(address: str, look: Open) -> None:
@@ -93,14 +95,14 @@ def test_the_links_lead_to_the_sections_and_tables_are_reached_by_keyboard(addre
     assert page.url.endswith("#result")
     page.locator("nav a[href='#again']").click()
     expect(page.locator("#again h2")).to_be_in_viewport()
-    assert page.locator(".scroll").evaluate_all("(all) => all.every((one) => one.tabIndex === 0)")
+    assert page.locator(".scroll").evaluate_all("(all) => all.every((table) => table.tabIndex === 0)")
     folded = page.locator("details").first
     folded.locator("summary").focus()
     page.keyboard.press("Enter")
-    assert folded.evaluate("(one) => one.open")
+    assert folded.evaluate("(details) => details.open")
 
 
-def test_pointing_at_a_figure_tells_its_figures(address: str, look: Open) -> None:
+def test_hovering_over_a_figure_shows_its_values(address: str, look: Open) -> None:
     page = look(address)
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point", state="attached")
     point = page.locator(".js-plotly-plot .scatterlayer .point").first
@@ -109,7 +111,7 @@ def test_pointing_at_a_figure_tells_its_figures(address: str, look: Open) -> Non
     page.wait_for_selector(".hoverlayer .hovertext")
 
 
-def test_on_paper_it_is_some_sheets_and_no_wider_than_one(address: str, look: Open) -> None:
+def test_in_print_the_page_has_some_sheets_and_fits_their_width(address: str, look: Open) -> None:
     page = look(address)
     page.wait_for_selector(".js-plotly-plot")
     sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))

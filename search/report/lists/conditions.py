@@ -1,4 +1,4 @@
-"""What `--where` asks of a trial: a column, an operator, a value."""
+"""The conditions of `--where`: a column, an operator, a value."""
 
 import math
 import operator
@@ -22,42 +22,42 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-ALSO = {"fail": "failed"}  # Optuna's name of the state
+SYNONYMS = {"fail": "failed"}  # Optuna's name of the state
 _CONDITION = re.compile(r"\s*([^=!<>]*[^=!<>\s])\s*(!=|<=|>=|=|<|>)\s*(.*\S)\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Holds of the rows whose value in `column` compares so; a row without one is only ever unequal."""
+    """A comparison of the value in `column`; a row without a value only satisfies `!=`."""
 
     column: str
     compare: Callable[[Any, Any], bool]
     value: float | str
 
     def holds(self, row: Facts) -> bool:
-        """Whether it does of this row."""
-        found: Value = row.get(self.column)
-        if found is None:
+        """Return whether the row satisfies the condition."""
+        value: Value = row.get(self.column)
+        if value is None:
             return self.compare is operator.ne
         if isinstance(self.value, str):
-            return self.compare(setting(found).casefold(), self.value)
-        return self.compare(found, self.value)
+            return self.compare(setting(value).casefold(), self.value)
+        return self.compare(value, self.value)
 
 
 def read_conditions(texts: Sequence[str], columns: Mapping[str, Kind]) -> list[Condition]:
-    """The conditions, all of which a trial must meet.
+    """Parse the conditions; a trial must satisfy all of them.
 
-    Raises: SearchError with all that is wrong, a line each.
+    Raises: SearchError with a line for each invalid condition.
     """
-    found, errors = [], []
+    conditions, errors = [], []
     for text in texts:
         try:
-            found.append(_condition(text, columns))
+            conditions.append(_condition(text, columns))
         except SearchError as error:
             errors.append(f"--where {shown(text)}: {error}")
     if errors:
         raise SearchError("\n".join(errors))
-    return found
+    return conditions
 
 
 def _condition(text: str, columns: Mapping[str, Kind]) -> Condition:
@@ -69,7 +69,7 @@ def _condition(text: str, columns: Mapping[str, Kind]) -> Condition:
     if kind == "number":
         return Condition(name, OPERATORS[sign], _number(name, value))
     if sign not in ("=", "!="):
-        raise SearchError(f"{name} has words, no numbers: use = or !=, got {sign}.")
+        raise SearchError(f"{name} holds words, not numbers: use = or !=, got {sign}.")
     word = value.casefold() if kind == "text" else _word(name, value, kind)
     return Condition(name, OPERATORS[sign], word)
 
@@ -84,7 +84,7 @@ def _number(name: str, value: str) -> float:
 
 
 def _word(name: str, value: str, words: Sequence[str]) -> str:
-    word = ALSO.get(value.casefold(), value.casefold()) if name == "state" else value.casefold()
-    if word not in {one.casefold() for one in words}:
+    word = SYNONYMS.get(value.casefold(), value.casefold()) if name == "state" else value.casefold()
+    if word not in {valid.casefold() for valid in words}:
         raise SearchError(f"{name} is never {shown(value)}. {did_you_mean(value, words)}")
     return word

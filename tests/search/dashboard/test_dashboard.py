@@ -1,4 +1,4 @@
-"""optuna-dashboard on a study, over HTTP as a browser asks: notes, artifacts, its port, and a run at work beside it."""
+"""optuna-dashboard on a study over HTTP: notes, artifacts, its port, and a run at the same time."""
 
 import io
 import json
@@ -26,7 +26,7 @@ Serve = Callable[..., "Dashboard"]
 
 
 class Dashboard:
-    """A real process, asked as a browser would."""
+    """A dashboard process and requests to it."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.process = start_command(folder, "dashboard", *arguments)
@@ -49,16 +49,16 @@ class Dashboard:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    begun: list[Dashboard] = []
+    started: list[Dashboard] = []
 
-    def begin(folder: Path, *arguments: str) -> Dashboard:
-        begun.append(Dashboard(folder, *(arguments or ("--port", str(free_port())))))
-        return begun[-1]
+    def start(folder: Path, *arguments: str) -> Dashboard:
+        started.append(Dashboard(folder, *(arguments or ("--port", str(free_port())))))
+        return started[-1]
 
-    yield begin
-    for one in begun:
-        one.process.kill()
-        one.process.communicate()
+    yield start
+    for dashboard in started:
+        dashboard.process.kill()
+        dashboard.process.communicate()
 
 
 def free_port() -> int:
@@ -81,12 +81,14 @@ def trials_of(page: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {trial["number"]: trial for trial in page["trials"]}
 
 
-def artifacts_of(dashboard: Dashboard, shown: dict[str, Any], trial: int | None = None) -> dict[str, bytes]:
-    where = "/artifacts/1/" if trial is None else f"/artifacts/1/{shown['trial_id']}/"
-    return {one["filename"]: dashboard.bytes_at(where + one["artifact_id"]) for one in shown["artifacts"]}
+def artifacts_of(dashboard: Dashboard, page: dict[str, Any], trial: int | None = None) -> dict[str, bytes]:
+    folder = "/artifacts/1/" if trial is None else f"/artifacts/1/{page['trial_id']}/"
+    return {
+        artifact["filename"]: dashboard.bytes_at(folder + artifact["artifact_id"]) for artifact in page["artifacts"]
+    }
 
 
-def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: Path, serve: Serve) -> None:
+def test_the_notes_have_the_result_a_link_to_the_winner_and_scores_of_each_class(whole: Path, serve: Serve) -> None:
     page = serve(whole).at("/api/studies/1")
     final, winner = study_in(whole).read(Final), winner_of(whole)
     assert final is not None
@@ -109,18 +111,18 @@ def test_the_notes_tell_the_result_link_the_winner_and_score_each_class(whole: P
 def test_the_winner_has_its_pictures_and_the_models_files(whole: Path, serve: Serve) -> None:
     dashboard, winner = serve(whole), winner_of(whole)
     page = dashboard.at("/api/studies/1")
-    found = artifacts_of(dashboard, trials_of(page)[winner], winner)
-    pictures = {name for name in found if name.endswith(".png")}
-    mine = {"learning-curve.png", "validation-confusion.png", "validation-mistakes.png"}
-    assert pictures == mine | {"test-confusion.png", "test-mistakes.png"}
+    artifacts = artifacts_of(dashboard, trials_of(page)[winner], winner)
+    pictures = {name for name in artifacts if name.endswith(".png")}
+    own = {"learning-curve.png", "validation-confusion.png", "validation-mistakes.png"}
+    assert pictures == own | {"test-confusion.png", "test-mistakes.png"}
     for name in pictures:
-        with Image.open(io.BytesIO(found[name])) as picture:
+        with Image.open(io.BytesIO(artifacts[name])) as picture:
             assert min(picture.size) > 300
             assert len(set(picture.convert("L").tobytes())) > 20
     for path in (whole / "studies" / NAME / "export").iterdir():
-        assert found[path.name] == path.read_bytes()
+        assert artifacts[path.name] == path.read_bytes()
     for number, trial in trials_of(page).items():
-        assert number == winner or {one["filename"] for one in trial["artifacts"]} == mine
+        assert number == winner or {artifact["filename"] for artifact in trial["artifacts"]} == own
     of_study = artifacts_of(dashboard, page)
     assert of_study["report.html"] == (whole / "studies" / NAME / "report.html").read_bytes()
     assert b"[knobs]" in of_study[f"{NAME}-best.toml"]
@@ -133,9 +135,9 @@ def test_a_taken_port_is_replaced_and_ctrl_c_ends_it(whole: Path, serve: Serve) 
         assert dashboard.origin != f"http://127.0.0.1:{port}"
         assert dashboard.address.endswith("/dashboard/studies/1")
         assert b"<html" in dashboard.bytes_at("/dashboard").lower()
-    code, said = dashboard.end()
+    code, output = dashboard.end()
     assert code == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 def test_open_opens_the_studys_page_in_the_browser(
@@ -146,11 +148,11 @@ def test_open_opens_the_studys_page_in_the_browser(
     browser.chmod(0o755)
     monkeypatch.setenv("BROWSER", str(browser))
     dashboard = serve(whole, NAME, "--port", str(free_port()), "--open")
-    assert b"<html" in dashboard.bytes_at("/dashboard").lower()  # it answers once the browser was told
+    assert b"<html" in dashboard.bytes_at("/dashboard").lower()  # it answers once the browser is opened
     assert (tmp_path / "opened").read_text().strip() == dashboard.address
 
 
-def test_a_name_that_leads_here_from_elsewhere_is_refused(whole: Path, serve: Serve) -> None:
+def test_requests_for_another_host_name_are_refused(whole: Path, serve: Serve) -> None:
     dashboard = serve(whole)
     assert b"<html" in dashboard.bytes_at("/dashboard", Host=f"localhost:{dashboard.origin.rpartition(':')[2]}").lower()
     for host in ("evil.example:8080", "evil.example", "127.0.0.1.evil.example:80"):
@@ -159,7 +161,7 @@ def test_a_name_that_leads_here_from_elsewhere_is_refused(whole: Path, serve: Se
 
 
 @pytest.mark.parametrize("artifact", ["00000000-0000-0000-0000-000000000000", "abc"])
-def test_an_artifact_that_is_not_there_is_not_found(artifact: str, whole: Path, serve: Serve) -> None:
+def test_an_unknown_artifact_is_not_found(artifact: str, whole: Path, serve: Serve) -> None:
     with pytest.raises(HTTPError, match="404"):
         serve(whole).bytes_at(f"/artifacts/1/{artifact}")
 
@@ -171,11 +173,11 @@ def test_an_address_of_another_machine_is_refused(finished: Path, say: Say, monk
     assert errors.startswith("Error: The page must be able to listen on 192.0.2.1:8080")
 
 
-def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: Path, serve: Serve) -> None:
+def test_edited_notes_stay_and_the_others_are_updated(finished: Path, serve: Serve) -> None:
     dashboard = serve(finished)
     page = dashboard.at("/api/studies/1")
-    mine, other = sorted(trials_of(page))[:2]
-    trial = trials_of(page)[mine]
+    edited, other = sorted(trials_of(page))[:2]
+    trial = trials_of(page)[edited]
     edit = json.dumps({"body": "my own words", "version": trial["note"]["version"] + 1}).encode()
     request = urllib.request.Request(
         f"{dashboard.origin}/api/studies/1/{trial['trial_id']}/note",
@@ -186,24 +188,24 @@ def test_what_a_person_wrote_stays_and_the_rest_is_brought_up_to_date(finished: 
     urllib.request.urlopen(request, timeout=30).close()
     study = study_in(finished)
     study.optuna.set_user_attr(
-        "spec", study.optuna.user_attrs["spec"] | {"description": "told anew"}
-    )  # what a note is made of has changed
+        "spec", study.optuna.user_attrs["spec"] | {"description": "another description"}
+    )  # so that the note changes
     before = artifacts_of(dashboard, page)
     done = run_command(finished, *RUN)
     assert done.returncode == 0, done.stderr
     again = serve(finished).at("/api/studies/1")
-    assert trials_of(again)[mine]["note"]["body"] == "my own words"
+    assert trials_of(again)[edited]["note"]["body"] == "my own words"
     assert trials_of(again)[other]["note"]["body"] == trials_of(page)[other]["note"]["body"]
-    assert "told anew" in again["note"]["body"]
-    assert {one["artifact_id"] for one in again["artifacts"]} == {one["artifact_id"] for one in page["artifacts"]}
-    assert before.keys() == {one["filename"] for one in again["artifacts"]}
+    assert "another description" in again["note"]["body"]
+    assert {artifact["artifact_id"] for artifact in again["artifacts"]} == {
+        artifact["artifact_id"] for artifact in page["artifacts"]
+    }
+    assert before.keys() == {artifact["filename"] for artifact in again["artifacts"]}
 
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[set[str]]]:
-    """A folder with a study of seven trials, and which states of trials the dashboard showed after each line that its
-    run said.
-    """
+    """A folder with a study of seven trials, and the trial states in the dashboard after each line of its run."""
     folder, states = tmp_path_factory.mktemp("longer"), []
     (folder / "tiny.toml").write_text(TOML.replace("trials = 3", "trials = 7"))
     run = start_command(folder, *RUN)
@@ -221,13 +223,13 @@ def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[set[str
     return folder, states
 
 
-def test_it_answers_while_a_run_writes(longer: tuple[Path, list[set[str]]]) -> None:
+def test_it_can_be_read_during_a_run(longer: tuple[Path, list[set[str]]]) -> None:
     _, states = longer
-    assert any({"Running", "Complete"} <= seen for seen in states)
+    assert any({"Running", "Complete"} <= shown for shown in states)
     assert states[-1] == {"Complete"}
 
 
-def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(
+def test_predictions_are_stored_for_the_best_trials_only_and_a_note_names_a_damaged_file(
     longer: tuple[Path, list[set[str]]], serve: Serve
 ) -> None:
     folder, best = longer[0] / "studies" / NAME / "validation", complete_trials(study_in(longer[0]))[:5]
@@ -236,5 +238,5 @@ def test_answers_are_kept_of_the_best_trials_only_and_a_lost_file_is_said(
     done = run_command(longer[0], *RUN)
     assert done.returncode == 0, done.stderr
     trials = trials_of(serve(longer[0]).at("/api/studies/1"))
-    assert "were not kept" in trials[best[0].number]["note"]["body"]
+    assert "were not stored" in trials[best[0].number]["note"]["body"]
     assert "Each class" in trials[best[1].number]["note"]["body"]

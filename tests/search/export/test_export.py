@@ -99,14 +99,14 @@ def card(report: ExportReport) -> str:
     return (report.folder / "MODEL_CARD.md").read_text()
 
 
-def test_every_file_is_there_and_agrees_with_pytorch(report: ExportReport) -> None:
+def test_every_file_exists_and_agrees_with_pytorch(report: ExportReport) -> None:
     assert {path.name for path in report.folder.iterdir()} == EVERY
-    assert [one.file for one in report.parities] == ["model.safetensors", "model.pt2", "model.onnx"]
+    assert [parity.file for parity in report.parities] == ["model.safetensors", "model.pt2", "model.onnx"]
     assert all(
-        one.largest_difference <= 1e-4 and one.disagreements == one.ties and one.images == 1003
-        for one in report.parities
+        parity.largest_difference <= 1e-4 and parity.disagreements == parity.ties and parity.images == 1003
+        for parity in report.parities
     )
-    assert all(one.bytes == (report.folder / one.file).stat().st_size for one in report.parities)
+    assert all(parity.bytes == (report.folder / parity.file).stat().st_size for parity in report.parities)
     assert load_checkpoint(report.folder).origin == {"seed": 2000}
     assert json.loads((report.folder / "labels.json").read_text()) == list(CLASSES)
     assert {path.name for path in report.folder.parent.iterdir()} == {"model", "export"}
@@ -135,7 +135,7 @@ def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
             "metrics.json",
             "MODEL_CARD.md",
         }
-        assert {one.file for one in report.latencies} == files - {"config.json"}
+        assert {latency.file for latency in report.latencies} == files - {"config.json"}
         card = (report.folder / "MODEL_CARD.md").read_text()
         assert shown in card
         assert ("- onnx\n" in card) == any("onnx" in name for name in names)
@@ -150,21 +150,21 @@ def test_an_unknown_format_names_the_nearest() -> None:
         chosen(["onnx", "onnx-int"])
 
 
-def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
+def test_the_int8_file_is_small_accurate_and_measured(report: ExportReport) -> None:
     int8, folder = report.int8, report.folder
     assert int8 is not None
     assert int8.bytes < (folder / "model.onnx").stat().st_size
-    exact, found = (run_onnx(folder / name, PIXELS) for name in ("model.onnx", "model.int8.onnx"))
-    assert int8.largest_difference == pytest.approx(float(np.abs(exact - found).max()), abs=1e-4)
+    exact, quantised = (run_onnx(folder / name, PIXELS) for name in ("model.onnx", "model.int8.onnx"))
+    assert int8.largest_difference == pytest.approx(float(np.abs(exact - quantised).max()), abs=1e-4)
     assert 0 < int8.largest_difference < 0.2
-    assert int8.disagreements == int((exact.argmax(1) != found.argmax(1)).sum())
-    assert int8.macro_f1 == pytest.approx(macro_f1(LABELS, found.argmax(1), 10))
+    assert int8.disagreements == int((exact.argmax(1) != quantised.argmax(1)).sum())
+    assert int8.macro_f1 == pytest.approx(macro_f1(LABELS, quantised.argmax(1), 10))
     assert int8.accuracy_difference == pytest.approx(
-        float((found.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean())
+        float((quantised.argmax(1) == LABELS).mean() - (exact.argmax(1) == LABELS).mean())
     )
-    told = json.loads((folder / "metrics.json").read_text())["int8"]
-    assert told == int8.as_json()
-    assert told["share_otherwise"] == int8.disagreements / 1003
+    metrics = json.loads((folder / "metrics.json").read_text())["int8"]
+    assert metrics == int8.as_json()
+    assert metrics["share_otherwise"] == int8.disagreements / 1003
     card = (folder / "MODEL_CARD.md").read_text()
     assert f"and has macro F1 {int8.macro_f1:.4f} (" in card
     assert f"These figures hold for ONNX Runtime {onnxruntime.__version__} on the CPU." in card
@@ -172,10 +172,10 @@ def test_the_int8_file_is_small_near_and_measured(report: ExportReport) -> None:
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
 
-def test_the_int8_file_is_the_same_each_time_and_calibrated_on_every_class_alike(report: ExportReport) -> None:
+def test_the_int8_file_is_reproducible_and_calibrated_equally_on_every_class(report: ExportReport) -> None:
     model = onnx.load(report.folder / "model.onnx")
     assert to_int8(model, CALIBRATION).SerializeToString() == (report.folder / "model.int8.onnx").read_bytes()
-    assert model == onnx.load(report.folder / "model.onnx"), "the model that it is made of stays as it is"
+    assert model == onnx.load(report.folder / "model.onnx"), "the source model is not modified"
     train = synthetic.train()
     pixels = calibration_pixels(train)
     assert pixels.shape == (500, 28, 28)
@@ -187,10 +187,10 @@ def test_the_int8_file_is_the_same_each_time_and_calibrated_on_every_class_alike
 
 
 def test_every_file_is_timed(report: ExportReport) -> None:
-    told = json.loads((report.folder / "metrics.json").read_text())["latency"]
-    assert (told["device"], told["threads"], bool(told["processor"])) == ("cpu", torch.get_num_threads(), True)
-    assert set(told["milliseconds"]) == set(FORMATS.values())
-    assert all(0 < one["1"] < one["256"] for one in told["milliseconds"].values())
+    latency = json.loads((report.folder / "metrics.json").read_text())["latency"]
+    assert (latency["device"], latency["threads"], bool(latency["processor"])) == ("cpu", torch.get_num_threads(), True)
+    assert set(latency["milliseconds"]) == set(FORMATS.values())
+    assert all(0 < times["1"] < times["256"] for times in latency["milliseconds"].values())
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -201,7 +201,7 @@ def test_any_number_of_images(report: ExportReport, count: int) -> None:
     np.testing.assert_allclose(module(torch.tensor(PIXELS[:count])).detach(), expected, atol=1e-5)
 
 
-def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
+def test_the_onnx_file_describes_its_model(report: ExportReport) -> None:
     model = onnx.load(report.folder / "model.onnx")
     (images,), (probabilities,) = model.graph.input, model.graph.output
     assert (images.name, images.type.tensor_type.elem_type) == ("images", onnx.TensorProto.UINT8)
@@ -224,20 +224,21 @@ def test_the_onnx_file_says_what_it_is(report: ExportReport) -> None:
     assert not any(training)
 
 
-def test_no_file_names_the_folders_of_this_machine(report: ExportReport) -> None:
-    here = str(Path(__file__).parents[3]).encode()
-    assert [path.name for path in report.folder.iterdir() if here in path.read_bytes()] == []
+def test_no_file_contains_paths_of_this_machine(report: ExportReport) -> None:
+    root = str(Path(__file__).parents[3]).encode()
+    assert [path.name for path in report.folder.iterdir() if root in path.read_bytes()] == []
 
 
+@pytest.mark.process
 def test_the_card_s_code_runs_with_onnx_runtime_alone(report: ExportReport, card: str) -> None:
-    found = re.search(r"```python\n(.*?)```", card, re.DOTALL)
-    assert found is not None
-    assert len(found[1].splitlines()) == 5
-    absent = "\nimport sys\nassert not {'torch', 'fmnist', 'search'} & set(sys.modules)"
-    told = subprocess.run(
-        [sys.executable, "-I", "-c", found[1] + absent], cwd=report.folder, capture_output=True, text=True, check=True
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert code is not None
+    assert len(code[1].splitlines()) == 5
+    check = "\nimport sys\nassert not {'torch', 'fmnist', 'search'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code[1] + check], cwd=report.folder, capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() in CLASSES
+    assert done.stdout.strip() in CLASSES
 
 
 def test_metrics(report: ExportReport) -> None:
@@ -246,7 +247,7 @@ def test_metrics(report: ExportReport) -> None:
     assert (metrics["mean"], metrics["sd"], metrics["interval"]) == (pytest.approx(0.943), 0.0008, [0.9391, 0.947])
     assert (metrics["seed"], metrics["seeds"]) == (2000, [2000, 2001, 2002])
     assert (metrics["study"], metrics["data"], metrics["warning"]) == ("quick", "Fashion-MNIST", None)
-    assert [one["file"] for one in metrics["parity"]] == [one.file for one in report.parities]
+    assert [parity["file"] for parity in metrics["parity"]] == [parity.file for parity in report.parities]
 
 
 def test_the_card_states_the_result_and_its_limits(card: str) -> None:
@@ -293,13 +294,13 @@ def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
     return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_path: Path) -> None:
-    found = cleaned(
+def test_the_card_for_other_data_does_not_mention_fashion_mnist(tmp_path: Path) -> None:
+    report = cleaned(
         caught("duplicates", 12, action="dropped from train"), caught("blank"), caught("missing_labels", 3, 1)
     )
     record = data(
         "my shop.csv",
-        cleaning=found,
+        cleaning=report,
         test=2000,
         test_fingerprint="7e57",
         path="/home/me/my shop.csv",
@@ -321,8 +322,8 @@ def test_the_card_of_a_model_of_other_data_claims_nothing_of_fashion_mnist(tmp_p
         "The test split has 2,000 images.\nSHA-256 of the training images: `5e0a`; of the test images: `7e57`." in card
     )
     assert "found nothing to fix" in written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("blank"))))
-    kept = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
-    assert "> **Also in the test split, and kept: 1 training image. The test score is too high.**" in kept
+    warned = written_card(tmp_path, data("shop.csv", cleaning=cleaned(caught("leaks", 1, 1, action="kept"))))
+    assert "> **Also in the test split, and kept: 1 training image. The test score is too high.**" in warned
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5), st.text(min_size=1), st.text(min_size=1))
@@ -335,8 +336,8 @@ def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, 
         if block.startswith("|"):
             assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in block.split("\n") if line}) == 1
     _, front, _ = card.split("---\n", 2)
-    (told,) = yaml.safe_load(front)["model-index"]
-    assert (told["name"], told["results"][0]["dataset"]["name"]) == (study, name)
+    (entry,) = yaml.safe_load(front)["model-index"]
+    assert (entry["name"], entry["results"][0]["dataset"]["name"]) == (study, name)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,7 @@ def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, 
 )
 def test_other_networks_and_synthetic_data(tmp_path: Path, config: TrialConfig) -> None:
     report = exported(tmp_path, config, name="synthetic")
-    assert max(one.largest_difference for one in report.parities) <= 1e-4
+    assert max(parity.largest_difference for parity in report.parities) <= 1e-4
     assert run_onnx(report.folder / "model.onnx", PIXELS[:1]).shape == (1, 10)
     assert "No figure here is Fashion-MNIST's" in json.loads((report.folder / "metrics.json").read_text())["warning"]
     card = (report.folder / "MODEL_CARD.md").read_text()
@@ -384,7 +385,7 @@ def test_random_networks(tmp_path: Path) -> None:
 
 def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path: Path) -> None:
     config = TrialConfig(depth=1, filters=4, head="avg")
-    source, told = checkpoint_of(tmp_path / "model", config), list[str]()
+    source, lines = checkpoint_of(tmp_path / "model", config), list[str]()
     for facts in (facts_of(config), facts_of(config, seeds=(0.9,))):
         export_model(
             source,
@@ -392,13 +393,13 @@ def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path:
             test_pixels=PIXELS[:10],
             calibration=CALIBRATION,
             facts=facts,
-            announce=told.append,
+            announce=lines.append,
         )
     card = (tmp_path / "export" / "MODEL_CARD.md").read_text()
     assert "**Test macro F1 0.9000 over 1 seed, 95 %" in card
     assert "One seed does not show the spread" in card
     assert json.loads((tmp_path / "export" / "metrics.json").read_text())["sd"] is None
-    assert [line.split(":")[0] for line in told] == [
+    assert [line.split(":")[0] for line in lines] == [
         "model.safetensors",
         "model.pt2",
         "model.onnx",
@@ -409,10 +410,10 @@ def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path:
 @pytest.mark.parametrize("name", ["thesis.tex", "config.json", "MODEL_CARD.md/notes"])
 def test_only_an_export_is_replaced(tmp_path: Path, name: str) -> None:
     source = checkpoint_of(tmp_path / "model", RICH)
-    mine = tmp_path / "export" / name.replace("/", ".")
-    mine.parent.mkdir()
-    mine.write_text("years of work")
-    with pytest.raises(SearchError, match=f"holds '{mine.name}'"):
+    file = tmp_path / "export" / name.replace("/", ".")
+    file.parent.mkdir()
+    file.write_text("years of work")
+    with pytest.raises(SearchError, match=f"holds '{file.name}'"):
         export_model(
             source,
             tmp_path / "export",
@@ -423,9 +424,9 @@ def test_only_an_export_is_replaced(tmp_path: Path, name: str) -> None:
         )
     with pytest.raises(SearchError, match="is a file"):
         export_model(
-            source, mine, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
+            source, file, test_pixels=PIXELS, calibration=CALIBRATION, facts=facts_of(RICH), announce=lambda _: None
         )
-    assert mine.read_text() == "years of work"
+    assert file.read_text() == "years of work"
 
 
 def test_facts_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -442,7 +443,7 @@ def test_facts_of_another_model_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "export").exists()
 
 
-def test_a_model_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
+def test_a_model_with_nan_weights_is_not_exported(tmp_path: Path) -> None:
     config = TrialConfig(depth=1, filters=4, head="avg")
     source = checkpoint_of(tmp_path / "model", config, scale=float("nan"))
     with pytest.raises(SearchError, match=r"must give finite probabilities; that in .*model does not"):
@@ -469,13 +470,11 @@ def test_a_tampered_file_does_not_agree(report: ExportReport, tmp_path: Path) ->
         compare("model.onnx", 1, expected, run_onnx(tmp_path / "model.onnx", PIXELS))
 
 
-def test_ties_may_be_decided_otherwise_and_nothing_else() -> None:
+def test_predictions_may_differ_in_ties_only() -> None:
     expected = np.array([[0.50001, 0.49999], [0.9, 0.1]], np.float32)
     parity = compare("a", 1, expected, expected + np.array([[-5e-5, 5e-5], [0, 0]], np.float32))
     assert (parity.disagreements, parity.ties) == (1, 1)
-    clear = np.array(
-        [[0.50007, 0.49993]], np.float32
-    )  # further apart than a tie, though each moved within the tolerance
+    clear = np.array([[0.50007, 0.49993]], np.float32)  # not a tie, although each differs by less than the tolerance
     with pytest.raises(SearchError, match="class of 1 of 1 images"):
         compare("a", 1, clear, clear + np.array([[-9e-5, 9e-5]], np.float32))
     with pytest.raises(SearchError, match="differs by up to nan"):

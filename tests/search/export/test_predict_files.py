@@ -1,6 +1,4 @@
-"""`predict` of whatever was exported: folders of any formats and ONNX files alone give the same answers, or one clean
-message.
-"""
+"""`predict` with exported folders and single ONNX files: equal predictions, or one clean message."""
 
 import json
 import shutil
@@ -47,7 +45,7 @@ def exported(folder: Path, pictures: str = "as Fashion-MNIST's", name: str = "Fa
 
 
 def only(model: Path, *names: str) -> Path:
-    """A folder with nothing else of the export."""
+    """Return a folder with only these files of the export."""
     folder = model.with_name("-".join(names))
     folder.mkdir()
     for name in names:
@@ -59,49 +57,50 @@ def answers(say: Say, model: Path | str) -> list[tuple[str, list[tuple[str, floa
     code, output, errors = say("predict", model, *PICTURES, "--json")
     assert (code, errors) == (0, "")
     return [
-        (one["file"], [(guess["label"], guess["probability"]) for guess in one["predictions"]])
-        for one in json.loads(output)
+        (picture["file"], [(guess["label"], guess["probability"]) for guess in picture["predictions"]])
+        for picture in json.loads(output)
     ]
 
 
 @pytest.mark.parametrize("pictures", ["as Fashion-MNIST's", "resized"])
-def test_a_file_alone_answers_as_its_folder(say: Say, tmp_path: Path, pictures: str) -> None:
+def test_a_single_file_predicts_like_its_folder(say: Say, tmp_path: Path, pictures: str) -> None:
     model = exported(tmp_path, pictures)
     expected = answers(say, model)
-    for same in (
+    for source in (
         model / "model.onnx",
         only(model, "model.onnx"),
         only(model, "model.safetensors", "config.json"),
         tmp_path / "seed",
     ):
-        found = answers(say, same)
-        assert [(file, [label for label, _ in best]) for file, best in found] == [
+        predictions = answers(say, source)
+        assert [(file, [label for label, _ in best]) for file, best in predictions] == [
             (file, [label for label, _ in best]) for file, best in expected
         ]
-        assert [p for _, best in found for _, p in best] == pytest.approx(
+        assert [p for _, best in predictions for _, p in best] == pytest.approx(
             [p for _, best in expected for _, p in best], abs=1e-5
         )
     int8 = answers(say, model / "model.int8.onnx")
     assert int8 == answers(say, only(model, "model.int8.onnx"))
-    # Of the two that are like the images it was calibrated on.
+    # The first two are like the calibration images.
     assert [p for _, best in int8[:2] for _, p in best] == pytest.approx(
         [p for _, best in expected[:2] for _, p in best], abs=0.05
     )
     assert say("predict", model / "model.onnx", *PICTURES) == say("predict", model, *PICTURES)
 
 
-def test_the_way_pictures_were_prepared_travels_in_the_file(say: Say, tmp_path: Path) -> None:
+def test_the_preparation_of_pictures_is_stored_in_the_file(say: Say, tmp_path: Path) -> None:
     for name, pictures in (("plain", "as Fashion-MNIST's"), ("resized", "resized")):
         (tmp_path / name).mkdir()
         shutil.copy(exported(tmp_path / name, pictures) / "model.onnx", tmp_path / f"{name}.onnx")
     for name in PICTURES:
         shutil.copy(tmp_path / "plain" / name, tmp_path)
     plain, resized = answers(say, "plain.onnx"), answers(say, "resized.onnx")
-    assert plain[:2] == resized[:2], "pictures of 28 x 28 on black are taken as they are"
+    assert plain[:2] == resized[:2], "pictures of 28 x 28 on black are not changed"
     assert plain[2] != resized[2]
 
 
-def test_predicting_from_an_onnx_file_leaves_torch_out(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_predicting_from_an_onnx_file_does_not_import_torch(tmp_path: Path) -> None:
     model = exported(tmp_path)
     code = (
         "import sys\n"
@@ -120,16 +119,16 @@ def test_predicting_from_an_onnx_file_leaves_torch_out(tmp_path: Path) -> None:
     assert loaded == "[]"
 
 
-def test_synthetic_training_is_said(say: Say, tmp_path: Path) -> None:
+def test_training_on_synthetic_data_is_stated(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("predict", exported(tmp_path, name="synthetic") / "model.onnx", "0.png")
     assert (code, errors) == (0, "Note: this model was trained on synthetic images; it does not know real garments.\n")
 
 
-def test_what_cannot_be_read_is_one_clean_message(say: Say, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_one_clean_message(say: Say, tmp_path: Path) -> None:
     model = exported(tmp_path)
-    stranger = onnx.load(model / "model.onnx")
-    onnx.helper.set_model_props(stranger, {"labels": '["a\\u001b[2J"]'})
-    onnx.save(stranger, "named.onnx")
+    renamed = onnx.load(model / "model.onnx")
+    onnx.helper.set_model_props(renamed, {"labels": '["a\\u001b[2J"]'})
+    onnx.save(renamed, "named.onnx")
     onnx.save(
         onnx.load(model / "model.onnx"),
         "outside.onnx",
@@ -156,7 +155,8 @@ def test_what_cannot_be_read_is_one_clean_message(say: Say, tmp_path: Path) -> N
     assert (code, "computed on the CPU, got --device cuda" in errors) == (2, True)
 
 
-def test_the_real_command_reads_a_file_alone(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_the_command_reads_a_single_file(tmp_path: Path) -> None:
     model = exported(tmp_path)
     done = subprocess.run(
         command("predict", model / "model.onnx", "0.png"),

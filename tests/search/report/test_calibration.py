@@ -17,16 +17,17 @@ def test_a_hand_computed_example() -> None:
     assert error == pytest.approx(2 / 4 * 0.13 + 2 / 4 * 0.04)
 
 
-def test_the_bins_hold_every_image_once_and_their_upper_edge() -> None:
-    found = calibration(np.arange(1, BINS + 1) / BINS, np.ones(BINS, bool))
-    assert [one.images for one in found.bins] == [1] * BINS
-    assert [one.confidence for one in found.bins] == pytest.approx([one.high for one in found.bins])
-    assert (found.bins[0].low, found.bins[-1].high) == (0, 1)
+def test_each_image_is_in_one_bin_which_includes_its_upper_edge() -> None:
+    diagram = calibration(np.arange(1, BINS + 1) / BINS, np.ones(BINS, bool))
+    assert [interval.images for interval in diagram.bins] == [1] * BINS
+    edges = [interval.high for interval in diagram.bins]
+    assert [interval.confidence for interval in diagram.bins] == pytest.approx(edges)
+    assert (diagram.bins[0].low, diagram.bins[-1].high) == (0, 1)
 
 
 def test_an_empty_bin_has_no_figures() -> None:
-    found = calibration(np.array([0.99]), np.array([True]))
-    assert (found.bins[0].images, found.bins[0].confidence, found.bins[0].accuracy) == (0, None, None)
+    diagram = calibration(np.array([0.99]), np.array([True]))
+    assert (diagram.bins[0].images, diagram.bins[0].confidence, diagram.bins[0].accuracy) == (0, None, None)
 
 
 @given(
@@ -36,7 +37,7 @@ def test_an_empty_bin_has_no_figures() -> None:
         max_size=15,
     )
 )
-def test_where_every_probability_is_the_share_that_is_right_the_error_is_0(groups: list[tuple[int, int]]) -> None:
+def test_the_error_is_0_if_probability_and_accuracy_agree(groups: list[tuple[int, int]]) -> None:
     pairs = [(right / images, i < right) for right, images in groups for i in range(images)]
     assert measured(*pairs) == pytest.approx(0, abs=1e-12)
 
@@ -44,5 +45,5 @@ def test_where_every_probability_is_the_share_that_is_right_the_error_is_0(group
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
 def test_the_error_is_a_share(pairs: list[tuple[float, bool]]) -> None:
     assert 0 <= measured(*pairs) <= 1
-    found = calibration(np.array([sure for sure, _ in pairs]), np.array([right for _, right in pairs]))
-    assert sum(one.images for one in found.bins) == found.images == len(pairs)
+    diagram = calibration(np.array([sure for sure, _ in pairs]), np.array([right for _, right in pairs]))
+    assert sum(interval.images for interval in diagram.bins) == diagram.images == len(pairs)

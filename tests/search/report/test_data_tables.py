@@ -38,13 +38,13 @@ def printed(table: Table, width: int = 80) -> str:
 
 
 def columns_of(table: Table) -> set[int]:
-    """How many cells the lines of the table have in Markdown; escaped bars are no borders."""
+    """Return the numbers of cells in the lines of the table in Markdown; escaped bars are not borders."""
     lines = [line for line in table_to_markdown(table) if line.startswith("| ")]
     assert len(lines) == len(table.rows) + 2
     return {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) - 1 for line in lines}
 
 
-def test_each_rule_stands_between_what_was_read_and_what_was_kept() -> None:
+def test_the_rules_are_between_images_read_and_images_kept() -> None:
     table = cleaning_table(
         cleaned(caught("missing_labels", 12, 3, "row 17", "test row 5"), caught("duplicates"), caught("leaks", 0, 1))
     )
@@ -59,12 +59,12 @@ def test_each_rule_stands_between_what_was_read_and_what_was_kept() -> None:
     assert "counted from 1, without the header" in table.caption
 
 
-def test_clean_data_take_one_sentence_in_brief() -> None:
-    found = cleaned(caught("blank"), caught("leaks"))
-    table = cleaning_in_brief(found)
+def test_clean_data_are_one_sentence_in_brief() -> None:
+    report = cleaned(caught("blank"), caught("leaks"))
+    table = cleaning_in_brief(report)
     assert not table.rows
     assert table.caption == "No rule found anything among 60,000 training and 10,000 test images."
-    assert [row[2:4] for row in cleaning_table(found).rows[1:3]] == [("·", "·")] * 2
+    assert [row[2:4] for row in cleaning_table(report).rows[1:3]] == [("·", "·")] * 2
     alone = cleaned(test_read=0, test_kept=1200, held_out=1200, ignored_columns=("id", "a|b"), resized=True)
     assert cleaning_in_brief(alone).caption == (
         "No rule found anything among 60,000 training images. The data have no test split: 1,200 images of train were "
@@ -74,7 +74,7 @@ def test_clean_data_take_one_sentence_in_brief() -> None:
     assert cleaning_in_brief(dirty) == cleaning_table(dirty)
 
 
-def test_a_test_split_that_was_held_out_is_shown() -> None:
+def test_a_held_out_test_split_is_shown() -> None:
     table = cleaning_table(cleaned(caught("blank", 1), train_kept=58_799, test_read=0, test_kept=1200, held_out=1200))
     assert table.rows[0][2:4] == ("60,000", "-")
     assert table.rows[-2:] == [("held out for test", "", "1,200", "", "", ""), ("kept", "", "58,799", "1,200", "", "")]
@@ -93,10 +93,10 @@ def test_the_cleaning_table_fits_a_terminal() -> None:
         "leaks",
     )
     long = tuple(f"Shirts of last season/IMG_2024_{i:06}.png" for i in range(8))
-    found = [caught(rule, 1200, 150, *long, action="dropped from train") for rule in rules]
+    catches = [caught(rule, 1200, 150, *long, action="dropped from train") for rule in rules]
     text = printed(
         cleaning_table(
-            cleaned(*found, caught("missing_pixels", 7, 8, "row 1,200", action="filled with the class's median"))
+            cleaned(*catches, caught("missing_pixels", 7, 8, "row 1,200", action="filled with the class's median"))
         )
     )
     assert max(map(len, text.splitlines())) <= 80
@@ -114,7 +114,7 @@ def test_examples_are_few_and_short() -> None:
     ]
 
 
-def test_sentences_tell_only_what_was_found() -> None:
+def test_sentences_only_state_what_was_found() -> None:
     report = cleaned(
         caught("missing_labels", 1, 3), caught("blank"), caught("duplicates", 40, action="kept"), resized=True
     )
@@ -125,7 +125,7 @@ def test_sentences_tell_only_what_was_found() -> None:
     ]
 
 
-def test_only_what_was_found_and_kept_is_warned_of() -> None:
+def test_warnings_are_for_images_found_and_kept_only() -> None:
     assert (
         kept_warnings(cleaned(caught("leaks", 5, 5), caught("duplicates", 3), caught("blank", 2, action="kept"))) == []
     )
@@ -138,7 +138,7 @@ def test_only_what_was_found_and_kept_is_warned_of() -> None:
     assert "validation" in copies
 
 
-def test_classes_stand_in_their_order_with_their_shares() -> None:
+def test_classes_are_in_order_with_their_shares() -> None:
     table = balance_table(summary([30, 60, 10], [5, 0, 5], ["b", "a", "c"]))
     assert table.rows == [
         ("b", "30", "30.0 %", Bar(0.5, 20), "5", "40"),
@@ -158,10 +158,10 @@ def test_equal_and_empty_classes() -> None:
     table = balance_table(summary([5, 0], [0, 0]))
     assert "1 of 2 classes have no training image" in table.caption
     assert table.rows[1] == ("class 1", "0", "0.0 %", Bar(0.0, 20), "0", "-")
-    assert not table.marks, "without any test split no class lacks test images"
+    assert not table.marks, "without a test split no class is marked"
 
 
-def test_of_many_classes_both_ends_are_shown() -> None:
+def test_many_classes_show_the_largest_and_the_smallest() -> None:
     table = balance_table(summary(list(range(1, 101)), [1] * 100))
     assert [row[0] for row in table.rows[:2]] == ["class 99", "class 98"]
     assert table.rows[10] == ("(80 classes between)", f"{sum(range(11, 91)):,}", "80.0 %", "", "80", "")
@@ -170,7 +170,7 @@ def test_of_many_classes_both_ends_are_shown() -> None:
     assert len(balance_table(summary([1] * 30, [1] * 30)).rows) == 30
 
 
-def test_a_class_with_the_name_of_the_row_between_is_marked_alone() -> None:
+def test_a_class_named_like_the_row_between_is_marked_alone() -> None:
     names = ["(80 classes between)", *(f"class {i}" for i in range(1, 100))]
     assert balance_table(summary(list(range(1, 101)), [0] + [1] * 99, names)).marks == {(20, 4): "alarm"}
 
@@ -182,7 +182,7 @@ def test_pixels() -> None:
 
 
 reports = st.builds(
-    lambda found, columns, held: cleaned(*found, ignored_columns=tuple(columns), held_out=held),
+    lambda catches, columns, held: cleaned(*catches, ignored_columns=tuple(columns), held_out=held),
     st.lists(
         st.builds(
             lambda rule, train, test, rows: caught(rule, train, test, *rows),
@@ -205,7 +205,7 @@ def test_any_cleaning_can_be_shown(report: CleaningReport) -> None:
     assert printed(table)
     if table.rows:
         assert columns_of(table) == {6}
-    assert len(cleaning_sentences(report)) >= sum(bool(one.train or one.test) for one in report.caught)
+    assert len(cleaning_sentences(report)) >= sum(bool(rule.train or rule.test) for rule in report.caught)
 
 
 @given(

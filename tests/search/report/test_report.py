@@ -49,7 +49,7 @@ def test_the_headline_of_a_finished_study(finished: Study) -> None:
     assert warnings(read_report(finished)) == []
 
 
-def test_headlines_on_the_way_there(study: Study) -> None:
+def test_headlines_of_an_unfinished_study(study: Study) -> None:
     assert headline(read_report(study)).startswith("No score yet")
     study.optuna.add_trial(trial(0.91))
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
@@ -93,9 +93,9 @@ def test_only_fashion_mnist_can_be_too_good(finished: Study) -> None:
     assert headline(read_report(finished)).startswith("Test macro F1 0.9900 over 1 seed, 95 % interval")
 
 
-def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: Study) -> None:
-    kept = cleaned(caught("duplicates", 12, action="kept"), caught("leaks", 7, 7, action="kept"))
-    remember(finished, data=data("shop.csv", cleaning=kept))
+def test_images_found_and_kept_are_warned_of(finished: Study) -> None:
+    report = cleaned(caught("duplicates", 12, action="kept"), caught("leaks", 7, 7, action="kept"))
+    remember(finished, data=data("shop.csv", cleaning=report))
     leak, copies = warnings(read_report(finished))
     assert leak == "Also in the test split, and kept: 7 training images. The test score is too high."
     assert copies.startswith("Copies of other training images, and kept: 12.")
@@ -119,7 +119,7 @@ def test_images_that_cleaning_was_told_to_keep_are_warned_of(finished: Study) ->
         ("a\nb\\", r"a b\\"),
     ],
 )
-def test_markdown_shows_the_text_as_it_is(text: str, shown: str) -> None:
+def test_markdown_shows_the_text_unchanged(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
@@ -131,7 +131,7 @@ def test_the_terminal_shows_all_tables_within_80_columns(finished: Study) -> Non
         assert title in text
 
 
-def test_markdown_escapes_what_would_break_a_table(finished: Study) -> None:
+def test_markdown_escapes_characters_that_break_a_table(finished: Study) -> None:
     text = to_markdown(read_report(finished))
     assert "below the median \\| epoch 4 (2)" in text
     assert "| **950** |" in text
@@ -141,7 +141,7 @@ def test_markdown_escapes_what_would_break_a_table(finished: Study) -> None:
             assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
 
-def test_json_has_null_where_a_figure_is_not_finite(finished: Study) -> None:
+def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     finished.optuna.add_trial(trial(0.99, seconds=math.nan))
     report = json.loads(to_json(read_report(finished)), parse_constant=pytest.fail)
     assert report["best"][0]["seconds"] is None
@@ -153,7 +153,7 @@ def test_json_has_null_where_a_figure_is_not_finite(finished: Study) -> None:
     ]  # fmt: skip
 
 
-def test_a_database_says_the_same_as_memory(finished: Study, tmp_path: Path) -> None:
+def test_a_database_gives_the_same_report_as_memory(finished: Study, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'study.db'}"
     optuna.copy_study(from_study_name="quick", from_storage=finished.optuna._storage, to_storage=database)
     assert read_report(Study(optuna.load_study(study_name="quick", storage=database))) == read_report(finished)
@@ -201,7 +201,7 @@ records = st.fixed_dictionaries(
             st.none() | st.integers(0, 2),
         ),
         "final": scores.filter(bool).map(lambda seeds: final(*seeds)),
-        "openings": st.lists(st.just(Opening(at="2025-01-01", by="finalize", trial=None)), max_size=3),
+        "openings": st.lists(st.just(Opening(at="2025-01-01", by="final", trial=None)), max_size=3),
         "timing": st.builds(Timing, search=st.floats(0, 1e7)),
     },
 )
@@ -209,16 +209,17 @@ records = st.fixed_dictionaries(
 
 @given(st.lists(anything, max_size=8), records)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_state_of_a_study_can_be_reported(trials: list[FrozenTrial], found: dict[str, Any]) -> None:
+def test_a_study_in_any_state_can_be_reported(trials: list[FrozenTrial], records: dict[str, Any]) -> None:
     study = Study(optuna.create_study(direction="maximize"))
     study.optuna.add_trials(trials)
-    remember(study, **found)
+    remember(study, **records)
     report = read_report(study)
     assert terminal(study)
     assert to_markdown(report).startswith("# ")
     assert json.loads(to_json(report), parse_constant=pytest.fail)["states"]["complete"] == report.states.complete
 
 
+@pytest.mark.process
 def test_reporting_does_not_import_torch() -> None:
     code = "import sys, search.report.render; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

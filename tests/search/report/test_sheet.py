@@ -18,7 +18,7 @@ NOTHING: dict[str, CaughtPictures] = {}
 
 
 def images(counts: list[int], names: list[str] | None = None) -> Images:
-    """Of each class as many as asked for, all of one grey: the class's number, and 100."""
+    """Return `counts[i]` images of class i with all pixels of grey 100 + i."""
     labels = np.repeat(np.arange(len(counts)), counts)
     pixels = np.broadcast_to((labels + 100).astype(np.uint8)[:, None, None], (len(labels), SIDE, SIDE))
     return Images(pixels, labels, tuple(names or [f"class {i}" for i in range(len(counts))]))
@@ -41,7 +41,7 @@ def pixels_of(sheet: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
 
 
 def examples_of(sheet: NDArray[np.uint8], grey: int, side: int) -> float:
-    """How many pictures of that grey there are; letters and edges have a few pixels of any grey."""
+    """Return the number of pictures of that grey; letters and edges have a few pixels of any grey."""
     return round(pixels_of(sheet, (grey,) * 3) / (side - 2) ** 2, 1)
 
 
@@ -72,14 +72,14 @@ def test_examples_are_spread_over_the_class(tmp_path: Path) -> None:
     assert set(np.diff(shown)) <= {11, 12}
 
 
-def test_what_was_caught_is_below_and_missing_pixels_are_red(tmp_path: Path) -> None:
+def test_caught_images_are_below_and_missing_pixels_are_red(tmp_path: Path) -> None:
     missing = np.zeros((1, SIDE, SIDE), np.bool_)
     missing[0, 5:15, 5:15] = True
-    found = {
+    catches = {
         "missing_pixels": CaughtPictures(np.full((1, SIDE, SIDE), 60, np.uint8), missing, ("row 1",)),
         "leaks": pictures(2, grey=61),
     }
-    draw_sheet(images([1]), found, tmp_path / "sheet.png")
+    draw_sheet(images([1]), catches, tmp_path / "sheet.png")
     sheet = drawn(tmp_path / "sheet.png")
     in_pictures = sheet[np.argwhere((sheet == 60).all(axis=2))[:, 0].min() :]
     assert pixels_of(in_pictures, MISSING) == 100 * (CAUGHT_SIDE // SIDE) ** 2
@@ -88,7 +88,7 @@ def test_what_was_caught_is_below_and_missing_pixels_are_red(tmp_path: Path) -> 
     assert len(drawn(tmp_path / "clean.png")) < len(sheet)
 
 
-def test_at_most_eight_of_a_rule_and_none_of_an_empty_one(tmp_path: Path) -> None:
+def test_a_rule_has_at_most_eight_pictures_and_an_empty_one_none(tmp_path: Path) -> None:
     draw_sheet(images([1]), {"blank": pictures(9), "leaks": pictures(0)}, tmp_path / "sheet.png")
     draw_sheet(images([1]), {"blank": pictures(8)}, tmp_path / "same.png")
     assert examples_of(drawn(tmp_path / "sheet.png"), 60, CAUGHT_SIDE) == 8
@@ -103,14 +103,14 @@ def test_images_of_any_size_fit(tmp_path: Path, height: int, width: int, share: 
     assert examples_of(drawn(tmp_path / "sheet.png"), 60, CAUGHT_SIDE) == pytest.approx(4 * share, abs=0.25)
 
 
-def test_a_report_adds_what_was_done(tmp_path: Path) -> None:
-    found = {"leaks": pictures(2)}
+def test_a_report_adds_counts_and_actions(tmp_path: Path) -> None:
+    catches = {"leaks": pictures(2)}
     for name, report in (
         ("with", cleaned(caught("leaks", 200, 150))),
         ("more", cleaned(caught("leaks", 201, 150))),
         ("without", None),
     ):
-        draw_sheet(images([1]), found, tmp_path / name, report)
+        draw_sheet(images([1]), catches, tmp_path / name, report)
     assert len({(tmp_path / name).read_bytes() for name in ("with", "more", "without")}) == 3
 
 
@@ -120,8 +120,8 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
-def test_where_it_cannot_be_written_nothing_changes(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
+def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
     with pytest.raises(SearchError, match=r"file/sheet\.png must be writable: .*name another file"):
         draw_sheet(images([1]), NOTHING, tmp_path / "file" / "sheet.png")
     (tmp_path / "folder" / "sheet.png").mkdir(parents=True)
@@ -130,12 +130,12 @@ def test_where_it_cannot_be_written_nothing_changes(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["sheet.png"]
 
 
-anything = st.text(alphabet=st.characters(), max_size=60)  # lone surrogates too, as names of files may have
+anything = st.text(alphabet=st.characters(), max_size=60)  # also lone surrogates, which file names may contain
 
 
 @given(st.lists(anything, min_size=2, max_size=4), st.lists(anything, min_size=1, max_size=8))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_names_can_be_drawn(tmp_path: Path, classes: list[str], rows: list[str]) -> None:
-    found = CaughtPictures(np.zeros((len(rows), SIDE, SIDE), np.uint8), None, tuple(rows))
-    draw_sheet(images([1] * len(classes), classes), {"blank": found}, tmp_path / "sheet.png")
+    catch = CaughtPictures(np.zeros((len(rows), SIDE, SIDE), np.uint8), None, tuple(rows))
+    draw_sheet(images([1] * len(classes), classes), {"blank": catch}, tmp_path / "sheet.png")
     assert drawn(tmp_path / "sheet.png").shape[1] == WIDTH

@@ -43,7 +43,7 @@ def finished() -> Study:
     return finished_study()
 
 
-def test_every_table_of_a_report_has_an_id_of_its_own(study: Study) -> None:
+def test_every_table_of_a_report_has_a_unique_id(study: Study) -> None:
     ids = [table.id for table in tables(read_report(whole_study()))]
     assert len(ids) == len(set(ids))
     assert ids == [
@@ -53,7 +53,7 @@ def test_every_table_of_a_report_has_an_id_of_its_own(study: Study) -> None:
     assert {table.id for table in tables(read_report(study))} == {"best", "importances", "states", "openings"}
 
 
-def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: Study) -> None:
+def test_optimism_is_of_the_search_best_trial_not_the_winner(finished: Study) -> None:
     report = read_report(finished)
     assert report.winner == 2
     assert report.optimism is not None
@@ -63,7 +63,7 @@ def test_optimism_is_about_the_search_best_trial_not_the_winner(finished: Study)
     assert "Optimism +0.0090" in terminal(finished, 400)
 
 
-def test_a_confirmation_under_way(study: Study) -> None:
+def test_an_unfinished_confirmation(study: Study) -> None:
     remember(study, confirmation=Confirmation(candidates=(candidate(4, 0.93), candidate(5, 0.92, 0.91))))
     assert cells(study, "confirmed") == {"5": ("0.9200", "1", "0.9100", "-"), "4": ("0.9300", "0", "-", "-")}
     assert read_report(study).optimism is None
@@ -77,12 +77,12 @@ def test_a_study_without_fresh_seeds_says_so(study: Study) -> None:
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
 
 
-def test_best_trials_stand_side_by_side(finished: Study) -> None:
-    found = cells(finished, "best")
-    assert found["macro F1"] == ("0.9350", "0.9300", "0.9200", "0.9150", "0.9100")
-    assert found["depth"] == ("3", "4", "3", "4", "2")
-    assert found["learning_rate"] == ("0.00123",) * 5
-    assert found["parameters"] == ("105,674",) * 5
+def test_best_trials_are_side_by_side(finished: Study) -> None:
+    rows = cells(finished, "best")
+    assert rows["macro F1"] == ("0.9350", "0.9300", "0.9200", "0.9150", "0.9100")
+    assert rows["depth"] == ("3", "4", "3", "4", "2")
+    assert rows["learning_rate"] == ("0.00123",) * 5
+    assert rows["parameters"] == ("105,674",) * 5
 
 
 def test_states_count_reasons(finished: Study) -> None:
@@ -94,39 +94,39 @@ def test_states_count_reasons(finished: Study) -> None:
     assert "The study's plan: search trials=10, sampler=tpe; confirm top=2." in terminal(finished)
 
 
-def test_refusals_are_counted_by_limit_and_hide_no_reason_of_what_was_pruned(finished: Study) -> None:
+def test_refusals_are_counted_by_limit_apart_from_pruned_trials(finished: Study) -> None:
     finished.optuna.set_user_attr(
         "spec", {"limits": {"max_params": 300_000, "max_size": 1_200_000, "max_latency_ms": 2.0}}
     )
     sizes = [{"max_params": size / 300_000 - 1, "max_size": -0.1} for size in range(300_001, 300_007)]
     for over in (*sizes, {"max_size": 0.4, "max_params": 0.4}, {"max_params": -0.5, "max_latency_ms": 3.5}):
         finished.optuna.add_trial(
-            trial(None, TrialState.PRUNED, over=over, reason="a sentence that nothing reads", refused=True)
+            trial(None, TrialState.PRUNED, over=over, reason="a sentence that is not parsed", refused=True)
         )
     finished.optuna.add_trial(trial(0.5, TrialState.PRUNED, reason="loss 5, over 4; and so on"))
-    found = cells(finished, "states")
-    assert found["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
-    assert found["refused"] == (
+    rows = cells(finished, "states")
+    assert rows["pruned"] == ("4", "below the median | epoch 4 (2); diverged (1); loss 5, over 4; and so on (1)")
+    assert rows["refused"] == (
         "8",
         "over max_params 300,000 (6); over max_params 300,000 and max_size 1,200,000 (1); over max_latency_ms 2 (1)",
     )
 
 
-def test_what_limits_find_is_counted_by_limit(study: Study) -> None:
+def test_refusals_of_the_limits_are_counted_by_limit(study: Study) -> None:
     limits = LimitsSection(max_params=1000, max_size=90)
     study.optuna.set_user_attr("spec", {"limits": limits.model_dump()})
     study.optuna.add_trial(trial(None, TrialState.PRUNED, over=constraints_of(limits, TrialConfig(), 10), refused=True))
     assert cells(study, "states") == {"refused": ("1", "over max_params 1,000 and max_size 90 (1)")}
 
 
-def test_a_refusal_of_another_program_says_what_it_can(study: Study) -> None:
+def test_refusals_of_another_program_name_the_limits_they_have(study: Study) -> None:
     study.optuna.add_trials(
         [trial(None, TrialState.PRUNED, over=over, refused=True) for over in ({"bytes": 0.5}, {}, {"bytes": 0.2})]
     )
     assert cells(study, "states") == {"refused": ("3", "over bytes (2); no limit recorded (1)")}
 
 
-def test_importances_find_the_one_knob_that_varies(finished: Study) -> None:
+def test_importances_of_the_only_knob_that_varies(finished: Study) -> None:
     assert read_report(finished).importances.shares == pytest.approx({"depth": 1.0, "learning_rate": 0.0, "head": 0.0})
 
 
@@ -165,9 +165,7 @@ def final_of(classes: int, most: int = 40) -> Final:
 @pytest.mark.parametrize(
     ("classes", "most", "is_matrix"), [(20, 40, True), (21, 1, False), (20, 400, False), (15, 400, True)]
 )
-def test_a_confusion_that_is_no_matrix_to_look_at_is_a_list(
-    study: Study, classes: int, most: int, is_matrix: bool
-) -> None:
+def test_a_confusion_matrix_that_is_too_large_is_a_list(study: Study, classes: int, most: int, is_matrix: bool) -> None:
     remember(study, final=final_of(classes, most))
     (table,) = [table for table in tables(read_report(study)) if table.id == "confusion"]
     assert (len(table.columns) == classes + 1) == is_matrix
@@ -185,9 +183,9 @@ def test_many_classes_without_a_mistake(study: Study) -> None:
     assert "No mistake between 30 classes." in terminal(study, 200)
 
 
-def test_cleaning_stands_before_the_data(study: Study) -> None:
-    found = cleaned(caught("duplicates", 3, 0, "row 7", "row 12", action="dropped from train"))
-    remember(study, data=data("shop.csv", cleaning=found, test=2000, test_fingerprint="7e57"))
+def test_cleaning_is_before_the_data(study: Study) -> None:
+    report = cleaned(caught("duplicates", 3, 0, "row 7", "row 12", action="dropped from train"))
+    remember(study, data=data("shop.csv", cleaning=report, test=2000, test_fingerprint="7e57"))
     ids = [table.id for table in tables(read_report(study))]
     assert ids[ids.index("environment") - 1] == "cleaning"
     assert cells(study, "cleaning")["exact copies"] == ("duplicates", "3", "·", "dropped from train", "row 7, 12, ...")
@@ -217,7 +215,7 @@ FIGURES = st.floats(-1e6, 1e6).map(lambda figure: f"{figure:,.3f}")
 
 
 @given(st.lists(st.tuples(FIGURES, WORDS, FIGURES, FIGURES, WORDS), min_size=1, max_size=3), st.integers(16, 100))
-def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tuple[str, ...]], width: int) -> None:
+def test_a_figure_is_on_one_line_in_any_terminal(rows: list[tuple[str, ...]], width: int) -> None:
     table = Table(
         "Any",
         ("first", "second", "third", "fourth", "fifth"),
@@ -227,25 +225,25 @@ def test_a_figure_stands_on_one_line_however_narrow_the_terminal(rows: list[tupl
         {(0, 3): "strong"},
         (3, 1, 4, 2),
     )
-    found = fitted(table, width)
+    narrow = fitted(table, width)
     screen = io.StringIO()
-    print_table(found, Console(file=screen, width=width))
+    print_table(narrow, Console(file=screen, width=width))
     lines = [line.split() for line in screen.getvalue().splitlines()]
-    shown = {table.columns.index(head): i for i, head in enumerate(found.columns)}
+    shown = {table.columns.index(head): i for i, head in enumerate(narrow.columns)}
     assert 0 in shown
     for i, row in enumerate(rows):
-        assert found.rows[i] == tuple(row[j] for j in shown)
+        assert narrow.rows[i] == tuple(row[j] for j in shown)
         assert any({row[j] for j in shown if j not in (1, 4)} <= set(line) for line in lines)
     assert all(
-        (f"{table.columns[j]}," in found.caption or f"{table.columns[j]}:" in found.caption) != (j in shown)
+        (f"{table.columns[j]}," in narrow.caption or f"{table.columns[j]}:" in narrow.caption) != (j in shown)
         for j in range(5)
     )
-    assert found.marks == ({(0, shown[3]): "strong"} if 3 in shown else {})
-    assert found.text_columns == {shown[j] for j in (1, 4) if j in shown}
+    assert narrow.marks == ({(0, shown[3]): "strong"} if 3 in shown else {})
+    assert narrow.text_columns == {shown[j] for j in (1, 4) if j in shown}
 
 
 @given(st.integers(34, 130))
-def test_no_figure_is_cut_however_narrow_the_terminal(width: int) -> None:
+def test_no_figure_is_cut_in_any_terminal(width: int) -> None:
     rows = [("label_smoothing", "0.0727", "0.9212 ± 0.0022", "+0.0008", "[-0.0062, +0.0079]", "unclear")] * 2
     table = Table(
         "Wide", ("without", "was", "macro F1", "worth", "interval", "so"), rows, text_columns=frozenset({0, 1, 5})

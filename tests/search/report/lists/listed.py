@@ -1,6 +1,4 @@
-"""A storage of studies to list: trials in every state, odd names and reasons, a foreign study, and finished ones with
-predictions.
-"""
+"""A storage of studies: trials in every state, odd names, a foreign study, finished studies with predictions."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ LABELS = np.arange(400) % 10
 def listed_trial(
     state: TrialState, depth: int = 2, epochs: int = 0, reason: str | None = None, **more: Any
 ) -> FrozenTrial:
-    """One that is at its `epochs`-th epoch; `more` are user attributes."""
+    """Return a trial after `epochs` epochs; `more` are user attributes."""
     constraints, value = more.pop("constraints", None), more.pop("value", None)
     params: dict[str, Any] = {"depth": depth, "learning_rate": 0.0012345, "head": "max"}
     curve = [
@@ -65,7 +63,7 @@ def listed_trial(
 
 
 def all_states() -> list[FrozenTrial]:
-    """Trials 0 and 1 complete, 2 pruned, 3 failed, 4 refused, 5 running, 6 waiting."""
+    """Return trials 0 and 1 complete, 2 pruned, 3 failed, 4 refused, 5 running, 6 waiting."""
     return [
         listed_trial(TrialState.COMPLETE, 2, 3, value=0.91, constraints={"max_params": -0.25}),
         listed_trial(TrialState.COMPLETE, 4, 3, value=0.935),
@@ -85,9 +83,7 @@ def all_states() -> list[FrozenTrial]:
 
 
 def fill(folder: Path) -> None:
-    """`folder` is one where runs were: studies/fmnist.db with five studies, and predictions of those that are
-    finished.
-    """
+    """Write studies/fmnist.db with five studies to `folder`, and the predictions of the finished ones."""
     storage = open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True)
     optuna.create_study(study_name=FOREIGN, storage=storage, directions=["minimize", "maximize"]).add_trial(
         create_trial(
@@ -125,8 +121,8 @@ def finish(
         storage, tiny_spec(trials=2).overridden(name=name), data(name_of_data, **{"test_fingerprint": "7e57", **more})
     )
     study.optuna.add_trials([listed_trial(TrialState.COMPLETE, 2, 2, value=0.9)] * 2)
-    remember(study, final=scored(predictions), timing=Timing(search=60.0, confirm=20.0, finalize=15.25))
-    remember(study, openings=[Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=0)])
+    remember(study, final=scored(predictions), timing=Timing(search=60.0, confirm=20.0, final=15.25))
+    remember(study, openings=[Opening(at="2025-01-01T13:00:00+00:00", by="final", trial=0)])
 
 
 def scored(predictions: Any) -> Final:

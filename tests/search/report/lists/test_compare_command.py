@@ -19,7 +19,7 @@ def stored(name: str) -> Path:
     return Path("studies") / name / "final" / "predictions.npz"
 
 
-def test_scores_and_differences_stand_side_by_side(listed: Say) -> None:
+def test_scores_and_differences_are_shown(listed: Say) -> None:
     code, output, errors = listed("compare", "first", "second")
     assert (code, errors) == (0, "")
     rows = [line.split() for line in output.splitlines()]
@@ -49,7 +49,7 @@ def test_the_difference_is_that_of_the_stored_predictions(listed: Say) -> None:
     assert (float(again["difference"]), again["parameters"], again["seconds"]) == (expected.value, "105674", "95.25")
 
 
-def test_nothing_is_opened(listed: Say) -> None:
+def test_the_test_split_is_not_opened(listed: Say) -> None:
     before = [load_study(open_storage(STORAGE, create=False), name).optuna.user_attrs for name in ("first", "second")]
     assert listed("compare", "first", "second")[0] == 0
     assert [
@@ -67,13 +67,13 @@ def test_nothing_is_opened(listed: Say) -> None:
         (("first", "secnd"), "Did you mean 'second'?"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(listed: Say, studies: tuple[str, ...], says: str) -> None:
+def test_studies_that_cannot_be_compared_are_refused(listed: Say, studies: tuple[str, ...], says: str) -> None:
     code, output, errors = listed("compare", *studies)
     assert (code, output) == (2, "")
     assert says in errors
 
 
-def test_predictions_that_are_gone_damaged_or_of_another_run_are_refused(listed: Say) -> None:
+def test_missing_damaged_or_wrong_predictions_are_refused(listed: Say) -> None:
     second = stored("second").read_bytes()
     for content, says in (
         (stored("first").read_bytes(), "must hold labels [400] below 10 and probabilities [3, 400, 10]"),
@@ -91,7 +91,7 @@ def test_predictions_that_are_gone_damaged_or_of_another_run_are_refused(listed:
 
 
 def test_labels_in_another_order_are_refused(listed: Say) -> None:
-    with np.load(stored("second"), allow_pickle=False) as kept:
-        np.savez(stored("second"), labels=kept["labels"][::-1], probabilities=kept["probabilities"][:, ::-1])
+    with np.load(stored("second"), allow_pickle=False) as arrays:
+        np.savez(stored("second"), labels=arrays["labels"][::-1], probabilities=arrays["probabilities"][:, ::-1])
     code, _, errors = listed("compare", "first", "second")
     assert (code, "stored labels of 'first' and 'second' differ" in errors) == (2, True)

@@ -1,4 +1,4 @@
-"""`fmnist-search knobs` through the command: every knob, what it may be, and what a study makes of it."""
+"""`fmnist-search knobs`: every knob with its valid values, and its values in a study."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from fmnist.config import TrialConfig
 from tests.search.tiny import Say
 
 
-def test_every_knob_is_listed_with_what_it_may_be_and_means(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_knob_is_listed_with_valid_values_and_meaning(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     code, output, errors = say("knobs")
     assert (code, errors) == (0, "")
@@ -20,7 +20,7 @@ def test_every_knob_is_listed_with_what_it_may_be_and_means(say: Say, monkeypatc
     assert "0.0003 to 0.03 log" in output
 
 
-def test_of_a_study_it_says_what_is_pinned_and_what_is_searched(say: Say, tmp_path: Path) -> None:
+def test_a_study_shows_pinned_and_searched_values(say: Say, tmp_path: Path) -> None:
     code, output, _ = say("knobs", "tiny.toml", "--json")
     assert code == 0
     rows = {row["knob"]: row for row in json.loads(output)}
@@ -35,7 +35,7 @@ def test_of_a_study_it_says_what_is_pinned_and_what_is_searched(say: Say, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
-def test_a_study_that_is_none_is_refused(say: Say) -> None:
+def test_an_unknown_study_is_refused(say: Say) -> None:
     code, _, errors = say("knobs", "quik")
     assert code == 2
     assert "Did you mean 'quick'?" in errors

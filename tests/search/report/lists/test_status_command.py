@@ -1,4 +1,4 @@
-"""`fmnist-search status`, and the forms that every list has: tables, JSON, CSV."""
+"""`fmnist-search status`, and the output formats of every list: tables, JSON, CSV."""
 
 import csv
 import io
@@ -41,9 +41,9 @@ def test_status_has_stage_trials_best_final_and_time_of_every_study(listed: Say)
 def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
     code, output, errors = listed("status", "--json")
     assert (code, errors) == (0, "")
-    found = {row["study"]: row for row in json.loads(output)}
-    assert set(found) == set(NAMES)
-    going = found["going"]
+    studies = {row["study"]: row for row in json.loads(output)}
+    assert set(studies) == set(NAMES)
+    going = studies["going"]
     assert (going["stage"], going["done"], going["budget"], going["refused"], going["seconds"]) == (
         "search",
         4,
@@ -52,18 +52,21 @@ def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
         3725.5,
     )
     assert (going["best"], going["best_trial"], going["final"]) == (0.935, 1, None)
-    assert found["first"]["final_low"] < found["first"]["final"] < found["first"]["final_high"]
-    assert (found[FOREIGN]["budget"], found[FOREIGN]["best"]) == (None, None)  # of two values, none is the best
-    assert {tuple(row) for row in found.values()} == {tuple(going)}
+    assert studies["first"]["final_low"] < studies["first"]["final"] < studies["first"]["final_high"]
+    assert (studies[FOREIGN]["budget"], studies[FOREIGN]["best"]) == (
+        None,
+        None,
+    )  # with two objectives there is no best value
+    assert {tuple(row) for row in studies.values()} == {tuple(going)}
     _, output, _ = listed("status", "--csv")
     table = {row["study"]: row for row in rows(output)}
     assert tuple(table["going"]) == tuple(going)
     assert table["going"]["final"] == ""
-    assert float(table["first"]["final"]) == found["first"]["final"]
+    assert float(table["first"]["final"]) == studies["first"]["final"]
     assert "'@SUM(1)[/x]\ufffd[2J" in table
 
 
-def test_records_of_another_version_hide_no_other_study(listed: Say) -> None:
+def test_records_of_another_version_do_not_hide_other_studies(listed: Say) -> None:
     load_study(open_storage(STORAGE, create=False), "first").optuna.set_user_attr("final", {"score": 1})
     code, output, errors = listed("status")
     assert (code, errors) == (0, "")
@@ -75,7 +78,7 @@ def test_records_of_another_version_hide_no_other_study(listed: Say) -> None:
     assert errors.startswith("Error: The study 'first' holds records that this version cannot read.")
 
 
-def test_a_storage_without_studies_is_said_to_be_so(say: Say) -> None:
+def test_a_storage_without_studies_gets_a_message(say: Say) -> None:
     open_storage(STORAGE, create=True)
     assert "None yet." in say("status")[1]
     assert say("status", "--json")[1] == "[]\n"
@@ -84,7 +87,7 @@ def test_a_storage_without_studies_is_said_to_be_so(say: Say) -> None:
 
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("form", ["--json", "--csv"])
-def test_for_programs_nothing_else_is_printed_whatever_the_terminal(
+def test_output_for_programs_does_not_depend_on_the_terminal(
     listed: Say, monkeypatch: pytest.MonkeyPatch, look: tuple[str, ...], form: str
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -98,7 +101,7 @@ def test_for_programs_nothing_else_is_printed_whatever_the_terminal(
         assert len({len(line) for line in csv.reader(io.StringIO(output))}) == 1
 
 
-def test_one_form_at_a_time(listed: Say) -> None:
+def test_json_and_csv_exclude_each_other(listed: Say) -> None:
     for look in LOOKS:
         code, output, errors = listed(*look, "--json", "--csv")
         assert (code, output) == (2, "")
@@ -122,19 +125,19 @@ values = (
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "=b", "c"]), values), max_size=5))
-def test_any_value_is_whole_in_json_and_harmless_in_csv(
-    found: list[dict[str, bool | int | float | str | None]],
+def test_any_value_is_unchanged_in_json_and_harmless_in_csv(
+    facts: list[dict[str, bool | int | float | str | None]],
 ) -> None:
-    answer = Answer([], ("a", "=b", "c"), found)
-    for row, read in zip(found, json.loads(to_json(answer)), strict=True):
+    answer = Answer([], ("a", "=b", "c"), facts)
+    for row, read in zip(facts, json.loads(to_json(answer)), strict=True):
         for key, value in read.items():
-            given = row.get(key)
-            assert value == given or (value is None and isinstance(given, float))
-            assert type(value) is type(given) or value is None
+            original = row.get(key)
+            assert value == original or (value is None and isinstance(original, float))
+            assert type(value) is type(original) or value is None
     head, *lines = csv.reader(io.StringIO(to_csv(answer) + "\n"))
     assert head == ["a", "'=b", "c"]
-    assert len(lines) == len(found)
-    for row, line in zip(found, lines, strict=True):
+    assert len(lines) == len(facts)
+    for row, line in zip(facts, lines, strict=True):
         for key, cell in zip(answer.keys, line, strict=True):
             value = row.get(key)
             if isinstance(value, str):
@@ -145,13 +148,13 @@ def test_any_value_is_whole_in_json_and_harmless_in_csv(
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_pipe_gets_no_escape_sequences_and_no_odd_name_does_anything(listed: Say, look: tuple[str, ...]) -> None:
+def test_a_pipe_gets_no_escape_sequences_even_from_odd_names(listed: Say, look: tuple[str, ...]) -> None:
     code, output, errors = listed(*look)
     assert (code, errors) == (0, "")
     assert output.replace("\n", "").isprintable()
 
 
-def test_colour_is_only_where_it_is_wanted(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_follows_the_environment(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     assert "\x1b" not in listed("trials", "going")[1]
@@ -191,7 +194,8 @@ def test_a_narrow_terminal_has_the_scores_of_each_study(listed: Say, monkeypatch
     assert "No room for stage, refused, running, waiting, time: see --json" in " ".join(output.split())
 
 
-def test_no_look_imports_torch(tmp_path: Path, listed: Say) -> None:
+@pytest.mark.process
+def test_no_list_imports_torch(tmp_path: Path, listed: Say) -> None:
     program = (
         "import sys; sys.argv[:] = ['fmnist-search', *sys.argv[1:]]\nfrom search.cli.main import main\n"
         "try: main()\nfinally: print(*({'torch', 'torchvision', 'sklearn', 'pandas'} & set(sys.modules)), "
@@ -211,14 +215,14 @@ def test_no_look_imports_torch(tmp_path: Path, listed: Say) -> None:
 
 def test_names_complete_from_the_default_storage(listed: Say, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "studies").glob("fmnist.db*")}
-    assert study_names("") == ["first", "going", "second", "shop"]  # one that could steer the terminal is not offered
+    assert study_names("") == ["first", "going", "second", "shop"]  # a name with control characters is not offered
     assert study_names("s") == ["second", "shop"]
     assert study_names("%") == []
     assert trial_numbers("1") == ["1"]
     assert {path: path.read_bytes() for path in (tmp_path / "studies").glob("fmnist.db*")} == before
 
 
-def test_completion_makes_nothing_and_says_nothing_of_a_broken_storage(say: Say, tmp_path: Path) -> None:
+def test_completion_creates_nothing_and_ignores_a_broken_storage(say: Say, tmp_path: Path) -> None:
     assert study_names("") == []
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
     (tmp_path / "studies").mkdir()
@@ -228,6 +232,7 @@ def test_completion_makes_nothing_and_says_nothing_of_a_broken_storage(say: Say,
     assert say("status")[0] == 2
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -241,7 +246,9 @@ def test_completion_makes_nothing_and_says_nothing_of_a_broken_storage(say: Say,
         ("fmnist-search run quick --pruner h", ["hyperband", "halving"]),
     ],
 )
-def test_a_shell_is_offered_them(listed: Say, tmp_path: Path, line: str, offered: list[str]) -> None:
-    asked = surroundings(_FMNIST_SEARCH_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(line.count(" ")))
-    done = subprocess.run(command(), cwd=tmp_path, env=asked, capture_output=True, text=True, check=True)
+def test_completions_are_offered_to_a_shell(listed: Say, tmp_path: Path, line: str, offered: list[str]) -> None:
+    environment = surroundings(
+        _FMNIST_SEARCH_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(line.count(" "))
+    )
+    done = subprocess.run(command(), cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert (done.stdout.split(), done.stderr) == (offered, "")

@@ -30,11 +30,11 @@ def test_every_trial_is_on_a_line_with_its_state(listed: Say) -> None:
         assert part in output
 
 
-def test_rows_for_programs_have_every_knob_and_always_the_same_keys(listed: Say) -> None:
+def test_rows_for_programs_have_every_knob_and_stable_keys(listed: Say) -> None:
     _, output, _ = listed("trials", "going", "--json")
-    found = json.loads(output)
-    assert [row["state"] for row in found] == STATES
-    assert {tuple(row) for row in found} == {(*FIXED, *knobs())}
+    trials = json.loads(output)
+    assert [row["state"] for row in trials] == STATES
+    assert {tuple(row) for row in trials} == {(*FIXED, *knobs())}
     first = {
         "number": 0,
         "value": 0.91,
@@ -45,10 +45,10 @@ def test_rows_for_programs_have_every_knob_and_always_the_same_keys(listed: Say)
         "reason": None,
         "seed": 7,
     }
-    assert first.items() <= found[0].items()
-    assert (found[0]["filters"], found[0]["learning_rate"], found[0]["flip"]) == (48, 0.0012345, True)
-    assert found[3]["reason"] == ODD_REASON
-    assert (found[5]["epochs"], found[5]["value"], found[6]["depth"]) == (2, None, None)
+    assert first.items() <= trials[0].items()
+    assert (trials[0]["filters"], trials[0]["learning_rate"], trials[0]["flip"]) == (48, 0.0012345, True)
+    assert trials[3]["reason"] == ODD_REASON
+    assert (trials[5]["epochs"], trials[5]["value"], trials[6]["depth"]) == (2, None, None)
     _, output, _ = listed("trials", "going", "--csv")
     table = list(csv.DictReader(io.StringIO(output)))
     assert (table[0]["learning_rate"], table[0]["parameters"], table[0]["flip"], table[0]["reason"]) == (
@@ -79,11 +79,11 @@ def test_rows_for_programs_have_every_knob_and_always_the_same_keys(listed: Say)
         (("learning_rate<1.3e-3", "number>3"), [4, 5]),
     ],
 )
-def test_where_picks(listed: Say, conditions: tuple[str, ...], numbers: list[int]) -> None:
-    assert picked(listed, *(part for one in conditions for part in ("--where", one))) == numbers
+def test_where_filters(listed: Say, conditions: tuple[str, ...], numbers: list[int]) -> None:
+    assert picked(listed, *(part for condition in conditions for part in ("--where", condition))) == numbers
 
 
-def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> None:
+def test_sort_puts_the_best_value_first_and_missing_values_last(listed: Say) -> None:
     assert picked(listed, "--sort", "value") == [1, 0, 2, 3, 4, 5, 6]
     assert picked(listed, "--sort", "value", "--reverse") == [2, 0, 1, 3, 4, 5, 6]
     assert picked(listed, "--sort", "depth") == [0, 5, 2, 3, 1, 4, 6]
@@ -106,24 +106,24 @@ def test_sort_puts_the_best_value_first_and_what_has_none_last(listed: Say) -> N
         (("--where", "flip=ja"), "flip is never 'ja'. Valid: false, true."),
         (("--where", "filters=many"), "filters must be compared with a number, got 'many'."),
         (("--where", "value>nan"), "value must be compared with a number, got 'nan'."),
-        (("--where", "state<pruned"), "state has words, no numbers: use = or !=, got <."),
+        (("--where", "state<pruned"), "state holds words, not numbers: use = or !=, got <."),
         (("--where", "filters"), "It must be a column, one of != <= >= = < >, and a value"),
         (("--where", "=3"), "It must be a column"),
         (("--where", "\x1b[2J=3"), "There is no column '\\x1b[2J' of trials."),
     ],
 )
-def test_what_is_not_so_is_refused_with_the_nearest(listed: Say, arguments: tuple[str, ...], says: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(listed: Say, arguments: tuple[str, ...], says: str) -> None:
     code, output, errors = listed("trials", "going", *arguments)
     assert (code, output) == (2, "")
     assert says in errors
 
 
-def test_all_wrong_conditions_are_named_at_once(listed: Say) -> None:
+def test_all_wrong_conditions_are_reported_at_once(listed: Say) -> None:
     _, _, errors = listed("trials", "going", "--where", "stat=x", "--where", "depth=x", "--where", "state=failed")
     assert [line.split(":")[-2].split()[-1] for line in errors.strip().splitlines()] == ["'stat=x'", "'depth=x'"]
 
 
-def test_a_narrow_terminal_leaves_out_knobs_and_says_which(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_omits_knobs_and_names_them(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = listed("trials", "going")
     assert "No room for reason, parameters: see --json, --csv or a wider terminal." in output.replace("\n", " ")
@@ -157,13 +157,13 @@ def test_columns_are_chosen_by_name(listed: Say, monkeypatch: pytest.MonkeyPatch
     assert "7 trials. No room for parameters:" in " ".join(output.split())
 
 
-def test_nothing_picked_is_said_in_words(listed: Say) -> None:
-    assert "None of 7 trials is so." in listed("trials", "going", "--where", "depth>4")[1]
+def test_no_match_is_stated(listed: Say) -> None:
+    assert "None of 7 trials matches." in listed("trials", "going", "--where", "depth>4")[1]
     assert listed("trials", "going", "--where", "depth>4", "--json")[1] == "[]\n"
     assert listed("trials", "going", "--where", "depth>4", "--csv")[1].startswith("number,state,value")
 
 
-def test_another_programs_study_is_listed_as_it_is(listed: Say) -> None:
+def test_another_programs_study_is_listed(listed: Say) -> None:
     code, output, _ = listed("trials", FOREIGN, "--json", "--where", "knob.value=3", "--where", "kind==odd")
     (row,) = json.loads(output)
     assert (code, row["knob.value"], row["kind"], row["value"], row["depth"]) == (0, 3, "=odd", None, None)
@@ -173,7 +173,7 @@ def test_another_programs_study_is_listed_as_it_is(listed: Say) -> None:
     assert (code, "=odd" in output) == (0, True)
 
 
-def test_a_trial_is_shown_whole(listed: Say) -> None:
+def test_show_has_all_of_a_trial(listed: Say) -> None:
     code, output, errors = listed("show", "0", "--study", "going")
     assert (code, errors) == (0, "")
     lines = [" ".join(line.split()) for line in output.splitlines()]
@@ -191,7 +191,7 @@ def test_a_trial_is_shown_whole(listed: Say) -> None:
         assert line in lines
 
 
-def test_a_trial_that_did_not_end_well_says_why(listed: Say) -> None:
+def test_show_states_why_a_trial_ended(listed: Say) -> None:
     assert "max_params 105,674, over 100,000" in listed("show", "4", "--study", "going")[1]
     refused = listed("show", "4", "--study", "going")[1]
     assert all(part in refused for part in ("+5.7 %", "over", "None: it was not trained for a whole epoch."))
@@ -200,17 +200,17 @@ def test_a_trial_that_did_not_end_well_says_why(listed: Say) -> None:
     running = listed("show", "5", "--study", "going")[1]
     assert "0.8200" in running
     assert "train loss" not in running
-    assert "None yet: the trial has not begun." in listed("show", "6", "--study", "going")[1]
+    assert "None yet: the trial has not started." in listed("show", "6", "--study", "going")[1]
 
 
 def test_a_trial_for_programs(listed: Say) -> None:
-    found = json.loads(listed("show", "0", "--study", "going", "--json")[1])
-    assert (found["study"], found["number"], found["state"], found["value"]) == ("going", 0, "complete", 0.91)
-    assert found["searched"] == {"depth": 2, "learning_rate": 0.0012345, "head": "max"}
-    assert found["fixed"]["filters"] == 48
-    assert not found["fixed"].keys() & found["searched"].keys()
-    assert found["constraints"] == {"max_params": -0.25}
-    assert found["curve"][1] == {
+    trial = json.loads(listed("show", "0", "--study", "going", "--json")[1])
+    assert (trial["study"], trial["number"], trial["state"], trial["value"]) == ("going", 0, "complete", 0.91)
+    assert trial["searched"] == {"depth": 2, "learning_rate": 0.0012345, "head": "max"}
+    assert trial["fixed"]["filters"] == 48
+    assert not trial["fixed"].keys() & trial["searched"].keys()
+    assert trial["constraints"] == {"max_params": -0.25}
+    assert trial["curve"][1] == {
         "epoch": 2,
         "train_loss": 0.5,
         "valid_loss": 0.75,
@@ -226,7 +226,7 @@ def test_a_trial_for_programs(listed: Say) -> None:
     ]
 
 
-def test_a_trial_or_study_that_is_not_there_is_refused(listed: Say) -> None:
+def test_an_unknown_trial_or_study_is_refused(listed: Say) -> None:
     code, _, errors = listed("show", "12", "--study", "going")
     assert (code, "has no trial 12. It has 0 to 6. `fmnist-search trials going` lists them." in errors) == (2, True)
     elsewhere = f"sqlite:///{Path('studies/fmnist.db').absolute()}"

@@ -1,4 +1,4 @@
-"""The page of a study, through the command where it can be, read as a browser reads it."""
+"""The page of a study, written by the command where possible, and parsed as HTML."""
 
 import json
 import re
@@ -20,9 +20,9 @@ from fmnist.data import splits, synthetic
 from fmnist.data.arrays import write_npz
 from fmnist.data.sources import find_source, fingerprint
 from search.job.confirm import confirm
-from search.job.final import finalize
+from search.job.final import make_final
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Silent
+from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.report.confusion import hardest_pairs
 from search.report.page.html import PAGE, read_facts, to_html
@@ -38,13 +38,13 @@ from search.study.study import Study, create_study
 from search.terminal.wording import f1, visible
 from tests.search.cli.test_odd_names import ODD, VILE
 from tests.search.sample import SPACE, data, final, finished_study, remember, trial, whole_study
-from tests.search.tiny import CLASSES, DATA, Inline, Say, tiny_spec
+from tests.search.tiny import CLASSES, DATA, Inline, Say, stage, tiny_spec
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """What a browser makes of the text: elements, their attributes, the texts of tables, and the figures."""
+    """The parsed page: elements, attributes, the texts of tables, and the figures."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -91,15 +91,15 @@ class Page(HTMLParser):
             self.text += data
 
     def table(self, head: str) -> list[list[str]]:
-        """The first one whose first head is that; its rows without the heads."""
+        """Return the rows of the first table whose first head is `head`."""
         return next(table[1:] for table in self.tables if table and table[0] and table[0][0] == head)
 
     @property
     def figures(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = (
+        figures: dict[str, dict[str, Any]] = (
             json.loads(self.scripts[0], parse_constant=pytest.fail) if self.scripts else {}
         )
-        return found
+        return figures
 
     @property
     def kinds(self) -> list[str]:
@@ -111,7 +111,7 @@ def page_of(study: Study) -> Page:
 
 
 def assert_self_contained(page: Page) -> None:
-    """Nothing is fetched, no script but the page's own may run, and each figure is one that Plotly knows."""
+    """Assert that the page loads nothing, runs only its own scripts, and has figures that are valid for Plotly."""
     assert len(page.html.encode()) < 8_000_000
     addresses = [
         value
@@ -135,12 +135,12 @@ def assert_self_contained(page: Page) -> None:
     places = [attributes["id"] for tag, attributes in page.tags if attributes.get("class") == "figure"]
     assert list(page.figures) == places
     for figure in page.figures.values():
-        assert plotly.graph_objects.Figure(figure).data  # raises for whatever is not in Plotly's schema
+        assert plotly.graph_objects.Figure(figure).data  # raises unless it matches Plotly's schema
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a study of own data with odd class names was brought to its end, but for the export."""
+    """A folder with a finished study of own data with odd class names, without an export."""
     folder = tmp_path_factory.mktemp("whole")
     train, test = (replace(synthetic.draw(images, seed=images), class_names=ODD[:10]) for images in (400, 300))
     write_npz(folder / "shop.npz", train, test)
@@ -156,18 +156,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record = DATA.model_copy(update={"name": "shop.npz", "path": source.path, **about})
         study = create_study(open_storage("sqlite:///studies/fmnist.db", create=True), spec, record)
         with Interrupt() as interrupt:
-            optimize(study, spec, Inline(), Silent(), interrupt, CLASSES)
-            winner = confirm(study, spec, Inline(), Silent(), interrupt)
-            finalize(study, spec, winner, source, Inline(), Silent(), interrupt)
+            optimize(stage(study, spec, Inline(), Progress(), interrupt), CLASSES)
+            winner = confirm(stage(study, spec, Inline(), Progress(), interrupt))
+            make_final(stage(study, spec, Inline(), Progress(), interrupt), winner, source)
         write_report(read_report(study), (HOME / study.optuna.study_name))
     return folder
 
 
 @pytest.fixture
-def finished(whole: Path, say: Say, tmp_path: Path) -> Path:  # `say` stands in the folder
-    """A copy of its files in the current folder, with the page that the command writes; the data stay where they
-    were.
-    """
+def finished(whole: Path, say: Say, tmp_path: Path) -> Path:  # `say` changes to the folder
+    """A copy of its files in the current folder, with the page that the command writes; the data are not copied."""
     shutil.copytree(whole / "studies", tmp_path / "studies")
     folder = tmp_path / "studies" / "tiny"
     code, output, errors = say("report", "--html", folder / PAGE)
@@ -185,7 +183,7 @@ def read_page(folder: Path) -> Page:
     return Page((folder / PAGE).read_text(encoding="utf-8"))
 
 
-def test_the_page_of_a_finished_study_needs_nothing_else_and_is_whole(finished: Path) -> None:
+def test_the_page_of_a_finished_study_is_self_contained_and_complete(finished: Path) -> None:
     page = read_page(finished)
     assert_self_contained(page)
     assert page.kinds.count("img") == 40
@@ -209,8 +207,14 @@ def test_the_page_has_the_figures_of_the_json(finished: Path) -> None:
     page = read_page(finished)
     result = report["final"]
     classes = [
-        [visible(one["name"]), f1(one["precision"]), f1(one["recall"]), f1(one["f1"]), str(one["images"])]
-        for one in result["classes"]
+        [
+            visible(record["name"]),
+            f1(record["precision"]),
+            f1(record["recall"]),
+            f1(record["f1"]),
+            str(record["images"]),
+        ]
+        for record in result["classes"]
     ]
     assert page.table("class") == classes
     assert [[f1(run["macro_f1"]), f1(run["accuracy"])] for run in result["runs"]] == [
@@ -220,12 +224,12 @@ def test_the_page_has_the_figures_of_the_json(finished: Path) -> None:
     assert matrix == result["confusion"]
     assert f1(result["mean"]) in page.text
     assert f"{f1(result['low'])} to {f1(result['high'])}" in page.text
-    for one in report["best"]:
-        assert f1(one["value"]) in next(row for row in page.table("trial") if row[0] == str(one["number"]))
-    assert [row[1] for row in page.table("at")] == [one["by"] for one in report["openings"]]
+    for record in report["best"]:
+        assert f1(record["value"]) in next(row for row in page.table("trial") if row[0] == str(record["number"]))
+    assert [row[1] for row in page.table("at")] == [record["by"] for record in report["openings"]]
 
 
-def test_names_are_text_in_every_place(finished: Path) -> None:
+def test_names_are_text_everywhere(finished: Path) -> None:
     page = read_page(finished)
     shown = {row[0] for row in page.table("class")}
     assert shown == set(ODD[:10])
@@ -245,17 +249,18 @@ def test_the_toml_runs_the_study_and_its_winner_again(say: Say, finished: Path, 
     )
 
 
-def test_data_that_are_gone_or_others_are_said_in_place_of_the_pictures(say: Say, finished: Path, whole: Path) -> None:
-    table, kept = whole / "shop.npz", whole / "kept.npz"
-    table.replace(kept)
+def test_missing_or_changed_data_are_stated_in_place_of_the_pictures(say: Say, finished: Path, whole: Path) -> None:
+    table, moved = whole / "shop.npz", whole / "kept.npz"
+    table.replace(moved)
     try:
         assert say("report", "--html", "gone.html")[0] == 0
         train, test = (replace(synthetic.draw(images, seed=1), class_names=ODD[:10]) for images in (400, 300))
         write_npz(table, train, test)
         assert say("report", "--html", "other.html")[0] == 0
     finally:
-        kept.replace(table)
-    for name, says in (("gone", "the data are not available here"), ("other", "have changed since the study used them")):
+        moved.replace(table)
+    sentences = (("gone", "the data are not available here"), ("other", "have changed since the study used them"))
+    for name, says in sentences:
         page = Page(Path(f"{name}.html").read_text(encoding="utf-8"))
         assert says in page.text
         assert "img" not in page.kinds
@@ -267,8 +272,8 @@ def test_pictures_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.delenv("FMNIST_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("fmnist.data.sources.download", lambda: pytest.fail("a report fetches nothing"))
-    found = find_pixels(data(test_fingerprint="5e0b"), {})
-    assert "the data are not available here: Fashion-MNIST is neither in" in str(found)
+    missing = find_pixels(data(test_fingerprint="5e0b"), {})
+    assert "the data are not available here: Fashion-MNIST is neither in" in str(missing)
     assert find_pixels(data(), {}) == Missing(
         "The study does not record which test images it saw, so none can be shown."
     )
@@ -314,7 +319,7 @@ def test_a_page_that_cannot_be_written_is_one_clean_error(say: Say, finished: Pa
     assert "page.html must be writable" in errors
 
 
-def test_a_study_that_has_just_begun_says_what_is_missing(study: Study) -> None:
+def test_a_new_study_states_what_is_missing(study: Study) -> None:
     page = page_of(study)
     assert_self_contained(page)
     assert page.figures == {}
@@ -330,7 +335,7 @@ def test_a_study_that_has_just_begun_says_what_is_missing(study: Study) -> None:
     assert page.code == []
 
 
-def test_a_trial_of_another_program_is_never_the_one_whose_toml_is_shown(say: Say, finished: Path) -> None:
+def test_the_toml_is_never_of_a_trial_of_another_program(say: Say, finished: Path) -> None:
     study = optuna.load_study(study_name="tiny", storage="sqlite:///studies/fmnist.db")
     study.set_user_attr("confirmation", {"candidates": []})
     best = study.best_trial.number
@@ -341,7 +346,7 @@ def test_a_trial_of_another_program_is_never_the_one_whose_toml_is_shown(say: Sa
     assert "0.9990" not in page
 
 
-def test_a_study_under_way(study: Study) -> None:
+def test_an_unfinished_study(study: Study) -> None:
     study.optuna.add_trials(
         [with_curve(0.9, 0.92, depth=2), with_curve(0.91, 0.93, depth=3), with_curve(0.5, state=TrialState.PRUNED)]
     )
@@ -388,7 +393,7 @@ def test_infeasible_trials_are_listed_with_their_limits(study: Study) -> None:
     over = create_trial(
         state=TrialState.PRUNED,
         constraints={"max_params": 0.5},
-        system_attrs={"constraints": [0.5]},  # the same once more, as the search loop writes it for optuna-dashboard
+        system_attrs={"constraints": [0.5]},  # again, as the search loop writes it for optuna-dashboard
         user_attrs={"refused": True, "reason": "max_params 150, over 100"},
     )
     study.optuna.add_trials([over, trial(0.9)])
@@ -398,14 +403,14 @@ def test_infeasible_trials_are_listed_with_their_limits(study: Study) -> None:
     assert ["0", "max_params", "no", "-", "max_params 150, over 100"] in [row for table in page.tables for row in table]
 
 
-def test_rungs_are_those_of_the_pruner_and_those_seen(study: Study) -> None:
+def test_rungs_are_those_of_the_pruner_and_of_pruned_trials(study: Study) -> None:
     study.optuna.add_trials(
         [with_curve(0.5, 0.6, state=TrialState.PRUNED), with_curve(0.5, state=TrialState.PRUNED), with_curve(0.7, 0.8)]
     )
-    found = rungs(read_paths(study), {"search": {"pruner": "hyperband"}, "knobs": {"epochs": 10}})
-    assert [(one.epoch, one.pruned) for one in found] == [(1, 1), (2, 1), (3, 0), (9, 0)]
+    levels = rungs(read_paths(study), {"search": {"pruner": "hyperband"}, "knobs": {"epochs": 10}})
+    assert [(rung.epoch, rung.pruned) for rung in levels] == [(1, 1), (2, 1), (3, 0), (9, 0)]
     assert [
-        one.epoch for one in rungs(read_paths(study), {"search": {"pruner": "median"}, "knobs": {"epochs": 10}})
+        rung.epoch for rung in rungs(read_paths(study), {"search": {"pruner": "median"}, "knobs": {"epochs": 10}})
     ] == [1, 2]
 
 
@@ -422,7 +427,7 @@ def test_only_complete_trials_within_the_limits_become_the_best(study: Study) ->
     assert best_so_far(read_paths(study)) == [(0, 0.8), (4, 0.9)]
 
 
-def test_pairs_of_classes_are_counted_both_ways() -> None:
+def test_pairs_of_classes_are_counted_in_both_directions() -> None:
     pairs = hardest_pairs(final(0.9), 3)
     assert [tuple(pair) for pair in pairs] == [
         (6, 0, 102, 58),
@@ -446,7 +451,7 @@ def test_any_name_is_text(names: list[str]) -> None:
 
 def named_page(names: list[str]) -> Page:
     study, old = finished_study(), final(0.943, 0.944)
-    classes = tuple(one.model_copy(update={"name": name}) for one, name in zip(old.classes, names, strict=True))
+    classes = tuple(score.model_copy(update={"name": name}) for score, name in zip(old.classes, names, strict=True))
     remember(study, final=old.model_copy(update={"classes": classes}), data=data(names[0], class_names=tuple(names)))
     return page_of(study)
 
@@ -465,16 +470,14 @@ def test_very_many_classes_are_a_heatmap(study: Study) -> None:
 
 def test_a_logarithmic_slice_is_marked_at_its_ends_and_middle(study: Study) -> None:
     study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=4)])
-    figures = [
-        one["layout"]["xaxis"] for one in page_of(study).figures.values() if one["layout"]["xaxis"].get("type") == "log"
-    ]
-    assert [axis["ticktext"] for axis in figures] == [["0.002", "0.00283", "0.004"]]
+    axes = [figure["layout"]["xaxis"] for figure in page_of(study).figures.values()]
+    assert [axis["ticktext"] for axis in axes if axis.get("type") == "log"] == [["0.002", "0.00283", "0.004"]]
 
 
-def test_parallel_axes_are_marked_with_what_lies_on_them(study: Study) -> None:
+def test_parallel_axes_are_marked_with_their_values(study: Study) -> None:
     study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=3), with_curve(0.92, depth=4)])
     figure = page_of(study).figures["search-3-0"]
-    marks = [(one["x"], one["y"], one["text"]) for one in figure["layout"]["annotations"]]
+    marks = [(note["x"], note["y"], note["text"]) for note in figure["layout"]["annotations"]]
     assert marks == [
         (0, 0, "2"),
         (0, 1, "4"),
@@ -497,15 +500,15 @@ def test_every_table_of_the_report_is_in_the_page() -> None:
     page, report = page_of(study), read_report(study)
     assert_self_contained(page)
     assert headline(report) in page.text
-    found = {cell for table in page.tables for row in table for cell in row}
+    shown = {cell for table in page.tables for row in table for cell in row}
     for table in tables(report):
         assert {
             visible(cell) for row in table.rows for cell in row if isinstance(cell, str) and cell.strip("·")
-        } <= found
+        } <= shown
     assert {table.id for table in tables(report)} <= {attributes.get("id") for _, attributes in page.tags}
 
 
-def test_a_bar_is_drawn_and_a_class_of_blocks_is_a_name() -> None:
+def test_a_bar_is_drawn_and_a_class_named_with_blocks_is_text() -> None:
     page = named_page(["██", *(f"class {i}" for i in range(9))])
     assert [row[0] for row in page.table("class")][:2] == ["██", "class 0"]
     bars = [attributes["style"] for tag, attributes in page.tags if attributes.get("class") == "bar"]
@@ -513,10 +516,10 @@ def test_a_bar_is_drawn_and_a_class_of_blocks_is_a_name() -> None:
         "width: 8.0em",
         "width: 3.0em",
         "width: 12.0em",
-    ]  # 160 and 61 of 160 mistakes, 3 draw nothing; all of the importance
+    ]  # 160 and 61 of 160 mistakes (3 are too few to draw), and an importance of 1
 
 
-def test_the_title_of_a_table_is_shown_and_used_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_title_of_a_table_is_only_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     study, other = whole_study(), " under another title"
     page = to_html(read_facts(study))
     monkeypatch.setattr(
