@@ -1,6 +1,4 @@
-"""Where trainings run. An executor takes tasks, trains each in a worker and hands back events; it never sees the
-storage.
-"""
+"""Executors run trainings: they take tasks, train each in a worker and return events. They never open the storage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,15 +16,15 @@ FailureKind = Literal["diverged", "memory", "latency", "error"]
 
 @dataclass(frozen=True)
 class Task:
-    """One training. `key` is what a person calls it; with `checkpoint` the trained network is saved in that folder.
+    """One training. `key` is its name in messages; with `checkpoint` the trained network is saved in that folder.
 
-    With `snapshot` the training is kept in that file from time to time, and goes on from there when it is tried again.
+    With `snapshot` the training is saved to that file from time to time, and resumes from it when it is retried.
     """
 
     key: str
     config: TrialConfig
     seed: int
-    images: Literal["search", "full"]  # train and score on the search splits, or train on all with nothing to score
+    images: Literal["search", "full"]  # train and score on the search splits, or train on all images without scoring
     checkpoint: Path | None = None
     snapshot: Path | None = None
     max_latency_ms: float | None = None  # of one image; a slower network is not trained
@@ -34,7 +32,7 @@ class Task:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """A task's epoch is over; its validation figures are None on the full images."""
+    """A task has trained an epoch; its validation figures are None on the full images."""
 
     key: str
     point: CurvePoint
@@ -43,7 +41,7 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A task goes on after these epochs, the first of it, which an earlier try or an earlier run had trained."""
+    """A task resumes after these epochs, which an earlier try or run has trained."""
 
     key: str
     curve: tuple[CurvePoint, ...]
@@ -51,7 +49,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Measured:
-    """How long the task's network takes for one image, where the task limits that."""
+    """The latency of the task's network for one image, if the task limits it."""
 
     key: str
     latency_ms: float
@@ -59,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What the trained network of a task says of the validation images, once it is trained to its end.
+    """The predictions of a task's network on the validation images after its last epoch.
 
     Shape: labels [N]; probabilities [N, C].
     """
@@ -71,14 +69,14 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Kept:
-    """The task's snapshot is on the disk."""
+    """The task's snapshot has been saved."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Something about a task that a person should read; it goes on."""
+    """A message about a task that continues."""
 
     key: str
     text: str
@@ -86,7 +84,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Finished:
-    """A task is over: trained to its end, or stopped on request after the epoch it was in."""
+    """A task has ended: it trained all its epochs, or was stopped after the current one."""
 
     key: str
     seconds: float
@@ -94,9 +92,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A task ended without a result: it diverged, memory did not suffice, its network is too slow, or something
-    broke.
-    """
+    """A task ended without a result: it diverged, ran out of memory, exceeded the latency limit, or raised an error."""
 
     key: str
     kind: FailureKind
@@ -108,30 +104,30 @@ Event = EpochEnd | Resumed | Measured | Predicted | Kept | Noted | Finished | Fa
 
 
 class Later:
-    """In place of a task: there is none now, and there may be one in a moment."""
+    """Returned in place of a task when there is none now but may be one soon."""
 
 
 class Executor(Protocol):
-    """What the search loop asks of any place where trainings run."""
+    """The interface between the search loop and the workers."""
 
     def free(self) -> int:
-        """How many more tasks can start now."""
+        """Return how many more tasks can start now."""
         ...
 
     def running(self) -> list[str]:
-        """Keys of the tasks that were submitted and are not over."""
+        """Return the keys of the submitted tasks that have not ended."""
         ...
 
     def submit(self, task: Task) -> None:
-        """Starts the task on a free worker."""
+        """Start the task on a free worker."""
         ...
 
     def stop(self, key: str) -> None:
-        """Asks the task to end after its epoch; its Finished event still comes."""
+        """Ask the task to end after the current epoch; its Finished event still arrives."""
         ...
 
     def events(self, timeout: float) -> list[Event]:
-        """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
+        """Return the events since the last call, waiting up to `timeout` seconds for the first one."""
         ...
 
 
@@ -141,27 +137,25 @@ def drive(
     handle: Callable[[Event], None],
     stopped: Callable[[], bool],
 ) -> None:
-    """Keeps the executor busy with `next_task` and passes its events to `handle`, until there are no more tasks or it
-    is `stopped`.
-    """
-    more = True
+    """Submit tasks from `next_task` and pass events to `handle` until no tasks remain or `stopped` returns True."""
+    has_more = True
     while not stopped():
-        while more and executor.free():
+        while has_more and executor.free():
             task = next_task()
             if isinstance(task, Later):
                 break
             if task is None:
-                more = False
+                has_more = False
             else:
                 executor.submit(task)
-        if not more and not executor.running():
-            return  # with more to do and no place for it, as when a cluster has lost its nodes, it waits for one
+        if not has_more and not executor.running():
+            return  # but with tasks and no free place, as when a cluster has lost its nodes, wait for a place
         for event in executor.events(timeout=0.2):
             handle(event)
 
 
 def drain(executor: Executor, handle: Callable[[Event], None]) -> None:
-    """What has happened already has been passed to `handle`."""
-    while arrived := executor.events(timeout=0):
-        for event in arrived:
+    """Pass the events that have already arrived to `handle`."""
+    while events := executor.events(timeout=0):
+        for event in events:
             handle(event)

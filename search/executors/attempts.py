@@ -1,4 +1,4 @@
-"""How often a task is tried, and how long a worker may say nothing. The same wherever workers are."""
+"""Retries of tasks, and the time limit on a worker's silence. Shared by all executors."""
 
 import time
 from collections import deque
@@ -7,23 +7,21 @@ from dataclasses import dataclass, field
 from search.errors import SearchError
 from search.executors import Event, Failed, FailureKind, Finished, Task
 
-MAX_TRIES = 3  # of a task whose worker dies under it, or hangs
-MAX_STARTS = 3  # of workers in a row that end before they could train
-# A worker hangs that is silent for so much longer than its task's slowest epoch; before there is an epoch, than the
-# slowest of any task.
+MAX_TRIES = 3  # of a task whose worker dies or hangs
+MAX_STARTS = 3  # consecutive workers that end before they could train
+# A worker counts as hung when its silence exceeds this multiple of its task's slowest epoch, or, before the first
+# epoch, of the slowest epoch of any task.
 SLOWER = 10
-SILENCE = 60.0  # seconds on top of that
-FIRST_SILENCE = 600.0  # seconds for the first epoch, on top; and for a worker's start
+SILENCE = 60.0  # seconds in addition
+FIRST_SILENCE = 600.0  # seconds in addition for the first epoch, and for a worker's start
 
 
 @dataclass
 class Silence:
-    """Of one worker: since when, and how long it may last."""
+    """How long one worker has been silent, and how long it may be."""
 
-    slowest_of_all: list[
-        float
-    ]  # seconds of the slowest epoch of any task; the one figure in it is shared by all workers
-    limit: float | None  # seconds; without one it is by far longer than epochs take
+    slowest_of_all: list[float]  # seconds of the slowest epoch of any task; one item, shared by all workers
+    limit: float | None  # seconds; None derives it from the epochs
     _heard: float = field(default_factory=time.monotonic)
     _slowest: float = 0.0  # seconds of its task's slowest epoch
 
@@ -32,7 +30,7 @@ class Silence:
         self._heard, self._slowest = time.monotonic(), 0.0
 
     def heard(self, *, is_epoch: bool) -> None:
-        """The worker said something: that an epoch is over, or something else."""
+        """The worker sent a message: the end of an epoch, or another one."""
         now = time.monotonic()
         if is_epoch:
             self._slowest = max(self._slowest, now - self._heard)
@@ -40,7 +38,7 @@ class Silence:
         self._heard = now
 
     def too_long(self, *, is_ready: bool) -> float | None:
-        """The seconds of its silence, where they are more than a worker at work takes."""
+        """Return the seconds of silence if the worker counts as hung, else None."""
         silent = time.monotonic() - self._heard
         return silent if silent > self._longest(is_ready) else None
 
@@ -52,49 +50,49 @@ class Silence:
 
 @dataclass
 class Attempts:
-    """The tasks that wait for a worker, for the first time or after theirs has died under them."""
+    """The tasks that wait for a worker, for the first time or because their worker died."""
 
     waiting: deque[Task] = field(default_factory=deque)
     _tries: dict[str, int] = field(default_factory=dict)
-    _stopped: set[str] = field(default_factory=set)  # asked to end, and not over
+    _stopped: set[str] = field(default_factory=set)  # asked to end, and not ended yet
     _failed_starts: int = 0  # in a row
 
     def stop(self, key: str) -> None:
-        """The task, which is not over, is asked to end."""
+        """Record that the task, which has not ended, was asked to end."""
         self._stopped.add(key)
 
     def over(self, key: str) -> None:
-        """The task is over, however it ended."""
+        """Forget the task, which has ended."""
         self._tries.pop(key, None)
         self._stopped.discard(key)
 
     def started(self) -> None:
-        """A worker trains."""
+        """Record that a worker is ready to train."""
         self._failed_starts = 0
 
     def not_started(self, end: str) -> None:
-        """A worker ended, as `end` says, before it could train.
+        """Record that a worker ended before it could train; `end` is the cause.
 
-        Raises: SearchError where it was not the first one in a row.
+        Raises: SearchError if it is the last of MAX_STARTS in a row.
         """
         self._failed_starts += 1
         if self._failed_starts == MAX_STARTS:
             raise SearchError(
-                f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. Their messages stand "
+                f"{MAX_STARTS} worker processes in a row ended before they could train: {end}. See their messages "
                 "above."
             )
 
     def died(self, task: Task, end: str, kind: FailureKind, seconds: float) -> list[Event]:
-        """The task's worker ended, as `end` says; the task waits for another one, or has failed."""
+        """Queue the task of a dead worker again, or fail it after MAX_TRIES; `end` is the cause of the death."""
         self._tries[task.key] = self._tries.get(task.key, 0) + 1
         if self._tries[task.key] < MAX_TRIES:
             self.waiting.append(task)
             return []
         self.over(task.key)
-        return [Failed(task.key, kind, f"its worker process ended {MAX_TRIES} times, the last time so: {end}", seconds)]
+        return [Failed(task.key, kind, f"its worker process ended {MAX_TRIES} times, the last time: {end}", seconds)]
 
     def drop_stopped(self) -> list[Event]:
-        """Of those that wait, the ones that were asked to end have: their worker died before it heard of it."""
+        """End the waiting tasks that were asked to end: their workers died before the message reached them."""
         dropped = [task for task in self.waiting if task.key in self._stopped]
         for task in dropped:
             self.waiting.remove(task)

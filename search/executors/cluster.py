@@ -1,6 +1,4 @@
-"""Which Ray cluster a run uses, and what of it a training takes. Read before Ray itself, which takes seconds to
-import.
-"""
+"""The Ray cluster of a run, and the resources of each training. Does not import Ray, which takes seconds."""
 
 from dataclasses import dataclass
 
@@ -10,7 +8,7 @@ from search.errors import SearchError
 
 @dataclass(frozen=True)
 class Cluster:
-    """`address` is "auto" or HOST:PORT of a cluster that runs; without one, Ray is started on this machine."""
+    """`address` is "auto" or HOST:PORT of a running cluster; None starts Ray on this machine."""
 
     address: str | None = None
     cpus_per_trial: float = 1.0
@@ -21,20 +19,20 @@ class Cluster:
         """Raises: SearchError."""
         for name, value in (("--cpus-per-trial", self.cpus_per_trial), ("--gpus-per-trial", self.gpus_per_trial)):
             if value > 1 and value != int(value):
-                raise SearchError(f"{name} must be a share of one, or a whole number, got {value:g}.")
+                raise SearchError(f"{name} must be at most 1 or a whole number, got {value:g}.")
         if not self.cpus_per_trial and not self.gpus_per_trial:
             raise SearchError(
-                "A training must take something of a node: give --cpus-per-trial or --gpus-per-trial more than 0."
+                "A training must use CPUs or GPUs, got 0 of both: set --cpus-per-trial or --gpus-per-trial above 0."
             )
 
     @property
     def threads(self) -> int:
-        """Of each training."""
+        """The CPU threads of each training."""
         return max(1, int(self.cpus_per_trial))
 
     @property
     def device(self) -> str:
-        """What the workers train on: Ray shows each only the GPUs that are its own."""
+        """The device that workers train on: Ray shows each worker only its assigned GPUs."""
         return "cuda" if self.gpus_per_trial else "cpu"
 
     def __str__(self) -> str:
@@ -60,10 +58,12 @@ def choose_cluster(
     *,
     given: object,
 ) -> Cluster | None:
-    """The cluster that the options name; None where trainings run in processes here. `given`: a worker count or a
-    device, if there is one.
+    """Return the cluster that the options describe, or None if trainings run in processes on this machine.
 
-    Raises: SearchError where options do not go together, or Ray is not installed.
+    Args:
+        given: The value of --workers or --device, if any; neither is an option of Ray.
+
+    Raises: SearchError if options conflict, or Ray is not installed.
     """
     match executor:
         case "local":
@@ -74,14 +74,15 @@ def choose_cluster(
                 "--max-workers": max_workers,
             }
             if named := [name for name, value in options.items() if value is not None]:
-                raise SearchError(f"{', '.join(named)}: only with --executor ray, got --executor local.")
+                raise SearchError(f"{', '.join(named)} can only be used with --executor ray, got --executor local.")
             return None
         case "ray":
             if given is not None:
                 raise SearchError(
-                    "With --executor ray, --max-workers stands for --workers and --gpus-per-trial for --device."
+                    "With --executor ray, use --max-workers instead of --workers, and --gpus-per-trial instead of "
+                    "--device."
                 )
-            import search.executors.ray  # noqa: F401  # says what is missing
+            import search.executors.ray  # noqa: F401  # raises if Ray is missing
 
             return Cluster(address, 1.0 if cpus is None else cpus, gpus or 0.0, max_workers)
         case _:

@@ -1,4 +1,4 @@
-"""LocalExecutor: worker processes on this machine, started once, each with its share of the cores."""
+"""LocalExecutor: long-lived worker processes on this machine, each with its share of the cores."""
 
 import signal
 import time
@@ -25,18 +25,17 @@ class _Worker:
     is_ready: bool = False
     task: Task | None = None
     started: float = 0.0
-    end: str = ""  # why it was killed, where it was by this process
+    end: str = ""  # why this process killed it, if it did
 
 
 @dataclass
 class LocalExecutor:
-    """Trains tasks in `workers` processes; a worker that dies, hangs or is of no more use is replaced, and its task
-    tried again.
+    """Trains tasks in `workers` processes. Workers that die, hang or become unusable are replaced, their tasks retried.
 
-    On a GPU they compute side by side where CUDA MPS can be had; `sharing` says how.
+    On a GPU the workers compute in parallel if CUDA MPS is available; `sharing` has the details.
 
-    A worker hangs that says nothing for `trial_timeout` seconds, or without one for far longer than its epochs take.
-    Use it as a context manager: leaving it ends the processes.
+    A worker counts as hung after `trial_timeout` seconds without a message, or, if that is None, after far longer than
+    its epochs take. Use the executor as a context manager: leaving it ends the processes.
     """
 
     setup: Setup
@@ -51,7 +50,7 @@ class LocalExecutor:
     def __enter__(self) -> "LocalExecutor":
         with ExitStack() as undo:
             self.sharing = undo.enter_context(shared_gpu(torch.device(self.setup.device), self.workers))
-            undo.callback(self._end_workers)  # first, for a GPU is shared as long as they run
+            undo.callback(self._end_workers)  # runs first: the workers must end before the sharing of the GPU does
             for _ in range(self.workers):
                 self._pool.append(self._spawn())
             self._ends = undo.pop_all()
@@ -61,20 +60,20 @@ class LocalExecutor:
         self._ends.close()
 
     def free(self) -> int:
-        """How many more tasks can start now."""
+        """Return how many more tasks can start now."""
         return self.workers - len(self.running())
 
     def running(self) -> list[str]:
-        """Keys of the tasks that were submitted and are not over."""
+        """Return the keys of the submitted tasks that have not ended."""
         return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]
 
     def submit(self, task: Task) -> None:
-        """Starts the task on a free worker, or as soon as one has loaded its images."""
+        """Start the task on a free worker, or as soon as a worker has loaded its images."""
         self._attempts.waiting.append(task)
         self._assign()
 
     def stop(self, key: str) -> None:
-        """Asks the task to end after its epoch; its Finished event still comes."""
+        """Ask the task to end after the current epoch; its Finished event still arrives."""
         if key in self.running():
             self._attempts.stop(key)
         for worker in self._pool:
@@ -82,24 +81,24 @@ class LocalExecutor:
                 _send(worker, Stop(key))
 
     def events(self, timeout: float) -> list[Event]:
-        """What happened since the last call, waiting up to `timeout` seconds for something to happen.
+        """Return the events since the last call, waiting up to `timeout` seconds for the first one.
 
-        Raises: SearchError where one worker after the other dies before it could train.
+        Raises: SearchError if several workers in a row die before they could train.
         """
-        found: list[Event] = []
-        # Pipes first: what a worker said before it died is read before its death is noticed.
+        events: list[Event] = []
+        # Pipes first: the messages of a dead worker are read before its death is handled.
         signalled = wait(
             [worker.pipe for worker in self._pool] + [worker.process.sentinel for worker in self._pool], timeout
         )
         for worker in list(self._pool):
             if worker.pipe in signalled:
-                found += self._receive(worker)
+                events += self._receive(worker)
             elif worker.process.sentinel in signalled:
-                found += self._replace(worker)
-        self._kill_hung()  # after what they said was read: this process may itself have paused
-        found += self._attempts.drop_stopped()
+                events += self._replace(worker)
+        self._kill_hung()  # after reading messages: this process may itself have been paused
+        events += self._attempts.drop_stopped()
         self._assign()
-        return found
+        return events
 
     def _end_workers(self) -> None:
         for worker in self._pool:
@@ -114,7 +113,7 @@ class LocalExecutor:
         process = context.Process(target=serve, args=(theirs, self.setup, dict(self.sharing.environ)), daemon=True)
         with on_their_own():
             process.start()
-        theirs.close()  # so that the pipe ends when the worker does
+        theirs.close()  # so that the pipe closes when the worker ends
         return _Worker(process, ours, Silence(self._slowest, self.trial_timeout))
 
     def _assign(self) -> None:
@@ -128,7 +127,7 @@ class LocalExecutor:
     def _receive(self, worker: _Worker) -> list[Event]:
         try:
             message = worker.pipe.recv()
-        except (EOFError, OSError):  # an OSError where it died in the middle of a message
+        except (EOFError, OSError):  # an OSError if it died in the middle of a message
             return self._replace(worker)
         worker.silence.heard(is_epoch=isinstance(message, EpochEnd))
         if message == READY:
@@ -145,19 +144,19 @@ class LocalExecutor:
 
     def _retire(self, worker: _Worker, last: Unusable) -> list[Event]:
         assert worker.task is not None
-        event: Event = last.failed or Noted(worker.task.key, f"its worker process can train no more: {last.reason}")
+        event: Event = last.failed or Noted(worker.task.key, f"its worker process became unusable: {last.reason}")
         if last.failed:
             self._attempts.over(worker.task.key)
             worker.task = None
         worker.end = last.reason
-        worker.process.kill()  # it ends by itself, but no task may reach it before
+        worker.process.kill()  # it would end by itself, but must not receive another task before
         return [event, *self._replace(worker)]
 
     def _kill_hung(self) -> None:
         for worker in self._pool:
             if (worker.task or not worker.is_ready) and (silent := worker.silence.too_long(is_ready=worker.is_ready)):
-                worker.end = f"no word from it for {silent:.0f} s"
-                worker.process.kill()  # its end is noticed as that of any other
+                worker.end = f"no message for {silent:.0f} s"
+                worker.process.kill()  # replaced like any other dead worker
 
     def _replace(self, worker: _Worker) -> list[Event]:
         worker.process.join()
@@ -168,18 +167,18 @@ class LocalExecutor:
         self._pool[self._pool.index(worker)] = self._spawn()
         if worker.task is None:
             return []
-        # Killed so often as it may be tried, it was for want of memory: the sampler should learn from that.
+        # A task whose workers are killed on every try most likely ran out of memory: the sampler should learn from it.
         kind: FailureKind = "memory" if worker.process.exitcode == -signal.SIGKILL and not worker.end else "error"
         return self._attempts.died(worker.task, end, kind, time.monotonic() - worker.started)
 
 
 def _end_in_words(exitcode: int | None) -> str:
     if exitcode == -signal.SIGKILL:
-        return "killed by the system, which it does for want of memory, or by somebody (exit code -9)"
+        return "killed by the system, most likely because memory ran out, or by a user (exit code -9)"
     return f"exit code {exitcode}"
 
 
 def _send(worker: _Worker, message: Task | Stop) -> None:
-    # A worker that has died is noticed at the next events(), and its task tried again.
+    # The next events() detects a worker that has died, and retries its task.
     with suppress(BrokenPipeError, ConnectionResetError):
         worker.pipe.send(message)

@@ -1,8 +1,7 @@
-"""NVIDIA's Multi-Process Service: kernels of several processes run on a GPU at the same time. Without it the processes
-take turns.
+"""NVIDIA's Multi-Process Service (MPS): kernels of several processes run on a GPU at the same time.
 
-A training of a small network keeps a small part of a large GPU busy, and processes that take turns cannot fill the rest
-(benchmarks/gpu_steps/workers.py). No setting of the GPU is changed: the service is one of this user's processes.
+Without MPS the processes take turns. A training of a small network uses a small part of a large GPU, and processes that
+take turns cannot use the rest (benchmarks/gpu_steps/workers.py). The service runs as this user; no GPU setting changes.
 Source: "Multi-Process Service", docs.nvidia.com/deploy/mps.
 """
 
@@ -22,16 +21,15 @@ import torch
 from fmnist.cuda import is_cuda
 
 CONTROL = "nvidia-cuda-mps-control"
-ELSEWHERE = ("/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/usr/bin")  # folders that PATH may lack
+ELSEWHERE = ("/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/usr/bin")  # folders that may be missing from PATH
 PIPES, LOGS, CONNECTIONS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", "CUDA_DEVICE_MAX_CONNECTIONS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-PATIENCE = 15.0  # seconds in which the service starts or ends
-ANSWER = 5.0  # seconds in which one that runs answers
-DEFAULT_PIPE = Path("/tmp/nvidia-mps/control")  # of a service that was started for all users of the machine
-# Queues of a process to the GPU. A training uses two streams, and the GPU has too few for 16 processes with 32 each.
+PATIENCE = 15.0  # seconds to wait for the service to start or end
+ANSWER = 5.0  # seconds to wait for the answer of a running service
+DEFAULT_PIPE = Path("/tmp/nvidia-mps/control")  # of a service started for all users of the machine
+# A process's queues to the GPU. A training uses two streams, and the GPU has too few queues for 16 processes with 32.
 QUEUES = "2"
-# The service and its folder go when this process does, however that ends and whenever: the shell then reads to the end
-# of its input.
+# The shell ends the service and deletes its folder when its input closes, so also when this process is killed.
 WATCHED = (
     'if ! "$0" -d >/dev/null; then echo failed; exit; fi; '
     'trap "" PIPE; echo ready; read -r _; echo quit | "$0"; rm -rf -- "$1"'
@@ -40,7 +38,7 @@ WATCHED = (
 
 @dataclass(frozen=True)
 class Sharing:
-    """How processes share the device: what their environment must have, and what a person should know, if anything."""
+    """How processes share the device: the variables their environment needs, and a note for the user, if any."""
 
     environ: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
@@ -54,18 +52,15 @@ def can_share() -> bool:
 
 @contextmanager
 def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
-    """Within, so many processes with the environment that it yields can compute on the device at the same time, where
-    that can be had.
-    """
+    """Let `processes` with the yielded environment compute on the device at the same time, if MPS is available."""
+    control = _control()
     if not is_cuda(device) or processes == 1:
         yield Sharing()
-    elif (
-        control := _control()
-    ) is None and _has_place():  # of the host of this container, which cannot be asked without the command
+    elif control is None and _has_place():  # the container's host runs it; without the command it cannot be queried
         yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
     elif control is None:
-        yield Sharing(note=_taking_turns(processes, f"there is no {CONTROL} here"))
-    elif _is_started(control):  # and is found without more
+        yield Sharing(note=_turns_note(processes, f"{CONTROL} is not installed"))
+    elif _is_started(control):  # CUDA finds it without further variables
         yield Sharing({CONNECTIONS: QUEUES}, by_mps=True)
     else:
         with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
@@ -73,17 +68,17 @@ def shared_gpu(device: torch.device, processes: int) -> Iterator[Sharing]:
 
 
 def _is_started(control: str) -> bool:
-    """Whether a service answers where CUDA looks for one: what is found there may be left over from one that died."""
+    """Whether a service answers where CUDA looks for one: the files there may be left from a service that died."""
     if not _has_place():
         return False
     with subprocess.Popen(
         [control], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as asking:
+    ) as query:
         try:
-            asking.communicate(b"get_server_list\n", ANSWER)
+            query.communicate(b"get_server_list\n", ANSWER)
         except subprocess.TimeoutExpired:
-            asking.kill()
-        return asking.wait() == 0
+            query.kill()
+        return query.wait() == 0
 
 
 def _has_place() -> bool:
@@ -96,17 +91,17 @@ def _control() -> str | None:
 
 def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
     environ = {PIPES: str(folder / "pipes"), LOGS: str(folder / "logs"), CONNECTIONS: QUEUES}
-    for each in ("pipes", "logs"):
-        (folder / each).mkdir()
+    for name in ("pipes", "logs"):
+        (folder / name).mkdir()
     with subprocess.Popen(
         ["sh", "-c", WATCHED, control, str(folder)],
-        # The workers choose among all devices of the service by CUDA_VISIBLE_DEVICES; it would count twice if the
-        # service had it too.
+        # CUDA_VISIBLE_DEVICES selects among the devices of the service. If the service had it too, it would be applied
+        # twice.
         env={name: value for name, value in os.environ.items() if name != VISIBLE} | environ,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the coordinator, whose workers still train to the end of their epoch
+        start_new_session=True,  # Ctrl-C must not reach it: workers still train to the end of their epoch
         text=True,
     ) as service:
         is_ready = False
@@ -116,7 +111,7 @@ def _served(control: str, folder: Path, processes: int) -> Iterator[Sharing]:
         finally:
             _end(service, folder, PATIENCE if is_ready else 0.0)
     if not is_ready:
-        yield Sharing(note=_taking_turns(processes, f"{CONTROL} does not start"))
+        yield Sharing(note=_turns_note(processes, f"{CONTROL} does not start"))
 
 
 def _is_ready(service: subprocess.Popen[str]) -> bool:
@@ -125,22 +120,21 @@ def _is_ready(service: subprocess.Popen[str]) -> bool:
 
 
 def _end(service: subprocess.Popen[str], folder: Path, patience: float) -> None:
-    """The service was told to end, and what of it still runs after so many seconds is killed."""
+    """Ask the service to end, and kill its remaining processes after `patience` seconds."""
     assert service.stdin is not None
     service.stdin.close()
     try:
         service.wait(patience)
     except subprocess.TimeoutExpired:
-        # The service leaves its shell's group. Workers are told of the folder after their start, and do not have it
-        # here.
+        # The service has left its shell's process group, so find it by its environment. Workers set PIPES after their
+        # start, which does not show here.
         for process in psutil.process_iter(["environ"]):
             if (process.info["environ"] or {}).get(PIPES) == str(folder / "pipes"):
                 with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                     process.kill()
 
 
-def _taking_turns(processes: int, why: str) -> str:
+def _turns_note(processes: int, reason: str) -> str:
     return (
-        f"The {processes} workers take turns on the GPU, for {why}: one worker (--workers 1) may be as fast as all "
-        "of them."
+        f"The {processes} workers take turns on the GPU because {reason}. A single worker (--workers 1) may be as fast."
     )

@@ -1,8 +1,7 @@
-"""How worker processes come to be: forked from a server process that has the heavy modules loaded, and none of the
-coordinator's state.
+"""Start worker processes by forking a server process that has imported the heavy modules.
 
-The server imports while the coordinator does, and a worker, the first as one that takes a dead one's place, is there at
-once. Where the platform has no fork server, each worker imports anew.
+The server imports at the same time as the coordinator and shares none of its state, so workers and their replacements
+start at once. On a platform without a fork server, each worker imports the modules itself.
 """
 
 import multiprocessing
@@ -16,27 +15,23 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
-# Third-party modules only: a server imports with the path it was started with, on which this package may be another
-# copy of it.
+# Third-party modules only: the server imports with its own sys.path, which may hold another copy of this package.
 HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydantic", "PIL.Image", "safetensors.torch")
 
-# A server listens at a socket in a folder of its own within the temporary one; this is the shortest limit of its path
-# there is (macOS).
+# The server's socket lies in a subfolder of the temporary folder. 103 is the lowest limit on its path (macOS).
 LONGEST_SOCKET_PATH = 103
 SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
 
-SCRIPT = threading.Lock()  # of two threads that start processes, one at a time hides the script
+SCRIPT = threading.Lock()  # only one thread at a time may hide the script
 
 
 def keep_current_folder_off_path() -> None:
-    """Python processes that this one starts from now on import nothing from the current folder, where a random.py of
-    the user may lie.
-    """
+    """Keep the current folder, which may hold a random.py of the user, off the import path of later subprocesses."""
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def worker_context() -> ForkServerContext | SpawnContext:
-    """What starts worker processes on this platform."""
+    """Return the multiprocessing context that starts workers on this platform."""
     keep_current_folder_off_path()
     is_short = len(tempfile.gettempdir() + SOCKET_WITHIN) <= LONGEST_SOCKET_PATH
     if "forkserver" not in multiprocessing.get_all_start_methods() or not is_short:
@@ -47,7 +42,7 @@ def worker_context() -> ForkServerContext | SpawnContext:
 
 
 def warm_up() -> None:
-    """The server process, where there is one, has begun to import. Heavy modules are best imported after this."""
+    """Start the server process, if the platform has one. Call this before importing the heavy modules."""
     if isinstance(worker_context(), ForkServerContext):
         from multiprocessing.forkserver import ensure_running
 
@@ -57,10 +52,9 @@ def warm_up() -> None:
 
 @contextmanager
 def on_their_own() -> Iterator[None]:
-    """Processes started within never get Ctrl-C, not even while they import: the coordinator decides when they end.
+    """Shield the processes started inside from Ctrl-C, even while they import: the coordinator decides when they end.
 
-    Nor do they run the script that the coordinator runs, which would begin the same search again where it has no `if
-    __name__` guard.
+    They do not run the coordinator's script either, which without an `if __name__` guard would start the search again.
     """
     with _without_ctrl_c(), _without_script():
         yield
@@ -68,14 +62,13 @@ def on_their_own() -> Iterator[None]:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # where no handler can be set; a process inherits its thread's mask
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Only the main thread can set a handler. Elsewhere the mask is set, which a new process inherits from its thread.
+    if threading.current_thread() is not threading.main_thread():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -86,14 +79,13 @@ def _without_ctrl_c() -> Iterator[None]:
 
 @contextmanager
 def _without_script() -> Iterator[None]:
-    # multiprocessing tells each process where the script lies, from these two; what workers run is imported from this
-    # package.
+    # multiprocessing uses these two to tell a process where the script is. Workers need only this package.
     names: tuple[str, ...] = ("__file__", "__spec__")
     with SCRIPT:
         script = sys.modules["__main__"]
-        kept: dict[str, Any] = {name: script.__dict__.pop(name) for name in names if name in script.__dict__}
+        hidden: dict[str, Any] = {name: script.__dict__.pop(name) for name in names if name in script.__dict__}
         script.__spec__ = None
         try:
             yield
         finally:
-            script.__dict__.update(kept)
+            script.__dict__.update(hidden)

@@ -1,6 +1,4 @@
-"""What runs on a node of a Ray cluster: it trains one task after another and yields its events, with the files that
-they left.
-"""
+"""The Ray actor on a node: it trains one task after another, and yields their events and files."""
 
 import tempfile
 import threading
@@ -20,19 +18,19 @@ from search.executors.training import Material, Setup, Unusable, events_of
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has what it needs, and trains."""
+    """The worker has its images, and starts to train."""
 
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """Files that a task left on the worker's node, for the coordinator to keep."""
+    """Files that a task wrote on the worker's node, for the coordinator to store."""
 
     kind: Literal["snapshot", "checkpoint"]
     files: dict[str, bytes]
 
 
 class Trainer:
-    """An actor; `train` and `stop` run in two threads of it."""
+    """A Ray actor; `train` and `stop` run in two of its threads."""
 
     def __init__(self, setup: Setup, splits: SearchSplits, full: Images, origin: dict[str, Any]) -> None:
         self._setup, self._material = setup, Material(splits, lambda: full, origin)
@@ -40,19 +38,19 @@ class Trainer:
         self._key = ""
 
     def train(self, task: Task, snapshot: bytes | None, is_kept: bool) -> Iterator[Event | Ready | Carried | Unusable]:
-        """Trains the task, from the snapshot where there is one; with `is_kept` its checkpoint comes before its end."""
+        """Train the task, from its snapshot if given; with `is_kept` its checkpoint comes before its last event."""
         torch.set_num_threads(self._setup.threads)
-        # The images lie in memory that all processes of the node share and none may write to, nor does.
+        # The images are in read-only memory that all processes of the node share; a training does not write to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        self._stop.clear()  # before the key is known: from then on a stop is this task's
+        self._stop.clear()  # before the key is set: from then on a stop concerns this task
         self._key = task.key
         yield Ready()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            mine = replace(task, snapshot=folder / "snapshot", checkpoint=folder / "checkpoint" if is_kept else None)
+            local = replace(task, snapshot=folder / "snapshot", checkpoint=folder / "checkpoint" if is_kept else None)
             if snapshot is not None:
                 (folder / "snapshot").write_bytes(snapshot)
-            for event in events_of(mine, self._setup, self._material, self._stop.wait):
+            for event in events_of(local, self._setup, self._material, self._stop.wait):
                 if isinstance(event, Kept):
                     yield Carried("snapshot", {"snapshot": (folder / "snapshot").read_bytes()})
                 elif isinstance(event, Finished) and (folder / "checkpoint").exists():
@@ -62,6 +60,6 @@ class Trainer:
                 yield event
 
     def stop(self, key: str) -> None:
-        """The task ends after its epoch, if it is still the one in training."""
+        """End the task after the current epoch, if it is still training."""
         if key == self._key:
             self._stop.set()

@@ -1,4 +1,4 @@
-"""When a worker keeps a snapshot of its training, and what makes one a training's own."""
+"""When a worker saves a snapshot of its training, and which snapshots it may resume from."""
 
 import time
 from collections.abc import Callable
@@ -16,13 +16,11 @@ from fmnist.snapshot import Snapshot, load_snapshot, save_snapshot
 from fmnist.train import Epoch
 from search.executors import Task
 
-SHARE = 0.02  # of a training's time that its snapshots may take, after the first
+SHARE = 0.02  # of a training's time that snapshots after the first may take
 
 
 class Snapshots:
-    """Of one task; without a file there are none. What goes wrong with them is noted, and the training goes on
-    without.
-    """
+    """The snapshots of one task, if it names a file for them. Faults are noted, and the training continues without."""
 
     def __init__(
         self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
@@ -30,29 +28,25 @@ class Snapshots:
         self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
         self._curve: list[CurvePoint] = []
         self._last = time.monotonic()
-        self._cost = 0.0  # seconds that the last one took
+        self._cost = 0.0  # seconds that the last snapshot took
 
     def found(self) -> tuple[Snapshot | None, tuple[CurvePoint, ...]]:
-        """The snapshot that an earlier try left of this very training, and the epochs until then."""
+        """Return the snapshot that an earlier try of this training left, and its curve until then."""
         path = self._task.snapshot
         if path is None or not path.exists():
             return None, ()
         try:
             snapshot, about = load_snapshot(path)
             if about["training"] != self._training:
-                return None, ()  # of a study that had the same name
+                return None, ()  # of an earlier study of the same name
             self._curve = [CurvePoint(**point) for point in about["curve"]]
         except (FmnistError, LookupError, TypeError) as error:
-            self._note(f"starts anew, its snapshot is of no use: {error}")
+            self._note(f"starts from the beginning, its snapshot cannot be used: {error}")
             return None, ()
         return snapshot, tuple(self._curve)
 
     def take(self, epoch: Epoch, point: CurvePoint) -> bool:
-        """The epoch is remembered, and a snapshot on the disk if it is time for one; the last epoch leaves nothing to
-        go on with.
-
-        Returns whether there is a new one.
-        """
+        """Record the epoch and save a snapshot if it is due, never after the last epoch; return whether it did."""
         self._curve.append(point)
         path, now = self._task.snapshot, time.monotonic()
         if (
@@ -64,7 +58,7 @@ class Snapshots:
         try:
             about = {"training": self._training, "curve": [asdict(point) for point in self._curve]}
             save_snapshot(path, epoch.snapshot(), about)
-        except FmnistError as error:  # such as a full disk: what is trained is worth more than that it could go on
+        except FmnistError as error:  # such as a full disk: the training is worth more than its snapshot
             self._note(f"no snapshot: {error}")
             return False
         finally:
@@ -74,7 +68,7 @@ class Snapshots:
 
     @cached_property
     def _training(self) -> dict[str, Any]:
-        # All that its figures follow from: the same of another study would be as good.
+        # Everything that determines the figures: a snapshot of another study with the same values would do as well.
         task = self._task
         return {
             "config": task.config.model_dump(mode="json"),

@@ -1,6 +1,4 @@
-"""One task, trained: its events one after another, whatever carries them to the coordinator. It never opens the
-storage.
-"""
+"""Train one task and yield its events, independent of how they reach the coordinator. Never opens the storage."""
 
 import gc
 import time
@@ -39,12 +37,12 @@ from search.executors import (
 from search.executors.capacity import least_memory
 from search.executors.snapshots import Snapshots
 
-# In errors of the CPU, of Apple's MPS and of CUDA's libraries, which have no kind of their own.
+# Found in errors of the CPU, Apple's MPS and CUDA's libraries, which have no exception type for this.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-# A verdict takes the coordinator milliseconds. Without this short wait it comes when the next epoch has begun, and a
-# pruned trial costs one epoch more than it should.
-PATIENCE = 0.01  # of the epoch's own time
-Stopped = Callable[[float], bool]  # seconds that it may wait for word -> whether the training is to end
+# The coordinator takes milliseconds to decide on pruning. Without this short wait the decision arrives after the next
+# epoch has begun, and a pruned trial costs one epoch more.
+PATIENCE = 0.01  # of the epoch's time
+Stopped = Callable[[float], bool]  # seconds that it may wait for a message -> whether to end the training
 
 
 @dataclass(frozen=True)
@@ -55,12 +53,12 @@ class Setup:
     split_seed: int
     device: str
     threads: int
-    snapshot_seconds: float = 15.0  # that a training goes on, at least, between two snapshots
+    snapshot_seconds: float = 15.0  # minimum between two snapshots of a training
 
 
 @dataclass(frozen=True)
 class Material:
-    """The images that a worker trains on, and what a checkpoint says of them."""
+    """The images that a worker trains on, and their description in a checkpoint."""
 
     splits: SearchSplits
     full: Callable[[], Images]  # train and validation together
@@ -69,9 +67,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Unusable:
-    """The last word of a worker whose process can train no more, as `reason` says.
+    """The last event of a worker whose process cannot train again, for `reason`.
 
-    Its task has `failed`; without that, a new process is to try it again.
+    `failed` is the end of its task; if None, a new process is to retry the task.
     """
 
     reason: str
@@ -83,23 +81,22 @@ class _TooSlowError(FmnistError):
 
 
 def load_material(setup: Setup) -> Material:
-    """The images of the run's source, split."""
+    """Load the images of the run's source, split."""
     return Material(
         search_splits(setup.source, seed=setup.split_seed), partial(full_split, setup.source), origin_of(setup.source)
     )
 
 
 def origin_of(source: Source) -> dict[str, Any]:
-    """What a checkpoint says of its images."""
+    """Return the description of the images for a checkpoint."""
     return {"data": source.name, "pictures": source.preparation.model_dump(mode="json")}
 
 
 def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Iterator[Event | Unusable]:
-    """Trains the task, from its snapshot where there is one, and saves its checkpoint where it has one; the last event
-    is its end.
+    """Train the task, from its snapshot if there is one, and yield its events; the last event is its end.
 
-    With Unusable as the last one this process must end: it trains no other task.
-    After each epoch `stopped` is asked, with the seconds that it may wait for word from the coordinator.
+    After Unusable this process must end and train no other task. `stopped` is called after each epoch with the seconds
+    that it may wait for a message of the coordinator.
     """
     start = time.monotonic()
     end: Finished | Failed | Unusable
@@ -118,16 +115,14 @@ def events_of(task: Task, setup: Setup, material: Material, stopped: Stopped) ->
     ) as error:
         end = _failed(error, task, setup, time.monotonic() - start)
     if isinstance(end, Failed):
-        gc.collect()  # the error held what the training had computed; the next one would want for memory as well
+        gc.collect()  # frees the tensors that the error's traceback held, before the next training
     yield end
     if not isinstance(end, Unusable):
-        release_memory(
-            torch.device(setup.device)
-        )  # other workers share the device, and the next training has other shapes
+        release_memory(torch.device(setup.device))  # for other workers; the next training has other shapes
 
 
 def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Generator[Event, None, float]:
-    """Returns the seconds that it took, those of earlier tries until the snapshot included."""
+    """Train, and return the seconds it took, including earlier tries up to the snapshot."""
     train_images, valid_images = material.splits if task.images == "search" else (material.full(), None)
     device = torch.device(setup.device)
     _require_memory(task, train_images, device)
@@ -163,21 +158,21 @@ def _noted(task: Task, notes: list[str]) -> Iterator[Noted]:
 
 
 def _failed(error: Exception, task: Task, setup: Setup, seconds: float) -> Failed | Unusable:
-    kind, reason = _told(error, setup)
+    kind, reason = _kind_and_reason(error, setup)
     failed = Failed(task.key, kind, reason, seconds)
-    # On CUDA an error from below may have broken the process: a fault stays, and an unfinished capture leaves PyTorch's
-    # generator in it.
+    # On CUDA other errors may leave the process broken: a fault persists, and an unfinished graph capture leaves
+    # PyTorch's random generator in capture mode.
     if not is_cuda(torch.device(setup.device)) or isinstance(error, FmnistError | MemoryError):
         return failed
     return Unusable(reason, None if kind == "error" and is_fault(error) else failed)
 
 
-def _told(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
+def _kind_and_reason(error: Exception, setup: Setup) -> tuple[FailureKind, str]:
     if isinstance(error, DivergedError):
         return "diverged", str(error)
     if isinstance(error, _TooSlowError):
         return "latency", str(error)
-    if isinstance(error, FmnistError):  # such as a disk that is full: trying again would not help
+    if isinstance(error, FmnistError):  # such as a full disk: retrying would not help
         return "error", str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return "memory", f"out of memory on {setup.device}: {_first_line(error)}"
@@ -192,10 +187,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _require_memory(task: Task, images: Images, device: torch.device) -> None:
-    """The training is not hopeless.
-
-    Raises: MemoryError where even the least that it takes is more than there is.
-    """
+    """Raise MemoryError if even the minimum that the training takes exceeds the free memory."""
     least = least_memory(task.config, len(images.class_names), len(images), device)
     free = free_memory(device)
     if least > free:
@@ -203,10 +195,10 @@ def _require_memory(task: Task, images: Images, device: torch.device) -> None:
 
 
 def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iterator[Event]:
-    found = latency_ms(build(task.config, classes), device)
-    yield Measured(task.key, found)
-    if found > limit:
-        raise _TooSlowError(f"one image takes {found:.3g} ms, over {limit:g} ms")
+    latency = latency_ms(build(task.config, classes), device)
+    yield Measured(task.key, latency)
+    if latency > limit:
+        raise _TooSlowError(f"one image takes {latency:.3g} ms, over {limit:g} ms")
 
 
 def _point(epoch: Epoch, seconds: float) -> CurvePoint:

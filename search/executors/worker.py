@@ -1,6 +1,4 @@
-"""The worker process: it loads the images once, trains one task after another and reports each epoch through its
-pipe.
-"""
+"""The worker process: it loads the images once, trains one task after another and sends events through its pipe."""
 
 import os
 import signal
@@ -18,7 +16,7 @@ from search.executors.training import Setup, Unusable, events_of, load_material
 
 @dataclass(frozen=True)
 class Stop:
-    """The message that ends the current task after its epoch."""
+    """The message that ends a task after the current epoch."""
 
     key: str
 
@@ -27,12 +25,12 @@ READY = "ready"
 
 
 def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
-    """Trains every Task that comes through `pipe`, until it closes or this process is Unusable.
+    """Train every Task received through `pipe`, until it closes or this process is Unusable.
 
-    `environ` is added to the environment before CUDA is used.
+    `environ` is added to the environment before CUDA is initialized.
     """
     os.environ.update(environ)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the coordinator decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group, but the coordinator decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(setup.threads)
@@ -43,22 +41,22 @@ def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
             message = pipe.recv()
         except EOFError:
             return
-        if isinstance(message, Task):  # a Stop that comes after its task has ended has nothing left to stop
+        if isinstance(message, Task):  # ignore a Stop that arrives after its task has ended
             for event in events_of(message, setup, material, partial(_stop_came, pipe, message.key)):
                 pipe.send(event)
                 if isinstance(event, Unusable):
-                    os._exit(1)  # at once: a broken CUDA context may hang while it is taken down
+                    os._exit(1)  # at once: the teardown of a broken CUDA context may hang
 
 
 def _stop_came(pipe: Connection, key: str, patience: float) -> bool:
     while pipe.poll(patience):
-        if pipe.recv() == Stop(key):  # one for a task that is over has nothing left to stop
+        if pipe.recv() == Stop(key):  # ignore a Stop of an earlier task
             return True
     return False
 
 
 def _die_with_parent() -> None:
-    # A coordinator killed with -9 says no goodbye, and an epoch may last minutes.
+    # A coordinator killed with SIGKILL cannot close its workers, and an epoch may last minutes.
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
