@@ -268,12 +268,19 @@ def test_synthetic_images_replace_missing_data_only_if_allowed_and_with_a_warnin
     assert (len(source.train()), len(source.test())) == (6_000, 1_000)
 
 
-def test_a_download_is_cached_for_the_next_run(mirror: socket.socket, packed: Path) -> None:
+@pytest.mark.parametrize("earlier", [{}, {next(iter(PACKED)): b"an interrupted download"}], ids=["none", "interrupted"])
+def test_a_download_is_cached_for_the_next_run(
+    earlier: dict[str, bytes], mirror: socket.socket, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if earlier:
+        _write(cache_folder() / "FashionMNIST" / "raw", earlier)
+    # The folder for temporary files may be on another disk, from which a file cannot be moved in one step.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
     handler = partial(SimpleHTTPRequestHandler, directory=str(packed / "FashionMNIST" / "raw"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server:
         server.socket.close()
         server.socket = mirror
-        Thread(target=server.serve_forever).start()
+        Thread(target=server.serve_forever, daemon=True).start()
         _assert_holds_the_arrays(find_source(None, announce=_ignore))
         server.shutdown()
     _assert_holds_the_arrays(find_source(None, announce=_ignore))
