@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fmnist.data.arrays import write_npz
 from fmnist.data.cleaning import CleaningRules
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.errors import FmnistError
@@ -16,8 +17,6 @@ from tests.fmnist.data.forms import (
     NUMBERS,
     TEST,
     TRAIN,
-    as_csv,
-    as_parquet,
     as_pictures,
     open_source,
     write_csv,
@@ -48,18 +47,31 @@ def test_every_form_gives_the_same_arrays(form: Callable[[Path], Source], tmp_pa
     assert not source.cleaning.resized
 
 
-@pytest.mark.parametrize("form", [as_csv, as_parquet, as_pictures])
+def change(path: Path) -> None:
+    """Write other images to the file, in the same form."""
+    images = TRAIN.take(np.arange(60)) if "train" in path.name else TEST.take(np.arange(30))
+    match path.suffix:
+        case ".csv" | ".gz":
+            write_csv(path, images)
+        case ".parquet":
+            write_parquet(path, images)
+        case ".npz":
+            write_npz(path, TRAIN, images)
+        case ".png":
+            path.unlink()
+        case _:  # the last pixel of an idx file
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_cached_data_are_reused_until_a_file_changes(form: Callable[[Path], Source], tmp_path: Path) -> None:
-    first, again = form(tmp_path), form(tmp_path)
-    assert again.root == first.root or form is as_pictures  # whose files were written again
-    path = next(path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".csv", ".parquet", ".png"))
-    if path.suffix == ".png":
-        path.unlink()
-    else:
-        (write_csv if path.suffix == ".csv" else write_parquet)(path, TEST.take(np.arange(30)))
-    data, test = (source if source is None else Path(source) for source in (first.path, first.test_path))
-    assert data is not None
-    assert open_source(data, test).root != first.root
+    source = form(tmp_path)
+    assert source.path is not None
+    data, test = Path(source.path), Path(source.test_path) if source.test_path else None
+    assert open_source(data, test).root == source.root
+    change(next(path for path in sorted(data.rglob("*")) if path.is_file()) if data.is_dir() else data)
+    assert open_source(data, test).root != source.root
 
 
 def test_missing_pixels_are_stored_with_the_images(tmp_path: Path) -> None:

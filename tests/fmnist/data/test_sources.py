@@ -17,6 +17,7 @@ import pytest
 from fmnist.data import download, official, sources
 from fmnist.data.cache import cache_folder
 from fmnist.data.official import OfficialFile
+from fmnist.data.preparation import CENTRED, Preparation
 from fmnist.data.sources import Source, find_source
 from fmnist.errors import FmnistError
 from tests.fmnist.data.official_files import ARRAYS, FILES, PACKED, as_idx
@@ -215,6 +216,14 @@ def test_four_other_idx_files_are_a_data_set_of_another_name(tmp_path: Path) -> 
     source = find_source(str(tmp_path / "given"), announce=lines.append)
     assert (source.name, source.train().class_names) == ("given", ("0", "1", "2", "3", "4"))
     assert any("none of the idx files" in line for line in lines)
+    assert source.preparation == Preparation()
+
+
+def test_the_official_files_keep_their_form_with_another_test_split(packed: Path, tmp_path: Path) -> None:
+    test = _write(tmp_path / "test", {name: as_idx(array[::-1]) for name, array in ARRAYS.items()})
+    source = find_source(str(packed), test=str(test), announce=_ignore)
+    assert source.preparation == Preparation(form=CENTRED)
+    assert (source.name, source.train().class_names) == ("given", tuple("0123456789"))
 
 
 def test_a_damaged_cache_is_an_error_that_says_what_to_delete(packed: Path) -> None:
