@@ -1,6 +1,4 @@
-"""Several runs of one study on a database server: each is a coordinator that shows itself, and takes over what dead
-ones left running.
-"""
+"""Coordinators: parallel runs of one study on a database server, which take over the trials of dead runs."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,20 +12,20 @@ from search.storage.foreign import SPEC
 from search.storage.optuna_private import trial_id
 from search.storage.sharing import OWNER, Share
 from search.storage.trial_record import REFUSED
-from search.study.holder import COORDINATOR, mine
-from search.study.lock import at_work, is_alive, require_nobody_ends
+from search.study.holder import COORDINATOR, this_process
+from search.study.lock import describe_holders, is_alive, require_nobody_ends
 from search.study.records import Holder, parse_record
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
 from search.terminal.wording import counted
 
-SEEDS_APART = 1_000_003  # so that coordinators which begin together do not propose the same
+SEEDS_APART = 1_000_003  # keeps coordinators that start together from proposing the same
 
 
 def require_agreement(storage: RDBStorage, spec: StudySpec) -> None:
-    """The runs at work on the study of that name, if there are any, search for the same as this one would.
+    """Require that this run asks for the same as the other runs of the study, if there are any.
 
-    Raises: SearchError with what differs, or where the search is over and a run brings the study to its end.
+    Raises: SearchError with the difference, or if the search is over and another run is ending the study.
     """
     if spec.name not in storage_names(storage):
         return
@@ -36,43 +34,42 @@ def require_agreement(storage: RDBStorage, spec: StudySpec) -> None:
     others = living(study)
     if not others or SPEC not in study.attributes:
         return
-    there, asked = study.spec, spec
+    stored = study.spec
     for section in ("search", "confirm", "final", "limits", "cleaning"):
-        kept, wanted = getattr(there, section).model_dump(), getattr(asked, section).model_dump()
-        for name in kept:
-            if kept[name] != wanted[name]:
+        theirs, ours = getattr(stored, section).model_dump(), getattr(spec, section).model_dump()
+        for name in theirs:
+            if theirs[name] != ours[name]:
                 raise SearchError(
                     f"Runs that share a study must ask for the same; those at work on {spec.name!r} have "
-                    f"{section}.{name} = {kept[name]}, "
-                    f"this one {wanted[name]}. They are: {at_work(others.values())}. Give the same, or wait for them."
+                    f"{section}.{name} = {theirs[name]}, this one {ours[name]}. They are: "
+                    f"{describe_holders(others.values())}. Use their value, or wait for them."
                 )
 
 
 @contextmanager
 def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Iterator[None]:
-    """Within, this run is one of the coordinators that search the study; its trials are its own, and the budget is that
-    of all.
+    """Register this run as a coordinator of the study; each owns its trials, and all share the budget.
 
-    Raises: SearchError where the search is over, and a run brings the study to its end.
+    Raises: SearchError if the search is over and another run is ending the study.
     """
-    own, me, this = study.storage, secrets.token_hex(8), mine()
-    with study.alone():  # of two that begin together, the second sees the first
+    storage, coordinator, holder = study.storage, secrets.token_hex(8), this_process()
+    with study.alone():  # so that of two runs that start together, the second sees the first
         require_nobody_ends(study)
         others, before = living(study), len(coordinators(study))
-        study.write(this, key=COORDINATOR + me)
+        study.write(holder, key=COORDINATOR + coordinator)
     if others:
         study.optuna.sampler = spec.make_sampler(seed=spec.seed + len(study.trials()) + SEEDS_APART * before)
-        runs = f"{counted(len(others), 'other run')} at work on this study: {at_work(others.values())}"
-        announce(f"{runs}. The budget is that of all together.")
-    own.share = Share(me, spec.budget, uncounted=None if spec.search.sampler == "grid" else REFUSED)
+        runs = f"{counted(len(others), 'other run')} at work on this study: {describe_holders(others.values())}"
+        announce(f"{runs}. All runs share the budget.")
+    storage.share = Share(coordinator, spec.budget, uncounted=None if spec.search.sampler == "grid" else REFUSED)
     try:
         yield
     finally:
-        study.write(mine(since=this.since, is_over=True), key=COORDINATOR + me)
+        study.write(this_process(since=holder.since, is_over=True), key=COORDINATOR + coordinator)
 
 
 def coordinators(study: Study) -> dict[str, Holder]:
-    """All that ever worked on the study, by their ids."""
+    """Return all coordinators that ever worked on the study, by id."""
     attributes = study.attributes
     return {
         key.removeprefix(COORDINATOR): parse_record(attributes[key], key, Holder)
@@ -82,21 +79,21 @@ def coordinators(study: Study) -> dict[str, Holder]:
 
 
 def living(study: Study) -> dict[str, Holder]:
-    """The other runs at work."""
+    """Return the other coordinators that are at work, by id."""
     return {key: holder for key, holder in coordinators(study).items() if is_alive(holder)}
 
 
 def share_of(study: Study) -> Share | None:
-    """What this run may do with the trials of the study; None where they are all its own."""
+    """Return this run's share of the study's trials, or None if it does not share them."""
     return study.storage.share if study.is_stored else None
 
 
 def take_back(study: Study) -> None:
-    """Trials that dead coordinators left running wait for the next one, who trains them with their configuration."""
-    own = study.storage
-    assert own.share, "the run has joined"
-    alive = {own.share.owner, *living(study)}
+    """Set running trials of dead coordinators to waiting; the next coordinator trains them as configured."""
+    storage = study.storage
+    assert storage.share, "the run has joined"
+    alive = {storage.share.owner, *living(study)}
     for trial in study.trials((TrialState.RUNNING,)):
         owner = trial.system_attrs.get(OWNER)
         if owner not in alive:
-            own.release(trial_id(trial), owner)
+            storage.release(trial_id(trial), owner)

@@ -1,6 +1,4 @@
-"""A study goes on only as it began: with the same space, seeds, data and toolkit. Otherwise its trials could not be
-compared.
-"""
+"""A study resumes only with the same space, seeds, data and toolkit: otherwise its trials are not comparable."""
 
 import difflib
 
@@ -12,44 +10,42 @@ BUDGET_KEYS = {"trials", "minutes"}
 
 
 def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, version: str) -> None:
-    """Nothing but the budget and the description differs, and the toolkit that made the study, by its version, is a
-    compatible one.
+    """Require that only budget and description differ, and that toolkit version `made_by` is compatible.
 
-    Raises: SearchError with what differs.
+    Raises: SearchError with the differences.
     """
-    kept, asked = (
-        [f"toolkit = {_compatible(each)!r}", *_identity(spec)] for each, spec in ((made_by, before), (version, now))
+    stored, requested = (
+        [f"toolkit = {_compatible(toolkit)!r}", *_identity(spec)]
+        for toolkit, spec in ((made_by, before), (version, now))
     )
-    if kept != asked:
-        diff = difflib.unified_diff(kept, asked, "in the storage", "asked for", lineterm="", n=0)
+    if stored != requested:
+        diff = difflib.unified_diff(stored, requested, "in the storage", "asked for", lineterm="", n=0)
         lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
         raise SearchError(
-            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it as it "
-            f"was:\n{lines}"
+            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it with the "
+            f"stored one:\n{lines}"
         )
 
 
-def require_same_data(study: str, kept: DataRecord, data: DataRecord) -> None:
-    """The images are those that the study was made on.
+def require_same_data(study: str, stored: DataRecord, data: DataRecord) -> None:
+    """Require that the images are those that the study was created with.
 
     Raises: SearchError with both fingerprints.
     """
     splits = [
-        ("training images", kept.fingerprint, data.fingerprint),
-        ("test images", kept.test_fingerprint, data.test_fingerprint),
+        ("training images", stored.fingerprint, data.fingerprint),
+        ("test images", stored.test_fingerprint, data.test_fingerprint),
     ]
     for split, before, now in splits:
         if before and before != now:
             raise SearchError(
-                f"The study {study!r} was made on other {split}: those of {kept.name} had the fingerprint {before}, "
-                f"now those of {data.name} have {now}. Give --name for a new study, or the data as they were."
+                f"The study {study!r} was made on other {split}: {stored.name} had the fingerprint {before}, "
+                f"{data.name} has {now}. Give --name for a new study, or restore the original data."
             )
 
 
 def _compatible(version: str) -> str:
-    """What versions whose trials can be compared have in common: the major number, and before 1.0 the minor one,
-    too.
-    """
+    """Return the part that versions with comparable trials share: the major number, before 1.0 also the minor one."""
     major, minor, *_ = version.split(".")
     return f"{major}.{minor}" if major == "0" else major
 

@@ -1,4 +1,4 @@
-"""Where a run happens: versions, hardware, commit and command line, to be kept with the study."""
+"""The environment of a run, stored with the study: versions, hardware, commit and command line."""
 
 import platform
 import subprocess
@@ -15,12 +15,12 @@ PACKAGES = ("fmnist-search", "torch", "torchvision", "optuna", "numpy", "scikit-
 
 
 def now() -> str:
-    """The time, UTC, ISO 8601 to the second."""
+    """Return the time in UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def capture_environment(*, device: str, workers: int, threads_per_worker: int) -> Environment:
-    """What this run runs on."""
+    """Return the environment of this run."""
     return Environment(
         at=now(),
         command=" ".join([Path(sys.argv[0]).name, *map(masked, sys.argv[1:])]),
@@ -36,12 +36,12 @@ def capture_environment(*, device: str, workers: int, threads_per_worker: int) -
 
 
 def _commit() -> str | None:
-    # The toolkit's own checkout, not the folder the user happens to stand in; an installed wheel has none.
+    # Of the toolkit's checkout, not of the current folder; an installed wheel has none.
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=root,
             capture_output=True,
@@ -50,4 +50,4 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return told.stdout.strip()
+    return process.stdout.strip()

@@ -1,6 +1,4 @@
-"""Which process is at work on a study, told so that another one, or one on another machine, knows whether it still
-lives.
-"""
+"""The process that works on a study, recorded so that other processes and machines can tell whether it is alive."""
 
 import os
 import secrets
@@ -10,15 +8,13 @@ from pathlib import Path
 from search.study.environment import now
 from search.study.records import Holder
 
-COORDINATOR = (
-    "coordinator:"  # with an id behind it, the attribute for each run that searches; where the storage is a server's
-)
+COORDINATOR = "coordinator:"  # followed by an id: the attribute of each run that searches, on a database server
 PROC = Path("/proc")
-TOKENS: dict[int, str] = {}  # by the number of the process, so that one that is forked draws its own
+TOKENS: dict[int, str] = {}  # process id -> token, so that a forked process draws a new one
 
 
-def mine(*, since: str | None = None, is_over: bool = False) -> Holder:
-    """This process as a study remembers it."""
+def this_process(*, since: str | None = None, is_over: bool = False) -> Holder:
+    """Return the record of this process."""
     return Holder(
         host=socket.gethostname(),
         process=os.getpid(),
@@ -31,14 +27,14 @@ def mine(*, since: str | None = None, is_over: bool = False) -> Holder:
 
 
 def is_mine(holder: Holder) -> bool:
-    """Whether it is this process."""
+    """Whether the holder is this process."""
     return holder.token == _token()
 
 
 def is_numbered_here(holder: Holder) -> bool:
-    """Whether the number of its process means here what it means there."""
-    here = _pid_space()
-    return holder.pid_space == here and (here is not None or holder.host == socket.gethostname())
+    """Whether the holder's process id is valid in this process's namespace."""
+    pid_space = _pid_space()
+    return holder.pid_space == pid_space and (pid_space is not None or holder.host == socket.gethostname())
 
 
 def _token() -> str:
@@ -50,5 +46,5 @@ def _pid_space() -> str | None:
         return None
     try:
         return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()} {(PROC / 'self/ns/pid').readlink()}"
-    except OSError:  # hidden in a sandbox: equal to no other's
+    except OSError:  # hidden in a sandbox: must not equal that of any other process
         return f"unknown to {_token()}"

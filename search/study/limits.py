@@ -1,4 +1,4 @@
-"""What a network may cost at most, as constraints that the sampler learns from and optuna-dashboard shows."""
+"""Limits on a network's cost, as constraints that the sampler learns from and optuna-dashboard shows."""
 
 from collections.abc import Mapping
 
@@ -9,37 +9,33 @@ from fmnist.network import describe
 from search.storage.optuna_private import set_trial_system_attr
 from search.study.spec import LimitsSection
 
-DASHBOARD_KEY = (
-    "constraints"  # where optuna-dashboard 0.21 looks; Optuna 5 itself has a key for each constraint, and reads both
-)
+DASHBOARD_KEY = "constraints"  # read by optuna-dashboard 0.21; Optuna 5 has one key per constraint, and reads both
 
 
 def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
-    """By how much, as a share of the limit, the network is over each limit that can be told without building it; up to
-    0 is within.
-    """
-    found = {}
+    """Return limit -> the excess as a fraction of it, for limits that need no built network; up to 0 is within."""
+    constraints = {}
     network = describe(config, classes)
     if limits.max_params is not None:
-        found["max_params"] = network.parameters / limits.max_params - 1
+        constraints["max_params"] = network.parameters / limits.max_params - 1
     if limits.max_size is not None:
-        found["max_size"] = network.weight_bytes / limits.max_size - 1
-    return found
+        constraints["max_size"] = network.weight_bytes / limits.max_size - 1
+    return constraints
 
 
 def over(latency_ms: float, limits: LimitsSection) -> dict[str, float]:
-    """The same of the measured latency."""
+    """Return the constraint for a measured latency, empty without a limit on it."""
     return {} if limits.max_latency_ms is None else {"max_latency_ms": latency_ms / limits.max_latency_ms - 1}
 
 
 def violations(constraints: Mapping[str, float], limits: LimitsSection) -> str | None:
-    """ "max_params 120,300, over 100,000", None where nothing is over its limit."""
-    found = []
+    """Return a text such as "max_params 120,300, over 100,000", or None if all limits are met."""
+    texts = []
     for name, value in constraints.items():
         limit = getattr(limits, name)
         if value > 0:
-            found.append(f"{name} {_number(limit * (1 + value))}, over {_number(limit)}")
-    return "; ".join(found) or None
+            texts.append(f"{name} {_number(limit * (1 + value))}, over {_number(limit)}")
+    return "; ".join(texts) or None
 
 
 def _number(value: float) -> str:
@@ -47,7 +43,7 @@ def _number(value: float) -> str:
 
 
 def constrain(trial: Trial, constraints: Mapping[str, float]) -> None:
-    """The trial carries the constraints, for the sampler and for the dashboard; above 0 is infeasible."""
+    """Store the constraints with the trial, for the sampler and the dashboard; above 0 is infeasible."""
     if not constraints:
         return
     for name, value in constraints.items():

@@ -1,6 +1,4 @@
-"""Whose a study's folder is: one study's, in one database. A token says so that both have, wherever they are copied
-together.
-"""
+"""A study's folder belongs to one study in one database; a token stored in both identifies them, also in copies."""
 
 import socket
 from pathlib import Path
@@ -22,34 +20,32 @@ OWNER = "study.json"  # in the study's folder
 
 
 def identity_of(study: Study) -> Identity:
-    """The study's, as far as it has one."""
-    own = study.storage
+    """Return the identity of the study; parts that it has none of are None."""
+    storage = study.storage
     data = study.read(DataRecord)
-    token = own.get_study_system_attrs(study.id).get(IDENTITY)
+    token = storage.get_study_system_attrs(study.id).get(IDENTITY)
     return Identity(
         study=study.name,
         id=token,
         test_fingerprint=data.test_fingerprint if data else None,
-        storage=_place(own.backend.engine.url),
+        storage=_place(storage.backend.engine.url),
         host=socket.gethostname(),
     )
 
 
 def claim_folder(study: Study) -> None:
-    """The study's folder is its own, and says so. What it holds of a study that is no more is not the study's: no
-    record speaks of it.
+    """Write the study's identity to its folder. Files that a deleted study left there appear in no record.
 
-    Raises: SearchError where the folder is another study's. StorageLostError.
+    Raises: SearchError if the folder belongs to another study. StorageLostError.
     """
-    own = study.storage
-    with study.alone():  # of two runs that begin together, one draws the token
-        identity(own, study.id)
+    with study.alone():  # so that only one of two runs that start together draws the token
+        identity(study.storage, study.id)
     require_own_folder(study)
-    this = identity_of(study)
-    if this == read_owner(path := study.folder / OWNER):
+    owner = identity_of(study)
+    if owner == read_owner(path := study.folder / OWNER):
         return
     try:
-        write_in_place(path, (this.model_dump_json(indent=2) + "\n").encode())
+        write_in_place(path, (owner.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise SearchError(
             f"{path} must be writable: {error.strerror or error}. Free space there, or run in another folder."
@@ -57,32 +53,32 @@ def claim_folder(study: Study) -> None:
 
 
 def require_own_folder(study: Study) -> None:
-    """The study's folder here is no other study's.
+    """Require that the study's folder belongs to no other study.
 
-    Raises: SearchError with both.
+    Raises: SearchError with both studies.
     """
-    this = identity_of(study)
-    assert this.storage, "it was read from there"
-    _require(study.folder, this.storage, this.id)
+    own = identity_of(study)
+    assert own.storage, "the study was read from there"
+    _require(study.folder, own.storage, own.id)
 
 
 def require_no_others_folder(url: str, folder: Path) -> None:
-    """The folder is no other study's than that of its name at `url`, which need not be there yet; nothing is written.
+    """Require that the folder belongs to the study of its name at `url`, which may not exist yet; writes nothing.
 
-    Raises: SearchError with both.
+    Raises: SearchError with both studies.
     """
-    owner, parsed = read_owner(folder / OWNER), storage_url(url)
-    place = _place(parsed)
+    owner, parsed_url = read_owner(folder / OWNER), storage_url(url)
+    place = _place(parsed_url)
     if owner is None or _is_same_place(owner, place):
         return
-    is_there = parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").exists()
-    _require(folder, place, _token(open_storage(url, create=False), folder.name) if is_there else None)
+    exists = parsed_url.get_backend_name() != "sqlite" or Path(parsed_url.database or "").exists()
+    _require(folder, place, _token(open_storage(url, create=False), folder.name) if exists else None)
 
 
 def read_owner(path: Path) -> Identity | None:
-    """What the file at `path` says of whose its folder is; None where there is no such file.
+    """Return the owner of a folder from the file at `path`, or None if there is no such file.
 
-    Raises: SearchError where it cannot be read.
+    Raises: SearchError if it cannot be read.
     """
     try:
         return Identity.model_validate_json(path.read_bytes())
@@ -91,22 +87,22 @@ def read_owner(path: Path) -> Identity | None:
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is damaged"
         raise SearchError(
-            f"{path} must say whose the folder is; it cannot be read: {reason}. Delete the file if the folder is the "
-            "named study's."
+            f"{path} must name the study of this folder; it cannot be read: {reason}. Delete the file if the folder "
+            "belongs to the study of its name."
         ) from None
 
 
 def _require(folder: Path, place: str, token: str | None) -> None:
     owner = read_owner(folder / OWNER)
-    # In the same place, a study of that name with another token was begun anew: the folder's own is no more.
+    # In the same place, another token means that the folder's study was deleted and created again.
     if owner is None or owner.id == token or _is_same_place(owner, place):
         return
     host = socket.gethostname()
-    of, this = (f" on {name}" if owner.host not in (None, host) else "" for name in (owner.host, host))
+    there, here = (f" on {name}" if owner.host not in (None, host) else "" for name in (owner.host, host))
     raise SearchError(
-        f"The folder {folder} is of the study {folder.name!r} in {owner.storage}{of}, not of that in {place}{this}. "
-        "Give the command "
-        "in another folder, or begin a study of another name. If the study in it is no more, delete the folder."
+        f"The folder {folder} belongs to the study {folder.name!r} in {owner.storage}{there}, not to that in "
+        f"{place}{here}. Run the command in another folder, or give the study another name. If that study was deleted, "
+        "delete the folder."
     )
 
 
@@ -117,13 +113,13 @@ def _place(url: URL) -> str:
 
 
 def _is_same_place(owner: Identity, place: str) -> bool:
-    # A file's path and a server's name may be others on another machine.
+    # On another machine the same path or server name may mean another database.
     return owner.storage == place and owner.host in (None, socket.gethostname())
 
 
 def _token(storage: RDBStorage, name: str) -> str | None:
-    own = OwnTrials(storage)
+    trials = OwnTrials(storage)
     if name not in storage_names(storage):
         return None
-    token = own.get_study_system_attrs(own.get_study_id_from_name(name)).get(IDENTITY)
+    token = trials.get_study_system_attrs(trials.get_study_id_from_name(name)).get(IDENTITY)
     return None if token is None else str(token)

@@ -1,16 +1,16 @@
-"""Where the files of a study lie: each study has a folder of its own in its home."""
+"""Paths of a study's files: each study has a folder in its home."""
 
 from pathlib import Path
 
 HOME = Path("studies")  # in the folder where the command runs
-RUNNING = "running"  # within a study's folder: snapshots of the trainings under way
+RUNNING = "running"  # in a study's folder: snapshots of the running trainings
 
 
 def snapshot_path(folder: Path, key: str) -> Path:
-    """Where the training of that key of the study of that folder is kept while it runs."""
+    """Return the path of the snapshot of the running training `key`."""
     return folder / RUNNING / f"{key.replace(',', '').replace(' ', '-')}.safetensors"
 
 
 def journal_path(folder: Path) -> Path:
-    """Where the writes wait that the database of the study of that folder did not take."""
+    """Return the path of the study's journal, which holds the writes that its database did not accept."""
     return folder / "journal.jsonl"

@@ -1,6 +1,4 @@
-"""What the final models said of the test split, as the study's end left it; nothing is opened or scored anew. No
-torch.
-"""
+"""Stored predictions of the final models on the test split, read without opening the split again. No torch."""
 
 import hashlib
 import io
@@ -17,16 +15,16 @@ from search.errors import SearchError
 from search.study.records import Final
 from search.terminal.wording import f1
 
-SAME_FIGURE = 1e-9  # macro F1; what is stored was computed by the same code from the same predictions
+SAME_FIGURE = 1e-9  # macro F1; the stored figure was computed by the same code from the same predictions
 _STEP = (
-    "Restore it from a copy, or give the command in the folder where the study ran. `export` and `report` do "
-    "without it once it is deleted."
+    "Restore it from a copy, or run the command in the folder where the study ran. `export` and `report` also work "
+    "without the file: delete it."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of all final seeds, on the test images.
+    """Predictions of the models of all final seeds on the test images.
 
     Shape: labels [N], probabilities [S, N, C].
     """
@@ -37,7 +35,7 @@ class Predictions:
 
     @property
     def predicted(self) -> Ints:
-        """The likeliest class, by each seed. Shape: [S, N]."""
+        """The most probable class for each seed. Shape: [S, N]."""
         return np.asarray(self.probabilities.argmax(axis=2))
 
     @property
@@ -47,13 +45,13 @@ class Predictions:
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
-        """Which images the exported model names as they are. Shape: [N]."""
+        """Whether the exported model classifies each image correctly. Shape: [N]."""
         return np.asarray(self.labels == self.predicted[self.exported])
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image of the test split, by its row, that the exported model is sure of and wrong about."""
+    """A test image, by its row, that the exported model misclassifies with high confidence."""
 
     row: int
     true: int
@@ -62,14 +60,12 @@ class Mistake:
 
 
 def predictions_path(folder: Path) -> Path:
-    """Where they lie, in a study's folder."""
+    """Return the path of the predictions in a study's folder."""
     return folder / "final" / "predictions.npz"
 
 
 def keep_predictions(folder: Path, labels: Ints, probabilities: NDArray[np.floating]) -> str:
-    """The file in the study's folder holds them, whole; returns its BLAKE2b, by which it is known again. Raises:
-    OSError.
-    """
+    """Write the predictions to the study's folder atomically and return the BLAKE2b of the file. Raises: OSError."""
     file = io.BytesIO()
     np.savez_compressed(file, labels=labels, probabilities=probabilities)
     write_in_place(predictions_path(folder), file.getvalue())
@@ -77,16 +73,16 @@ def keep_predictions(folder: Path, labels: Ints, probabilities: NDArray[np.float
 
 
 def read_predictions(folder: Path, final: Final) -> Predictions | None:
-    """Those that the study of that folder was scored on; None where the file is gone.
+    """Return the predictions that the study was scored on, or None if the file was deleted.
 
-    Raises: SearchError where the file is damaged, or holds something else.
+    Raises: SearchError if the file is damaged, or holds other predictions.
     """
     path = predictions_path(folder)
     try:
         content = path.read_bytes()
         _require_digest(path, content, final.predictions)
-        with np.load(io.BytesIO(content), allow_pickle=False) as kept:
-            labels, probabilities = kept["labels"], kept["probabilities"]
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            labels, probabilities = arrays["labels"], arrays["probabilities"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
@@ -100,36 +96,34 @@ def read_predictions(folder: Path, final: Final) -> Predictions | None:
         and labels.dtype.kind in "iu"
     )
     if not fits or labels.min() < 0 or labels.max() >= classes:
-        wanted = f"labels [{images}] below {classes} and probabilities [{len(final.runs)}, {images}, {classes}]"
-        raise SearchError(
-            f"{path} must hold {wanted}, got {list(labels.shape)} and {list(probabilities.shape)}. {_STEP}"
-        )
-    found = Predictions(
+        rule = f"labels [{images}] below {classes} and probabilities [{len(final.runs)}, {images}, {classes}]"
+        raise SearchError(f"{path} must hold {rule}, got {list(labels.shape)} and {list(probabilities.shape)}. {_STEP}")
+    predictions = Predictions(
         labels.astype(np.int64), probabilities, [run.seed for run in final.runs].index(final.exported_seed)
     )
-    _require_same_scores(
-        path, [macro_f1(found.labels, row, classes) for row in found.predicted], [run.macro_f1 for run in final.runs]
-    )
-    return found
+    scores = [macro_f1(predictions.labels, predicted, classes) for predicted in predictions.predicted]
+    _require_same_scores(path, scores, [run.macro_f1 for run in final.runs])
+    return predictions
 
 
 def surest_mistakes(predictions: Predictions, shown: int) -> list[Mistake]:
-    """The `shown` mistakes of the exported model with the highest probability, highest first."""
+    """Return the exported model's `shown` mistakes of highest probability, highest first."""
     wrong, confidence = np.flatnonzero(~predictions.is_right), predictions.confidence
-    named = predictions.predicted[predictions.exported]
-    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
-    return [Mistake(int(row), int(predictions.labels[row]), int(named[row]), float(confidence[row])) for row in order]
+    predicted = predictions.predicted[predictions.exported]
+    rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
+    return [
+        Mistake(int(row), int(predictions.labels[row]), int(predicted[row]), float(confidence[row])) for row in rows
+    ]
 
 
 def _require_digest(path: Path, content: bytes, expected: str | None) -> None:
     if expected is not None and hashlib.blake2b(content).hexdigest() != expected:
-        raise SearchError(f"{path} must be the file of the study's final models; its checksum is another one. {_STEP}")
+        raise SearchError(f"{path} must be the file of the study's final models; its checksum differs. {_STEP}")
 
 
-def _require_same_scores(path: Path, found: list[float], expected: list[float]) -> None:
-    if any(abs(one - other) > SAME_FIGURE for one, other in zip(found, expected, strict=True)):
+def _require_same_scores(path: Path, scores: list[float], expected: list[float]) -> None:
+    if any(abs(score - stored) > SAME_FIGURE for score, stored in zip(scores, expected, strict=True)):
         raise SearchError(
             f"{path} must hold the predictions that the study was scored on: macro F1 {', '.join(map(f1, expected))}; "
-            "those in it have "
-            f"{', '.join(map(f1, found))}. {_STEP}"
+            f"those in it have {', '.join(map(f1, scores))}. {_STEP}"
         )

@@ -1,4 +1,4 @@
-"""What a study remembers beside its trials: JSON in the study's attributes, checked on the way in and out."""
+"""Records that a study stores beside its trials: JSON in the study's attributes, validated on reading and writing."""
 
 from collections.abc import Mapping
 from statistics import fmean, stdev
@@ -16,11 +16,9 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """Frozen. Fields that this version does not know, as a later one may have written them, are left out when it is
-    read.
+    """A frozen record. Unknown fields, which a later version may have written, are ignored on reading.
 
-    `KEY` is the attribute of a study that holds the record, or a list of such records; "" for what is only a part of
-    another.
+    `KEY` is the study's attribute that holds the record, or a list of them; "" if it is only a part of another record.
     """
 
     KEY: ClassVar[str] = ""
@@ -28,39 +26,39 @@ class Record(BaseModel):
 
 
 def record_in(attributes: Mapping[str, Any], kind: type[R]) -> R | None:
-    """The record of that kind among a study's attributes, None where there is none yet.
+    """Return the record of that kind from a study's attributes, or None if there is none yet.
 
-    Raises: SearchError where this version cannot read it.
+    Raises: SearchError if this version cannot read it.
     """
     return parse_record(attributes[kind.KEY], kind.KEY, kind) if kind.KEY in attributes else None
 
 
 def records_in(attributes: Mapping[str, Any], kind: type[R]) -> tuple[R, ...]:
-    """The list of records of that kind among a study's attributes, oldest first.
+    """Return the records of that kind from a study's attributes, oldest first.
 
-    Raises: SearchError where this version cannot read one.
+    Raises: SearchError if this version cannot read one.
     """
     return parse_record(attributes.get(kind.KEY, []), kind.KEY, tuple[kind, ...])  # type: ignore[valid-type]
 
 
 def parse_record(value: Any, key: str, kind: type[T]) -> T:
-    """What a study's attributes hold under `key`, as what it is.
+    """Return the value of attribute `key`, validated as `kind`.
 
-    Raises: SearchError where it is not of that kind.
+    Raises: SearchError if it is not of that kind.
     """
     try:
         return TypeAdapter(kind).validate_python(value, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(step) for step in (key, *first["loc"]))
+        path = ".".join(str(step) for step in (key, *first["loc"]))
         raise SearchError(
-            f"The study's record {shown(where)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
+            f"The study's record {shown(path)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
             "Use the version of fmnist-search that wrote the study."
         ) from None
 
 
 class DataRecord(Record):
-    """Which images the study trains on."""
+    """The images that the study trains on."""
 
     KEY = "data"
     name: str  # "Fashion-MNIST", "synthetic" or the name of the file or folder
@@ -68,32 +66,32 @@ class DataRecord(Record):
     train: int
     valid: int
     class_names: tuple[str, ...]
-    # Studies of version 0.1 knew nothing of the rest.
+    # Studies of version 0.1 lack the following fields.
     test: int | None = None
     test_fingerprint: str | None = None
-    path: str | None = None  # what --data named; None where Fashion-MNIST was found without it
+    path: str | None = None  # the value of --data; None if Fashion-MNIST was found without it
     test_path: str | None = None
-    cleaning: CleaningReport | None = None  # None for images that are drawn by code
+    cleaning: CleaningReport | None = None  # None for synthetic images
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether its figures say nothing of Fashion-MNIST."""
+        """Whether the images are synthetic."""
         return self.name == "synthetic"
 
     @property
     def is_fashion_mnist(self) -> bool:
-        """Whether these are the official files."""
+        """Whether the images are the official files."""
         return self.name == "Fashion-MNIST"
 
 
 class Environment(Record):
-    """Where one `run` happened; a study keeps one a run."""
+    """The environment of one `run` of the study."""
 
     KEY = "environments"
     at: str  # UTC, ISO 8601
     command: str
     commit: str | None
-    versions: dict[str, str]  # package -> version; "python" and "fmnist-search" among them
+    versions: dict[str, str]  # package -> version, including "python" and "fmnist-search"
     platform: str
     processor: str
     cores: int
@@ -111,7 +109,7 @@ class SeedRun(Record):
 
 
 class Candidate(Record):
-    """One of the best trials, trained again on fresh seeds and scored on the validation split."""
+    """One of the best trials, retrained with fresh seeds and scored on the validation split."""
 
     trial: int
     config: TrialConfig
@@ -120,17 +118,17 @@ class Candidate(Record):
 
     @property
     def mean(self) -> float:
-        """Of the fresh seeds; there must be one."""
+        """The mean macro F1 over the fresh seeds, of which there must be at least one."""
         return fmean(run.macro_f1 for run in self.runs)
 
     @property
     def sd(self) -> float | None:
-        """None with a single seed."""
+        """The standard deviation over the fresh seeds; None with a single seed."""
         return stdev(run.macro_f1 for run in self.runs) if len(self.runs) > 1 else None
 
 
 class Dropped(Record):
-    """A trial that is no candidate any more: trained again, it diverged."""
+    """A trial that is no longer a candidate, because it diverged when it was retrained."""
 
     trial: int
     reason: str
@@ -146,15 +144,15 @@ class Confirmation(Record):
 
 
 class Variant(Record):
-    """The winner with one regulariser switched off, trained on several seeds and scored on the validation split."""
+    """The winner with one regulariser switched off, trained with several seeds and scored on the validation split."""
 
-    without: str | None  # the knob, at its neutral value; None of the winner as it is
+    without: str | None  # the knob that is set to its neutral value; None for the unchanged winner
     runs: tuple[SeedRun, ...] = ()
     diverged: tuple[int, ...] = ()  # seeds
 
 
 class Ablation(Record):
-    """What the winner is without each of its regularisers; every variant is trained on the same seeds."""
+    """The ablation of a winner's regularisers; all variants are trained with the same seeds."""
 
     trial: int
     config: TrialConfig
@@ -162,14 +160,14 @@ class Ablation(Record):
 
 
 class Ablations(Record):
-    """All of a study: one for each winner and length of training, the latest last."""
+    """All ablations of a study: one per winner and length of training, the latest last."""
 
     KEY = "ablations"
     found: tuple[Ablation, ...] = ()
 
 
 class Opening(Record):
-    """One look at the test split."""
+    """One opening of the test split."""
 
     KEY = "openings"
     at: str
@@ -178,7 +176,7 @@ class Opening(Record):
 
 
 class ClassScore(Record):
-    """Of one class, on the test split; the mean over the final seeds."""
+    """The scores of one class on the test split, averaged over the final seeds."""
 
     name: str
     precision: float
@@ -188,7 +186,7 @@ class ClassScore(Record):
 
 
 class FinalTraining(Record):
-    """One final training that is done; its checkpoint waits for the test."""
+    """A completed final training, whose checkpoint has not been tested yet."""
 
     seed: int
     seconds: float
@@ -196,7 +194,7 @@ class FinalTraining(Record):
 
 
 class FinalTrainings(Record):
-    """The final trainings so far, so that an interrupted run goes on where it was."""
+    """The final trainings completed so far, so that an interrupted run can resume."""
 
     KEY = "final_training"
     runs: tuple[FinalTraining, ...] = ()
@@ -214,15 +212,15 @@ class FinalRun(Record):
 
 
 class Final(Record):
-    """The result: the winner retrained on train + validation with several seeds, tested once."""
+    """The result: the winner retrained on train + validation with several seeds, and tested once."""
 
     KEY = "final"
-    trial: int | None  # None where the configuration came without a search
+    trial: int | None  # None if the configuration was given without a search
     config: TrialConfig
     runs: tuple[FinalRun, ...]
     mean: float  # of the runs' macro F1
     sd: float | None  # None with a single seed
-    low: float  # bootstrap interval of the mean, over test images
+    low: float  # bootstrap interval of the mean, resampling test images
     high: float
     level: float  # 0.95
     resamples: int
@@ -230,61 +228,57 @@ class Final(Record):
     confusion: tuple[tuple[int, ...], ...]  # of the exported seed; rows true, columns predicted
     exported_seed: int  # the first seed by rule, never the best one on the test split
     parameters: int
-    flops: int  # of one image's forward pass, two a multiply-add
+    flops: int  # of one image's forward pass, two per multiply-add
     test_images: int
-    predictions: str | None = None  # BLAKE2b of the file of the models' answers; None in studies of version 0.1
+    predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
 
 
 class ExportedFiles(Record):
-    """An export in the study's folder; of a study on a server, machines may have one each."""
+    """An export in the study's folder; for a study on a server, each machine may have one."""
 
     KEY = "exports"
     files: dict[str, str]  # name -> BLAKE2b
 
 
 class Identity(Record):
-    """Which study, in which database: what a folder and a model know of the study whose they are."""
+    """A study and its database, as recorded in the study's folder and models."""
 
     study: str
-    id: str | None  # drawn at random; None of a study that no run has touched since version 0.1
-    test_fingerprint: str | None = None  # of its test images
-    storage: str | None = (
-        None  # its URL without a password, a file's path absolute; a model does not tell where it is kept
-    )
-    host: str | None = None  # that the storage was used from
+    id: str | None  # random; None if no run has used the study since version 0.1
+    test_fingerprint: str | None = None  # of the study's test images
+    storage: str | None = None  # URL without a password, file paths absolute; None in a model, which does not tell it
+    host: str | None = None  # that used the storage
 
 
 StageName = Literal["search", "confirm", "final", "ablate"]  # in code, records, screens and reports
 
 
 class Timing(Record):
-    """Seconds of wall clock per stage, summed over all runs of the study."""
+    """Wall clock seconds per stage, summed over all runs of the study."""
 
     KEY = "timing"
     search: float = 0.0
     confirm: float = 0.0
     final: float = 0.0
-    ablate: float = 0.0  # what was learned of the winner afterwards
+    ablate: float = 0.0  # after the job itself
 
     @property
     def total(self) -> float:
-        """Of the job itself: search, confirm and final."""
+        """The seconds of the job itself: search, confirm and final."""
         return self.search + self.confirm + self.final
 
 
 class Holder(Record):
-    """The run that works on a study, or did last."""
+    """The run that works on a study, or the last one that did."""
 
     KEY = "holder"
     host: str
     process: int
     since: str
-    seen: str  # when it was last known to be at work
+    seen: str  # when it last refreshed this record
     is_over: bool = False
-    # Runs of earlier versions said nothing of the rest.
-    token: str | None = (
-        None  # drawn once a process: hosts and numbers of processes repeat, in containers and machines that were cloned
-    )
-    pid_space: str | None = (
-        None  # within which a number means one process: the boot and the namespace; None where there is no /proc
-    )
+    # Runs of earlier versions lack the following fields.
+    # Drawn once per process: hosts and process ids repeat in containers and cloned machines.
+    token: str | None = None
+    # The boot and namespace in which the process id is unique; None on a system without /proc.
+    pid_space: str | None = None

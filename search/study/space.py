@@ -1,4 +1,4 @@
-"""The space of a study: which knobs Optuna turns, and which stand still."""
+"""The search space of a study: its pinned and its searched knobs."""
 
 import math
 from collections.abc import Mapping
@@ -16,56 +16,57 @@ from fmnist.refusals import refusals, shown
 from fmnist.suggestions import did_you_mean, nearest
 from search.errors import SearchError
 
-SEARCH = "search"  # in a study's TOML: search this knob over all it declares
+SEARCH = "search"  # in a study's TOML: search this knob over its declared range
 RANGE = frozenset({"low", "high", "log", "step"})
-MOST_STEPS = 10_000  # of a range; each may become a point of a grid
+MOST_STEPS = 10_000  # of a range; each may become a value of a grid
 MOST_POINTS = 100_000  # of a grid, which Optuna holds in memory
-ROUNDED = 1 + 1e-9  # what was written as decimals is no exact float: 0.3 - 0.1 is below 0.2
+ROUNDED = 1 + 1e-9  # tolerance for decimals that are not exact floats: 0.3 - 0.1 is below 0.2
 
 
 @dataclass(frozen=True)
 class Space:
-    """`pinned` fields keep one value, `knobs` are searched; every other field has TrialConfig's default."""
+    """The fields in `pinned` have one value, `knobs` are searched; all other fields have TrialConfig's default."""
 
     pinned: dict[str, Scalar]
     knobs: dict[str, Knob]
 
     @property
     def points(self) -> float:
-        """How many configurations there are, infinite where a knob is continuous."""
+        """The number of configurations, infinite if a knob is continuous."""
         return math.prod(len(values) if (values := _values(knob)) else math.inf for knob in self.knobs.values())
 
     def suggest(self, trial: Trial) -> TrialConfig:
-        """The configuration that the trial's sampler proposes."""
-        chosen = {name: _suggest(trial, name, knob) for name, knob in self.knobs.items()}
-        return TrialConfig.model_validate(self.pinned | chosen)
+        """Return the configuration that the trial's sampler proposes."""
+        suggested = {name: _suggest(trial, name, knob) for name, knob in self.knobs.items()}
+        return TrialConfig.model_validate(self.pinned | suggested)
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The searched knobs as Optuna sees them."""
+        """Return the searched knobs as Optuna distributions."""
         return {name: distribution(knob) for name, knob in self.knobs.items()}
 
     def grid(self) -> dict[str, list[Scalar]]:
-        """Every value of every searched knob.
+        """Return all values of each searched knob.
 
-        Raises: SearchError where a knob is continuous, or there are too many points.
+        Raises: SearchError if a knob is continuous, or there are too many points.
         """
         values = {name: _values(knob) for name, knob in self.knobs.items()}
-        if endless := [name for name, options in values.items() if options is None]:
+        if continuous := [name for name, options in values.items() if options is None]:
             raise SearchError(
-                f"The grid sampler needs a list of values for each searched knob; without one: {', '.join(endless)}. "
-                f"Write for example {endless[0]} = [...] under [knobs], or pin it."
+                "The grid sampler needs a list of values for each searched knob; without one: "
+                f"{', '.join(continuous)}. Write for example {continuous[0]} = [...] under [knobs], or pin it."
             )
         if self.points > MOST_POINTS:
             raise SearchError(
-                f"The grid may have at most {MOST_POINTS:,} points, got {int(self.points):,}. Pin knobs, or give "
+                f"The grid may have at most {MOST_POINTS:,} points, got {int(self.points):,}. Pin knobs, or use "
                 "larger steps."
             )
         return {name: options for name, options in values.items() if options is not None}
 
 
 def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str) -> Space:
-    """The space that a study's [knobs] describe: a value pins, a list or {low, high} narrows, "search" takes all a knob
-    declares.
+    """Return the space that a study's [knobs] describe.
+
+    A value pins the knob, a list or {low, high} narrows it, "search" searches its declared range.
 
     Raises: FmnistError with every wrong entry: `where`, the knob, the rule and the value received.
     """
@@ -76,11 +77,11 @@ def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str)
     for name, entry in entries.items():
         searched.pop(name, None)
         try:
-            read = _read_entry(name, entry)
-            if isinstance(read, Range | Choice):
-                searched[name] = read
+            setting = _read_entry(name, entry)
+            if isinstance(setting, Range | Choice):
+                searched[name] = setting
             else:
-                pinned[name] = read
+                pinned[name] = setting
         except FmnistError as error:
             errors += [f"{where}: {line}" for line in str(error).splitlines()]
     if errors:
@@ -90,7 +91,7 @@ def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str)
 
 
 def distribution(knob: Knob) -> BaseDistribution:
-    """The knob as an Optuna distribution."""
+    """Return the knob as an Optuna distribution."""
     match knob:
         case Choice(options):
             return CategoricalDistribution(options)
@@ -123,7 +124,7 @@ def _values(knob: Knob) -> list[Scalar] | None:
 
 
 def _on_step(low: float, high: float, step: float, index: int) -> float:
-    # 0.1 * 3 is above 0.3: past the end of its range, and another configuration than the 0.3 that somebody wrote.
+    # 0.1 * 3 is above 0.3: beyond the range, and a different configuration than 0.3.
     return min(high, float(f"{low + index * step:.12g}"))
 
 
@@ -133,7 +134,7 @@ def _read_entry(name: str, entry: Any) -> Scalar | Knob:
     if entry != SEARCH and not isinstance(entry, Mapping | list):
         return _checked(name, {name: entry})[0]
     if (knob := knobs().get(name)) is None:
-        raise FmnistError(f"{name} must be pinned to one value, for it cannot be searched, got {shown(entry)}.")
+        raise FmnistError(f"{name} cannot be searched and must be pinned to one value, got {shown(entry)}.")
     match entry:
         case Mapping():
             return _read_range(name, entry)
@@ -164,24 +165,24 @@ def _read_range(name: str, entry: Mapping[str, Any]) -> Range:
     if "step" not in entry:
         return Range(low, high, log)
     if log:
-        raise FmnistError(f"{name}.step only goes with a range without log, got {shown(entry['step'])}.")
+        raise FmnistError(f"{name}.step requires a range without log, got {shown(entry['step'])}.")
     return Range(low, high, step=_read_step(name, entry["step"], low, high))
 
 
 def _read_step(name: str, step: Any, low: float, high: float) -> int | float:
-    whole = isinstance(low, int)
+    is_whole = isinstance(low, int)
     if (
         isinstance(step, bool)
-        or not isinstance(step, int if whole else int | float)
+        or not isinstance(step, int if is_whole else int | float)
         or not 0 < step <= (high - low) * ROUNDED
     ):
-        kind = "whole number" if whole else "number"
+        kind = "whole number" if is_whole else "number"
         raise FmnistError(f"{name}.step must be a positive {kind}, at most high - low, got {shown(step)}.")
     steps = (high - low) / step
     if steps > MOST_STEPS * ROUNDED or not math.isclose(steps, round(steps)):
         rule = f"such that high is low plus a whole number of steps, at most {MOST_STEPS:,}"
         raise FmnistError(f"{name}.step must be {rule}, got {shown(step)} from {shown(low)} to {shown(high)}.")
-    return step if whole else float(step)
+    return step if is_whole else float(step)
 
 
 def _ends(name: str, entry: Mapping[str, Any]) -> tuple[int | float, ...]:
@@ -195,15 +196,15 @@ def _ends(name: str, entry: Mapping[str, Any]) -> tuple[int | float, ...]:
 
 
 def _checked(name: str, values: Mapping[str, Any]) -> tuple[Scalar, ...]:
-    """The values as the field of that name holds them; the keys of `values` are what messages call them."""
-    found: list[Scalar] = []
-    wrong: list[str] = []
-    for called, value in values.items():
+    """Return the values as validated for the field of that name; the keys of `values` name them in messages."""
+    validated: list[Scalar] = []
+    errors: list[str] = []
+    for label, value in values.items():
         try:
-            found.append(getattr(TrialConfig.model_validate({name: value}), name))
+            validated.append(getattr(TrialConfig.model_validate({name: value}), name))
         except ValidationError as error:
             hint = f" Did you mean {SEARCH!r}?" if isinstance(value, str) and nearest(value, [SEARCH]) else ""
-            wrong += [line + hint for line in refusals(error, TrialConfig, called={name: called})]
-    if wrong:
-        raise FmnistError("\n".join(wrong))
-    return tuple(found)
+            errors += [line + hint for line in refusals(error, TrialConfig, called={name: label})]
+    if errors:
+        raise FmnistError("\n".join(errors))
+    return tuple(validated)

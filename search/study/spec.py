@@ -1,4 +1,4 @@
-"""StudySpec: a study as its TOML states it, every error in it reported at once."""
+"""StudySpec: a study as its TOML describes it, with all its errors reported at once."""
 
 import re
 import tomllib
@@ -25,8 +25,8 @@ from search.study.shipped import shipped_studies
 from search.study.space import Space, read_space
 
 DEFAULT_STUDY = "quick"
-LARGEST = 2**16  # bytes of a file; those that ship have less than 2,000
-DEEPEST = 100  # dots
+LARGEST = 2**16  # bytes of a file; the shipped ones have less than 2,000
+DEEPEST = 100  # dots in a key
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
 AT_THE_TOP = "at the top, before the first section"
@@ -37,7 +37,7 @@ class _Section(BaseModel):
 
 
 class SearchSection(_Section):
-    """How long, and how, to look for configurations."""
+    """The budget and the method of the search."""
 
     trials: Annotated[int, Field(ge=1, le=1_000_000)]
     minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
@@ -46,36 +46,29 @@ class SearchSection(_Section):
 
 
 class LimitsSection(_Section):
-    """What a network may cost at most; trials over a limit are pruned before they train, and the sampler learns to
-    avoid them.
-    """
+    """Limits on a network's cost. Trials over a limit are not trained, and the sampler learns to avoid them."""
 
     max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
     max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
-    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = (
-        None  # of one image, on the device and threads of a worker
-    )
+    # Of one image, on a worker's device and threads.
+    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 
 
 class ConfirmSection(_Section):
-    """The `top` trials are trained again on `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial
-    wins.
-    """
+    """The `top` trials are retrained with `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
     seeds: Annotated[int, Field(ge=0, le=1000)] = 3
 
 
 class FinalSection(_Section):
-    """The winner is retrained on all training images with `seeds` seeds, for `epochs` epochs if it is to differ from
-    the search.
-    """
+    """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
-# What a run may ask for in place of the study's own value -> where it stands in the study.
+# Option of a run that overrides a value of the study -> path of the value in the study.
 WISHES = {
     **{name: name for name in ("name", "seed")},
     **{name: f"search.{name}" for name in SearchSection.model_fields},
@@ -84,13 +77,13 @@ WISHES = {
 
 
 class StudySpec(_Section):
-    """All that a study states. Budgets are totals of the study, over all its runs."""
+    """The specification of a study. Budgets are totals over all its runs."""
 
     name: Annotated[str, Field(pattern=NAME, description=NAME_IN_WORDS)]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     search: SearchSection
-    unlisted: Literal["default", "search"] = "default"  # what becomes of knobs that [knobs] does not list
+    unlisted: Literal["default", "search"] = "default"  # for knobs that [knobs] does not list
     knobs: dict[str, Any] = {}
     limits: LimitsSection = LimitsSection()
     cleaning: CleaningRules = CleaningRules()
@@ -101,31 +94,31 @@ class StudySpec(_Section):
     @classmethod
     def _distinct(cls, received: CleaningRules) -> CleaningRules:
         if len(set(received.classes)) < len(received.classes):
-            raise ValueError("a section whose list of classes names each only once")
+            raise ValueError("a section whose list of classes names each class only once")
         return received
 
     @property
     def space(self) -> Space:
-        """What is pinned and what is searched."""
+        """The search space."""
         return read_space(self.knobs, search_unlisted=self.unlisted == "search", where=self.name)
 
     @property
     def epochs(self) -> int:
-        """Epochs of a trial that nothing prunes."""
+        """The epochs of a trial that is not pruned."""
         return int(self.knobs.get("epochs", TrialConfig.model_fields["epochs"].default))
 
     @property
     def budget(self) -> int:
-        """Trials of the study in all: a grid ends when every point has been tried."""
+        """The total number of trials: a grid ends when every point has been tried."""
         return int(min(self.search.trials, self.space.points)) if self.search.sampler == "grid" else self.search.trials
 
     def make_sampler(self, *, seed: int) -> BaseSampler:
-        """The study's sampler; what it draws follows from `seed`, the order of a grid from the study's own."""
+        """Return the study's sampler, seeded with `seed`; the order of a grid follows from the study's seed."""
         section = self.search
         return make_sampler(section.sampler, trials=section.trials, seed=seed, grid=self.space.grid, order=self.seed)
 
     def make_pruner(self) -> BasePruner:
-        """The study's pruner."""
+        """Return the study's pruner."""
         return make_pruner(self.search.pruner, epochs=self.epochs)
 
     def overridden(
@@ -136,15 +129,15 @@ class StudySpec(_Section):
         skip_unreadable: bool = False,
         **wishes: Any,
     ) -> Self:
-        """Return the study with the wishes of a run in place of its own values.
+        """Return the study with values overridden by a run.
 
         Args:
             settings: Knobs as knob=value.
             knobs: Knobs with their entries.
-            skip_unreadable: Leave out pictures that cannot be opened.
-            wishes: Any of WISHES. None leaves the study's own value.
+            skip_unreadable: Skip pictures that cannot be opened.
+            wishes: Any of WISHES. None leaves the study's value.
 
-        Raises: SearchError with all that is wrong.
+        Raises: SearchError with all errors.
         """
         values, errors = self.model_dump(), []
         for name, wish in wishes.items():
@@ -163,9 +156,9 @@ class StudySpec(_Section):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """The study that `values` describe.
+        """Return the study that `values` describe.
 
-        Raises: SearchError naming, for all errors at once, `where`, the key, the rule and the value received.
+        Raises: SearchError with every error: `where`, the key, the rule and the value received.
         """
         errors = []
         entries = values.get("knobs", {})
@@ -192,25 +185,25 @@ class StudySpec(_Section):
         return spec
 
     def to_toml(self) -> str:
-        """The study as a TOML that `load_spec` reads back."""
+        """Return the study as TOML that `load_spec` can read."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
 def load_spec(study: str | None) -> StudySpec:
-    """The study of that name among those that ship, or in the TOML file at that path; without a name, the default one.
+    """Return the shipped study of that name, the study in the TOML file at that path, or by default DEFAULT_STUDY.
 
-    Raises: FmnistError where there is no such study, or with all that is wrong in its file.
+    Raises: FmnistError if there is no such study, or with all errors in its file.
     """
-    wanted = study or DEFAULT_STUDY
-    is_path = wanted.endswith(".toml") or "/" in wanted or "\\" in wanted
-    text = _read_file(Path(wanted)) if is_path else _read_shipped(wanted)
-    where = Path(wanted).name if is_path else f"{wanted}.toml"
+    name = study or DEFAULT_STUDY
+    is_path = name.endswith(".toml") or "/" in name or "\\" in name
+    text = _read_file(Path(name)) if is_path else _read_shipped(name)
+    where = Path(name).name if is_path else f"{name}.toml"
     values = _read_toml(text, where)
     return StudySpec.parse({"name": Path(where).stem} | values, where=where)
 
 
 def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: str) -> StudySpec:
-    """A study without a search that trains exactly `config`, with the seeds and final stage of `spec`."""
+    """Return a study without a search that trains `config`, with the seed and final stage of `spec`."""
     return StudySpec(
         name=name,
         description=description,
@@ -225,7 +218,7 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: st
 
 def _read_file(path: Path) -> str:
     try:
-        return read_file(path, LARGEST).decode("utf-8-sig")  # some editors on Windows begin with a mark
+        return read_file(path, LARGEST).decode("utf-8-sig")  # some Windows editors write a byte order mark
     except UnicodeDecodeError as error:
         place = f"byte {error.start + 1} is {error.object[error.start]:#04x}"
         raise SearchError(
@@ -240,28 +233,28 @@ def _read_shipped(name: str) -> str:
     if name not in shipped_studies():
         hint = did_you_mean(name, shipped_studies())
         raise SearchError(
-            f"No study named {shown(name)} ships with fmnist-search. {hint} For a file of your own give its path."
+            f"No study named {shown(name)} ships with fmnist-search. {hint} For your own file give its path."
         )
     return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _read_toml(text: str, where: str) -> dict[str, Any]:
-    # tomllib keeps every beginning of a dotted key: some thousand dots would fill the memory.
+    # tomllib stores every prefix of a dotted key: some thousand dots would fill the memory.
     if max(part.count(".") for part in re.split("[,\n]", text)) > DEEPEST:
         raise SearchError(f"{where}: not valid TOML: a key must have at most {DEEPEST} dots.")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason = str(error)
-    except ValueError:  # of Python's own limit
+    except ValueError:  # Python limits the digits of an integer
         reason = "a number has too many digits"
     except RecursionError:
-        reason = "lists or tables lie too deep within each other"
+        reason = "lists or tables are nested too deeply"
     raise SearchError(f"{where}: not valid TOML: {reason}.")
 
 
 def _read_setting(setting: str) -> dict[str, Any]:
-    """The knob with its entry, known to be valid."""
+    """Return the knob with its entry, validated."""
     name, equals, text = (part.strip() for part in setting.partition("="))
     if not equals or not name or not text:
         raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
@@ -280,13 +273,13 @@ def _read_setting(setting: str) -> dict[str, Any]:
 
 
 def _belongs() -> dict[str, str]:
-    """Key -> where it belongs, for those that stand in a wrong place."""
+    """Return key -> the place where it belongs, to correct misplaced keys."""
     places = {name: [AT_THE_TOP] for name in StudySpec.model_fields}
     for section, model in SECTIONS.items():
         for name in model.model_fields:
             places.setdefault(name, []).append(f"under [{section}]")
     return dict.fromkeys(TrialConfig.model_fields, "under [knobs]") | {
-        name: " or ".join(found) for name, found in places.items()
+        name: " or ".join(sections) for name, sections in places.items()
     }
 
 

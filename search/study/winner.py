@@ -10,26 +10,26 @@ from search.study.trials import complete_trials
 
 
 def winning_spec(study: Study) -> StudySpec:
-    """A study that trains the winner without a search.
+    """Return a study that trains the winner without a search.
 
-    Raises: SearchError where no trial is complete, or another program made the best one.
+    Raises: SearchError if no trial is complete, or another program added the best one.
     """
     spec = study.spec
     number, config = winner(study)
-    said = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
-    return pinned_spec(f"{study.name}-best", config, spec, f"{said} of the study {study.name}.")
+    subject = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
+    return pinned_spec(f"{study.name}-best", config, spec, f"{subject} of the study {study.name}.")
 
 
 def is_confirmed(study: Study) -> bool:
-    """Whether the study has chosen its winner, after the search and the confirm stage."""
+    """Whether the confirm stage has chosen the study's winner."""
     confirmation = study.read(Confirmation)
     return confirmation is not None and confirmation.winner is not None
 
 
 def winner(study: Study) -> tuple[int, TrialConfig]:
-    """The winning trial's number and configuration: confirmed if it is, else the best of the search so far.
+    """Return number and configuration of the confirmed winner, or else of the best trial so far.
 
-    Raises: SearchError where no trial is complete, or another program made the best one.
+    Raises: SearchError if no trial is complete, or another program added the best one.
     """
     confirmation = study.read(Confirmation)
     if confirmation is None or confirmation.winner is None:
@@ -38,9 +38,9 @@ def winner(study: Study) -> tuple[int, TrialConfig]:
 
 
 def best_trial(study: Study) -> tuple[int, TrialConfig]:
-    """The best trial of the search, by its one score: its number and configuration.
+    """Return number and configuration of the best trial of the search.
 
-    Raises: SearchError where no trial is complete, or another program made the best one.
+    Raises: SearchError if no trial is complete, or another program added the best one.
     """
     complete = complete_trials(study)
     if not complete:
