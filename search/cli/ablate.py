@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Fresh seeds, the same ones for every variant.")]
 Epochs = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, max=1000, help="Without it as many as the winner had in the search."),
+    typer.Option(metavar="N", min=1, max=1000, help="Epochs of a training; default those of the winner."),
 ]
-Only = Annotated[list[str] | None, typer.Option(metavar="KNOB", help="Switch off only this one; may be repeated.")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="KNOB", help="Switch off only this regulariser; may be repeated.")
+]
 
 
 @takes(PlaceOptions)
@@ -34,19 +36,19 @@ def ablate(
     as_csv: AsCsv = False,
     **options: Unpack[PlaceOptions],
 ) -> None:
-    """Train a study's winner without each of its regularisers in turn, on validation: what each is worth, with spread.
+    """Retrain a study's winner without each of its regularisers in turn, and show the effect of each on validation.
 
-    Augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Give it again to continue, or for more
-    seeds.
+    The regularisers: augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Run it again to resume,
+    or for more seeds.
 
     Example: fmnist-search ablate quick --seeds 3
     """
     if as_json and as_csv:
-        raise SearchError("One of --json and --csv may be given, got both. Leave one out.")
+        raise SearchError("Only one of --json and --csv may be given, got both. Leave one out.")
     from search.executors.processes import warm_up
 
     if options.get("executor", "local") == "local":
-        warm_up()  # before the imports that follow, which take seconds
+        warm_up()  # first, because the following imports take seconds
     from search.job import ablate as stage
     from search.job.interrupt import EXIT_CODE, InterruptedRunError
     from search.job.place import choose_place
@@ -57,10 +59,10 @@ def ablate(
     place, source = choose_place(options), source_of(data, test, opened, console)
     variants = stage.choose_variants(opened, source, seeds=seeds, epochs=epochs, only=only or ())
     console.print(
-        f"Trial {variants.trial} of {opened.name}, and it without {', '.join(variants.knobs)}: "
+        f"Trial {variants.trial} of {opened.name}, as it is and without {', '.join(variants.knobs)}: "
         f"{counted(len(variants.names) * len(variants.seeds), 'training')} of "
         f"{counted(variants.config.epochs, 'epoch')}, about {duration(variants.seconds(opened, place))} "
-        "if none is done yet.",
+        "if none has been done yet.",
         highlight=False,
     )
     try:

@@ -1,6 +1,4 @@
-"""What a shell offers for TAB. It reads the SQLite file itself: whoever presses TAB does not wait for Optuna to be
-imported.
-"""
+"""Shell completion. Reads the SQLite file directly, because importing Optuna would be too slow."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -9,17 +7,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 FILE = Path("studies/fmnist.db")  # of the default storage
-SECONDS = 1.0  # that TAB waits for a database at most
+SECONDS = 1.0  # maximum wait for a locked database
 MOST = 1000
 
 
 def study_names(incomplete: str) -> list[str]:
-    """The studies in the default storage whose names begin so."""
+    """Return the studies in the default storage whose names begin with `incomplete`."""
     return _texts("SELECT study_name FROM studies WHERE substr(study_name, 1, ?) = ? ORDER BY study_name", incomplete)
 
 
 def trial_numbers(incomplete: str) -> list[str]:
-    """The numbers that begin so of trials in the default storage, whichever study they are in."""
+    """Return the trial numbers in the default storage, of all studies, that begin with `incomplete`."""
     return _texts("SELECT DISTINCT number FROM trials WHERE substr(number, 1, ?) = ? ORDER BY number", incomplete)
 
 
@@ -27,11 +25,11 @@ def _texts(query: str, incomplete: str) -> list[str]:
     if not FILE.is_file():
         return []
     try:
-        # rw makes no file that is not there; a connection that may only read would leave those of the WAL mode behind.
+        # rw does not create a missing file; a read-only connection would leave the files of the WAL mode behind.
         with closing(sqlite3.connect(f"file:{quote(str(FILE))}?mode=rw", uri=True, timeout=SECONDS)) as connection:
-            found: Sequence[tuple[object]] = connection.execute(
+            rows: Sequence[tuple[object]] = connection.execute(
                 f"{query} LIMIT {MOST}", (len(incomplete), incomplete)
             ).fetchall()
     except sqlite3.Error:
-        return []  # a shell has no place for a message; the command itself says what is wrong
-    return [text for (value,) in found if (text := str(value)).isprintable()]
+        return []  # a shell cannot show a message here; the command itself will
+    return [text for (value,) in rows if (text := str(value)).isprintable()]

@@ -9,7 +9,7 @@ from search.cli.arguments import DEFAULT_STORAGE, InBrowser, Port, Storage, Stud
 from search.terminal.console import Console
 
 Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Whoever reaches the dashboard can delete studies: it has no login.")
+    str, typer.Option(metavar="ADDRESS", help="Anyone who reaches the dashboard can delete studies: it has no login.")
 ]
 
 
@@ -20,8 +20,7 @@ def dashboard(
     host: Host = "127.0.0.1",
     in_browser: InBrowser = False,
 ) -> None:
-    """Serve optuna-dashboard on the studies, on this machine only, also while a run is at work; with STUDY, begin at
-    its page.
+    """Serve optuna-dashboard on this machine, also while a run is at work; with STUDY, open its page.
 
     Example: fmnist-search dashboard quick --open
     """
@@ -36,9 +35,9 @@ def dashboard(
     with suppress(KeyboardInterrupt), open_server(opened, host, port) as server:
         if host != LOOPBACK:
             console.print(
-                f"Whoever reaches {host} can delete studies here: there is no login.", style="red", highlight=False
+                f"Anyone who reaches {host} can delete studies: there is no login.", style="red", highlight=False
             )
-        taken = server.server_port
-        say_address(console, f"http://{host}:{taken}/{page}", is_moved=taken != port, in_browser=in_browser)
+        actual = server.server_port
+        say_address(console, f"http://{host}:{actual}/{page}", is_moved=actual != port, in_browser=in_browser)
         server.serve_forever()
     console.print("Ended.")

@@ -1,4 +1,4 @@
-"""`fmnist-search demo`: a model to be tried by hand."""
+"""`fmnist-search demo`: try a model by hand."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AnyModel = Annotated[
     Path | None,
-    typer.Argument(metavar="MODEL", help="As for predict; without it the export of the study that ran last."),
+    typer.Argument(metavar="MODEL", help="As for predict; default the export of the study that ran last."),
 ]
 
 
@@ -27,14 +27,13 @@ def demo(
     port: Port = 7860,
     in_browser: InBrowser = False,
 ) -> None:
-    """Try a model on a local page: drop or draw a garment, see what the model sees, how sure it is, and the nearest
-    training images.
+    """Try a model on a local page: drop or draw a garment, see the prediction and the nearest training images.
 
     Needs the extra: pip install 'fmnist-search[demo]'.
 
     Example: fmnist-search demo studies/quick/export --open
     """
-    from search.demo.page import build, listen, serve  # first: it says what is missing
+    from search.demo.page import build, listen, serve  # first: it raises if gradio is missing
 
     console = Console()
     folder = model or _exported(storage)
@@ -47,8 +46,8 @@ def demo(
     teaching = Teaching(lambda: _training_images(classifier, data, console), classifier.features)
     page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, teaching.neighbours()))
     with suppress(KeyboardInterrupt), listen(port) as listening:
-        taken = listening.getsockname()[1]
-        say_address(console, f"http://127.0.0.1:{taken}/", is_moved=taken != port, in_browser=in_browser)
+        actual = listening.getsockname()[1]
+        say_address(console, f"http://127.0.0.1:{actual}/", is_moved=actual != port, in_browser=in_browser)
         serve(page, STYLE, listening)
     console.print("Ended.")
 
@@ -62,8 +61,8 @@ def _exported(storage: str) -> Path:
     folder = study.folder / "export"
     if not folder.is_dir():
         raise SearchError(
-            f"The study {study.name!r} has no exported model yet. The command that began it brings it to its end; or "
-            "name a MODEL."
+            f"The study {study.name!r} has no exported model yet. Run the command that started it again to finish it, "
+            "or name a MODEL."
         )
     require_own_folder(study)
     require_export(study, folder)
@@ -77,11 +76,11 @@ def _training_images(classifier: "Classifier", data: str | None, console: Consol
     from fmnist.errors import FmnistError
 
     if data is None and classifier.data not in (FASHION_MNIST, SYNTHETIC):
-        return "Which images the model was trained on is not known here: name them with --data to see the nearest."
-    named = SYNTHETIC if data is None and classifier.data == SYNTHETIC else data
+        return "The training images of the model are unknown. Name them with --data to see the nearest ones."
+    name = SYNTHETIC if data is None and classifier.data == SYNTHETIC else data
     try:
         images = find_source(
-            named,
+            name,
             may_download=False,
             preparation=classifier.preparation,
             announce=lambda text: console.print(text, highlight=False),
@@ -89,5 +88,5 @@ def _training_images(classifier: "Classifier", data: str | None, console: Consol
     except FmnistError as error:
         return f"There are no training images to compare with: {error}"
     if images.class_names != classifier.class_names:
-        return "The images of --data have other classes than the model, so none are shown."
+        return "The images of --data have other classes than the model, so no training images are shown."
     return images

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
+"""The read-only commands: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from search.report.lists.answer import Answer, Form
 
-Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Smallest first; of value, best first.")]
-Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Ascending; for value, best first.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="CONDITION", help="Only trials with, such as, state=pruned or 'filters>=32'; several are joined by and."
+        metavar="CONDITION", help="Only matching trials, such as state=pruned or 'filters>=32'; may be repeated."
     ),
 ]
-Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="These columns only, in this order.")]
+Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="Only these columns, in this order.")]
 
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise typer.BadParameter(f"a trial's number must be a valid integer from 0 on, got {text!r}.")
+        raise typer.BadParameter(f"a trial's number must be an integer of at least 0, got {text!r}.")
     return int(text)
 
 
@@ -38,19 +38,17 @@ Trial = Annotated[
 InStudy = Annotated[
     str | None,
     typer.Option(
-        metavar="STUDY", help="The trial's study; without it the one that ran last.", autocompletion=study_names
+        metavar="STUDY", help="The trial's study; default the study that ran last.", autocompletion=study_names
     ),
 ]
 OfStudy = Annotated[
     str | None,
-    typer.Argument(
-        metavar="STUDY", help="A shipped study or a TOML file; it may be left out.", autocompletion=shipped_studies
-    ),
+    typer.Argument(metavar="STUDY", help="A shipped study or a TOML file.", autocompletion=shipped_studies),
 ]
 Studies = Annotated[
     list[str],
     typer.Argument(
-        metavar="STUDY...", help="Two finished studies or more; the first is the measure.", autocompletion=study_names
+        metavar="STUDY...", help="At least two finished studies; the first is the baseline.", autocompletion=study_names
     ),
 ]
 
@@ -77,11 +75,11 @@ def trials(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List a study's trials with state, value, time, reason and knobs, sorted and picked as asked.
+    """List a study's trials with state, value, time, reason and knobs, sorted and filtered.
 
     Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != <
-    <= > >=. States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign (not
-    of a run; counts nowhere).
+    <= > >=. States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign
+    (added by another program; never counted).
 
     Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns
     number,value,filters
@@ -91,18 +89,19 @@ def trials(
     from search.report.lists.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
     from search.study.study import load_study
 
-    found = load_study(opened, study)
-    rows = trial_rows(found)
-    known = kinds(rows)
-    conditions = read_conditions(where or (), known)
-    chosen = [column(name.strip(), known) for name in columns.split(",")] if columns is not None else []
-    picked = [row for row in rows if all(condition.holds(row) for condition in conditions)]
-    by = ordered(picked, column(sort, known), reverse=reverse)
-    asked = [sort, *(condition.column for condition in conditions)]
-    if all(row["state"] != "complete" for row in by):
-        asked.append("reason")  # before the knobs: a list of failures is read for their causes
-    wanted = (*asked, *searched_knobs(found), "reason", "parameters")
-    _print(trials_answer(found.name, by, list(known), wanted, len(rows), chosen=chosen), form, Console())
+    loaded = load_study(opened, study)
+    rows = trial_rows(loaded)
+    column_kinds = kinds(rows)
+    conditions = read_conditions(where or (), column_kinds)
+    chosen = [column(name.strip(), column_kinds) for name in columns.split(",")] if columns is not None else []
+    matching = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    shown = ordered(matching, column(sort, column_kinds), reverse=reverse)
+    preferred = [sort, *(condition.column for condition in conditions)]
+    if all(row["state"] != "complete" for row in shown):
+        preferred.append("reason")  # before the knobs: a list of failures is read for their causes
+    preferred += [*searched_knobs(loaded), "reason", "parameters"]
+    answer = trials_answer(loaded.name, shown, list(column_kinds), preferred, len(rows), chosen=chosen)
+    _print(answer, form, Console())
 
 
 def show(
@@ -112,7 +111,7 @@ def show(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show one trial whole: state and reason, configuration, every epoch, limits. CSV has the epochs.
+    """Show all of one trial: state and reason, configuration, every epoch, limits. CSV has the epochs.
 
     Example: fmnist-search show 7 --study quick
     """
@@ -124,8 +123,7 @@ def show(
 
 
 def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """List what can be searched: every knob with its default and range, what is allowed, what it means, and what the
-    study makes of it.
+    """List every knob with its default, range, allowed values and meaning, and with its setting in STUDY.
 
     Example: fmnist-search knobs under-100k
     """
@@ -139,7 +137,7 @@ def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False)
 def compare(
     studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False
 ) -> None:
-    """Compare finished studies on the same test images, with intervals of score and difference; opens no test images.
+    """Compare finished studies by their stored test predictions, with intervals of scores and differences.
 
     Example: fmnist-search compare baseline improved
     """
@@ -152,7 +150,7 @@ def compare(
 
 def _form(as_json: bool, as_csv: bool) -> "Form":
     if as_json and as_csv:
-        raise SearchError("One of --json and --csv may be given, got both. Leave one out.")
+        raise SearchError("Only one of --json and --csv may be given, got both. Leave one out.")
     if as_json:
         return "json"
     return "csv" if as_csv else "tables"
@@ -170,8 +168,8 @@ def _print(answer: "Answer", form: "Form", console: Console) -> None:
     from search.report.render import fitted, print_table
 
     if form == "tables":
-        for i, table in enumerate(answer.tables):
-            if i:
+        for index, table in enumerate(answer.tables):
+            if index:
                 console.print()
             print_table(fitted(table, console.width), console)
     else:

@@ -1,4 +1,4 @@
-"""A command that takes the options that search/job/options.py declares."""
+"""Give a command the options that search/job/options.py declares."""
 
 import inspect
 from collections.abc import Callable
@@ -12,10 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def takes(options: type) -> Callable[[Function], Function]:
-    """Give the command, which has `**options`, one option for each that `options` declares for the command line.
-
-    The command receives those that were given.
-    """
+    """Add to a command with `**options` every option that `options` declares; it receives those with a value."""
 
     def decorate(command: Function) -> Function:
         own = inspect.signature(command, eval_str=True).parameters.values()
@@ -36,7 +33,7 @@ def takes(options: type) -> Callable[[Function], Function]:
 
 def _parameter(name: str, kind: Any, option: Option) -> inspect.Parameter:
     words = [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []
-    taken = str if words else kind  # a wrong word is refused where it is read, with the nearest right one
+    value_type = str if words else kind  # a wrong word is refused where it is read, with the nearest valid word
     low = option.low if option.low is None or kind is float else int(option.low)
     shown = typer.Option(
         option.flag or f"--{name.replace('_', '-')}",
@@ -49,5 +46,5 @@ def _parameter(name: str, kind: Any, option: Option) -> inspect.Parameter:
         name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         default=False if kind is bool else None,
-        annotation=Annotated[taken if kind is bool else taken | None, shown],
+        annotation=Annotated[value_type if kind is bool else value_type | None, shown],
     )

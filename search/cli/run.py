@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Study = Annotated[
     str | None,
     typer.Argument(
-        metavar="STUDY", help="A shipped study or a TOML file; without it: quick.", autocompletion=shipped_studies
+        metavar="STUDY", help="A shipped study or a TOML file; default quick.", autocompletion=shipped_studies
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")]
 
 
@@ -40,7 +40,7 @@ def run(
     from search.executors.processes import warm_up
 
     if not dry_run and options.get("executor", "local") == "local":
-        warm_up()  # before the imports that follow, which take seconds
+        warm_up()  # first, because the following imports take seconds
     from search.job.request import RunRequest
 
     request = RunRequest(storage=storage, study=study, data=data, test=test, options=options)

@@ -1,0 +1,87 @@
+"""The commands on a trained model: `fmnist-search predict` and `evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.arguments import DEFAULT_STORAGE, AnyModel, Data, Device, Model, Storage, Test, opened_study, source_of
+from search.cli.completion import study_names
+from search.terminal.console import Console
+
+
+def predict(
+    model: AnyModel,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Pictures of any format, colour and size.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = None,
+) -> None:
+    """Name the garment in each picture: the three most probable classes with their probabilities.
+
+    Example: fmnist-search predict model shoe.jpg shirt.png
+    """
+    import json
+
+    import numpy as np
+
+    from fmnist.classifier import load_classifier, top
+    from search.terminal.wording import visible
+
+    classifier = load_classifier(model, device)
+    if classifier.data == "synthetic":
+        typer.echo("Note: this model was trained on synthetic images; it cannot classify real garments.", err=True)
+    rows = classifier.probabilities(np.stack([classifier.read(file) for file in files]))
+    predictions = [(file, top(row, classifier.class_names)) for file, row in zip(files, rows, strict=True)]
+    if as_json:
+        entries = [
+            {"file": str(file), "predictions": [{"label": name, "probability": p} for name, p in classes]}
+            for file, classes in predictions
+        ]
+        typer.echo(json.dumps(entries, indent=2))
+        return
+    for file, classes in predictions:
+        typer.echo(visible(f"{file}: ") + ", ".join(f"{name} {probability:.1%}" for name, probability in classes))
+
+
+def evaluate(
+    model: Model,
+    data: Data = None,
+    test: Test = None,
+    device: Device = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY", help="The study that made the model, if it does not name it.", autocompletion=study_names
+        ),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Score a model on the test split of a data set; its study records it. To choose between models, use validation.
+
+    Example: fmnist-search evaluate model --data synthetic
+    """
+    from fmnist.checkpoint import load_checkpoint
+    from fmnist.device import choose_device
+    from search.job.evaluation import evaluate_model, study_of
+
+    console, checkpoint = Console(), load_checkpoint(model)
+    named_study = opened_study(study, storage) if study else None
+    made_by = study_of(model, checkpoint, storage)
+    source = source_of(data, test, named_study or made_by.study, console, checkpoint.preparation)
+    scores, (low, high), notes = evaluate_model(
+        model,
+        checkpoint,
+        source,
+        made_by,
+        named_study,
+        choose_device(device),
+        lambda text: console.print(text, highlight=False),
+    )
+    console.print(
+        f"Macro F1 {scores.macro_f1:.4f}, 95 % interval {low:.4f} to {high:.4f} (bootstrap over test images)",
+        highlight=False,
+    )
+    for name, f1, support in zip(checkpoint.class_names, scores.f1, scores.support, strict=True):
+        console.print(f"  {name:<12} F1 {f1:.4f}  {support} images", highlight=False)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
