@@ -1,6 +1,4 @@
-"""After a study: its winner again, with one regulariser switched off at a time, on fresh seeds and the validation
-split.
-"""
+"""Ablation: retrain a study's winner without one regulariser at a time, on fresh seeds and the validation split."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -33,20 +31,20 @@ FIRST_SEED = 3000  # past the seeds of search, confirm and final
 
 @dataclass(frozen=True)
 class Variants:
-    """What an ablation trains: the winner as it is, and without each of its regularisers, on the same seeds."""
+    """The trainings of an ablation: the winner with and without each of its regularisers, on the same seeds."""
 
     trial: int
     config: TrialConfig
-    knobs: tuple[str, ...]  # to be switched off, one at a time
+    knobs: tuple[str, ...]  # switched off one at a time
     seeds: tuple[int, ...]
 
     @property
     def names(self) -> tuple[str | None, ...]:
-        """None for the winner as it is, then the knob that is switched off."""
+        """The variants: None for the unchanged winner, then the knobs that are switched off."""
         return (None, *self.knobs)
 
     def config_of(self, name: str | None) -> TrialConfig:
-        """Return the configuration of one of the names."""
+        """Return the configuration of the variant `name`."""
         return self.config if name is None else switched_off(self.config, name)
 
     def seconds(self, study: Study, place: Place) -> float:
@@ -58,7 +56,7 @@ class Variants:
 
 
 def choose_variants(study: Study, source: Source, *, seeds: int, epochs: int | None, only: Sequence[str]) -> Variants:
-    """Return what is to be trained.
+    """Return the variants to train.
 
     Raises: SearchError if the study has no winner, uses none of the regularisers, or was made on other data.
     """
@@ -66,23 +64,23 @@ def choose_variants(study: Study, source: Source, *, seeds: int, epochs: int | N
     if not is_confirmed(study):
         raise SearchError(
             f"The study {study.name!r} has no winner yet, its search or confirm stage is not over. "
-            "Give the command that began it again; when it is done, ablate."
+            "Run the command that started it again, then ablate."
         )
     config = TrialConfig.model_validate(config.model_dump() | ({"epochs": epochs} if epochs else {}))
     knobs = _chosen(config, only)
     data = study.read(DataRecord)
     if data is None or fingerprint(source.train()) != data.fingerprint:
         raise SearchError(
-            f"The study {study.name!r} was made on other data than {source.name}; name its own with --data."
+            f"The study {study.name!r} was made on other data than {source.name}; name its data with --data."
         )
-    first = FIRST_SEED + study.spec.seed
-    return Variants(trial, config, knobs, tuple(range(first, first + seeds)))
+    first_seed = FIRST_SEED + study.spec.seed
+    return Variants(trial, config, knobs, tuple(range(first_seed, first_seed + seeds)))
 
 
 def ablate(study: Study, variants: Variants, source: Source, place: Place, progress: Progress) -> Ablation:
-    """Train every variant on every seed, write the scores into the study, and show them in its report.
+    """Train every variant on every seed, store the scores in the study, and add them to its report.
 
-    What an earlier call trained is kept.
+    Trainings of earlier calls are not repeated.
 
     Raises: SearchError if a run is at work on the study, or a training fails. InterruptedRunError. StorageLostError.
     """
@@ -105,8 +103,9 @@ def _train(stage: Stage, variants: Variants) -> Ablation:
     names = tuple(dict.fromkeys((*before, *variants.names)))
     runs = {name: {run.seed: run for run in before[name].runs} if name in before else {} for name in names}
     diverged = {name: set(before[name].diverged) if name in before else set() for name in names}
-    wanted = [(name, seed) for seed in variants.seeds for name in variants.names]  # seed by seed: comparable any time
-    missing = {_key(name, seed): (name, seed) for name, seed in wanted if seed not in {*runs[name], *diverged[name]}}
+    # Seed by seed, so that the variants are comparable at any time.
+    trainings = [(name, seed) for seed in variants.seeds for name in variants.names]
+    missing = {_key(name, seed): (name, seed) for name, seed in trainings if seed not in {*runs[name], *diverged[name]}}
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
@@ -120,7 +119,7 @@ def _train(stage: Stage, variants: Variants) -> Ablation:
         _write(stage.study, variants, runs, diverged)
 
     if missing:
-        stage.progress.begin("ablate", total=len(wanted), done=len(wanted) - len(missing))
+        stage.progress.begin("ablate", total=len(trainings), done=len(trainings) - len(missing))
         tasks = [
             Task(key, variants.config_of(name), seed, "search", snapshot=stage.study.snapshot(key))
             for key, (name, seed) in missing.items()

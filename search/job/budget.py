@@ -1,4 +1,4 @@
-"""What is left of a study's budget of trials and minutes."""
+"""The rest of a study's budget of trials and minutes."""
 
 from optuna.trial import TrialState
 
@@ -10,9 +10,9 @@ from search.study.trials import FINISHED, finished_trials
 
 
 def is_searched(study: Study, spec: StudySpec) -> bool:
-    """Whether the budget is used up, in trials or in minutes, and none of the study's own trials is left to end.
+    """Whether the budget of trials or minutes is used up, and none of the study's trials is unfinished.
 
-    One that another program asked for or enqueued since, and no run has begun, is no reason to search on.
+    A trial that another program has asked for or enqueued, and no run has begun, does not keep the search going.
     """
     unfinished = study.trials((TrialState.RUNNING, TrialState.WAITING))
     if any(TrialRecord(trial).began for trial in unfinished):
@@ -21,16 +21,15 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
 
 
 def spent(study: Study, spec: StudySpec) -> int:
-    """Trials that count."""
+    """Return the number of trials that count against the budget."""
     if spec.search.sampler != "grid":
         return len(finished_trials(study))
-    # A grid is not refilled: it has no other point for one that is over a limit. Another program's trial is none of its
-    # points.
+    # A grid has no other point to replace one over a limit, so those count too; trials of other programs do not.
     return sum(TrialRecord(trial).foreign is None for trial in study.trials(FINISHED))
 
 
 def seconds_left(study: Study, spec: StudySpec) -> float:
-    """Infinite where the study has no limit of minutes."""
+    """Return the seconds of search that are left, infinite if the study has no limit of minutes."""
     if spec.search.minutes is None:
         return float("inf")
     return spec.search.minutes * 60 - (study.read(Timing) or Timing()).search

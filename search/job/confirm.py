@@ -1,7 +1,6 @@
-"""The confirm stage: the best trials are trained again on fresh seeds, still on validation, and the best mean wins.
+"""The confirm stage: retrain the best trials on fresh seeds, score them on validation, and choose the best mean.
 
-The best of many noisy values is best partly by luck; fresh seeds take the luck out again and show how much of it there
-was.
+The best of many noisy values is partly best by luck; fresh seeds remove the luck and measure it.
 """
 
 from collections.abc import Sequence
@@ -22,18 +21,21 @@ FIRST_SEED = 1000  # past the search's own seeds
 
 
 def confirm(stage: Stage) -> Candidate:
-    """The study's Confirmation has a winner, which is returned; what an earlier run trained of it is kept.
+    """Choose the winner of the study, record it in its Confirmation and return it; resume an earlier confirm stage.
 
-    A candidate that diverges leaves its place to the next best trial.
-    Raises: SearchError where no trial was completed, or every one diverged. InterruptedRunError.
+    A candidate that diverges is replaced by the next best trial.
+
+    Raises: SearchError if no trial was completed, or all diverged. InterruptedRunError.
     """
     study, spec = stage.study, stage.spec
     before = study.read(Confirmation) or Confirmation(candidates=())
-    kept = {candidate.trial: candidate.runs for candidate in before.candidates}
-    # Chosen anew each time: a search that went on after it was interrupted here may have found better trials.
-    chosen = _candidates(study, spec, before.dropped)
-    candidates = {each.trial: each.model_copy(update={"runs": kept.get(each.trial, ())}) for each in chosen}
-    dropped = {each.trial: each for each in before.dropped}
+    earlier_runs = {candidate.trial: candidate.runs for candidate in before.candidates}
+    # Chosen again on each call: a search that resumed after an interruption here may have found better trials.
+    candidates = {
+        candidate.trial: candidate.model_copy(update={"runs": earlier_runs.get(candidate.trial, ())})
+        for candidate in _candidates(study, spec, before.dropped)
+    }
+    dropped = {entry.trial: entry for entry in before.dropped}
 
     def note(winner: int | None = None) -> None:
         record = Confirmation(candidates=tuple(candidates.values()), winner=winner, dropped=tuple(dropped.values()))
@@ -53,16 +55,16 @@ def confirm(stage: Stage) -> Candidate:
         note()
 
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.confirm.seeds)
-    # Seed by seed, not candidate by candidate: all candidates are compared on equal terms at any moment.
-    wanted = [(candidate, seed) for seed in seeds for candidate in candidates.values()]
-    missing = [(candidate, seed) for candidate, seed in wanted if seed not in {run.seed for run in candidate.runs}]
+    # Seed by seed, so that the candidates are comparable at any time.
+    trainings = [(candidate, seed) for seed in seeds for candidate in candidates.values()]
+    missing = [(candidate, seed) for candidate, seed in trainings if seed not in {run.seed for run in candidate.runs}]
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
     tasks = [
         Task(_key(candidate, seed), candidate.config, seed, "search", snapshot=study.snapshot(_key(candidate, seed)))
         for candidate, seed in missing
     ]
     if tasks:
-        stage.progress.begin("confirm", total=len(wanted), done=len(wanted) - len(tasks))
+        stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
         train_all(stage, "confirm", tasks, keep, drop)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
@@ -74,47 +76,47 @@ def confirm(stage: Stage) -> Candidate:
 
 
 def drop_winner(study: Study, winner: Candidate, reason: str) -> None:
-    """The winner is no candidate any more, and there is none until the stage has chosen again."""
+    """Record that the winner is no longer a candidate; the study has no winner until `confirm` chooses again."""
     before = study.read(Confirmation) or Confirmation(candidates=())
-    left = tuple(each for each in before.candidates if each.trial != winner.trial)
-    study.write(Confirmation(candidates=left, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
+    others = tuple(candidate for candidate in before.candidates if candidate.trial != winner.trial)
+    study.write(Confirmation(candidates=others, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
 
 
 def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tuple[Candidate, ...]:
     best: dict[str, Candidate] = {}
-    out = {each.trial for each in dropped}
+    dropped_trials = {entry.trial for entry in dropped}
     diverging: set[str] = set()
     for trial in complete_trials(study):
         settings = TrialRecord(trial).config
         assert settings is not None
         assert trial.value is not None
         config = TrialConfig.parse(settings, where=f"trial {trial.number}")
-        # The same configuration under another seed is no second candidate.
+        # The same configuration with another seed is not a second candidate.
         best.setdefault(
             config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value)
         )
-        if trial.number in out:
+        if trial.number in dropped_trials:
             diverging.add(config.model_dump_json())
-    left = [candidate for config, candidate in best.items() if config not in diverging]
-    if not left:
+    candidates = [candidate for config, candidate in best.items() if config not in diverging]
+    if not candidates:
         raise SearchError(_why_none(study, spec, dropped))
-    return tuple(left)[: spec.confirm.top if spec.confirm.seeds else 1]
+    return tuple(candidates)[: spec.confirm.top if spec.confirm.seeds else 1]
 
 
 def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
     if dropped:
         return (
-            "Every trial that was completed diverged when it was trained again, the last so: trial "
+            "Every complete trial diverged when it was retrained, the last one: trial "
             f"{dropped[-1].trial}: "
             f"{dropped[-1].reason}. Search a narrower learning_rate in a new study (--name)."
         )
     cause = (
-        "its minutes were over. Raise --minutes"
+        "its minutes are used up. Raise --minutes"
         if seconds_left(study, spec) <= 0
         else "all ended early. Raise --trials"
     )
     return (
-        f"No trial was completed, so there is no winner to confirm: {cause}, or begin a study with another --pruner "
+        f"No trial was completed, so there is no winner to confirm: {cause}, or start a study with another --pruner "
         "(--name)."
     )
 

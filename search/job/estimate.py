@@ -1,6 +1,4 @@
-"""What a study will cost on this device, from a few measured training steps and the operations of its
-configurations.
-"""
+"""Estimate a study's time on this device from a few measured training steps and its configurations' operations."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +20,12 @@ from search.job.place import Place
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
-SAMPLES = 16  # random configurations that stand for the space
+SAMPLES = 16  # random configurations that represent the space
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of wall clock; of the search, what it takes if nothing is pruned."""
+    """Seconds of wall clock per stage; of the search, without pruning."""
 
     search: float
     confirm: float
@@ -35,17 +33,17 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """Of the three stages."""
+        """The seconds of the three stages."""
         return self.search + self.confirm + self.final
 
 
 def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Estimate:
-    """Return the cost of `spec`, of a cluster as if its nodes were like this machine.
+    """Return the estimated time of `spec`, assuming that the nodes of a cluster are like this machine.
 
     Args:
         images: The number of all training images.
 
-    Raises: SearchError if the memory suffices for none of its networks, or the device fails.
+    Raises: SearchError if none of its networks fits the memory, or the device fails.
     """
     device, workers, is_cluster = place.device, place.workers, place.cluster is not None
     classes = len(data.class_names)
@@ -56,18 +54,18 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     per_image = fmean(costs) / (speed * describe(typical, classes).flops)
     trial = per_image * data.train
 
-    def beside(trainings: int) -> float:
-        """How much longer each of so many takes than alone; the nodes of a cluster share no device."""
+    def factor(trainings: int) -> float:
+        """Return the slowdown of so many parallel trainings; the nodes of a cluster share no device."""
         return 1.0 if is_cluster else slowdown(device, min(workers, trainings))
 
     confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
         search=min(
-            beside(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
+            factor(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
         ),
-        confirm=beside(confirmed) * _rounds(confirmed, workers) * trial,
-        final=beside(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
+        confirm=factor(confirmed) * _rounds(confirmed, workers) * trial,
+        final=factor(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
     )
 
 
@@ -78,24 +76,24 @@ def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRe
     """
     classes = len(data.class_names)
     speed = _speed(configs[0], classes, place.device, place.threads)
-    together = 1.0 if place.cluster else slowdown(place.device, min(place.workers, len(configs)))
-    per_operation = together * data.train / (speed * describe(configs[0], classes).flops)
+    factor = 1.0 if place.cluster else slowdown(place.device, min(place.workers, len(configs)))
+    per_operation = factor * data.train / (speed * describe(configs[0], classes).flops)
     seconds = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
     return _rounds(len(seconds), place.workers) * fmean(seconds)
 
 
 def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
     try:
-        # As a worker has; this process needs all cores again when it scores the test split.
+        # As many as a worker has; this process needs all cores again to score the test split.
         with torch_threads(threads):
             return measure_speed(config, classes, device=device)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        step = "See what else uses it, or name another one with --device."
+        step = "See what else uses it, or name another device with --device."
         raise SearchError(
-            f"The device {device} must be able to train the study's middle network, and failed: {reason}. {step}"
+            f"The device {device} must be able to train the study's median network, but failed: {reason}. {step}"
         ) from None
 
 
@@ -115,16 +113,16 @@ def _within_memory(
             f"are free on {device}"
             f"{f' for each of {workers} workers' if is_cuda(device) else ''}. "
             "Narrow depth, blocks, filters, growth or "
-            f"batch_size{', or give fewer --workers' if is_cuda(device) and workers > 1 else ''}."
+            f"batch_size{', or use fewer --workers' if is_cuda(device) and workers > 1 else ''}."
         )
     return [config for config in configs if least[config] <= free]
 
 
 def _full_epochs(config: TrialConfig) -> float:
-    """Epochs, those on smaller images counted by their share of the pixels, with which the operations go."""
+    """Return the epochs, counting those on smaller images by their share of pixels, to which operations scale."""
     return config.epochs - config.small_count * (1 - (config.small_side / SIDE) ** 2)
 
 
 def _rounds(tasks: int, workers: int) -> float:
-    # Many tasks even out; of a few, the last round counts whole.
+    # Many tasks even out; with few tasks, the last round counts fully.
     return tasks / workers if tasks > 3 * workers else math.ceil(tasks / workers)

@@ -1,4 +1,4 @@
-"""The final model of a finished study, written once more for other programs."""
+"""Export the final model of a finished study for other programs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,36 +26,36 @@ def export_study(
     announce: Callable[[str], None],
     files: tuple[str, ...] = tuple(FORMATS.values()),
 ) -> "ExportReport":
-    """`to` holds the study's final model in the formats of `files`, each compared with PyTorch on all test images.
+    """Write the study's final model to `to` in the formats of `files`, each compared with PyTorch on all test images.
 
-    Raises: SearchError where the study has no final model, was made on other data, or a format disagrees.
+    Raises: SearchError if the study has no final model, was made on other data, or a format disagrees.
     """
     from search.export.agreement import note_export, require_tested_model
-    from search.export.export import export_model  # brings ONNX Runtime, and is the last that a run does
+    from search.export.export import export_model  # imports ONNX Runtime, which only this last step of a run needs
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
 
     final, data = study.read(Final), study.read(DataRecord)
     if final is None or data is None:
         raise SearchError(
-            f"The study {study.name!r} has no final model yet. The command that began it brings it to its end."
+            f"The study {study.name!r} has no final model yet. Run the command that started it again to finish it."
         )
     require_own_folder(study)
     train, pixels = source.train(), test_pixels(source)
     is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
     if fingerprint(train) != data.fingerprint or not is_same_test:
         raise SearchError(
-            f"The study {study.name!r} was made on other data than {source.name}; name its own with --data."
+            f"The study {study.name!r} was made on other data than {source.name}; name its data with --data."
         )
     announce(f"Exporting to {to}")
-    tested, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
-    facts = read_facts(study, final, data, tested, winning_spec(study).to_toml())
-    require_tested_model(checkpoint, facts.exported, tested, pixels)
-    exported = export_model(
+    predictions, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
+    facts = read_facts(study, final, data, predictions, winning_spec(study).to_toml())
+    require_tested_model(checkpoint, facts.exported, predictions, pixels)
+    report = export_model(
         checkpoint,
         to,
         test_pixels=pixels,
-        test_labels=tested.labels if tested else None,
+        test_labels=predictions.labels if predictions else None,
         calibration=calibration_pixels(train),
         facts=facts,
         announce=announce,
@@ -63,4 +63,4 @@ def export_study(
     )
     if to.resolve() == (study.folder / "export").resolve():
         note_export(study, to)
-    return exported
+    return report

@@ -1,5 +1,4 @@
-"""The end of a study: the winner retrained on train + validation with several seeds, then the one look at the test
-split.
+"""The final stage: retrain the winner on train + validation with several seeds, then open the test split once.
 
 This is the only module that opens the test split, and each opening is recorded in the study before an image is scored.
 """
@@ -45,14 +44,13 @@ RESAMPLES, LEVEL = 2000, 0.95
 
 
 class DivergedWinnerError(SearchError):
-    """A final training of the winner left the road, as it would each time."""
+    """A final training of the winner diverged, and would diverge again."""
 
 
 def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.device = CPU) -> Final:
-    """The study has its Final, made now or by an earlier run, its networks scored on `device`; the test split is opened
-    only if it was not.
+    """Return the study's Final, or else train the winner, open the test split, score on `device` and store the Final.
 
-    Raises: DivergedWinnerError, with the test split unopened. InterruptedRunError.
+    Raises: DivergedWinnerError, before the test split is opened. InterruptedRunError.
     """
     study = stage.study
     if (final := study.read(Final)) is not None:
@@ -60,7 +58,7 @@ def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.de
     trained = _retrain(stage, winner)
     stage.progress.message("Opening the test split, once.")
     final = _test(study, winner, trained, source, device)
-    release_memory(device)  # the networks are needed no more
+    release_memory(device)
     study.write(final)
     return final
 
@@ -68,14 +66,16 @@ def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.de
 def evaluate(
     checkpoint: Checkpoint, source: Source, studies: Sequence[Study] | None, device: torch.device
 ) -> tuple[Scores, tuple[float, float]]:
-    """The network's scores on the test split with their bootstrap interval; an opening of each of the studies whose
-    test images these are.
+    """Return the network's test scores with their bootstrap interval; record the opening in the studies it concerns.
 
-    Raises: SearchError where the data have other classes; then nothing was scored, and nothing is recorded.
+    Raises: SearchError if the data have other classes; then nothing was scored or recorded.
     """
     images = test_split(source)
     if images.class_names != checkpoint.class_names:
-        raise SearchError(f"The model knows the classes {checkpoint.class_names}, the data have {images.class_names}.")
+        raise SearchError(
+            f"The data must have the model's classes {checkpoint.class_names}, got {images.class_names}. Name other "
+            "data with --data."
+        )
     _rehearse([checkpoint], device)
     for study in studies or ():
         if is_test_of(study, source):
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def is_test_of(study: Study, source: Source) -> bool:
-    """Whether the source's test images are those that the study keeps for its end."""
+    """Whether the source's test images are the test split of the study."""
     data = study.read(DataRecord)
     if data is None:
         return False
@@ -97,20 +97,18 @@ def is_test_of(study: Study, source: Source) -> bool:
 
 
 def final_folder(study: Study, seed: int) -> Path:
-    """Where the checkpoint of that final seed lies."""
+    """Return the folder of that final seed's checkpoint."""
     return study.folder / "final" / f"seed-{seed}"
 
 
 def has_models(study: Study) -> bool:
-    """Whether the final models of the study, which is finished, are in its folder here."""
+    """Whether the final models of the finished study are in its folder on this machine."""
     final = study.read(Final)
     if final is None or not (folder := final_folder(study, final.exported_seed)).exists():
         return False
     seal = next(run.checkpoint for run in final.runs if run.seed == final.exported_seed)
-    return seal in (
-        None,
-        load_checkpoint(folder).seal,
-    )  # of a study on a server, another machine may have trained the models again
+    # With a study on a server, another machine may have retrained the models.
+    return seal is None or seal == load_checkpoint(folder).seal
 
 
 def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
@@ -120,8 +118,8 @@ def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
 def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
     study, spec = stage.study, stage.spec
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
-    kept = study.read(FinalTrainings) or FinalTrainings()
-    done = {run.seed: run for run in kept.runs if _is_trained(final_folder(study, run.seed), config, run)}
+    earlier = study.read(FinalTrainings) or FinalTrainings()
+    done = {run.seed: run for run in earlier.runs if _is_trained(final_folder(study, run.seed), config, run)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
         seal = load_checkpoint(final_folder(study, task.seed)).seal
@@ -147,8 +145,8 @@ def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
 
 
 def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
-    # A search that went on after an interruption may have another winner than the one that was trained then; and what
-    # another study has written there meanwhile is trained over.
+    # A search that resumed after an interruption may have another winner than the one trained before; and another study
+    # may have written to the folder in the meantime.
     if not folder.exists():
         return False
     checkpoint = load_checkpoint(folder)
@@ -158,13 +156,13 @@ def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
 def _test(
     study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device
 ) -> Final:
-    checkpoints = [_trained(final_folder(study, run.seed), run) for run in trained]
+    checkpoints = [_load_trained(final_folder(study, run.seed), run) for run in trained]
     _rehearse(checkpoints, device)
     _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
     probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
     predictions = probabilities.argmax(axis=2)
-    kept = keep_predictions(study.folder, images.labels, probabilities)
+    digest = keep_predictions(study.folder, images.labels, probabilities)
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
@@ -172,9 +170,9 @@ def _test(
     return Final(
         trial=winner.trial,
         config=checkpoints[0].config,
-        runs=tuple(_final_run(run, one) for run, one in zip(trained, scores, strict=True)),
-        mean=fmean(one.macro_f1 for one in scores),
-        sd=stdev(one.macro_f1 for one in scores) if len(scores) > 1 else None,
+        runs=tuple(_final_run(run, run_scores) for run, run_scores in zip(trained, scores, strict=True)),
+        mean=fmean(run_scores.macro_f1 for run_scores in scores),
+        sd=stdev(run_scores.macro_f1 for run_scores in scores) if len(scores) > 1 else None,
         low=low,
         high=high,
         level=LEVEL,
@@ -185,12 +183,12 @@ def _test(
         parameters=network.parameters,
         flops=network.flops,
         test_images=len(images),
-        predictions=kept,
+        predictions=digest,
     )
 
 
 def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
-    """What can fail for want of memory on a GPU fails before an opening of the test split is recorded."""
+    """Run out of GPU memory, if at all, before an opening of the test split is recorded."""
     if device.type == "cpu":
         return
     try:
@@ -198,17 +196,16 @@ def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
             predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
     except torch.OutOfMemoryError as error:
         raise SearchError(
-            f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free it, or give the "
-            "same command with "
-            "--device cpu. No opening of the test split is recorded."
+            f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free memory, or run the "
+            "same command with --device cpu. No opening of the test split is recorded."
         ) from None
 
 
-def _trained(folder: Path, run: FinalTraining) -> Checkpoint:
+def _load_trained(folder: Path, run: FinalTraining) -> Checkpoint:
     checkpoint = load_checkpoint(folder)
     if run.checkpoint not in (None, checkpoint.seal):
         raise SearchError(
-            f"{folder} must hold the model that the study has trained; it was changed. Give the same command to train "
+            f"{folder} must hold the model that the study has trained; it was changed. Run the same command to train "
             "it again."
         )
     return checkpoint
@@ -232,9 +229,9 @@ def _class_scores(scores: list[Scores], images: Images) -> tuple[ClassScore, ...
     return tuple(
         ClassScore(
             name=name,
-            precision=mean([one.precision for one in scores], index),
-            recall=mean([one.recall for one in scores], index),
-            f1=mean([one.f1 for one in scores], index),
+            precision=mean([run.precision for run in scores], index),
+            recall=mean([run.recall for run in scores], index),
+            f1=mean([run.f1 for run in scores], index),
             images=int(scores[0].support[index]),
         )
         for index, name in enumerate(images.class_names)

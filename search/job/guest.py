@@ -1,4 +1,4 @@
-"""A run within a process that is not its own: a notebook, or a program that goes on afterwards."""
+"""A run inside a process that continues afterwards: a notebook or another program."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ from search.study.study import Study, load_study
 
 
 def run_study(request: RunRequest, *, quiet: bool) -> Study:
-    """The study has its result.
+    """Run the requested study to its end and return it.
 
-    Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
+    Raises: FmnistError with the errors of the request. KeyboardInterrupt after the running trials were put back.
     """
     console = Console(quiet=quiet)
     with _quiet_optuna():
@@ -34,13 +34,13 @@ def run_study(request: RunRequest, *, quiet: bool) -> Study:
             return load_study(open_storage(plan.storage, create=False), plan.spec.name, plan.home)
         except InterruptedRunError:
             raise KeyboardInterrupt(
-                "What is done is kept, running trials were put back. To continue, give the same call again."
+                "Results so far are kept, running trials were put back. To resume, repeat the call."
             ) from None
 
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Optuna does not log each trial: the progress is shown."""
+    """Keep Optuna from logging each trial: the progress is shown."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

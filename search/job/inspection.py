@@ -1,4 +1,4 @@
-"""What a data set is like and what cleaning finds in it, before anything is trained on it."""
+"""Inspect a data set, and what cleaning finds in it, before training on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from search.study.spec import load_spec
 
 
 class DataReport(BaseModel):
-    """What `--json` prints."""
+    """The report that `--json` prints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,31 +28,31 @@ class DataReport(BaseModel):
     fingerprint: str  # of the cleaned training images
     test_fingerprint: str
     summary: DataSummary
-    cleaning: CleaningReport | None  # None for images drawn by code
+    cleaning: CleaningReport | None  # None for synthetic images
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A data set that was read and cleaned, and what there is to say of it."""
+    """A data set, read and cleaned, with its report."""
 
     source: Source
     report: DataReport
 
     def to_json(self) -> str:
-        """The report for programs."""
+        """Return the report as JSON."""
         return self.report.model_dump_json(indent=2)
 
 
 def inspect_data(
     path: str, test: str | None, study: str | None, skip_unreadable: bool, announce: Callable[[str], None]
 ) -> Inspection:
-    """The data at `path`, read, cleaned by the rules of `study` and fit for a search.
+    """Read the data at `path`, clean them by the rules of `study`, and check that they can be searched on.
 
-    Raises: FmnistError where they cannot be read or are not fit.
+    Raises: FmnistError if they cannot be read or are unsuitable.
     """
     rules = load_spec(study).overridden(skip_unreadable=skip_unreadable).cleaning
     source = find_source(path, test=test, rules=rules, announce=announce)
-    search_splits(source, seed=SPLIT_SEED)  # says which class has too few images for a search
+    search_splits(source, seed=SPLIT_SEED)  # raises if a class has too few images for a search
     report = DataReport(
         name=source.name,
         fingerprint=fingerprint(source.train()),
@@ -63,33 +63,33 @@ def inspect_data(
     return Inspection(source, report)
 
 
-def print_inspection(found: Inspection, console: Console) -> None:
-    """Cleaning, classes and pixels stand as tables on `console`."""
-    report = found.report
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Print tables of cleaning, classes and pixels."""
+    report = inspection.report
     cleaning = [cleaning_table(report.cleaning)] if report.cleaning else []
     for table in (*cleaning, balance_table(report.summary), pixel_table(report.summary)):
         console.print()
         print_table(table, console)
 
 
-def write_files(found: Inspection, sheet: Path | None, save: Path | None) -> list[Path]:
-    """The picture sheet, and the cleaned images with their report, are written where a file and a folder are named;
-    returns what was.
+def write_files(inspection: Inspection, sheet: Path | None, save: Path | None) -> list[Path]:
+    """Write the picture sheet, and the cleaned images with their report, if their paths are given; return the files.
 
-    Raises: SearchError where they cannot be.
+    Raises: SearchError if a file cannot be written.
     """
     written = [sheet] if sheet else []
+    source = inspection.source
     if sheet:
-        draw_sheet(found.source.train(), found.source.caught, sheet, found.report.cleaning)
+        draw_sheet(source.train(), source.caught, sheet, inspection.report.cleaning)
     if save is None:
         return written
     images, report = save / "cleaned.npz", save / "cleaning.json"
     try:
         save.mkdir(parents=True, exist_ok=True)
-        found.source.save(images)
-        write_in_place(report, (found.to_json() + "\n").encode())
+        source.save(images)
+        write_in_place(report, (inspection.to_json() + "\n").encode())
     except OSError as error:
         raise SearchError(
-            f"--save must name a folder that can be written to, got {str(save)!r}: {error.strerror or error}."
+            f"--save must name a writable folder, got {str(save)!r}: {error.strerror or error}. Name another folder."
         ) from error
     return [*written, images, report]

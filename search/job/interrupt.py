@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first asks the run to put its work back, the second ends the process at once."""
+"""Handling of Ctrl-C: the first asks the run to put its work back, the second ends the process at once."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ class InterruptedRunError(Exception):
 
 
 class Interrupt:
-    """While entered, SIGINT and SIGTERM set `requested`; a second one exits with 130 on the spot.
+    """A context in which SIGINT and SIGTERM set `requested`; a second signal exits with 130 at once.
 
-    The storage needs no farewell: whatever was running is found and put back by the next run. Only a process's main
-    thread hears signals: a run in another thread is never interrupted.
+    Exiting at once is safe: the next run puts running trials back. Only the main thread handles signals, so a run in
+    another thread is never interrupted.
 
     Args:
-        is_guest: The process is not the run's own, as that of a notebook: a second signal raises KeyboardInterrupt.
+        is_guest: The process belongs to another program, such as a notebook: a second signal raises KeyboardInterrupt.
     """
 
     def __init__(self, *, is_guest: bool = False) -> None:

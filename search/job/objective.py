@@ -1,6 +1,4 @@
-"""One trial. Objective is a plain callable for whoever prefers Optuna's own loop; the search loop shares its report and
-its notes.
-"""
+"""One trial. Objective is a plain callable for Optuna's own loop; the search loop shares its functions."""
 
 import itertools
 import math
@@ -28,16 +26,17 @@ from search.study.spec import LimitsSection
 
 
 class UnusableTrialError(SearchError):
-    """A trial that another program asked for is not of the study's space."""
+    """A trial that another program enqueued is outside the study's space."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Suggests a configuration, trains it, reports each epoch's validation macro F1 and returns the last one.
+    """An objective that suggests and trains a configuration, reports each epoch and returns the last macro F1.
 
-    `study.optimize(Objective(...), n_trials=20)` works on any Optuna study that maximises.
-    Raises: TrialPruned where the study's pruner says so, where the network is over one of the `limits`, where training
-    diverges, or where the trial was enqueued with what is not of the space.
+    `study.optimize(Objective(...), n_trials=20)` works with any Optuna study that maximises.
+
+    Raises: TrialPruned if the pruner decides so, the network is over one of the `limits`, training diverges, or the
+    trial was enqueued with values outside the space.
     """
 
     space: Space
@@ -47,7 +46,7 @@ class Objective:
     limits: LimitsSection = field(default_factory=LimitsSection)
 
     def __call__(self, trial: Trial) -> float:
-        """The last epoch's validation macro F1."""
+        """Return the last epoch's validation macro F1."""
         try:
             config = suggest(trial, self.space)
         except UnusableTrialError as error:
@@ -80,39 +79,33 @@ class Objective:
 
 
 def suggest(trial: Trial, space: Space) -> TrialConfig:
-    """The configuration of the trial: that which it was enqueued with, or as far as it says nothing, what the sampler
-    proposes.
+    """Return the configuration of the trial: its enqueued values, and the sampler's proposals for all other knobs.
 
     Raises: UnusableTrialError.
     """
     enqueued = enqueued_values(trial)
-    asked = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
-    if wrong := [reason for name, value in asked.items() if (reason := _why_not(name, value, space))]:
-        raise UnusableTrialError("; ".join(wrong))
+    fixed = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
+    if errors := [error for name, value in fixed.items() if (error := _space_error(name, value, space))]:
+        raise UnusableTrialError("; ".join(errors))
     try:
         return space.suggest(trial)
     except ValueError as error:
-        if not asked and enqueued is None:
+        if not fixed and enqueued is None:
             raise
         raise UnusableTrialError(str(error).splitlines()[0]) from error
 
 
-def _why_not(name: str, value: Any, space: Space) -> str | None:
+def _space_error(name: str, value: Any, space: Space) -> str | None:
     if name in space.knobs:
-        return (
-            None
-            if _is_of(value, space.knobs[name])
-            else f"{name} must be {_said(space.knobs[name])}, got {shown(value)}"
-        )
+        knob = space.knobs[name]
+        return None if _is_within(value, knob) else f"{name} must be {_describe(knob)}, got {shown(value)}"
     if name not in TrialConfig.model_fields:
         return f"there is no knob {shown(name)}"
     pinned: Scalar = space.pinned.get(name, TrialConfig.model_fields[name].default)
-    return (
-        None if value == pinned else f"{name} must be {shown(pinned)}, to which the study pins it, got {shown(value)}"
-    )
+    return None if value == pinned else f"{name} must be {shown(pinned)}, its pinned value, got {shown(value)}"
 
 
-def _is_of(value: Any, knob: Knob) -> bool:
+def _is_within(value: Any, knob: Knob) -> bool:
     if isinstance(knob, Choice):
         return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in knob.options)
     if isinstance(value, bool) or not isinstance(value, int | float) or not knob.low <= value <= knob.high:
@@ -121,37 +114,37 @@ def _is_of(value: Any, knob: Knob) -> bool:
     return step is None or math.isclose((steps := (value - knob.low) / step), round(steps), abs_tol=1e-8)
 
 
-def _said(knob: Knob) -> str:
+def _describe(knob: Knob) -> str:
     if isinstance(knob, Range):
         return f"from {shown(knob.low)} to {shown(knob.high)}{f' in steps of {shown(knob.step)}' if knob.step else ''}"
     return f"one of {', '.join(shown(option) for option in knob.options)}"
 
 
 def report(trial: Trial, config: TrialConfig, epoch: int, macro_f1: float) -> bool:
-    """The epoch's value stands in the storage; true where the pruner wants the trial to end.
+    """Store the epoch's value, and return whether the pruner ends the trial.
 
-    The last epoch is never pruned: it is paid for.
+    A trial is never pruned after its last epoch: its training is already paid for.
     """
     if epoch in stored(trial).intermediate_values:
-        return False  # a trial that was put back trains its first epochs again; their verdicts are known
+        return False  # a trial that was put back trains its first epochs again, and was not pruned after them
     trial.report(macro_f1, step=epoch)
     return epoch < config.epochs and trial.should_prune()
 
 
 def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> int:
-    """The trial's configuration, seed and size stand in the storage. Returns the seed.
+    """Store the trial's configuration, seed and size, and return the seed.
 
-    A configuration that was tried before gets another seed each time, so that no training is done twice.
+    A configuration that was tried before gets another seed, so that no training is repeated.
     """
-    if (before := TrialRecord(trial).seed) is not None:
-        return before
+    if (earlier_seed := TrialRecord(trial).seed) is not None:
+        return earlier_seed
     network, settings = describe(config, classes), config.model_dump()
-    tried = {
+    used_seeds = {
         record.seed
         for other in trial.study.get_trials(deepcopy=False)
         if other.number != trial.number and other.state != TrialState.FAIL
         if (record := TrialRecord(other)).trains(config=settings, parameters=network.parameters, flops=network.flops)
     }
-    seed = next(number for number in itertools.count(seed) if number not in tried)
+    seed = next(number for number in itertools.count(seed) if number not in used_seeds)
     trial_record.note_start(trial, config=settings, seed=seed, parameters=network.parameters, flops=network.flops)
     return seed

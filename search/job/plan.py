@@ -1,4 +1,4 @@
-"""Plan: a request, checked, as what will be done here and what it costs."""
+"""Plan: a checked request, with what the run will do and its estimated time."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from search.study.trials import finished_trials
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked request: nothing in it is missing or wrong, and nothing has been started."""
+    """A checked request. Making a plan starts and writes nothing."""
 
     spec: StudySpec
     source: Source
@@ -37,12 +37,12 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Where the study's files go."""
+        """The folder of the study's files."""
         return self.home / self.spec.name
 
     @property
     def is_shared(self) -> bool:
-        """Whether other runs may be at work on the study: a database server has it."""
+        """Whether other runs may share the study, because it is on a database server."""
         return storage_url(self.storage).get_backend_name() != "sqlite"
 
     @property
@@ -52,9 +52,9 @@ class Plan:
 
 
 def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
-    """The request, checked: its study, device and data are there.
+    """Return the plan of the request after checking its study, device and data.
 
-    Raises: FmnistError with what is wrong.
+    Raises: FmnistError with the errors.
     """
     spec = request.read_spec()
     if spec.search.sampler == "grid":
@@ -74,8 +74,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
 
 def check_storage(plan: Plan) -> Study | None:
-    """The study, if it is finished; the storage can be opened and has room for it. A database that is not there yet is
-    not made.
+    """Check that the storage can hold the study, without creating a database; return the study if it is finished.
 
     Raises: SearchError.
     """
@@ -93,18 +92,17 @@ def check_storage(plan: Plan) -> Study | None:
 
 
 def require_searched(study: Study, spec: StudySpec) -> None:
-    """A study that is finished is not asked for more trials than it has."""
+    """Raise SearchError if more trials are requested than the finished study has."""
     if not is_searched(study, spec):
         raise SearchError(
             f"The study {study.name!r} is finished with {len(finished_trials(study))} trials and its test split was "
-            "opened; "
-            f"{spec.budget} trials were asked for. "
-            "To search longer, give --name for a new study: choosing again after the test would spoil its figure."
+            f"opened; {spec.budget} trials were requested. To search longer, give --name for a new study: choosing "
+            "again after the test would bias its score."
         )
 
 
 def _study_name(spec_name: str, source: Source) -> str:
-    """A name that keeps studies of different data apart; Fashion-MNIST's are called as the spec is."""
+    """Return a name that distinguishes studies of different data; with Fashion-MNIST the name of the spec."""
     if source.name == FASHION_MNIST:
         return spec_name
     stem = re.sub(r"(\.csv|\.gz|\.tsv|\.parquet|\.npz)+$", "", source.name.lower())

@@ -1,4 +1,4 @@
-"""The main job: search, confirm, retrain, test once, report, export. Whatever an earlier run did of it is kept."""
+"""The main job: search, confirm, retrain, test once, report, export. It resumes where an earlier run ended."""
 
 from contextlib import ExitStack, nullcontext
 
@@ -22,28 +22,28 @@ from search.study.study import Study, create_study, journalled
 
 
 def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
-    """The study has its result, its report and its export; a finished study is left as it is.
-
-    Raises: SearchError where it cannot go on, or another run is at work on it. AnotherRunError where another run, on
-    the same database server, brings the study to its end. StorageLostError. InterruptedRunError.
+    """Run the study to its result, report and export, and return it; a finished study is not changed.
 
     Args:
-        is_guest: The process is not the run's own, as that of a notebook.
+        is_guest: The process belongs to another program, such as a notebook.
+
+    Raises: SearchError if the study cannot be resumed, or another run is at work on it. AnotherRunError if another run,
+    on the same database server, is ending the study. StorageLostError. InterruptedRunError.
     """
     name = plan.spec.name
     require_no_others_folder(plan.storage, plan.folder)
-    storage = open_storage(plan.storage, create=True)  # first: what refuses leaves no folder behind
+    storage = open_storage(plan.storage, create=True)  # first, so that an error here leaves no folder behind
     with sole_run(plan.folder, name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)
         study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
         with journalled(study, progress.message):
-            _bring_to_its_end(study, plan, progress, Interrupt(is_guest=is_guest))
+            _finish(study, plan, progress, Interrupt(is_guest=is_guest))
     return study
 
 
-def _bring_to_its_end(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) -> None:
+def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) -> None:
     from search.export.agreement import require_export
     from search.report.page.html import PAGE, write_page
 
@@ -56,8 +56,8 @@ def _bring_to_its_end(study: Study, plan: Plan, progress: Progress, interrupt: I
             require_searched(study, plan.spec)
         write_report(read_report(study), study.folder)
         write_page(study, study.folder / PAGE)
-        # The folder may be left of a study in a database since deleted; and of one on a server, the models may lie
-        # elsewhere.
+        # The folder may be left from a study whose database was deleted; and the models of a study on a server may be
+        # on another machine.
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
         elif export_folder.exists():
@@ -75,7 +75,7 @@ def _annotate(study: Study, plan: Plan) -> None:
 
 
 def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack) -> None:
-    """The study has its result; until `ends` is left, no other run touches it."""
+    """Run the stages up to the study's result; other runs are locked out until `ends` is closed."""
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
         stage = Stage(study, plan.spec, executor, progress, interrupt)

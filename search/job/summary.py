@@ -1,4 +1,4 @@
-"""What a run says before it starts and after it ends."""
+"""The texts that a run prints before it starts and after it ends."""
 
 import rich.table
 from rich.console import Console
@@ -11,11 +11,11 @@ from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.wording import counted, duration
 
-SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is Fashion-MNIST's."
+SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
 def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> None:
-    """What will be done, on what, and what it will cost here, is on `console`; of a `finished` study, its result."""
+    """Print the plan and its estimated time, or for a `finished` study its result."""
     spec, data = plan.spec, plan.data
     facts = {
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
@@ -43,13 +43,11 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
 
 
 def print_end(study: Study, console: Console) -> None:
-    """The result in a sentence, where it lies and what to do next, is on `console`: the last thing that a person
-    reads.
-    """
-    found, folder = read_report(study), study.folder
+    """Print the result in a sentence, the paths of its files and the next steps."""
+    report, folder = read_report(study), study.folder
     console.rule(style="dim")
-    console.print(headline(found), style="bold", highlight=False)
-    for line in warnings(found):
+    console.print(headline(report), style="bold", highlight=False)
+    for line in warnings(report):
         console.print(line, style="bold red", highlight=False)
     table = rich.table.Table.grid(padding=(0, 2))
     table.add_row("Report", f"{folder}/report.html, report.md, report.json")
@@ -59,21 +57,19 @@ def print_end(study: Study, console: Console) -> None:
         table.add_row("", "fmnist-search dashboard")
     else:
         holder = study.read(Holder)
-        table.add_row(
-            "Model", f"not here, but where the study was brought to its end{f': on {holder.host}' if holder else ''}"
-        )
+        table.add_row("Model", f"on the machine that finished the study{f': {holder.host}' if holder else ''}")
         table.add_row("Next", "fmnist-search dashboard")
     console.print(table, highlight=False)
 
 
 def _estimate(cost: Estimate) -> str:
-    upto, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
-    stages = f"search up to {upto}, confirm {confirm}, final {final}"
-    return f"{duration(cost.total)} on this device: {stages}; the test, the report and the export are not in it"
+    search, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
+    stages = f"search up to {search}, confirm {confirm}, final {final}"
+    return f"{duration(cost.total)} on this device: {stages}; test, report and export not included"
 
 
 def _finished(study: Study) -> dict[str, str]:
-    return {"Result": headline(read_report(study)), "To do": "nothing will be trained, for the study is finished"}
+    return {"Result": headline(read_report(study)), "To do": "nothing will be trained, the study is finished"}
 
 
 def _minutes(spec: StudySpec) -> str:
@@ -81,8 +77,8 @@ def _minutes(spec: StudySpec) -> str:
 
 
 def _limits(spec: StudySpec) -> str:
-    found = {key: value for key, value in spec.limits.model_dump().items() if value is not None}
-    return ", ".join(f"{key} {value:,}" for key, value in found.items())
+    limits = {key: value for key, value in spec.limits.model_dump().items() if value is not None}
+    return ", ".join(f"{key} {value:,}" for key, value in limits.items())
 
 
 def _pruning(spec: StudySpec) -> str:

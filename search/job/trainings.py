@@ -1,4 +1,4 @@
-"""Fixed trainings for the stages after the search: every task is trained once."""
+"""Fixed trainings of the stages after the search: every task is trained once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,18 +23,21 @@ def train_all(
     *,
     all_or_none: bool = False,
 ) -> None:
-    """Each task was trained; the stage was timed.
+    """Train each task, and time the stage.
 
-    `keep` was told its last validation macro F1, if it has one, and its seconds; `drop`, of one that diverged, as it
-    would each time, the reason. With `all_or_none` the others end there, too.
-    Raises: SearchError where a training fails in another way. InterruptedRunError or StorageLostError, with what was
-    done kept.
+    Args:
+        keep: Called for a completed task with its last validation macro F1, if it has one, and its seconds.
+        drop: Called for a diverged task with the reason; retrying would not help.
+        all_or_none: Stop all tasks when one diverges.
+
+    Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
+    kept.
     """
     trainings = _Trainings(stage, tasks, keep, drop, all_or_none)
     study, executor = stage.study, stage.executor
     with timed(study, name) as note_time:
 
-        def stopped() -> bool:  # asked several times a second, whether anything arrives or not
+        def stopped() -> bool:  # called several times a second, with or without events
             note_time()
             return stage.interrupt.requested or study.is_lost
 
@@ -71,7 +74,7 @@ class _Trainings:
     def handle(self, event: Event) -> None:
         if event.key in self.by_key:
             self._handle(event)
-        elif isinstance(event, Finished | Failed):  # of a trial that the search pruned as its last
+        elif isinstance(event, Finished | Failed):  # of a trial that the search pruned last
             self._forget_snapshot(event.key)
 
     def _handle(self, event: Event) -> None:
@@ -98,7 +101,7 @@ class _Trainings:
                     self._stop()
             case Failed(key, reason=reason):
                 raise SearchError(
-                    f"The training of {key} failed: {reason}. What was done before is kept; run again to go on."
+                    f"The training of {key} failed: {reason}. Completed trainings are kept; run again to resume."
                 )
 
     def _stop(self) -> None:
