@@ -3,10 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test install lint types unit lowest browser-test chromium screenshots clean
+.PHONY: run check test install lint types unit lowest browser-test chromium screenshots clean
 
 run: install
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
+
+# What is quick enough to run after every change: no test that starts a process, a server or a browser.
+check: lint types
+	$(BIN)/pytest -q -n 2 -m "not (process or slow or gpu or browser or cluster or real_data)"
 
 test: lint types unit
 

@@ -1,8 +1,10 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,25 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert not left, (
         f"Tests write only to folders that pytest or tempfile give them; left behind: {', '.join(map(str, left))}"
     )
+
+
+@pytest.fixture(autouse=True)
+def _starts_processes_only_if_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make check` leaves out the tests that start processes, so each of them has a mark."""
+    if any(
+        request.node.get_closest_marker(mark) for mark in ("process", "slow", "gpu", "browser", "cluster", "real_data")
+    ):
+        return
+    start = subprocess.Popen.__init__
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("This test starts a process: mark it with pytest.mark.process.")
+
+    def only_git(process: Any, command: Any, *arguments: Any, **options: Any) -> None:
+        (start if command[0] == "git" else refuse)(process, command, *arguments, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", only_git)
+    monkeypatch.setattr(BaseProcess, "start", refuse)
 
 
 @pytest.fixture(autouse=True, scope="session")

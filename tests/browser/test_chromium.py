@@ -10,6 +10,8 @@ import pytest
 
 from tests.browser.find_chromium import NAMES, find_chromium
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 

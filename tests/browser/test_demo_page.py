@@ -121,6 +121,7 @@ def test_an_onnx_file_alone_compares_pixels(reviewed: Path, picture: Path, look:
         assert "pixel by pixel" in page.inner_text(".answer")
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -135,6 +136,7 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
     assert "Traceback" not in output + errors
 
 
+@pytest.mark.process
 def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> None:
     code = (
         "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli.main "
@@ -148,6 +150,7 @@ def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> No
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.process
 def test_without_a_study_or_a_model_it_is_refused(tmp_path: Path) -> None:
     for arguments, says in (((), "There is no database"), (("nowhere",), "nowhere")):
         done = run_command(tmp_path, "demo", *arguments)
