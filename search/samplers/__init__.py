@@ -1,3 +1,1 @@
-"""What proposes a configuration and what ends a trial early: Optuna's samplers and pruners, with the project's
-settings.
-"""
+"""Optuna's samplers and pruners, with the project's settings."""

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by the names that a study gives, with the project's settings."""
+"""Create Optuna's samplers and pruners by name, with the project's settings."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +16,20 @@ from search.samplers.tpe import TPESampler
 
 Grid = Mapping[str, Sequence[Any]]
 
-# Per cent of the trials that go on at each epoch. The median's pruner, as hyperband and halving, kills every fifth to
-# third of the best trials, whose first epochs tell little (benchmarks/judgement.py).
+# Per cent of the trials that continue at each epoch. The median pruner, like hyperband and halving, prunes every fifth
+# to third of the best trials, whose first epochs say little (benchmarks/judgement.py).
 KEPT = {"percentile": 75.0, "median": 50.0}
-REDUCTION = 3  # of the trials at each rung of hyperband and halving, one in so many goes on
+REDUCTION = 3  # at each rung of hyperband and halving, one in so many trials is promoted
 
 
 def make_sampler(name: Sampler, *, trials: int, seed: int, grid: Callable[[], Grid], order: int) -> BaseSampler:
-    """Optuna's sampler of that name, with the project's settings.
+    """Return Optuna's sampler of that name, with the project's settings.
 
     Args:
-        trials: Of the whole study; how many of them are random follows from it.
-        seed: Of what the sampler draws.
-        grid: Knob -> its values, asked for where the sampler is a grid.
-        order: Seed of the order of a grid's points, which stays the same when a study is resumed.
+        trials: The trials of the whole study, which determine the number of random ones.
+        seed: The seed of the sampler.
+        grid: Returns knob -> its values; called for a grid only.
+        order: The seed of the order of a grid's points, which must not change when a study is resumed.
     """
     match name:
         case "tpe":
@@ -47,16 +47,12 @@ def make_sampler(name: Sampler, *, trials: int, seed: int, grid: Callable[[], Gr
 
 
 def _startup(trials: int) -> int:
-    """Trials at random before there is a model; Optuna's own default is 10 whatever the budget
-    (benchmarks/search_quality.py).
-    """
+    """Return the number of random trials before the model; Optuna's default is 10 (benchmarks/search_quality.py)."""
     return max(4, min(10, trials // 20))
 
 
 def make_pruner(name: Pruner, *, epochs: int) -> BasePruner:
-    """Optuna's pruner of that name, with the project's settings; a trial's step is its epoch, counted from 1 to
-    `epochs`.
-    """
+    """Return Optuna's pruner of that name, with the project's settings; a trial's steps are its epochs from 1 on."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # patient and wilcoxon: the study chose them
         return _pruner(name, epochs)
@@ -80,16 +76,14 @@ def _pruner(name: Pruner, epochs: int) -> BasePruner:
 
 class _GridSampler(optuna.samplers.GridSampler):
     def after_trial(self, *_: object) -> None:
-        """Does nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
+        """Do nothing: the search loop counts the grid, and Study.stop is an error outside Study.optimize."""
 
 
 class _CmaEsSampler(optuna.samplers.CmaEsSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As Optuna's, which warns at each trial with a limit that this sampler does not learn from it; README says so
-        once.
-        """
+        """Suppress Optuna's warning at each trial that CMA-ES ignores constraints; the README mentions it."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set")
             super().after_trial(study, trial, state, values)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.samplers.gp import GPSampler, _Modelled, foretold
+from search.samplers.gp import GPSampler, _Modelled, estimated_values
 from search.samplers.names import Pruner
 from tests.search.tiny import tiny_spec
 
@@ -156,7 +156,7 @@ def trials(draw: st.DrawFn) -> FrozenTrial:
 @given(history=st.lists(trials(), max_size=12))
 def test_a_pruned_trial_counts_with_what_it_would_have_had(history: list[FrozenTrial]) -> None:
     complete = [trial for trial in history if trial.state == TrialState.COMPLETE]
-    values = foretold(history)
+    values = estimated_values(history)
     if not complete:
         assert values == {}
         return
@@ -188,7 +188,7 @@ def test_the_model_is_of_the_best_and_the_latest(history: list[FrozenTrial]) -> 
         modelled = _Modelled(study, SPACE, STARTUP)._get_trials(use_cache=False)
     assert modelled[-1].number == running.number
     ended = modelled[:-1]
-    values = foretold(history)
+    values = estimated_values(history)
     if len(values) < STARTUP:
         assert ended == []
         return
