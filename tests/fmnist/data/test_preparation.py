@@ -11,7 +11,7 @@ from PIL import Image
 
 from fmnist.data import synthetic
 from fmnist.data.pictures import centred
-from fmnist.data.preparation import CENTRED, RESIZED, Preparation
+from fmnist.data.preparation import CENTRED, RESIZED, Preparation, merge_preparations
 from fmnist.data.sources import find_source
 from fmnist.errors import FmnistError
 from tests.fmnist.data.picture_sets import (
@@ -213,6 +213,12 @@ def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path)
         f"it is {whites} in {photos} and {tmp_path / 'saved.npz'}. " in str(caught.value)
         for whites in ("the usual one and 1", "1 and the usual one")
     )
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_white_stored_for_numbers_does_not_apply_to_the_pictures_of_the_other_split(order: int) -> None:
+    splits = [Preparation(whites=(255,)), Preparation(white=5)][::order]
+    assert merge_preparations(splits, RESIZED, None, ("train", "test.npz")) == Preparation(whites=(255,))
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])

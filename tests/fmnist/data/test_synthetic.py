@@ -62,6 +62,29 @@ def test_the_classes_are_balanced_and_the_ground_is_dark(load: Callable[[], Imag
     assert images.pixels.reshape(count, -1).max(axis=1).min() > 40  # no image is empty
 
 
+# Mean grey of the training images of each class, in seven bands of four rows from top to bottom.
+BANDS = {
+    "T-shirt/top": [4.2, 37.4, 64.9, 55.1, 47.7, 22.2, 1.7],
+    "Trouser": [7.6, 28.9, 39.6, 40.4, 38.2, 28.3, 7.5],
+    "Pullover": [3.5, 34.8, 71.8, 81.2, 69.7, 27.4, 1.8],
+    "Dress": [6.9, 25.5, 32.9, 35.2, 43.0, 39.4, 11.7],
+    "Coat": [4.3, 31.0, 59.3, 70.3, 66.0, 41.5, 10.1],
+    "Sandal": [0.0, 0.4, 5.2, 19.8, 42.1, 24.9, 1.5],
+    "Shirt": [5.3, 37.5, 71.4, 73.8, 59.6, 28.5, 2.6],
+    "Sneaker": [0.0, 0.7, 15.0, 55.7, 60.2, 13.8, 0.1],
+    "Bag": [0.6, 6.4, 25.8, 61.0, 75.1, 42.5, 4.6],
+    "Ankle boot": [1.7, 15.8, 37.1, 48.8, 67.3, 43.8, 5.2],
+}
+
+
+def test_the_images_are_those_on_which_the_documented_scores_were_measured() -> None:
+    images = synthetic.train()
+    for label, name in enumerate(images.class_names):
+        rows = images.pixels[images.labels == label].mean(axis=(0, 2))
+        assert rows.reshape(7, 4).mean(axis=1).tolist() == pytest.approx(BANDS[name], abs=0.1), name
+    assert ((images.pixels == 0).mean(), (images.pixels == 255).mean()) == pytest.approx((0.7320, 0.0026), abs=1e-4)
+
+
 def test_the_same_seed_draws_the_same_images_and_another_seed_others() -> None:
     first, again, other = synthetic.draw(40, seed=1), synthetic.draw(40, seed=1), synthetic.draw(40, seed=2)
     np.testing.assert_array_equal(first.pixels, again.pixels)
