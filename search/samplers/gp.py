@@ -103,7 +103,7 @@ def _points(trials: Sequence[FrozenTrial], space: Mapping[str, BaseDistribution]
 
 
 def _filled(values: Mapping[int, float], points: NDArray[np.float64]) -> list[float]:
-    """Return a value for each point, missing ones from the nearest point, so that the model sees no slope at a limit."""
+    """Return each point's value, missing ones from the nearest point, so that the model sees no slope at a limit."""
     indices = np.array(sorted(values))
 
     def nearest(point: NDArray[np.float64]) -> int:

@@ -1,3 +1,4 @@
-"""Where a study is kept: a database that may be away for a while, and a journal beside it. Opened by `opening`, written
-by `own_trials`.
+"""The storage of a study: a database that may be unavailable for a while, and a journal beside it.
+
+`opening` opens the database, `own_trials` writes to it.
 """

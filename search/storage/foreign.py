@@ -1,22 +1,22 @@
-"""Trials that another program added to a study of this toolkit: they are kept, and nothing is learned from them."""
+"""Trials that another program added to a study of this toolkit. They are kept, but not used."""
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.storage.optuna_private import trial_id, with_id
 from search.storage.trial_record import CONFIG, FOREIGN
 
-SPEC = "spec"  # the attribute of every study that was made here
-REASON = "another program added it, without a configuration: it counts nowhere"
+SPEC = "spec"  # an attribute of every study that this toolkit created
+REASON = "added by another program without a configuration, never counted"
 
 
 def is_foreign(trial: FrozenTrial) -> bool:
-    """Whether the trial has ended without a configuration of ours."""
+    """Whether the trial has ended without a configuration of this toolkit."""
     return trial.state.is_finished() and CONFIG not in trial.user_attrs
 
 
 def set_aside(trial: FrozenTrial) -> FrozenTrial:
-    """Return the trial under its number as a failed one, which no sampler, pruner or list takes for a result."""
-    notes = {"reason": trial.user_attrs.get("reason", REASON), FOREIGN: trial.user_attrs.get(FOREIGN, "added")}
-    aside = create_trial(state=TrialState.FAIL, user_attrs=notes, system_attrs=trial.system_attrs)
-    aside.datetime_start, aside.datetime_complete = trial.datetime_start, trial.datetime_complete
-    return with_id(aside, trial_id(trial), trial.number)
+    """Return the trial as a failed one of the same number, which no sampler, pruner or list treats as a result."""
+    attributes = {"reason": trial.user_attrs.get("reason", REASON), FOREIGN: trial.user_attrs.get(FOREIGN, "added")}
+    failed = create_trial(state=TrialState.FAIL, user_attrs=attributes, system_attrs=trial.system_attrs)
+    failed.datetime_start, failed.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return with_id(failed, trial_id(trial), trial.number)

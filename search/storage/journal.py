@@ -1,9 +1,9 @@
-"""The journal beside a study: what its database could not take, one JSON line an operation, until it can.
+"""The journal beside a study: the writes that its database did not accept yet, one JSON line per operation.
 
     {"journal": 1, "study": "quick", "id": "5c0e..."}
     {"name": "set_trial_user_attr", "arguments": [7, "seed", 3]}
 
-Its room is reserved as blanks when it is made, because a full disk may be the very reason why it is needed.
+Its space is reserved as blanks when it is created, because a full disk may be the reason why it is needed.
 """
 
 import json
@@ -16,24 +16,22 @@ from typing import Any, Self
 from search.errors import SearchError
 
 FORMAT = 1
-ROOM = 1 << 20  # bytes; a journal that outgrows them goes on where the disk lets it
+ROOM = 1 << 20  # bytes reserved; a journal may grow beyond them if the disk has space
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One write to a storage: the name of the storage's method and its arguments, all of them JSON."""
+    """One write to a storage: the name of the storage's method and its arguments, all JSON values."""
 
     name: str
     arguments: tuple[Any, ...]
-    owner: str | None = (
-        None  # where several runs share the study: whose write to a trial it is, void once the trial has changed hands
-    )
+    owner: str | None = None  # if runs share the study: the run that writes; void once another run owns the trial
 
 
 class Journal:
-    """A new file, flushed to the disk with every operation, and gone if it is empty when the block ends.
+    """A new file, flushed to the disk at every operation, and deleted if it is empty when the block ends.
 
-    Raises: SearchError where there is no room for it. FileExistsError where an earlier one was not taken up.
+    Raises: SearchError if there is no space for it. FileExistsError if an earlier journal was not replayed.
     """
 
     def __init__(self, path: Path, *, study: str, identity: str) -> None:
@@ -53,8 +51,10 @@ class Journal:
         except FileExistsError:
             raise
         except OSError as error:
-            reason = f"The study's journal {str(path)!r} needs {ROOM >> 20} MiB and cannot be made: {error.strerror}."
-            raise SearchError(f"{reason} Make room there, or run in another folder.") from None
+            reason = (
+                f"The study's journal {str(path)!r} needs {ROOM >> 20} MiB and cannot be created: {error.strerror}."
+            )
+            raise SearchError(f"{reason} Free space there, or run in another folder.") from None
 
     def __len__(self) -> int:
         return self._count
@@ -70,40 +70,41 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
     def append(self, operation: Operation) -> None:
-        """The operation is on the disk. Raises: OSError, and then the journal is as it was."""
+        """Write the operation to the disk. Raises: OSError; then the journal is unchanged."""
         line = _line({name: value for name, value in asdict(operation).items() if value is not None})
-        self._put(self._end, line)  # where this fails half-way, the next one overwrites it
+        self._put(self._end, line)  # if this fails half-way, the next line overwrites it
         self._end += len(line)
         self._count += 1
 
     def clear(self) -> None:
-        """The journal is empty. Raises: OSError."""
+        """Empty the journal. Raises: OSError."""
         if self._count:
-            self._put(self._start, b" ")  # one byte voids all that follows, so that a kill leaves it whole or empty
+            self._put(self._start, b" ")  # one byte voids all that follows, so a kill leaves the journal full or empty
             self._put(self._start, b" " * (self._end - self._start))
             self._end, self._count = self._start, 0
 
-    def _put(self, at: int, data: bytes) -> None:
-        self._file.seek(at)
+    def _put(self, position: int, data: bytes) -> None:
+        self._file.seek(position)
         while data:
             data = data[self._file.write(data) :]
         os.fsync(self._file.fileno())
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a journal holds, and the study whose it is."""
+class JournalContent:
+    """The operations in a journal, and the study that they belong to."""
 
     study: str
     identity: str
     operations: tuple[Operation, ...]
 
 
-def read_journal(path: Path) -> Kept | None:
-    """What the journal at `path` holds; None where there is none, or its writer was killed before its first line was
-    whole.
+def read_journal(path: Path) -> JournalContent | None:
+    """Return the content of the journal at `path`; None if there is no journal, or its first line is incomplete.
 
-    Raises: SearchError where it is damaged. A last line that is half written was never acknowledged and does not count.
+    An incomplete last line was never acknowledged and is ignored.
+
+    Raises: SearchError if the journal is damaged.
     """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
@@ -111,7 +112,7 @@ def read_journal(path: Path) -> Kept | None:
         return None
     except OSError as error:
         raise SearchError(
-            f"The journal {str(path)!r} cannot be read: {error.strerror}. The results in it are needed to go on."
+            f"The journal {str(path)!r} cannot be read: {error.strerror}. Its results are needed to resume."
         ) from None
     if not lines:
         return None
@@ -126,13 +127,13 @@ def read_journal(path: Path) -> Kept | None:
         operations = []
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007
             if line.startswith(b" "):
-                break  # emptied
+                break  # cleared
             entry = json.loads(line)
             operations.append(Operation(str(entry["name"]), tuple(entry["arguments"]), entry.get("owner")))
-        return Kept(header["study"], header["id"], tuple(operations))
+        return JournalContent(header["study"], header["id"], tuple(operations))
     except (ValueError, KeyError, TypeError):
         reason = f"The journal {str(path)!r} is damaged at line {number}: it must be an operation in JSON."
-        raise SearchError(f"{reason} Mend the line, or delete the file to give up the results in it.") from None
+        raise SearchError(f"{reason} Correct the line, or delete the file to give up its results.") from None
 
 
 def _line(values: dict[str, Any]) -> bytes:

@@ -1,6 +1,4 @@
-"""A storage is opened: it is sound, of this Optuna's schema, and a SQLite file is in WAL mode; or it is refused and
-left as it was.
-"""
+"""Open a storage after checking that it is sound and has this Optuna's schema; a refused storage is not changed."""
 
 import errno
 import sqlite3
@@ -23,45 +21,44 @@ from search.storage.patience import fault_of
 from search.storage.sharing import held
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
-LOCK_SECONDS = 10.0  # that SQLite waits for another process by itself; a run in progress then asks again
+LOCK_SECONDS = 10.0  # that SQLite waits for another process; a run then retries
 BACKENDS = ("sqlite", "postgresql", "mysql", "mariadb")
 SMALLEST_DATABASE = 4096  # bytes: one page, as SQLite makes them
 SQLITE_HEADER = b"SQLite format 3\0"
 _EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
-_ELSEWHERE = f"name another place with --storage, such as {DEFAULT_STORAGE}"
+_ELSEWHERE = f"name another storage with --storage, such as {DEFAULT_STORAGE}"
 _WRITABLE = f"The file and its folder must be writable: make them so, or {_ELSEWHERE}."
-# of libpq: a host that drops packets is away after seconds; the system itself would wait for a quarter of an hour and
-# more
+# Options of libpq: detect a host that drops packets after seconds; the system would wait for at least 15 minutes.
 NETWORK = {
-    "connect_timeout": 10,  # seconds, and so are the next two
+    "connect_timeout": 10,  # seconds, like the next two
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,  # milliseconds that what was sent may stay unacknowledged
+    "tcp_user_timeout": 25_000,  # milliseconds that sent data may stay unacknowledged
 }
-_NEXT_STEPS = {  # part of the reason -> what a person can do
-    "Connection refused": "Start the server, or mend host and port in --storage.",
-    "resolve host": "Mend the host in --storage.",
-    "timeout expired": "--storage must name the host and port of a server that this machine reaches.",
-    "password": "Mend the user or the password in --storage.",
-    "Can't connect": "Start the server, or mend host and port in --storage.",
-    "Access denied": "Mend the user or the password in --storage, or give the user the rights to the database.",
-    "Unknown database": "Make it, with `CREATE DATABASE` for instance, or mend its name in --storage.",
-    "does not exist": "Make it, with `createdb` for instance, or mend its name in --storage.",
-    "starting up": "Give the same command again in a moment.",
-    "shutting down": "Give the same command again once the server is back.",
-    "too many clients": "Wait until others leave the server, or let it take more: max_connections.",
+_NEXT_STEPS = {  # part of the reason -> the next step
+    "Connection refused": "Start the server, or correct host and port in --storage.",
+    "resolve host": "Correct the host in --storage.",
+    "timeout expired": "--storage must name the host and port of a server that this machine can reach.",
+    "password": "Correct the user or the password in --storage.",
+    "Can't connect": "Start the server, or correct host and port in --storage.",
+    "Access denied": "Correct the user or the password in --storage, or grant the user rights to the database.",
+    "Unknown database": "Create it, for instance with `CREATE DATABASE`, or correct its name in --storage.",
+    "does not exist": "Create it, for instance with `createdb`, or correct its name in --storage.",
+    "starting up": "Run the same command again in a moment.",
+    "shutting down": "Run the same command again when the server is back.",
+    "too many clients": "Wait until other clients disconnect, or raise the server's max_connections.",
     "No module named 'pymysql": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
     "No module named 'MySQLdb": "MySQL needs a driver: pip install 'pymysql[rsa]', and a URL that begins with mysql+pymysql://.",
     "No module named 'psycopg": "PostgreSQL needs a driver: pip install 'psycopg[binary]', and a URL that begins with postgresql+psycopg://.",
-    "locked": "Another process holds it: wait for it or end it, then give the same command again.",
-    "full": f"Make room there, or {_ELSEWHERE}.",
-    "No space": f"Make room there, or {_ELSEWHERE}.",
-    "I/O": f"The disk may be full or broken: mend it, or {_ELSEWHERE}.",
+    "locked": "Another process has locked it: wait for it or end it, then run the same command again.",
+    "full": f"Free space there, or {_ELSEWHERE}.",
+    "No space": f"Free space there, or {_ELSEWHERE}.",
+    "I/O": f"The disk may be full or broken: repair it, or {_ELSEWHERE}.",
     "malformed": "It is damaged: restore it from a copy, save what can be read with `sqlite3 FILE .recover`, "
     f"or {_ELSEWHERE}.",
-    "not a database": f"Name a SQLite file or one that is not there yet, such as {DEFAULT_STORAGE}.",
-    "directory": f"Name a file in a folder, or one that is not there yet, such as {DEFAULT_STORAGE}.",
+    "not a database": f"Name a SQLite file or a new file, such as {DEFAULT_STORAGE}.",
+    "directory": f"Name a file in a folder, such as {DEFAULT_STORAGE}.",
     "readonly": _WRITABLE,
     "Read-only": _WRITABLE,
     "Permission": _WRITABLE,
@@ -70,7 +67,7 @@ _NEXT_STEPS = {  # part of the reason -> what a person can do
 
 
 class _ClosedStorage(RDBStorage):
-    """Optuna's, whose connections are closed where it cannot be opened, and where nobody has it any more."""
+    """Optuna's storage, which closes its connections if opening fails and when it is garbage collected."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
@@ -83,27 +80,28 @@ class _ClosedStorage(RDBStorage):
 
 
 def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) -> RDBStorage:
-    """The storage at that URL; a SQLite file is put into WAL mode, in which readers never block the writer.
+    """Open the storage at that URL; a SQLite file is set to WAL mode, in which readers never block the writer.
 
-    Raises: SearchError where it does not exist and `create` is false, or cannot be opened; then nothing was changed.
+    Raises: SearchError if it does not exist and `create` is false, or cannot be opened; then nothing was changed.
     """
     parsed = storage_url(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     path = Path(parsed.database) if is_sqlite and parsed.database else None
     if path and not create and not path.exists():
         raise SearchError(
-            f"There is no database at {str(path)!r}. `fmnist-search run` makes one, --storage names another."
+            f"There is no database at {str(path)!r}. Create one with `fmnist-search run`, or name another with "
+            "--storage."
         )
     try:
         options = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else _server_options(parsed)
-        with _left_as_it_was(path), _alone_at_the_tables(url, options):
+        with _restored_on_error(path), _table_lock(url, options):
             if path:
                 _require_database(path)
-            is_optunas = _is_sound_and_optunas(url, options, is_file=path is not None)
-            # Optuna fills in {SCHEMA_VERSION} and would trip over a brace in a password.
-            url_in_braces = url.replace("{", "{{").replace("}", "}}")
+            has_tables = _has_tables(url, options, is_file=path is not None)
+            # Optuna formats the URL to fill in {SCHEMA_VERSION}, which would fail with a brace in a password.
+            escaped_url = url.replace("{", "{{").replace("}", "}}")
             storage = _ClosedStorage(
-                url_in_braces, options, skip_compatibility_check=is_optunas, skip_table_creation=is_optunas
+                escaped_url, options, skip_compatibility_check=has_tables, skip_table_creation=has_tables
             )
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
@@ -114,14 +112,14 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
 
 
 def storage_url(url: str) -> URL:
-    """The storage's URL in its parts.
+    """Return the storage's URL, parsed.
 
-    Raises: SearchError where it is none; the text itself is not shown, for it may hold a password.
+    Raises: SearchError if it is not a URL; the message does not show it, because it may hold a password.
     """
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # the latter where a port is no number
-        raise SearchError(f"The storage given cannot be opened: it is not a URL. {_EXAMPLE}") from None
+    except (ArgumentError, ValueError):  # ValueError if the port is not a number
+        raise SearchError(f"The storage cannot be opened: it is not a URL. {_EXAMPLE}") from None
     try:
         backend = parsed.get_dialect().name
     except NoSuchModuleError:
@@ -134,11 +132,11 @@ def storage_url(url: str) -> URL:
 
 
 def _require_file(parsed: URL, url: str) -> None:
-    """The URL of a SQLite database names one file, and the one that a person means."""
+    """Raise SearchError if the URL of a SQLite database does not plainly name a file."""
     place = parsed.database or ""
     if place in ("", ":memory:"):
         raise SearchError(
-            f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is memory, which ends with the "
+            f"A study must be kept in a file; sqlite://{f'/{place}' if place else ''} is in memory and ends with the "
             f"process. {_EXAMPLE}"
         )
     if "?" in url:  # what follows it is no part of the file's name
@@ -149,17 +147,17 @@ def _require_file(parsed: URL, url: str) -> None:
 
 
 def database_file(storage: RDBStorage) -> Path | None:
-    """The storage's SQLite file, however its URL names it; None where it has none: it is in memory, or on a server."""
+    """Return the storage's SQLite file, however its URL names it; None if it is in memory or on a server."""
     if storage.engine.name != "sqlite":
         return None
     with closing(storage.engine.raw_connection()) as connection:
-        found = {name: file for _, name, file in connection.cursor().execute("PRAGMA database_list")}
-    return Path(found["main"]).resolve() if found["main"] else None
+        files = {name: file for _, name, file in connection.cursor().execute("PRAGMA database_list")}
+    return Path(files["main"]).resolve() if files["main"] else None
 
 
 @contextmanager
-def _alone_at_the_tables(url: str, options: dict[str, Any]) -> Iterator[None]:
-    """Within, no other run makes Optuna's tables on that server: two that did would be in each other's way."""
+def _table_lock(url: str, options: dict[str, Any]) -> Iterator[None]:
+    """Keep other runs from creating Optuna's tables on the server at the same time, which would fail."""
     engine = create_engine(url, **options)
     try:
         with held(engine, "tables"):
@@ -171,42 +169,42 @@ def _alone_at_the_tables(url: str, options: dict[str, Any]) -> Iterator[None]:
 def _server_options(url: URL) -> dict[str, Any]:
     is_libpq = url.get_backend_name() == "postgresql" and url.get_driver_name() in ("psycopg", "psycopg2")
     network = {name: value for name, value in NETWORK.items() if is_libpq and name not in url.query}
-    # Without the ping, a connection that a server dropped meanwhile would fail at its next use.
+    # Without the ping, a connection that the server dropped in the meantime would fail at its next use.
     options = {"pool_pre_ping": True, "connect_args": network}
-    # MySQL's own level locks the gaps between rows too, where runs that share a study get into each other's way.
+    # MySQL's default level also locks gaps between rows, so that runs sharing a study would block each other.
     return (
         options | {"isolation_level": "READ COMMITTED"} if url.get_backend_name() in ("mysql", "mariadb") else options
     )
 
 
-def _is_sound_and_optunas(url: str, options: dict[str, Any], *, is_file: bool) -> bool:
-    """Whether Optuna's tables are there already; nothing was written."""
+def _has_tables(url: str, options: dict[str, Any], *, is_file: bool) -> bool:
+    """Check the storage without writing, and return whether it has Optuna's tables."""
     engine = create_engine(url, **options)
     try:
         if is_file:
             _require_soundness(engine)
-        is_optunas = inspect(engine).has_table("alembic_version")
-        if is_optunas:  # here, because an RDBStorage that refuses leaves its connections open
+        has_tables = inspect(engine).has_table("alembic_version")
+        if has_tables:  # checked here, because a failing RDBStorage leaves its connections open
             VersionManager(url, engine, scoped_session(sessionmaker(bind=engine))).check_table_schema_compatibility()
-        return is_optunas
+        return has_tables
     finally:
         engine.dispose()
 
 
 def _require_soundness(engine: Engine) -> None:
-    # Optuna would notice a damaged page when it comes to read it, which may be in the morning.
+    # Optuna would detect a damaged page only on reading it, which may be hours later.
     with closing(engine.raw_connection()) as connection:
-        (found,) = connection.cursor().execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"database disk image is malformed ({' '.join(str(found).split())})")
+        (result,) = connection.cursor().execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise sqlite3.DatabaseError(f"database disk image is malformed ({' '.join(str(result).split())})")
 
 
 def _require_database(path: Path) -> None:
-    # SQLite takes a file of a few bytes, whatever they say, for an empty database, and writes over it.
+    # SQLite treats any file of a few bytes as an empty database, and overwrites it.
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
-    # A larger one is not opened here: closing a file drops every lock that this process has on it, those of SQLite's
-    # connections too, and another process may then take away the log from under them. Source:
+    # A larger file is not opened here: closing it would drop all locks of this process on it, including those of
+    # SQLite's connections, and another process could then delete the log that they use. Source:
     # sqlite.org/howtocorrupt.html, section 2.2.
     if path.exists() and 0 < path.stat().st_size < SMALLEST_DATABASE:
         with path.open("rb") as file:
@@ -218,16 +216,15 @@ def _use_wal(engine: Engine, *, to_write: bool) -> None:
     with closing(engine.raw_connection()) as connection:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        if to_write:  # a file that can only be read opens like any other, and even begins a transaction
+        if to_write:  # a read-only file can be opened, and even begins a transaction
             cursor.execute("UPDATE alembic_version SET version_num = version_num")
             connection.rollback()
 
 
 def _on_each_connection(engine: Engine) -> None:
-    """A SQLite file in WAL mode is no longer flushed to the disk at every write, and takes no row of a trial that was
-    deleted.
+    """Do not flush a SQLite file in WAL mode at every write, and reject rows of deleted trials.
 
-    A process that is killed loses nothing by it; a power cut may lose the last moments, never the file.
+    A killed process loses nothing; a power cut may lose the last moments, but never the file.
     Source: sqlite.org/pragma.html#pragma_synchronous.
     """
 
@@ -236,12 +233,12 @@ def _on_each_connection(engine: Engine) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
 
-    engine.dispose()  # connections that were opened before
+    engine.dispose()  # closes the connections opened before
 
 
 @contextmanager
-def _left_as_it_was(path: Path | None) -> Iterator[None]:
-    """The file's folder is there; if the block fails, whatever was not there before is gone again."""
+def _restored_on_error(path: Path | None) -> Iterator[None]:
+    """Create the file's folder; if the block fails, delete the files and folders that did not exist before."""
     if path is None:
         yield
         return
@@ -265,12 +262,12 @@ def _refusal(error: Exception, url: str) -> SearchError:
     if isinstance(error, RuntimeError) and "schema" in str(error):
         reason, step = _schema(str(error), url)
     else:
-        reason = fault.reason if fault else _told(error)
+        reason = fault.reason if fault else _reason(error)
         step = next((step for part, step in _NEXT_STEPS.items() if part in reason), _EXAMPLE)
     return SearchError(f"The storage {masked(url)!r} cannot be opened: {masked(reason, url)}. {step}")
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"No module named {error.name!r}"
     if isinstance(error, OSError) and error.strerror:
@@ -281,7 +278,7 @@ def _told(error: Exception) -> str:
 def _schema(message: str, url: str) -> tuple[str, str]:
     if "storage upgrade" in message:
         return (
-            "an older Optuna made its tables",
-            f"To bring them up to date: optuna storage upgrade --storage {masked(url)}",
+            "its tables are of an older Optuna",
+            f"To upgrade them: optuna storage upgrade --storage {masked(url)}",
         )
-    return "a newer Optuna made its tables than the one installed", "To use them: pip install -U optuna"
+    return "its tables are of a newer Optuna than the installed one", "To use them: pip install -U optuna"

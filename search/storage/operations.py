@@ -1,4 +1,4 @@
-"""Writes of a study as data, so that they can wait in a journal; carried out so that twice is the same as once."""
+"""Writes of a study as data, which can wait in a journal. All operations are idempotent."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,24 +18,24 @@ from search.storage.sharing import TakenOverError, holder_of
 
 
 def parameter(trial_id: int, name: str, value: float, distribution: BaseDistribution) -> Operation:
-    """The write of a trial's parameter; the value is as Optuna stores it."""
+    """Return the write of a trial's parameter, with the value as Optuna stores it."""
     return Operation("set_trial_param", (trial_id, name, value, distribution_to_json(distribution)))
 
 
 def state_and_values(trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> Operation:
-    """The write of a trial's end, or of its return to those that wait."""
+    """Return the write of a trial's end, or of its return to the waiting trials."""
     return Operation(
         "set_trial_state_values", (trial_id, state.name, None if values is None else list(values), at.isoformat())
     )
 
 
 def perform(operation: Operation, backend: RDBStorage) -> None:
-    """The write stands in the database, now or from before; that of a trial that is another run's by now is dropped."""
-    # What has ended had every earlier write too: operations are carried out in their order.
+    """Write the operation to the database unless it is already there; skip it if another run owns the trial by now."""
+    # A trial that has ended has all earlier writes too, because operations are performed in order.
     with suppress(UpdateFinishedTrialError, TakenOverError), _while_its_own(operation, backend):
         match (operation.name, operation.arguments):
             case ("set_trial_param", (trial_id, name, value, distribution)):
-                # As its own predecessor: a parameter of that name of another program's trial says nothing of this one.
+                # Compatible with itself: the check against the study's other trials may fail on another program's.
                 kind = json_to_distribution(distribution)
                 backend._set_trial_param(trial_id, name, value, kind, kind)
             case ("append_study_user_attr", (study_id, key, entry)):
@@ -56,7 +56,7 @@ def perform(operation: Operation, backend: RDBStorage) -> None:
 
 
 def trial_of(operation: Operation) -> int | None:
-    """The id of the trial that is written; None where the study itself is."""
+    """Return the id of the trial that is written, or None if the study itself is."""
     return int(operation.arguments[0]) if operation.name.startswith("set_trial_") else None
 
 
@@ -65,7 +65,7 @@ def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
     if operation.owner is None or (trial_id := trial_of(operation)) is None:
         yield
         return
-    # Optuna's own session within is this one, for a thread has one: whose the trial is stays so until it is written.
+    # Optuna uses this same session inside, because a thread has only one: the owner cannot change before the write.
     with create_scoped_session(backend.scoped_session) as session:
         if holder_of(session, trial_id)[1] != operation.owner:
             raise TakenOverError(trial_id)
@@ -74,28 +74,27 @@ def _while_its_own(operation: Operation, backend: RDBStorage) -> Iterator[None]:
 
 def _append(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any]) -> None:
     table = StudyUserAttributeModel
-    here = (table.study_id == study_id, table.key == key)
+    row = (table.study_id == study_id, table.key == key)
     with create_scoped_session(backend.scoped_session) as session:
-        # A write, and the first statement: on every database it holds off others that append until the transaction
-        # ends.
+        # The first statement is a write, which on every database blocks others that append until the transaction ends.
         session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
         StudyModel.find_or_raise_by_id(study_id, session)
-        kept = session.execute(select(table.value_json).where(*here)).scalar_one_or_none()
-        entries = [] if kept is None else json.loads(kept)
-        if entry["id"] in {each.get("id") for each in entries}:
+        old_json = session.execute(select(table.value_json).where(*row)).scalar_one_or_none()
+        entries = [] if old_json is None else json.loads(old_json)
+        if entry["id"] in {old_entry.get("id") for old_entry in entries}:
             return
-        whole = json.dumps([*entries, entry])
-        if kept is None:
-            session.execute(insert(table), [{"study_id": study_id, "key": key, "value_json": whole}])
+        new_json = json.dumps([*entries, entry])
+        if old_json is None:
+            session.execute(insert(table), [{"study_id": study_id, "key": key, "value_json": new_json}])
         else:
-            session.execute(update(table).where(*here).values(value_json=whole))
+            session.execute(update(table).where(*row).values(value_json=new_json))
 
 
 def _set_state(
     backend: RDBStorage, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime
 ) -> None:
     backend.set_trial_state_values(trial_id, state, values)
-    if state.is_finished():  # when it happened, not when the storage came back
+    if state.is_finished():  # the time of the end, not of this write
         with create_scoped_session(backend.scoped_session) as session:
             model: Any = TrialModel.find_or_raise_by_id(trial_id, session)
             model.datetime_complete = at

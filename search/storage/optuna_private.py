@@ -1,6 +1,6 @@
-"""What this project uses of Optuna that Optuna keeps private. No other module of `search/` names any of it.
+"""Optuna's private names that this project uses. No other module of `search/` uses any.
 
-A release of Optuna may change these without a word: tests/search/storage/test_optuna_private.py says which.
+A release of Optuna may change them without notice: tests/search/storage/test_optuna_private.py detects it.
 """
 
 from typing import Any
@@ -61,23 +61,23 @@ def storage_of(study: Study) -> BaseStorage:
 
 
 def study_id(study: Study | FrozenStudy) -> int:
-    """Return the study's number in its storage."""
+    """Return the study's id in its storage."""
     return study._study_id
 
 
 def trial_id(trial: Trial | FrozenTrial) -> int:
-    """Return the trial's number in its storage, which other studies share."""
+    """Return the trial's id, unique in its storage."""
     return trial._trial_id
 
 
 def with_id(trial: FrozenTrial, trial_id: int, number: int) -> FrozenTrial:
-    """Return the trial, which from now on has that number in its storage, and in its study."""
+    """Set the trial's id and number, and return it."""
     trial._trial_id, trial.number = trial_id, number
     return trial
 
 
 def stored(trial: Trial) -> FrozenTrial:
-    """Return the trial as its storage has it."""
+    """Return the trial as stored."""
     return trial.storage.get_trial(trial._trial_id)
 
 
@@ -97,6 +97,6 @@ def wait_again(study: Study, trial: Trial | FrozenTrial) -> None:
 
 
 def pop_waiting(study: Study) -> Trial | None:
-    """Return a waiting trial, which runs from now on; None if there is none."""
+    """Set a waiting trial to running and return it, or return None if there is none."""
     trial_id = study._pop_waiting_trial_id()
     return None if trial_id is None else Trial(study, trial_id)

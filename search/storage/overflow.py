@@ -1,4 +1,4 @@
-"""Where the writes go that a database does not take, and what is said of it at the end."""
+"""The writes that a database did not accept, and the error message about them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from search.terminal.wording import counted
 
 @dataclass
 class Overflow:
-    """Writes to the journal, in their order; without a journal nothing is kept."""
+    """Writes operations to the journal in order; without a journal they are discarded."""
 
     journal: Journal | None = None
-    loss: str | None = None  # why the database is given up
-    _overdue: list[Operation] = field(default_factory=list)  # that the journal could not take either
+    loss: str | None = None  # why the database was given up
+    _overdue: list[Operation] = field(default_factory=list)  # not accepted by the journal either
     _fault: str | None = None
 
     def keep(self, operations: Iterable[Operation]) -> None:
-        """The operations are in the journal, or are tried again with the next ones."""
+        """Append the operations to the journal; failed ones are retried with the next call."""
         if self.journal is None:
             return
         self._overdue += operations
@@ -30,28 +30,28 @@ class Overflow:
             self._fault = error.strerror or str(error)
 
     def empty(self) -> None:
-        """The journal holds nothing: the database has it all."""
+        """Clear the journal, after the database has accepted all operations."""
         self._overdue.clear()
         try:
             if self.journal is not None:
                 self.journal.clear()
         except OSError as error:
-            # Later writes would be undone by these, if a next run found them: from here on all of them go there.
+            # A later run would replay these old writes over newer ones, so all further writes must go to the journal.
             self.loss = f"the journal cannot be emptied, {error.strerror}"
 
     @property
     def error(self) -> StorageLostError:
-        """What happened, where the results are, and what goes on."""
+        """The error with its cause, the place of the results, and the next step."""
         waiting = len(self.journal) if self.journal else 0
         text = f"The storage was lost: {self.loss}."
         if self.journal and waiting:
             text += (
-                f" {counted(waiting, 'result')} that it did not take {'wait' if waiting > 1 else 'waits'} in "
+                f" {counted(waiting, 'result')} that it did not accept {'wait' if waiting > 1 else 'waits'} in "
                 f"{self.journal.path}."
             )
         if self._overdue:
             text += (
-                f" {counted(len(self._overdue), 'result')} could not be kept there ({self._fault}) and will be "
+                f" {counted(len(self._overdue), 'result')} could not be written there ({self._fault}) and will be "
                 "computed again."
             )
-        return StorageLostError(f"{text} When it is back, the same command goes on.")
+        return StorageLostError(f"{text} When it is back, run the same command to resume.")

@@ -1,7 +1,7 @@
-"""Optuna's storage for a process that alone writes the trials it runs: what it wrote, it need not read again.
+"""Optuna's storage for a process that is the only writer of its running trials, and so need not read them again.
 
-Optuna reads a running trial anew, five queries each time, at every suggestion, report and verdict. That was a third of
-what a trial cost beside its training (benchmarks/overhead.py).
+Optuna reads a running trial, with five queries, at every suggestion, report and pruning decision. That was a third of
+a trial's cost besides its training (benchmarks/overhead.py).
 """
 
 import copy
@@ -13,20 +13,19 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import delete, insert
 
 from search.storage.journal import Operation
 from search.storage.operations import parameter, state_and_values
 from search.storage.optuna_private import (
     StudyInfo,
     TrialIntermediateValueModel,
-    TrialParamModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
     create_scoped_session,
@@ -35,16 +34,16 @@ from search.storage.optuna_private import (
 from search.storage.optuna_private import trial_id as id_of
 from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
+from search.storage.rows import put_parameters, put_row
 from search.storage.sharing import OWNER, TakenOverError, let_go, lock_study
 
-STALE_SECONDS = 1.0  # that what others wrote may be older here than in the database; what must be exact is asked there
-
+STALE_SECONDS = 1.0  # maximum age of the other runs' writes in memory; exact figures are read from the database
+CONTENT = attrgetter("params", "user_attrs", "system_attrs")
 T = TypeVar("T")
 
 
 class OwnTrials(PatientStorage):
-    """Keeps the running trials in memory beside the database. Parameters are written together with whatever is written
-    next.
+    """Keeps running trials in memory and in the database. Parameters are written together with the trial's next write.
 
     With a `share`, other runs have trials of the same study: then every write to a trial may raise TakenOverError.
     """
@@ -54,14 +53,12 @@ class OwnTrials(PatientStorage):
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
         self._read: dict[int, tuple[float, int]] = {}  # study -> when its trials were read, and the newest of them
-        self._unwritten: dict[
-            int, dict[str, tuple[float, BaseDistribution]]
-        ] = {}  # trial -> parameter -> value as stored
+        self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}  # trial -> name -> stored value
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """A copy of the trial."""
+        """Return a copy of the trial."""
         trial = self._running.get(trial_id) or self._ended.get(trial_id)
-        if trial is None or trial.state == TrialState.WAITING:  # which another run may have begun by now
+        if trial is None or trial.state == TrialState.WAITING:  # another run may have started a waiting one by now
             trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
             if trial.state != TrialState.RUNNING:
                 return trial
@@ -69,35 +66,33 @@ class OwnTrials(PatientStorage):
         return _copied(trial)
 
     def delete_study(self, study_id: int) -> None:
-        """Neither the database nor the memory has the study and its trials any more."""
+        """Delete the study and its trials from the database and from memory."""
         for trials in (self._running, self._ended, self._unwritten):
-            for trial_id in [each for each in trials if self._study_of(each) == study_id]:
+            for trial_id in [id_ for id_ in trials if self._study_of(id_) == study_id]:
                 del trials[trial_id]
         self._read.pop(study_id, None)
         super().delete_study(study_id)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """The trial is in the database. Raises: StorageLostError. NoRoomError where the budget that is shared has
-        none.
-        """
+        """Create a trial and return its id. Raises: StorageLostError. NoRoomError if the shared budget is used up."""
         create = partial(self._create, study_id, template_trial)
         return self._ask(
-            create, lost=self._raise_lost, again=lambda: self._made_already(study_id, template_trial) or create()
+            create, lost=self._raise_lost, again=lambda: self._already_created(study_id, template_trial) or create()
         )
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        """The parameter is known, and in the database after the trial's next attribute, value or state."""
-        trial, known = self._mine(trial_id), self._known(trial_id)
-        check_distribution_compatibility(known.setdefault(param_name, distribution), distribution)
+        """Set the parameter in memory; it is written with the trial's next attribute, value or state."""
+        trial, distributions = self._own_trial(trial_id), self._study_distributions(trial_id)
+        check_distribution_compatibility(distributions.setdefault(param_name, distribution), distribution)
         trial.params[param_name] = distribution.to_external_repr(param_value_internal)
         trial.distributions[param_name] = distribution
         self._unwritten.setdefault(trial_id, {})[param_name] = (param_value_internal, distribution)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        """The value is in the database."""
-        values = self._mine(trial_id).intermediate_values
+        """Write the value to the database."""
+        values = self._own_trial(trial_id).intermediate_values
         stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
         row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         arguments = (trial_id, step, float(intermediate_value))
@@ -106,41 +101,35 @@ class OwnTrials(PatientStorage):
         values[step] = intermediate_value
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """The attribute is in the database."""
-        self._note(TrialUserAttributeModel, self._mine(trial_id).user_attrs, trial_id, key, value)
+        """Write the attribute to the database."""
+        self._write_attribute(TrialUserAttributeModel, self._own_trial(trial_id).user_attrs, trial_id, key, value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """The attribute is in the database."""
-        self._note(TrialSystemAttributeModel, self._mine(trial_id).system_attrs, trial_id, key, value)
+        """Write the attribute to the database."""
+        self._write_attribute(TrialSystemAttributeModel, self._own_trial(trial_id).system_attrs, trial_id, key, value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """The state is in the database, and the trial no longer in memory. Raises: StorageLostError where the trial
-        would begin.
-        """
+        """Write the state, and drop the trial from memory. Raises: StorageLostError if the trial was to start."""
         write = partial(super().set_trial_state_values, trial_id, state, values)
         if state == TrialState.RUNNING:
             claim = partial(self._claim, trial_id, write)
-            # After a failed attempt that was carried out after all, Optuna's answer would be that another process took
-            # the trial.
-            is_mine = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_mine_already(trial_id) or claim())
+            # If a failed attempt took effect after all, Optuna would report that another process took the trial.
+            is_own = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_own_already(trial_id) or claim())
         else:
-            at = datetime.now()  # local, as Optuna's own
-            is_mine = self._write(
-                trial_id, state_and_values(trial_id, state, values, at), partial(self._as_mine, trial_id, write)
-            )
+            at = datetime.now()  # local time, as in Optuna
+            operation = state_and_values(trial_id, state, values, at)
+            is_own = self._write(trial_id, operation, partial(self._while_own, trial_id, write))
             self._remember_end(trial_id, state, values, at)
         self._running.pop(trial_id, None)
-        return is_mine
+        return is_own
 
     def release(self, trial_id: int, owner: str | None) -> bool:
-        """The running trial of the run `owner`, which is dead, waits for the next one, unless it has ended or changed
-        hands meanwhile.
-        """
-        self._look_again()
+        """Set a running trial of the dead run `owner` to waiting, unless it has ended or has another owner by now."""
+        self._require_reading()
         return self._ask(partial(let_go, self._backend, trial_id, owner), lost=lambda: False)
 
     def _write(self, trial_id: int | None, operation: Operation | None, write: Callable[[], object]) -> bool:
-        """The parameters and then the operation are in the database, or in the journal."""
+        """Write the parameters and then the operation to the database, or to the journal."""
 
         def both() -> object:
             self._write_parameters()
@@ -151,49 +140,46 @@ class OwnTrials(PatientStorage):
         except TakenOverError:
             if trial_id is not None:
                 self._running.pop(trial_id, None)
-            self._look_again()
+            self._require_reading()
             raise
         self._unwritten.clear()
         return done
 
     def _with_parameters(self, operation: Operation | None) -> list[Operation]:
-        found = [
+        operations = [
             parameter(trial_id, name, value, distribution)
             for trial_id, parameters in self._unwritten.items()
             for name, (value, distribution) in parameters.items()
         ]
-        found += [operation] if operation else []
-        return [replace(each, owner=self.share.owner) for each in found] if self.share else found
+        operations += [operation] if operation else []
+        return [replace(write, owner=self.share.owner) for write in operations] if self.share else operations
 
-    def _mine(self, trial_id: int) -> FrozenTrial:
+    def _own_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id not in self._running:
             trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
             if trial.state.is_finished():
-                raise UpdateFinishedTrialError(f"Trial {trial.number} has ended, and what has ended stays as it is.")
+                raise UpdateFinishedTrialError(f"Trial {trial.number} has ended and cannot be changed.")
             self._running[trial_id] = trial
         return self._running[trial_id]
 
-    def _known(self, trial_id: int) -> dict[str, BaseDistribution]:
-        """The distribution of each parameter that a trial of the same study had."""
+    def _study_distributions(self, trial_id: int) -> dict[str, BaseDistribution]:
+        """Return the distributions of all parameters that trials of the same study have had."""
         return self._studies[self._trial_id_to_study_id_and_number[trial_id][0]].param_distribution
 
-    def _note(self, table: Any, known: dict[str, Any], trial_id: int, key: str, value: Any) -> None:
+    def _write_attribute(self, table: Any, attributes: dict[str, Any], trial_id: int, key: str, value: Any) -> None:
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        write = partial(self._put, table, row, ("trial_id", "key") if key in known else ())
+        write = partial(self._put, table, row, ("trial_id", "key") if key in attributes else ())
         name = "set_trial_user_attr" if table is TrialUserAttributeModel else "set_trial_system_attr"
         self._write(trial_id, Operation(name, (trial_id, key, value)), write)
-        known[key] = copy.deepcopy(value)
+        attributes[key] = copy.deepcopy(value)
 
     def _put(self, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
-        # Without Optuna's own questions, whether the trial runs and whether the row is there: both are known here.
         with create_scoped_session(self._backend.scoped_session) as session:
             if self.share:
                 self.share.require_own(session, row["trial_id"])
-            if replaces:
-                session.execute(delete(table).where(*(getattr(table, name) == row[name] for name in replaces)))
-            session.execute(insert(table), [row])
+            put_row(session, table, row, replaces)
 
-    def _as_mine(self, trial_id: int, write: Callable[[], T]) -> T:
+    def _while_own(self, trial_id: int, write: Callable[[], T]) -> T:
         if self.share is None:
             return write()
         with create_scoped_session(self._backend.scoped_session) as session:
@@ -206,7 +192,7 @@ class OwnTrials(PatientStorage):
         with create_scoped_session(self._backend.scoped_session) as session:
             return self.share.claim(session, self._study_of(trial_id), trial_id) and begin()
 
-    def _is_mine_already(self, trial_id: int) -> bool:
+    def _is_own_already(self, trial_id: int) -> bool:
         trial = self._backend.get_trial(trial_id)
         return trial.state == TrialState.RUNNING and (
             self.share is None or trial.system_attrs.get(OWNER) == self.share.owner
@@ -215,32 +201,32 @@ class OwnTrials(PatientStorage):
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if self._unwritten:
             self._write(None, None, lambda: None)
-        at, newest = self._read.get(study_id, (-math.inf, -1))
-        if time.monotonic() - at >= STALE_SECONDS:
-            self._ask(self._read_what_others_wrote, study_id, newest, lost=lambda: None)
+        read_at, newest = self._read.get(study_id, (-math.inf, -1))
+        if time.monotonic() - read_at >= STALE_SECONDS:
+            self._ask(self._read_other_trials, study_id, newest, lost=lambda: None)
         if study_id not in self._read:
             self._raise_lost()
         trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
-            # One that has ended in the database and runs here was taken over; it is never read again, so it must stay
-            # as it was read.
-            if self._study_of(trial_id) == study_id and not (
-                trial.number in trials and trials[trial.number].state.is_finished()
-            ):
+            # A trial that has ended in the database but runs here was taken over; it is not read again, so keep it as
+            # it was read.
+            read = trials.get(trial.number)
+            if self._study_of(trial_id) == study_id and not (read and read.state.is_finished()):
                 trials[trial.number] = trial
 
-    def _read_what_others_wrote(self, study_id: int, newest: int) -> None:
+    def _read_other_trials(self, study_id: int, newest: int) -> None:
         study = self._studies.setdefault(study_id, StudyInfo())
-        # Those that run here are known. Trials come in the order of their ids, for each is made under the study's lock.
+        # All but those that run here. Ids ascend in the order of creation, because trials are created under a lock.
         trials = self._backend._get_trials(study_id, None, study.unfinished_trial_ids - self._running.keys(), newest)
         self._add_trials_to_cache(study_id, trials)
         for trial in trials:
-            note = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
-            note(id_of(trial))
+            update = study.unfinished_trial_ids.discard if trial.state.is_finished() else study.unfinished_trial_ids.add
+            update(id_of(trial))
         self._read[study_id] = (time.monotonic(), max([newest, *map(id_of, trials)]))
-        self._ended = {each: trial for each, trial in self._ended.items() if self._study_of(each) != study_id}
+        self._ended = {id_: trial for id_, trial in self._ended.items() if self._study_of(id_) != study_id}
 
-    def _look_again(self) -> None:
+    def _require_reading(self) -> None:
+        """Make the next access read the other runs' writes, whatever their age."""
         self._read = {study_id: (-math.inf, newest) for study_id, (_, newest) in self._read.items()}
 
     def _study_of(self, trial_id: int) -> int:
@@ -262,8 +248,8 @@ class OwnTrials(PatientStorage):
             self._ended[trial_id] = trial
 
     def _create(self, study_id: int, template: FrozenTrial | None) -> int:
-        # Not by Optuna's own create_new_trial: after an error it tries again, five times, and where the database had
-        # carried the first attempt out and only its answer was lost, that trial would stay RUNNING for ever.
+        # Not Optuna's create_new_trial, which retries five times after an error: if the first attempt took effect and
+        # only the response was lost, its trial would stay RUNNING forever.
         with create_scoped_session(self._backend.scoped_session) as session:
             lock_study(session, study_id)  # the trial's number is counted under this lock
             if self.share and template is None:
@@ -284,24 +270,14 @@ class OwnTrials(PatientStorage):
         self._add_trials_to_cache(study_id, [trial])
         return trial_id
 
-    def _made_already(self, study_id: int, template: FrozenTrial | None) -> int | None:
-        """The trial that a failed attempt made after all: unknown here, although all that were there before are
-        known.
-        """
-        newest = max(
-            (each for each, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id),
-            default=-1,
-        )
-        for trial in self._backend._get_trials(
-            study_id, (template.state if template else TrialState.RUNNING,), set(), newest
-        ):
+    def _already_created(self, study_id: int, template: FrozenTrial | None) -> int | None:
+        """Return the trial that a failed attempt created after all: it is newer than all trials in memory."""
+        ids = (id_ for id_, (study, _) in self._trial_id_to_study_id_and_number.items() if study == study_id)
+        states = (template.state if template else TrialState.RUNNING,)
+        for trial in self._backend._get_trials(study_id, states, set(), max(ids, default=-1)):
             if self.share and template is None and trial.system_attrs.get(OWNER) != self.share.owner:
                 continue
-            if template is None or (trial.params, trial.user_attrs, trial.system_attrs) == (
-                template.params,
-                template.user_attrs,
-                template.system_attrs,
-            ):
+            if template is None or CONTENT(trial) == CONTENT(template):
                 self._add_trials_to_cache(study_id, [trial])
                 return id_of(trial)
         return None
@@ -311,17 +287,12 @@ class OwnTrials(PatientStorage):
             with suppress(TakenOverError), create_scoped_session(self._backend.scoped_session, True) as session:
                 if self.share:
                     self.share.require_own(session, trial_id)
-                for name, (value, distribution) in parameters.items():
-                    # Without Optuna's own question, which another program's trial in the study could answer with an
-                    # error.
-                    kind = distribution_to_json(distribution)
-                    row = {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": kind}
-                    session.execute(insert(TrialParamModel), [row])
-            del self._unwritten[trial_id]  # only now: what a locked database refused is written with the next attempt
+                put_parameters(session, trial_id, parameters)
+            del self._unwritten[trial_id]  # only now: if the database is locked, the next attempt writes them
 
 
 def _copied(trial: FrozenTrial) -> FrozenTrial:
-    # As deep as Optuna changes what it is given.
+    # As deep as Optuna changes a trial that it receives.
     copied = copy.copy(trial)
     copied.params, copied.distributions = dict(trial.params), dict(trial.distributions)
     copied.user_attrs, copied.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)

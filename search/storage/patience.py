@@ -1,4 +1,4 @@
-"""Waiting for a storage that does not answer: locked, full, read-only, or a server that is away."""
+"""Retries for a storage that does not answer: locked, full, read-only, or an unavailable server."""
 
 import sqlite3
 import time
@@ -36,28 +36,26 @@ _PASSING = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
-_READ_ONLY = "25006"  # SQLSTATE of a server that only reads, as a standby does until it takes over
+_READ_ONLY = "25006"  # SQLSTATE of a read-only server, such as a standby before it takes over
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a storage did not do what it was asked. One that `passes` may be gone a moment later."""
+    """Why an operation of a storage failed; `passes` if it may succeed when retried."""
 
     reason: str
     passes: bool
 
 
 class StorageAwayError(Exception):
-    """The storage did not answer, and waiting is over. The message is the reason."""
+    """The storage did not answer in time. The message is the reason."""
 
 
 @dataclass
 class Patience:
-    """How long a storage that does not answer is asked again, and who is told. The clock and the sleep are for
-    tests.
-    """
+    """Retries operations of a storage for `seconds`, and announces the wait. `sleep` and `clock` are for tests."""
 
     seconds: float = field(default_factory=lambda: SECONDS)
     announce: Callable[[str], None] = lambda _: None
@@ -65,30 +63,28 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
     def attempt(self, first: Callable[[], T], again: Callable[[], T], failed: Callable[[], None]) -> T:
-        """What `first` returned or, where it failed, `again`, which is tried until it does. `failed` is called after
-        each failure.
+        """Return the result of `first`, or if it fails of `again`, which is retried; `failed` runs after each failure.
 
-        Raises: StorageAwayError after `seconds`, or at once where waiting cannot help. Errors that are not the
-        storage's pass.
+        Raises: StorageAwayError after `seconds`, or at once if waiting cannot help. Errors of other causes propagate.
         """
-        start, pause, work, is_announced = self.clock(), FIRST_PAUSE, first, False
+        start, pause, operation, is_announced = self.clock(), FIRST_PAUSE, first, False
         while True:
             try:
-                result = work()
+                result = operation()
             except (SQLAlchemyError, StorageInternalError) as error:
                 if (fault := fault_of(error)) is None:
                     raise
                 failed()
-                left = self.seconds - (self.clock() - start)
-                if not fault.passes or left <= 0:
+                seconds_left = self.seconds - (self.clock() - start)
+                if not fault.passes or seconds_left <= 0:
                     raise StorageAwayError(fault.reason) from error
                 if not is_announced:
                     limit = duration(self.seconds).removesuffix(" 00 s")
                     self.announce(
-                        f"The storage does not answer: {fault.reason}. Waiting up to {limit}; the trainings go on."
+                        f"The storage does not answer: {fault.reason}. Waiting up to {limit}; trainings continue."
                     )
-                self.sleep(min(pause, left))
-                pause, work, is_announced = min(2 * pause, LONGEST_PAUSE), again, True
+                self.sleep(min(pause, seconds_left))
+                pause, operation, is_announced = min(2 * pause, LONGEST_PAUSE), again, True
             else:
                 if is_announced:
                     self.announce(f"The storage answers again after {duration(self.clock() - start)}; nothing is lost.")
@@ -96,16 +92,16 @@ class Patience:
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """The fault of the storage behind an error; None where the error has another cause, such as a wrong value."""
-    for each in _causes(error):
-        if isinstance(each, DataError | IntegrityError | NotSupportedError):
+    """Return the storage's fault behind an error; None if the error has another cause, such as a wrong value."""
+    for cause in _causes(error):
+        if isinstance(cause, DataError | IntegrityError | NotSupportedError):
             return None
-        if isinstance(each, DBAPIError):
-            return Fault(_reason(each.orig or each), _passes(each))
-        if isinstance(each, DisconnectionError | TimeoutError):
-            return Fault(_reason(each), passes=True)
-        if isinstance(each, sqlite3.DatabaseError):
-            return Fault(_reason(each), _is_passing(each))
+        if isinstance(cause, DBAPIError):
+            return Fault(_reason(cause.orig or cause), _passes(cause))
+        if isinstance(cause, DisconnectionError | TimeoutError):
+            return Fault(_reason(cause), passes=True)
+        if isinstance(cause, sqlite3.DatabaseError):
+            return Fault(_reason(cause), _is_passing(cause))
     return None
 
 
@@ -120,7 +116,7 @@ def _passes(error: DBAPIError) -> bool:
         return _is_passing(error.orig)
     if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
         return True
-    # A server's other ProgrammingErrors and InternalErrors, such as a table that is not there, stay as they are.
+    # A server's other ProgrammingErrors and InternalErrors, such as a missing table, do not pass.
     return (
         error.connection_invalidated
         or isinstance(error, OperationalError | InterfaceError)
@@ -129,8 +125,7 @@ def _passes(error: DBAPIError) -> bool:
 
 
 def _is_passing(error: sqlite3.Error) -> bool:
-    # SQLite says "no such table" and "database is locked" with the same class; extended codes have the plain one in
-    # their last byte.
+    # "no such table" and "database is locked" have the same class; the last byte of an extended code is the plain code.
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
 
 

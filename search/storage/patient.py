@@ -1,6 +1,4 @@
-"""Optuna's storage for a database that may be away for a while: it is asked again, and what it does not take waits in
-the journal.
-"""
+"""Optuna's storage for a database that may be unavailable: it retries, and keeps failed writes in the journal."""
 
 import json
 import secrets
@@ -24,47 +22,42 @@ from search.storage.optuna_private import CachedStorage, FrozenStudy
 from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
-from search.storage.sharing import Share, held, is_of_what_is_gone
+from search.storage.sharing import Share, held, is_missing_row
 
 T = TypeVar("T")
 DELETED = (
-    "The study was deleted by another program while it was in use. Give the same command again: a run begins it anew."
+    "The study was deleted by another program while it was in use. Run the same command to start it from the beginning."
 )
 
 
 class PatientStorage(CachedStorage):
-    """Asks a database that does not answer again. Once that was in vain it is lost: writes go to the journal, reads
-    come from memory.
-    """
+    """Retries when the database does not answer. Once it is lost, writes go to the journal, and reads use memory."""
 
     def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
         super().__init__(backend)
         self.patience = patience or Patience()
         self.overflow = Overflow()
-        self.share: Share | None = None  # where other runs have trials of the same study
-        self._file: HeldFile | None = None  # that is written anew should it be deleted
-        self._attributes: dict[
-            tuple[str, int], dict[str, Any]
-        ] = {}  # "user" or "system", study -> as read or written last
+        self.share: Share | None = None  # if other runs have trials of the same study
+        self._file: HeldFile | None = None  # restored if it is deleted
+        self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # ("user" or "system", study) -> last known ones
 
     @property
     def backend(self) -> RDBStorage:
-        """Optuna's storage, without this one's memory and patience."""
+        """Optuna's storage, without memory and retries."""
         return self._backend
 
     @property
     def is_lost(self) -> bool:
-        """Whether the database did not come back in time; it is then left alone for the rest of the process."""
+        """Whether the database was given up; this process does not use it any more."""
         return self.overflow.loss is not None
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        """The study is in the database."""
-        # One that a failed attempt made after all raises DuplicatedStudyError, which `load_if_exists` takes for what it
-        # is.
+        """Create the study and return its id."""
+        # If a failed attempt created it after all, this raises DuplicatedStudyError, which `load_if_exists` handles.
         return self._ask(super().create_new_study, directions, study_name, lost=self._raise_lost)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        """The attribute is in the database."""
+        """Write the attribute."""
         arguments = (study_id, key, value)
         self._deliver(
             partial(super().set_study_user_attr, *arguments), lambda: [Operation("set_study_user_attr", arguments)]
@@ -72,14 +65,14 @@ class PatientStorage(CachedStorage):
         self._attributes.setdefault(("user", study_id), {})[key] = _as_stored(value)
 
     def append_study_user_attr(self, study_id: int, key: str, entry: dict[str, Any]) -> None:
-        """The entry is at the end of the list under `key`, once, whoever else appends to it at the same time."""
+        """Append the entry to the list under `key` exactly once; safe with concurrent processes."""
         operation = Operation("append_study_user_attr", (study_id, key, {**entry, "id": secrets.token_hex(8)}))
         self._deliver(partial(perform, operation, self._backend), lambda: [operation])
-        known = self._attributes.setdefault(("user", study_id), {})
-        known[key] = [*known.get(key, []), _as_stored(operation.arguments[2])]
+        attributes = self._attributes.setdefault(("user", study_id), {})
+        attributes[key] = [*attributes.get(key, []), _as_stored(operation.arguments[2])]
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """The attribute is in the database."""
+        """Write the attribute."""
         arguments = (study_id, key, value)
         self._deliver(
             partial(super().set_study_system_attr, *arguments), lambda: [Operation("set_study_system_attr", arguments)]
@@ -87,41 +80,40 @@ class PatientStorage(CachedStorage):
         self._attributes.setdefault(("system", study_id), {})[key] = _as_stored(value)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """The study's attributes, as they were read last where the database is lost."""
+        """Return the study's user attributes, from memory if the database is lost."""
         return self._study_attributes("user", study_id, super().get_study_user_attrs)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """The study's attributes, as they were read last where the database is lost."""
+        """Return the study's system attributes, from memory if the database is lost."""
         return self._study_attributes("system", study_id, super().get_study_system_attrs)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """The study's id. Raises: StorageLostError."""
+        """Return the study's id. Raises: StorageLostError."""
         return self._ask(super().get_study_id_from_name, study_name, lost=self._raise_lost)
 
     def get_study_name_from_id(self, study_id: int) -> str:
-        """The study's name. Raises: StorageLostError where it was never read."""
+        """Return the study's name. Raises: StorageLostError if it was never read."""
         read = partial(super().get_study_name_from_id, study_id)
         return self._ask(read, lost=read)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """The study's directions. Raises: StorageLostError where they were never read."""
+        """Return the study's directions. Raises: StorageLostError if they were never read."""
         read = partial(super().get_study_directions, study_id)
         return self._ask(read, lost=read)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """All studies. Raises: StorageLostError."""
+        """Return all studies. Raises: StorageLostError."""
         return self._ask(super().get_all_studies, lost=self._raise_lost)
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """What `work`, which is the same if it is done twice, returned from the database. Raises: StorageLostError."""
+        """Return the result of the idempotent `work` on the database, with retries. Raises: StorageLostError."""
         return self._ask(work, lost=self._raise_lost)
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Within, no other run on the same server is in a block of that name; without a lock where the database is
-        lost.
+        """Exclude other runs on the server from blocks of that name; without a lock if the database is lost.
 
-        One such block in another waits for itself.
+        The lock is not reentrant: a nested block of the same name waits for itself.
         """
         with ExitStack() as stack:
             self._ask(lambda: stack.enter_context(held(self._backend.engine, name)), lost=lambda: None)
@@ -129,49 +121,45 @@ class PatientStorage(CachedStorage):
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Within, and at its end, a SQLite file that was deleted is written anew; one that another took the place of is
-        lost.
-        """
+        """Restore a SQLite file that is deleted during the block; one that is replaced by another file is lost."""
         path = self._ask(partial(database_file, self._backend), lost=lambda: None)
         try:
             self._file = HeldFile(path) if path else None
         except (OSError, sqlite3.Error) as error:
             self.patience.announce(
-                f"{path} cannot be held open ({error}): should it be deleted during the run, the study is gone."
+                f"{path} cannot be held open ({error}): if it is deleted during the run, the study is lost."
             )
         try:
             yield
         finally:
-            self._look_after_file()
+            self._check_file()
             if self._file is not None:
-                self._file.let_go()
+                self._file.close()
                 self._file = None
 
-    def _look_after_file(self) -> None:
+    def _check_file(self) -> None:
         if self._file is None or self.is_lost or (state := self._file.state) == "there":
             return
         path = self._file.path
-        self._backend.engine.dispose()  # connections to what has no name any more
+        self._backend.engine.dispose()  # closes the connections to the deleted file
         try:
             if state == "replaced":
                 saved = self._file.save_beside()
                 self.overflow.loss = (
-                    f"another file took the place of {path} while it was in use; what was in it is saved in {saved}"
+                    f"{path} was replaced by another file while it was in use; its content is saved in {saved}"
                 )
                 return
-            self._file.write_anew()
+            self._file.restore()
         except (OSError, sqlite3.Error) as error:
-            self.overflow.loss = (
-                f"{path} was {state} while it was in use, and what was in it cannot be written: {error}"
-            )
+            self.overflow.loss = f"{path} was {state} while it was in use, and its content cannot be written: {error}"
         else:
-            self.patience.announce(f"{path} was deleted while it was in use. It is written again; nothing is lost.")
+            self.patience.announce(f"{path} was deleted while it was in use. It has been restored; nothing is lost.")
 
     def _ask(
         self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None
     ) -> T:
-        """What the database answers, or what `lost` does where it gives no answer."""
-        self._look_after_file()
+        """Return the result of `ask` on the database, with retries, or of `lost` if the database is lost."""
+        self._check_file()
         if not self.is_lost:
             first = partial(ask, *arguments)
             try:
@@ -181,37 +169,36 @@ class PatientStorage(CachedStorage):
         return lost()
 
     def _deliver(self, write: Callable[[], object], as_operations: Callable[[], list[Operation]]) -> bool:
-        """What is written is in the database or in the journal. False where the database says that it is not so.
+        """Write to the database, or to the journal; return False if `write` does.
 
-        Raises: StorageLostError where neither takes it.
+        Raises: StorageLostError if both fail.
         """
-        waiting: list[Operation] = []
+        operations: list[Operation] = []
 
-        def again() -> bool:  # the failed attempt may have been carried out after all, or in part
-            for each in waiting:
-                perform(each, self._backend)
+        def again() -> bool:  # the failed attempt may have taken effect after all, fully or in part
+            for operation in operations:
+                perform(operation, self._backend)
             return True
 
         def failed() -> None:
-            # A connection that was opened while the file could only be read, or before the server went away, stays
-            # useless.
+            # A connection opened while the file was read-only, or before the server failed, cannot be used again.
             self._backend.engine.dispose()
-            if not waiting:  # in the journal at once: whoever ends the process while it waits loses nothing
-                waiting.extend(as_operations())
-                self.overflow.keep(waiting)
+            if not operations:  # in the journal at once, so that killing the process while it waits loses nothing
+                operations.extend(as_operations())
+                self.overflow.keep(operations)
 
-        self._look_after_file()
+        self._check_file()
         if self.is_lost:
             self.overflow.keep(as_operations())
         else:
             try:
-                done = self._attempt(lambda: write() is not False, again, failed)
+                result = self._attempt(lambda: write() is not False, again, failed)
             except StorageAwayError as error:
                 self.overflow.loss = str(error)
             else:
-                if waiting:
+                if operations:
                     self.overflow.empty()
-                return done
+                return result
         if self.overflow.journal is None:
             self._raise_lost()
         return True
@@ -220,7 +207,7 @@ class PatientStorage(CachedStorage):
         try:
             return self.patience.attempt(first, again, failed)
         except (KeyError, IntegrityError) as error:
-            if is_of_what_is_gone(error):
+            if is_missing_row(error):
                 raise StudyDeletedError(DELETED) from error
             raise
 

@@ -1,6 +1,4 @@
-"""A SQLite file that is deleted while a run has it open: SQLite goes on writing to it, without a name, and it is gone
-when the run ends.
-"""
+"""Rescue a SQLite file that is deleted while a run uses it: SQLite would keep writing to it until the run ends."""
 
 import os
 import secrets
@@ -12,10 +10,9 @@ from typing import Literal
 
 
 class HeldFile:
-    """A SQLite file, held open, so that all that is in it can be written anew.
+    """A SQLite file, held open so that its content can be restored.
 
-    Source: sqlite.org/howtocorrupt.html, section 2.4; a log under the name of a file that was deleted is never taken
-    for the new one's.
+    Source: sqlite.org/howtocorrupt.html, section 2.4; the log of a deleted file is never used for the new one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,43 +21,39 @@ class HeldFile:
 
     @property
     def state(self) -> Literal["there", "deleted", "replaced"]:
-        """Whether the file still has its name. An empty one in its place is made by whoever asks SQLite for a file that
-        is not there.
-        """
+        """Whether the file still exists. An empty one counts as deleted: SQLite creates it for a missing file."""
         try:
-            found = self.path.stat()
+            current = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return "deleted"
-        except OSError:  # whoever reads or writes it is told
+        except OSError:  # the next read or write reports it
             return "there"
-        if os.path.samestat(found, self._stat):
+        if os.path.samestat(current, self._stat):
             return "there"
-        return "replaced" if found.st_size else "deleted"
+        return "replaced" if current.st_size else "deleted"
 
-    def write_anew(self) -> None:
-        """The file has its name again. No other connection of this process may be open. Raises: OSError,
-        sqlite3.Error.
-        """
+    def restore(self) -> None:
+        """Write the file again. No other connection of this process may be open. Raises: OSError, sqlite3.Error."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._copied_to(f".{self.path.name}.{secrets.token_hex(4)}.new")
+        copy = self._copy_to(f".{self.path.name}.{secrets.token_hex(4)}.new")
         try:
             for log in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + log).unlink(missing_ok=True)
-            fresh.replace(self.path)
+            copy.replace(self.path)
         finally:
-            fresh.unlink(missing_ok=True)
-        self.let_go()
+            copy.unlink(missing_ok=True)
+        self.close()
         self._hold()
 
     def save_beside(self) -> Path:
-        """All that is in the held file is in a new one beside its former name. Raises: OSError, sqlite3.Error."""
-        return self._copied_to(f"{self.path.name}.{secrets.token_hex(4)}.saved")
+        """Copy the held file to a new file in its folder and return the path. Raises: OSError, sqlite3.Error."""
+        return self._copy_to(f"{self.path.name}.{secrets.token_hex(4)}.saved")
 
-    def let_go(self) -> None:
-        """The file is not held any more."""
+    def close(self) -> None:
+        """Stop holding the file open."""
         self._connection.close()
 
-    def _copied_to(self, name: str) -> Path:
+    def _copy_to(self, name: str) -> Path:
         copy = self.path.with_name(name)
         try:
             with closing(sqlite3.connect(copy)) as connection:

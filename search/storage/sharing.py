@@ -1,8 +1,7 @@
-"""Trials that several runs share on a database server: each running trial is one run's, and the budget is counted under
-a lock.
+"""Sharing of trials between runs on a database server: each running trial has an owner, and a lock guards the budget.
 
-A run that was away, stopped or cut off, may find its trials in other hands. So whose a trial is stands in the database,
-and is asked in the transaction of every write to it.
+Other runs may take over the trials of a run that was stopped or disconnected. So the owner is stored in the database,
+and checked in the transaction of every write to a trial.
 """
 
 import hashlib
@@ -28,19 +27,19 @@ from search.storage.optuna_private import (
 )
 from search.storage.trial_record import CONFIG
 
-OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run whose it is, or was
-LOCK_SECONDS = 60  # that a run waits for another one's lock
-HELD_SECONDS = 30  # after which a lock is lost: its run was stopped, and would hold up all others
+OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run that owns or owned it
+LOCK_SECONDS = 60  # that a run waits for the lock of another run
+HELD_SECONDS = 30  # after which a lock is lost: its run was stopped, and would block all others
 ALL = tuple(TrialState)
 ENDED = tuple(state for state in TrialState if state.is_finished())
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
 
 
 class TakenOverError(Exception):
-    """Another run took the trial over, because this one was not seen for a while."""
+    """Another run took the trial over, because this run had not refreshed its record for a while."""
 
     def __init__(self, trial_id: int) -> None:
-        super().__init__(f"The trial with the id {trial_id} is another run's.")
+        super().__init__(f"The trial with the id {trial_id} belongs to another run.")
         self.trial_id = trial_id
 
 
@@ -50,35 +49,37 @@ class NoRoomError(Exception):
 
 @dataclass(frozen=True)
 class Share:
-    """What a run may do with the trials of a study."""
+    """A run's share of a study: the owner id of its trials, and the budget of all runs."""
 
     owner: str
     budget: int
     uncounted: str | None = None  # the user attribute of trials that the budget does not count
 
     def has_room(self, session: Session, study_id: int, states: Sequence[TrialState]) -> bool:
-        """Whether fewer trials than the budget are in one of the states."""
-        trials = _number_of(study_id, states)
-        count = session.execute(trials).scalar_one()
+        """Whether fewer trials than the budget are in these states."""
+        count_query = _count_query(study_id, states)
+        count = session.execute(count_query).scalar_one()
         if self.uncounted and count >= self.budget:
-            marked = trials.join(TrialUserAttributeModel).where(TrialUserAttributeModel.key == self.uncounted)
-            count -= session.execute(marked).scalar_one()
+            uncounted_query = count_query.join(TrialUserAttributeModel).where(
+                TrialUserAttributeModel.key == self.uncounted
+            )
+            count -= session.execute(uncounted_query).scalar_one()
         if count >= self.budget:
-            count -= session.execute(_number_of_foreign(study_id)).scalar_one()
+            count -= session.execute(_foreign_count_query(study_id)).scalar_one()
         return bool(count < self.budget)
 
     def require_room(self, session: Session, study_id: int) -> None:
-        """Raises: NoRoomError."""
+        """Raise NoRoomError if the budget is used up."""
         if not self.has_room(session, study_id, ALL):
             raise NoRoomError
 
     def require_own(self, session: Session, trial_id: int) -> None:
-        """The trial is this run's until the session's transaction ends. Raises: TakenOverError."""
+        """Require that this run owns the trial, until the session's transaction ends. Raises: TakenOverError."""
         if holder_of(session, trial_id) != (TrialState.RUNNING, self.owner):
             raise TakenOverError(trial_id)
 
     def claim(self, session: Session, study_id: int, trial_id: int) -> bool:
-        """The waiting trial is this run's and may begin, unless another run was faster, or the budget is used up."""
+        """Take the waiting trial; return False if another run was faster, or the budget is used up."""
         lock_study(session, study_id)
         state, _ = holder_of(session, trial_id)
         if state != TrialState.WAITING or not self.has_room(session, study_id, BEGUN):
@@ -87,13 +88,13 @@ class Share:
         return True
 
     def sign(self, session: Session, trial_id: int) -> None:
-        """The trial is noted as this run's."""
+        """Record this run as the trial's owner."""
         table = TrialSystemAttributeModel
         session.execute(delete(table).where(table.trial_id == trial_id, table.key == OWNER))
         session.execute(insert(table), [{"trial_id": trial_id, "key": OWNER, "value_json": json.dumps(self.owner)}])
 
 
-def _number_of(study_id: int, states: Sequence[TrialState]) -> Any:
+def _count_query(study_id: int, states: Sequence[TrialState]) -> Any:
     return (
         select(func.count())
         .select_from(TrialModel)
@@ -101,37 +102,35 @@ def _number_of(study_id: int, states: Sequence[TrialState]) -> Any:
     )
 
 
-def _number_of_foreign(study_id: int) -> Any:
-    """Trials that have ended without a configuration; those that were refused have one."""
+def _foreign_count_query(study_id: int) -> Any:
+    """Count the trials that have ended without a configuration; refused trials have one."""
     table = TrialUserAttributeModel
-    trained = select(table.trial_id).where(table.trial_id == TrialModel.trial_id, table.key == CONFIG)
-    return _number_of(study_id, ENDED).where(~trained.exists())
+    configured = select(table.trial_id).where(table.trial_id == TrialModel.trial_id, table.key == CONFIG)
+    return _count_query(study_id, ENDED).where(~configured.exists())
 
 
-def is_of_what_is_gone(error: KeyError | IntegrityError) -> bool:
-    """Whether the study or trial that was asked for, or written to, is not in the database any more."""
+def is_missing_row(error: KeyError | IntegrityError) -> bool:
+    """Whether the error says that the study or trial is no longer in the database."""
     return NOT_FOUND_MSG in error.args if isinstance(error, KeyError) else "foreign key" in str(error).lower()
 
 
 def lock_study(session: Session, study_id: int) -> None:
-    """Until the session's transaction ends, no other run begins a trial."""
+    """Keep other runs from starting a trial until the session's transaction ends."""
     StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
 
 
 def holder_of(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
-    """The trial's state and the run whose it is or was; both stay so until the session's transaction ends."""
+    """Return the trial's state and its owner, if any, and lock both until the session's transaction ends."""
     trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
     table = TrialSystemAttributeModel
-    kept = session.execute(
+    owner_json = session.execute(
         select(table.value_json).where(table.trial_id == trial_id, table.key == OWNER)
     ).scalar_one_or_none()
-    return trial.state, None if kept is None else str(json.loads(kept))
+    return trial.state, None if owner_json is None else str(json.loads(owner_json))
 
 
 def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
-    """The running trial of the run `owner` waits for the next one; false where it has ended or changed hands
-    meanwhile.
-    """
+    """Set the running trial of the run `owner` to waiting; return False if it has ended or has another owner by now."""
     with create_scoped_session(backend.scoped_session) as session:
         if holder_of(session, trial_id) != (TrialState.RUNNING, owner):
             return False
@@ -140,10 +139,9 @@ def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
 
 @contextmanager
 def held(engine: Engine, name: str) -> Iterator[None]:
-    """Within, no other run on the server is in a block of that name; a SQLite file needs none, for it has one run at a
-    time.
+    """Exclude other runs on the server from blocks of that name; a SQLite file has only one run at a time.
 
-    It is no lock of a row: what is written within goes over other connections.
+    It is not a row lock, because writes inside the block use other connections.
     """
     if engine.name == "sqlite":
         yield
@@ -154,7 +152,7 @@ def held(engine: Engine, name: str) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(SQLAlchemyError):  # a connection that is lost has lost its lock
+            with suppress(SQLAlchemyError):  # a lost connection has lost its lock
                 _unlock(connection, key)
 
 
@@ -170,7 +168,7 @@ def _lock(connection: Connection, key: bytes) -> None:
         connection.execute(text("SELECT GET_LOCK(:key, :wait)"), {"key": key.hex(), "wait": LOCK_SECONDS}).scalar_one()
         != 1
     ):
-        raise SQLAlchemyError("the lock of the study was not given")
+        raise SQLAlchemyError("the lock of the study was not granted")
 
 
 def _unlock(connection: Connection, key: bytes) -> None:
@@ -183,7 +181,8 @@ def _unlock(connection: Connection, key: bytes) -> None:
 
 
 def _end_when_idle(connection: Connection, milliseconds: str) -> None:
-    known = "SELECT FROM pg_settings WHERE name = 'idle_session_timeout'"  # from PostgreSQL 14 on
+    setting = "SELECT FROM pg_settings WHERE name = 'idle_session_timeout'"  # since PostgreSQL 14
     connection.execute(
-        text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({known})"), {"time": milliseconds}
+        text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({setting})"),
+        {"time": milliseconds},
     )
