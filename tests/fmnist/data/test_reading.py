@@ -173,3 +173,14 @@ def test_refused_data_are_not_cached(tmp_path: Path) -> None:
     with pytest.raises(FmnistError, match="label"):
         open_source(path)
     assert [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/data", "", "x" * 5_000])
+def test_an_odd_name_is_an_error_without_a_traceback(name: str) -> None:
+    with pytest.raises(FmnistError, match="Data "):
+        find_source(name, announce=lambda _: None)
+
+
+def test_a_misspelt_synthetic_is_recognised() -> None:
+    with pytest.raises(FmnistError, match="Did you mean 'synthetic'"):
+        find_source("syntetic", announce=lambda _: None)

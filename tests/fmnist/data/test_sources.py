@@ -158,17 +158,6 @@ def test_a_named_folder_without_the_data_is_an_error_and_nothing_else_is_tried(
     assert str(Path(name).absolute()) in message
 
 
-@pytest.mark.parametrize("name", ["~no-such-user/data", "", "x" * 5_000])
-def test_an_odd_name_is_an_error_without_a_traceback(name: str) -> None:
-    with pytest.raises(FmnistError, match="Data "):
-        find_source(name, announce=_ignore)
-
-
-def test_a_misspelt_synthetic_is_recognised() -> None:
-    with pytest.raises(FmnistError, match="Did you mean 'synthetic'"):
-        find_source("syntetic", announce=_ignore)
-
-
 @pytest.mark.parametrize("missing", PACKED)
 def test_an_incomplete_folder_is_an_error_that_names_the_missing_files(missing: str, packed: Path) -> None:
     (packed / "FashionMNIST" / "raw" / missing).unlink()
