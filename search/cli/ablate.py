@@ -69,7 +69,7 @@ def ablate(
         with open_progress(console, quiet=False) as progress:
             ablation = stage.ablate(opened, variants, source, place, progress)
     except InterruptedRunError:
-        console.print("Interrupted. What is done is kept. To continue, give the same command again.")
+        console.print("Interrupted. Results so far are kept. To resume, run the same command again.")
         raise typer.Exit(EXIT_CODE) from None
     _print(ablation, console, as_json=as_json, as_csv=as_csv)
 

@@ -74,7 +74,7 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
         return
     except InterruptedRunError:
         console.print(
-            "Interrupted. What is done is kept, running trials were put back. To continue, give the same command again."
+            "Interrupted. Results so far are kept, running trials were put back. To resume, run the same command again."
         )
         raise typer.Exit(EXIT_CODE) from None
     print_report(read_report(finished), console)

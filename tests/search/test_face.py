@@ -73,7 +73,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_call_goes_on(tmp_path: Path) -> None:
     wait_for_line(script, "epoch 1/2")
     script.send_signal(signal.SIGINT)
     _, errors = script.communicate(timeout=300)
-    assert "KeyboardInterrupt: What is done is kept" in errors
+    assert "KeyboardInterrupt: Results so far are kept" in errors
     assert script.returncode != 0
     again = start_script(tmp_path, SHOWN)
     output, errors = again.communicate(timeout=300)

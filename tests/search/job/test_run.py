@@ -110,7 +110,7 @@ def test_a_finished_study_is_not_searched_further(
 ) -> None:
     code, _, errors = say(monkeypatch, capsys, *RUN, "--trials", "4")
     assert code == 2
-    assert "finished with 3 trials and its test split was opened; 4 trials were asked for" in errors
+    assert "finished with 3 trials and its test split was opened; 4 trials were requested" in errors
     assert "--name" in errors
     assert len(study_in(finished).optuna.trials) == 3
     assert study_in(finished).spec.search.trials == 3
@@ -289,7 +289,7 @@ def test_interrupted_and_killed_the_study_still_ends_with_its_exact_budget(
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=DEADLINE)
     assert (process.returncode, errors) == (130, "")
-    assert "To continue, give the same command again" in output
+    assert "To resume, run the same command again" in output
     assert {trial.state for trial in study_in(tmp_path).optuna.trials} <= {
         TrialState.WAITING
     }  # none, if it came before the first was asked for
