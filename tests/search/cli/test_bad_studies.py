@@ -188,6 +188,7 @@ def test_a_file_that_only_looks_odd_is_a_study(say: Say, tmp_path: Path, data: b
     assert {path.name for path in tmp_path.iterdir()} == {"tiny.toml", "mine.toml"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
 def test_the_real_command_starts_nothing(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "mine.toml").write_bytes(

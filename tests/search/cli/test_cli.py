@@ -25,6 +25,7 @@ def test_help_of_each_command_shows_an_example(name: str, say: Say) -> None:
     assert f"Example: fmnist-search {name}" in output
 
 
+@pytest.mark.process
 def test_help_lists_every_command_without_importing_torch() -> None:
     code = (
         "import sys; from search.cli.main import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: assert "
@@ -71,6 +72,7 @@ def test_an_absent_device_is_an_error_and_never_replaced(say: Say) -> None:
     assert not output
 
 
+@pytest.mark.process
 def test_a_users_error_leaves_the_real_command_with_code_2_and_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(
         command("run", "quik"), cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
@@ -187,6 +189,7 @@ def test_the_list_of_commands_is_whole_on_a_narrow_terminal(say: Say, monkeypatc
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
+@pytest.mark.process
 def test_the_version_is_that_of_the_package_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from search.cli.main import main; sys.argv[1:] = ['--version']\n"
@@ -196,6 +199,7 @@ def test_the_version_is_that_of_the_package_and_loads_nothing_heavy() -> None:
     assert (done.stdout, done.stderr) == (f"fmnist-search {version('fmnist-search')}\n", "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments", [("trials", "going"), ("trials", "going", "--json"), ("report", "going"), ("--help",)]
 )
@@ -220,7 +224,7 @@ def test_a_study_that_is_not_finished_is_so_by_the_command_that_began_it(name: s
     arguments = ("export", "going", "--data", "synthetic") if name == "export" else ("demo",)
     code, _, errors = listed(*arguments)
     assert code == 2
-    assert "The command that began it brings it to its end" in errors
+    assert "Run the command that started it again to finish it" in errors
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,7 @@ def test_messages_with_paths_and_classes_are_text(say: Say, tmp_path: Path) -> N
     assert "[red].csv" in errors
 
 
+@pytest.mark.process
 def test_a_study_of_odd_classes_stays_in_its_folder_and_is_readable(say: Say, tmp_path: Path) -> None:
     write_odd(tmp_path / "[red]..csv")
     tiny = (

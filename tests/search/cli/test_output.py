@@ -11,6 +11,8 @@ import pytest
 from fmnist.atomic import write_in_place
 from tests.search.tiny import NAME, RUN, TOML, command, run_command, surroundings
 
+pytestmark = pytest.mark.process
+
 
 def printed(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(

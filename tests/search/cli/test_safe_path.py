@@ -20,6 +20,7 @@ def trapped(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.process
 def test_a_run_imports_nothing_from_the_current_folder(trapped: Path) -> None:
     done = run_command(trapped, *RUN, "--trials", "1")
     assert (done.returncode, list(trapped.glob("*.ran"))) == (0, []), done.stderr[-2000:]

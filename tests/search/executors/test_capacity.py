@@ -91,6 +91,6 @@ def test_a_device_that_fails_while_its_speed_is_measured_is_one_clean_error(
     monkeypatch.setattr("search.job.estimate.measure_speed", fails)
     with pytest.raises(
         SearchError,
-        match=r"^The device cuda must be able to train .*, and failed: CUDA error: out of memory\. See what",
+        match=r"^The device cuda must be able to train .*, but failed: CUDA error: out of memory\. See what",
     ):
         trainings_seconds([TrialConfig(**PLAIN)], Place(CUDA, 1, 1, None, None), DATA)

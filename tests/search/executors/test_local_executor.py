@@ -24,7 +24,9 @@ from search.job.trainings import train_all
 from search.study.study import Study
 from tests.search.tiny import CLASSES, PINNED, small_source, stage, surroundings, tiny_spec
 
-KILLED = "killed by the system, which it does for want of memory, or by somebody (exit code -9)"
+pytestmark = pytest.mark.process
+
+KILLED = "killed by the system, most likely because memory ran out, or by a user (exit code -9)"
 DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it one
 
 
@@ -155,7 +157,7 @@ def test_a_fixed_training_that_fails_is_one_clean_error(executor: LocalExecutor,
     (tmp_path / "file").touch()
     broken = task("seed 5", checkpoint=tmp_path / "file" / "to")
     alone = stage(Study(optuna.create_study()), tiny_spec(), executor, Progress())
-    with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to go on"):
+    with pytest.raises(SearchError, match=r"The training of seed 5 failed: .*run again to resume"):
         train_all(alone, "final", [broken], lambda *_: None, lambda *_: None)
 
 
@@ -245,7 +247,7 @@ def test_a_task_whose_worker_dies_three_times_fails(source: Source) -> None:
             kill(pid)
         (failed,) = until(executor, is_over("deadly"))[-1:]
     assert isinstance(failed, Failed)
-    assert (failed.kind, failed.reason) == ("memory", "its worker process ended 3 times, the last time so: " + KILLED)
+    assert (failed.kind, failed.reason) == ("memory", "its worker process ended 3 times, the last time: " + KILLED)
 
 
 @pytest.mark.slow

@@ -104,6 +104,7 @@ def test_the_service_runs_as_long_as_the_workers_and_each_is_told_where(
     assert sharing.note is None
 
 
+@pytest.mark.process
 def test_the_service_and_its_folder_go_also_when_the_run_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_service_and_its_folder_go_also_when_the_run_is_killed(
     assert log.read_text().split() == ["started", "quit"]
 
 
+@pytest.mark.process
 def test_a_run_that_is_killed_while_the_service_starts_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_service_that_does_not_end_in_time_is_killed(tmp_path: Path, monkeypat
     until(lambda: nothing_runs(tmp_path))
 
 
+@pytest.mark.process
 def test_an_executor_that_cannot_start_its_workers_ends_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def test_a_worker_that_is_of_no_more_use_is_replaced(
         assert isinstance(events_until(executor, end_of("next"))[-1], Finished)
     notes = [event.text for event in found if isinstance(event, Noted)]
     if message == FAULT:
-        assert notes == [f"its worker process can train no more: cuda failed: {FAULT}"]
+        assert notes == [f"its worker process became unusable: cuda failed: {FAULT}"]
         assert isinstance(found[-1], Finished)
         assert {number for number, _ in curve(found, "broken")} == {1, 2, 3, 4}
     else:

@@ -16,6 +16,8 @@ from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, serve_fa
 from tests.search.executors.test_local_executor import curve, is_over, task, trained, until, workers
 from tests.search.tiny import small_source
 
+pytestmark = pytest.mark.process
+
 MEMORY = [message for message in ERRORS if "memory." in message or "ALLOC" in message]
 
 
@@ -45,7 +47,7 @@ def test_a_fault_of_cuda_ends_its_process_and_the_task_goes_on_in_a_new_one(
         assert int(fault.name) not in workers()
     assert isinstance(found[-1], Finished)
     (note,) = [event.text for event in found if isinstance(event, Noted)]
-    assert note == f"its worker process can train no more: cuda failed: {message}"
+    assert note == f"its worker process became unusable: cuda failed: {message}"
     assert dict(curve(found, "broken")) == dict(expected)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -59,7 +61,7 @@ def test_a_task_that_meets_a_fault_in_three_processes_fails_with_it(
     assert isinstance(found[-1], Failed)
     assert (found[-1].kind, found[-1].reason) == (
         "error",
-        f"its worker process ended 3 times, the last time so: cuda failed: {FAULT}",
+        f"its worker process ended 3 times, the last time: cuda failed: {FAULT}",
     )
     assert len(list((tmp_path / "faults").iterdir())) == 3
 

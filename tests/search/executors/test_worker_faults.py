@@ -115,7 +115,8 @@ def test_the_snapshot_of_another_training_is_left_alone(source: Source, tmp_path
         found = trained(executor, Task(other.key, other.config, 0, other.images, snapshot=path))
     assert not resumed(found)
     (note,) = [event for event in found if isinstance(event, Noted)]
-    assert note.text.startswith(f"starts anew, its snapshot is of no use: {path} must be the snapshot of a training")
+    text = f"starts from the beginning, its snapshot cannot be used: {path} must be the snapshot of a training"
+    assert note.text.startswith(text)
     assert [number for number, _ in curve(found, "long")] == [1, 2]
 
 
@@ -165,10 +166,11 @@ def test_a_task_that_hangs_three_times_fails_with_its_reason(source: Source) -> 
                 stopped.add(pid)
     assert isinstance(found[-1], Failed)
     assert found[-1].kind == "error"
-    assert found[-1].reason.startswith("its worker process ended 3 times, the last time so: no word from it for ")
+    assert found[-1].reason.startswith("its worker process ended 3 times, the last time: no message for ")
     assert executor.free() == 1
 
 
+@pytest.mark.process
 def test_running_out_of_memory_fails_the_task_as_such_and_the_worker_goes_on(source: Source) -> None:
     others = workers()
     with LocalExecutor(setup_of(source), workers=1) as executor:
@@ -185,6 +187,7 @@ def test_running_out_of_memory_fails_the_task_as_such_and_the_worker_goes_on(sou
     assert isinstance(small[-1], Finished)
 
 
+@pytest.mark.process
 def test_a_hopeless_configuration_is_refused_before_it_takes_memory(source: Source) -> None:
     with LocalExecutor(setup_of(source), workers=1) as executor:
         (failed,) = trained(executor, task("huge", filters=512, blocks=4, depth=4, growth=4.0, batch_size=4096))
@@ -201,6 +204,7 @@ def test_workers_that_cannot_start_stop_the_run_with_the_reason(tmp_path: Path) 
             until(executor, is_over("one"))
 
 
+@pytest.mark.process
 def test_a_slow_network_is_not_trained(source: Source) -> None:
     with LocalExecutor(setup_of(source), workers=1) as executor:
         slow = trained(executor, replace(task("slow"), max_latency_ms=1e-6))

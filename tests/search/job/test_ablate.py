@@ -163,7 +163,7 @@ def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -
     code, _, errors = say("ablate", "tiny", "--data", "synthetic")
     assert code == 2
     assert "has no winner yet" in errors
-    assert "Give the command that began it again" in errors
+    assert "Run the command that started it again" in errors
     code, output, _ = say("best", "tiny")
     assert code == 0
     assert "Trial 0, the best so far and not confirmed, of the study tiny." in output
@@ -189,6 +189,7 @@ class WithoutL2(Inline):
             yield from super()._train(task)
 
 
+@pytest.mark.process
 def test_a_variant_that_diverges_is_told_so_and_the_others_are_trained(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,7 +211,7 @@ def test_the_first_that_is_dropped_needs_no_record_of_a_stage() -> None:
 
 def test_where_all_diverge_the_error_names_the_last() -> None:
     study = searched(0.84, 0.83, 0.82)
-    told = rf"the last so: trial 2: {NAN}, with seed 1002\. Search a narrower learning_rate"
+    told = rf"the last one: trial 2: {NAN}, with seed 1002\. Search a narrower learning_rate"
     with pytest.raises(SearchError, match=told):
         confirmed(study, confirming(top=3, seeds=3), Told({(1, 1000): None, (2, 1001): None, (3, 1002): None}))
     assert [each.reason[-4:] for each in record(study).dropped] == ["1000", "1001", "1002"]
@@ -221,8 +221,8 @@ def test_where_all_diverge_the_error_names_the_last() -> None:
     ("spent", "says"),
     [
         (59.5, r"all ended early\. Raise --trials"),
-        (60.0, r"its minutes were over\. Raise --minutes"),
-        (61.0, "its minutes were over"),
+        (60.0, r"its minutes are used up\. Raise --minutes"),
+        (61.0, "its minutes are used up"),
     ],
 )
 def test_whether_the_minutes_were_over_is_told_to_the_second(spent: float, says: str) -> None:

@@ -256,7 +256,7 @@ def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(
     finalized(study, source, executor=executor)
     monkeypatch.setattr("search.job.final.predict", refuse)
     with pytest.raises(
-        SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free it"
+        SearchError, match=r"than is free on cuda: CUDA out of memory\. Tried to allocate 2\.00 GiB\. Free memory"
     ):
         evaluate(load_checkpoint(final_folder(study, 2000)), source, [study], torch.device("cuda"))
     assert openings(study) == [("final", 6)]
@@ -370,6 +370,6 @@ def test_a_model_of_other_classes_opens_nothing(source: Source) -> None:
     save(Path("model"), seed=4, names=("Bag", "Coat", "Dress", "Boot"))
     study = in_memory()
     study.write(record_of(source))
-    with pytest.raises(SearchError, match=r"knows the classes .*'Boot'.*, the data have .*'Shirt'"):
+    with pytest.raises(SearchError, match=r"the model's classes .*'Boot'.*, got .*'Shirt'"):
         evaluate(load_checkpoint(Path("model")), source, [study], CPU)
     assert openings(study) == []

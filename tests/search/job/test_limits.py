@@ -233,6 +233,7 @@ def test_limits_on_the_command_line(tmp_path: Path) -> None:
     assert "limits.max_params = 9000" in again.stderr
 
 
+@pytest.mark.process
 def test_a_study_of_hopeless_networks_is_refused_before_it_starts(tmp_path: Path) -> None:
     huge = [
         f"{knob}={value}"

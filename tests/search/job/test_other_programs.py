@@ -117,7 +117,7 @@ def test_a_result_of_another_space_that_was_there_first_hinders_no_trial(tmp_pat
         ({"filters": 5}, "filters must be one of 4, 8, got 5"),
         ({"learning_rate": 0.5}, "learning_rate must be from 0.003 to 0.03, got 0.5"),
         ({"learning_rate": "fast"}, "learning_rate must be from 0.003 to 0.03, got 'fast'"),
-        ({"depth": 3}, "depth must be 1, to which the study pins it, got 3"),
+        ({"depth": 3}, "depth must be 1, its pinned value, got 3"),
         ({"filterz": 4}, "there is no knob 'filterz'"),
     ],
 )
@@ -177,6 +177,7 @@ def test_a_trial_that_is_enqueued_once_the_budget_is_used_up_is_not_begun(tmp_pa
     assert is_searched(study, spec)
 
 
+@pytest.mark.process
 def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML)
     first = start_command(tmp_path, *RUN)
@@ -243,6 +244,7 @@ for _ in range(30):
 """
 
 
+@pytest.mark.process
 def test_what_several_processes_append_at_once_is_all_there(tmp_path: Path) -> None:
     in_database(tmp_path, tiny_spec())
     url = f"sqlite:///{tmp_path}/studies/fmnist.db"

@@ -284,7 +284,7 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
 
 @pytest.mark.parametrize(
     ("minutes", "says"),
-    [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes were over\. Raise --minutes")],
+    [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes are used up\. Raise --minutes")],
 )
 def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
     spec = tiny_spec(minutes=minutes)

@@ -160,7 +160,7 @@ def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(
             wait_for_line(process, "epoch 1/2")
             end()
             waits = wait_for_line(process, "The storage does not answer: ")
-            assert "Waiting up to 2 min; the trainings go on." in waits
+            assert "Waiting up to 2 min; trainings continue." in waits
             assert SHOWN not in waits
             server.start()
             wait_for_line(process, "The storage answers again after ")
@@ -215,7 +215,7 @@ def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(
     assert process.returncode == 1, output + errors
     (line,) = errors.splitlines()
     assert line.startswith("Error: The storage was lost: ")
-    assert line.endswith("in studies/tiny-synthetic/journal.jsonl. When it is back, the same command goes on.")
+    assert line.endswith("in studies/tiny-synthetic/journal.jsonl. When it is back, run the same command to resume.")
     kept = read_journal(tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl")
     assert kept is not None
     assert kept.operations
@@ -365,7 +365,7 @@ def test_a_server_that_stops_under_a_command_and_stays_away_ends_it_with_1(
     assert code == 1, output + errors
     (line,) = errors.splitlines()
     assert line.startswith("Error: The storage was lost: ")
-    assert line.endswith("When it is back, the same command goes on.")
+    assert line.endswith("When it is back, run the same command to resume.")
     assert SHOWN not in output + errors
 
 
@@ -375,19 +375,19 @@ def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(
     refusals = {
         server.url(database, port=unused_port()): (
             "Connection refused",
-            "Start the server, or mend host and port in --storage.",
+            "Start the server, or correct host and port in --storage.",
         ),
         server.url(database, password="Sesame-wrong"): (
             "password authentication failed",
-            "Mend the user or the password in --storage.",
+            "Correct the user or the password in --storage.",
         ),
         server.url("nowhere"): (
             'database "nowhere" does not exist',
-            "Make it, with `createdb` for instance, or mend its name",
+            "Create it, for instance with `createdb`, or correct its name",
         ),
         server.url(database).replace("127.0.0.1", "no.such.host.invalid"): (
             "resolve host",
-            "Mend the host in --storage.",
+            "Correct the host in --storage.",
         ),
     }
     for url, (reason, step) in refusals.items():

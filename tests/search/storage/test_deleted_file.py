@@ -76,7 +76,7 @@ def test_a_file_that_is_deleted_is_written_anew(
     with journalled(study, progress.message):
         optimize(stage(study, spec, Inline(), progress, Interrupt()), CLASSES)
     (told,) = progress.texts
-    assert "fmnist.db was deleted while it was in use. It is written again; nothing is lost." in told
+    assert "fmnist.db was deleted while it was in use. It has been restored; nothing is lost." in told
     kept = in_database(tmp_path, spec)
     assert [trial.state for trial in kept.optuna.trials] == [TrialState.COMPLETE] * 3
     assert [sorted(trial.intermediate_values) for trial in kept.optuna.trials] == [[1, 2]] * 3
@@ -103,7 +103,7 @@ def test_a_file_that_another_took_the_place_of_is_lost_and_left_as_it_is(
     monkeypatch.chdir(tmp_path)
     spec, progress = tiny_spec(trials=3), Interferes(replace, 2)
     study = in_database(tmp_path, spec)
-    with pytest.raises(StorageLostError, match=r"another file took the place of .*fmnist\.db while it was in use"):  # noqa: SIM117
+    with pytest.raises(StorageLostError, match=r".*fmnist\.db was replaced by another file while it was in use"):  # noqa: SIM117
         with journalled(study, progress.message):
             optimize(stage(study, spec, Inline(), progress, Interrupt()), CLASSES)
     assert optuna.get_all_study_names(f"sqlite:///{FILE}") == ["other"]
@@ -146,7 +146,7 @@ def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
     assert process.returncode == 0, output + errors
-    assert "It is written again; nothing is lost." in output
+    assert "It has been restored; nothing is lost." in output
     study = study_in(tmp_path)
     assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * 3
     assert "final" in study.optuna.user_attrs

@@ -95,7 +95,9 @@ def test_a_damaged_line_is_refused_with_its_number(line: bytes, tmp_path: Path) 
     with new_journal(path) as journal:
         journal.append(ONE)
     path.write_bytes(path.read_bytes().rstrip(b" ") + line + b"\n")
-    with pytest.raises(SearchError, match=r"journal\.jsonl' is damaged at line 3.*Mend the line, or delete the file"):
+    with pytest.raises(
+        SearchError, match=r"journal\.jsonl' is damaged at line 3.*Correct the line, or delete the file"
+    ):
         read_journal(path)
 
 
@@ -133,7 +135,7 @@ def test_without_room_no_journal_is_begun(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)
         with pytest.raises(
-            SearchError, match=r"needs 1 MiB and cannot be made: No space left on device\. Make room there"
+            SearchError, match=r"needs 1 MiB and cannot be created: No space left on device\. Free space there"
         ):
             new_journal(disk / "studies" / "journal.jsonl")
         assert not list(disk.rglob("*.jsonl"))

@@ -103,10 +103,12 @@ def test_the_command_ends_with_1_and_given_again_goes_on(tmp_path: Path) -> None
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
     assert process.returncode == 1, output + errors
-    assert "The storage does not answer: database is locked. Waiting up to 15 s; the trainings go on." in output
+    assert "The storage does not answer: database is locked. Waiting up to 15 s; trainings continue." in output
     (line,) = errors.splitlines()
     assert line.startswith("Error: The storage was lost: database is locked.")
-    assert line.endswith("wait in studies/tiny-synthetic/journal.jsonl. When it is back, the same command goes on.")
+    assert line.endswith(
+        "wait in studies/tiny-synthetic/journal.jsonl. When it is back, run the same command to resume."
+    )
 
     done = run_command(tmp_path, *RUN)
     assert done.returncode == 0, done.stdout + done.stderr

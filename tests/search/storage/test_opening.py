@@ -69,7 +69,8 @@ def test_on_a_full_disk_nothing_is_begun(tmp_path: Path) -> None:
         filling = fill(disk)
         says = refusal(disk / "studies" / "fmnist.db", within=disk)
         assert (
-            "cannot be opened: database or disk is full. Make room there, or name another place with --storage" in says
+            "cannot be opened: database or disk is full. Free space there, or name another storage with --storage"
+            in says
         )
         filling.unlink()
         open_storage(f"sqlite:///{disk}/studies/fmnist.db", create=True).engine.dispose()
@@ -90,13 +91,13 @@ def test_a_file_that_is_no_database_is_never_written_over(content: bytes, tmp_pa
     (tmp_path / "notes.txt").write_bytes(content)
     for create in (True, False):
         message = refusal(tmp_path / "notes.txt", within=tmp_path, create=create)
-        assert "file is not a database. Name a SQLite file or one that is not there yet" in message
+        assert "file is not a database. Name a SQLite file or a new file" in message
 
 
 def test_a_locked_database_is_refused_with_what_to_do(file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(SearchError, match=r"database is locked\. Another process holds it: wait for it or end it"):
+        with pytest.raises(SearchError, match=r"database is locked\. Another process has locked it: wait for it or end it"):
             open_storage(f"sqlite:///{file}", create=True, lock_seconds=0)
         open_storage(f"sqlite:///{file}", create=False, lock_seconds=0).engine.dispose()  # a reader is not blocked
         other.rollback()
@@ -106,10 +107,10 @@ def test_a_locked_database_is_refused_with_what_to_do(file: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "says"),
     [
-        ("v9.0.0.a", "a newer Optuna made its tables than the one installed. To use them: pip install -U optuna"),
+        ("v9.0.0.a", "its tables are of a newer Optuna than the installed one. To use them: pip install -U optuna"),
         (
             "v3.0.0.d",
-            "an older Optuna made its tables. To bring them up to date: optuna storage upgrade --storage sqlite:///",
+            "its tables are of an older Optuna. To upgrade them: optuna storage upgrade --storage sqlite:///",
         ),
     ],
 )
@@ -140,6 +141,7 @@ def test_a_database_of_plain_optuna_is_opened_as_it_is(tmp_path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master ORDER BY name").fetchall() == tables
 
 
+@pytest.mark.process
 def test_opening_a_database_again_leaves_the_locks_of_its_connections_alone(tmp_path: Path) -> None:
     path = tmp_path / "one.db"
     first = open_storage(f"sqlite:///{path}", create=True)
@@ -158,8 +160,8 @@ def test_opening_a_database_again_leaves_the_locks_of_its_connections_alone(tmp_
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("sqlite://", "is memory, which ends with the process"),
-        ("sqlite:///:memory:", "is memory, which ends with the process"),
+        ("sqlite://", "is in memory and ends with the process"),
+        ("sqlite:///:memory:", "is in memory and ends with the process"),
         ("sqlite:///q?z/s.db", "must have no '?'"),
         ("sqlite:///~/x.db", "Write sqlite:///"),
     ],

@@ -98,6 +98,7 @@ def test_no_refusal_has_the_password(url: str, guarded: None, say: Say) -> None:
         assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.process
 @given(
     password=st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=1),
     text=st.text(max_size=20),
@@ -113,6 +114,7 @@ def test_any_password_is_masked_wherever_its_url_stands(password: str, text: str
     assert quoted not in masked(f"{text} refused {quoted!s} for user", url)
 
 
+@pytest.mark.process
 def test_text_without_a_password_stays_as_it_is() -> None:
     for text in (
         "sqlite:///studies/fmnist.db",

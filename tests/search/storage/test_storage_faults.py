@@ -82,6 +82,7 @@ def recover(url: str, path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.process
 def test_a_database_locked_by_another_process_is_written_once_it_is_free(url: str, tmp_path: Path) -> None:
     watched = open_watched(url)
     trial = watched.study.optuna.ask()
@@ -101,12 +102,13 @@ def test_a_database_locked_by_another_process_is_written_once_it_is_free(url: st
     (found,) = trials_in(url)
     assert (found.params, found.intermediate_values) == ({"a": value}, {1: 0.5})
     assert watched.told == [
-        "The storage does not answer: database is locked. Waiting up to 1 min; the trainings go on.",
+        "The storage does not answer: database is locked. Waiting up to 1 min; trainings continue.",
         "The storage answers again after 1 s; nothing is lost.",
     ]
     assert not (tmp_path / "journal.jsonl").exists()
 
 
+@pytest.mark.process
 def test_a_trial_is_asked_for_once_the_database_is_free(url: str) -> None:
     watched = open_watched(url)
     with locked_by_another_process(url) as free:
@@ -115,6 +117,7 @@ def test_a_trial_is_asked_for_once_the_database_is_free(url: str) -> None:
     assert [trial.state for trial in trials_in(url)] == [TrialState.RUNNING]
 
 
+@pytest.mark.process
 def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what_waits(
     url: str, tmp_path: Path
 ) -> None:
@@ -136,7 +139,7 @@ def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what
         assert [trial.state for trial in watched.study.optuna.get_trials()] == [TrialState.COMPLETE, TrialState.WAITING]
         assert watched.study.optuna.get_trials()[0].params == {"a": value}
         with pytest.raises(
-            StorageLostError, match=rf"was lost: database is locked\. 7 results that it did not take wait in {path}"
+            StorageLostError, match=rf"was lost: database is locked\. 7 results that it did not accept wait in {path}"
         ):
             watched.study.optuna.ask()
         ended = watched.study.optuna.get_trials()[0].datetime_complete
@@ -223,12 +226,13 @@ def test_a_database_that_is_destroyed_under_a_run_is_not_waited_for(url: str, tm
     assert trials_in(url)[0].intermediate_values == {1: 0.5}
 
 
+@pytest.mark.process
 def test_without_a_journal_a_lost_write_is_an_error(url: str) -> None:
     watched = open_watched(url, seconds=1)
     trial = watched.study.optuna.ask()
     with (
         locked_by_another_process(url),
-        pytest.raises(StorageLostError, match=r"locked\. When it is back, the same command goes on"),
+        pytest.raises(StorageLostError, match=r"locked\. When it is back, run the same command to resume"),
     ):
         trial.report(0.5, step=1)
 
@@ -243,10 +247,10 @@ def test_what_neither_database_nor_journal_take_is_counted_and_written_when_ther
             for number in range(20):
                 trial.set_user_attr(f"note {number}", "x" * 100_000)
             error = str(watched.storage.overflow.error)
-            assert "could not be kept there (No space left on device) and will be computed again" in error
+            assert "could not be written there (No space left on device) and will be computed again" in error
             filling.unlink()
             watched.study.optuna.tell(trial, 0.5)
-            assert "could not be kept" not in str(watched.storage.overflow.error)
+            assert "could not be written" not in str(watched.storage.overflow.error)
         recover(url, disk / "journal.jsonl")
         assert len(trials_in(url)[0].user_attrs) == 20
 
@@ -395,6 +399,7 @@ with Journal(Path(sys.argv[2]), study="tiny", identity=name) as watched.storage.
 """
 
 
+@pytest.mark.process
 def test_a_kill_while_the_storage_is_away_loses_nothing(url: str, tmp_path: Path) -> None:
     path, root = tmp_path / "journal.jsonl", Path(__file__).parents[3]
     command = [sys.executable, "-c", WAITS, url, str(path), str(root)]
@@ -431,12 +436,13 @@ def refusal(url: str, path: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.process
 def test_a_journal_of_a_database_that_was_deleted_and_made_anew_is_refused(url: str, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     left_journal(url, path)
     for file in tmp_path.glob("trials.db*"):
         file.unlink()
-    says = f"1 result of the study 'tiny' in {path} cannot be written: --storage names another database than"
+    says = f"1 result of the study 'tiny' in {path} cannot be written: --storage names another database."
     assert says in refusal(url, path)  # no study of that name
     watched = open_watched(url)
     trial = watched.study.optuna.ask()
@@ -445,6 +451,7 @@ def test_a_journal_of_a_database_that_was_deleted_and_made_anew_is_refused(url: 
     assert trials_in(url)[trial.number].intermediate_values == {}
 
 
+@pytest.mark.process
 def test_a_journal_is_not_written_to_an_older_copy_of_its_database(url: str, tmp_path: Path) -> None:
     path, file = tmp_path / "journal.jsonl", Path(url.removeprefix("sqlite:///"))
     watched = open_watched(url)
@@ -457,7 +464,7 @@ def test_a_journal_is_not_written_to_an_older_copy_of_its_database(url: str, tmp
     for each in tmp_path.glob("trials.db-*"):
         each.unlink()
     file.write_bytes(copy)
-    assert "names an older copy of the database" in refusal(url, path)
+    assert "names an older copy of their database" in refusal(url, path)
 
 
 def test_an_empty_journal_of_a_killed_run_is_taken_away(url: str, tmp_path: Path) -> None:

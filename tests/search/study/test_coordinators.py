@@ -206,7 +206,7 @@ def test_what_an_interrupted_coordinator_puts_back_is_taken_up_by_another(url: s
         assert second.returncode == 0, output + errors
         output, errors = run.begin().communicate()  # in a folder that has no models
     assert "the test split was opened once" in " ".join(output.split()), output + errors
-    assert "not here, but where the study was brought to its end: on" in " ".join(output.split())
+    assert "on the machine that finished the study: " in " ".join(output.split())
     assert errors == ""
     assert_exact(url)
 

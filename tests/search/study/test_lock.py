@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from search.errors import AnotherRunError, SearchError
 from search.storage.opening import open_storage
 from search.study.environment import now
-from search.study.holder import mine
+from search.study.holder import this_process
 from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
 from search.study.records import Holder
 from search.study.study import Study
@@ -54,13 +54,13 @@ except AnotherRunError as error:
 """
 FORK = """
 import os
-from search.study.holder import is_mine, mine
-this = mine()
+from search.study.holder import is_mine, this_process
+this = this_process()
 if child := os.fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child takes itself for its parent"
-    assert is_mine(this) and is_mine(mine())
+    assert is_mine(this) and is_mine(this_process())
 else:
-    os._exit(int(is_mine(this) or not is_mine(mine())))
+    os._exit(int(is_mine(this) or not is_mine(this_process())))
 """
 OTHER_NAMESPACE = (
     "unshare",
@@ -93,6 +93,7 @@ def holder(folder: Path, *storage: str) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.process
 def test_a_second_run_is_refused_with_host_and_process_of_the_first(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         told = f"at work on the study 'mine': process {first.pid} on {socket.gethostname()}, since 20"
@@ -101,6 +102,7 @@ def test_a_second_run_is_refused_with_host_and_process_of_the_first(tmp_path: Pa
         first.kill()
 
 
+@pytest.mark.process
 def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         first.kill()
@@ -110,11 +112,12 @@ def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path: Path) -> None:
     assert not (tmp_path / ABOUT).exists()
 
 
+@pytest.mark.process
 def test_a_lock_without_its_note_still_holds(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         for text in ("", "{}", "[]", "null"):
             (tmp_path / ABOUT).write_text(text)
-            with pytest.raises(SearchError, match="it began this very moment"), sole_run(tmp_path, "mine"):
+            with pytest.raises(SearchError, match="it has just started"), sole_run(tmp_path, "mine"):
                 pytest.fail("the study is held")
         first.kill()
 
@@ -127,6 +130,7 @@ def test_a_folder_that_cannot_be_made_is_one_clean_error(tmp_path: Path) -> None
         pytest.fail("there is no folder")
 
 
+@pytest.mark.process
 def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,16 +221,19 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
         require_nobody_ends(study)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "changes",
     [
         lambda: {"is_over": True},
         lambda: {"seen": "2026-01-01T00:00:00+00:00"},
-        lambda: mine().model_dump() | {"token": "another", "process": 2**22 + 1},  # no process has such a number
         lambda: (
-            mine().model_dump() | {"token": "another"}
+            this_process().model_dump() | {"token": "another", "process": 2**22 + 1}
+        ),  # no process has such a number
+        lambda: (
+            this_process().model_dump() | {"token": "another"}
         ),  # it had the number that this one has: a container that was started again
-        lambda: mine().model_dump(),
+        lambda: this_process().model_dump(),
     ],
 )
 def test_a_run_that_is_over_or_dead_holds_nobody_up(tmp_path: Path, changes: Callable[[], dict[str, object]]) -> None:
@@ -259,6 +266,7 @@ def other_namespace() -> tuple[str, ...]:
     return OTHER_NAMESPACE
 
 
+@pytest.mark.process
 def test_a_container_of_the_same_host_does_not_take_a_run_for_dead(
     tmp_path: Path, other_namespace: tuple[str, ...]
 ) -> None:
@@ -268,6 +276,7 @@ def test_a_container_of_the_same_host_does_not_take_a_run_for_dead(
     assert told.startswith(f"The search is over: process {os.getpid()} on {socket.gethostname()}, since 20")
 
 
+@pytest.mark.process
 def test_two_containers_of_the_same_host_do_not_take_each_other_for_themselves(
     tmp_path: Path, other_namespace: tuple[str, ...]
 ) -> None:
@@ -279,6 +288,7 @@ def test_two_containers_of_the_same_host_do_not_take_each_other_for_themselves(
     assert told.startswith(f"The search is over: process 1 on {socket.gethostname()}, since 20")
 
 
+@pytest.mark.process
 def test_a_forked_process_is_another_one() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], env=surroundings(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

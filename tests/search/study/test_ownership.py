@@ -50,8 +50,8 @@ def test_a_run_whose_folder_is_another_databases_is_refused_before_anything_is_w
     code, _, errors = say("run", "tiny.toml", "--data", "synthetic", "--name", "tiny", "--storage", B, *more)
     assert code == 2
     for part in (
-        f"The folder studies/tiny is of the study 'tiny' in {place('a.db')}",
-        f"not of that in {place('b.db')}",
+        f"The folder studies/tiny belongs to the study 'tiny' in {place('a.db')}",
+        f"not to that in {place('b.db')}",
         "another folder",
     ):
         assert part in errors
@@ -66,9 +66,9 @@ def test_report_and_export_of_a_study_whose_folder_is_anothers_are_refused(say: 
     for command in (("report", "tiny"), ("report", "tiny", "--json")):
         code, output, errors = say(*command, "--storage", B)
         assert (code, output) == (2, "")
-        assert f"in {place('a.db')}, not of that in {place('b.db')}" in errors
+        assert f"in {place('a.db')}, not to that in {place('b.db')}" in errors
     assert [path.name for path in (tmp_path / "studies" / "tiny").iterdir()] == [OWNER]
-    with pytest.raises(SearchError, match="is of the study 'tiny'"):
+    with pytest.raises(SearchError, match="belongs to the study 'tiny'"):
         require_own_folder(study)
     assert say("report", "tiny", "--storage", A)[0] == 0
 
@@ -108,7 +108,7 @@ def test_the_same_path_on_another_machine_is_another_database(tmp_path: Path, mo
     path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
     with pytest.raises(
         SearchError,
-        match=rf"in {place('a.db')} on elsewhere, not of that in {place('a.db')} on {socket.gethostname()}\.",
+        match=rf"in {place('a.db')} on elsewhere, not to that in {place('a.db')} on {socket.gethostname()}\.",
     ):
         require_own_folder(study)
 
@@ -140,17 +140,18 @@ def test_a_damaged_owner_is_one_clean_error(content: str, tmp_path: Path, monkey
     study = claimed_at(A)
     ((HOME / "tiny") / OWNER).write_text(content)
     with pytest.raises(
-        SearchError, match=r"study\.json must say whose the folder is; it cannot be read: it is damaged\. Delete"
+        SearchError, match=r"study\.json must name the study of this folder; it cannot be read: it is damaged\. Delete"
     ):
         claim_folder(study)
 
 
+@pytest.mark.process
 def test_no_password_stands_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     claimed_at(A)
     path = (HOME / "tiny") / OWNER
     path.write_text(path.read_text().replace(place("a.db"), "postgresql+psycopg://me:***@host/db"))
-    with pytest.raises(SearchError, match=r"me:\*\*\*@host/db, not of that in sqlite:////.*/b\.db"):
+    with pytest.raises(SearchError, match=r"me:\*\*\*@host/db, not to that in sqlite:////.*/b\.db"):
         require_own_folder(study_at(B))
 
 

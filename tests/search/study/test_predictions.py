@@ -66,7 +66,7 @@ def test_those_of_something_else_are_refused(path: Path, arrays: dict[str, Any],
     with pytest.raises(SearchError, match=says) as caught:
         read_predictions(HOME / "quick", FINAL)
     assert str(path) in str(caught.value)
-    assert "once it is deleted" in str(caught.value)
+    assert "without the file: delete it" in str(caught.value)
 
 
 def test_a_damaged_file_is_refused(path: Path) -> None:

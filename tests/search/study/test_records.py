@@ -10,6 +10,8 @@ import pytest
 
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command
 
+pytestmark = pytest.mark.process
+
 AGAIN = (*RUN, "--trials", "1")
 URL = "sqlite:///studies/fmnist.db"
 RECORDS = ("final", "environments", "openings")

@@ -156,7 +156,7 @@ def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: 
             '[search]\ntrials = 1\n[cleaning]\nclasses = ["a", 1]',
             "cleaning.classes entry 2 must be a string in quotes, got 1.",
         ),
-        ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", "a"]', "names each only once"),
+        ('[search]\ntrials = 1\n[cleaning]\nclasses = ["a", "a"]', "names each class only once"),
         (
             '[search]\ntrials = 1\n[cleaning]\nrename = { "a b" = 1 }',
             "cleaning.rename.'a b' must be a string in quotes, got 1.",
@@ -171,7 +171,7 @@ def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: 
         ('[search]\ntrials = 1\n"\\u202e\\n" = 1', r"unknown key search.'\u202e\n'."),
         (f"[search]\ntrials = 1\n[knobs]\n{'dropout.' * 60}low.{'x.' * 30}y = 1", "dropout has an unknown 'dropout'"),
         (f"[search]\ntrials = {'9' * 5000}", "not valid TOML: a number has too many digits"),
-        (f"x = {'[' * 5000}", "not valid TOML: lists or tables lie too deep"),
+        (f"x = {'[' * 5000}", "not valid TOML: lists or tables are nested too deeply"),
         (f"{'a.' * 5000}b = 1", "not valid TOML: a key must have at most 100 dots"),
     ],
 )

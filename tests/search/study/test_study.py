@@ -20,7 +20,7 @@ from search.errors import SearchError
 from search.samplers.names import Pruner, Sampler
 from search.storage.opening import open_storage
 from search.storage.trial_record import FOREIGN, REFUSED
-from search.study.holder import is_mine, is_numbered_here, mine
+from search.study.holder import is_mine, is_numbered_here, this_process
 from search.study.paths import HOME, journal_path, snapshot_path
 from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
@@ -106,9 +106,9 @@ def test_another_set_up_is_refused_with_what_differs(tmp_path: Path, spec: Study
     [
         (
             {"name": "Fashion-MNIST", "fingerprint": "0123456789abcdef"},
-            "training images: those of drawn had the fingerprint 5e0a",
+            "training images: drawn had the fingerprint 5e0a",
         ),
-        ({"test_fingerprint": "0123456789abcdef"}, "test images: those of drawn had the fingerprint 7e57"),
+        ({"test_fingerprint": "0123456789abcdef"}, "test images: drawn had the fingerprint 7e57"),
     ],
 )
 def test_other_data_are_refused_with_both_fingerprints(changes: dict[str, str], says: str, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_other_data_are_refused_with_both_fingerprints(changes: dict[str, str], 
     create_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True), tiny_spec(), kept)
     refused = refusal(tmp_path, tiny_spec(), kept.model_copy(update=changes))
     assert f"made on other {says}" in refused
-    assert "have 0123456789abcdef. Give --name for a new study" in refused
+    assert "has 0123456789abcdef. Give --name for a new study" in refused
 
 
 @pytest.mark.parametrize(("made_by", "shown"), [("0.0.9", "0.0"), ("2.4.1", "2")])
@@ -157,10 +157,11 @@ def test_a_storage_that_cannot_be_opened_is_refused_without_its_password(url: st
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.process
 def test_a_server_that_cannot_be_reached_is_refused_without_its_password() -> None:
     message = storage_refusal("postgresql+psycopg://user:secret@127.0.0.1:1/db", create=True)
     assert "'postgresql+psycopg://user:***@127.0.0.1:1/db' cannot be opened: " in message
-    assert "Start the server, or mend host and port in --storage." in message
+    assert "Start the server, or correct host and port in --storage." in message
     assert "secr" not in message
     assert len(message.splitlines()) == 1
 
@@ -286,6 +287,7 @@ def test_a_stage_that_is_killed_has_noted_its_time(tmp_path: Path, monkeypatch: 
     assert found.search > 0
 
 
+@pytest.mark.process
 def test_plain_optuna_loads_the_study_without_this_package(tmp_path: Path) -> None:
     spec = tiny_spec(pruner="hyperband")
     values = [trial["learning_rate"] for trial in search(in_database(tmp_path, spec), spec, 3)]
@@ -425,28 +427,28 @@ def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_k
 def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    this = mine()
+    this = this_process()
     assert (this.host, this.process, this.is_over, this.since <= this.seen) == (
         socket.gethostname(),
         os.getpid(),
         False,
         True,
     )
-    assert (mine(is_over=True).is_over, mine(since="2025").since) == (True, "2025")
+    assert (this_process(is_over=True).is_over, this_process(since="2025").since) == (True, "2025")
     assert is_mine(this)
-    assert mine().token == this.token
+    assert this_process().token == this.token
     assert not is_mine(this.model_copy(update={"token": "another"}))
     assert not is_mine(this.model_copy(update={"token": None}))
 
     def is_here(**changes: Any) -> bool:
-        return is_numbered_here(mine().model_copy(update=changes))
+        return is_numbered_here(this_process().model_copy(update=changes))
 
     if Path("/proc/self/ns/pid").exists():
         assert is_here()
         assert is_here(host="renamed")  # the boot and the namespace are the same
     assert not is_here(pid_space="of another boot")
     monkeypatch.setattr("search.study.holder.PROC", tmp_path / "nowhere")  # as on macOS
-    assert mine().pid_space is None
+    assert this_process().pid_space is None
     assert is_here()
     assert not is_here(host="another")
     (tmp_path / "hidden" / "self").mkdir(parents=True)
@@ -483,7 +485,7 @@ def test_the_time_of_a_stage_is_noted_now_and_then_and_counted_once(monkeypatch:
 @pytest.mark.parametrize("changes", [{"is_over": True}, {"token": "another"}, {}])
 def test_only_a_run_that_is_at_work_shows_itself(changes: dict[str, Any], tmp_path: Path) -> None:
     study, long_ago = in_database(tmp_path, tiny_spec()), "2025-01-01T00:00:00+00:00"
-    before = mine(since=long_ago).model_copy(update={"seen": long_ago, **changes})
+    before = this_process(since=long_ago).model_copy(update={"seen": long_ago, **changes})
     study.write(before)
     with timed(study, "search"):
         pass

@@ -105,7 +105,7 @@ def test_json_and_csv_exclude_each_other(listed: Say) -> None:
     for look in LOOKS:
         code, output, errors = listed(*look, "--json", "--csv")
         assert (code, output) == (2, "")
-        assert errors == "Error: One of --json and --csv may be given, got both. Leave one out.\n"
+        assert errors == "Error: Only one of --json and --csv may be given, got both. Leave one out.\n"
 
 
 def test_the_report_for_programs_is_report_json(listed: Say, tmp_path: Path) -> None:
