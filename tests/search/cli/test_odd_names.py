@@ -239,7 +239,7 @@ def test_a_study_of_another_program_cannot_lead_out_of_the_folder_of_studies(
     optuna.create_study(study_name=name, storage="sqlite:///studies/fmnist.db", direction="maximize")
     code, output, errors = say("report")
     assert code == 2
-    assert errors.startswith("Error: A study's name must be that of a folder")
+    assert errors.startswith("Error: To write its files, a study's name must be that of a folder")
     assert "\x1b" not in output + errors
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} <= {
         "tiny.toml", *(f"here/studies/fmnist.db{end}" for end in ("", "-wal", "-shm"))
