@@ -28,7 +28,7 @@ Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="Only thes
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise typer.BadParameter(f"a trial's number must be an integer of at least 0, got {text!r}.")
+        raise typer.BadParameter(f"a trial's number must be a valid integer of at least 0, got {text!r}.")
     return int(text)
 
 
@@ -81,8 +81,7 @@ def trials(
     <= > >=. States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign
     (added by another program; never counted).
 
-    Example: fmnist-search trials quick --sort value --where state=complete --where 'dropout<0.1' --columns
-    number,value,filters
+    Example: fmnist-search trials quick --sort value --where state=complete --columns number,value,filters
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.conditions import read_conditions
