@@ -35,7 +35,7 @@ unit: install
 # is. The extras are not in it, nor the drivers of database servers.
 LOWEST := .venv/lowest
 CORE := $(addprefix tests/fmnist/,network test_train.py test_checkpoint.py test_metrics.py test_onnx_file.py test_snapshot.py) \
-	$(addprefix tests/fmnist/data/,test_tables.py test_tables_parquet.py test_pictures.py) \
+	$(addprefix tests/fmnist/data/,test_tables.py test_tables_files.py test_tables_parquet.py test_pictures.py) \
 	$(addprefix tests/search/,samplers/test_gp.py samplers/test_tpe.py study/test_space.py study/test_spec.py study/test_study.py) \
 	$(addprefix tests/search/,job/test_search.py export/test_export.py report/lists report/page storage/test_opening.py storage/test_own_trials.py)
 lowest: install

@@ -37,7 +37,7 @@ class Study:
     """A study, as `run` makes it and `load` finds it. What it says is read from its storage at that moment.
 
     Example:
-        >>> study = search.load("quick")
+        >>> study = search.load("quick-synthetic")
         >>> study.winner.depth
     """
 
@@ -196,7 +196,7 @@ def load(name: str | None = None, *, home: "str | Path" = "studies", storage: st
     Raises: SearchError where there is none.
 
     Example:
-        >>> search.load("quick").final
+        >>> search.load("quick-synthetic").final.mean
     """
     from search.storage.opening import open_storage
     from search.study.study import load_study

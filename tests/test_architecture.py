@@ -114,7 +114,7 @@ PRIVATE = {
 }
 REPORTING = ("search.report", "search.dashboard", "search.terminal")
 PICKLES = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "torch.load")
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 350, 60
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -341,11 +341,13 @@ def test_workers_cannot_reach_the_database() -> None:
     ]
 
 
+@pytest.mark.process
 def test_reports_are_written_without_torch() -> None:
     reporting = tuple(module for module in sorted(MODULES) if any(is_of(module, room) for room in REPORTING))
     assert loaded_by(reporting, ("optuna", "torch", "torchvision")) == ["optuna"]
 
 
+@pytest.mark.process
 def test_the_command_line_starts_without_its_heavy_libraries() -> None:
     assert loaded_by(
         ("search.cli.main",), ("typer", "optuna", "torch", "torchvision", "sklearn", "sqlalchemy", "matplotlib")

@@ -80,6 +80,7 @@ def test_the_image_has_all_parts_of_the_package() -> None:
     }
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_the_slurm_script_is_valid_bash_and_uses_existing_options() -> None:
     path = DEPLOY / "slurm.sh"

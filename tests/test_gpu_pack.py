@@ -73,6 +73,7 @@ def _small_file(folder: Path, name: str) -> OfficialFile:
     return OfficialFile(name, *(hashlib.md5(data, usedforsecurity=False).hexdigest() for data in (content, packed)))
 
 
+@pytest.mark.process
 def test_a_pack_has_missing_packages_and_prints_the_commands(pack: Pack, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack.make() == ["cmaes-0.13.1-py3-none-any.whl", OWN, PYTHON_3_12]
     *_, install, start = capsys.readouterr().out.splitlines()
@@ -80,6 +81,7 @@ def test_a_pack_has_missing_packages_and_prints_the_commands(pack: Pack, capsys:
     assert start == f"PYTHONPATH=/tmp/site FMNIST_DATA={pack.folder}/fashion-mnist python3 benchmarks/gpu.py"
 
 
+@pytest.mark.process
 def test_dependencies_of_a_wheel_are_packed_if_their_markers_apply(pack: Pack) -> None:
     pack.add_wheel(
         "cmaes-0.13.2-py3-none-any.whl",
@@ -97,18 +99,21 @@ def test_dependencies_of_a_wheel_are_packed_if_their_markers_apply(pack: Pack) -
     ]
 
 
+@pytest.mark.process
 def test_package_names_are_normalised(pack: Pack) -> None:
     pack.lines += ["Tomli_W==1.2.0", "Tiny.Part"]
     pack.add_wheel("cmaes-0.13.2-py3-none-any.whl", "tiny-part")
     assert pack.make() == ["cmaes-0.13.2-py3-none-any.whl", OWN]
 
 
+@pytest.mark.process
 def test_wheels_are_for_the_python_of_the_machine(pack: Pack) -> None:
     pack.add_wheel("tomli_w-1.3.0-cp311-cp311-manylinux_2_28_x86_64.whl")
     pack.add_wheel("tomli_w-1.3.0-cp312-cp312-win_amd64.whl")
     assert PYTHON_3_12 in pack.make()
 
 
+@pytest.mark.process
 def test_a_version_that_another_requirement_excludes_is_replaced(pack: Pack) -> None:
     pack.add_wheel("cmaes-0.13.2-py3-none-any.whl", "part")
     pack.add_wheel("part-1.0-py3-none-any.whl", "other")
@@ -123,6 +128,7 @@ def test_a_version_that_another_requirement_excludes_is_replaced(pack: Pack) -> 
     ]
 
 
+@pytest.mark.process
 def test_the_projects_own_wheel_has_its_version_and_no_code(pack: Pack) -> None:
     pack.make()
     with ZipFile(pack.folder / OWN) as wheel:
@@ -131,6 +137,7 @@ def test_the_projects_own_wheel_has_its_version_and_no_code(pack: Pack) -> None:
         }
 
 
+@pytest.mark.process
 def test_the_data_in_the_pack_is_compressed(pack: Pack) -> None:
     first, *others = official.OFFICIAL
     (pack.data / f"{first.name}.gz").unlink()
@@ -143,6 +150,7 @@ def test_the_data_in_the_pack_is_compressed(pack: Pack) -> None:
     assert not official.missing_files(pack.folder / "fashion-mnist")
 
 
+@pytest.mark.process
 def test_an_earlier_pack_is_replaced(pack: Pack) -> None:
     pack.make()
     (pack.folder / "old-1.0-py3-none-any.whl").touch()
@@ -158,6 +166,7 @@ def test_a_folder_with_other_files_is_not_changed(pack: Pack, name: str) -> None
     assert [path.name for path in pack.folder.iterdir()] == [name]
 
 
+@pytest.mark.process
 def test_a_pack_that_is_too_large_is_not_kept(pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_pack, "MOST_MIB", 0)
     with pytest.raises(FmnistError, match="at most 0 MiB"):
@@ -180,6 +189,7 @@ def test_an_unsuitable_machine_is_refused(pack: Pack, line: str, message: str) -
         pack.make()
 
 
+@pytest.mark.process
 def test_a_wheel_that_does_not_exist_is_named(pack: Pack) -> None:
     pack.lines.remove("optuna")
     with pytest.raises(

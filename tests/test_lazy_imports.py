@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 ABSENT = ("pyarrow", "plotly", "ray", "gradio", "optuna_dashboard", "matplotlib", "pandas")
 FMNIST = [

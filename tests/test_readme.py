@@ -39,6 +39,7 @@ def stems(text: str) -> set[str]:
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_in_a_commands_help_is_one_that_it_takes(name: str) -> None:
     (example,) = re.findall(r"^\s*Example: (.*)$", COMMANDS[name].help or "", re.MULTILINE)
@@ -52,6 +53,7 @@ def test_what_is_typed_in_the_readme_is_taken() -> None:
         parse(line)
 
 
+@pytest.mark.process
 def test_an_example_that_is_wrong_would_be_seen() -> None:
     for line in (
         "fmnist-search status --jsn",
@@ -85,10 +87,14 @@ def test_the_study_in_the_readme_is_the_one_that_ships() -> None:
     assert tomllib.loads(shown[1]) == tomllib.loads((files("studies") / "quick.toml").read_text(encoding="utf-8"))
 
 
-def test_the_knob_in_contributing_is_declared_so() -> None:
-    shown = re.search(r"^dropout: Annotated.*$", CONTRIBUTING, re.MULTILINE)
-    assert shown is not None
-    assert shown[0] in (files("fmnist") / "config.py").read_text(encoding="utf-8")
+def test_the_diffs_in_contributing_lead_to_what_is_there() -> None:
+    diffs = re.findall(r"^```diff\n(.*?)^```", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    files = [part for diff in diffs for part in re.split(r"^ # ", diff, flags=re.MULTILINE) if part]
+    assert len(files) > 6
+    for part in files:
+        path, _, changes = part.partition("\n")
+        added = "\n".join(line[1:] for line in changes.splitlines() if line.startswith("+"))
+        assert added in (ROOT / path).read_text(encoding="utf-8"), path
 
 
 def test_the_files_that_contributing_names_are_there() -> None:

@@ -59,20 +59,23 @@ def confirm(stage: Stage) -> Candidate:
     trainings = [(candidate, seed) for seed in seeds for candidate in candidates.values()]
     missing = [(candidate, seed) for candidate, seed in trainings if seed not in {run.seed for run in candidate.runs}]
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
-    tasks = [
-        Task(_key(candidate, seed), candidate.config, seed, "search", snapshot=study.snapshot(_key(candidate, seed)))
-        for candidate, seed in missing
-    ]
-    if tasks:
+    if tasks := [_task(study, candidate, seed) for candidate, seed in missing]:
         stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
         train_all(stage, "confirm", tasks, keep, drop)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
-    winner = max(
-        candidates.values(), key=lambda candidate: candidate.mean if candidate.runs else candidate.search_value
-    )
+    winner = max(candidates.values(), key=_score)
     note(winner.trial)
     return winner
+
+
+def _task(study: Study, candidate: Candidate, seed: int) -> Task:
+    key = _key(candidate, seed)
+    return Task(key, candidate.config, seed, "search", snapshot=study.snapshot(key))
+
+
+def _score(candidate: Candidate) -> float:
+    return candidate.mean if candidate.runs else candidate.search_value
 
 
 def drop_winner(study: Study, winner: Candidate, reason: str) -> None:

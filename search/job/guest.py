@@ -22,7 +22,9 @@ def run_study(request: RunRequest, *, quiet: bool) -> Study:
 
     Raises: FmnistError with the errors of the request. KeyboardInterrupt after the running trials were put back.
     """
-    console = Console(quiet=quiet)
+    # In a notebook lines of text: Rich makes an output of its own of each, and a screen cannot be redrawn.
+    is_notebook = Console().is_jupyter
+    console = Console(quiet=quiet, force_jupyter=False, force_terminal=False if is_notebook else None)
     with _quiet_optuna():
         plan = make_plan(request, lambda text: console.print(text, highlight=False))
         print_plan(plan, console, None)

@@ -62,12 +62,14 @@ MAKE = shutil.which("make") or "make"  # before a test changes PATH
 INSTALLED = ["update -q", "install -y -q chromium"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", NAMES)
 def test_make_installs_nothing_if_there_is_a_browser(folder: Path, name: str) -> None:
     install(folder / name)
     assert make_chromium(folder, "exit 1") == (0, [], "")
 
 
+@pytest.mark.process
 def test_make_installs_the_debian_package_if_there_is_none(folder: Path) -> None:
     browser = folder / "chromium"
     code, calls, errors = make_chromium(
@@ -76,6 +78,7 @@ def test_make_installs_the_debian_package_if_there_is_none(folder: Path) -> None
     assert (code, calls, errors) == (0, INSTALLED, "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("apt", "expected"), [("exit 1", INSTALLED[:1]), ("exit 0", INSTALLED)])
 def test_make_states_what_to_install_if_it_fails(folder: Path, apt: str, expected: list[str]) -> None:
     code, calls, errors = make_chromium(folder, apt)
@@ -85,6 +88,7 @@ def test_make_states_what_to_install_if_it_fails(folder: Path, apt: str, expecte
     )
 
 
+@pytest.mark.process
 def test_make_installs_nothing_if_the_named_browser_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
     code, calls, errors = make_chromium(folder, "exit 0")

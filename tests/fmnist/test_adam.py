@@ -90,6 +90,7 @@ def test_a_parameter_without_a_gradient_is_a_bug() -> None:
         optimizer.step()
 
 
+@pytest.mark.process
 def test_training_does_not_import_pytorchs_compiler() -> None:
     script = """
 import sys

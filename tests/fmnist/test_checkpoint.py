@@ -231,6 +231,7 @@ for number in itertools.count():
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 def test_a_killed_process_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "model"
@@ -247,6 +248,7 @@ def test_a_killed_process_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
         assert loaded.model.get_parameter("classifier.1.bias")[0] == loaded.origin["number"]
 
 
+@pytest.mark.process
 def test_saving_and_loading_do_not_import_pytorchs_compiler(tmp_path: Path) -> None:
     """The import takes seconds in each process."""
     program = (

@@ -157,6 +157,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process's memory in KiB")
 def test_claimed_sizes_take_no_memory(folder: Path, tmp_path: Path) -> None:
     huge, sparse, wide = (tmp_path / name for name in ("huge", "sparse", "wide"))

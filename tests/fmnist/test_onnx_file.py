@@ -200,6 +200,7 @@ def test_a_device_other_than_the_cpu_is_refused(tmp_path: Path) -> None:
         load_classifier(path, "cuda")
 
 
+@pytest.mark.process
 def test_reading_needs_neither_torch_nor_scikit_learn(tmp_path: Path) -> None:
     written(tmp_path / "m.onnx")
     code = (

@@ -65,6 +65,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert all(torch.equal(a, b) for a, b in zip(resumed[-1][1], uninterrupted[-1][1], strict=True))
 
 
+@pytest.mark.process
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_on_a_gpu_a_training_resumes_in_a_new_process(images: Images, tmp_path: Path) -> None:

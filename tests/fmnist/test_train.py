@@ -285,6 +285,7 @@ def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits, mon
     assert abs(np.mean(exact) - np.mean(rounded)) < 3 * error
 
 
+@pytest.mark.process
 def test_training_on_the_cpu_does_not_initialize_cuda() -> None:
     program = (
         "import numpy, torch\n"

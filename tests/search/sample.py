@@ -158,7 +158,7 @@ def finished_study() -> Study:
     confirmation = Confirmation(
         candidates=(candidate(1, 0.935, 0.925, 0.927), candidate(2, 0.93, 0.929, 0.931)), winner=2
     )
-    opening = Opening(at="2025-01-01T13:00:00+00:00", by="finalize", trial=2)
+    opening = Opening(at="2025-01-01T13:00:00+00:00", by="final", trial=2)
     remember(
         study,
         data=data(),
@@ -166,7 +166,7 @@ def finished_study() -> Study:
         confirmation=confirmation,
         final=final(0.943, 0.944, 0.942),
         openings=[opening],
-        timing=Timing(search=3725, confirm=140, finalize=250),
+        timing=Timing(search=3725, confirm=140, final=250),
     )
     return study
 

@@ -19,7 +19,7 @@ from fmnist.data.splits import SearchSplits
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task
 from search.job.interrupt import Interrupt
-from search.job.progress.display import Progress, Silent
+from search.job.progress.base import Progress
 from search.job.stage import Stage
 from search.storage.opening import open_storage
 from search.study.records import DataRecord
@@ -155,7 +155,7 @@ class Inline:
         yield Finished(task.key, 0.1)
 
 
-class InterruptAfter(Silent):
+class InterruptAfter(Progress):
     """Asks for the end, as Ctrl-C does, once that many epochs were shown."""
 
     def __init__(self, interrupt: Interrupt, epochs: int) -> None:

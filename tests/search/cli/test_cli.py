@@ -134,6 +134,7 @@ def test_a_setting_reaches_the_plan(say: Say) -> None:
     assert "other" in output
 
 
+@pytest.mark.process
 def test_sampler_and_pruner_reach_the_plan_and_make_another_study(say: Say) -> None:
     code, output, _ = say(*TINY, "--dry-run", "--sampler", "tpe", "--pruner", "median")
     assert code == 0
@@ -219,6 +220,7 @@ def test_nobody_who_reads_the_output_ends_it_quietly(arguments: tuple[str, ...],
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["demo", "export"])
 def test_a_study_that_is_not_finished_is_so_by_the_command_that_began_it(name: str, listed: Say) -> None:
     arguments = ("export", "going", "--data", "synthetic") if name == "export" else ("demo",)

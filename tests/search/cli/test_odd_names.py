@@ -230,6 +230,7 @@ def test_a_study_of_odd_classes_stays_in_its_folder_and_is_readable(say: Say, tm
         assert arguments == ("status",) or all(name in output for name in ODD[:6]), output
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["../../x", "..", "a/b", ".", "/", "[red]\x1b[2J/../../y"])
 def test_a_study_of_another_program_cannot_lead_out_of_the_folder_of_studies(
     say: Say, tmp_path: Path, name: str

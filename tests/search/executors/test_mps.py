@@ -90,6 +90,7 @@ def nothing_runs(folder: Path) -> bool:
     return not [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get(MARK) == str(folder)]
 
 
+@pytest.mark.process
 def test_the_service_runs_as_long_as_the_workers_and_each_is_told_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_run_that_is_killed_while_the_service_starts_leaves_none(
     assert log.read_text().split() == ["started", "quit"]
 
 
+@pytest.mark.process
 def test_a_service_that_does_not_start_in_time_is_ended_and_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_service_that_does_not_start_in_time_is_ended_and_told_of(
     assert f"{CONTROL} does not start" in sharing.note
 
 
+@pytest.mark.process
 def test_a_service_that_does_not_end_in_time_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As the real one it goes into a session of its own, where it waits for its clients to end.
     service(
@@ -178,6 +181,7 @@ def test_an_executor_that_cannot_start_its_workers_ends_the_service(
     assert log.read_text().split() == ["started", "quit"]
 
 
+@pytest.mark.process
 def test_workers_that_take_turns_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service(tmp_path, monkeypatch, code=1)
     with shared_gpu(CUDA, 4) as sharing:
@@ -197,6 +201,7 @@ def test_nothing_is_started_where_nothing_is_shared(
     assert not log.exists()
 
 
+@pytest.mark.process
 def test_a_service_at_the_usual_place_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = service(tmp_path, monkeypatch, answer="exit 0")
     (tmp_path / "control").touch()
@@ -206,6 +211,7 @@ def test_a_service_at_the_usual_place_is_used_as_it_is(tmp_path: Path, monkeypat
     assert not log.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("answer", ["exit 1", "hangs"])
 @pytest.mark.parametrize("is_named", [True, False])
 def test_one_that_does_not_answer_is_not_believed_and_another_is_started(
@@ -222,6 +228,7 @@ def test_one_that_does_not_answer_is_not_believed_and_another_is_started(
     assert log.read_text().split() == ["started", "quit"]
 
 
+@pytest.mark.process
 def test_a_service_that_somebody_has_started_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = service(tmp_path, monkeypatch, answer="exit 0")
     monkeypatch.setenv(PIPES, str(tmp_path))

@@ -119,9 +119,13 @@ def test_predicting_from_an_onnx_file_does_not_import_torch(tmp_path: Path) -> N
     assert loaded == "[]"
 
 
+@pytest.mark.process
 def test_training_on_synthetic_data_is_stated(say: Say, tmp_path: Path) -> None:
     code, _, errors = say("predict", exported(tmp_path, name="synthetic") / "model.onnx", "0.png")
-    assert (code, errors) == (0, "Note: this model was trained on synthetic images; it cannot classify real garments.\n")
+    assert (code, errors) == (
+        0,
+        "Note: this model was trained on synthetic images; it cannot classify real garments.\n",
+    )
 
 
 def test_an_unreadable_file_is_one_clean_message(say: Say, tmp_path: Path) -> None:

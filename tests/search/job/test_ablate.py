@@ -157,6 +157,7 @@ def test_a_study_without_a_winner_is_refused(say: Say, tmp_path: Path) -> None:
     assert errors.startswith("Error: ")
 
 
+@pytest.mark.process
 def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec())
     optimize(stage(study, tiny_spec(trials=1), Inline(), Progress(), Interrupt()), CLASSES)

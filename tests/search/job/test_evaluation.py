@@ -103,6 +103,7 @@ def test_a_named_study_and_the_models_own_record_it_each_once(say: Say, tmp_path
     assert (openings(), openings("second")) == (["evaluate"] * 2, ["evaluate"])
 
 
+@pytest.mark.process
 def test_a_copy_whose_study_is_not_here_says_so_and_keeps_count_itself(
     say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_copy_whose_study_is_not_here_says_so_and_keeps_count_itself(
     assert "The opening could not be noted" in say("evaluate", copy, "--data", tmp_path / "both.npz")[1]
 
 
+@pytest.mark.process
 def test_a_study_of_the_same_name_that_did_not_make_the_model_records_nothing(say: Say, tmp_path: Path) -> None:
     source = as_npz(tmp_path)
     model = model_of(study_of(source), source)
@@ -137,6 +139,7 @@ def test_a_study_of_the_same_name_that_did_not_make_the_model_records_nothing(sa
     assert openings() == []
 
 
+@pytest.mark.process
 def test_a_checkpoint_in_a_studys_folder_is_of_that_study(say: Say, tmp_path: Path) -> None:
     source = as_npz(tmp_path)
     study = study_of(source)
@@ -149,6 +152,7 @@ def test_a_checkpoint_in_a_studys_folder_is_of_that_study(say: Say, tmp_path: Pa
     assert openings() == ["evaluate"]
 
 
+@pytest.mark.process
 def test_a_record_in_a_model_that_is_none_is_taken_for_none(say: Say, tmp_path: Path) -> None:
     source = as_npz(tmp_path)
     model = model_of(study_of(source), source, says={"name": 3})

@@ -116,6 +116,7 @@ def test_what_an_earlier_run_left_is_never_written_over(tmp_path: Path) -> None:
     assert operations_in(tmp_path / "journal.jsonl") == (ONE,)
 
 
+@pytest.mark.process
 def test_a_full_disk_does_not_take_the_journals_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk, new_journal(disk / "journal.jsonl") as journal:
         filling = fill(disk)
@@ -131,6 +132,7 @@ def test_a_full_disk_does_not_take_the_journals_room(tmp_path: Path) -> None:
         assert operations_in(disk / "journal.jsonl") == (*(note,) * before, ONE)
 
 
+@pytest.mark.process
 def test_without_room_no_journal_is_begun(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         fill(disk)

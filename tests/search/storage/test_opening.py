@@ -41,6 +41,7 @@ def refusal(file: Path, *, within: Path, create: bool = True) -> str:
     return str(caught.value)
 
 
+@pytest.mark.process
 def test_a_read_only_folder_is_refused_but_what_is_in_it_can_be_read(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         file = disk / "fmnist.db"
@@ -64,6 +65,7 @@ def test_a_folder_that_is_a_file_and_a_file_that_is_a_folder_are_refused(tmp_pat
     assert "it is a directory. Name a file in a folder" in refusal(tmp_path / "folder", within=tmp_path)
 
 
+@pytest.mark.process
 def test_on_a_full_disk_nothing_is_begun(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         filling = fill(disk)
@@ -97,7 +99,9 @@ def test_a_file_that_is_no_database_is_never_written_over(content: bytes, tmp_pa
 def test_a_locked_database_is_refused_with_what_to_do(file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(SearchError, match=r"database is locked\. Another process has locked it: wait for it or end it"):
+        with pytest.raises(
+            SearchError, match=r"database is locked\. Another process has locked it: wait for it or end it"
+        ):
             open_storage(f"sqlite:///{file}", create=True, lock_seconds=0)
         open_storage(f"sqlite:///{file}", create=False, lock_seconds=0).engine.dispose()  # a reader is not blocked
         other.rollback()

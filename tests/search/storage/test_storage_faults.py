@@ -154,6 +154,7 @@ def test_a_database_that_stays_locked_is_left_alone_and_the_next_run_writes_what
     assert optuna.load_study(study_name="tiny", storage=RDBStorage(url)).user_attrs == {"timing": {"search": 3.5}}
 
 
+@pytest.mark.process
 def test_a_full_disk_that_is_given_room_takes_all_that_waited(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         url = f"sqlite:///{disk}/trials.db"
@@ -173,6 +174,7 @@ def test_a_full_disk_that_is_given_room_takes_all_that_waited(tmp_path: Path) ->
         watched.storage._backend.engine.dispose()
 
 
+@pytest.mark.process
 def test_a_disk_that_stays_full_keeps_the_results_in_the_journal_on_it(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         url, path = f"sqlite:///{disk}/trials.db", disk / "journal.jsonl"
@@ -190,6 +192,7 @@ def test_a_disk_that_stays_full_keeps_the_results_in_the_journal_on_it(tmp_path:
         assert (found.value, len(found.user_attrs)) == (0.5, 200)
 
 
+@pytest.mark.process
 def test_a_file_system_that_is_read_only_for_a_while_is_written_again(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         url = f"sqlite:///{disk}/trials.db"
@@ -237,6 +240,7 @@ def test_without_a_journal_a_lost_write_is_an_error(url: str) -> None:
         trial.report(0.5, step=1)
 
 
+@pytest.mark.process
 def test_what_neither_database_nor_journal_take_is_counted_and_written_when_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", megabytes=12) as disk:
         url = f"sqlite:///{disk}/trials.db"

@@ -236,7 +236,8 @@ def test_an_unknown_trial_or_study_is_refused(listed: Say) -> None:
         code, output, errors = listed("show", wrong, "--study", "going")
         assert (code, output) == (2, "")
         assert (
-            f"Invalid value for 'TRIAL': a trial's number must be a valid integer of at least 0, got {wrong!r}." in errors
+            f"Invalid value for 'TRIAL': a trial's number must be a valid integer of at least 0, got {wrong!r}."
+            in errors
         )
     code, _, errors = listed("trials", "goin")
     assert (code, "Did you mean 'going'?" in errors) == (2, True)

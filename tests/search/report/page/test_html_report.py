@@ -300,6 +300,7 @@ def test_without_predictions_the_page_says_why(say: Say, finished: Path, spoil: 
     assert_self_contained(page)
 
 
+@pytest.mark.process
 def test_open_shows_the_page_of_the_studys_folder(say: Say, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 
