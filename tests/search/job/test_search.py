@@ -257,7 +257,7 @@ def test_where_every_candidate_diverges_the_error_says_so_and_what_to_do() -> No
     for executor in (Diverges(lambda _: True), Inline()):
         with pytest.raises(
             SearchError,
-            match=r"Every trial that was completed diverged .* Search a narrower learning_rate in a new study",
+            match=r"Every complete trial diverged .* Search a narrower learning_rate in a new study",
         ):
             confirmed(study, spec, executor)
     assert not executor.trained
