@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.search.tiny import NAME, TOML
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = ("fmnist", "search", "studies")
@@ -93,3 +95,27 @@ def test_the_tests_of_the_source_distribution_can_be_collected_where_nothing_els
     assert {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line} == {
         path.as_posix() for path in files
     }
+
+
+@pytest.mark.slow
+def test_the_wheel_does_the_whole_job_in_an_empty_folder(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "built")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120)
+    (wheel,) = (tmp_path / "built").iterdir()
+    # In an environment of its own, which borrows the libraries of this one but not the project's source.
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    packages = next((tmp_path / "venv" / "lib").iterdir()) / "site-packages"
+    (packages / "borrowed.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    bin_folder, empty = tmp_path / "venv" / "bin", tmp_path / "empty"
+    empty.mkdir()
+    install = [str(bin_folder / "pip"), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, text=True, timeout=120)
+    where = [str(bin_folder / "python"), "-c", "import search; print(search.__file__)"]
+    found = subprocess.run(where, cwd=empty, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    assert Path(found).is_relative_to(packages)
+    (empty / "tiny.toml").write_text(TOML)
+    run = [str(bin_folder / "fmnist-search"), "run", "tiny.toml", "--data", "synthetic", "--workers", "1"]
+    done = subprocess.run(run, cwd=empty, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (empty / "studies" / NAME / "export" / "model.onnx").exists()
+    assert {path.name for path in empty.iterdir()} == {"tiny.toml", "studies"}

@@ -29,30 +29,30 @@ class Option:
 class PlaceOptions(TypedDict, total=False):
     """Where trainings run."""
 
-    workers: Annotated[int, Option("Trainings side by side; without it one a core.", "W", low=1)]
-    device: Annotated[str, Option("cpu, cuda, cuda:N or mps; without it the fastest present.", "D")]
+    workers: Annotated[int, Option("Trainings side by side; default one per core.", "W", low=1)]
+    device: Annotated[str, Option("cpu, cuda, cuda:N or mps; default the fastest present.", "D")]
     trial_timeout: Annotated[float, Option("Seconds without an epoch after which a worker is replaced.", "S", low=1)]
     executor: Annotated[Literal["local", "ray"], Option("Worker processes on this machine, or a Ray cluster.")]
-    address: Annotated[str, Option("The Ray cluster; without it Ray is started here.", "auto|HOST:PORT")]
-    cpus_per_trial: Annotated[float, Option("CPUs of a node that a training on Ray takes; 1.", "C", low=0)]
-    gpus_per_trial: Annotated[float, Option("GPUs, or a share of one, such as 0.25; none.", "G", low=0)]
+    address: Annotated[str, Option("The Ray cluster; by default Ray is started here.", "auto|HOST:PORT")]
+    cpus_per_trial: Annotated[float, Option("CPUs that a training on Ray takes; default 1.", "C", low=0)]
+    gpus_per_trial: Annotated[float, Option("GPUs, or a share of one, such as 0.25; default 0.", "G", low=0)]
     max_workers: Annotated[int, Option("Trainings on Ray side by side at most.", "N", low=1)]
 
 
 class Options(PlaceOptions, total=False):
     """What a run may ask for besides the study and the data. What is left out, the study or the machine decides."""
 
-    trials: Annotated[int, Option("Trials of the study in all, over all its runs.", "N", low=1)]
-    minutes: Annotated[float, Option("Minutes of search in all, over all its runs.", "M", low=0.01)]
-    sampler: Annotated[Sampler, Option("What proposes configurations; without it what the study says.")]
-    pruner: Annotated[Pruner, Option("What ends trials early; without it what the study says.")]
-    name: Annotated[str, Option("Name of the study, for a second one of the same kind.", "NAME")]
+    trials: Annotated[int, Option("Trials in all, over all runs of the study.", "N", low=1)]
+    minutes: Annotated[float, Option("Minutes of search, over all runs of the study.", "M", low=0.01)]
+    sampler: Annotated[Sampler, Option("What proposes configurations; default the study's.")]
+    pruner: Annotated[Pruner, Option("What ends trials early; default the study's.")]
+    name: Annotated[str, Option("Name of the study, for a second study of the same kind.", "NAME")]
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
-    max_params: Annotated[int, Option("Parameters that a network may have.", "N", low=1)]
-    max_size: Annotated[int, Option("Bytes that its weights may take.", "BYTES", low=1)]
-    max_latency_ms: Annotated[float, Option("Milliseconds that it may take for an image, here.", "MS", low=0.001)]
-    skip_unreadable: Annotated[bool, Option("Leave out pictures that cannot be opened, and count them.")]
-    or_synthetic: Annotated[bool, Option("If Fashion-MNIST cannot be had, show the job on drawn images.")]
+    max_params: Annotated[int, Option("Most parameters of a network.", "N", low=1)]
+    max_size: Annotated[int, Option("Most bytes of its weights.", "BYTES", low=1)]
+    max_latency_ms: Annotated[float, Option("Most milliseconds for one image on this machine.", "MS", low=0.001)]
+    skip_unreadable: Annotated[bool, Option("Skip pictures that cannot be opened, and count them.")]
+    or_synthetic: Annotated[bool, Option("Use drawn images if Fashion-MNIST is not available.")]
     settings: Annotated[list[str], Option("Pin or narrow a knob; may be repeated.", "KNOB=VALUE", flag="--set")]
     knobs: Mapping[str, Any]  # replace the study's own, such as {"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}
 

@@ -23,7 +23,7 @@ from search.executors.cluster import Cluster
 from search.executors.training import Setup
 from search.storage.opening import open_storage
 from search.study.paths import RUNNING
-from search.study.records import Confirmation, Environment, Final
+from search.study.records import Ablations, Confirmation, Environment, Final
 from search.study.study import Study, load_study
 from tests.search.executors.test_local_executor import curve
 from tests.search.job.test_kills import retrained
@@ -121,6 +121,11 @@ def test_a_node_dies_in_mid_search_and_another_joins(three_nodes: Any, tmp_path:
     assert environment.workers == 3
     exported = load_checkpoint(tmp_path / "studies" / NAME / "export")
     assert exported.origin["data"] == "synthetic"
+    ray = ("--executor", "ray", "--address", three_nodes.address)
+    ablated = run_command(tmp_path, "ablate", *ray, "--seeds", "1", "--epochs", "1", "--only", "batch_norm")
+    assert ablated.returncode == 0, ablated.stdout + ablated.stderr
+    (ablation,) = (study_in(tmp_path).read(Ablations) or Ablations()).found
+    assert [(variant.without, len(variant.runs)) for variant in ablation.variants] == [(None, 1), ("batch_norm", 1)]
 
 
 def test_the_coordinator_is_killed_its_workers_end_and_the_same_command_goes_on(
