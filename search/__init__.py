@@ -11,7 +11,7 @@ Example:
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
     import optuna
@@ -151,24 +151,23 @@ def run(
     quiet: bool = False,
     **options: "Unpack[Options]",
 ) -> Study:
-    """The study has been searched, confirmed, retrained, tested once, reported and exported, as by `fmnist-search run`.
+    """Search, confirm, retrain, test once, report and export a study, as `fmnist-search run` does.
 
-    The same call goes on with a study that was interrupted, and leaves one that is finished as it is. It works in any
-    thread, in a notebook, and in a script without an `if __name__ == "__main__"` guard. Only in the main thread can it
-    be interrupted.
+    The same call resumes a study that was interrupted, and returns one that is finished. It works in any thread, in a
+    notebook, and in a script without an `if __name__ == "__main__"` guard. Only the main thread can be interrupted.
 
     Args:
-        study: One that ships, such as "quick", or a TOML file.
-        data: "synthetic", a file or a folder; Fashion-MNIST where nothing is given.
-        test: Its test split, where that is another file or folder.
-        home: The folder in which the study's folder is, and the database where `storage` names no other.
+        study: A shipped study, such as "quick", or a TOML file.
+        data: "synthetic", a file or a folder; Fashion-MNIST by default.
+        test: The test split, if it is another file or folder.
+        home: The folder of the study's folder, and of the database unless `storage` names another.
         storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db".
-        quiet: Nothing is shown.
-        options: trials, minutes, sampler, pruner, workers, device, name, seed, skip_unreadable, trial_timeout,
-            max_params, max_size and max_latency_ms, as the options of `fmnist-search run`; and `knobs`, in place of the
-            study's own, such as `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`.
+        quiet: Show nothing.
+        options: As those of `fmnist-search run`, with `_` for `-`: trials, minutes, sampler, workers, device, executor
+            and the others of `search.job.options.Options`; and `knobs`, which replace the study's own, such as
+            `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`. None is the same as absent.
 
-    Raises: FmnistError with what is wrong in the request. KeyboardInterrupt once the work is put back.
+    Raises: FmnistError with all errors of the request. KeyboardInterrupt after the running trials were put back.
 
     Example:
         >>> study = search.run("quick", data="synthetic", trials=4, workers=1)
@@ -177,7 +176,8 @@ def run(
     from search.job.options import require_options
     from search.job.request import RunRequest
 
-    require_options(options)
+    given = {name: value for name, value in options.items() if value is not None}
+    require_options(given)
     place = Path(home).resolve()
     request = RunRequest(
         storage=storage or f"sqlite:///{place / 'fmnist.db'}",
@@ -185,7 +185,7 @@ def run(
         data=_text(data),
         test=_text(test),
         home=place,
-        options=options,
+        options=cast("Options", given),
     )
     return Study(run_study(request, quiet=quiet))
 

@@ -14,9 +14,8 @@ import pytest
 import torch
 from optuna.storages import RDBStorage
 
-if (
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-):  # a shell started the tests in the background; what they start would not hear Ctrl-C
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # the images are small and the tests run side by side: more threads only wait for each other
@@ -35,9 +34,8 @@ def _nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """
     before, home = _files(ROOT), tmp_path_factory.mktemp("home")
     temporary = tempfile.mkdtemp(prefix="fm-")
-    Finalize(
-        None, shutil.rmtree, (temporary, True), exitpriority=-200
-    )  # after multiprocessing's own, which still needs it, of -100
+    # After multiprocessing's own finalizer (-100), which still needs the folder.
+    Finalize(None, shutil.rmtree, (temporary, True), exitpriority=-200)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         for kind in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "CUDA_CACHE_PATH"):

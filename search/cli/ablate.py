@@ -49,7 +49,7 @@ def ablate(
 
     if options.get("executor", "local") == "local":
         warm_up()  # first, because the following imports take seconds
-    from search.job import ablate as stage
+    from search.job import ablate as job
     from search.job.interrupt import EXIT_CODE, InterruptedRunError
     from search.job.place import choose_place
     from search.job.progress.display import open_progress
@@ -57,7 +57,7 @@ def ablate(
 
     console, opened = Console(stderr=as_json or as_csv), opened_study(study, storage)
     place, source = choose_place(options), source_of(data, test, opened, console)
-    variants = stage.choose_variants(opened, source, seeds=seeds, epochs=epochs, only=only or ())
+    variants = job.choose_variants(opened, source, seeds=seeds, epochs=epochs, only=only or ())
     console.print(
         f"Trial {variants.trial} of {opened.name}, as it is and without {', '.join(variants.knobs)}: "
         f"{counted(len(variants.names) * len(variants.seeds), 'training')} of "
@@ -67,7 +67,7 @@ def ablate(
     )
     try:
         with open_progress(console, quiet=False) as progress:
-            ablation = stage.ablate(opened, variants, source, place, progress)
+            ablation = job.ablate(opened, variants, source, place, progress)
     except InterruptedRunError:
         console.print("Interrupted. Results so far are kept. To resume, run the same command again.")
         raise typer.Exit(EXIT_CODE) from None

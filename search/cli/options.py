@@ -21,7 +21,8 @@ def takes(options: type) -> Callable[[Function], Function]:
         parameters += [_parameter(name, kind, option) for name, (kind, option) in shown.items()]
 
         def call(**values: Any) -> None:
-            absent = {name for name in shown if values[name] in (None, [], False)}
+            # Not by equality: a 0 that was given is no False.
+            absent = {name for name in shown if values[name] is None or values[name] is False or values[name] == []}
             command(**{name: value for name, value in values.items() if name not in absent})
 
         call.__name__, call.__doc__ = command.__name__, command.__doc__

@@ -91,7 +91,8 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
     diverging: set[str] = set()
     for trial in complete_trials(study):
         settings = TrialRecord(trial).config
-        assert settings is not None
+        if settings is None:
+            raise SearchError(f"Trial {trial.number} has no valid configuration: another program changed it.")
         assert trial.value is not None
         config = TrialConfig.parse(settings, where=f"trial {trial.number}")
         # The same configuration with another seed is not a second candidate.

@@ -83,7 +83,7 @@ class SearchLoop:
         self.classes = classes
         self.deadline = time.monotonic() + seconds_left(self.study, self.spec)
         self.active: dict[str, _Active] = {}  # submitted and not told
-        self.failures: list[FailureKind] = []  # of the last trials, since one that did not fail
+        self.failures: list[Failed] = []  # of the last trials, since one that did not fail
         self.refused = 0  # trials in a row, for their limits
         self.given_up: str | None = None
         self.is_shared = share_of(self.study) is not None
@@ -229,17 +229,21 @@ class SearchLoop:
             self._refuse(event.key, event.reason)
             return
         if event.kind == "error":
-            self._tell(
-                event.key, TrialState.FAIL, event.reason
-            )  # a fault of no configuration: the sampler learns nothing from it
+            # Not a fault of the configuration: the sampler learns nothing from it.
+            self._tell(event.key, TrialState.FAIL, event.reason)
         else:
             active.constraints[event.kind] = 1.0
             self._tell(event.key, TrialState.PRUNED, event.reason)
-        self.failures.append(event.kind)
+        self.failures.append(event)
         if len(self.failures) == MOST_FAILURES:
-            causes = ", ".join(f"{count} {FAILURE_WORDS[kind]}" for kind, count in Counter(self.failures).most_common())
-            self.given_up = f"{MOST_FAILURES} trials in a row failed: {causes}. The last one: {event.reason}. "
-            self.given_up += "Narrow the knobs, or remove the cause; the same command resumes the study."
+            kinds = Counter(failed.kind for failed in self.failures).most_common()
+            (reason, times), *_ = Counter(failed.reason for failed in self.failures).most_common()
+            self.given_up = (
+                f"{MOST_FAILURES} trials in a row failed: "
+                f"{', '.join(f'{count} {FAILURE_WORDS[kind]}' for kind, count in kinds)}. "
+                f"{f'Most often ({times} times): {reason}' if times > 1 else f'The last one: {event.reason}'}. "
+                "Narrow the knobs, or remove the cause; the same command resumes the study."
+            )
 
     def _tell(self, key: str, state: TrialState, reason: str | None, *, word: EndState | None = None) -> None:
         active = self.active.pop(key)

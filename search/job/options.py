@@ -1,4 +1,7 @@
-"""The options of a run, each declared once: the command line, `search.run` and the study's spec read them here."""
+"""The options of a run, each declared once, for the command line and for `search.run`.
+
+Those that replace a value of the study have its name there (`WISHES` in search/study/spec.py).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,10 +75,13 @@ def require_options(options: Mapping[str, Any]) -> None:
     known = declared(Options)
     for name, value in options.items():
         if name not in known:
-            raise SearchError(f"run() has no option {name!r}. {did_you_mean(name, known)}".strip())
+            hint = did_you_mean(name, known) or f"It has {', '.join(known)}."
+            raise SearchError(f"run() has no option {name!r}. {hint}")
         option = known[name][1]
-        if option and option.low is not None and not value >= option.low:
-            raise SearchError(f"{name} must be at least {option.low:g}, got {value!r}.")
+        if option is None or option.low is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < option.low:
+            raise SearchError(f"{name} must be a number of at least {option.low:g}, got {value!r}.")
 
 
 def _declared(hint: Any) -> tuple[Any, Option | None]:

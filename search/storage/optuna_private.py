@@ -1,6 +1,7 @@
-"""Optuna's private names that this project uses. No other module of `search/` uses any.
+"""Optuna's private names that this project imports, or reads of an object; no other module of `search/` does.
 
-A release of Optuna may change them without notice: tests/search/storage/test_optuna_private.py detects it.
+Subclasses in storage/own_trials.py, samplers/tpe.py and samplers/gp.py override more. A release of Optuna may change
+all of them without notice: tests/search/storage/test_optuna_private.py detects it.
 """
 
 from typing import Any

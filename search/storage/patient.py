@@ -38,6 +38,7 @@ class PatientStorage(CachedStorage):
         self.patience = patience or Patience()
         self.overflow = Overflow()
         self.share: Share | None = None  # if other runs have trials of the same study
+        self._ids: dict[str, int] = {}  # by name
         self._file: HeldFile | None = None  # restored if it is deleted
         self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # ("user" or "system", study) -> last known ones
 
@@ -88,8 +89,12 @@ class PatientStorage(CachedStorage):
         return self._study_attributes("system", study_id, super().get_study_system_attrs)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """Return the study's id. Raises: StorageLostError."""
-        return self._ask(super().get_study_id_from_name, study_name, lost=self._raise_lost)
+        """Return the study's id. Raises: StorageLostError if it was never read."""
+        # Optuna's Hyperband asks at every verdict.
+        if study_name not in self._ids:
+            read = super().get_study_id_from_name
+            self._ids[study_name] = self._ask(read, study_name, lost=self._raise_lost)
+        return self._ids[study_name]
 
     def get_study_name_from_id(self, study_id: int) -> str:
         """Return the study's name. Raises: StorageLostError if it was never read."""

@@ -1,9 +1,9 @@
-"""The user attributes of a trial, which only this module writes and reads."""
+"""The user attributes of a trial: their names, how they are written, and how they are read."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from optuna import Trial
 from optuna.trial import FrozenTrial
@@ -72,8 +72,9 @@ class TrialRecord:
     @property
     def foreign(self) -> Foreign | None:
         """How another program created the trial, if one did."""
-        foreign = self._attributes.get(FOREIGN)
-        return foreign if foreign in get_args(Foreign) else None
+        if FOREIGN not in self._attributes:
+            return None
+        return "added" if self._attributes[FOREIGN] == "added" else "enqueued"
 
     @property
     def counts(self) -> bool:

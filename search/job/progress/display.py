@@ -1,15 +1,12 @@
 """The progress that suits a console: a live screen in a terminal, lines in a log, or nothing."""
 
 import time
-from collections.abc import Callable
 
 from rich.console import Console
 
 from search.job.progress.base import Progress
-from search.job.progress.lines import Lines
+from search.job.progress.lines import Clock, Lines
 from search.job.progress.screen import Screen
-
-Clock = Callable[[], float]
 
 
 def open_progress(console: Console, *, quiet: bool, clock: Clock = time.monotonic) -> Progress:

@@ -34,9 +34,8 @@ class Screen(Progress):
         self._clock = clock
         self._tally: Tally | None = None
         self._last = ""
-        self._lock = (
-            threading.Lock()
-        )  # Live draws from a thread of its own; never held while printing, which takes Live's lock
+        # Live draws in its own thread. Never held while printing, which takes Live's lock.
+        self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:

@@ -63,7 +63,7 @@ def state_of(trial: FrozenTrial) -> str:
 def configuration(trial: FrozenTrial) -> dict[str, Value]:
     """Return the value of every knob, pinned or searched; knobs newer than the trial have their neutral default."""
     config = TrialRecord(trial).config
-    neutral = {name: TrialConfig.model_fields[name].default for name in knobs()} if isinstance(config, dict) else {}
+    neutral = {name: TrialConfig.model_fields[name].default for name in knobs()} if config is not None else {}
     return neutral | {name: value for name, value in (config or {}).items() if name in knobs()} | trial.params
 
 

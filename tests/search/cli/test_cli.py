@@ -44,6 +44,7 @@ def test_help_lists_every_command_without_importing_torch() -> None:
         ((*TINY, "--set", "droput=0.1"), "Did you mean 'dropout'?"),
         ((*TINY, "--name", "../up"), "--name must be 1 to 100 of the characters"),
         ((*TINY, "--device", "tpu"), "must be cpu, cuda"),
+        ((*TINY, "--gpus-per-trial", "0"), "--gpus-per-trial can only be used with --executor ray"),  # a 0 is a value
         (("run", "tiny.toml", "--data", "nowhere"), "nowhere does not exist. Check the path."),
         ((*TINY, "--storage", "nonsense"), "it is not a URL"),
         (("report",), "There is no database at 'studies/fmnist.db'"),

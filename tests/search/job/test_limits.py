@@ -183,7 +183,7 @@ def test_ten_failures_in_a_row_stop_the_run_with_the_common_cause(
     cause = "out of memory on cpu"
     with pytest.raises(
         SearchError,
-        match=f"{MOST_FAILURES} trials in a row failed: {words}. The last one: {cause}: 7 bytes",
+        match=rf"{MOST_FAILURES} trials in a row failed: {words}. Most often \(10 times\): {cause}: 7 bytes",
     ):
         searched(tmp_path, spec, Fails(kind, f"{cause}: 7 bytes"))
     study = in_database(tmp_path, spec)

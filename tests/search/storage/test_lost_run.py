@@ -41,12 +41,12 @@ def search_and_confirm(folder: Path, spec: StudySpec, faults: Faulty, places: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize(("places", "pruner"), [(1, "none"), (2, "hyperband")])
 def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(
-    places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: int, pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    spec, undisturbed = tiny_spec(trials=4), Faulty()
+    spec, undisturbed = tiny_spec(trials=4, pruner=pruner, epochs=3), Faulty()
     search_and_confirm(tmp_path / "count", spec, undisturbed, places)
     assert not journal_path(HOME / "tiny").exists()
     for gone_from in range(2, undisturbed.calls, undisturbed.calls // 8):
@@ -56,10 +56,11 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(
         search_and_confirm(folder, spec, Faulty(), places)
         assert not journal_path(HOME / "tiny").exists()
         study = load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), "tiny")
-        assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
-            (number, TrialState.COMPLETE) for number in range(4)
-        ]
-        assert [sorted(trial.intermediate_values) for trial in study.optuna.trials] == [[1, 2]] * 4
+        trials = study.optuna.trials
+        ends = {TrialState.COMPLETE} if pruner == "none" else {TrialState.COMPLETE, TrialState.PRUNED}
+        assert [(trial.number, trial.state in ends) for trial in trials] == [(number, True) for number in range(4)]
+        whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        assert all(sorted(trial.intermediate_values) == [1, 2, 3] for trial in whole)
         confirmation = study.read(Confirmation)
         assert confirmation is not None
         assert confirmation.winner is not None

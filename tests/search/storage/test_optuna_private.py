@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.samplers import GPSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 
@@ -47,6 +48,12 @@ ARGUMENTS = [  # method -> its arguments, as they are given or overridden here
         RDBStorage._set_trial_param,
         ["self", "trial_id", "param_name", "param_value_internal", "distribution", "previous_distribution"],
     ),
+    (RDBStorage._get_trials, ["self", "study_id", "states", "included_trial_ids", "trial_id_greater_than"]),
+    (RDBStorage._get_prepared_new_trial, ["self", "study_id", "template_trial", "session"]),
+    (TPESampler._sample, ["self", "study", "trial", "search_space"]),
+    (TPESampler._get_internal_repr, ["self", "trials", "search_space", "study"]),
+    (TPESampler._get_params, ["self", "trial", "study"]),
+    (optuna.Study._get_trials, ["self", "deepcopy", "states", "use_cache"]),
     (create_scoped_session, ["scoped_session", "ignore_integrity_error"]),
 ]
 
@@ -67,7 +74,12 @@ def test_a_cached_storage_has_the_attributes() -> None:
     assert with_cache._studies == {}
     assert with_cache._trial_id_to_study_id_and_number == {}
     assert StudyInfo().trials == {}
+    assert StudyInfo().unfinished_trial_ids == set()
     with_cache._backend.engine.dispose()
+
+
+def test_a_gp_sampler_has_the_number_of_random_trials() -> None:
+    assert GPSampler(n_startup_trials=7)._n_startup_trials == 7
 
 
 def test_a_version_manager_checks_the_tables() -> None:

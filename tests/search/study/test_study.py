@@ -304,28 +304,6 @@ def test_plain_optuna_loads_the_study_without_this_package(tmp_path: Path) -> No
     assert json.loads(done.stdout) == values
 
 
-def test_kept_views_of_hyperbands_brackets_give_optunas_own_verdicts(tmp_path: Path) -> None:
-    def stops(name: str, pruner: optuna.pruners.BasePruner) -> dict[int, int]:
-        """Trial -> the epoch after which it was pruned."""
-        (tmp_path / name).mkdir()
-        study, found = in_database(tmp_path / name, spec), {}
-        study.optuna.pruner = pruner
-        for number in range(60):
-            trial = study.optuna.ask()
-            for epoch in range(1, 10):
-                trial.report((number * 7 % 60) / 60 + epoch / 100, step=epoch)
-                if trial.should_prune():
-                    found[number] = epoch
-                    break
-            study.optuna.tell(trial, state=TrialState.PRUNED) if number in found else study.optuna.tell(trial, 0.5)
-        return found
-
-    spec = tiny_spec(trials=60, pruner="hyperband", epochs=9)
-    ours, optunas = stops("ours", spec.make_pruner()), stops("optunas", optuna.pruners.HyperbandPruner(1, 9, 3))
-    assert ours == optunas
-    assert len(ours) > 10
-
-
 def test_the_files_of_a_study_lie_in_a_folder_of_its_name() -> None:
     assert snapshot_path(HOME / "tiny", "trial 3, seed 1000") == Path(
         "studies/tiny/running/trial-3-seed-1000.safetensors"
