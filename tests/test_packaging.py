@@ -1,6 +1,7 @@
 """What the project says that it needs is what it imports, and its source distribution holds all that its tests need."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -109,7 +110,8 @@ def test_the_wheel_does_the_whole_job_in_an_empty_folder(tmp_path: Path) -> None
     bin_folder, empty = tmp_path / "venv" / "bin", tmp_path / "empty"
     empty.mkdir()
     install = [str(bin_folder / "pip"), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True, text=True, timeout=120)
+    elsewhere = os.environ | {"HOME": str(tmp_path)}  # pip asks for the version of rustc, and rustup writes there
+    subprocess.run(install, env=elsewhere, check=True, capture_output=True, text=True, timeout=120)
     where = [str(bin_folder / "python"), "-c", "import search; print(search.__file__)"]
     found = subprocess.run(where, cwd=empty, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
     assert Path(found).is_relative_to(packages)

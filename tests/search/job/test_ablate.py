@@ -136,7 +136,7 @@ def test_what_cannot_be_switched_off_is_refused(regularised: Path, say: Say, mon
     for arguments, says in (
         (("--only", "droput"), "Did you mean 'dropout'?"),
         (("--only", "label_smoothing"), "the winner does not use it"),
-        (("--json", "--csv"), "One of --json and --csv"),
+        (("--json", "--csv"), "Only one of --json and --csv"),
         (("--data", "nowhere"), "nowhere does not exist"),
     ):
         code, _, errors = say(*ABLATE, *arguments)
