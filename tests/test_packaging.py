@@ -103,14 +103,14 @@ def test_the_wheel_does_the_whole_job_in_an_empty_folder(tmp_path: Path) -> None
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "built")]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120)
     (wheel,) = (tmp_path / "built").iterdir()
+    elsewhere = os.environ | {"HOME": str(tmp_path)}  # pip asks for the version of rustc, and rustup writes there
     # In an environment of its own, which borrows the libraries of this one but not the project's source.
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], env=elsewhere, check=True, timeout=120)
     packages = next((tmp_path / "venv" / "lib").iterdir()) / "site-packages"
     (packages / "borrowed.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
     bin_folder, empty = tmp_path / "venv" / "bin", tmp_path / "empty"
     empty.mkdir()
     install = [str(bin_folder / "pip"), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    elsewhere = os.environ | {"HOME": str(tmp_path)}  # pip asks for the version of rustc, and rustup writes there
     subprocess.run(install, env=elsewhere, check=True, capture_output=True, text=True, timeout=120)
     where = [str(bin_folder / "python"), "-c", "import search; print(search.__file__)"]
     found = subprocess.run(where, cwd=empty, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
