@@ -136,7 +136,7 @@ def test_what_is_not_there_is_said(finished: Path) -> None:
         search.load("quikc", home=finished / "studies")
     with pytest.raises(SearchError, match="There is no database"):
         search.load(home=finished / "elsewhere")
-    with pytest.raises(SearchError, match="workers must be at least 1, got 0"):
+    with pytest.raises(SearchError, match="workers must be a number of at least 1, got 0"):
         search.run("tiny.toml", data="synthetic", workers=0)
     with pytest.raises(SearchError, match="depht"):
         search.run("tiny.toml", data="synthetic", knobs={"depht": 3})
