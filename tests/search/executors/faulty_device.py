@@ -1,5 +1,5 @@
 """A CUDA device that fails: workers train on the CPU, and raise what CUDA would. Light to import, for each worker
-imports it anew.
+imports it again.
 """
 
 import os

@@ -66,6 +66,18 @@ def test_lost_at_any_moment_the_study_ends_with_its_exact_budget(
         assert confirmation.winner is not None
 
 
+def test_hyperband_gives_its_verdicts_on_a_lost_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = in_database(tmp_path, tiny_spec(pruner="hyperband", epochs=9))
+    trial, verdicts = study.optuna.ask(), []
+    with suppress(StorageLostError), journalled(study, lambda _: None), faulty(backend_of(study), Faulty(gone_from=0)):
+        for epoch in range(1, 4):
+            trial.report(0.5, step=epoch)
+            verdicts.append(trial.should_prune())
+    assert study.is_lost
+    assert verdicts == [False] * 3
+
+
 @pytest.mark.slow
 def test_what_finished_while_the_storage_was_lost_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
