@@ -16,6 +16,4 @@ class StudyDeletedError(SearchError):
 
 
 class StorageLostError(SearchError):
-    """The storage was lost while it was in use. What it did not take waits in the study's journal, and the same command
-    goes on.
-    """
+    """The storage was lost while it was in use. The same command resumes the study from what it holds."""

@@ -69,6 +69,7 @@ LAYERS = {room: int(layer) for layer, room in LAYER.findall((ROOT / "CONTRIBUTIN
 WRITERS = {
     "search/job/loop.py",
     "search/job/search.py",
+    "search/study/ownership.py",
     "search/study/study.py",
     "search/job/objective.py",
     "search/study/limits.py",
@@ -77,8 +78,6 @@ WRITERS = {
     "search/storage/trial_record.py",
     "search/storage/patient.py",
     "search/storage/sharing.py",
-    "search/storage/operations.py",
-    "search/storage/recovery.py",
     "search/dashboard/annotate.py",
     "search/dashboard/artifacts.py",
 }

@@ -152,10 +152,3 @@ def drive(
             return  # but with tasks and no free place, as when a cluster has lost its nodes, wait for a place
         for event in executor.events(timeout=0.2):
             handle(event)
-
-
-def drain(executor: Executor, handle: Callable[[Event], None]) -> None:
-    """Pass the events that have already arrived to `handle`."""
-    while events := executor.events(timeout=0):
-        for event in events:
-            handle(event)

@@ -18,12 +18,10 @@ from search.job.trainings import train_all
 from search.report.ablation import REGULARISERS, switched_off, used
 from search.report.page.html import PAGE, write_page
 from search.report.render import read_report, write_report
-from search.storage.recovery import take_up
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_own_folder
-from search.study.paths import journal_path
 from search.study.records import Ablation, Ablations, DataRecord, SeedRun, Variant
-from search.study.study import Study, journalled
+from search.study.study import Study, guarded
 from search.study.winner import is_confirmed, winner
 
 FIRST_SEED = 3000  # past the seeds of search, confirm and final
@@ -88,9 +86,8 @@ def ablate(study: Study, variants: Variants, source: Source, place: Place, progr
     require_own_folder(study)
     with sole_run(study.folder, study.name, storage.backend):
         claim_folder(study)
-        take_up(journal_path(study.folder), study.name, storage)
         is_server = storage.backend.engine.name != "sqlite"
-        with journalled(study, progress.message), noted_run(study) if is_server else nullcontext():
+        with guarded(study, progress.message), noted_run(study) if is_server else nullcontext():
             with Interrupt() as interrupt, place.open(source, progress.message) as (executor, _):
                 ablation = _train(Stage(study, study.spec, executor, progress, interrupt), variants)
             write_report(read_report(study), study.folder)

@@ -18,7 +18,7 @@ from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
 from search.study.records import Final
-from search.study.study import Study, create_study, journalled
+from search.study.study import Study, create_study, guarded
 
 
 def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
@@ -38,7 +38,7 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
             require_agreement(storage, plan.spec)
         study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
-        with journalled(study, progress.message):
+        with guarded(study, progress.message):
             _finish(study, plan, progress, Interrupt(is_guest=is_guest))
     return study
 

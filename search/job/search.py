@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from optuna.trial import TrialState
 
-from search.errors import SearchError, StorageLostError
-from search.executors import drain, drive
+from search.errors import SearchError
+from search.executors import drive
 from search.job.budget import seconds_left
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
@@ -26,8 +26,8 @@ BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 def optimize(stage: Stage, classes: int) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    Raises: InterruptedRunError, StorageLostError, or SearchError if one trial after the other fails; the running trials
-    were put back for the next run.
+    Raises: InterruptedRunError, or SearchError if one trial after the other fails; the running trials were put back for
+    the next run. StorageLostError; the next run puts them back.
     """
     study, progress = stage.study, stage.progress
     put_back(study)
@@ -41,19 +41,14 @@ def optimize(stage: Stage, classes: int) -> None:
         def stopped() -> bool:  # asked several times a second, whether anything arrives or not
             note_time()
             loop.look_around()
-            return stage.interrupt.requested or study.is_lost or loop.is_over
+            return stage.interrupt.requested or loop.is_over
 
-        with suppress(StorageLostError):  # of an ask; what has arrived is handled first
-            drive(stage.executor, loop.next_task, loop.handle, stopped)
-        if study.is_lost:
-            drain(stage.executor, loop.handle)
-        else:
-            loop.look_around(at_once=True)
-    if stage.interrupt.requested or study.is_lost or loop.given_up:
+        drive(stage.executor, loop.next_task, loop.handle, stopped)
+        loop.look_around(at_once=True)
+    if stage.interrupt.requested or loop.given_up:
         for key in loop.active:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
-        study.require_storage()
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     _end_waiting(study, TIME_IS_UP if seconds_left(study, stage.spec) <= 0 else BUDGET_IS_USED_UP)
     progress.end()

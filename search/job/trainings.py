@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, drain, drive
+from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
 from search.job.stage import Stage
 from search.study.records import StageName
@@ -39,12 +39,9 @@ def train_all(
 
         def stopped() -> bool:  # called several times a second, with or without events
             note_time()
-            return stage.interrupt.requested or study.is_lost
+            return stage.interrupt.requested
 
         drive(executor, trainings.start, trainings.handle, stopped)
-        if study.is_lost:
-            drain(executor, trainings.handle)
-            study.require_storage()
     if stage.interrupt.requested:
         raise InterruptedRunError
     stage.progress.end()

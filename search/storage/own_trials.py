@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from operator import attrgetter
@@ -21,8 +20,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.storage.journal import Operation
-from search.storage.operations import parameter, state_and_values
 from search.storage.optuna_private import (
     StudyInfo,
     TrialIntermediateValueModel,
@@ -59,7 +56,7 @@ class OwnTrials(PatientStorage):
         """Return a copy of the trial."""
         trial = self._running.get(trial_id) or self._ended.get(trial_id)
         if trial is None or trial.state == TrialState.WAITING:  # another run may have started a waiting one by now
-            trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
+            trial = self._ask(super().get_trial, trial_id)
             if trial.state != TrialState.RUNNING:
                 return trial
             self._running[trial_id] = trial
@@ -76,9 +73,7 @@ class OwnTrials(PatientStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial and return its id. Raises: StorageLostError. NoRoomError if the shared budget is used up."""
         create = partial(self._create, study_id, template_trial)
-        return self._ask(
-            create, lost=self._raise_lost, again=lambda: self._already_created(study_id, template_trial) or create()
-        )
+        return self._ask(create, again=lambda: self._already_created(study_id, template_trial) or create())
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
@@ -95,9 +90,7 @@ class OwnTrials(PatientStorage):
         values = self._own_trial(trial_id).intermediate_values
         stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
         row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        arguments = (trial_id, step, float(intermediate_value))
-        write = partial(self._put, TrialIntermediateValueModel, row, ("trial_id", "step") if step in values else ())
-        self._write(trial_id, Operation("set_trial_intermediate_value", arguments), write)
+        self._put(TrialIntermediateValueModel, row, ("trial_id", "step"), is_there=step in values)
         values[step] = intermediate_value
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -109,54 +102,46 @@ class OwnTrials(PatientStorage):
         self._write_attribute(TrialSystemAttributeModel, self._own_trial(trial_id).system_attrs, trial_id, key, value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Write the state, and drop the trial from memory. Raises: StorageLostError if the trial was to start."""
+        """Write the state, and drop the trial from memory."""
         write = partial(super().set_trial_state_values, trial_id, state, values)
+        # If a failed attempt took effect after all, Optuna would report that another process took or ended the trial.
         if state == TrialState.RUNNING:
             claim = partial(self._claim, trial_id, write)
-            # If a failed attempt took effect after all, Optuna would report that another process took the trial.
-            is_own = self._ask(claim, lost=self._raise_lost, again=lambda: self._is_own_already(trial_id) or claim())
+            is_own = self._ask(claim, again=lambda: self._is_own_already(trial_id) or claim())
         else:
-            at = datetime.now()  # local time, as in Optuna
-            operation = state_and_values(trial_id, state, values, at)
-            is_own = self._write(trial_id, operation, partial(self._while_own, trial_id, write))
-            self._remember_end(trial_id, state, values, at)
+            end = partial(self._while_own, trial_id, write)
+            is_own = self._write(trial_id, end, again=lambda: self._backend.get_trial(trial_id).state == state or end())
+            self._remember_end(trial_id, state, values)
         self._running.pop(trial_id, None)
         return is_own
 
     def release(self, trial_id: int, owner: str | None) -> bool:
         """Set a running trial of the dead run `owner` to waiting, unless it has ended or has another owner by now."""
         self._require_reading()
-        return self._ask(partial(let_go, self._backend, trial_id, owner), lost=lambda: False)
+        return self._ask(let_go, self._backend, trial_id, owner)
 
-    def _write(self, trial_id: int | None, operation: Operation | None, write: Callable[[], object]) -> bool:
-        """Write the parameters and then the operation to the database, or to the journal."""
+    def _write(self, trial_id: int | None, write: Callable[[], T], again: Callable[[], T]) -> T:
+        """Write the parameters that are in memory only, and then this."""
 
-        def both() -> object:
-            self._write_parameters()
+        def first() -> T:
+            self._write_parameters(replace=False)
             return write()
 
+        def retry() -> T:
+            self._write_parameters(replace=True)
+            return again()
+
         try:
-            done = self._deliver(both, lambda: self._with_parameters(operation))
+            return self._ask(first, again=retry)
         except TakenOverError:
             if trial_id is not None:
                 self._running.pop(trial_id, None)
             self._require_reading()
             raise
-        self._unwritten.clear()
-        return done
-
-    def _with_parameters(self, operation: Operation | None) -> list[Operation]:
-        operations = [
-            parameter(trial_id, name, value, distribution)
-            for trial_id, parameters in self._unwritten.items()
-            for name, (value, distribution) in parameters.items()
-        ]
-        operations += [operation] if operation else []
-        return [replace(write, owner=self.share.owner) for write in operations] if self.share else operations
 
     def _own_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id not in self._running:
-            trial = self._ask(super().get_trial, trial_id, lost=lambda: self._remembered(trial_id))
+            trial = self._ask(super().get_trial, trial_id)
             if trial.state.is_finished():
                 raise UpdateFinishedTrialError(f"Trial {trial.number} has ended and cannot be changed.")
             self._running[trial_id] = trial
@@ -168,16 +153,17 @@ class OwnTrials(PatientStorage):
 
     def _write_attribute(self, table: Any, attributes: dict[str, Any], trial_id: int, key: str, value: Any) -> None:
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        write = partial(self._put, table, row, ("trial_id", "key") if key in attributes else ())
-        name = "set_trial_user_attr" if table is TrialUserAttributeModel else "set_trial_system_attr"
-        self._write(trial_id, Operation(name, (trial_id, key, value)), write)
+        self._put(table, row, ("trial_id", "key"), is_there=key in attributes)
         attributes[key] = copy.deepcopy(value)
 
-    def _put(self, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
-        with create_scoped_session(self._backend.scoped_session) as session:
-            if self.share:
-                self.share.require_own(session, row["trial_id"])
-            put_row(session, table, row, replaces)
+    def _put(self, table: Any, row: dict[str, Any], keys: Sequence[str], *, is_there: bool) -> None:
+        def put(replaces: Sequence[str]) -> None:
+            with create_scoped_session(self._backend.scoped_session) as session:
+                if self.share:
+                    self.share.require_own(session, row["trial_id"])
+                put_row(session, table, row, replaces)
+
+        self._write(row["trial_id"], partial(put, keys if is_there else ()), partial(put, keys))
 
     def _while_own(self, trial_id: int, write: Callable[[], T]) -> T:
         if self.share is None:
@@ -200,12 +186,10 @@ class OwnTrials(PatientStorage):
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         if self._unwritten:
-            self._write(None, None, lambda: None)
+            self._write(None, lambda: None, lambda: None)
         read_at, newest = self._read.get(study_id, (-math.inf, -1))
         if time.monotonic() - read_at >= STALE_SECONDS:
-            self._ask(self._read_other_trials, study_id, newest, lost=lambda: None)
-        if study_id not in self._read:
-            self._raise_lost()
+            self._ask(self._read_other_trials, study_id, newest)
         trials = self._studies[study_id].trials
         for trial_id, trial in [*self._ended.items(), *self._running.items()]:
             # A trial that has ended in the database but runs here was taken over; it is not read again, so keep it as
@@ -232,19 +216,15 @@ class OwnTrials(PatientStorage):
     def _study_of(self, trial_id: int) -> int:
         return self._trial_id_to_study_id_and_number[trial_id][0]
 
-    def _remembered(self, trial_id: int) -> FrozenTrial:
-        if trial_id not in self._trial_id_to_study_id_and_number:
-            self._raise_lost()
-        study_id, number = self._trial_id_to_study_id_and_number[trial_id]
-        return self._ended.get(trial_id) or self._studies[study_id].trials[number]
-
-    def _remember_end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, at: datetime) -> None:
+    def _remember_end(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> None:
         if trial_id in self._trial_id_to_study_id_and_number:
-            trial = _copied(self._running.get(trial_id) or self._remembered(trial_id))
+            study_id, number = self._trial_id_to_study_id_and_number[trial_id]
+            trial = self._running.get(trial_id) or self._ended.get(trial_id) or self._studies[study_id].trials[number]
+            trial = _copied(trial)
             trial.state = state
             if values is not None:
                 trial.values = list(values)
-            trial.datetime_complete = at if state.is_finished() else None
+            trial.datetime_complete = datetime.now() if state.is_finished() else None  # local time, as in Optuna
             self._ended[trial_id] = trial
 
     def _create(self, study_id: int, template: FrozenTrial | None) -> int:
@@ -282,12 +262,12 @@ class OwnTrials(PatientStorage):
                 return id_of(trial)
         return None
 
-    def _write_parameters(self) -> None:
+    def _write_parameters(self, *, replace: bool) -> None:
         for trial_id, parameters in list(self._unwritten.items()):
             with suppress(TakenOverError), create_scoped_session(self._backend.scoped_session, True) as session:
                 if self.share:
                     self.share.require_own(session, trial_id)
-                put_parameters(session, trial_id, parameters)
+                put_parameters(session, trial_id, parameters, replace=replace)
             del self._unwritten[trial_id]  # only now: if the database is locked, the next attempt writes them
 
 

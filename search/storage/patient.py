@@ -1,6 +1,8 @@
-"""Optuna's storage for a database that may be unavailable: it retries, and keeps failed writes in the journal."""
+"""Optuna's storage for a database that may be unavailable for a while: it retries, and then gives the database up.
 
-import json
+What was not written is computed again by the next run, from the trainings' last snapshots, as after a kill.
+"""
+
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +15,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import IntegrityError
 
-from search.errors import StudyDeletedError
+from search.errors import StorageLostError, StudyDeletedError
 from search.storage.foreign import SPEC, is_foreign, set_aside
-from search.storage.journal import Operation
 from search.storage.opening import database_file
-from search.storage.operations import perform
 from search.storage.optuna_private import CachedStorage, FrozenStudy
-from search.storage.overflow import Overflow
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
+from search.storage.rows import append_entry
 from search.storage.sharing import Share, held, is_missing_row
 
 T = TypeVar("T")
@@ -31,103 +31,79 @@ DELETED = (
 
 
 class PatientStorage(CachedStorage):
-    """Retries when the database does not answer. Once it is lost, writes go to the journal, and reads use memory."""
+    """Retries when the database does not answer. Once it is lost, every call raises StorageLostError."""
 
     def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
         super().__init__(backend)
         self.patience = patience or Patience()
-        self.overflow = Overflow()
         self.share: Share | None = None  # if other runs have trials of the same study
-        self._ids: dict[str, int] = {}  # by name
         self._file: HeldFile | None = None  # restored if it is deleted
-        self._attributes: dict[tuple[str, int], dict[str, Any]] = {}  # ("user" or "system", study) -> last known ones
+        self._loss: str | None = None  # why the database was given up
 
     @property
     def backend(self) -> RDBStorage:
         """Optuna's storage, without memory and retries."""
         return self._backend
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the database was given up; this process does not use it any more."""
-        return self.overflow.loss is not None
-
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         """Create the study and return its id."""
         # If a failed attempt created it after all, this raises DuplicatedStudyError, which `load_if_exists` handles.
-        return self._ask(super().create_new_study, directions, study_name, lost=self._raise_lost)
+        return self._ask(super().create_new_study, directions, study_name)
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Write the attribute."""
-        arguments = (study_id, key, value)
-        self._deliver(
-            partial(super().set_study_user_attr, *arguments), lambda: [Operation("set_study_user_attr", arguments)]
-        )
-        self._attributes.setdefault(("user", study_id), {})[key] = _as_stored(value)
+        self._ask(super().set_study_user_attr, study_id, key, value)
 
     def append_study_user_attr(self, study_id: int, key: str, entry: dict[str, Any]) -> None:
         """Append the entry to the list under `key` exactly once; safe with concurrent processes."""
-        operation = Operation("append_study_user_attr", (study_id, key, {**entry, "id": secrets.token_hex(8)}))
-        self._deliver(partial(perform, operation, self._backend), lambda: [operation])
-        attributes = self._attributes.setdefault(("user", study_id), {})
-        attributes[key] = [*attributes.get(key, []), _as_stored(operation.arguments[2])]
+        self._ask(append_entry, self._backend, study_id, key, {**entry, "id": secrets.token_hex(8)})
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Write the attribute."""
-        arguments = (study_id, key, value)
-        self._deliver(
-            partial(super().set_study_system_attr, *arguments), lambda: [Operation("set_study_system_attr", arguments)]
-        )
-        self._attributes.setdefault(("system", study_id), {})[key] = _as_stored(value)
+        self._ask(super().set_study_system_attr, study_id, key, value)
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return the study's user attributes, from memory if the database is lost."""
-        return self._study_attributes("user", study_id, super().get_study_user_attrs)
+        """Return the study's user attributes."""
+        return self._ask(super().get_study_user_attrs, study_id)
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return the study's system attributes, from memory if the database is lost."""
-        return self._study_attributes("system", study_id, super().get_study_system_attrs)
+        """Return the study's system attributes."""
+        return self._ask(super().get_study_system_attrs, study_id)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """Return the study's id. Raises: StorageLostError if it was never read."""
-        # Optuna's Hyperband asks at every verdict.
-        if study_name not in self._ids:
-            read = super().get_study_id_from_name
-            self._ids[study_name] = self._ask(read, study_name, lost=self._raise_lost)
-        return self._ids[study_name]
+        """Return the study's id."""
+        return self._ask(super().get_study_id_from_name, study_name)
 
     def get_study_name_from_id(self, study_id: int) -> str:
-        """Return the study's name. Raises: StorageLostError if it was never read."""
-        read = partial(super().get_study_name_from_id, study_id)
-        return self._ask(read, lost=read)
+        """Return the study's name."""
+        return self._ask(super().get_study_name_from_id, study_id)
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """Return the study's directions. Raises: StorageLostError if they were never read."""
-        read = partial(super().get_study_directions, study_id)
-        return self._ask(read, lost=read)
+        """Return the study's directions."""
+        return self._ask(super().get_study_directions, study_id)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """Return all studies. Raises: StorageLostError."""
-        return self._ask(super().get_all_studies, lost=self._raise_lost)
+        """Return all studies."""
+        return self._ask(super().get_all_studies)
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Return the result of the idempotent `work` on the database, with retries. Raises: StorageLostError."""
-        return self._ask(work, lost=self._raise_lost)
+        return self._ask(work)
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Exclude other runs on the server from blocks of that name; without a lock if the database is lost.
+        """Exclude other runs on the server from blocks of that name. Raises: StorageLostError.
 
         The lock is not reentrant: a nested block of the same name waits for itself.
         """
         with ExitStack() as stack:
-            self._ask(lambda: stack.enter_context(held(self._backend.engine, name)), lost=lambda: None)
+            self._ask(lambda: stack.enter_context(held(self._backend.engine, name)))
             yield
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Restore a SQLite file that is deleted during the block; one that is replaced by another file is lost."""
-        path = self._ask(partial(database_file, self._backend), lost=lambda: None)
+        path = self._ask(partial(database_file, self._backend))
         try:
             self._file = HeldFile(path) if path else None
         except (OSError, sqlite3.Error) as error:
@@ -137,100 +113,53 @@ class PatientStorage(CachedStorage):
         try:
             yield
         finally:
-            self._check_file()
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            try:
+                self._check_file()
+            finally:
+                if self._file is not None:
+                    self._file.close()
+                    self._file = None
 
     def _check_file(self) -> None:
-        if self._file is None or self.is_lost or (state := self._file.state) == "there":
+        if self._file is None or self._loss or (state := self._file.state) == "there":
             return
         path = self._file.path
         self._backend.engine.dispose()  # closes the connections to the deleted file
         try:
             if state == "replaced":
                 saved = self._file.save_beside()
-                self.overflow.loss = (
-                    f"{path} was replaced by another file while it was in use; its content is saved in {saved}"
-                )
-                return
+                self._lose(f"{path} was replaced by another file while it was in use; its content is saved in {saved}")
             self._file.restore()
         except (OSError, sqlite3.Error) as error:
-            self.overflow.loss = f"{path} was {state} while it was in use, and its content cannot be written: {error}"
-        else:
-            self.patience.announce(f"{path} was deleted while it was in use. It has been restored; nothing is lost.")
+            self._lose(f"{path} was {state} while it was in use, and its content cannot be written: {error}")
+        self.patience.announce(f"{path} was deleted while it was in use. It has been restored; nothing is lost.")
 
-    def _ask(
-        self, ask: Callable[..., T], *arguments: Any, lost: Callable[[], T], again: Callable[[], T] | None = None
-    ) -> T:
-        """Return the result of `ask` on the database, with retries, or of `lost` if the database is lost."""
-        self._check_file()
-        if not self.is_lost:
-            first = partial(ask, *arguments)
-            try:
-                return self._attempt(first, again or first, self._backend.engine.dispose)
-            except StorageAwayError as error:
-                self.overflow.loss = str(error)
-        return lost()
+    def _ask(self, ask: Callable[..., T], *arguments: Any, again: Callable[[], T] | None = None) -> T:
+        """Return the result of `ask` on the database, or after a failure of `again`, which is retried.
 
-    def _deliver(self, write: Callable[[], object], as_operations: Callable[[], list[Operation]]) -> bool:
-        """Write to the database, or to the journal; return False if `write` does.
+        `again` defaults to `ask`: then it must be idempotent, because a failed attempt may have taken effect.
 
-        Raises: StorageLostError if both fail.
+        Raises: StorageLostError. StudyDeletedError.
         """
-        operations: list[Operation] = []
-
-        def again() -> bool:  # the failed attempt may have taken effect after all, fully or in part
-            for operation in operations:
-                perform(operation, self._backend)
-            return True
-
-        def failed() -> None:
-            # A connection opened while the file was read-only, or before the server failed, cannot be used again.
-            self._backend.engine.dispose()
-            if not operations:  # in the journal at once, so that killing the process while it waits loses nothing
-                operations.extend(as_operations())
-                self.overflow.keep(operations)
-
         self._check_file()
-        if self.is_lost:
-            self.overflow.keep(as_operations())
-        else:
-            try:
-                result = self._attempt(lambda: write() is not False, again, failed)
-            except StorageAwayError as error:
-                self.overflow.loss = str(error)
-            else:
-                if operations:
-                    self.overflow.empty()
-                return result
-        if self.overflow.journal is None:
-            self._raise_lost()
-        return True
-
-    def _attempt(self, first: Callable[[], T], again: Callable[[], T], failed: Callable[[], None]) -> T:
+        if self._loss:
+            self._lose(self._loss)
+        first = partial(ask, *arguments)
         try:
-            return self.patience.attempt(first, again, failed)
+            # A connection opened while the file was read-only, or before the server failed, cannot be used again.
+            return self.patience.attempt(first, again or first, self._backend.engine.dispose)
+        except StorageAwayError as error:
+            self._lose(str(error))
         except (KeyError, IntegrityError) as error:
             if is_missing_row(error):
                 raise StudyDeletedError(DELETED) from error
             raise
 
+    def _lose(self, loss: str) -> NoReturn:
+        self._loss = loss
+        raise StorageLostError(f"The storage was lost: {loss}. When it is back, run the same command to resume.")
+
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
         if any(map(is_foreign, trials)) and SPEC in self._backend.get_study_user_attrs(study_id):
             trials = [set_aside(trial) if is_foreign(trial) else trial for trial in trials]
         super()._add_trials_to_cache(study_id, trials)
-
-    def _study_attributes(self, kind: str, study_id: int, read: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
-        def remembered() -> dict[str, Any]:
-            return self._attributes[kind, study_id] if (kind, study_id) in self._attributes else self._raise_lost()
-
-        self._attributes[kind, study_id] = self._ask(read, study_id, lost=remembered)
-        return dict(self._attributes[kind, study_id])
-
-    def _raise_lost(self) -> NoReturn:
-        raise self.overflow.error
-
-
-def _as_stored(value: Any) -> Any:
-    return json.loads(json.dumps(value))

@@ -1,13 +1,20 @@
 """Write rows of Optuna's tables without the queries that Optuna makes before each write."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
-from sqlalchemy import delete, insert
+from optuna.storages import RDBStorage
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from search.storage.optuna_private import TrialParamModel
+from search.storage.optuna_private import (
+    StudyModel,
+    StudyUserAttributeModel,
+    TrialParamModel,
+    create_scoped_session,
+)
 
 
 def put_row(session: Session, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
@@ -17,8 +24,10 @@ def put_row(session: Session, table: Any, row: dict[str, Any], replaces: Sequenc
     session.execute(insert(table), [row])
 
 
-def put_parameters(session: Session, trial_id: int, parameters: Mapping[str, tuple[float, BaseDistribution]]) -> None:
-    """Insert the trial's parameters. Optuna's check against another program's trial in the study could fail."""
+def put_parameters(
+    session: Session, trial_id: int, parameters: Mapping[str, tuple[float, BaseDistribution]], *, replace: bool
+) -> None:
+    """Insert the trial's parameters, or replace them. Optuna's check against another program's trial could fail."""
     for name, (value, distribution) in parameters.items():
         distribution_json = distribution_to_json(distribution)
         row = {
@@ -27,4 +36,23 @@ def put_parameters(session: Session, trial_id: int, parameters: Mapping[str, tup
             "param_value": value,
             "distribution_json": distribution_json,
         }
-        session.execute(insert(TrialParamModel), [row])
+        put_row(session, TrialParamModel, row, ("trial_id", "param_name") if replace else ())
+
+
+def append_entry(backend: RDBStorage, study_id: int, key: str, entry: dict[str, Any]) -> None:
+    """Append the entry to the list in the study's user attribute, unless an entry with its "id" is there."""
+    table = StudyUserAttributeModel
+    row = (table.study_id == study_id, table.key == key)
+    with create_scoped_session(backend.scoped_session) as session:
+        # The first statement is a write, which on every database blocks others that append until the transaction ends.
+        session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
+        StudyModel.find_or_raise_by_id(study_id, session)
+        old_json = session.execute(select(table.value_json).where(*row)).scalar_one_or_none()
+        entries = [] if old_json is None else json.loads(old_json)
+        if entry["id"] in {old_entry.get("id") for old_entry in entries}:
+            return
+        new_json = json.dumps([*entries, entry])
+        if old_json is None:
+            session.execute(insert(table), [{"study_id": study_id, "key": key, "value_json": new_json}])
+        else:
+            session.execute(update(table).where(*row).values(value_json=new_json))

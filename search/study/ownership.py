@@ -1,5 +1,6 @@
 """A study's folder belongs to one study in one database; a token stored in both identifies them, also in copies."""
 
+import secrets
 import socket
 from pathlib import Path
 
@@ -12,18 +13,18 @@ from search.errors import SearchError
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.storage.own_trials import OwnTrials
-from search.storage.recovery import IDENTITY, identity
 from search.study.records import DataRecord, Identity
 from search.study.study import Study, storage_names
 
 OWNER = "study.json"  # in the study's folder
+TOKEN = "fmnist-search:token"  # the system attribute of a random text, unique to this study in this database
 
 
 def identity_of(study: Study) -> Identity:
     """Return the identity of the study; parts that it has none of are None."""
     storage = study.storage
     data = study.read(DataRecord)
-    token = storage.get_study_system_attrs(study.id).get(IDENTITY)
+    token = storage.get_study_system_attrs(study.id).get(TOKEN)
     return Identity(
         study=study.name,
         id=token,
@@ -39,7 +40,7 @@ def claim_folder(study: Study) -> None:
     Raises: SearchError if the folder belongs to another study. StorageLostError.
     """
     with study.alone():  # so that only one of two runs that start together draws the token
-        identity(study.storage, study.id)
+        _draw_token(study)
     require_own_folder(study)
     owner = identity_of(study)
     if owner == read_owner(path := study.folder / OWNER):
@@ -50,6 +51,12 @@ def claim_folder(study: Study) -> None:
         raise SearchError(
             f"{path} must be writable: {error.strerror or error}. Free space there, or run in another folder."
         ) from None
+
+
+def _draw_token(study: Study) -> None:
+    # A study that is created again under its name has another one.
+    if TOKEN not in study.storage.get_study_system_attrs(study.id):
+        study.storage.set_study_system_attr(study.id, TOKEN, secrets.token_hex(16))
 
 
 def require_own_folder(study: Study) -> None:
@@ -121,5 +128,5 @@ def _token(storage: RDBStorage, name: str) -> str | None:
     trials = OwnTrials(storage)
     if name not in storage_names(storage):
         return None
-    token = trials.get_study_system_attrs(trials.get_study_id_from_name(name)).get(IDENTITY)
+    token = trials.get_study_system_attrs(trials.get_study_id_from_name(name)).get(TOKEN)
     return None if token is None else str(token)

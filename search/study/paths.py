@@ -9,8 +9,3 @@ RUNNING = "running"  # in a study's folder: snapshots of the running trainings
 def snapshot_path(folder: Path, key: str) -> Path:
     """Return the path of the snapshot of the running training `key`."""
     return folder / RUNNING / f"{key.replace(',', '').replace(' ', '-')}.safetensors"
-
-
-def journal_path(folder: Path) -> Path:
-    """Return the path of the study's journal, which holds the writes that its database did not accept."""
-    return folder / "journal.jsonl"

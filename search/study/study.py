@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -17,14 +17,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.suggestions import did_you_mean
-from search.errors import SearchError, StorageLostError
+from search.errors import SearchError
 from search.storage.foreign import SPEC
-from search.storage.journal import Journal
 from search.storage.optuna_private import storage_of, study_id
 from search.storage.own_trials import OwnTrials
-from search.storage.recovery import identity, take_up
 from search.study.drift import require_same_data, require_same_set_up
-from search.study.paths import HOME, journal_path, snapshot_path
+from search.study.paths import HOME, snapshot_path
 from search.study.records import DataRecord, R, Record, parse_record, record_in, records_in
 from search.study.spec import StudySpec
 
@@ -121,29 +119,17 @@ class Study:
         else:
             self.optuna.set_user_attr(record.KEY, [*self.attributes.get(record.KEY, []), entry])
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the study's database was given up for the rest of this process."""
-        return self.is_stored and self.storage.is_lost
-
-    def require_storage(self) -> None:
-        """Raise StorageLostError if the study's database was given up."""
-        if self.is_lost:
-            raise self.storage.overflow.error
-
     def alone(self) -> AbstractContextManager[None]:
         """Exclude other runs of the study from such blocks, so that a value read inside can be written back."""
         return self.storage.held(self.name) if self.is_stored else nullcontext()
 
 
 def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: Path = HOME) -> Study:
-    """Create or resume the study of that name, with its sampler and pruner, and replay the journal of an earlier run.
+    """Create or resume the study of that name, with its sampler and pruner.
 
     Raises: SearchError if it exists with another space, seed or data, whose trials are not comparable.
     StorageLostError.
     """
-    # Not with the study's OwnTrials, which remembers the trials that it has seen running.
-    take_up(journal_path(home / spec.name), spec.name, OwnTrials(storage))
     check_resumable(storage, spec, data)
     optuna_study = optuna.create_study(
         study_name=spec.name,
@@ -172,20 +158,14 @@ def _name_value(study: OptunaStudy) -> None:
 
 
 @contextmanager
-def journalled(study: Study, announce: Callable[[str], None]) -> Iterator[None]:
-    """Write to the study's journal, inside the block, what the database does not accept; `announce` shows messages.
+def guarded(study: Study, announce: Callable[[str], None]) -> Iterator[None]:
+    """Show the storage's messages with `announce` inside the block, and restore a SQLite file that is deleted.
 
-    Raises: SearchError if the journal cannot be written. StorageLostError at the end of the block if the database was
-    lost inside.
+    Raises: StorageLostError.
     """
-    storage = study.storage
-    storage.patience.announce = announce
-    with Journal(
-        journal_path(study.folder), study=study.name, identity=identity(storage, study.id)
-    ) as storage.overflow.journal:
-        with suppress(StorageLostError), storage.guarded():  # raised below, after cleanup has written to the journal
-            yield
-        study.require_storage()
+    study.storage.patience.announce = announce
+    with study.storage.guarded():
+        yield
 
 
 def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:

@@ -21,9 +21,8 @@ from search.job.confirm import confirm
 from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
 from search.job.search import optimize
-from search.storage.journal import Operation
 from search.storage.opening import open_storage
-from search.storage.operations import perform
+from search.storage.rows import append_entry
 from search.study.records import Opening
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -264,5 +263,5 @@ def test_an_append_that_is_carried_out_twice_is_there_once(tmp_path: Path) -> No
     study.append(Opening(at="2025-01-01", by="evaluate", trial=None))
     kept = plain(tmp_path).user_attrs["openings"]
     backend = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False)
-    perform(Operation("append_study_user_attr", (study.optuna._study_id, "openings", kept[0])), backend)
+    append_entry(backend, study.optuna._study_id, "openings", kept[0])
     assert plain(tmp_path).user_attrs["openings"] == kept

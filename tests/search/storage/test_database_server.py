@@ -25,11 +25,9 @@ from fmnist.data.sources import find_source
 from search.errors import SearchError
 from search.job.search import put_back
 from search.storage import patience
-from search.storage.journal import Journal, read_journal
 from search.storage.opening import NETWORK, open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
-from search.storage.recovery import identity
 from search.study.study import Study, load_study
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
@@ -167,7 +165,6 @@ def test_a_run_waits_for_a_server_that_is_stopped_and_for_one_that_is_killed(
         output, errors = process.communicate()
     assert process.returncode == 0, output + errors
     assert errors == ""
-    assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()
     assert_undisturbed(url)
 
 
@@ -215,19 +212,14 @@ def test_a_run_whose_server_stays_away_ends_with_1_and_given_again_goes_on(
     assert process.returncode == 1, output + errors
     (line,) = errors.splitlines()
     assert line.startswith("Error: The storage was lost: ")
-    assert line.endswith("in studies/tiny-synthetic/journal.jsonl. When it is back, run the same command to resume.")
-    kept = read_journal(tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl")
-    assert kept is not None
-    assert kept.operations
-    assert SHOWN not in output + errors + str(kept)
+    assert line.endswith("When it is back, run the same command to resume.")
+    assert SHOWN not in output + errors
     code, output, errors = say(*RUN, url)
     assert code == 2, output + errors
     assert "Connection refused" in errors
-    assert read_journal(tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl") == kept
     server.start()
     done = run_command(tmp_path, *RUN, url)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not (tmp_path / "studies" / "tiny-synthetic" / "journal.jsonl").exists()
     assert_undisturbed(url)
 
 
@@ -256,7 +248,7 @@ class Cut:
         return result
 
 
-def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], met: Fault, journal: Path) -> None:
+def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], met: Fault) -> None:
     """A study is made, and its trials are asked for, take their steps and end."""
     clock, opened = Clock(), open_storage(url, create=True)
     storage = OwnTrials(opened, Patience(60, lambda _: None, clock.sleep, clock.time))
@@ -265,18 +257,15 @@ def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], m
         study = optuna.create_study(
             study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler
         )
-        with Journal(journal, study=name, identity=identity(storage, study._study_id)) as storage.overflow.journal:
-            study.enqueue_trial({"a": 0.25})
-            running = [study.ask() for _ in trials]
-            for trial, steps in zip(running, trials, strict=True):
-                act(trial, steps)
-            study.set_user_attr("seen", [trial.number for trial in running])
-            for trial in running[1:]:
-                study.tell(trial, 0.5)
-            put_back(Study(study))
+        study.enqueue_trial({"a": 0.25})
+        running = [study.ask() for _ in trials]
+        for trial, steps in zip(running, trials, strict=True):
+            act(trial, steps)
+        study.set_user_attr("seen", [trial.number for trial in running])
+        for trial in running[1:]:
+            study.tell(trial, 0.5)
+        put_back(Study(study))
     opened.engine.dispose()
-    assert not storage.is_lost
-    assert not journal.exists()
 
 
 @pytest.mark.slow
@@ -294,9 +283,9 @@ def test_connections_that_are_cut_at_any_moment_change_nothing(
     trials: list[list[tuple[str, str | int]]], moments: dict[int, str], server: Postgres, database: str, tmp_path: Path
 ) -> None:
     quiet, url = f"sqlite:///{tmp_path}/quiet.db", server.url(database)
-    name, journal, cut = f"study {next(NUMBERS)}", tmp_path / "journal.jsonl", Cut(server, database, moments)
-    take_steps(quiet, name, trials, Faulty(), journal)
-    take_steps(url, name, trials, cut, journal)
+    name, cut = f"study {next(NUMBERS)}", Cut(server, database, moments)
+    take_steps(quiet, name, trials, Faulty())
+    take_steps(url, name, trials, cut)
     assert cut.calls > min(moments), "a connection was cut"
     with study_in(quiet, name) as expected, study_in(url, name) as found:
         assert plain(found.optuna.get_trials()) == plain(expected.optuna.get_trials())
@@ -398,7 +387,6 @@ def test_a_server_that_cannot_be_had_is_refused_with_what_to_do(
             assert reason in line
             assert step in line
             assert SHOWN not in output + errors
-    assert not list(tmp_path.rglob("journal.jsonl"))
 
 
 def test_a_host_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:

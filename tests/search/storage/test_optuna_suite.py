@@ -15,9 +15,9 @@ from search.storage.own_trials import OwnTrials
 class _WithOptunasError(OwnTrials):
     """Says that a study or a trial is not there as Optuna does; ours says so in a sentence for the terminal."""
 
-    def _attempt(self, *work: Any) -> Any:
+    def _ask(self, *work: Any, **again: Any) -> Any:
         try:
-            return super()._attempt(*work)
+            return super()._ask(*work, **again)
         except StudyDeletedError as error:
             raise error.__cause__ or error from None
 

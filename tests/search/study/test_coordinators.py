@@ -21,10 +21,7 @@ from search.job.interrupt import Interrupt
 from search.job.objective import note_start
 from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
-from search.storage.journal import Operation
 from search.storage.opening import open_storage
-from search.storage.operations import perform
-from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError
 from search.study.coordinators import joined, take_back
 from search.study.holder import COORDINATOR
@@ -296,12 +293,6 @@ def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trac
         ):
             with pytest.raises(TakenOverError):
                 write()
-        storage = one.optuna._storage
-        assert isinstance(storage, OwnTrials)
-        assert storage.share
-        arguments = (trial._trial_id, "COMPLETE", [0.1], "2026-01-01T00:00:00")
-        old = Operation("set_trial_state_values", arguments, owner=storage.share.owner)
-        perform(old, storage._backend)
         two.optuna.tell(taken, 0.9)
         (found,) = another(each_url).optuna.trials
         assert (found.state, found.value, found.intermediate_values) == (TrialState.COMPLETE, 0.9, {1: 0.5})

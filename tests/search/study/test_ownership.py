@@ -15,8 +15,7 @@ from fmnist.checkpoint import load_checkpoint, save_checkpoint
 from fmnist.network import build
 from search.errors import SearchError
 from search.storage.opening import open_storage
-from search.storage.recovery import IDENTITY
-from search.study.ownership import OWNER, claim_folder, identity_of, require_own_folder
+from search.study.ownership import OWNER, TOKEN, claim_folder, identity_of, require_own_folder
 from search.study.paths import HOME
 from search.study.predictions import predictions_path
 from search.study.study import Study, create_study, load_study
@@ -129,7 +128,7 @@ def test_a_study_and_a_folder_of_an_older_version_take_a_token(tmp_path: Path, m
     ((HOME / "tiny") / "report.md").write_text("old")
     study = study_at(A)
     require_own_folder(study)
-    assert IDENTITY not in study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
+    assert TOKEN not in study.optuna._storage.get_study_system_attrs(study.optuna._study_id)
     claim_folder(study)
     assert json.loads(((HOME / "tiny") / OWNER).read_text())["id"] == identity_of(study).id
 

@@ -21,7 +21,7 @@ from search.samplers.names import Pruner, Sampler
 from search.storage.opening import open_storage
 from search.storage.trial_record import FOREIGN, REFUSED
 from search.study.holder import is_mine, is_numbered_here, this_process
-from search.study.paths import HOME, journal_path, snapshot_path
+from search.study.paths import HOME, snapshot_path
 from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import TOOLKIT, Study, create_study, load_study
@@ -308,7 +308,6 @@ def test_the_files_of_a_study_lie_in_a_folder_of_its_name() -> None:
     assert snapshot_path(HOME / "tiny", "trial 3, seed 1000") == Path(
         "studies/tiny/running/trial-3-seed-1000.safetensors"
     )
-    assert journal_path(HOME / "tiny") == Path("studies/tiny/journal.jsonl")
 
 
 def test_a_finished_study_keeps_what_it_was_made_with(tmp_path: Path) -> None:
