@@ -102,10 +102,10 @@ class LocalExecutor:
 
     def _end_workers(self) -> None:
         for worker in self._pool:
-            worker.pipe.close()
             worker.process.kill()
         for worker in self._pool:
             worker.process.join()
+            worker.pipe.close()  # only now: a worker that is in the middle of a message would show an error
 
     def _spawn(self) -> _Worker:
         context = worker_context()

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
@@ -35,17 +36,15 @@ def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     torch.set_num_threads(setup.threads)
     material = load_material(setup)
-    pipe.send(READY)
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the coordinator was killed
+        pipe.send(READY)
+        while True:
             message = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(message, Task):  # ignore a Stop that arrives after its task has ended
-            for event in events_of(message, setup, material, partial(_stop_came, pipe, message.key)):
-                pipe.send(event)
-                if isinstance(event, Unusable):
-                    os._exit(1)  # at once: the teardown of a broken CUDA context may hang
+            if isinstance(message, Task):  # ignore a Stop that arrives after its task has ended
+                for event in events_of(message, setup, material, partial(_stop_came, pipe, message.key)):
+                    pipe.send(event)
+                    if isinstance(event, Unusable):
+                        os._exit(1)  # at once: the teardown of a broken CUDA context may hang
 
 
 def _stop_came(pipe: Connection, key: str, patience: float) -> bool:
