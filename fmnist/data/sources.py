@@ -29,6 +29,7 @@ from fmnist.data.store import (
     load_preparation,
     load_report,
     save_cleaned,
+    save_splits,
 )
 from fmnist.data.summary import DataSummary, summarise
 from fmnist.data.synthetic import SYNTHETIC
@@ -66,17 +67,22 @@ class Source:
         """Return the first images that each cleaning rule caught."""
         return load_caught(self.root) if self.root else {}
 
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the images; synthetic ones are drawn into the cache by the first process that asks."""
+        return self.root or _drawn()
+
     def train(self) -> Images:
         """Return all images for training."""
-        return load_images(self.root, "train") if self.root else synthetic.train()
+        return load_images(self.folder, "train")
 
     def train_for_scoring(self) -> Images:
         """Return the training images for scoring: missing pixels are filled without using the labels."""
-        return load_for_scoring(self.root) if self.root else synthetic.train()
+        return load_for_scoring(self.root) if self.root else self.train()
 
     def test(self) -> Images:
         """Return the test images. Only `fmnist.data.splits` may call this."""
-        return load_images(self.root, "test") if self.root else synthetic.test()
+        return load_images(self.folder, "test")
 
     def summary(self) -> DataSummary:
         """Return counts and statistics of both splits."""
@@ -85,6 +91,18 @@ class Source:
     def save(self, path: Path) -> None:
         """Write both splits, filled without the labels, to the `.npz` file at `path`, which can be read as data."""
         write_npz(path, self.train_for_scoring(), self.test(), self.preparation)
+
+
+def _synthetic_source() -> Source:
+    _drawn()  # here, where an error of the cache gets a message
+    return Source(SYNTHETIC, None)
+
+
+def _drawn() -> Path:
+    def draw(folder: Path) -> None:
+        save_splits(folder, {"train": synthetic.train(), "test": synthetic.test()})
+
+    return cached_folder("synthetic", "", draw)
 
 
 def fingerprint(images: Images) -> str:
@@ -125,7 +143,7 @@ def find_source(
     try:
         if place == SYNTHETIC:
             announce(f"Data: synthetic images, drawn by code ({option}).")
-            return Source(SYNTHETIC, None)
+            return _synthetic_source()
         if place is None:
             return _default_source(rules, or_synthetic, may_download, announce)
         return _named_source(option, _path(place), _path(test) if test else None, rules, options, announce)
@@ -166,7 +184,7 @@ def _default_source(rules: CleaningRules, or_synthetic: bool, may_download: bool
                 f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files were found and the download failed ({reason}): "
                 "scores say nothing about Fashion-MNIST."
             )
-            return Source(SYNTHETIC, None)
+            return _synthetic_source()
     return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
 
 

@@ -29,14 +29,12 @@ def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchS
 
     Raises: FmnistError if a class has too few images for both parts.
     """
-    if source.root is None:
-        return _split(source, seed, share)
 
     def make(folder: Path) -> None:
         save_splits(folder, _split(source, seed, share)._asdict())
 
-    state = source.root.stat()
-    folder = cached_folder("split", digest(str(source.root), state.st_mtime_ns, seed, share), make)
+    state = source.folder.stat()
+    folder = cached_folder("split", digest(str(source.folder), state.st_mtime_ns, seed, share), make)
     return SearchSplits(load_images(folder, "train"), load_images(folder, "valid"))
 
 

@@ -3,7 +3,7 @@ random moment.
 
     python killed_runs.py KILLS SEED ARGUMENTS...      ARGUMENTS with {} for the number of the study
 
-Forked, because the imports would take most of the time and hardly be worth fifty kills. When a study ends before it is
+Forked, because the imports would take most of the time and make many kills slow. When a study ends before it is
 killed, the next one begins; after so many kills the last one is left to end. Prints the exit code of each study's last
 run.
 """

@@ -1,4 +1,4 @@
-"""Fifty times kill -9, at random moments of the whole job, against a study that nobody disturbed."""
+"""Twenty times kill -9, at random moments of the whole job, against a study that nobody disturbed."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from search.study.records import Confirmation, Final, Timing
 from search.study.study import Study, load_study
 from tests.search.tiny import CPU, run_command, surroundings
 
-KILLS = 50
+KILLS = 20
 BUDGET = 6
 TOML = f"""\
 [search]
@@ -81,7 +81,7 @@ def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
 
 
 @pytest.mark.slow
-def test_fifty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
+def test_twenty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
     script = Path(__file__).with_name("killed_runs.py")
     root = str(Path(__file__).parents[3])
     command = [sys.executable, str(script), str(KILLS), "0", *ARGUMENTS, "--name", "killed-{}"]
