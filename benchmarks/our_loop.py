@@ -106,7 +106,7 @@ def search(
     """
     knobs = config.model_dump()
     spec = StudySpec.parse(
-        {"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, where="benchmark"
+        {"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, context="benchmark"
     )
     study = create_study(open_storage(storage, create=True), spec, data := _record(source))
     study.optuna.pruner = optuna.pruners.MedianPruner(n_startup_trials=1_000_000)
@@ -132,7 +132,7 @@ def search(
 def main(work: Work) -> None:
     """Run the search and write its times and scores to `work.result`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = TrialConfig.parse(work.knobs, where="benchmark")
+    config = TrialConfig.parse(work.knobs, context="benchmark")
     source = Source("benchmark", Path(work.root))
     result = search(source, config, trials=work.trials, workers=work.workers, storage=work.storage, device=work.device)
     figures = {

@@ -102,7 +102,7 @@ def middle(spec: StudySpec) -> TrialConfig:
     """Return the configuration in the middle of the study's space."""
     space = spec.space
     return TrialConfig.parse(
-        space.pinned | {name: _middle(knob) for name, knob in space.knobs.items()}, where=spec.name
+        space.pinned | {name: _middle(knob) for name, knob in space.knobs.items()}, context=spec.name
     )
 
 

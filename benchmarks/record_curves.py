@@ -99,8 +99,8 @@ def _images(count: int, data: str | None) -> tuple[Images, Images, Images]:
 
 
 def _parted(images: Images, share: float) -> tuple[Images, Images]:
-    halves = stratified(images.labels, images.class_names, share=share, seed=0, into="the benchmark")
-    return images.take(halves.held_out), images.take(halves.kept)
+    rows = stratified(images.labels, images.class_names, share=share, seed=0, into="the benchmark")
+    return images.take(rows.held_out), images.take(rows.remaining)
 
 
 def _last(curve: Curve) -> float:

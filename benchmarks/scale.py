@@ -48,7 +48,7 @@ from benchmarks.options import Json, NoData, sampled_by, whole_numbers
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.curve import CurvePoint
 from fmnist.machine import cores
-from search.executors import EpochEnd, Event, Finished, Later, Task
+from search.executors import EpochEnd, Event, Finished, NoTaskYet, Task
 from search.job import search as loop
 from search.job.interrupt import Interrupt
 from search.job.loop import SearchLoop
@@ -152,7 +152,7 @@ class Asks:
         """Time the proposals within the block."""
         next_task = SearchLoop.next_task
 
-        def timed(this: SearchLoop) -> Task | Later | None:
+        def timed(this: SearchLoop) -> Task | NoTaskYet | None:
             start = time.perf_counter()
             task = next_task(this)
             if isinstance(task, Task):

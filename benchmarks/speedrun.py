@@ -106,7 +106,7 @@ def _pinned(study: str, epochs: int | None) -> TrialConfig:
         raise FmnistError(
             f"A speed run trains one configuration; the study {study!r} searches {', '.join(space.knobs)}. Pin them."
         )
-    return TrialConfig.parse(space.pinned | ({"epochs": epochs} if epochs else {}), where=study)
+    return TrialConfig.parse(space.pinned | ({"epochs": epochs} if epochs else {}), context=study)
 
 
 def _run(config: TrialConfig, images: Images, source: Source, seed: int, device: torch.device) -> Run:

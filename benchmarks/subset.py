@@ -43,7 +43,9 @@ def _subset(source: Source, images: int | None, folder: Path) -> Source:
         train_read=len(train), train_kept=len(train), test_read=2, test_kept=2, held_out=0, caught=()
     )
     folder.mkdir()
-    save_cleaned(folder, Cleaned(train, stand_in, report, blind=None, caught={}, preparation=source.preparation))
+    save_cleaned(
+        folder, Cleaned(train, stand_in, report, scoring_pixels=None, caught={}, preparation=source.preparation)
+    )
     return Source(source.name, folder)
 
 

@@ -30,7 +30,7 @@ from search.executors.training import Setup
 def main(module: str, work: dict[str, Any]) -> None:
     """Warm up and run the loop of that module."""
     if module == our_loop.__name__:
-        config = TrialConfig.parse(work["knobs"] | {"epochs": 1}, where="benchmark")
+        config = TrialConfig.parse(work["knobs"] | {"epochs": 1}, context="benchmark")
         with patch.object(our_loop, "LocalExecutor", partial(warm_executor, config)):
             our_loop.main(our_loop.Work(**work))
     else:

@@ -54,7 +54,7 @@ class Checkpoint:
     @property
     def preparation(self) -> Preparation:
         """How the training pictures were prepared."""
-        return Preparation.told(
+        return Preparation.from_record(
             self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',"
         )
 
@@ -110,7 +110,7 @@ def load_checkpoint(folder: Path, device: torch.device = CPU) -> Checkpoint:
     Raises: FmnistError naming the file, the rule, the value received and the next step.
     """
     about = _read_about(folder)
-    config = TrialConfig.parse(about.config, where=str(folder / CONFIG))
+    config = TrialConfig.parse(about.config, context=str(folder / CONFIG))
     if about.checksum not in (None, about.seal):
         raise FmnistError(
             f"{folder / CONFIG} must have the checksum {about.seal[:12]}…, got {shown(about.checksum)}. It was "
@@ -186,14 +186,14 @@ def _read_about(folder: Path) -> _About:
         ) from error
 
 
-def _parsed(text: bytes, where: str) -> _About:
+def _parsed(text: bytes, context: str) -> _About:
     try:
         return _About.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            raise FmnistError(f"{where} must be JSON: {first['ctx']['error']}. {_RETRY}") from None
-        lines = [f"{where}: {line}" for line in refusals(error, _About)]
+            raise FmnistError(f"{context} must be JSON: {first['ctx']['error']}. {_RETRY}") from None
+        lines = [f"{context}: {line}" for line in refusals(error, _About)]
         raise FmnistError(listed([*lines, f"This version cannot read this checkpoint. {_RETRY}"])) from None
 
 
@@ -235,7 +235,7 @@ def _bytes(tensors: Tensors) -> int:
     return sum(_SIZES[dtype] * math.prod(shape) for shape, dtype in tensors.values())
 
 
-def _require_tensors(received: Tensors, expected: Tensors, where: str) -> None:
+def _require_tensors(received: Tensors, expected: Tensors, file: str) -> None:
     wrong = [
         f"{name if name in expected else shown(name)} must be {_described(expected.get(name))}, got "
         f"{_described(received.get(name))}"
@@ -244,7 +244,7 @@ def _require_tensors(received: Tensors, expected: Tensors, where: str) -> None:
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise FmnistError(f"{where} does not fit its configuration: {'; '.join(wrong[:3])}{more}. {_RETRY}")
+        raise FmnistError(f"{file} does not fit its configuration: {'; '.join(wrong[:3])}{more}. {_RETRY}")
 
 
 def _described(tensor: tuple[tuple[int, ...], str] | None) -> str:

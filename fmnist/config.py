@@ -87,15 +87,15 @@ class TrialConfig(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the training images")] = 10
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+    def parse(cls, values: Mapping[str, Any], *, context: str) -> Self:
         """Validate `values`; missing fields get their defaults.
 
-        Raises: FmnistError with a line for each error, naming `where`, the field, the rule and the value received.
+        Raises: FmnistError with a line for each error, naming `context`, the field, the rule and the value received.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise FmnistError(listed([f"{where}: {line}" for line in refusals(error, cls, noun="knob")])) from None
+            raise FmnistError(listed([f"{context}: {line}" for line in refusals(error, cls, noun="knob")])) from None
 
     @property
     def small_count(self) -> int:

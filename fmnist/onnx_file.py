@@ -83,7 +83,9 @@ def load_onnx(path: Path) -> OnnxModel:
         )
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     class_names = _class_names(metadata, path)
-    preparation = Preparation.told(metadata.get("pictures"), metadata.get("data"), f"{path}: metadata 'pictures'")
+    preparation = Preparation.from_record(
+        metadata.get("pictures"), metadata.get("data"), f"{path}: metadata 'pictures'"
+    )
     session = _session(content, path)
     _require_form(session, len(class_names), path)
     return OnnxModel(path, session, class_names, metadata.get("data"), preparation)

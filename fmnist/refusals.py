@@ -32,14 +32,15 @@ def refusals(
     model: type[BaseModel],
     *,
     noun: str = "key",
-    called: Mapping[str, str] = NONE,
-    belongs: Mapping[str, str] = NONE,
+    display_names: Mapping[str, str] = NONE,
+    correct_places: Mapping[str, str] = NONE,
 ) -> list[str]:
     """Return a line on each value that `model` rejects.
 
-    `called` renames keys, for values that are not from a file; `belongs` maps names that are misplaced to their place.
+    `display_names` renames keys, for values that are not from a file. `correct_places` maps a misplaced name to the
+    place where it belongs.
     """
-    return [_line(details, model, noun, called, belongs) for details in error.errors(include_url=False)]
+    return [_line(details, model, noun, display_names, correct_places) for details in error.errors(include_url=False)]
 
 
 def listed(lines: Sequence[str]) -> str:
@@ -60,19 +61,29 @@ def shown(value: object) -> str:
 
 
 def _line(
-    error: ErrorDetails, model: type[BaseModel], noun: str, called: Mapping[str, str], belongs: Mapping[str, str]
+    error: ErrorDetails,
+    model: type[BaseModel],
+    noun: str,
+    display_names: Mapping[str, str],
+    correct_places: Mapping[str, str],
 ) -> str:
     key, value = _key(error["loc"]), error["input"]
     if error["type"] == "extra_forbidden":
         name = str(error["loc"][-1])
         section = _place(model, error["loc"][:-1]).kind
-        hint = f"It belongs {belongs[name]}." if name in belongs else did_you_mean(name, section.model_fields)
+        hint = (
+            f"It belongs {correct_places[name]}."
+            if name in correct_places
+            else did_you_mean(name, section.model_fields)
+        )
         return f"unknown {noun} {key if key.endswith(_QUOTES) else repr(key)}. {hint}"
     place = _place(model, error["loc"])
     if error["type"] == "missing":
         return f"{key} is missing; it must be {place.rule}."
     rule = str(error["ctx"]["error"]) if error["type"] == "value_error" else place.rule
-    return f"{called.get(key, key) or 'the content'} must be {rule}, got {shown(value)}.{_hint(place.kind, value)}"
+    return (
+        f"{display_names.get(key, key) or 'the content'} must be {rule}, got {shown(value)}.{_hint(place.kind, value)}"
+    )
 
 
 def _key(location: tuple[int | str, ...]) -> str:

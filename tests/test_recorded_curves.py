@@ -53,7 +53,7 @@ def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_opti
         "batch_norm": [True, False],
         "batch_size": [64, 128, 256],
     }
-    space = space_of({**options, "dropout": {"low": 0.0, "high": 0.5}}, search_unlisted=False, where="choices")
+    space = space_of({**options, "dropout": {"low": 0.0, "high": 0.5}}, search_unlisted=False, context="choices")
     points = Points(space)
     found = [points[index] for index in range(64)]
     for knobs in found:

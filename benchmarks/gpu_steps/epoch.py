@@ -57,7 +57,7 @@ def others(plain: TrialConfig) -> Iterator[tuple[str, TrialConfig]]:
     for batch_size in (512, 1024):
         yield f"batch_{batch_size}", plain.model_copy(update={"batch_size": batch_size})
     for study in ("sprint", "dash"):
-        yield study, TrialConfig.parse(load_spec(study).space.pinned, where=study)
+        yield study, TrialConfig.parse(load_spec(study).space.pinned, context=study)
 
 
 def epoch_seconds(

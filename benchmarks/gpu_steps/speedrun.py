@@ -41,7 +41,7 @@ def measure(work: Work) -> Iterator[dict[str, Any]]:
     """Yield the seconds of a training, test macro F1 of each run, and the wall clock of all seeds."""
     device, source = torch.device(work.device), find_source(work.data, announce=print)
     images = full_split(source)
-    pinned = TrialConfig.parse(load_spec(STUDY).space.pinned, where=STUDY)
+    pinned = TrialConfig.parse(load_spec(STUDY).space.pinned, context=STUDY)
     configs = {
         name: pinned.model_copy(update={"epochs": epochs or pinned.epochs}) for name, (_, epochs) in RUNS.items()
     }

@@ -278,4 +278,4 @@ def _preparation(archive: zipfile.ZipFile, member: Member) -> Preparation:
             f"the preparation must be one string; got {member.dtype} {list(member.shape)}. Remove this array, or save "
             "the data again."
         )
-    return Preparation.told(str(read_array(archive, member).reshape(())), None, f"{member.path} {member.key}")
+    return Preparation.from_record(str(read_array(archive, member).reshape(())), None, f"{member.path} {member.key}")

@@ -47,7 +47,7 @@ class Cleaned:
     train: Images
     test: Images
     report: CleaningReport
-    blind: NDArray[np.uint8] | None  # train's pixels filled without using the labels; None if that makes no difference
+    scoring_pixels: NDArray[np.uint8] | None  # of train, filled without using the labels; None if that changes nothing
     caught: Mapping[str, CaughtPictures]  # by the rule's name; only of rules that found something
     preparation: Preparation
 
@@ -126,12 +126,12 @@ def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[n
 
 def _hold_out(work: Work) -> None:
     train = work.train
-    halves = stratified(
+    parts = stratified(
         encode(train.labels[train.rows], work.classes), work.classes, share=HELD_OUT, seed=HELD_OUT_SEED, into="test"
     )
     pixels = train.pixels if train.scoring_pixels is None else train.scoring_pixels
-    work.test = replace(train, rows=train.rows[halves.held_out], pixels=pixels)
-    train.rows = train.rows[halves.kept]
+    work.test = replace(train, rows=train.rows[parts.held_out], pixels=pixels)
+    train.rows = train.rows[parts.remaining]
 
 
 def _images(split: Split, classes: tuple[str, ...]) -> Images:

@@ -34,7 +34,7 @@ class Preparation(BaseModel):
     whites: tuple[White, ...] = ()  # of the picture files in the data; () if there were only tables or arrays
 
     @classmethod
-    def told(cls, record: object, data: object, where: str) -> "Preparation":
+    def from_record(cls, record: object, data: object, context: str) -> "Preparation":
         """Return the preparation stored in a model or in data; `data` names the data set the model was trained on.
 
         Older versions stored one word, and "as Fashion-MNIST's" for every data set of 28 x 28 pixels, which they did
@@ -50,7 +50,7 @@ class Preparation(BaseModel):
             return cls.model_validate(json.loads(record) if isinstance(record, str) else record)
         except (ValidationError, ValueError, RecursionError):
             raise FmnistError(
-                f"{where} must say how its pictures were prepared, as fmnist-search writes it; got "
+                f"{context} must say how its pictures were prepared, as fmnist-search writes it; got "
                 f"{str(record)[:60]!r}. Export it again."
             ) from None
 

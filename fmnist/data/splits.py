@@ -41,7 +41,7 @@ def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchS
 def _split(source: Source, seed: int, share: float) -> SearchSplits:
     images = source.train()
     rows = stratified(images.labels, images.class_names, share=share, seed=seed, into="validation")
-    return SearchSplits(images.take(rows.kept), source.train_for_scoring().take(rows.held_out))
+    return SearchSplits(images.take(rows.remaining), source.train_for_scoring().take(rows.held_out))
 
 
 def full_split(source: Source) -> Images:

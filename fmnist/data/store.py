@@ -50,8 +50,8 @@ def save_cleaned(folder: Path, cleaned: "Cleaned") -> None:
     """Save images, report and the first images caught in `folder`, for the functions below."""
     for split, images in (("train", cleaned.train), ("test", cleaned.test)):
         _save_images(folder, split, images)
-    if cleaned.blind is not None:
-        _save(folder, {"blind-pixels": cleaned.blind})
+    if cleaned.scoring_pixels is not None:
+        _save(folder, {"scoring-pixels": cleaned.scoring_pixels})
     for rule, pictures in cleaned.caught.items():
         _save(folder, {f"caught-{rule}": pictures.pixels})
         if pictures.missing is not None:
@@ -81,7 +81,7 @@ def load_images(folder: Path, split: str) -> Images:
 def load_for_scoring(folder: Path) -> Images:
     """Load the training images with missing pixels filled without using the labels."""
     train = load_images(folder, "train")
-    return replace(train, pixels=_load(folder, "blind-pixels")) if (folder / "blind-pixels.npy").exists() else train
+    return replace(train, pixels=_load(folder, "scoring-pixels")) if (folder / "scoring-pixels.npy").exists() else train
 
 
 def load_report(folder: Path) -> CleaningReport:

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from fmnist.errors import FmnistError
 
 
-class Halves(NamedTuple):
+class StratifiedRows(NamedTuple):
     """Row indices of both parts, ascending."""
 
-    kept: NDArray[np.int64]
+    remaining: NDArray[np.int64]
     held_out: NDArray[np.int64]
 
 
 def stratified(
     labels: NDArray[np.int64], class_names: tuple[str, ...], *, share: float, seed: int, into: str
-) -> Halves:
+) -> StratifiedRows:
     """Hold out `share` of every class; the same rows for the same seed. `into` names the held-out part in errors.
 
     Raises: FmnistError if a class has too few images for both parts.
@@ -26,8 +26,8 @@ def stratified(
 
     count = round(share * len(labels))
     _require_every_class(labels, class_names, count, into)
-    kept, held_out = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)
-    return Halves(np.sort(kept), np.sort(held_out))
+    remaining, held_out = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)
+    return StratifiedRows(np.sort(remaining), np.sort(held_out))
 
 
 def _require_every_class(labels: NDArray[np.int64], class_names: tuple[str, ...], held_out: int, into: str) -> None:

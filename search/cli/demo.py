@@ -40,11 +40,11 @@ def demo(
     from fmnist.classifier import load_classifier
     from search.demo.about import about
     from search.demo.answer import STYLE, answer, empty
-    from search.demo.teaching import Teaching
+    from search.demo.neighbour_loader import NeighbourLoader
 
     classifier = load_classifier(folder, device)
-    teaching = Teaching(lambda: _training_images(classifier, data, console), classifier.features)
-    page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, teaching.neighbours()))
+    loader = NeighbourLoader(lambda: _training_images(classifier, data, console), classifier.features)
+    page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, loader.neighbours()))
     with suppress(KeyboardInterrupt), listen(port) as listening:
         actual = listening.getsockname()[1]
         say_address(console, f"http://127.0.0.1:{actual}/", is_moved=actual != port, in_browser=in_browser)

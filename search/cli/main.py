@@ -167,9 +167,9 @@ def export(
 
     Example: fmnist-search export quick --to model --format onnx --format onnx-int8
     """
-    from search.export.formats import chosen
+    from search.export.formats import select_files
 
-    files = chosen(formats or [])  # first, because the following imports take seconds
+    files = select_files(formats or [])  # first, because the following imports take seconds
     from search.job.export import export_study
 
     opened, console = opened_study(study, storage), Console()

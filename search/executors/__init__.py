@@ -68,14 +68,14 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SnapshotSaved:
     """The task's snapshot has been saved."""
 
     key: str
 
 
 @dataclass(frozen=True)
-class Noted:
+class Message:
     """A message about a task that continues."""
 
     key: str
@@ -100,10 +100,10 @@ class Failed:
     seconds: float
 
 
-Event = EpochEnd | Resumed | Measured | Predicted | Kept | Noted | Finished | Failed
+Event = EpochEnd | Resumed | Measured | Predicted | SnapshotSaved | Message | Finished | Failed
 
 
-class Later:
+class NoTaskYet:
     """Returned in place of a task when there is none now but may be one soon."""
 
 
@@ -133,7 +133,7 @@ class Executor(Protocol):
 
 def drive(
     executor: Executor,
-    next_task: Callable[[], Task | Later | None],
+    next_task: Callable[[], Task | NoTaskYet | None],
     handle: Callable[[Event], None],
     stopped: Callable[[], bool],
 ) -> None:
@@ -142,7 +142,7 @@ def drive(
     while not stopped():
         while has_more and executor.free():
             task = next_task()
-            if isinstance(task, Later):
+            if isinstance(task, NoTaskYet):
                 break
             if task is None:
                 has_more = False

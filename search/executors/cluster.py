@@ -56,12 +56,12 @@ def choose_cluster(
     gpus: float | None,
     max_workers: int | None,
     *,
-    given: object,
+    local_option: object,
 ) -> Cluster | None:
     """Return the cluster that the options describe, or None if trainings run in processes on this machine.
 
     Args:
-        given: The value of --workers or --device, if any; neither is an option of Ray.
+        local_option: The value of --workers or --device, if any; neither is an option of Ray.
 
     Raises: SearchError if options conflict, or Ray is not installed.
     """
@@ -77,7 +77,7 @@ def choose_cluster(
                 raise SearchError(f"{', '.join(named)} can only be used with --executor ray, got --executor local.")
             return None
         case "ray":
-            if given is not None:
+            if local_option is not None:
                 raise SearchError(
                     "With --executor ray, use --max-workers instead of --workers, and --gpus-per-trial instead of "
                     "--device."

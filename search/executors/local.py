@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerProcess, SpawnProcess
 
 import torch
 
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Noted, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Message, Task
 from search.executors.attempts import Attempts, Silence
 from search.executors.mps import Sharing, shared_gpu
 from search.executors.processes import on_their_own, worker_context
@@ -144,7 +144,7 @@ class LocalExecutor:
 
     def _retire(self, worker: _Worker, last: Unusable) -> list[Event]:
         assert worker.task is not None
-        event: Event = last.failed or Noted(worker.task.key, f"its worker process became unusable: {last.reason}")
+        event: Event = last.failed or Message(worker.task.key, f"its worker process became unusable: {last.reason}")
         if last.failed:
             self._attempts.over(worker.task.key)
             worker.task = None

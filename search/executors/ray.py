@@ -12,7 +12,7 @@ from typing import Any
 
 from fmnist.atomic import folder_in_place, write_in_place
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Noted, Task
+from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Message, Task
 from search.executors.attempts import Attempts, Silence
 from search.executors.cluster import Cluster
 from search.executors.ray_worker import Carried, Ready, Trainer
@@ -193,8 +193,8 @@ class RayExecutor:
         if last.failed:
             self._attempts.over(task.key)
             return [last.failed]
-        note = Noted(task.key, f"its worker process became unusable: {last.reason}")
-        return [note, *self._attempts.died(task, last.reason, "error", time.monotonic() - worker.started)]
+        message = Message(task.key, f"its worker process became unusable: {last.reason}")
+        return [message, *self._attempts.died(task, last.reason, "error", time.monotonic() - worker.started)]
 
     def _replace(self, worker: _Worker, error: RayError) -> list[Event]:
         self._pool.remove(worker)
@@ -240,7 +240,7 @@ def _store(task: Task, carried: Carried) -> list[Event]:
             raise SearchError(
                 f"{task.checkpoint} must be writable: {error.strerror or error}. Free space there."
             ) from error
-        return [Noted(task.key, f"no snapshot: {error.strerror or error}")]
+        return [Message(task.key, f"no snapshot: {error.strerror or error}")]
     return []
 
 

@@ -12,7 +12,7 @@ import torch
 
 from fmnist.data.images import Images
 from fmnist.data.splits import SearchSplits
-from search.executors import Event, Finished, Kept, Task
+from search.executors import Event, Finished, SnapshotSaved, Task
 from search.executors.training import Material, Setup, Unusable, events_of
 
 
@@ -51,7 +51,7 @@ class Trainer:
             if snapshot is not None:
                 (folder / "snapshot").write_bytes(snapshot)
             for event in events_of(local, self._setup, self._material, self._stop.wait):
-                if isinstance(event, Kept):
+                if isinstance(event, SnapshotSaved):
                     yield Carried("snapshot", {"snapshot": (folder / "snapshot").read_bytes()})
                 elif isinstance(event, Finished) and (folder / "checkpoint").exists():
                     yield Carried(

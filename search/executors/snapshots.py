@@ -30,7 +30,7 @@ class Snapshots:
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last snapshot took
 
-    def found(self) -> tuple[Snapshot | None, tuple[CurvePoint, ...]]:
+    def load(self) -> tuple[Snapshot | None, tuple[CurvePoint, ...]]:
         """Return the snapshot that an earlier try of this training left, and its curve until then."""
         path = self._task.snapshot
         if path is None or not path.exists():

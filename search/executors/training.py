@@ -27,11 +27,11 @@ from search.executors import (
     Failed,
     FailureKind,
     Finished,
-    Kept,
     Measured,
-    Noted,
+    Message,
     Predicted,
     Resumed,
+    SnapshotSaved,
     Task,
 )
 from search.executors.capacity import least_memory
@@ -130,8 +130,8 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
         yield from _speed(task, len(train_images.class_names), device, task.max_latency_ms)
     notes: list[str] = []
     snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds, notes.append)
-    after, before = snapshots.found()
-    yield from _noted(task, notes)
+    after, before = snapshots.load()
+    yield from _messages(task, notes)
     if after:
         yield Resumed(task.key, before)
     last: Epoch | None = None
@@ -142,8 +142,8 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
         if stopped(PATIENCE * last.seconds):
             return time.monotonic() - start
         if snapshots.take(last, point):
-            yield Kept(task.key)
-        yield from _noted(task, notes)
+            yield SnapshotSaved(task.key)
+        yield from _messages(task, notes)
     if valid_images is not None and last and last.logits is not None:
         yield Predicted(task.key, valid_images.labels, torch.softmax(last.logits, dim=1).numpy())
     if task.checkpoint and last:
@@ -152,9 +152,9 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     return time.monotonic() - start
 
 
-def _noted(task: Task, notes: list[str]) -> Iterator[Noted]:
+def _messages(task: Task, notes: list[str]) -> Iterator[Message]:
     while notes:
-        yield Noted(task.key, notes.pop(0))
+        yield Message(task.key, notes.pop(0))
 
 
 def _failed(error: Exception, task: Task, setup: Setup, seconds: float) -> Failed | Unusable:

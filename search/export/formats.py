@@ -18,7 +18,7 @@ WHAT = {
 }
 
 
-def chosen(names: Sequence[str]) -> tuple[str, ...]:
+def select_files(names: Sequence[str]) -> tuple[str, ...]:
     """Return the files of the named formats, each once and in order of writing; all files if no format is named.
 
     Raises: SearchError if a name is unknown.

@@ -94,7 +94,7 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
         if settings is None:
             raise SearchError(f"Trial {trial.number} has no valid configuration: another program changed it.")
         assert trial.value is not None
-        config = TrialConfig.parse(settings, where=f"trial {trial.number}")
+        config = TrialConfig.parse(settings, context=f"trial {trial.number}")
         # The same configuration with another seed is not a second candidate.
         best.setdefault(
             config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value)

@@ -17,9 +17,9 @@ from search.executors import (
     Failed,
     FailureKind,
     Finished,
-    Later,
     Measured,
-    Noted,
+    Message,
+    NoTaskYet,
     Predicted,
     Resumed,
     Task,
@@ -38,7 +38,7 @@ from search.study.study import Study
 from search.study.timing import NOTE_SECONDS
 from search.study.trials import complete_trials, finished_trials
 
-LATER_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
+RETRY_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
 MOST_FAILURES = 10  # in a row
 MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
@@ -105,10 +105,10 @@ class SearchLoop:
             len(finished_trials(self.study)) - self.done_before - self.done_here, best_of(self.study)
         )
 
-    def next_task(self) -> Task | Later | None:
+    def next_task(self) -> Task | NoTaskYet | None:
         """Return the next trial to train; None when the search is over."""
-        if time.monotonic() - self.asked_in_vain < LATER_SECONDS:
-            return Later()
+        if time.monotonic() - self.asked_in_vain < RETRY_SECONDS:
+            return NoTaskYet()
         while self._may_begin():
             try:
                 if task := self._begin():
@@ -121,7 +121,7 @@ class SearchLoop:
         if self.given_up or not (self._has_more_to_come() or self._may_be_refused()):
             return None
         self.asked_in_vain = time.monotonic()
-        return Later()
+        return NoTaskYet()
 
     def handle(self, event: Event) -> None:
         """Act on what a worker reports."""
@@ -193,7 +193,7 @@ class SearchLoop:
                     self.refused = 0
             case Predicted():
                 active.predicted = event
-            case Noted():
+            case Message():
                 self.progress.message(f"{event.key}: {event.text}")
             case Finished():
                 self.failures.clear()

@@ -74,7 +74,7 @@ def choose_place(options: PlaceOptions) -> Place:
         options.get("cpus_per_trial"),
         options.get("gpus_per_trial"),
         options.get("max_workers"),
-        given=options.get("workers") or options.get("device"),
+        local_option=options.get("workers") or options.get("device"),
     )
     device = choose_device(options.get("device"))
     if cluster is None:

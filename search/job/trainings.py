@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, drive
+from search.executors import EpochEnd, Event, Failed, Finished, Message, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
 from search.job.stage import Stage
 from search.study.records import StageName
@@ -82,7 +82,7 @@ class _Trainings:
             case Resumed(key, curve):
                 self.values[key] = curve[-1].macro_f1
                 self.progress.message(f"{key} resumes after epoch {curve[-1].number}.")
-            case Noted(key, text):
+            case Message(key, text):
                 self.progress.message(f"{key}: {text}")
             case Finished(key, seconds) if not self.is_void:
                 self.keep(self.by_key[key], self.values[key], seconds)

@@ -18,7 +18,7 @@ from search.errors import SearchError
 from search.storage.masking import masked
 from search.storage.optuna_private import VersionManager
 from search.storage.patience import fault_of
-from search.storage.sharing import held
+from search.storage.sharing import locked
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process; a run then retries
@@ -160,7 +160,7 @@ def _table_lock(url: str, options: dict[str, Any]) -> Iterator[None]:
     """Keep other runs from creating Optuna's tables on the server at the same time, which would fail."""
     engine = create_engine(url, **options)
     try:
-        with held(engine, "tables"):
+        with locked(engine, "tables"):
             yield
     finally:
         engine.dispose()

@@ -32,7 +32,7 @@ from search.storage.optuna_private import trial_id as id_of
 from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
 from search.storage.rows import put_parameters, put_row
-from search.storage.sharing import OWNER, TakenOverError, let_go, lock_study
+from search.storage.sharing import OWNER, TakenOverError, lock_study, release_trial
 
 STALE_SECONDS = 1.0  # maximum age of the other runs' writes in memory; exact figures are read from the database
 CONTENT = attrgetter("params", "user_attrs", "system_attrs")
@@ -118,7 +118,7 @@ class OwnTrials(PatientStorage):
     def release(self, trial_id: int, owner: str | None) -> bool:
         """Set a running trial of the dead run `owner` to waiting, unless it has ended or has another owner by now."""
         self._require_reading()
-        return self._ask(let_go, self._backend, trial_id, owner)
+        return self._ask(release_trial, self._backend, trial_id, owner)
 
     def _write(self, trial_id: int | None, write: Callable[[], T], again: Callable[[], T]) -> T:
         """Write the parameters that are in memory only, and then this."""

@@ -22,7 +22,7 @@ from search.storage.optuna_private import CachedStorage, FrozenStudy
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
 from search.storage.rows import append_entry
-from search.storage.sharing import Share, held, is_missing_row
+from search.storage.sharing import Share, is_missing_row, locked
 
 T = TypeVar("T")
 DELETED = (
@@ -91,13 +91,13 @@ class PatientStorage(CachedStorage):
         return self._ask(work)
 
     @contextmanager
-    def held(self, name: str) -> Iterator[None]:
+    def locked(self, name: str) -> Iterator[None]:
         """Exclude other runs on the server from blocks of that name. Raises: StorageLostError.
 
         The lock is not reentrant: a nested block of the same name waits for itself.
         """
         with ExitStack() as stack:
-            self._ask(lambda: stack.enter_context(held(self._backend.engine, name)))
+            self._ask(lambda: stack.enter_context(locked(self._backend.engine, name)))
             yield
 
     @contextmanager

@@ -75,13 +75,13 @@ class Share:
 
     def require_own(self, session: Session, trial_id: int) -> None:
         """Require that this run owns the trial, until the session's transaction ends. Raises: TakenOverError."""
-        if holder_of(session, trial_id) != (TrialState.RUNNING, self.owner):
+        if state_and_owner(session, trial_id) != (TrialState.RUNNING, self.owner):
             raise TakenOverError(trial_id)
 
     def claim(self, session: Session, study_id: int, trial_id: int) -> bool:
         """Take the waiting trial; return False if another run was faster, or the budget is used up."""
         lock_study(session, study_id)
-        state, _ = holder_of(session, trial_id)
+        state, _ = state_and_owner(session, trial_id)
         if state != TrialState.WAITING or not self.has_room(session, study_id, BEGUN):
             return False
         self.sign(session, trial_id)
@@ -119,7 +119,7 @@ def lock_study(session: Session, study_id: int) -> None:
     StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
 
 
-def holder_of(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
+def state_and_owner(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
     """Return the trial's state and its owner, if any, and lock both until the session's transaction ends."""
     trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
     table = TrialSystemAttributeModel
@@ -129,16 +129,16 @@ def holder_of(session: Session, trial_id: int) -> tuple[TrialState, str | None]:
     return trial.state, None if owner_json is None else str(json.loads(owner_json))
 
 
-def let_go(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
+def release_trial(backend: RDBStorage, trial_id: int, owner: str | None) -> bool:
     """Set the running trial of the run `owner` to waiting; return False if it has ended or has another owner by now."""
     with create_scoped_session(backend.scoped_session) as session:
-        if holder_of(session, trial_id) != (TrialState.RUNNING, owner):
+        if state_and_owner(session, trial_id) != (TrialState.RUNNING, owner):
             return False
         return backend.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
 @contextmanager
-def held(engine: Engine, name: str) -> Iterator[None]:
+def locked(engine: Engine, name: str) -> Iterator[None]:
     """Exclude other runs on the server from blocks of that name; a SQLite file has only one run at a time.
 
     It is not a row lock, because writes inside the block use other connections.

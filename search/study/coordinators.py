@@ -13,7 +13,7 @@ from search.storage.optuna_private import trial_id
 from search.storage.sharing import OWNER, Share
 from search.storage.trial_record import REFUSED
 from search.study.holder import COORDINATOR, this_process
-from search.study.lock import describe_holders, is_alive, require_nobody_ends
+from search.study.lock import describe_holders, is_alive, require_not_ending
 from search.study.records import Holder, parse_record
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
@@ -30,8 +30,8 @@ def require_agreement(storage: RDBStorage, spec: StudySpec) -> None:
     if spec.name not in storage_names(storage):
         return
     study = load_study(storage, spec.name)
-    require_nobody_ends(study)
-    others = living(study)
+    require_not_ending(study)
+    others = others_alive(study)
     if not others or SPEC not in study.attributes:
         return
     stored = study.spec
@@ -53,9 +53,9 @@ def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> It
     Raises: SearchError if the search is over and another run is ending the study.
     """
     storage, coordinator, holder = study.storage, secrets.token_hex(8), this_process()
-    with study.alone():  # so that of two runs that start together, the second sees the first
-        require_nobody_ends(study)
-        others, before = living(study), len(coordinators(study))
+    with study.locked():  # so that of two runs that start together, the second sees the first
+        require_not_ending(study)
+        others, before = others_alive(study), len(coordinators(study))
         study.write(holder, key=COORDINATOR + coordinator)
     if others:
         study.optuna.sampler = spec.make_sampler(seed=spec.seed + len(study.trials()) + SEEDS_APART * before)
@@ -78,7 +78,7 @@ def coordinators(study: Study) -> dict[str, Holder]:
     }
 
 
-def living(study: Study) -> dict[str, Holder]:
+def others_alive(study: Study) -> dict[str, Holder]:
     """Return the other coordinators that are at work, by id."""
     return {key: holder for key, holder in coordinators(study).items() if is_alive(holder)}
 
@@ -92,7 +92,7 @@ def take_back(study: Study) -> None:
     """Set running trials of dead coordinators to waiting; the next coordinator trains them as configured."""
     storage = study.storage
     assert storage.share, "the run has joined"
-    alive = {storage.share.owner, *living(study)}
+    alive = {storage.share.owner, *others_alive(study)}
     for trial in study.trials((TrialState.RUNNING,)):
         owner = trial.system_attrs.get(OWNER)
         if owner not in alive:

@@ -26,7 +26,7 @@ def this_process(*, since: str | None = None, is_over: bool = False) -> Holder:
     )
 
 
-def is_mine(holder: Holder) -> bool:
+def is_this_process(holder: Holder) -> bool:
     """Whether the holder is this process."""
     return holder.token == _token()
 

@@ -17,7 +17,7 @@ from search.errors import AnotherRunError, SearchError
 from search.storage.opening import database_file
 from search.storage.own_trials import OwnTrials
 from search.study.environment import now
-from search.study.holder import is_mine, is_numbered_here, this_process
+from search.study.holder import is_numbered_here, is_this_process, this_process
 from search.study.records import Holder
 from search.study.study import Study
 
@@ -77,8 +77,8 @@ def noted_run(study: Study) -> Iterator[None]:
 
     Raises: AnotherRunError if another run does, with its host and process.
     """
-    with study.alone():
-        if holder := who_ends(study):
+    with study.locked():
+        if holder := ending_run(study):
             raise AnotherRunError(f"The search is over: {describe_holders([holder])}, brings the study to its end.")
         this = this_process()
         study.write(this)
@@ -88,19 +88,19 @@ def noted_run(study: Study) -> Iterator[None]:
         study.write(this_process(since=this.since, is_over=True))
 
 
-def require_nobody_ends(study: Study) -> None:
+def require_not_ending(study: Study) -> None:
     """Require that no other run is ending the study.
 
     Raises: SearchError with its host and process.
     """
-    if holder := who_ends(study):
+    if holder := ending_run(study):
         raise SearchError(
             f"Another run is at work on the study {study.name!r}: {describe_holders([holder])}. Wait for it, or give "
             f"--name for a new study. If it was killed, its hold ends in {_seconds_until_dead(holder):.0f} s."
         )
 
 
-def who_ends(study: Study) -> Holder | None:
+def ending_run(study: Study) -> Holder | None:
     """Return the other run that is ending the study, or None if there is none alive."""
     holder = study.read(Holder)
     return holder if holder and is_alive(holder) else None
@@ -108,7 +108,7 @@ def who_ends(study: Study) -> Holder | None:
 
 def is_alive(holder: Holder) -> bool:
     """Whether the holder is another run that is at work, as far as can be told from here."""
-    if holder.is_over or is_mine(holder):
+    if holder.is_over or is_this_process(holder):
         return False
     # In a restarted container, this process may have the id that the holder had.
     if is_numbered_here(holder) and (holder.process == os.getpid() or not psutil.pid_exists(holder.process)):

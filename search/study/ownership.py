@@ -39,7 +39,7 @@ def claim_folder(study: Study) -> None:
 
     Raises: SearchError if the folder belongs to another study. StorageLostError.
     """
-    with study.alone():  # so that only one of two runs that start together draws the token
+    with study.locked():  # so that only one of two runs that start together draws the token
         _draw_token(study)
     require_own_folder(study)
     owner = identity_of(study)

@@ -63,12 +63,12 @@ class Space:
         return {name: options for name, options in values.items() if options is not None}
 
 
-def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str) -> Space:
+def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, context: str) -> Space:
     """Return the space that a study's [knobs] describe.
 
     A value pins the knob, a list or {low, high} narrows it, "search" searches its declared range.
 
-    Raises: FmnistError with every wrong entry: `where`, the knob, the rule and the value received.
+    Raises: FmnistError with every wrong entry: `context`, the knob, the rule and the value received.
     """
     declared = knobs()
     pinned: dict[str, Scalar] = {}
@@ -83,7 +83,7 @@ def read_space(entries: Mapping[str, Any], *, search_unlisted: bool, where: str)
             else:
                 pinned[name] = setting
         except FmnistError as error:
-            errors += [f"{where}: {line}" for line in str(error).splitlines()]
+            errors += [f"{context}: {line}" for line in str(error).splitlines()]
     if errors:
         raise SearchError("\n".join(errors))
     in_order = {name: searched[name] for name in declared if name in searched}
@@ -204,7 +204,7 @@ def _checked(name: str, values: Mapping[str, Any]) -> tuple[Scalar, ...]:
             validated.append(getattr(TrialConfig.model_validate({name: value}), name))
         except ValidationError as error:
             hint = f" Did you mean {SEARCH!r}?" if isinstance(value, str) and nearest(value, [SEARCH]) else ""
-            errors += [line + hint for line in refusals(error, TrialConfig, called={name: label})]
+            errors += [line + hint for line in refusals(error, TrialConfig, display_names={name: label})]
     if errors:
         raise FmnistError("\n".join(errors))
     return tuple(validated)

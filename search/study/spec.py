@@ -100,7 +100,7 @@ class StudySpec(_Section):
     @property
     def space(self) -> Space:
         """The search space."""
-        return read_space(self.knobs, search_unlisted=self.unlisted == "search", where=self.name)
+        return read_space(self.knobs, search_unlisted=self.unlisted == "search", context=self.name)
 
     @property
     def epochs(self) -> int:
@@ -155,31 +155,36 @@ class StudySpec(_Section):
         return self._validated(values, "command line", errors, flags)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+    def parse(cls, values: Mapping[str, Any], *, context: str) -> Self:
         """Return the study that `values` describe.
 
-        Raises: SearchError with every error: `where`, the key, the rule and the value received.
+        Raises: SearchError with a line for each error: `context`, the key, the rule and the value received.
         """
         errors = []
         entries = values.get("knobs", {})
         if isinstance(entries, Mapping):
             misplaced = entries.keys() & (StudySpec.model_fields.keys() - TrialConfig.model_fields.keys())
-            errors += [f"{where}, [knobs]: unknown knob {key!r}. It belongs {AT_THE_TOP}." for key in sorted(misplaced)]
+            errors += [
+                f"{context}, [knobs]: unknown knob {key!r}. It belongs {AT_THE_TOP}." for key in sorted(misplaced)
+            ]
             entries = {key: entry for key, entry in entries.items() if key not in misplaced}
             try:
-                read_space(entries, search_unlisted=False, where=f"{where}, [knobs]")
+                read_space(entries, search_unlisted=False, context=f"{context}, [knobs]")
             except FmnistError as error:
                 errors += str(error).splitlines()
-        return cls._validated(values, where, errors)
+        return cls._validated(values, context, errors)
 
     @classmethod
     def _validated(
-        cls, values: Mapping[str, Any], where: str, errors: list[str], called: Mapping[str, str] = NONE
+        cls, values: Mapping[str, Any], context: str, errors: list[str], display_names: Mapping[str, str] = NONE
     ) -> Self:
         try:
             spec = cls.model_validate(dict(values))
         except ValidationError as error:
-            errors += [f"{where}: {line}" for line in refusals(error, cls, called=called, belongs=_belongs())]
+            errors += [
+                f"{context}: {line}"
+                for line in refusals(error, cls, display_names=display_names, correct_places=_correct_places())
+            ]
         if errors:
             raise SearchError(listed(errors))
         return spec
@@ -197,9 +202,9 @@ def load_spec(study: str | None) -> StudySpec:
     name = study or DEFAULT_STUDY
     is_path = name.endswith(".toml") or "/" in name or "\\" in name
     text = _read_file(Path(name)) if is_path else _read_shipped(name)
-    where = Path(name).name if is_path else f"{name}.toml"
-    values = _read_toml(text, where)
-    return StudySpec.parse({"name": Path(where).stem} | values, where=where)
+    file = Path(name).name if is_path else f"{name}.toml"
+    values = _read_toml(text, file)
+    return StudySpec.parse({"name": Path(file).stem} | values, context=file)
 
 
 def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: str) -> StudySpec:
@@ -238,10 +243,10 @@ def _read_shipped(name: str) -> str:
     return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def _read_toml(text: str, where: str) -> dict[str, Any]:
+def _read_toml(text: str, context: str) -> dict[str, Any]:
     # tomllib stores every prefix of a dotted key: some thousand dots would fill the memory.
     if max(part.count(".") for part in re.split("[,\n]", text)) > DEEPEST:
-        raise SearchError(f"{where}: not valid TOML: a key must have at most {DEEPEST} dots.")
+        raise SearchError(f"{context}: not valid TOML: a key must have at most {DEEPEST} dots.")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -250,7 +255,7 @@ def _read_toml(text: str, where: str) -> dict[str, Any]:
         reason = "a number has too many digits"
     except RecursionError:
         reason = "lists or tables are nested too deeply"
-    raise SearchError(f"{where}: not valid TOML: {reason}.")
+    raise SearchError(f"{context}: not valid TOML: {reason}.")
 
 
 def _read_setting(setting: str) -> dict[str, Any]:
@@ -258,9 +263,9 @@ def _read_setting(setting: str) -> dict[str, Any]:
     name, equals, text = (part.strip() for part in setting.partition("="))
     if not equals or not name or not text:
         raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
-    where = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
+    context = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
     try:
-        values = _read_toml(f"value = {text}", where)
+        values = _read_toml(f"value = {text}", context)
     except SearchError as error:
         if text[0] in "[{'\"":
             raise SearchError(
@@ -268,11 +273,11 @@ def _read_setting(setting: str) -> dict[str, Any]:
             ) from None
         values = {"value": text}  # a bare word, such as head=max
     entry = values["value"] if len(values) == 1 else text
-    read_space({name: entry}, search_unlisted=False, where=where)
+    read_space({name: entry}, search_unlisted=False, context=context)
     return {name: entry}
 
 
-def _belongs() -> dict[str, str]:
+def _correct_places() -> dict[str, str]:
     """Return key -> the place where it belongs, to correct misplaced keys."""
     places = {name: [AT_THE_TOP] for name in StudySpec.model_fields}
     for section, model in SECTIONS.items():

@@ -119,9 +119,9 @@ class Study:
         else:
             self.optuna.set_user_attr(record.KEY, [*self.attributes.get(record.KEY, []), entry])
 
-    def alone(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Exclude other runs of the study from such blocks, so that a value read inside can be written back."""
-        return self.storage.held(self.name) if self.is_stored else nullcontext()
+        return self.storage.locked(self.name) if self.is_stored else nullcontext()
 
 
 def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: Path = HOME) -> Study:

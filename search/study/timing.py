@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from search.study.holder import COORDINATOR, is_mine, this_process
+from search.study.holder import COORDINATOR, is_this_process, this_process
 from search.study.records import Holder, StageName, Timing, parse_record
 from search.study.study import Study
 
@@ -22,7 +22,7 @@ def timed(study: Study, stage: StageName) -> Iterator[Callable[[], None]]:
     before = getattr(study.read(Timing) or Timing(), stage)
 
     def note() -> None:
-        with study.alone():
+        with study.locked():
             timing = study.read(Timing) or Timing()
             seconds = max(getattr(timing, stage), before + time.monotonic() - start)
             study.write(timing.model_copy(update={stage: seconds}))
@@ -46,5 +46,5 @@ def _refresh(study: Study) -> None:
     attributes = study.attributes
     for key in keys:
         holder = parse_record(attributes[key], key, Holder) if key in attributes else None
-        if holder and not holder.is_over and is_mine(holder):
+        if holder and not holder.is_over and is_this_process(holder):
             study.write(this_process(since=holder.since), key=key)

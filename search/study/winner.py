@@ -54,4 +54,4 @@ def _configuration(study: Study, number: int) -> tuple[int, TrialConfig]:
         raise SearchError(
             f"Trial {number} of the study {study.name!r} was added by another program: it holds no configuration."
         )
-    return number, TrialConfig.parse(config, where=f"trial {number}")
+    return number, TrialConfig.parse(config, context=f"trial {number}")

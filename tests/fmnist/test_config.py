@@ -16,7 +16,7 @@ FAST = settings(max_examples=100, deadline=None)
 
 
 def parse(**values: Any) -> TrialConfig:
-    return TrialConfig.parse(values, where="my.toml")
+    return TrialConfig.parse(values, context="my.toml")
 
 
 def bounds_or_options(knob: Knob) -> Iterable[Scalar]:

@@ -76,7 +76,7 @@ def tiny_spec(
     search = {"trials": trials, "sampler": sampler, "pruner": pruner} | ({"minutes": minutes} if minutes else {})
     searched = {"filters": [4, 8], "learning_rate": {"low": 0.003, "high": 0.03, "log": True}}
     values = {"name": "tiny", "search": search, "knobs": PINNED | searched | {"epochs": 2} | knobs}
-    return StudySpec.parse(values, where="tiny")
+    return StudySpec.parse(values, context="tiny")
 
 
 def in_database(folder: Path, spec: StudySpec) -> Study:

@@ -14,7 +14,7 @@ from fmnist.data.store import save_cleaned
 
 
 def prepared(
-    folder: Path, train: Images, test: Images | None = None, *, blind: NDArray[np.uint8] | None = None
+    folder: Path, train: Images, test: Images | None = None, *, scoring_pixels: NDArray[np.uint8] | None = None
 ) -> Source:
     """Save these images in `folder` as cleaning does; the test split defaults to the first two of train."""
     test = test or train.take(np.arange(2))
@@ -22,5 +22,5 @@ def prepared(
         train_read=len(train), train_kept=len(train), test_read=len(test), test_kept=len(test), held_out=0, caught=()
     )
     folder.mkdir(parents=True, exist_ok=True)
-    save_cleaned(folder, Cleaned(train, test, report, blind, {}, Preparation()))
+    save_cleaned(folder, Cleaned(train, test, report, scoring_pixels, {}, Preparation()))
     return Source("drawn", folder)

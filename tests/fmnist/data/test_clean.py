@@ -21,7 +21,7 @@ def test_clean_rows_are_not_changed() -> None:
     assert result.train.class_names == result.test.class_names == ("a", "b")
     assert result.report.is_clean
     assert not result.report.resized
-    assert result.blind is None
+    assert result.scoring_pixels is None
     assert result.caught == {}
 
 

@@ -27,8 +27,8 @@ def test_missing_pixels_become_the_median_of_their_class() -> None:
     dirty = gaps_in(train, [(3, 3, 4), (4, 3, 4)])
     result = cleaned(dirty, missing_pixels="median")
     assert result.train.pixels[:, 3, 4].tolist() == [10, 20, 40, 20, 210, 210]
-    assert result.blind is not None
-    assert result.blind[:, 3, 4].tolist() == [
+    assert result.scoring_pixels is not None
+    assert result.scoring_pixels[:, 3, 4].tolist() == [
         10,
         20,
         40,
@@ -75,7 +75,7 @@ def test_missing_test_pixels_are_filled_without_the_label() -> None:
     test = gaps_in(raw(["a", "b"], seed=1), [(0, 0, 0), (1, 0, 0)])
     filled = cleaned(train, test, missing_pixels="median")
     assert filled.test.pixels[:, 0, 0].tolist() == [30, 30]
-    assert filled.blind is None  # train had no missing pixels
+    assert filled.scoring_pixels is None  # train had no missing pixels
     assert cleaned(train, test, missing_pixels="zero").test.pixels[:, 0, 0].tolist() == [0, 0]
 
 

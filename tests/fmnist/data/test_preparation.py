@@ -248,7 +248,7 @@ def test_a_blank_picture_is_not_counted_as_unreadable(
     ],
 )
 def test_records_of_older_versions_are_understood(record: object, data: object, form: str) -> None:
-    assert Preparation.told(record, data, "model").form == form
+    assert Preparation.from_record(record, data, "model").form == form
 
 
 @pytest.mark.parametrize(
@@ -267,5 +267,5 @@ def test_records_of_older_versions_are_understood(record: object, data: object, 
 )
 def test_an_invalid_record_is_refused(record: object) -> None:
     with pytest.raises(FmnistError, match="model must say how its pictures were prepared") as caught:
-        Preparation.told(record, "shop", "model")
+        Preparation.from_record(record, "shop", "model")
     assert f"got {str(record)[:60]!r}. Export" in str(caught.value)

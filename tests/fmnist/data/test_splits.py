@@ -44,9 +44,9 @@ def test_search_splits_are_disjoint_stratified_and_together_the_training_file() 
 
 def test_validation_has_no_pixel_that_was_filled_by_class(tmp_path: Path) -> None:
     images = synthetic.draw(60, seed=0)
-    blind = images.pixels.copy()
-    blind[:, 0, 0] = 77
-    source = prepared(tmp_path, images, blind=blind)
+    scoring_pixels = images.pixels.copy()
+    scoring_pixels[:, 0, 0] = 77
+    source = prepared(tmp_path, images, scoring_pixels=scoring_pixels)
     train, valid = splits.search_splits(source, seed=0)
     assert (valid.pixels[:, 0, 0] == 77).all()
     assert (train.pixels[:, 0, 0] != 77).all()

@@ -14,7 +14,7 @@ import torch
 from fmnist.data.sources import Source
 from fmnist.data.splits import search_splits
 from fmnist.train import Epoch, fit
-from search.executors import EpochEnd, Event, Finished, Noted, Resumed
+from search.executors import EpochEnd, Event, Finished, Message, Resumed
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.executors.worker import serve
@@ -107,7 +107,7 @@ def test_a_worker_whose_context_broke_leaves_its_training_to_a_new_process(
     with LocalExecutor(setup, workers=1) as executor:
         found = trained(executor, long)
     assert isinstance(found[-1], Finished)
-    (note,) = [event.text for event in found if isinstance(event, Noted)]
+    (note,) = [event.text for event in found if isinstance(event, Message)]
     assert "cuda failed: " in note
     assert whole(found) == undisturbed
 

@@ -31,7 +31,7 @@ DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it one
 
 
 def task(key: str, *, epochs: int = 2, seed: int = 0, checkpoint: Path | None = None, **knobs: object) -> Task:
-    config = TrialConfig.parse(PINNED | {"epochs": epochs} | knobs, where=key)
+    config = TrialConfig.parse(PINNED | {"epochs": epochs} | knobs, context=key)
     return Task(key, config, seed, images="search", checkpoint=checkpoint)
 
 
@@ -223,7 +223,7 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
         (trial,) = study.optuna.trials
         same = Task(
             "same",
-            TrialConfig.parse(trial.user_attrs["config"], where="trial"),
+            TrialConfig.parse(trial.user_attrs["config"], context="trial"),
             trial.user_attrs["seed"],
             images="search",
         )

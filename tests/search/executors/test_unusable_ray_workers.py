@@ -9,7 +9,7 @@ import pytest
 
 from fmnist.data.sources import Source
 from fmnist.data.splits import SPLIT_SEED
-from search.executors import Event, Failed, Finished, Noted
+from search.executors import Event, Failed, Finished, Message
 from search.executors.cluster import Cluster
 from search.executors.training import Setup
 from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, faulty
@@ -55,7 +55,7 @@ def test_a_worker_that_is_of_no_more_use_is_replaced(
         assert executor.free() == 1
         executor.submit(task("next"))
         assert isinstance(events_until(executor, end_of("next"))[-1], Finished)
-    notes = [event.text for event in found if isinstance(event, Noted)]
+    notes = [event.text for event in found if isinstance(event, Message)]
     if message == FAULT:
         assert notes == [f"its worker process became unusable: cuda failed: {FAULT}"]
         assert isinstance(found[-1], Finished)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fmnist.data.sources import Source
-from search.executors import Failed, Finished, Noted, Task
+from search.executors import Failed, Finished, Message, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, serve_faulty
@@ -46,7 +46,7 @@ def test_a_fault_of_cuda_ends_its_process_and_the_task_goes_on_in_a_new_one(
         (fault,) = (tmp_path / "faults").iterdir()
         assert int(fault.name) not in workers()
     assert isinstance(found[-1], Finished)
-    (note,) = [event.text for event in found if isinstance(event, Noted)]
+    (note,) = [event.text for event in found if isinstance(event, Message)]
     assert note == f"its worker process became unusable: cuda failed: {message}"
     assert dict(curve(found, "broken")) == dict(expected)
     assert "Traceback" not in capfd.readouterr().err

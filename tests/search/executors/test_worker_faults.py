@@ -13,7 +13,7 @@ import pytest
 from fmnist.data.sources import Source
 from fmnist.snapshot import load_snapshot
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Noted, Resumed, Task, attempts
+from search.executors import EpochEnd, Event, Failed, Finished, Message, Resumed, Task, attempts
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from tests.search.executors.test_local_executor import curve, is_over, kill, setup_of, task, trained, until, workers
@@ -114,7 +114,7 @@ def test_the_snapshot_of_another_training_is_left_alone(source: Source, tmp_path
         path.write_bytes(path.read_bytes()[:1000])
         found = trained(executor, Task(other.key, other.config, 0, other.images, snapshot=path))
     assert not resumed(found)
-    (note,) = [event for event in found if isinstance(event, Noted)]
+    (note,) = [event for event in found if isinstance(event, Message)]
     text = f"starts from the beginning, its snapshot cannot be used: {path} must be the snapshot of a training"
     assert note.text.startswith(text)
     assert [number for number, _ in curve(found, "long")] == [1, 2]
@@ -129,7 +129,7 @@ def test_without_room_for_snapshots_a_training_goes_on_and_says_so(
         found = trained(executor, long(tmp_path / "file" / "long.safetensors"))
     assert isinstance(found[-1], Finished)
     assert curve(found, "long") == undisturbed
-    notes = [event.text for event in found if isinstance(event, Noted)]
+    notes = [event.text for event in found if isinstance(event, Message)]
     assert notes
     assert all("no snapshot: " in note and "must be writable" in note for note in notes)
 

@@ -22,7 +22,7 @@ from fmnist.network import build
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.export.export import ExportReport, export_model
-from search.export.formats import FORMATS, chosen
+from search.export.formats import FORMATS, select_files
 from search.export.model_card import Budget, ModelFacts, write_card
 from search.export.onnx_export import calibration_pixels, to_int8
 from search.export.parity import Parity, compare
@@ -128,7 +128,7 @@ def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
             calibration=CALIBRATION,
             facts=facts_of(config),
             announce=lambda _: None,
-            files=chosen(names),
+            files=select_files(names),
         )
         assert {path.name for path in report.folder.iterdir()} == files | {
             "labels.json",
@@ -142,12 +142,12 @@ def test_only_the_chosen_formats_are_written(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_names_the_nearest() -> None:
-    assert chosen([]) == tuple(FORMATS.values())
+    assert select_files([]) == tuple(FORMATS.values())
     with pytest.raises(
         SearchError,
         match=r"--format must be safetensors, pt2, onnx, onnx-int8; got 'onnx-int'. Did you mean 'onnx-int8'\?",
     ):
-        chosen(["onnx", "onnx-int"])
+        select_files(["onnx", "onnx-int"])
 
 
 def test_the_int8_file_is_small_accurate_and_measured(report: ExportReport) -> None:
@@ -210,7 +210,7 @@ def test_the_onnx_file_describes_its_model(report: ExportReport) -> None:
     assert [dim.dim_param or dim.dim_value for dim in probabilities.type.tensor_type.shape.dim] == ["N", 10]
     facts = {prop.key: prop.value for prop in model.metadata_props}
     assert json.loads(facts["labels"]) == list(CLASSES)
-    assert TrialConfig.parse(json.loads(facts["config"]), where="the file") == RICH
+    assert TrialConfig.parse(json.loads(facts["config"]), context="the file") == RICH
     assert json.loads(facts["normalisation"]) == {"divisor": 255, "mean": 0.286, "std": 0.353}
     assert json.loads(facts["pictures"])["form"] == "as Fashion-MNIST's"
     assert facts["input"].startswith("images: uint8 [N, 28, 28], grey")
@@ -377,7 +377,7 @@ def test_random_networks(tmp_path: Path) -> None:
                 "head": str(random.choice(("flatten", "max", "avg"))),
                 "hidden": int(random.choice((0, 32))),
             },
-            where="test",
+            context="test",
         )
         (tmp_path / str(number)).mkdir()
         assert exported(tmp_path / str(number), config).folder.is_dir()

@@ -74,7 +74,7 @@ def study_in(folder: Path, name: str) -> Study:
 def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
     """Each epoch's macro F1, of the trial's configuration and seed trained once more without a stop."""
     splits = search_splits(source, seed=SPLIT_SEED)
-    config = TrialConfig.parse(trial.user_attrs["config"], where="trial")
+    config = TrialConfig.parse(trial.user_attrs["config"], context="trial")
     return [
         epoch.macro_f1 for epoch in fit(config, splits.train, splits.valid, seed=trial.user_attrs["seed"], device=CPU)
     ]

@@ -41,7 +41,7 @@ def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> S
 
 
 def config_of(trial: FrozenTrial) -> TrialConfig:
-    return TrialConfig.parse(trial.user_attrs["config"], where="trial")
+    return TrialConfig.parse(trial.user_attrs["config"], context="trial")
 
 
 class Fails(Inline):
@@ -137,7 +137,7 @@ def test_networks_that_are_too_slow_use_up_no_budget_and_are_no_failures(
         tiny_spec(trials=4, sampler="random", epochs=1, filters={"low": 4, "high": 80}), max_latency_ms=limit
     )
     monkeypatch.setattr(
-        "search.job.loop.LATER_SECONDS", 0.0
+        "search.job.loop.RETRY_SECONDS", 0.0
     )  # so that it asks between what a worker measured and its refusal
     study = searched(tmp_path, spec, Timed(places))
     assert is_searched(study, spec)
@@ -259,7 +259,7 @@ def test_a_study_of_hopeless_networks_is_refused_before_it_starts(tmp_path: Path
 def test_wrong_limits_are_refused(limits: dict[str, Any], said: str) -> None:
     values = tiny_spec().model_dump() | {"limits": limits}
     with pytest.raises(SearchError, match=said):
-        StudySpec.parse(values, where="tiny.toml")
+        StudySpec.parse(values, context="tiny.toml")
 
 
 def test_the_grid_ends_although_some_of_its_points_are_over_a_limit(tmp_path: Path) -> None:

@@ -349,7 +349,9 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(
 
 
 def config_of(study: Study, number: int) -> TrialConfig:
-    return TrialConfig.parse(study.optuna.trials[number].user_attrs["config"] | {"dropout": number / 10}, where="trial")
+    return TrialConfig.parse(
+        study.optuna.trials[number].user_attrs["config"] | {"dropout": number / 10}, context="trial"
+    )
 
 
 class WithoutAPlaceAtFirst(Inline):

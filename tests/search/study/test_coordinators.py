@@ -369,9 +369,9 @@ def test_notes_of_several_runs_are_all_kept_and_their_time_counts_once(
 def test_a_run_that_stands_still_with_the_lock_loses_it(each_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.storage.sharing.HELD_SECONDS", 1)
     one, two = another(each_url), another(each_url)
-    with one.alone(), two.alone():
+    with one.locked(), two.locked():
         one.optuna.set_user_attr("key", 1)
-    with one.alone():  # as ever after it
+    with one.locked():  # as ever after it
         one.optuna.set_user_attr("key", 2)
     assert two.optuna.user_attrs["key"] == 2
 

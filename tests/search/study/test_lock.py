@@ -14,7 +14,7 @@ from search.errors import AnotherRunError, SearchError
 from search.storage.opening import open_storage
 from search.study.environment import now
 from search.study.holder import this_process
-from search.study.lock import ABOUT, noted_run, require_nobody_ends, sole_run
+from search.study.lock import ABOUT, noted_run, require_not_ending, sole_run
 from search.study.records import Holder
 from search.study.study import Study
 from search.study.timing import timed
@@ -54,13 +54,13 @@ except AnotherRunError as error:
 """
 FORK = """
 import os
-from search.study.holder import is_mine, this_process
+from search.study.holder import is_this_process, this_process
 this = this_process()
 if child := os.fork():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child takes itself for its parent"
-    assert is_mine(this) and is_mine(this_process())
+    assert is_this_process(this) and is_this_process(this_process())
 else:
-    os._exit(int(is_mine(this) or not is_mine(this_process())))
+    os._exit(int(is_this_process(this) or not is_this_process(this_process())))
 """
 OTHER_NAMESPACE = (
     "unshare",
@@ -218,7 +218,7 @@ def test_a_run_on_another_machine_is_refused_while_the_first_shows_itself(tmp_pa
     ):
         pytest.fail("the study is held")
     with pytest.raises(SearchError, match=r"process 7 on elsewhere, since 20.* its hold ends in 1"):
-        require_nobody_ends(study)
+        require_not_ending(study)
 
 
 @pytest.mark.process

@@ -34,7 +34,7 @@ def test_a_shipped_study_can_be_searched(name: str) -> None:
     study = optuna.create_study(direction="maximize", sampler=spec.make_sampler(seed=0), pruner=spec.make_pruner())
     for _ in range(20 if spec.space.knobs else 1):
         config = spec.space.suggest(study.ask())
-        assert TrialConfig.parse(config.model_dump(), where=name) == config
+        assert TrialConfig.parse(config.model_dump(), context=name) == config
         assert describe(config, CLASSES).parameters > 0
 
 

@@ -15,7 +15,7 @@ from search.study.space import Space, distribution, read_space
 
 
 def space(**entries: Any) -> Space:
-    return read_space(entries, search_unlisted=False, where="mine.toml")
+    return read_space(entries, search_unlisted=False, context="mine.toml")
 
 
 def refusal(**entries: Any) -> str:
@@ -64,7 +64,7 @@ def test_search_takes_all_that_the_knob_declares() -> None:
 
 def test_unlisted_knobs_keep_their_defaults_or_are_searched() -> None:
     assert space(depth=3).knobs == {}
-    found = read_space({"depth": 3, "filters": [8, 16]}, search_unlisted=True, where="mine.toml")
+    found = read_space({"depth": 3, "filters": [8, 16]}, search_unlisted=True, context="mine.toml")
     assert set(found.knobs) == set(knobs()) - {"depth"}
     assert found.knobs["filters"] == Choice((8, 16))
     assert list(found.knobs) == [name for name in knobs() if name != "depth"]  # as declared, however listed
@@ -141,7 +141,7 @@ def test_every_wrong_entry_is_named() -> None:
 def test_what_a_knob_declares_is_valid_and_known_to_optuna(name: str) -> None:
     knob = knobs()[name]
     ends = knob.options if isinstance(knob, Choice) else (knob.low, knob.high)
-    assert all(getattr(TrialConfig.parse({name: end}, where=name), name) == end for end in ends)
+    assert all(getattr(TrialConfig.parse({name: end}, context=name), name) == end for end in ends)
     assert all(distribution(knob)._contains(distribution(knob).to_internal_repr(end)) for end in ends)
     if isinstance(knob, Range):
         assert isinstance(knob.low, int) == (TrialConfig.model_fields[name].annotation is int)
@@ -151,7 +151,7 @@ def test_what_a_knob_declares_is_valid_and_known_to_optuna(name: str) -> None:
     "sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0, n_startup_trials=5)]
 )
 def test_suggestions_over_all_knobs_are_valid_configurations(sampler: optuna.samplers.BaseSampler) -> None:
-    everything = read_space({}, search_unlisted=True, where="mine.toml")
+    everything = read_space({}, search_unlisted=True, context="mine.toml")
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for _ in range(40):
         trial = study.ask()
@@ -195,7 +195,7 @@ def test_what_a_trial_holds_is_what_is_trained() -> None:
 
 def test_the_same_trial_suggests_the_same_configuration_again() -> None:
     trial = optuna.create_study().ask()
-    everything = read_space({}, search_unlisted=True, where="mine.toml")
+    everything = read_space({}, search_unlisted=True, context="mine.toml")
     assert everything.suggest(trial) == everything.suggest(trial)
 
 

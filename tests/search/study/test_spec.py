@@ -57,7 +57,7 @@ def refusal(text: str, folder: Path) -> str:
 
 
 def spec(**changes: Any) -> StudySpec:
-    return StudySpec.parse({"name": "mine", "search": {"trials": 5}} | changes, where="mine.toml")
+    return StudySpec.parse({"name": "mine", "search": {"trials": 5}} | changes, context="mine.toml")
 
 
 def test_a_file_is_read_as_it_states(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_key_of_the_top_among_the_knobs_is_told_its_place(key: str) -> None:
     with pytest.raises(
         SearchError, match=rf"mine, \[knobs\]: unknown knob '{key}'\. It belongs at the top, before the first section\."
     ):
-        StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, where="mine")
+        StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, context="mine")
 
 
 def test_a_winner_becomes_a_study_of_one_trial() -> None:

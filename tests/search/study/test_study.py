@@ -20,7 +20,7 @@ from search.errors import SearchError
 from search.samplers.names import Pruner, Sampler
 from search.storage.opening import open_storage
 from search.storage.trial_record import FOREIGN, REFUSED
-from search.study.holder import is_mine, is_numbered_here, this_process
+from search.study.holder import is_numbered_here, is_this_process, this_process
 from search.study.paths import HOME, snapshot_path
 from search.study.records import DataRecord, Holder, Opening, Timing
 from search.study.spec import StudySpec
@@ -393,7 +393,7 @@ def test_constraints_are_those_with_names_or_where_there_are_none_all() -> None:
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_records_and_lists_of_them_are_the_same_in_memory_and_in_a_database(is_kept: bool, tmp_path: Path) -> None:
     study = in_database(tmp_path, tiny_spec()) if is_kept else Study(optuna.create_study(study_name="tiny"))
-    with study.alone():
+    with study.locked():
         study.write(Timing(search=1.5))
         study.append(Opening(at="2025-01-01", by="final", trial=1))
         study.append(Opening(at="2025-01-02", by="evaluate", trial=None))
@@ -412,10 +412,10 @@ def test_a_process_is_told_from_others_by_its_token_and_its_number_by_its_machin
         True,
     )
     assert (this_process(is_over=True).is_over, this_process(since="2025").since) == (True, "2025")
-    assert is_mine(this)
+    assert is_this_process(this)
     assert this_process().token == this.token
-    assert not is_mine(this.model_copy(update={"token": "another"}))
-    assert not is_mine(this.model_copy(update={"token": None}))
+    assert not is_this_process(this.model_copy(update={"token": "another"}))
+    assert not is_this_process(this.model_copy(update={"token": None}))
 
     def is_here(**changes: Any) -> bool:
         return is_numbered_here(this_process().model_copy(update=changes))

@@ -7,7 +7,7 @@ from fmnist.data.images import Images
 from fmnist.neighbours import Describe, Neighbours, by_features, by_pixels
 
 
-class Teaching:
+class NeighbourLoader:
     """Reads the images in a thread; `neighbours` waits until they are ready."""
 
     def __init__(self, read: Callable[[], Images | str], features: Describe | None) -> None:
