@@ -18,7 +18,7 @@ from search.errors import SearchError
 from search.storage.masking import masked
 from search.storage.optuna_private import VersionManager
 from search.storage.patience import fault_of
-from search.storage.sharing import locked
+from search.storage.sharing import end_idle_transactions, locked
 
 DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process; a run then retries
@@ -106,6 +106,8 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)
+            else:
+                end_idle_transactions(storage.engine)
             return storage
     except (ImportError, SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, OSError) as error:
         raise _refusal(error, url) from None

@@ -7,13 +7,13 @@ and checked in the transaction of every write to a trial.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text
+from sqlalchemy import Connection, Engine, delete, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,7 @@ from search.storage.trial_record import CONFIG
 
 OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run that owns or owned it
 LOCK_SECONDS = 60  # that a run waits for the lock of another run
-HELD_SECONDS = 30  # after which a lock is lost: its run was stopped, and would block all others
+HELD_SECONDS = 30  # after which an idle lock or transaction is lost: its run was stopped, and would block all others
 ALL = tuple(TrialState)
 ENDED = tuple(state for state in TrialState if state.is_finished())
 BEGUN = tuple(state for state in TrialState if state != TrialState.WAITING)
@@ -137,6 +137,22 @@ def release_trial(backend: RDBStorage, trial_id: int, owner: str | None) -> bool
         return backend.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
+def end_idle_transactions(engine: Engine) -> None:
+    """Let the server close connections of `engine` that are idle in a transaction, whose rows would stay locked."""
+    if engine.name == "postgresql":
+        setting = f"SET SESSION idle_in_transaction_session_timeout = '{HELD_SECONDS:.0f}s'"
+    else:  # MySQL closes all idle connections; the pool replaces them
+        setting = f"SET SESSION wait_timeout = {HELD_SECONDS:.0f}"
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(setting)
+        connection.commit()
+
+    engine.dispose()  # connections that were opened before
+
+
 @contextmanager
 def locked(engine: Engine, name: str) -> Iterator[None]:
     """Exclude other runs on the server from blocks of that name; a SQLite file has only one run at a time.
@@ -177,7 +193,6 @@ def _unlock(connection: Connection, key: bytes) -> None:
         _end_when_idle(connection, "0")
     else:
         connection.execute(text("SELECT RELEASE_LOCK(:key)"), {"key": key.hex()})
-        connection.execute(text("SET SESSION wait_timeout = DEFAULT"))
 
 
 def _end_when_idle(connection: Connection, milliseconds: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
 from fmnist.data.sources import find_source
@@ -22,7 +23,8 @@ from search.job.objective import note_start
 from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
 from search.storage.opening import open_storage
-from search.storage.sharing import OWNER, NoRoomError, TakenOverError
+from search.storage.optuna_private import create_scoped_session
+from search.storage.sharing import OWNER, NoRoomError, TakenOverError, state_and_owner
 from search.study.coordinators import joined, take_back
 from search.study.holder import COORDINATOR
 from search.study.lock import noted_run
@@ -276,6 +278,19 @@ def test_a_trial_that_waits_goes_to_one_run_only(each_url: str) -> None:
         assert one.optuna.get_trials(deepcopy=False)[0].state == TrialState.WAITING
         assert one.optuna._pop_waiting_trial_id() == trial._trial_id
         assert two.optuna._pop_waiting_trial_id() is None
+
+
+def test_a_run_that_was_stopped_in_a_transaction_does_not_block_the_others(
+    each_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.storage.sharing.HELD_SECONDS", 1)
+    with taking_part(each_url) as one, taking_part(each_url) as two:
+        trial = one.optuna.ask()
+        assert one.storage.share
+        with suppress(StorageInternalError), create_scoped_session(one.storage.backend.scoped_session) as session:
+            state_and_owner(session, trial._trial_id)  # locks the trial's row, and is not heard of for a while
+            assert two.storage.release(trial._trial_id, one.storage.share.owner)
+        assert two.optuna.ask().number == trial.number
 
 
 def test_every_write_to_a_trial_that_changed_hands_is_refused_and_leaves_no_trace(each_url: str) -> None:
