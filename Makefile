@@ -10,7 +10,7 @@ run: install
 
 # What is quick enough to run after every change: no test that starts a process, a server or a browser.
 check: lint types
-	$(BIN)/pytest -q -n 3 -m "not (process or slow or gpu or browser or cluster or real_data)"
+	$(BIN)/pytest -q -n 3 --dist worksteal -m "not (process or slow or gpu or browser or cluster or real_data)"
 
 test: lint types unit
 
@@ -29,7 +29,7 @@ types: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --dist worksteal
 
 # The core tests on the lowest versions that pyproject.toml allows, in an environment of their own; what those need is the newest there
 # is. The extras are not in it, nor the drivers of database servers.

@@ -10,7 +10,7 @@ from fmnist.data.sources import find_source, fingerprint
 from search.storage.opening import open_storage
 from search.study.records import DataRecord, Final
 from search.study.study import load_study
-from tests.search.tiny import run_command
+from tests.search.tiny import run_installed
 
 SMALL = """\
 [search]
@@ -49,7 +49,7 @@ epochs = 1
 def test_the_whole_job_on_fashion_mnist(tmp_path: Path) -> None:
     data = str(Path(os.environ["FMNIST_DATA"]).resolve())
     (tmp_path / "small.toml").write_text(SMALL)
-    done = run_command(tmp_path, "run", "small.toml", "--data", data)
+    done = run_installed(tmp_path, "run", "small.toml", "--data", data)
     assert done.returncode == 0, done.stdout + done.stderr
     study = load_study(open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False), "small")
     final, kept = study.read(Final), study.read(DataRecord)

@@ -13,7 +13,8 @@ class NeighbourLoader:
     def __init__(self, read: Callable[[], Images | str], features: Describe | None) -> None:
         self._read, self._features = read, features
         self._neighbours: Neighbours | str = "The training images could not be read; the terminal says why."
-        self._thread = threading.Thread(target=self._prepare, daemon=True)
+        # Not a daemon: the interpreter waits for it at its end, when PyTorch in a thread would crash it.
+        self._thread = threading.Thread(target=self._prepare)
         self._thread.start()
 
     def neighbours(self) -> Neighbours | str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import filelock
@@ -26,6 +27,7 @@ from search.study.records import DataRecord
 from search.study.spec import StudySpec
 from search.study.study import Study, create_study
 from tests.fmnist.data.prepared import prepared
+from tests.search.forked import Forked
 
 Say = Callable[..., tuple[int, str, str]]  # a command -> exit code, output, errors
 CPU = torch.device("cpu")
@@ -177,23 +179,31 @@ def surroundings(**more: str) -> dict[str, str]:
 
 
 def run_command(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The real command in that folder, to its end."""
+    """The command in a process and a folder of its own, to its end."""
+    with Forked([*map(str, arguments)], cwd=cwd, env=surroundings(), stdout=PIPE, stderr=PIPE) as process:
+        try:
+            output, errors = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def run_installed(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The installed command, which imports everything itself, in that folder to its end."""
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=300, check=False
+        command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=600, check=False
     )
 
 
-def start_command(cwd: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    """The real command in that folder, under way, in a process group of its own as a terminal would give it."""
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=surroundings(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def start_command(
+    cwd: Path, *arguments: str | Path, constants: dict[str, float] | None = None
+) -> subprocess.Popen[str]:
+    """The command in that folder, under way, in a process group of its own as a terminal would give it.
+
+    `constants` are of its modules, such as {"search.storage.patience.SECONDS": 1.0}.
+    """
+    options = {"cwd": cwd, "env": surroundings(), "stdout": PIPE, "stderr": PIPE, "start_new_session": True}
+    return Forked([*map(str, arguments)], constants=constants, **options)
 
 
 def wait_for_line(process: subprocess.Popen[str], part: str) -> str:

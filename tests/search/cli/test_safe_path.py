@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.tiny import NAME, RUN, TOML, run_command
+from tests.search.tiny import NAME, RUN, TOML, run_installed
 
 MODULES = ("random", "torch", "queue", "numpy", "signal", "search", "fmnist", "sitecustomize")
 
@@ -22,7 +22,7 @@ def trapped(tmp_path: Path) -> Path:
 
 @pytest.mark.process
 def test_a_run_imports_nothing_from_the_current_folder(trapped: Path) -> None:
-    done = run_command(trapped, *RUN, "--trials", "1")
+    done = run_installed(trapped, *RUN, "--trials", "1")
     assert (done.returncode, list(trapped.glob("*.ran"))) == (0, []), done.stderr[-2000:]
     assert (trapped / "studies" / NAME / "report.json").exists()
 
@@ -31,6 +31,6 @@ def test_a_run_imports_nothing_from_the_current_folder(trapped: Path) -> None:
 @pytest.mark.cluster
 def test_workers_on_ray_import_nothing_from_the_current_folder(trapped: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
-    done = run_command(trapped, *RUN[:-2], "--trials", "1", "--executor", "ray", "--max-workers", "1")
+    done = run_installed(trapped, *RUN[:-2], "--trials", "1", "--executor", "ray", "--max-workers", "1")
     assert (done.returncode, list(trapped.glob("*.ran"))) == (0, []), done.stderr[-2000:]
     assert (trapped / "studies" / NAME / "report.json").exists()

@@ -2,7 +2,6 @@
 
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.study.study import Study
-from tests.search.tiny import surroundings
+from tests.search.tiny import start_command
 
 
 @dataclass
@@ -158,15 +157,5 @@ def start_impatient(cwd: Path, seconds: float, *arguments: str) -> "subprocess.P
 
 
 def start_with(cwd: Path, constants: dict[str, float], *arguments: str) -> "subprocess.Popen[str]":
-    """The real command, under way in that folder with other constants than the modules have."""
-    lines = [f"import {name.rpartition('.')[0]}; {name} = {value}" for name, value in constants.items()]
-    program = "; ".join([*lines, "import sys; sys.argv[0] = 'fmnist-search'; from search.cli.main import main; main()"])
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        cwd=cwd,
-        env=surroundings(PYTHONPATH=str(Path(__file__).parents[3])),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    """The command, under way in that folder with other constants than the modules have."""
+    return start_command(cwd, *arguments, constants=constants)
