@@ -76,10 +76,15 @@ class Forked(subprocess.Popen[str]):
 def _server() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, __file__, str(theirs.fileno())]
-    subprocess.Popen(
-        command, pass_fds=[theirs.fileno()], env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
     theirs.close()
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
     return ours
 
 
