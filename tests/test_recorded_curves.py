@@ -67,6 +67,7 @@ def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_opti
     assert len({knobs["dropout"] for knobs in found}) == len(found)
 
 
+@pytest.mark.slow
 def test_a_replayed_training_is_near_the_recorded_one(curves: list[Curve], replay: Replay) -> None:
     off = [replay.truth(curve.knobs)[-1] - curve.curve[-1] for curve in curves[::10]]
     assert np.median(np.abs(off)) < 0.01
@@ -76,6 +77,7 @@ def test_a_replayed_training_is_near_the_recorded_one(curves: list[Curve], repla
     assert 0.001 < trainings[:, -1].std() < 0.01
 
 
+@pytest.mark.slow
 def test_what_the_replay_foretells_it_did_not_see(replay: Replay) -> None:
     fit = replay.fit()
     assert fit.rank_correlation > 0.9
@@ -83,6 +85,7 @@ def test_what_the_replay_foretells_it_did_not_see(replay: Replay) -> None:
     assert 0.9 < replay.best() < 0.93
 
 
+@pytest.mark.slow
 def test_the_nearest_recorded_curve_is_replayed_as_it_was(curves: list[Curve]) -> None:
     replay = Replay(nearest=True)
     once = next(curve for curve in curves if sum(other.point == curve.point for other in curves) == 1)

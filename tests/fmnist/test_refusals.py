@@ -46,6 +46,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(list(TrialConfig.model_fields)) | st.text(), json_values, min_size=1))
 @settings(max_examples=200, deadline=None)
 def test_every_refused_value_has_one_printable_line(values: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from tests.fmnist.data.picture_sets import (
 DRAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @DRAWS
 @given(
     st.sampled_from([as_folder, as_parquet, as_arrays, as_table]),

@@ -96,6 +96,7 @@ def test_no_image_occurs_twice_in_train_and_test() -> None:
     assert len({image.tobytes() for image in both}) == len(both)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # 30 steps are as good as 300
 def test_a_convnet_learns_what_a_linear_model_cannot() -> None:
     with threadpool_limits(1):  # threads slow such small networks down

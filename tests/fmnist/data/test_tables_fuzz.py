@@ -116,6 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damaged")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     separator=st.sampled_from(",;\t"),

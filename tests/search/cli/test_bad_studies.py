@@ -99,6 +99,7 @@ def is_refused(say: Say, folder: Path, data: bytes) -> bool:
     return False
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(STUDIES))
 @FUZZ
 def test_a_changed_key_or_value_is_refused_or_still_a_study(
@@ -108,6 +109,7 @@ def test_a_changed_key_or_value_is_refused_or_still_a_study(
     is_refused(say, tmp_path, tomli_w.dumps(spec).encode())
 
 
+@pytest.mark.slow
 @given(st.data(), st.sampled_from(STUDIES))
 @FUZZ
 def test_damaged_bytes_are_refused_or_still_a_study(say: Say, tmp_path: Path, chance: st.DataObject, text: str) -> None:
@@ -171,6 +173,7 @@ def test_all_that_is_wrong_is_said_at_once(say: Say, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

@@ -104,6 +104,7 @@ names = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(names)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_report_shows_any_name_as_text(names: list[str]) -> None:
@@ -114,6 +115,7 @@ def test_a_report_shows_any_name_as_text(names: list[str]) -> None:
     assert [row[0] for row in found[1:]] == [shown(name) for name in names]
 
 
+@pytest.mark.slow
 @given(names)
 @example(["a", " ", *"abcdefgh"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

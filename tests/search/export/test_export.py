@@ -340,6 +340,7 @@ def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, 
     assert (entry["name"], entry["results"][0]["dataset"]["name"]) == (study, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -383,6 +384,7 @@ def test_random_networks(tmp_path: Path) -> None:
         assert exported(tmp_path / str(number), config).folder.is_dir()
 
 
+@pytest.mark.slow
 def test_an_earlier_export_is_replaced_and_a_single_seed_has_no_spread(tmp_path: Path) -> None:
     config = TrialConfig(depth=1, filters=4, head="avg")
     source, lines = checkpoint_of(tmp_path / "model", config), list[str]()

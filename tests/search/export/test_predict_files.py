@@ -62,6 +62,7 @@ def answers(say: Say, model: Path | str) -> list[tuple[str, list[tuple[str, floa
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pictures", ["as Fashion-MNIST's", "resized"])
 def test_a_single_file_predicts_like_its_folder(say: Say, tmp_path: Path, pictures: str) -> None:
     model = exported(tmp_path, pictures)
@@ -88,6 +89,7 @@ def test_a_single_file_predicts_like_its_folder(say: Say, tmp_path: Path, pictur
     assert say("predict", model / "model.onnx", *PICTURES) == say("predict", model, *PICTURES)
 
 
+@pytest.mark.slow
 def test_the_preparation_of_pictures_is_stored_in_the_file(say: Say, tmp_path: Path) -> None:
     for name, pictures in (("plain", "as Fashion-MNIST's"), ("resized", "resized")):
         (tmp_path / name).mkdir()
@@ -128,6 +130,7 @@ def test_training_on_synthetic_data_is_stated(say: Say, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_is_one_clean_message(say: Say, tmp_path: Path) -> None:
     model = exported(tmp_path)
     renamed = onnx.load(model / "model.onnx")

@@ -107,6 +107,7 @@ def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> Non
     assert study.optuna.best_trial in finished_trials(study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_it_learns_to_stay_within_a_limit(tmp_path: Path, sampler: str) -> None:
     def refused(sampler: str) -> int:
@@ -168,6 +169,7 @@ def test_where_hardly_a_network_is_within_the_limit_the_run_stops_with_the_reaso
     assert not finished_trials(in_database(tmp_path, spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "state", "words"),
     [

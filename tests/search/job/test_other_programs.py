@@ -79,6 +79,7 @@ def ask_and_tell(study: optuna.Study) -> None:
     study.tell(study.ask({"learning_rate": FloatDistribution(5.0, 9.0, log=True)}), 0.999)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interfere", [add_result, ask_and_tell])
 @pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2"])
 def test_a_result_that_another_program_added_counts_nowhere(

@@ -81,6 +81,7 @@ def found(study: optuna.Study) -> float:
     return study.best_value + 0.3 / EPOCHS
 
 
+@pytest.mark.slow
 def test_of_whole_trials_it_proposes_as_optunas_does() -> None:
     ours, theirs = (
         searched(sampler, trials=12)
@@ -92,6 +93,7 @@ def test_of_whole_trials_it_proposes_as_optunas_does() -> None:
     assert [trial.params for trial in ours.trials] == [trial.params for trial in theirs.trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", [name for name in get_args(Pruner) if name != "wilcoxon"])
 def test_it_finds_the_best_under_each_pruner(pruner: str) -> None:
     study = searched(GPSampler(seed=3, n_startup_trials=STARTUP), pruner=pruner)
@@ -99,6 +101,7 @@ def test_it_finds_the_best_under_each_pruner(pruner: str) -> None:
     assert found(study) > 0.95
 
 
+@pytest.mark.slow
 def test_what_was_pruned_is_not_proposed_again() -> None:
     ours = [
         searched(GPSampler(seed=seed, n_startup_trials=STARTUP), pruner="percentile", trials=16) for seed in (0, 1, 3)
@@ -109,6 +112,7 @@ def test_what_was_pruned_is_not_proposed_again() -> None:
     assert again(theirs) > 5  # once it does not, ours may be done without
 
 
+@pytest.mark.slow
 def test_it_learns_a_limit_and_goes_up_to_it() -> None:
     studies = [searched(GPSampler(seed=seed, n_startup_trials=STARTUP), trials=20, largest=20) for seed in range(3)]
     assert sorted(study.best_params["filters"] for study in studies)[1] >= 19

@@ -19,6 +19,7 @@ class TestTPE(BasicSamplerTestCase, RelativeSamplerTestCase):
         return lambda: TPESampler(seed=0, n_startup_trials=1)
 
 
+@pytest.mark.slow
 class TestGP(BasicSamplerTestCase, RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:

@@ -78,6 +78,7 @@ def test_it_proposes_as_optunas_does(history: list[FrozenTrial], seed: int) -> N
     assert proposals(ours, 3) == proposals(theirs, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", get_args(Pruner))
 def test_a_whole_search_proposes_as_optunas_does_under_each_pruner(pruner: str) -> None:
     spec = tiny_spec(trials=100, sampler="tpe", pruner=pruner, epochs=9)

@@ -63,6 +63,7 @@ class Interferes(Progress):
         self.texts.append(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 4])
 @pytest.mark.parametrize("interfere", [delete_all, delete_the_file_alone, delete_the_folder, leave_an_empty_file])
 def test_a_file_that_is_deleted_is_written_anew(

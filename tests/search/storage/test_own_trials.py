@@ -61,6 +61,7 @@ def act(trial: optuna.Trial, steps: list[tuple[str, str | int]]) -> None:
                 trial.storage.set_trial_system_attr(trial._trial_id, str(what), [0.5])
 
 
+@pytest.mark.slow
 @given(trials=st.lists(STEPS, min_size=1, max_size=3))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_trials_read_the_same_from_memory_and_from_the_database(

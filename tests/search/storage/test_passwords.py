@@ -68,6 +68,7 @@ def test_nothing_that_a_run_prints_or_writes_has_the_password(guarded: None, say
     assert b"guarded://user:***@" in b"".join(path.read_bytes() for path in written), "the command line is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url",
     [

@@ -171,6 +171,7 @@ def counted_calls(url: str, act_on: Callable[[Watched], object]) -> int:
     return faults.calls
 
 
+@pytest.mark.slow
 def test_an_ask_whose_answer_is_lost_at_any_moment_leaves_one_trial(tmp_path: Path) -> None:
     calls = counted_calls(f"sqlite:///{tmp_path}/count.db", lambda watched: watched.study.optuna.ask())
     assert calls > 4
@@ -189,6 +190,7 @@ def test_an_ask_whose_answer_is_lost_at_any_moment_leaves_one_trial(tmp_path: Pa
             )
 
 
+@pytest.mark.slow
 def test_a_waiting_trial_whose_begin_is_acknowledged_late_is_taken_all_the_same(tmp_path: Path) -> None:
     def ask(watched: Watched) -> None:
         assert watched.study.optuna.ask().suggest_float("a", 0, 1) == 0.25
