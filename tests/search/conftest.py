@@ -9,6 +9,12 @@ from tests.search.report.lists.listed import fill
 from tests.search.tiny import RUN, TOML, Say, made_once, run_command
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "whole" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
+
+
 @pytest.fixture
 def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
     """Runs the command in a folder of its own: exit code, output, errors."""

@@ -27,6 +27,8 @@ from search.study.study import Study, load_study
 from search.study.trials import finished_trials
 from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, stage, tiny_spec
 
+pytestmark = pytest.mark.slow
+
 WIDTHS: dict[str, Any] = {"filters": {"low": 4, "high": 32}}
 
 

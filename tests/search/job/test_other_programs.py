@@ -238,6 +238,8 @@ import sys
 from search.study.records import Opening
 from search.storage.opening import open_storage
 from search.study.study import load_study
+
+pytestmark = pytest.mark.slow
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 for _ in range(30):
     study.append(Opening(at="2025-01-01", by=sys.argv[2], trial=None))

@@ -11,6 +11,8 @@ from search.errors import StudyDeletedError
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 
+pytestmark = pytest.mark.slow
+
 
 class _WithOptunasError(OwnTrials):
     """Says that a study or a trial is not there as Optuna does; ours says so in a sentence for the terminal."""
