@@ -106,8 +106,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
             if is_sqlite:
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)
-            else:
-                end_idle_transactions(storage.engine)
+            end_idle_transactions(storage.engine)
             return storage
     except (ImportError, SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, OSError) as error:
         raise _refusal(error, url) from None

@@ -139,6 +139,8 @@ def release_trial(backend: RDBStorage, trial_id: int, owner: str | None) -> bool
 
 def end_idle_transactions(engine: Engine) -> None:
     """Let the server close connections of `engine` that are idle in a transaction, whose rows would stay locked."""
+    if engine.name == "sqlite":
+        return
     if engine.name == "postgresql":
         setting = f"SET SESSION idle_in_transaction_session_timeout = '{HELD_SECONDS:.0f}s'"
     else:  # MySQL closes all idle connections; the pool replaces them

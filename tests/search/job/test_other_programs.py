@@ -42,6 +42,8 @@ from tests.search.tiny import (
     wait_for_line,
 )
 
+pytestmark = pytest.mark.slow
+
 URL = "sqlite:///studies/fmnist.db"
 CHOICES = CategoricalDistribution(("a", 9))  # of another space than the study's `filters`
 
@@ -238,8 +240,6 @@ import sys
 from search.study.records import Opening
 from search.storage.opening import open_storage
 from search.study.study import load_study
-
-pytestmark = pytest.mark.slow
 study = load_study(open_storage(sys.argv[1], create=False), "tiny")
 for _ in range(30):
     study.append(Opening(at="2025-01-01", by=sys.argv[2], trial=None))
