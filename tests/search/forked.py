@@ -18,6 +18,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -155,6 +156,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[0] = str(Path(__file__).parents[2])
     for module in HEAVY:
-        import_module(module)
+        with suppress(ModuleNotFoundError):  # of an extra
+            import_module(module)
     work = serve(socket.socket(fileno=int(sys.argv[1])))
     work()
