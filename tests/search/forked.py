@@ -1,8 +1,8 @@
 """The command in real processes that need not import PyTorch: they are forked from one that has imported everything.
 
-A tiny run takes 14 s instead of 24 (two cores, 2026-11-27). A forked process runs the command's `main` with its own folder,
-environment, pipes and signals, and ends as any process does. `python tests/search/forked.py FD` is the server; there
-is one for each test process.
+A tiny run takes 14 s instead of 24 (two cores, 2026-11-27). A forked process runs the command's `main` with its own
+folder, environment, pipes and signals, and ends as any process does. `python tests/search/forked.py FD` is the server;
+there is one for each test process.
 """
 
 import atexit
