@@ -14,6 +14,8 @@ import pytest
 import torch
 from optuna.storages import RDBStorage
 
+from tests.search.forked import Forked
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the processes that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,6 +68,16 @@ def _starts_processes_only_if_marked(request: pytest.FixtureRequest, monkeypatch
 
     monkeypatch.setattr(subprocess.Popen, "__init__", only_git)
     monkeypatch.setattr(BaseProcess, "start", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _commands_end_with_the_test_that_started_them() -> Iterator[None]:
+    """A test that fails leaves no run at work beside the next ones."""
+    before = set(Forked.alive)
+    yield
+    for process in set(Forked.alive) - before:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,7 +22,7 @@ from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 HEAVY = (
     *("torch", "torch.export", "torch.onnx", "torch._dynamo", "torch._inductor", "sklearn.metrics", "pandas", "optuna"),
@@ -37,9 +37,12 @@ STATUS = struct.Struct("i")
 class Forked(subprocess.Popen[str]):
     """A process of the command: `args` are the command's arguments, `constants` replaces constants of its modules."""
 
+    alive: ClassVar[set["Forked"]] = set()  # those whose end nobody has waited for
+
     def __init__(self, arguments: list[str], *, constants: dict[str, float] | None = None, **options: Any) -> None:
         self._constants = constants or {}
         super().__init__(arguments, text=True, **options)
+        self.alive.add(self)
 
     def _execute_child(self, *given: Any) -> None:
         values = inspect.signature(subprocess.Popen._execute_child).bind(self, *given).arguments  # type: ignore[attr-defined]
@@ -65,6 +68,7 @@ class Forked(subprocess.Popen[str]):
             return 0, 0
         content = os.read(self._status, STATUS.size)
         os.close(self._status)
+        self.alive.discard(self)
         return self.pid, STATUS.unpack(content)[0] if content else signal.SIGKILL
 
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:

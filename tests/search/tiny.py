@@ -31,6 +31,7 @@ from tests.search.forked import Forked
 
 Say = Callable[..., tuple[int, str, str]]  # a command -> exit code, output, errors
 CPU = torch.device("cpu")
+DEADLINE = 600.0  # seconds that a loaded machine may take for what takes it a few
 CLASSES = len(synthetic.CLASS_NAMES)
 SPLITS = SearchSplits(synthetic.draw(400, seed=1), synthetic.draw(100, seed=2))
 DATA = DataRecord(name="drawn", fingerprint="5e0a", train=400, valid=100, class_names=synthetic.CLASS_NAMES)
@@ -182,7 +183,7 @@ def run_command(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProces
     """The command in a process and a folder of its own, to its end."""
     with Forked([*map(str, arguments)], cwd=cwd, env=surroundings(), stdout=PIPE, stderr=PIPE) as process:
         try:
-            output, errors = process.communicate(timeout=300)
+            output, errors = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
@@ -191,7 +192,7 @@ def run_command(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProces
 def run_installed(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The installed command, which imports everything itself, in that folder to its end."""
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=600, check=False
+        command(*arguments), cwd=cwd, env=surroundings(), capture_output=True, text=True, timeout=DEADLINE, check=False
     )
 
 

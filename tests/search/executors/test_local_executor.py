@@ -22,12 +22,11 @@ from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.trainings import train_all
 from search.study.study import Study
-from tests.search.tiny import CLASSES, PINNED, small_source, stage, surroundings, tiny_spec
+from tests.search.tiny import CLASSES, DEADLINE, PINNED, small_source, stage, surroundings, tiny_spec
 
 pytestmark = pytest.mark.process
 
 KILLED = "killed by the system, most likely because memory ran out, or by a user (exit code -9)"
-DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it one
 
 
 def task(key: str, *, epochs: int = 2, seed: int = 0, checkpoint: Path | None = None, **knobs: object) -> Task:

@@ -19,9 +19,9 @@ from fmnist.data.sources import Source
 from search.executors.local import LocalExecutor
 from search.executors.mps import CONTROL, PIPES, can_share, shared_gpu
 from search.executors.training import Setup
+from tests.search.tiny import DEADLINE
 
 CUDA = torch.device("cuda")
-DEADLINE = 120.0  # seconds that a loaded machine may take for what takes it none
 MARK = "MPS_TEST"  # in the environment of all that a test starts
 # Notes how it was called and where its pipes are, as the real command would need them.
 SCRIPT = """\

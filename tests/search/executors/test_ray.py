@@ -27,12 +27,12 @@ from search.study.records import Ablations, Confirmation, Environment, Final
 from search.study.study import Study, load_study
 from tests.search.executors.test_local_executor import curve
 from tests.search.job.test_kills import retrained
-from tests.search.tiny import TOML, Say, run_command, small_source, start_command, wait_for_line
+from tests.search.tiny import DEADLINE, TOML, Say, run_command, small_source, start_command, wait_for_line
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 TOKEN = secrets.token_hex(32)
-BUDGET, NAME, DEADLINE = 4, "long-synthetic", 120.0
+BUDGET, NAME = 4, "long-synthetic"
 LONG = (
     TOML.replace("trials = 3", f"trials = {BUDGET}")
     .replace("epochs = 2\ndepth", "epochs = 8\ndepth")

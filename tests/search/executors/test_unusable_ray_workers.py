@@ -1,6 +1,5 @@
 """As test_unusable_workers.py, on a Ray cluster of this machine."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,11 @@ def trainer_of(message: str, folder: Path) -> type[Trainer]:
     """Of a worker whose device fails in its first process."""
 
     class Faulty(Trainer):
-        def train(self, *arguments: Any) -> Iterator[Any]:
-            with faulty(message, 1, folder):
-                yield from super().train(*arguments)
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            # For good: a task may begin before the one before it has left `train`.
+            self._device = faulty(message, 1, folder)
+            self._device.__enter__()
 
     return Faulty
 

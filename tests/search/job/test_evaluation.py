@@ -24,7 +24,7 @@ from search.study.paths import HOME
 from search.study.records import DataRecord
 from search.study.study import Study, create_study
 from tests.fmnist.data.forms import FORMS, TRAIN, as_npz
-from tests.search.tiny import Say, command, surroundings, tiny_spec
+from tests.search.tiny import DEADLINE, Say, command, surroundings, tiny_spec
 
 URL = "sqlite:///studies/fmnist.db"
 
@@ -179,6 +179,6 @@ def test_openings_by_several_processes_at_once_are_all_recorded(
         for arguments in [(model,), (copy, "--data", "both.npz")] * 3
     ]
     for process in running:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, errors
     assert openings() == ["evaluate"] * 6, "the copy finds its study in the storage that is named, or the default one"

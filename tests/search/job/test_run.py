@@ -28,11 +28,10 @@ from search.study.lock import sole_run
 from search.study.paths import HOME
 from search.study.records import Final, Opening
 from search.study.study import Study, load_study
-from tests.search.tiny import NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
+from tests.search.tiny import DEADLINE, NAME, RUN, TOML, run_command, start_command, surroundings, wait_for_line
 
 pytestmark = pytest.mark.slow
 EXPORTED = {*FORMATS.values(), "config.json", "labels.json", "metrics.json", "MODEL_CARD.md"}
-DEADLINE = 120.0
 
 
 def study_in(folder: Path) -> Study:

@@ -19,7 +19,18 @@ from search.storage.rescue import HeldFile
 from search.study.records import Opening
 from search.study.study import guarded
 from tests.search.job.test_run import study_in
-from tests.search.tiny import CLASSES, RUN, TOML, Inline, in_database, stage, start_command, tiny_spec, wait_for_line
+from tests.search.tiny import (
+    CLASSES,
+    DEADLINE,
+    RUN,
+    TOML,
+    Inline,
+    in_database,
+    stage,
+    start_command,
+    tiny_spec,
+    wait_for_line,
+)
 
 FILE = Path("studies/fmnist.db")
 
@@ -137,7 +148,7 @@ def test_the_command_whose_database_is_deleted_ends_with_its_whole_study(
     try:
         wait_for_line(process, "trial 0, epoch 1")
         delete_all()
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=DEADLINE)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)

@@ -16,7 +16,7 @@ from search.storage.opening import open_storage
 from search.study.study import create_study
 from tests.search.storage.mariadb import mariadb
 from tests.search.storage.postgres import connections_closed, postgres
-from tests.search.tiny import DATA, surroundings, tiny_spec
+from tests.search.tiny import DATA, DEADLINE, surroundings, tiny_spec
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -70,7 +70,7 @@ def test_all_openings_are_recorded_and_all_folders_have_one_token(url: str, tmp_
         process.stdin.write("\n")
         process.stdin.flush()
     for process in running:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, errors
     openings = optuna.load_study(study_name="tiny", storage=url).user_attrs["openings"]
     assert sorted((each["by"], each["trial"]) for each in openings) == [
