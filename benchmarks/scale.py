@@ -211,7 +211,7 @@ def _row(spec: StudySpec, size: int, workers: int, url: str | None, seconds: flo
             loop.optimize(Stage(study, longer, executor, Progress(), interrupt), CLASSES)
         capacity = trained / (time.perf_counter() - start)
         row = _measured(executor, asks, capacity)
-        row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(storage)}
+        row |= {"trials": size, "workers": workers, "trained": trained, "bytes": _bytes(storage.backend)}
         storage.engine.dispose()
     return row
 

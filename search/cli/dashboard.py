@@ -32,7 +32,7 @@ def dashboard(
 
     console, opened = Console(), open_storage(storage, create=False)
     page = "" if study is None else f"dashboard/studies/{load_study(opened, study).id}"
-    with suppress(KeyboardInterrupt), open_server(opened, host, port) as server:
+    with suppress(KeyboardInterrupt), open_server(opened.backend, host, port) as server:
         if host != LOOPBACK:
             console.print(
                 f"Anyone who reaches {host} can delete studies: there is no login.", style="red", highlight=False

@@ -11,9 +11,8 @@ from search.study.shipped import shipped_studies
 from search.terminal.console import Console
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-
     from search.report.lists.answer import Answer, Form
+    from search.storage.own_trials import OwnTrials
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Ascending; for value, best first.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
@@ -155,7 +154,7 @@ def _form(as_json: bool, as_csv: bool) -> "Form":
     return "csv" if as_csv else "tables"
 
 
-def _storage(url: str) -> "RDBStorage":
+def _storage(url: str) -> "OwnTrials":
     quiet_optuna()
     from search.storage.opening import open_storage
 

@@ -84,9 +84,9 @@ def ablate(study: Study, variants: Variants, source: Source, place: Place, progr
     """
     storage = study.storage
     require_own_folder(study)
-    with sole_run(study.folder, study.name, storage.backend):
+    with sole_run(study.folder, study.name, storage):
         claim_folder(study)
-        is_server = storage.backend.engine.name != "sqlite"
+        is_server = storage.engine.name != "sqlite"
         with guarded(study, progress.message), noted_run(study) if is_server else nullcontext():
             with Interrupt() as interrupt, place.open(source, progress.message) as (executor, _):
                 ablation = _train(Stage(study, study.spec, executor, progress, interrupt), variants)

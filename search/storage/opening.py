@@ -17,6 +17,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from search.errors import SearchError
 from search.storage.masking import masked
 from search.storage.optuna_private import VersionManager
+from search.storage.own_trials import OwnTrials
 from search.storage.patience import fault_of
 from search.storage.sharing import end_idle_transactions, locked
 
@@ -79,7 +80,7 @@ class _ClosedStorage(RDBStorage):
         finalize(self, self.engine.dispose)
 
 
-def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) -> RDBStorage:
+def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) -> OwnTrials:
     """Open the storage at that URL; a SQLite file is set to WAL mode, in which readers never block the writer.
 
     Raises: SearchError if it does not exist and `create` is false, or cannot be opened; then nothing was changed.
@@ -107,7 +108,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
                 _use_wal(storage.engine, to_write=create)
                 _on_each_connection(storage.engine)
             end_idle_transactions(storage.engine)
-            return storage
+            return OwnTrials(storage)
     except (ImportError, SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, OSError) as error:
         raise _refusal(error, url) from None
 
@@ -145,15 +146,6 @@ def _require_file(parsed: URL, url: str) -> None:
     if place.startswith("~"):
         whole = Path(place).expanduser()
         raise SearchError(f"A '~' means nothing within a URL, got {place!r} in --storage. Write sqlite:///{whole}.")
-
-
-def database_file(storage: RDBStorage) -> Path | None:
-    """Return the storage's SQLite file, however its URL names it; None if it is in memory or on a server."""
-    if storage.engine.name != "sqlite":
-        return None
-    with closing(storage.engine.raw_connection()) as connection:
-        files = {name: file for _, name, file in connection.cursor().execute("PRAGMA database_list")}
-    return Path(files["main"]).resolve() if files["main"] else None
 
 
 @contextmanager

@@ -29,7 +29,6 @@ from search.storage.optuna_private import (
     with_id,
 )
 from search.storage.optuna_private import trial_id as id_of
-from search.storage.patience import Patience
 from search.storage.patient import PatientStorage
 from search.storage.rows import put_parameters, put_row
 from search.storage.sharing import OWNER, TakenOverError, lock_study, release_trial
@@ -45,8 +44,8 @@ class OwnTrials(PatientStorage):
     With a `share`, other runs have trials of the same study: then every write to a trial may raise TakenOverError.
     """
 
-    def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
-        super().__init__(backend, patience)
+    def __init__(self, backend: RDBStorage) -> None:
+        super().__init__(backend)
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}  # since the trials were read
         self._read: dict[int, tuple[float, int]] = {}  # study -> when its trials were read, and the newest of them

@@ -6,18 +6,19 @@ What was not written is computed again by the next run, from the trainings' last
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
+from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from search.errors import StorageLostError, StudyDeletedError
 from search.storage.foreign import SPEC, is_foreign, set_aside
-from search.storage.opening import database_file
 from search.storage.optuna_private import CachedStorage, FrozenStudy
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
@@ -33,9 +34,9 @@ DELETED = (
 class PatientStorage(CachedStorage):
     """Retries when the database does not answer. Once it is lost, every call raises StorageLostError."""
 
-    def __init__(self, backend: RDBStorage, patience: Patience | None = None) -> None:
+    def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
-        self.patience = patience or Patience()
+        self.patience = Patience()
         self.share: Share | None = None  # if other runs have trials of the same study
         self._file: HeldFile | None = None  # restored if it is deleted
         self._loss: str | None = None  # why the database was given up
@@ -44,6 +45,11 @@ class PatientStorage(CachedStorage):
     def backend(self) -> RDBStorage:
         """Optuna's storage, without memory and retries."""
         return self._backend
+
+    @property
+    def engine(self) -> Engine:
+        """The connections to the database."""
+        return self._backend.engine
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         """Create the study and return its id."""
@@ -86,9 +92,12 @@ class PatientStorage(CachedStorage):
         """Return all studies."""
         return self._ask(super().get_all_studies)
 
-    def patiently(self, work: Callable[[], T]) -> T:
-        """Return the result of the idempotent `work` on the database, with retries. Raises: StorageLostError."""
-        return self._ask(work)
+    def database_file(self) -> Path | None:
+        """Return the SQLite file, however its URL names it; None if it is in memory or on a server.
+
+        Raises: StorageLostError.
+        """
+        return self._ask(_database_file, self.engine) if self.engine.name == "sqlite" else None
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -97,13 +106,13 @@ class PatientStorage(CachedStorage):
         The lock is not reentrant: a nested block of the same name waits for itself.
         """
         with ExitStack() as stack:
-            self._ask(lambda: stack.enter_context(locked(self._backend.engine, name)))
+            self._ask(lambda: stack.enter_context(locked(self.engine, name)))
             yield
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Restore a SQLite file that is deleted during the block; one that is replaced by another file is lost."""
-        path = self._ask(partial(database_file, self._backend))
+        path = self.database_file()
         try:
             self._file = HeldFile(path) if path else None
         except (OSError, sqlite3.Error) as error:
@@ -124,7 +133,7 @@ class PatientStorage(CachedStorage):
         if self._file is None or self._loss or (state := self._file.state) == "there":
             return
         path = self._file.path
-        self._backend.engine.dispose()  # closes the connections to the deleted file
+        self.engine.dispose()  # closes the connections to the deleted file
         try:
             if state == "replaced":
                 saved = self._file.save_beside()
@@ -147,7 +156,7 @@ class PatientStorage(CachedStorage):
         first = partial(ask, *arguments)
         try:
             # A connection opened while the file was read-only, or before the server failed, cannot be used again.
-            return self.patience.attempt(first, again or first, self._backend.engine.dispose)
+            return self.patience.attempt(first, again or first, self.engine.dispose)
         except StorageAwayError as error:
             self._lose(str(error))
         except (KeyError, IntegrityError) as error:
@@ -163,3 +172,9 @@ class PatientStorage(CachedStorage):
         if any(map(is_foreign, trials)) and SPEC in self._backend.get_study_user_attrs(study_id):
             trials = [set_aside(trial) if is_foreign(trial) else trial for trial in trials]
         super()._add_trials_to_cache(study_id, trials)
+
+
+def _database_file(engine: Engine) -> Path | None:
+    with closing(engine.raw_connection()) as connection:
+        files = {name: file for _, name, file in connection.cursor().execute("PRAGMA database_list")}
+    return Path(files["main"]).resolve() if files["main"] else None

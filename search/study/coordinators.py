@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.storage.foreign import SPEC
 from search.storage.optuna_private import trial_id
+from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, Share
 from search.storage.trial_record import REFUSED
 from search.study.holder import COORDINATOR, this_process
@@ -22,7 +22,7 @@ from search.terminal.wording import counted
 SEEDS_APART = 1_000_003  # keeps coordinators that start together from proposing the same
 
 
-def require_agreement(storage: RDBStorage, spec: StudySpec) -> None:
+def require_agreement(storage: OwnTrials, spec: StudySpec) -> None:
     """Require that this run asks for the same as the other runs of the study, if there are any.
 
     Raises: SearchError with the difference, or if the search is over and another run is ending the study.

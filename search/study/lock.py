@@ -6,15 +6,12 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import filelock
 import psutil
-from optuna.storages import RDBStorage
 
 from search.errors import AnotherRunError, SearchError
-from search.storage.opening import database_file
 from search.storage.own_trials import OwnTrials
 from search.study.environment import now
 from search.study.holder import is_numbered_here, is_this_process, this_process
@@ -27,14 +24,14 @@ UNSEEN_SECONDS = 120.0  # without a refresh, after which a run on another machin
 
 
 @contextmanager
-def sole_run(folder: Path, study: str, storage: RDBStorage | None = None) -> Iterator[None]:
+def sole_run(folder: Path, study: str, storage: OwnTrials | None = None) -> Iterator[None]:
     """Lock the study's folder, and if the storage is a file, the study in it, against other runs.
 
     The operating system frees the locks when their process dies, so a lock file that is left over blocks nobody.
 
     Raises: SearchError if another run is at work, with its host and process. StorageLostError.
     """
-    file = OwnTrials(storage).patiently(partial(database_file, storage)) if storage else None
+    file = storage.database_file() if storage else None
     with ExitStack() as locks:
         if file:  # first, so that a refused run in another folder leaves no lock there
             step = "It must be writable and have free space. Give another path with --storage."

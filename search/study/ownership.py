@@ -4,7 +4,6 @@ import secrets
 import socket
 from pathlib import Path
 
-from optuna.storages import RDBStorage
 from pydantic import ValidationError
 from sqlalchemy import URL
 
@@ -29,7 +28,7 @@ def identity_of(study: Study) -> Identity:
         study=study.name,
         id=token,
         test_fingerprint=data.test_fingerprint if data else None,
-        storage=_place(storage.backend.engine.url),
+        storage=_place(storage.engine.url),
         host=socket.gethostname(),
     )
 
@@ -124,9 +123,8 @@ def _is_same_place(owner: Identity, place: str) -> bool:
     return owner.storage == place and owner.host in (None, socket.gethostname())
 
 
-def _token(storage: RDBStorage, name: str) -> str | None:
-    trials = OwnTrials(storage)
+def _token(storage: OwnTrials, name: str) -> str | None:
     if name not in storage_names(storage):
         return None
-    token = trials.get_study_system_attrs(trials.get_study_id_from_name(name)).get(TOKEN)
+    token = storage.get_study_system_attrs(storage.get_study_id_from_name(name)).get(TOKEN)
     return None if token is None else str(token)

@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 from optuna import Study as OptunaStudy
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -124,7 +123,7 @@ class Study:
         return self.storage.locked(self.name) if self.is_stored else nullcontext()
 
 
-def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: Path = HOME) -> Study:
+def create_study(storage: OwnTrials, spec: StudySpec, data: DataRecord, home: Path = HOME) -> Study:
     """Create or resume the study of that name, with its sampler and pruner.
 
     Raises: SearchError if it exists with another space, seed or data, whose trials are not comparable.
@@ -133,7 +132,7 @@ def create_study(storage: RDBStorage, spec: StudySpec, data: DataRecord, home: P
     check_resumable(storage, spec, data)
     optuna_study = optuna.create_study(
         study_name=spec.name,
-        storage=OwnTrials(storage),
+        storage=storage,
         direction=StudyDirection.MAXIMIZE,
         load_if_exists=True,
         pruner=spec.make_pruner(),
@@ -168,14 +167,14 @@ def guarded(study: Study, announce: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> None:
+def check_resumable(storage: OwnTrials, spec: StudySpec, data: DataRecord) -> None:
     """Require that a stored study of that name, if any, has the same set-up and data.
 
     Raises: SearchError with the differences.
     """
     if spec.name not in storage_names(storage):
         return
-    study = Study(optuna.load_study(study_name=spec.name, storage=OwnTrials(storage)))
+    study = Study(optuna.load_study(study_name=spec.name, storage=storage))
     if SPEC not in study.attributes:
         if study.trials() or study.optuna.directions != [StudyDirection.MAXIMIZE]:
             raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
@@ -186,20 +185,20 @@ def check_resumable(storage: RDBStorage, spec: StudySpec, data: DataRecord) -> N
         require_same_data(spec.name, stored, data)
 
 
-def load_study(storage: RDBStorage, name: str | None, home: Path = HOME) -> Study:
+def load_study(storage: OwnTrials, name: str | None, home: Path = HOME) -> Study:
     """Return the study of that name, or without a name the one whose trials ran last.
 
     Raises: SearchError if there is none.
     """
-    own_trials, names = OwnTrials(storage), storage_names(storage)
+    names = storage_names(storage)
     if not names:
         raise SearchError("The storage holds no study yet. `fmnist-search run` creates one.")
     if name is None:
-        studies = (Study(optuna.load_study(study_name=stored, storage=own_trials), home) for stored in names)
+        studies = (Study(optuna.load_study(study_name=stored, storage=storage), home) for stored in names)
         return max(studies, key=_last_at_work)
     if name not in names:
         raise SearchError(f"The storage holds no study named {name!r}. {did_you_mean(name, names)}")
-    return Study(optuna.load_study(study_name=name, storage=own_trials), home)
+    return Study(optuna.load_study(study_name=name, storage=storage), home)
 
 
 def _last_at_work(study: Study) -> datetime:
@@ -207,6 +206,6 @@ def _last_at_work(study: Study) -> datetime:
     return max((time for time in times if time), default=datetime.min)
 
 
-def storage_names(storage: RDBStorage) -> list[str]:
+def storage_names(storage: OwnTrials) -> list[str]:
     """Return the names of the studies in the storage."""
-    return optuna.get_all_study_names(OwnTrials(storage))
+    return optuna.get_all_study_names(storage)

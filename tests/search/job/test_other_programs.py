@@ -29,6 +29,7 @@ from search.study.study import Study
 from search.study.trials import finished_trials
 from tests.search.tiny import (
     CLASSES,
+    DEADLINE,
     NAME,
     RUN,
     TOML,
@@ -185,7 +186,7 @@ def test_the_command_goes_on_after_another_programs_trials(tmp_path: Path) -> No
     first = start_command(tmp_path, *RUN)
     wait_for_line(first, "trial 0, epoch 1")
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=120)
+    first.communicate(timeout=DEADLINE)
     study = plain(tmp_path, NAME)
     study.add_trial(create_trial(value=0.999))
     study.enqueue_trial({"filters": 5})
@@ -255,7 +256,7 @@ def test_what_several_processes_append_at_once_is_all_there(tmp_path: Path) -> N
         for number in range(4)
     ]
     for process in running:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, errors
     openings = plain(tmp_path).user_attrs["openings"]
     assert sorted(each["by"] for each in openings) == sorted("0123" * 30)
@@ -265,6 +266,6 @@ def test_an_append_that_is_carried_out_twice_is_there_once(tmp_path: Path) -> No
     study = in_database(tmp_path, tiny_spec())
     study.append(Opening(at="2025-01-01", by="evaluate", trial=None))
     kept = plain(tmp_path).user_attrs["openings"]
-    backend = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False)
+    backend = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=False).backend
     append_entry(backend, study.optuna._study_id, "openings", kept[0])
     assert plain(tmp_path).user_attrs["openings"] == kept

@@ -56,8 +56,8 @@ def open_watched(
 ) -> Watched:
     told: list[str] = []
     clock = Clock(at_each_sleep)
-    patience = Patience(seconds, told.append, clock.sleep, clock.time)
-    storage = OwnTrials(open_storage(url, create=True, lock_seconds=lock_seconds), patience)
+    storage = open_storage(url, create=True, lock_seconds=lock_seconds)
+    storage.patience = Patience(seconds, told.append, clock.sleep, clock.time)
     sampler = optuna.samplers.RandomSampler(seed=1)
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler

@@ -26,7 +26,6 @@ from search.errors import SearchError
 from search.job.search import put_back
 from search.storage import patience
 from search.storage.opening import NETWORK, open_storage
-from search.storage.own_trials import OwnTrials
 from search.storage.patience import Patience
 from search.study.study import Study, load_study
 from tests.search.job.test_kills import retrained
@@ -250,9 +249,9 @@ class Cut:
 
 def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], met: Fault) -> None:
     """A study is made, and its trials are asked for, take their steps and end."""
-    clock, opened = Clock(), open_storage(url, create=True)
-    storage = OwnTrials(opened, Patience(60, lambda _: None, clock.sleep, clock.time))
-    with faulty(opened, met):
+    clock, storage = Clock(), open_storage(url, create=True)
+    storage.patience = Patience(60, lambda _: None, clock.sleep, clock.time)
+    with faulty(storage.backend, met):
         sampler = optuna.samplers.RandomSampler(seed=1)
         study = optuna.create_study(
             study_name=name, storage=storage, direction="maximize", load_if_exists=True, sampler=sampler
@@ -265,7 +264,7 @@ def take_steps(url: str, name: str, trials: list[list[tuple[str, str | int]]], m
         for trial in running[1:]:
             study.tell(trial, 0.5)
         put_back(Study(study))
-    opened.engine.dispose()
+    storage.engine.dispose()
 
 
 @pytest.mark.slow

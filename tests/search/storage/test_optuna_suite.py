@@ -27,7 +27,7 @@ class _WithOptunasError(OwnTrials):
 class TestOwnTrials(StorageTestCase):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Iterator[OwnTrials]:
-        backend = open_storage(f"sqlite:///{tmp_path}/suite.db", create=True)
+        backend = open_storage(f"sqlite:///{tmp_path}/suite.db", create=True).backend
         yield _WithOptunasError(backend)
         backend.engine.dispose()
 

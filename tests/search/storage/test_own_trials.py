@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.job.search import put_back
 from search.storage.opening import open_storage
-from search.storage.own_trials import OwnTrials
 from search.study.study import Study
 
 STEPS = st.lists(
@@ -37,7 +36,7 @@ def url(tmp_path: Path) -> str:
 
 
 def own_study(url: str, name: str = "s") -> optuna.Study:
-    storage = OwnTrials(open_storage(url, create=True))
+    storage = open_storage(url, create=True)
     return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
 
 

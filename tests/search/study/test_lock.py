@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 
 from search.errors import AnotherRunError, SearchError
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 from search.study.environment import now
 from search.study.holder import this_process
 from search.study.lock import ABOUT, noted_run, require_not_ending, sole_run
@@ -35,6 +36,7 @@ import sys
 from pathlib import Path
 from search.study.lock import sole_run
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 with sole_run(Path(sys.argv[1]), "mine", *(open_storage(url, create=True) for url in sys.argv[2:])):
     print("held", flush=True)
     sys.stdin.read()
@@ -44,6 +46,7 @@ import sys
 from search.errors import AnotherRunError
 from search.study.lock import noted_run
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 from search.study.study import Study, load_study
 try:
     with noted_run(load_study(open_storage(f"sqlite:///{sys.argv[1]}/studies/fmnist.db", create=True), "tiny")):
@@ -158,8 +161,8 @@ def test_one_file_is_held_for_a_study_whatever_folders_its_runs_are_in(
 def test_a_storage_in_memory_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with (
-        sole_run(tmp_path / "one", "mine", RDBStorage("sqlite://")),
-        sole_run(tmp_path / "two", "mine", RDBStorage("sqlite://")),
+        sole_run(tmp_path / "one", "mine", OwnTrials(RDBStorage("sqlite://"))),
+        sole_run(tmp_path / "two", "mine", OwnTrials(RDBStorage("sqlite://"))),
     ):
         assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from fmnist.config import TrialConfig
 from fmnist.metrics import macro_f1
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 from search.study.records import Final, FinalRun, Opening, Timing
 from search.study.study import create_study
 from tests.search.sample import CLASSES, SPACE, data, final, remember
@@ -103,7 +104,7 @@ def fill(folder: Path) -> None:
 
 def finish(
     folder: Path,
-    storage: optuna.storages.RDBStorage,
+    storage: OwnTrials,
     name: str,
     seeds: int,
     error: float,
