@@ -1,12 +1,17 @@
+import secrets
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from search.cli.main import main
 from tests.search.report.lists.listed import fill
 from tests.search.tiny import RUN, TOML, Say, made_once, run_command
+
+TOKEN = secrets.token_hex(32)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,6 +36,17 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return int(ended.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def ray_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Iterator[None]:
+    """One test on Ray at a time, in whichever test process: "auto" finds any cluster of the machine."""
+    root = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # else Ray writes one into the home; a process reads it once
+    with filelock.FileLock((root if worker_id == "master" else root.parent) / "ray.lock"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ def test_a_run_imports_nothing_from_the_current_folder(trapped: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.cluster
+@pytest.mark.usefixtures("ray_alone")
 def test_workers_on_ray_import_nothing_from_the_current_folder(trapped: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
     done = run_installed(trapped, *RUN[:-2], "--trials", "1", "--executor", "ray", "--max-workers", "1")

@@ -2,14 +2,12 @@
 nothing stays behind.
 """
 
-import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
 import psutil
 import pytest
 from optuna.trial import TrialState
@@ -30,8 +28,12 @@ from tests.search.job.test_kills import retrained
 from tests.search.tiny import DEADLINE, TOML, Say, run_command, small_source, start_command, wait_for_line
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.filterwarnings("default")]
-TOKEN = secrets.token_hex(32)
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("ray_alone"),
+]
 BUDGET, NAME = 4, "long-synthetic"
 LONG = (
     TOML.replace("trials = 3", f"trials = {BUDGET}")
@@ -41,17 +43,8 @@ LONG = (
 Shared = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
-    """One of these tests at a time: they look for Ray's processes, and "auto" finds any cluster of the machine."""
-    root = tmp_path_factory.getbasetemp()
-    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)  # else Ray writes one into the home; a process reads it once
-    with filelock.FileLock((root if worker_id == "master" else root.parent) / "ray.lock"):
-        yield
-
-
 @pytest.fixture
-def three_nodes(_alone: None) -> Iterator[Any]:
+def three_nodes(ray_alone: None) -> Iterator[Any]:
     """A cluster of three nodes with a CPU each."""
     from ray.cluster_utils import Cluster as Nodes
 
@@ -195,9 +188,11 @@ def end_of(key: str) -> Callable[[Event], bool]:
 
 
 def trainer() -> psutil.Process:
-    """The one worker on this machine."""
+    """The one worker of this process's cluster."""
     (found,) = [
-        one for one in psutil.process_iter(["cmdline"]) if "ray::Trainer" in " ".join(one.info["cmdline"] or ())
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and "ray::Trainer" in " ".join(process.cmdline())
     ]
     return found
 

@@ -13,14 +13,19 @@ from search.executors.cluster import Cluster
 from search.executors.training import Setup
 from tests.search.executors.faulty_device import BROKEN, ERRORS, FAULT, faulty
 from tests.search.executors.test_local_executor import curve, task
-from tests.search.executors.test_ray import _alone, end_of, events_until  # noqa: F401  # a fixture that keeps these tests apart
+from tests.search.executors.test_ray import end_of, events_until
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'fmnist-search[cluster]'")
 from search.executors.ray import RayExecutor  # noqa: E402
 from search.executors.ray_worker import Trainer  # noqa: E402
 from tests.search.tiny import small_source  # noqa: E402
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("ray_alone"),
+]
 OUT_OF_MEMORY = next(message for message in ERRORS if message.startswith("CUDA out of memory"))
 
 
