@@ -1,4 +1,4 @@
-"""The README says what is so: its commands, options and the study it shows exist as it writes them."""
+"""README and docs say what is so: commands, options, links and the study they show exist as they write them."""
 
 import re
 import shlex
@@ -13,13 +13,16 @@ from search.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does
-TYPED = re.findall(r"^\$ (fmnist-search .*)$", README, re.MULTILINE)
+TYPED = re.findall(r"^\$ (fmnist-search .*)$", DOCS, re.MULTILINE)
 COMMANDS = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]
 
 
 def test_every_command_in_the_readme_exists_and_every_command_is_in_it() -> None:
     assert set(re.findall(r"`fmnist-search ([a-z]+)", README)) == set(COMMANDS)
+    assert set(re.findall(r"`fmnist-search ([a-z]+)", DOCS)) == set(COMMANDS)
 
 
 def parse(line: str) -> None:
@@ -47,7 +50,7 @@ def test_the_example_in_a_commands_help_is_one_that_it_takes(name: str) -> None:
     parse(example)
 
 
-def test_what_is_typed_in_the_readme_is_taken() -> None:
+def test_what_is_typed_in_readme_and_docs_is_taken() -> None:
     assert len(TYPED) >= 3
     for line in TYPED:
         parse(line)
@@ -76,13 +79,14 @@ def test_the_readme_names_the_arguments_of_a_command_and_says_what_its_help_says
     assert shared[name] == max(shared.values()), shared
 
 
-def test_every_option_in_the_readme_is_one_of_some_command() -> None:
+def test_every_option_in_readme_and_docs_is_one_of_some_command() -> None:
     options = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
-    assert set(re.findall(r"`(--[a-z-]+)", README)) <= options | {"--help"}
+    of_a_benchmark = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(--[a-z-]+)", DOCS.replace(of_a_benchmark, ""))) <= options | {"--help"}
 
 
-def test_the_study_in_the_readme_is_the_one_that_ships() -> None:
-    shown = re.search(r"```toml\n(.*?)```", README, re.DOTALL)
+def test_the_study_in_the_docs_is_the_one_that_ships() -> None:
+    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(encoding="utf-8"), re.DOTALL)
     assert shown is not None
     assert tomllib.loads(shown[1]) == tomllib.loads((files("studies") / "quick.toml").read_text(encoding="utf-8"))
 
@@ -104,6 +108,28 @@ def test_the_files_that_contributing_names_are_there() -> None:
 
 
 def test_the_tests_that_show_a_promise_are_there() -> None:
-    named = set(re.findall(r"`((?:\.\./)*(?:\w+/)*test_\w+\.py)`", README))
+    named = set(
+        re.findall(r"`((?:\.\./)*(?:\w+/)*test_\w+\.py)`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8"))
+    )
     assert len(named) > 10
     assert [name for name in sorted(named) if not (Path(__file__).parent / "search" / name).exists()] == []
+
+
+def test_the_readme_is_a_front_door() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            name, _, heading = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), target
+            assert not heading or heading in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The ids that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
