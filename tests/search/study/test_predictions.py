@@ -46,7 +46,7 @@ def test_they_are_those_of_every_seed_and_the_sure_ones_those_of_the_exported(pa
         ({"labels": LABELS - 1, "probabilities": PROBABILITIES}, "must hold labels"),
         ({"labels": LABELS.astype(float), "probabilities": PROBABILITIES}, "must hold labels"),
         ({"labels": LABELS, "probabilities": PROBABILITIES[::-1]}, "that the study was scored on: macro F1"),
-        ({"labels": np.array([print] * len(LABELS), dtype=object), "probabilities": PROBABILITIES}, "it is damaged"),
+        ({"labels": np.array([None] * len(LABELS), dtype=object), "probabilities": PROBABILITIES}, "it is damaged"),
     ],
     ids=[
         "no probabilities",
