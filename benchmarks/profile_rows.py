@@ -42,7 +42,7 @@ def count_operations(config: TrialConfig, classes: int) -> Operations:
     """Count those of convolutions and dense layers. Backward is less than twice forward: images need no gradient."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build(config, classes)(torch.empty(1, 1, SIDE, SIDE)).sum().backward()
-    forward = describe(config, classes).flops
+    forward = describe(config, classes).pass_flops
     return Operations(forward, counter.get_total_flops() - forward)
 
 

@@ -5,11 +5,11 @@ process that trains.
 Source: Kingma and Ba 2015, arXiv 1412.6980; decoupled decay: Loshchilov and Hutter 2019, arXiv 1711.05101.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.adam import adam
 
 EPSILON = 1e-8
@@ -25,14 +25,14 @@ class _Group:
 
 
 class FusedAdam:
-    """Adam or AdamW over a network's parameters; weight decay skips biases and norms.
+    """Adam or AdamW over parameters of a network; weight decay skips biases and norms.
 
     On CUDA the learning rate is a tensor that a captured step reads at each replay.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        parameters: Iterable[Tensor],
         *,
         learning_rate: float,
         beta1: float,
@@ -45,7 +45,7 @@ class FusedAdam:
         self.rate: Tensor | float = (
             torch.tensor(learning_rate, device=device) if device.type == "cuda" else learning_rate
         )
-        parameters: list[Tensor] = list(model.parameters())
+        parameters = list(parameters)
         groups = [([p for p in parameters if p.ndim > 1], decay), ([p for p in parameters if p.ndim <= 1], 0.0)]
         self.groups = [_group(weights, share) for weights, share in groups if weights]
 

@@ -1,8 +1,10 @@
-"""Batched augmentation as pure tensor functions on the device of the images, with one strength in [0, 1].
+"""Batched augmentation as pure tensor functions on the device of the images, each part a knob of its own.
 
-At strength s, images are mirrored with probability min(0.5, 5s) if `flip` is set, and shifted by up to 4s whole pixels.
-A share s of them is rotated by up to 15s degrees and scaled by up to 15s %; not all, because interpolation blurs. In a
-share s/2, a rectangle with sides of up to 14 pixels is filled (random erasing, Zhong et al. 2017, arXiv 1708.04896).
+`flip` mirrors half of the images. `shift` moves each by up to so many pixels, rounded to whole ones: images that are
+only moved or mirrored stay sharp, like those of the test. `augmentation` s rotates a share s of the images by up to 15s
+degrees and scales them by up to 15s %; not all, because interpolation blurs. `erase` fills a box in half of them with
+one grey (random erasing, Zhong et al. 2017, arXiv 1708.04896). `mixup` blends each image with the one before it in the
+batch (Zhang et al. 2018, arXiv 1710.09412, here with a uniform share in place of a beta-distributed one).
 """
 
 import math
@@ -11,23 +13,49 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-MAX_SHIFT = 4.0  # pixels
+from fmnist.config import TrialConfig
+
 MAX_ROTATION = math.radians(15)
 MAX_SCALE = 0.15
-ERASE_SIDES = (3, 14)  # pixels
+ERASED_SHARE = 0.5  # of the images
+SHORTEST = 0.25  # side of an erased box, as a share of the longest
 
 
-def augment(images: Tensor, strength: float, *, flip: bool, generator: Generator, side: int | None = None) -> Tensor:
-    """Return randomly changed copies of `images` at `side` pixels; at strength 0 they are only resized.
+def augment(
+    images: Tensor,
+    config: TrialConfig,
+    *,
+    generator: Generator,
+    side: int | None = None,
+    mirrored: Tensor | None = None,
+) -> Tensor:
+    """Return randomly changed copies of `images` at `side` pixels; without augmentation they are only resized.
+
+    Args:
+        mirrored: Which images to mirror if flips alternate. Shape: bool [N].
 
     Shape: float [N, 1, S, S] in 0..1 -> [N, 1, side, side].
     """
-    side_before = images.shape[-1]
-    side = side or side_before
-    if strength == 0:
-        return resized(images, side)
-    moved = _move(images, side, strength, flip, generator)
-    return _erase(moved, side / side_before, strength, generator)
+    side = side or images.shape[-1]
+    if config.flip is True:
+        mirrored = _uniform(len(images), generator).lt(0.5)
+    if config.shift or config.augmentation:
+        moved = _moved(images, side, config, mirrored, generator)
+    elif mirrored is not None:
+        moved = resized(torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images), side)
+    else:
+        moved = resized(images, side)
+    return _erased(moved, config.erase, generator) if config.erase else moved
+
+
+def mixed_up(images: Tensor, targets: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return each image and its target blended with the ones before it in the batch, by up to `share`.
+
+    Shape: images [B, N, 1, S, S], targets [B, N, classes] -> the same.
+    """
+    weights = share * _uniform(targets.shape[:2], generator)
+    of_images, of_targets = weights.view(*targets.shape[:2], 1, 1, 1), weights.unsqueeze(2)
+    return images.lerp(images.roll(1, 1), of_images), targets.lerp(targets.roll(1, 1), of_targets)
 
 
 def resized(images: Tensor, side: int) -> Tensor:
@@ -35,29 +63,31 @@ def resized(images: Tensor, side: int) -> Tensor:
     return images if images.shape[-1] == side else interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
-def _move(images: Tensor, side: int, strength: float, flip: bool, generator: Generator) -> Tensor:
-    # One interpolation both moves and resizes.
-    count, side_before = len(images), images.shape[-1]
-    warped = _uniform(count, generator).lt(strength)
-    rotation = _signed(count, generator) * (MAX_ROTATION * strength) * warped
-    scale = 1 + _signed(count, generator) * (MAX_SCALE * strength) * warped
-    mirror = 1 - 2 * _uniform(count, generator).lt(min(0.5, 5 * strength) if flip else 0).float()
-    # Whole pixels, so that images that are only shifted or mirrored stay sharp, like those of the test.
-    shift = (_signed((count, 2), generator) * (MAX_SHIFT * strength)).round() * (2 / side_before)
-    cos, sin = torch.cos(rotation) * scale, torch.sin(rotation) * scale
+def _moved(images: Tensor, side: int, config: TrialConfig, mirrored: Tensor | None, generator: Generator) -> Tensor:
+    # One interpolation moves, mirrors and resizes.
+    count, side_before, strength = len(images), images.shape[-1], config.augmentation
+    mirror = torch.ones(count, device=images.device) if mirrored is None else 1 - 2 * mirrored.float()
+    shift = (_signed((count, 2), generator) * config.shift).round() * (2 / side_before)
     # The same as affine_grid, which multiplies one small matrix per image and takes three times as long on a CPU.
     at = (torch.arange(side, device=images.device) * 2 + 1) / side - 1  # centres of the new pixels, from -1 to 1
     x, y = at.view(1, 1, side), at.view(1, side, 1)
-    columns = (cos * mirror).view(-1, 1, 1) * x + (shift[:, :1, None] - sin.view(-1, 1, 1) * y)  # [N, S, S]
-    rows = (sin * mirror).view(-1, 1, 1) * x + (shift[:, 1:, None] + cos.view(-1, 1, 1) * y)
+    if strength:
+        warped = _uniform(count, generator).lt(strength)
+        rotation = _signed(count, generator) * (MAX_ROTATION * strength) * warped
+        scale = 1 + _signed(count, generator) * (MAX_SCALE * strength) * warped
+        cos, sin = torch.cos(rotation) * scale, torch.sin(rotation) * scale
+        columns = (cos * mirror).view(-1, 1, 1) * x + (shift[:, :1, None] - sin.view(-1, 1, 1) * y)  # [N, S, S]
+        rows = (sin * mirror).view(-1, 1, 1) * x + (shift[:, 1:, None] + cos.view(-1, 1, 1) * y)
+    else:
+        columns = (mirror.view(-1, 1, 1) * x + shift[:, :1, None]).expand(count, side, side)
+        rows = (y + shift[:, 1:, None]).expand(count, side, side)
     return grid_sample(images, torch.stack((columns, rows), dim=3), align_corners=False)
 
 
-def _erase(images: Tensor, scale: float, strength: float, generator: Generator) -> Tensor:
+def _erased(images: Tensor, longest: float, generator: Generator) -> Tensor:
     count, side = len(images), images.shape[-1]
-    low, high = ERASE_SIDES
-    sides = scale * (low + _uniform((count, 2), generator) * (high - low))
-    sides = sides * _uniform((count, 1), generator).lt(strength / 2)
+    sides = longest * side * (SHORTEST + (1 - SHORTEST) * _uniform((count, 2), generator))
+    sides = sides * _uniform((count, 1), generator).lt(ERASED_SHARE)
     centre = _uniform((count, 2), generator) * side
     pixels = torch.arange(side, device=images.device)
     rows = (pixels - centre[:, :1]).abs().lt(sides[:, :1] / 2)  # [N, S]

@@ -12,7 +12,9 @@ from fmnist.refusals import listed, refusals
 
 Activation = Literal["relu", "gelu", "silu"]
 Head = Literal["flatten", "max", "avg"]
-Schedule = Literal["constant", "cosine", "triangle"]
+Schedule = Literal["constant", "cosine", "triangle", "trapezoid"]
+Convolution = Literal["full", "grouped", "separable", "inverted"]
+Pool = Literal["before", "after", "stride"]
 
 
 class TrialConfig(BaseModel):
@@ -31,13 +33,28 @@ class TrialConfig(BaseModel):
     growth: Annotated[float, Field(ge=1, le=4, description="width of a stage over the one before"), Range(1.0, 2.0)] = (
         2.0
     )
+    conv: Annotated[
+        Convolution,
+        Field(description="form of the convolutions after the first"),
+        Choice(("full", "grouped", "separable", "inverted")),
+    ] = "full"
     kernel_size: Annotated[Literal[3, 5], Field(description="side of each convolution"), Choice((3, 5))] = 3
     batch_norm: Annotated[bool, Field(description="normalise after each convolution"), Choice((True, False))] = False
     residual: Annotated[bool, Field(description="add a block's input to its output"), Choice((True, False))] = False
     activation: Annotated[Activation, Field(description="after each norm"), Choice(("relu", "gelu", "silu"))] = "relu"
+    squeeze: Annotated[
+        bool, Field(description="weigh the channels by squeeze-and-excitation"), Choice((True, False))
+    ] = False
     pool: Annotated[
-        Literal["before", "after"], Field(description="pool before or after the norm"), Choice(("before", "after"))
+        Pool,
+        Field(description="pool before or after the norm, or by a stride"),
+        Choice(("before", "after", "stride")),
     ] = "after"
+    init: Annotated[
+        Literal["normal", "dirac"],
+        Field(description="first weights: random, or passing their input on"),
+        Choice(("normal", "dirac")),
+    ] = "normal"
     head: Annotated[Head, Field(description="last stage to one vector"), Choice(("flatten", "max", "avg"))] = "flatten"
     hidden: Annotated[
         int, Field(ge=0, le=4096, description="units of a dense layer, 0 for none"), Choice((0, 64, 128))
@@ -45,18 +62,34 @@ class TrialConfig(BaseModel):
     mirror: Annotated[bool, Field(description="score the mean over an image and its mirror"), Choice((False, True))] = (
         False
     )
+    translate: Annotated[
+        Literal[0, 1], Field(description="pixels of the moves whose scores are averaged, too"), Choice((0, 1))
+    ] = 0
 
     # Regularisation.
     dropout: Annotated[float, Field(ge=0, lt=1, description="share dropped before a dense layer"), Range(0.0, 0.6)] = (
         0.0
     )
     l2: Annotated[
-        float, Field(ge=0, le=1, description="coupled in adam, decoupled in adamw"), Range(1e-6, 1e-1, log=True)
+        float, Field(ge=0, le=1, description="coupled in adam, decoupled in the others"), Range(1e-6, 1e-1, log=True)
     ] = 0.0
     augmentation: Annotated[
-        float, Field(ge=0, le=1, description="strength of mirroring, shifts, erased boxes"), Range(0.0, 1.0)
+        float, Field(ge=0, le=1, description="strength of rotating and scaling images"), Range(0.0, 1.0)
     ] = 0.0
-    flip: Annotated[bool, Field(description="augmentation may mirror images"), Choice((True, False))] = True
+    flip: Annotated[
+        Literal[False, True, "alternate"],
+        Field(description="mirror half of the images, at random or in turn"),
+        Choice((True, False, "alternate")),
+    ] = False
+    shift: Annotated[
+        float, Field(ge=0, le=8, description="most pixels that an image is moved by, rounded"), Range(0.0, 2.0)
+    ] = 0.0
+    erase: Annotated[
+        float, Field(ge=0, le=1, description="largest side of a box filled in half of the images"), Range(0.0, 0.5)
+    ] = 0.0
+    mixup: Annotated[
+        float, Field(ge=0, le=1, description="largest share of another image mixed into each"), Range(0.0, 0.4)
+    ] = 0.0
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)
     ] = 0.0
@@ -67,7 +100,11 @@ class TrialConfig(BaseModel):
     ] = 0.0
 
     # Optimisation.
-    optimizer: Annotated[Literal["adam", "adamw"], Field(description="which Adam"), Choice(("adam", "adamw"))] = "adam"
+    optimizer: Annotated[
+        Literal["adam", "adamw", "muon"],
+        Field(description="Adam, AdamW, or Muon with AdamW for vectors"),
+        Choice(("adam", "adamw", "muon")),
+    ] = "adam"
     learning_rate: Annotated[
         float, Field(gt=0, le=1, description="peak of the schedule"), Range(3e-4, 3e-2, log=True)
     ] = 1e-3
@@ -75,7 +112,7 @@ class TrialConfig(BaseModel):
         float, Field(ge=0.5, lt=1, description="decay of Adam's second moment"), Choice((0.9, 0.98, 0.999))
     ] = 0.999
     schedule: Annotated[
-        Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle"))
+        Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle", "trapezoid"))
     ] = "constant"
     small_side: Annotated[
         Literal[14, 20], Field(description="side of the images in the first epochs, in pixels"), Choice((14, 20))

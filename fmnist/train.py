@@ -10,12 +10,11 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from fmnist.adam import FusedAdam
-from fmnist.augment import augment
+from fmnist.batches import Batches
 from fmnist.config import TrialConfig
 from fmnist.cuda import (
     SideStream,
@@ -31,12 +30,12 @@ from fmnist.data.images import SIDE, Images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.network import Network, build
+from fmnist.optimizer import make_optimizer
 from fmnist.schedule import learning_rates
-from fmnist.scoring import as_input, class_scores, figures
+from fmnist.scoring import class_scores, figures
 from fmnist.snapshot import Snapshot
 
 EXPLODED = 3  # times the loss of guessing
-BETA1 = 0.9  # of Adam
 EAGER_STEPS = 3  # on CUDA, before the step is captured: they allocate memory and choose kernels
 AHEAD = 2**14  # images that are augmented at once on CUDA, where launches dominate the time of a single batch
 
@@ -142,37 +141,19 @@ def is_mixed(device: torch.device) -> bool:
             return False
 
 
-def smooth_targets(classes: int, smoothing: float) -> Tensor:
-    """Return one smoothed one-hot row per class, to be indexed by label. Shape: [classes, classes]."""
-    return torch.eye(classes) * (1 - smoothing) + smoothing / classes
-
-
 class _Run:
     """The state of one training: the images on the device, the network and its optimizer. Weights are float32."""
 
     def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
         self.config, self.device, self.is_mixed = config, device, is_mixed(device)
-        classes = len(train.class_names)
-        self.pixels = torch.from_numpy(train.pixels).to(device)
-        self.labels = torch.from_numpy(train.labels).to(device)
-        self.targets = smooth_targets(classes, config.label_smoothing).to(device)
-        self.generator = Generator(device).manual_seed(seed)
-        self.model: Network = build(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.batch_size = min(config.batch_size, len(train))
-        self.optimizer = FusedAdam(
-            self.model,
-            learning_rate=config.learning_rate,
-            beta1=BETA1,
-            beta2=config.beta2,
-            decay=config.l2,
-            decoupled=config.optimizer == "adamw",
-            device=device,
-        )
-        self.steps = config.epochs * (len(train) // self.batch_size)
+        self.batches = Batches(config, train, seed, device)
+        self.model: Network = build(config, len(train.class_names)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(config, self.model, device)
+        self.steps = config.epochs * self.batches.count
         self.done = 0  # steps
         self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # steps at each image size before one is captured
-        block = min(max(1, AHEAD // self.batch_size), len(train) // self.batch_size)
+        block = min(max(1, AHEAD // self.batches.size), self.batches.count)
         self.ahead = block if is_cuda(device) else 1  # batches in a block
         self.averaged: Network | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
@@ -183,18 +164,16 @@ class _Run:
         """Train on each image once, resized to `side` pixels, and return the mean loss. Drops a last partial batch."""
         self.model.train()
         with self.own_stream():
-            order = torch.randperm(len(self.labels), generator=self.generator, device=self.device)
-            rows = order[: len(order) // self.batch_size * self.batch_size].view(-1, self.batch_size)
             total = torch.zeros((), device=self.device)  # on the device: no synchronization within an epoch
-            for block in rows.split(self.ahead):
+            for block in self.batches.epoch(self.ahead):
                 total += self.block(block, side)
-            return total.item() / len(rows)
+            return total.item() / self.batches.count
 
     def block(self, rows: Tensor, side: int) -> Tensor:
         """Train on each batch of images at `rows` and return the sum of losses, on the device. Shape: [B, N] -> []."""
         if side != self.side:  # the first steps at another size allocate memory and choose kernels, too
             self.captured, self.side, self.at_side = None, side, 0
-        images, targets = self.prepared(rows, side)
+        images, targets = self.batches.prepared(rows, side, 1 + self.done // self.batches.count)
         rates = self.rates(len(rows))
         total = torch.zeros((), device=self.device)
         eager = min(max(0, self.eager - self.at_side), len(rows))
@@ -206,14 +185,6 @@ class _Run:
             total += self._captured(images, targets)(images[eager:], targets[eager:], rates[eager:])
             self.done += len(rows) - eager
         return total
-
-    def prepared(self, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Return augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
-        config, flat = self.config, rows.flatten()
-        images = augment(
-            as_input(self.pixels[flat]), config.augmentation, flip=config.flip, generator=self.generator, side=side
-        )
-        return images.view(*rows.shape, 1, side, side), self.targets[self.labels[flat]].view(*rows.shape, -1)
 
     def scored_model(self) -> Network:
         """Return the network to score: with averaged weights if there are any, and the current batch statistics."""
@@ -245,7 +216,7 @@ class _Run:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(after.tensors[name])
-        self.generator.set_state(after.tensors["random.order"])
+        self.batches.generator.set_state(after.tensors["random.order"])
         torch.set_rng_state(after.tensors["random.cpu"])
         set_random_state(self.device, after.tensors)
         self.done = after.epoch * (self.steps // self.config.epochs)
@@ -258,7 +229,7 @@ class _Run:
 
     def _random_states(self) -> dict[str, Tensor]:
         """Return the random states of the order and augmentation of the images, and of dropout."""
-        states = {"random.order": self.generator.get_state(), "random.cpu": torch.get_rng_state()}
+        states = {"random.order": self.batches.generator.get_state(), "random.cpu": torch.get_rng_state()}
         return states | random_state(self.device)
 
     def step(self, images: Tensor, targets: Tensor, rate: Tensor) -> Tensor:

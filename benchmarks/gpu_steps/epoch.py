@@ -93,7 +93,7 @@ def step_figures(config: TrialConfig, images: Images, device: torch.device) -> d
     run = _Run(config, images, 0, device)
     run.model.train()
     count = run.ahead
-    rows = torch.arange(count * run.batch_size, device=device).view(count, -1)
+    rows = torch.arange(count * run.batches.size, device=device).view(count, -1)
     with run.own_stream():
         run.block(rows, SIDE).item()  # captures
         start = time.perf_counter()

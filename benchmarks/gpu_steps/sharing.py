@@ -37,7 +37,7 @@ class Trainer:
         images, start = 0, time.perf_counter()
         with run.own_stream():
             while not images or time.perf_counter() - start < seconds:
-                rows = torch.randint(len(run.labels), (run.ahead, run.batch_size), device=self.device)
+                rows = torch.randint(len(run.batches.labels), (run.ahead, run.batches.size), device=self.device)
                 run.block(rows, SIDE).item()
                 images += rows.numel()
         return images / (time.perf_counter() - start)

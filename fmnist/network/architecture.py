@@ -15,21 +15,27 @@ from fmnist.config import TrialConfig
 Shape = tuple[int, ...]  # of one image within the network: [channels, height, width], or [features]
 FLOAT32, INT64 = 4, 8  # bytes
 SCALING = 2  # numbers: mean and standard deviation of the pixels
+# Moves of an image in pixels, down and right, and their weights in the mean score (KellerJordan/cifar10-airbench).
+MOVES = (((0, 0), 0.5), ((-1, -1), 0.25), ((1, 1), 0.25))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution, or a dense layer if the shapes are vectors. It has a norm or else a bias."""
+    """A convolution, or a dense layer if the shapes are vectors. It has a norm or else a bias.
+
+    In a convolution of several `groups`, each output channel sees only the input channels of its group.
+    """
 
     input: Shape
     output: Shape
     kernel_size: int = 1
     norm: bool = False
+    groups: int = 1
 
     @property
     def weights(self) -> int:
         """Weights without norm and bias."""
-        return self.input[0] * self.output[0] * self.kernel_size**2
+        return self.input[0] // self.groups * self.output[0] * self.kernel_size**2
 
     @property
     def parameters(self) -> int:
@@ -87,9 +93,19 @@ class Architecture:
         return sum(layer.parameters for layer in self.layers)
 
     @property
-    def flops(self) -> int:
+    def pass_flops(self) -> int:
         """Floating-point operations of the forward pass of one image, convolutions and dense layers only."""
         return sum(layer.flops for layer in self.layers)
+
+    @property
+    def views(self) -> int:
+        """Forward passes to score an image: of its mirror image and of its moves, if their scores are averaged."""
+        return (2 if self.config.mirror else 1) * (len(MOVES) if self.config.translate else 1)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations to score one image, all its views."""
+        return self.views * self.pass_flops
 
     @property
     def weight_bytes(self) -> int:

@@ -5,10 +5,10 @@ from typing import Protocol, assert_never, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from fmnist.network.activations import activation_module
-from fmnist.network.architecture import Architecture
+from fmnist.network.architecture import MOVES, Architecture
 
 MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels in 0..1
 
@@ -23,7 +23,9 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN))
         self.register_buffer("std", torch.tensor(STD))
-        self.head, self.mirror = architecture.config.head, architecture.config.mirror
+        config = architecture.config
+        self.head, self.mirror, self.translate = config.head, config.mirror, config.translate
+        self.views = architecture.views  # in evaluation, of each image
         self.last_side = architecture.maps[-1]
         self.stages = nn.Sequential(*(block.module() for block in architecture.blocks))
         self.classifier = _classifier(architecture)
@@ -31,11 +33,13 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Shape: float [N, 1, 28, 28], or smaller ones in training, in 0..1 -> logits [N, classes].
 
-        With the knob `mirror`, evaluation averages over each image and its mirror image.
+        In evaluation, the knob `mirror` averages over each image and its mirror image, `translate` over moves of them.
         """
-        if self.mirror and not self.training:
-            return (self._logits(images) + self._logits(images.flip(3))) / 2
-        return self._logits(images)
+        if self.training or self.views == 1:
+            return self._logits(images)
+        views, weights = _views(images, is_mirrored=self.mirror, pixels=self.translate)
+        scores = self._logits(torch.cat(views)).unflatten(0, (self.views, -1))  # [views, N, classes], in one pass
+        return torch.einsum("v,vnc->nc", scores.new_tensor(weights), scores)
 
     def _logits(self, images: Tensor) -> Tensor:
         x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]
@@ -51,6 +55,18 @@ class Network(nn.Module):
                 assert_never(self.head)
         logits: Tensor = self.classifier(x)
         return logits
+
+
+def _views(images: Tensor, *, is_mirrored: bool, pixels: int) -> tuple[list[Tensor], list[float]]:
+    """Return copies of the images, mirrored and moved, and the weight of each in the mean score."""
+    views = [images, images.flip(3)] if is_mirrored else [images]
+    if not pixels:
+        return views, [1 / len(views)] * len(views)
+    side, moved = images.shape[-1], list[Tensor]()
+    for padded in (pad(view, (pixels,) * 4) for view in views):
+        for (down, right), _ in MOVES:
+            moved.append(padded[..., pixels * (1 - down) :, pixels * (1 - right) :][..., :side, :side])
+    return moved, [weight / len(views) for _, weight in MOVES] * len(views)
 
 
 def stretched(x: Tensor, side: int) -> Tensor:

@@ -65,4 +65,4 @@ def least_memory(config: TrialConfig, classes: int, images: int, device: torch.d
         return max(step, scoring)
     # A captured step keeps its memory and a copy of its input images.
     ahead = FLOAT32 * SIDE**2 * min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
-    return step + ahead + max(ahead * (AUGMENTING if config.augmentation else 1), scoring)
+    return step + ahead + max(ahead * (AUGMENTING if config.augmentation or config.shift else 1), scoring)

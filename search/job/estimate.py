@@ -21,6 +21,7 @@ from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
 SAMPLES = 16  # random configurations that represent the space
+SCORING = 0.5  # time to score a view of an image, relative to training on it: forward only, but in float32
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     device, workers, is_cluster = place.device, place.workers, place.cluster is not None
     classes = len(data.class_names)
     configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
-    costs = [describe(config, classes).flops * _full_epochs(config) for config in configs]
+    costs = [_operations(config, data, data.train) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     speed = _speed(typical, classes, device, place.threads)
-    per_image = fmean(costs) / (speed * describe(typical, classes).flops)
-    trial = per_image * data.train
+    per_operation = 1 / (speed * describe(typical, classes).pass_flops)
+    trial = fmean(costs) * per_operation
+    final = fmean(_operations(config, data, images, is_scored=False) for config in configs) * per_operation
 
     def factor(trainings: int) -> float:
         """Return the slowdown of so many parallel trainings; the nodes of a cluster share no device."""
@@ -65,7 +67,7 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
             factor(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
         ),
         confirm=factor(confirmed) * _rounds(confirmed, workers) * trial,
-        final=factor(spec.final.seeds) * _rounds(spec.final.seeds, workers) * per_image * images * final_epochs,
+        final=factor(spec.final.seeds) * _rounds(spec.final.seeds, workers) * final * final_epochs,
     )
 
 
@@ -77,8 +79,8 @@ def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRe
     classes = len(data.class_names)
     speed = _speed(configs[0], classes, place.device, place.threads)
     factor = 1.0 if place.cluster else slowdown(place.device, min(place.workers, len(configs)))
-    per_operation = factor * data.train / (speed * describe(configs[0], classes).flops)
-    seconds = [per_operation * describe(config, classes).flops * _full_epochs(config) for config in configs]
+    per_operation = factor / (speed * describe(configs[0], classes).pass_flops)
+    seconds = [per_operation * _operations(config, data, data.train) for config in configs]
     return _rounds(len(seconds), place.workers) * fmean(seconds)
 
 
@@ -116,6 +118,13 @@ def _within_memory(
             f"batch_size{', or use fewer --workers' if is_cuda(device) and workers > 1 else ''}."
         )
     return [config for config in configs if least[config] <= free]
+
+
+def _operations(config: TrialConfig, data: DataRecord, images: int, *, is_scored: bool = True) -> float:
+    """Return the forward operations of a training on so many images that take as long as all of its work."""
+    network = describe(config, len(data.class_names))
+    scored = SCORING * network.views * data.valid * config.epochs if is_scored else 0
+    return network.pass_flops * (images * _full_epochs(config) + scored)
 
 
 def _full_epochs(config: TrialConfig) -> float:

@@ -40,7 +40,13 @@ def torch_optimizer(
 def test_it_matches_pytorchs_optimizers(learning_rate: float, beta2: float, decay: float, decoupled: bool) -> None:
     ours, theirs = network(), network()
     optimizer = FusedAdam(
-        ours, learning_rate=learning_rate, beta1=0.9, beta2=beta2, decay=decay, decoupled=decoupled, device=CPU
+        ours.parameters(),
+        learning_rate=learning_rate,
+        beta1=0.9,
+        beta2=beta2,
+        decay=decay,
+        decoupled=decoupled,
+        device=CPU,
     )
     reference = torch_optimizer(theirs, learning_rate=learning_rate, beta2=beta2, decay=decay, decoupled=decoupled)
     for step in range(5):
@@ -61,7 +67,9 @@ def test_its_state_can_be_copied() -> None:
     gradients = [torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for p in network().parameters()]
 
     def optimizer_of(model: nn.Module) -> FusedAdam:
-        return FusedAdam(model, learning_rate=0.01, beta1=0.9, beta2=0.99, decay=0.1, decoupled=True, device=CPU)
+        return FusedAdam(
+            model.parameters(), learning_rate=0.01, beta1=0.9, beta2=0.99, decay=0.1, decoupled=True, device=CPU
+        )
 
     def step(model: nn.Module, optimizer: FusedAdam) -> None:
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
@@ -85,7 +93,9 @@ def test_its_state_can_be_copied() -> None:
 
 def test_a_parameter_without_a_gradient_is_a_bug() -> None:
     model = network()
-    optimizer = FusedAdam(model, learning_rate=0.01, beta1=0.9, beta2=0.99, decay=0.1, decoupled=True, device=CPU)
+    optimizer = FusedAdam(
+        model.parameters(), learning_rate=0.01, beta1=0.9, beta2=0.99, decay=0.1, decoupled=True, device=CPU
+    )
     with pytest.raises(AssertionError, match="every parameter"):
         optimizer.step()
 

@@ -1,4 +1,5 @@
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -6,13 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from fmnist.augment import augment, resized
+from fmnist.augment import augment, mixed_up, resized
+from fmnist.config import TrialConfig
 
 SIDE = 28
+ALL: dict[str, Any] = {"augmentation": 0.5, "flip": True, "shift": 1.5, "erase": 0.3}
 
 
 def generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
+
+
+def changed(images: Tensor, *, seed: int = 0, side: int | None = None, **knobs: Any) -> Tensor:
+    return augment(images, TrialConfig(**knobs), generator=generator(seed), side=side)
 
 
 def framed_noise(count: int) -> Tensor:
@@ -22,132 +29,151 @@ def framed_noise(count: int) -> Tensor:
     return images
 
 
-def bright_on_the_left(count: int) -> Tensor:
-    images = torch.zeros((count, 1, SIDE, SIDE))
-    images[..., : SIDE // 2] = 1
-    return images
-
-
 def moved(images: Tensor, down: int, right: int, mirror: bool) -> Tensor:
     return torch.roll(images.flip(3) if mirror else images, (down, right), dims=(2, 3))
 
 
-def mirrored_share(strength: float, *, flip: bool) -> float:
-    changed = augment(bright_on_the_left(2000), strength, flip=flip, generator=generator())
-    left, right = changed.tensor_split(2, dim=3)
-    return (right.sum((1, 2, 3)) > left.sum((1, 2, 3))).float().mean().item()
+def moves_of(images: Tensor, results: Tensor) -> list[tuple[int, int, bool] | None]:
+    """The whole-pixel move of each image, or None if it was changed in another way."""
+    moves = list(product(range(-3, 4), range(-3, 4), (False, True)))
+    exact = torch.stack([(results - moved(images, *move)).abs().amax((1, 2, 3)) < 1e-5 for move in moves])  # [moves, N]
+    return [moves[int(column.int().argmax())] if column.any() else None for column in exact.T]
 
 
-def change(strength: float) -> float:
-    images = framed_noise(500)
-    return (augment(images, strength, flip=True, generator=generator()) - images).abs().mean().item()
-
-
-@given(st.floats(0, 1), st.booleans(), st.integers(0, 1000), st.integers(1, 5))
+@given(
+    st.fixed_dictionaries(
+        {
+            "augmentation": st.floats(0, 1),
+            "flip": st.booleans(),
+            "shift": st.floats(0, 8),
+            "erase": st.floats(0, 1),
+        }
+    ),
+    st.integers(0, 1000),
+    st.integers(1, 5),
+    st.sampled_from((14, 20, 28)),
+)
 @settings(max_examples=80, deadline=None)
-def test_any_strength_keeps_shape_type_and_range_and_is_reproducible(
-    strength: float, flip: bool, seed: int, count: int
+def test_any_strengths_keep_type_and_range_and_are_reproducible(
+    knobs: dict[str, Any], seed: int, count: int, side: int
 ) -> None:
     images = torch.rand((count, 1, SIDE, SIDE), generator=generator(seed))
     before = images.clone()
-    changed = augment(images, strength, flip=flip, generator=generator(seed))
-    assert changed.shape == images.shape
-    assert changed.dtype == images.dtype
-    assert changed.min() >= 0
-    assert changed.max() <= 1 + 1e-6
+    result = changed(images, seed=seed, side=side, **knobs)
+    assert result.shape == (count, 1, side, side)
+    assert result.dtype == images.dtype
+    assert result.min() >= 0
+    assert result.max() <= 1 + 1e-6
     assert torch.equal(images, before)
-    assert torch.equal(changed, augment(images, strength, flip=flip, generator=generator(seed)))
+    assert torch.equal(result, changed(images, seed=seed, side=side, **knobs))
 
 
-def test_strength_0_changes_nothing() -> None:
+def test_without_augmentation_nothing_changes() -> None:
     images = framed_noise(5)
-    assert torch.equal(augment(images, 0.0, flip=True, generator=generator()), images)
+    assert torch.equal(changed(images), images)
 
 
-def test_another_seed_gives_other_changes() -> None:
-    images = framed_noise(5)
-    first, second = (augment(images, 0.5, flip=True, generator=generator(seed)) for seed in (0, 1))
-    assert not torch.equal(first, second)
-
-
-def test_a_second_call_with_the_same_generator_gives_other_changes() -> None:
-    images, shared = framed_noise(5), generator()
-    first, second = (augment(images, 0.5, flip=True, generator=shared) for _ in range(2))
-    assert not torch.equal(first, second)
+@pytest.mark.parametrize("knobs", [{name: value} for name, value in ALL.items()], ids=list(ALL))
+def test_another_seed_or_a_second_call_gives_other_changes(knobs: dict[str, Any]) -> None:
+    images, shared = framed_noise(20), generator()
+    assert not torch.equal(*(changed(images, seed=seed, **knobs) for seed in (0, 1)))
+    assert not torch.equal(*(augment(images, TrialConfig(**knobs), generator=shared) for _ in range(2)))
 
 
 def test_each_image_gets_its_own_changes() -> None:
     same = framed_noise(1).expand(20, -1, -1, -1)
-    changed = augment(same, 1.0, flip=True, generator=generator())
-    assert len({image.numpy().tobytes() for image in changed}) == 20
+    assert len({image.numpy().tobytes() for image in changed(same, **ALL)}) == 20
 
 
-@pytest.mark.parametrize(("strength", "reach"), [(0.1, 0), (0.25, 1), (0.5, 2)])
-def test_images_that_are_only_shifted_or_mirrored_keep_their_pixels(strength: float, reach: int) -> None:
-    images = framed_noise(500)
-    changed = augment(images, strength, flip=True, generator=generator())
-    moves = list(product((-3, -2, -1, 0, 1, 2, 3), (-3, -2, -1, 0, 1, 2, 3), (False, True)))
-    exact = torch.stack([(changed - moved(images, *move)).abs().amax((1, 2, 3)) < 1e-5 for move in moves])  # [moves, N]
-    untouched = (1 - strength) * (1 - strength / 2)  # neither rotated nor erased
-    assert exact.any(dim=0).float().mean().item() == pytest.approx(untouched, abs=0.08)
-    seen = [move for move, matches in zip(moves, exact, strict=True) if matches.any()]
-    down, right, mirror = (set(column) for column in zip(*seen, strict=True))
+@pytest.mark.parametrize("shift", [0.4, 1.0, 2.2])
+@pytest.mark.parametrize("flip", [False, True])
+def test_shifts_and_flips_move_whole_pixels_and_blur_nothing(shift: float, flip: bool) -> None:
+    images = framed_noise(600)
+    moves = moves_of(images, changed(images, shift=shift, flip=flip))
+    reach = round(shift)
+    down, right, mirror = (set(column) for column in zip(*filter(None, moves), strict=True))
+    assert None not in moves
     assert down == right == set(range(-reach, reach + 1))
-    assert mirror == {False, True}
+    assert mirror == ({False, True} if flip else {False})
 
 
-@pytest.mark.parametrize(("strength", "share"), [(0.02, 0.1), (0.1, 0.5), (0.25, 0.5), (0.5, 0.5)])
-def test_the_share_of_mirrored_images(strength: float, share: float) -> None:
-    assert mirrored_share(strength, flip=True) == pytest.approx(share, abs=0.04)
+def test_half_of_the_images_are_mirrored() -> None:
+    images = framed_noise(2000)
+    mirrored = (changed(images, flip=True) == images.flip(3)).all(dim=(1, 2, 3)).float().mean().item()
+    assert mirrored == pytest.approx(0.5, abs=0.04)
 
 
-@pytest.mark.parametrize("strength", [0.02, 0.25, 0.5])
-def test_without_flip_no_image_is_mirrored(strength: float) -> None:
-    assert mirrored_share(strength, flip=False) == 0
+@pytest.mark.parametrize("knobs", [{}, {"shift": 0.4}, {"augmentation": 0.01}])
+def test_with_alternate_flips_the_caller_says_which_images_are_mirrored(knobs: dict[str, Any]) -> None:
+    images, mirrored = framed_noise(6), torch.tensor([True, False, False, True, True, False])
+    config = TrialConfig(flip="alternate", **knobs)
+    result = augment(images, config, generator=generator(), mirrored=mirrored)
+    expected = [(0, 0, bool(flag)) for flag in mirrored]
+    assert moves_of(images, result) == expected
 
 
-@pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
-def test_rectangles_of_one_grey_and_the_share_of_images_with_one(strength: float) -> None:
-    black = torch.zeros((1000, 1, SIDE, SIDE))  # black images stay black when they are moved
-    painted = augment(black, strength, flip=True, generator=generator()).squeeze(1)
-    erased = painted[painted.amax((1, 2)) > 0]
-    assert len(erased) / 1000 == pytest.approx(strength / 2, abs=0.05)
-    for image in erased:
+@pytest.mark.parametrize("strength", [0.2, 0.6])
+def test_augmentation_rotates_and_scales_its_share_of_the_images(strength: float) -> None:
+    images = framed_noise(1000)
+    moves = moves_of(images, changed(images, augmentation=strength))
+    assert set(moves) == {None, (0, 0, False)}
+    assert moves.count(None) / 1000 == pytest.approx(strength, abs=0.05)
+
+
+def test_more_augmentation_changes_more() -> None:
+    images = framed_noise(500)
+    changes = [(changed(images, augmentation=s) - images).abs().mean().item() for s in (0.0, 0.1, 0.5, 1.0)]
+    assert changes == sorted(set(changes))
+    assert changes[0] == 0
+
+
+@pytest.mark.parametrize("longest", [0.2, 0.5])
+def test_half_of_the_images_have_a_box_of_one_grey_erased(longest: float) -> None:
+    erased = changed(torch.zeros((1000, 1, SIDE, SIDE)), erase=longest).squeeze(1)
+    filled = erased[erased.amax((1, 2)) > 0]
+    assert len(filled) / 1000 == pytest.approx(0.5, abs=0.05)
+    sides = []
+    for image in filled:
         rows, columns = image.any(dim=1), image.any(dim=0)
         assert len(image.unique()) == 2
         assert (image > 0).sum() == rows.sum() * columns.sum()
-        assert max(rows.sum(), columns.sum()) <= 14
+        sides.append(max(int(rows.sum()), int(columns.sum())))
+    assert max(sides) == pytest.approx(longest * SIDE, abs=1)
 
 
-def test_more_strength_changes_more() -> None:
-    changes = [change(strength) for strength in (0.0, 0.1, 0.5, 1.0)]
-    assert changes == sorted(set(changes))
-    assert changes[0] == 0
+def test_the_erased_box_shrinks_with_the_image() -> None:
+    black = torch.zeros((4000, 1, SIDE, SIDE))
+    shares = [(changed(black, erase=0.5, side=side) > 0).float().mean().item() for side in (28, 14)]
+    assert shares[1] == pytest.approx(shares[0], rel=0.15)
+
+
+@pytest.mark.parametrize("side", [14, 20])
+@pytest.mark.parametrize("knobs", [{}, {"flip": True}, {"shift": 1.0, "augmentation": 0.5}])
+def test_images_are_resized_with_or_without_augmentation(side: int, knobs: dict[str, Any]) -> None:
+    images = framed_noise(300)
+    result = changed(images, side=side, **knobs)
+    assert result.shape == (300, 1, side, side)
+    assert result.mean().item() == pytest.approx(images.mean().item(), rel=0.02)
+    assert torch.equal(result, resized(images, side)) == (not knobs)
+
+
+def test_mixup_blends_an_image_and_its_target_by_the_same_share() -> None:
+    images = torch.rand((3, 8, 1, 4, 4), generator=generator(1))
+    targets = torch.eye(8).expand(3, 8, 8)
+    mixed, mixed_targets = mixed_up(images, targets, 0.4, generator())
+    shares = 1 - mixed_targets.diagonal(dim1=1, dim2=2)
+    assert shares.min() >= 0
+    assert 0.3 < shares.max() <= 0.4
+    torch.testing.assert_close(mixed_targets.sum(dim=2), torch.ones(3, 8))
+    before = torch.cat((images[:, -1:], images[:, :-1]), dim=1)
+    weights = shares[:, :, None, None, None]
+    torch.testing.assert_close(mixed, (1 - weights) * images + weights * before)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_images_on_a_gpu_are_augmented_there() -> None:
     images = framed_noise(8).cuda()
-    changed = augment(images, 0.5, flip=True, generator=Generator("cuda").manual_seed(0))
-    assert changed.device == images.device
-    assert not torch.equal(changed, images)
-
-
-@pytest.mark.parametrize("side", [14, 20])
-def test_images_are_resized_with_or_without_augmentation(side: int) -> None:
-    images = framed_noise(300)
-    plain, changed = (augment(images, strength, flip=True, generator=generator(), side=side) for strength in (0.0, 0.5))
-    assert plain.shape == changed.shape == (300, 1, side, side)
-    assert torch.equal(plain, resized(images, side))
-    assert plain.mean().item() == pytest.approx(images.mean().item(), rel=0.02)
-    assert changed.max() <= 1 + 1e-6
-
-
-def test_the_painted_rectangle_shrinks_with_the_image() -> None:
-    black = torch.zeros((4000, 1, SIDE, SIDE))
-    painted = [
-        (augment(black, 1.0, flip=False, generator=generator(), side=side) > 0).float().mean().item()
-        for side in (28, 14)
-    ]
-    assert painted[1] == pytest.approx(painted[0], rel=0.15)
+    result = augment(images, TrialConfig(**ALL), generator=Generator("cuda").manual_seed(0))
+    assert result.device == images.device
+    assert not torch.equal(result, images)

@@ -41,11 +41,13 @@ def rows_of(images: Images) -> Tensor:
     return torch.arange(len(images)).view(-1, CONFIG["batch_size"])
 
 
-@pytest.mark.parametrize("changes", [{}, {"schedule": "triangle"}, {"optimizer": "adamw", "l2": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": "triangle"}, {"optimizer": "adamw", "l2": 0.1}, {"optimizer": "muon"}]
+)
 def test_captured_steps_train_like_eager_steps(changes: dict[str, Any], images: Images) -> None:
     """Runs the code that CUDA captures, but calls it instead of replaying a graph."""
     eager, captured, rows = run_of(images, **changes), run_of(images, **changes), rows_of(images)
-    inputs, targets = captured.prepared(rows, 28)
+    inputs, targets = captured.batches.prepared(rows, 28, 1)
     steps = CapturedSteps(
         captured.step, torch.empty((8, *inputs.shape[1:])), torch.empty((8, *targets.shape[1:])), lambda work: work
     )
@@ -105,7 +107,7 @@ def test_a_finished_training_is_freed_without_the_garbage_collector(images: Imag
     gc.disable()
     try:
         run = run_of(images)
-        inputs, targets = run.prepared(rows_of(images), 28)
+        inputs, targets = run.batches.prepared(rows_of(images), 28, 1)
         run.captured = CapturedSteps(
             run.step, torch.empty_like(inputs), torch.empty_like(targets), lambda _: lambda: None
         )

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
-from fmnist.schedule import WARM_UP, learning_rate_scale, learning_rates
+from fmnist.schedule import COOL_DOWN, WARM_UP, learning_rate_scale, learning_rates
 
 
 def test_learning_rates_are_scaled_by_their_peak() -> None:
@@ -48,3 +48,15 @@ def test_a_triangle_with_many_steps_peaks_after_the_warm_up() -> None:
     assert scales[100] == pytest.approx(0.5)
     assert scales[600] == pytest.approx(0.5)
     assert scales[1000] == 0.001
+
+
+@given(st.integers(10, 2000))
+@settings(max_examples=50, deadline=None)
+def test_the_trapezoid_rises_stays_and_falls_to_near_zero(steps: int) -> None:
+    scales = [learning_rate_scale(TrialConfig(schedule="trapezoid"), step, steps) for step in range(steps)]
+    rising, falling = math.ceil(WARM_UP * steps), math.floor((1 - COOL_DOWN) * steps)
+    assert scales[0] == 0.1
+    assert scales[: rising + 1] == sorted(scales[: rising + 1])
+    assert set(scales[rising:falling]) == {1.0}
+    assert scales[falling:] == sorted(scales[falling:], reverse=True)
+    assert 0 < scales[-1] <= max(0.001, 2.6 / steps)

@@ -137,7 +137,7 @@ def _kind(values: Sequence[Value]) -> Kind:
         return ("true", "false")
     if all(isinstance(value, int | float) for value in values):
         return "number"
-    return tuple(dict.fromkeys(str(value) for value in values))
+    return tuple(dict.fromkeys(setting(value) for value in values))
 
 
 def _sortable(value: Value) -> tuple[bool, float, str]:

@@ -1,7 +1,7 @@
 import copy
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 from torch.utils.flop_counter import FlopCounterMode
 
-from fmnist.config import Activation, Head, TrialConfig
+from fmnist.config import Activation, Convolution, Head, Pool, TrialConfig
 from fmnist.data.images import SIDE
 from fmnist.network import build, describe, folded
 from fmnist.network.architecture import Architecture, Block, Layer, Shape
@@ -23,15 +23,19 @@ NETWORK = {
     "blocks": st.integers(1, 4),
     "filters": st.integers(4, 24),
     "growth": st.floats(1, 1.5),
+    "conv": st.sampled_from(get_args(Convolution)),
     "kernel_size": st.sampled_from((3, 5)),
     "batch_norm": st.booleans(),
     "residual": st.booleans(),
     "activation": st.sampled_from(get_args(Activation)),
-    "pool": st.sampled_from(("before", "after")),
+    "squeeze": st.booleans(),
+    "pool": st.sampled_from(get_args(Pool)),
+    "init": st.sampled_from(("normal", "dirac")),
     "head": st.sampled_from(get_args(Head)),
     "hidden": st.sampled_from((0, 1, 16, 64)),
     "dropout": st.floats(0, 0.9),
 }
+VIEWS: tuple[tuple[Literal[0, 1], bool], ...] = ((0, False), (1, False), (1, True))  # translate, mirror
 configurations = st.fixed_dictionaries(NETWORK).map(TrialConfig.model_validate)
 class_counts = st.integers(2, 12)
 
@@ -42,8 +46,8 @@ def pictures(count: int, seed: int = 0) -> Tensor:
 
 def block(channels_in: int, channels_out: int, *, norm: bool = False, **changes: Any) -> ConvBlock:
     layer = Layer((channels_in, SIDE, SIDE), (channels_out, SIDE, SIDE), kernel_size=3, norm=norm)
-    plain: dict[str, Any] = {"activation": "relu", "pool": None, "residual": False}
-    return ConvBlock(layer, **{**plain, **changes})
+    pool = changes.pop("pool", None)
+    return ConvBlock((layer,), (), TrialConfig(**changes), pool)
 
 
 @given(configurations, class_counts, st.integers(0, 100))
@@ -69,7 +73,7 @@ def described(architecture: Architecture) -> dict[str, Any]:
     shapes = [(layer.input, layer.output) for layer in architecture.layers]
     return {
         "parameters": architecture.parameters,
-        "flops": architecture.flops,
+        "flops": architecture.pass_flops,
         "weight_bytes": architecture.weight_bytes,
         "shapes": shapes,
     }
@@ -310,3 +314,69 @@ def test_any_head_can_train_on_smaller_images(head: Head, side: int, depth: int)
     model = build(TrialConfig(depth=depth, filters=8, head=head), 10)
     model(torch.rand(2, 1, side, side)).sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_translate_averages_the_scores_of_an_image_and_of_its_two_diagonal_moves() -> None:
+    images = torch.zeros(3, 1, SIDE, SIDE)
+    images[:, :, 2:-2, 2:-2] = torch.rand(3, 1, SIDE - 4, SIDE - 4, generator=torch.Generator().manual_seed(0))
+    plain, moved, both = (
+        build(TrialConfig(filters=4, translate=translate, mirror=mirror), 10) for translate, mirror in VIEWS
+    )
+    for other in (moved, both):
+        other.load_state_dict(plain.state_dict())
+    assert torch.equal(moved(images), plain(images))  # in training
+    for model in (plain, moved, both):
+        model.eval()
+
+    def expected(of: Tensor) -> Any:
+        return plain(of) / 2 + (plain(of.roll((1, 1), (2, 3))) + plain(of.roll((-1, -1), (2, 3)))) / 4
+
+    torch.testing.assert_close(moved(images), expected(images))
+    torch.testing.assert_close(both(images), (expected(images) + expected(images.flip(3))) / 2)
+    views = [describe(model, 10).views for model in (TrialConfig(), TrialConfig(translate=1, mirror=True))]
+    assert views == [1, 6]
+    assert describe(TrialConfig(mirror=True), 10).flops == 2 * describe(TrialConfig(), 10).flops
+
+
+def test_squeeze_weighs_each_channel_of_each_image() -> None:
+    config = TrialConfig(depth=1, filters=8, squeeze=True)
+    with_squeeze = build(config, 10).stages[0]
+    assert isinstance(with_squeeze, ConvBlock)
+    images = pictures(4)
+    weighed = with_squeeze(images)
+    with_squeeze.squeeze = nn.Identity()
+    shares = weighed / with_squeeze(images)
+    assert (shares.nan_to_num(0.5) > 0).all()
+    assert (shares.nan_to_num(0.5) < 1).all()
+    flat = shares.flatten(2)  # [N, channels, pixels]
+    for image in range(4):
+        for channel in range(8):
+            known = flat[image, channel][~flat[image, channel].isnan()]
+            torch.testing.assert_close(known, known[:1].expand_as(known))
+    assert not torch.equal(shares[0], shares[1])
+
+
+def test_dirac_weights_pass_the_input_on_and_leave_the_first_layer_random() -> None:
+    model = build(TrialConfig(depth=2, filters=8, growth=2.0, blocks=2, init="dirac", activation="relu"), 10)
+    first, second, third, _ = (stage.conv for stage in model.stages if isinstance(stage, ConvBlock))
+    x = torch.rand(2, 8, 9, 9)
+    for conv in (second, third):
+        assert conv.bias is not None
+        nn.init.zeros_(conv.bias)
+        torch.testing.assert_close(conv(x)[:, :8], x)
+    assert third(x)[:, 8:].std() > 0.1
+    assert len(first.weight.unique()) == first.weight.numel()
+
+
+@pytest.mark.parametrize(("filters", "growth", "groups"), [(32, 1.0, 2), (48, 2.0, 3), (24, 1.0, 1), (40, 1.0, 2)])
+def test_groups_have_at_least_sixteen_channels(filters: int, growth: float, groups: int) -> None:
+    config = TrialConfig(depth=2, blocks=2, filters=filters, growth=growth, conv="grouped")
+    convolutions = [stage.conv for stage in build(config, 10).stages if isinstance(stage, ConvBlock)]
+    assert [conv.groups for conv in convolutions[:2]] == [1, groups]
+
+
+def test_a_stride_halves_the_image_in_the_convolution() -> None:
+    strided, pooled = (describe(TrialConfig(depth=2, filters=8, pool=pool), 10) for pool in ("stride", "before"))
+    assert strided.maps == pooled.maps
+    assert strided.parameters == pooled.parameters
+    assert strided.pass_flops < pooled.pass_flops / 3

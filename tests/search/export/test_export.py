@@ -345,11 +345,14 @@ def test_no_name_breaks_the_card(tmp_path: Path, classes: list[str], name: str, 
     "config",
     [
         TrialConfig(depth=4, filters=8, kernel_size=5, activation="silu", head="flatten", hidden=16),
+        TrialConfig(depth=2, blocks=2, filters=32, conv="grouped", squeeze=True, batch_norm=True, mirror=True),
+        TrialConfig(depth=2, blocks=2, filters=8, conv="separable", pool="stride", mirror=True, translate=1),
+        TrialConfig(depth=2, blocks=2, filters=8, conv="inverted", batch_norm=True, pool="before", translate=1),
         TrialConfig(
             depth=2, blocks=3, filters=8, kernel_size=5, batch_norm=True, residual=True, head="avg", dropout=0.4
         ),
     ],
-    ids=["deep", "wide"],
+    ids=["deep", "grouped", "separable", "inverted", "wide"],
 )
 def test_other_networks_and_synthetic_data(tmp_path: Path, config: TrialConfig) -> None:
     report = exported(tmp_path, config, name="synthetic")

@@ -241,7 +241,7 @@ def test_completion_creates_nothing_and_ignores_a_broken_storage(say: Say, tmp_p
         ("fmnist-search show 1 --study g", ["going"]),
         ("fmnist-search show 5", ["5"]),
         ("fmnist-search comp", ["compare"]),
-        ("fmnist-search run und", ["under-100k", "under-300k"]),
+        ("fmnist-search run und", ["under-100k", "under-25k", "under-300k"]),
         ("fmnist-search run --sampler g", ["gp", "grid"]),
         ("fmnist-search run quick --pruner h", ["hyperband", "halving"]),
     ],

@@ -46,7 +46,7 @@ def test_rows_for_programs_have_every_knob_and_stable_keys(listed: Say) -> None:
         "seed": 7,
     }
     assert first.items() <= trials[0].items()
-    assert (trials[0]["filters"], trials[0]["learning_rate"], trials[0]["flip"]) == (48, 0.0012345, True)
+    assert (trials[0]["filters"], trials[0]["learning_rate"], trials[0]["flip"]) == (48, 0.0012345, False)
     assert trials[3]["reason"] == ODD_REASON
     assert (trials[5]["epochs"], trials[5]["value"], trials[6]["depth"]) == (2, None, None)
     _, output, _ = listed("trials", "going", "--csv")
@@ -54,7 +54,7 @@ def test_rows_for_programs_have_every_knob_and_stable_keys(listed: Say) -> None:
     assert (table[0]["learning_rate"], table[0]["parameters"], table[0]["flip"], table[0]["reason"]) == (
         "0.0012345",
         "105674",
-        "true",
+        "false",
         "",
     )
     assert table[3]["reason"].startswith("'=HYPERLINK(1), [red]")
@@ -74,7 +74,7 @@ def test_rows_for_programs_have_every_knob_and_stable_keys(listed: Say) -> None:
         (("depth=4",), [1, 4]),
         (("filters>=32",), [0, 1, 2, 3, 4, 5]),
         (("filters>48",), []),
-        (("flip=TRUE", "head=max", "epochs=3"), [0, 1]),
+        (("flip=FALSE", "head=max", "epochs=3"), [0, 1]),
         (("reason=median after epoch 1",), [2]),
         (("learning_rate<1.3e-3", "number>3"), [4, 5]),
     ],
@@ -103,7 +103,8 @@ def test_sort_puts_the_best_value_first_and_missing_values_last(listed: Say) -> 
         ),
         (("--where", "state=prunned"), "state is never 'prunned'. Did you mean 'pruned'?"),
         (("--where", "head=maxx"), "head is never 'maxx'. Did you mean 'max'?"),
-        (("--where", "flip=ja"), "flip is never 'ja'. Valid: false, true."),
+        (("--where", "batch_norm=ja"), "batch_norm is never 'ja'. Valid: false, true."),
+        (("--where", "flip=ja"), "flip is never 'ja'. Valid: alternate, false, true."),
         (("--where", "filters=many"), "filters must be compared with a number, got 'many'."),
         (("--where", "value>nan"), "value must be compared with a number, got 'nan'."),
         (("--where", "state<pruned"), "state holds words, not numbers: use = or !=, got <."),

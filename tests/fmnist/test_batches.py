@@ -1,0 +1,66 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fmnist.batches import Batches
+from fmnist.config import TrialConfig
+from fmnist.data.images import Images
+
+CPU = torch.device("cpu")
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    """Each image has one bright pixel on its left, in a row of its own as far as there are rows."""
+    pixels = np.zeros((COUNT, 28, 28), np.uint8)
+    pixels[np.arange(COUNT), np.arange(COUNT) % 28, 3] = 255
+    return Images(pixels, np.arange(COUNT) % 4, ("a", "b", "c", "d"))
+
+
+def batches(images: Images, seed: int = 0, **knobs: Any) -> Batches:
+    return Batches(TrialConfig(batch_size=8, **knobs), images, seed, CPU)
+
+
+def mirrored_in(epoch: int, made: Batches) -> Tensor:
+    prepared, _ = made.prepared(torch.arange(COUNT).view(5, 8), 28, epoch)
+    return prepared.flatten(0, 1)[:, 0, :, 14:].amax(dim=(1, 2)) > 0
+
+
+def test_an_epoch_has_each_image_once_and_drops_a_partial_batch(images: Images) -> None:
+    made = batches(images.take(np.arange(37)))
+    rows = torch.cat(list(made.epoch(ahead=3)))
+    assert made.count == 4
+    assert rows.shape == (4, 8)
+    assert len(rows.unique()) == 32
+    assert not torch.equal(rows, torch.cat(list(made.epoch(ahead=3))))
+
+
+def test_alternate_flips_show_each_image_both_ways_in_any_two_epochs(images: Images) -> None:
+    made = batches(images, flip="alternate")
+    shown = [mirrored_in(epoch, made) for epoch in (1, 2, 3)]
+    assert 8 < shown[0].sum() < 32
+    assert torch.equal(shown[1], ~shown[0])
+    assert torch.equal(shown[2], shown[0])
+
+
+def test_alternate_flips_are_the_same_in_a_resumed_training_and_others_with_another_seed(images: Images) -> None:
+    first, again, other = (mirrored_in(5, batches(images, seed, flip="alternate")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_random_flips_differ_between_epochs(images: Images) -> None:
+    made = batches(images, flip=True)
+    assert not torch.equal(mirrored_in(1, made), ~mirrored_in(2, made))
+
+
+def test_mixup_changes_images_and_targets(images: Images) -> None:
+    rows = torch.arange(COUNT).view(5, 8)
+    (plain, labels), (mixed, soft) = (batches(images, mixup=share).prepared(rows, 28, 1) for share in (0.0, 0.3))
+    assert labels.amax() == 1
+    assert not torch.equal(plain, mixed)
+    torch.testing.assert_close(soft.sum(dim=2), torch.ones(5, 8))
