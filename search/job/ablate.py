@@ -64,6 +64,12 @@ def choose_variants(study: Study, source: Source, *, seeds: int, epochs: int | N
             f"The study {study.name!r} has no winner yet, its search or confirm stage is not over. "
             "Run the command that started it again, then ablate."
         )
+    if (other := study.other_toolkit) is not None:
+        raise SearchError(
+            f"An ablation retrains the winner as it was; the study {study.name!r} was trained by version {other} of "
+            "fmnist-search, in which some knobs had another meaning. Use that version, or run the study again under "
+            "another --name."
+        )
     config = TrialConfig.model_validate(config.model_dump() | ({"epochs": epochs} if epochs else {}))
     knobs = _chosen(config, only)
     data = study.read(DataRecord)

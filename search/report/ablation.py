@@ -12,7 +12,10 @@ from search.study.records import Ablation, Variant
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, f1, setting
 
-REGULARISERS = ("augmentation", "dropout", "l2", "batch_norm", "label_smoothing", "ema")
+REGULARISERS = (
+    *("augmentation", "flip", "shift", "erase", "mixup"),
+    *("dropout", "l2", "batch_norm", "label_smoothing", "ema"),
+)
 LEVEL = 0.95
 MARKS: dict[str, Mark] = {"helps": "strong", "hurts": "alarm"}  # of a verdict
 KEYS = ("without", "value", "macro_f1", "sd", "seeds", "diverged", "worth", "worth_sd", "worth_low", "worth_high")

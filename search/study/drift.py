@@ -15,7 +15,7 @@ def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, vers
     Raises: SearchError with the differences.
     """
     stored, requested = (
-        [f"toolkit = {_compatible(toolkit)!r}", *_identity(spec)]
+        [f"toolkit = {compatible(toolkit)!r}", *_identity(spec)]
         for toolkit, spec in ((made_by, before), (version, now))
     )
     if stored != requested:
@@ -44,7 +44,7 @@ def require_same_data(study: str, stored: DataRecord, data: DataRecord) -> None:
             )
 
 
-def _compatible(version: str) -> str:
+def compatible(version: str) -> str:
     """Return the part that versions with comparable trials share: the major number, before 1.0 also the minor one."""
     major, minor, *_ = version.split(".")
     return f"{major}.{minor}" if major == "0" else major

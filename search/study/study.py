@@ -20,7 +20,7 @@ from search.errors import SearchError
 from search.storage.foreign import SPEC
 from search.storage.optuna_private import storage_of, study_id
 from search.storage.own_trials import OwnTrials
-from search.study.drift import require_same_data, require_same_set_up
+from search.study.drift import compatible, require_same_data, require_same_set_up
 from search.study.paths import HOME, snapshot_path
 from search.study.records import DataRecord, R, Record, parse_record, record_in, records_in
 from search.study.spec import StudySpec
@@ -66,6 +66,13 @@ class Study:
         if SPEC not in attributes:
             raise SearchError(f"The study {self.name!r} was not made by fmnist-search: it holds no spec.")
         return parse_record(attributes[SPEC], SPEC, StudySpec)
+
+    @property
+    def other_toolkit(self) -> str | None:
+        """The toolkit's version that trained the study, if knobs may have had another meaning in it."""
+        present = version("fmnist-search")
+        made_by = str(self.attributes.get(TOOLKIT, present))
+        return None if compatible(made_by) == compatible(present) else made_by
 
     @property
     def storage(self) -> OwnTrials:

@@ -17,7 +17,9 @@ def winning_spec(study: Study) -> StudySpec:
     spec = study.spec
     number, config = winner(study)
     subject = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
-    return pinned_spec(f"{study.name}-best", config, spec, f"{subject} of the study {study.name}.")
+    other = study.other_toolkit
+    caution = f" Found by version {other} of fmnist-search, in which some knobs had another meaning." if other else ""
+    return pinned_spec(f"{study.name}-best", config, spec, f"{subject} of the study {study.name}.{caution}")
 
 
 def is_confirmed(study: Study) -> bool:

@@ -95,6 +95,18 @@ def test_each_regulariser_is_switched_off_once_on_the_same_fresh_seeds_and_more_
 
 
 @pytest.mark.slow
+def test_a_study_of_an_incompatible_version_is_refused_and_its_best_configuration_says_so(
+    regularised: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.study.study.version", lambda _: "9.0.0")
+    monkeypatch.chdir(regularised)
+    code, _, errors = say(*ABLATE, "--seeds", "1")
+    assert (code, "in which some knobs had another meaning" in errors) == (2, True)
+    code, output, _ = say("best", NAME)
+    assert (code, "in which some knobs had another meaning" in output) == (0, True)
+
+
+@pytest.mark.slow
 def test_json_and_csv_say_the_same_as_the_study(regularised: Path) -> None:
     rows = json.loads(run_command(regularised, *ABLATE, "--seeds", "1", "--only", "dropout", "--json").stdout)
     lines = list(csv.DictReader(io.StringIO(run_command(regularised, *ABLATE, "--seeds", "1", "--csv").stdout)))

@@ -18,6 +18,7 @@ def test_the_promised_studies_ship() -> None:
         "baseline",
         "improved",
         "compact",
+        "under-25k",
         "under-100k",
         "under-300k",
         "sprint",
@@ -42,6 +43,14 @@ def test_a_shipped_study_can_be_searched(name: str) -> None:
 def test_a_study_of_one_configuration_searches_nothing(name: str) -> None:
     spec = load_spec(name)
     assert (spec.search.trials, spec.space.points) == (1, 1)
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_study_that_augments_also_mirrors_and_shifts(name: str) -> None:
+    """In version 0.1 `augmentation` did all three."""
+    space = load_spec(name).space
+    given = space.pinned.keys() | space.knobs.keys()
+    assert not {"augmentation", "flip", "shift"} & given or {"augmentation", "flip", "shift"} <= given
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def test_a_study_of_a_toolkit_whose_trials_may_differ_is_refused(made_by: str, s
 
 
 def test_a_study_of_another_release_of_the_same_version_goes_on(tmp_path: Path) -> None:
-    major, minor, _ = version("fmnist-search").split(".")
+    major, minor, *_ = version("fmnist-search").split(".")
     in_database(tmp_path, tiny_spec()).optuna.set_user_attr(TOOLKIT, f"{major}.{minor}.99")
     assert in_database(tmp_path, tiny_spec()).optuna.user_attrs[TOOLKIT] == version("fmnist-search")
 
