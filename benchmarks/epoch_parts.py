@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import torch
 
-from fmnist import train
+from fmnist import batches, train
 from fmnist.adam import FusedAdam
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
@@ -24,8 +24,8 @@ R = TypeVar("R")
 # The functions whose return ends a part of `_Run.block`, in order; on a CPU a block is one step. The rest of the step
 # belongs to the optimizer.
 ENDS: tuple[tuple[Any, str, Part], ...] = (
-    (train, "as_input", "gather"),
-    (train, "augment", "augment"),
+    (batches, "as_input", "gather"),
+    (batches, "augment", "augment"),
     (train, "cross_entropy", "forward"),
     (FusedAdam, "zero_grad", "optimizer"),
     (torch.Tensor, "backward", "backward"),

@@ -5,8 +5,8 @@
 The usual loop is benchmarks/usual_loop.py: torchvision's transforms image by image, DataLoader, NCHW, Adam, one
 study.optimize with SQLite and a MedianPruner. Ours is benchmarks/our_loop.py: the search of `fmnist-search run` with
 its coordinator, workers and storage. Both train 4 trials of 2 epochs of one configuration: three stages of conv 3x3,
-batch norm, ReLU and max pooling with 32, 64 and 128 channels, one dense layer, batch 128, Adam at 0.001, augmentation
-of strength 0.5, on 10,000 images (ours drops the last partial batch of an epoch). After each epoch they score 2,000
+batch norm, ReLU and max pooling with 32, 64 and 128 channels, one dense layer, batch 128, Adam at 0.001, the same
+augmentation, on 10,000 images (ours drops the last partial batch of an epoch). After each epoch they score 2,000
 other images. Nothing is pruned. Each row is a process, one after the other; --repeat 3 gives medians of three.
 
 With --warm (benchmarks/warm.py) every process that trains has trained the steps of one epoch before the measurement, so
@@ -25,10 +25,9 @@ macro F1     validation, mean and standard deviation over trials; equal within n
 `ratio` in the JSON is that of the same network with the best number of workers. `ratio_pool_before` is that of another
 network, which pools before the norm: max pooling commutes with ReLU, but not with a norm of negative scale.
 
-Augmentation at strength 0.5 in both loops: half of the images mirrored; shifts of up to 2 pixels (RandomCrop with
-padding 2); rotation by up to 7.5 degrees and scaling by up to 7.5 % in half of the images (theirs without
-interpolation, ours bilinear and computed for all); a rectangle of 1 to 25 % erased in a quarter (RandomErasing: 1 to
-20 %).
+Augmentation in both loops: half of the images mirrored; shifts of up to 2 pixels (RandomCrop with padding 2); rotation
+by up to 7.5 degrees and scaling by up to 7.5 % in half of the images (theirs without interpolation, ours bilinear and
+computed for all); a rectangle of 2 to 25 % erased in half of them.
 """
 
 import sys

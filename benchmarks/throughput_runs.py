@@ -25,6 +25,9 @@ KNOBS = {
     "growth": 2.0,
     "batch_norm": True,
     "augmentation": 0.5,
+    "flip": True,
+    "shift": 2.0,
+    "erase": 0.5,
     "learning_rate": 1e-3,
     "batch_size": 128,
 }

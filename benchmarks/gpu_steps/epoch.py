@@ -27,7 +27,15 @@ from fmnist.scoring import class_scores
 from fmnist.train import _Run, fit
 from search.study.spec import load_spec
 
-PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5}
+PLAIN: dict[str, Any] = {
+    "depth": 3,
+    "filters": 32,
+    "growth": 2.0,
+    "batch_norm": True,
+    "augmentation": 0.5,
+    "flip": True,
+    "shift": 2.0,
+}
 TARGET = 0.15  # seconds per epoch
 EPOCHS = 5  # of a median
 

@@ -23,6 +23,8 @@ COMMON: dict[str, Any] = {
         "pool": "before",
         "head": "max",
         "augmentation": 0.2,
+        "flip": True,
+        "shift": 0.8,
         "label_smoothing": 0.05,
         "optimizer": "adamw",
     },
