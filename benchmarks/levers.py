@@ -23,6 +23,7 @@ if __name__ == "__main__":
 import csv
 import hashlib
 import json
+import math
 import time
 import tomllib
 from collections import deque
@@ -57,6 +58,7 @@ from search.terminal.table import Table
 
 LEVERS, ROWS = (Path(__file__).with_name(f"levers.{ending}") for ending in ("toml", "csv"))
 BASE = "base"
+CLASSES = 10
 TURNS, STEPS = 12, 3  # of the timing: blocks of so many steps, the base and the lever in turns
 VIEWS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -168,7 +170,7 @@ def relative_cost(base: Lever, lever: Lever) -> float:
     """Return the CPU time of the lever's epoch as a multiple of the base's, on one thread, the shortest of many."""
     torch.set_num_threads(1)
     pixels = np.random.default_rng(0).integers(0, 256, (512, SIDE, SIDE), dtype=np.uint8)
-    images = Images(pixels, np.arange(512) % 10, tuple(map(str, range(10))))
+    images = Images(pixels, np.arange(512) % CLASSES, tuple(map(str, range(CLASSES))))
     configs = [base.config(8), lever.config(8)]
     runs = [TRAININGS[one.training](config, images, 0, CPU) for one, config in zip((base, lever), configs, strict=True)]
     best = [float("inf")] * 2
@@ -242,27 +244,21 @@ def _row(lever: Lever, cost: float, epochs: int, seed: int, images: int | None, 
 
 
 def _table(chosen: Sequence[Lever], rows: Sequence[Row], epochs: int) -> Table:
-    def scores(lever: Lever, view: str) -> dict[int, float]:
-        return {row.seed: getattr(row, view) for row in rows if row.recipe == lever.recipe}
-
+    rows_of = {lever.name: [row for row in rows if row.recipe == lever.recipe] for lever in chosen}
     lines = []
     for lever in chosen:
-        mine = [row for row in rows if row.recipe == lever.recipe]
-        parameters = describe(lever.config(epochs), 10).parameters
-        plain = fmean(scores(lever, "plain").values())
-        worths = (
-            [_worth(scores(lever, view), scores(chosen[0], view)) for view in VIEWS]
-            if lever is not chosen[0]
-            else ["-"] * 3
-        )
+        mine = rows_of[lever.name]
+        trained = [row for row in mine if not math.isnan(row.plain)]
+        diverged = f", {len(mine) - len(trained)} diverged" if len(trained) < len(mine) else ""
+        worths = ("-", "-", "-") if lever.name == BASE else (_worth(trained, rows_of[BASE], view) for view in VIEWS)
         lines.append(
             (
                 lever.name,
                 f"{mine[0].cost:.2f}",
                 str(mine[0].epochs),
-                str(len(mine)),
-                f"{parameters:,}",
-                f"{plain:.4f}",
+                f"{len(mine)}{diverged}",
+                f"{describe(lever.config(epochs), CLASSES).parameters:,}",
+                f"{fmean(row.plain for row in trained):.4f}" if trained else "-",
                 *worths,
             )
         )
@@ -271,10 +267,11 @@ def _table(chosen: Sequence[Lever], rows: Sequence[Row], epochs: int) -> Table:
     return Table("Levers", columns, lines, caption)
 
 
-def _worth(mine: Mapping[int, float], base: Mapping[int, float]) -> str:
-    differences = [100 * (mine[seed] - base[seed]) for seed in sorted(mine.keys() & base.keys())]
+def _worth(mine: Sequence[Row], base: Sequence[Row], view: str) -> str:
+    of_base = {row.seed: getattr(row, view) for row in base}
+    differences = [100 * (getattr(row, view) - of_base[row.seed]) for row in mine if row.seed in of_base]
     if len(differences) < 2:
-        return f"{fmean(differences):+.2f}" if differences else "-"
+        return f"{differences[0]:+.2f}" if differences else "-"
     reach = float(stdtrit(len(differences) - 1, 0.975)) * stdev(differences) / len(differences) ** 0.5
     return f"{fmean(differences):+.2f} ± {reach:.2f}"
 
