@@ -103,6 +103,7 @@ class Row:
 def levers(
     only: Annotated[str | None, typer.Option(metavar="NAME,...", help="Of levers.toml; all by default.")] = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1)] = 5,
+    epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Of the base; by default the file's.")] = None,
     workers: Annotated[int, typer.Option(metavar="N", min=1)] = cores(),
     rows: Annotated[Path, typer.Option("--file", metavar="FILE", help="CSV of the trainings.")] = ROWS,
     table: Annotated[Path, typer.Option("--levers", metavar="FILE")] = LEVERS,
@@ -112,7 +113,8 @@ def levers(
 ) -> None:
     """Train what is missing in the file and print the table."""
     here = surroundings(workers=workers, threads=1)
-    epochs, known = read_levers(table)
+    usual_epochs, known = read_levers(table)
+    epochs = epochs or usual_epochs
     chosen = _chosen(known, only)
     done = read_rows(rows)
     costs = {row.recipe: row.cost for row in done}
@@ -124,7 +126,7 @@ def levers(
     tasks = []
     for seed in range(seeds):
         for lever in chosen:
-            count = max(1, round(epochs / costs[lever.recipe]))
+            count = epochs_of(costs[lever.recipe], epochs)
             if (lever.recipe, count, seed) not in present:
                 tasks.append((lever, costs[lever.recipe], count, seed, images, data))
     _train(tasks, workers, rows)
@@ -164,6 +166,11 @@ def read_rows(path: Path) -> list[Row]:
         if reader.fieldnames != list(kinds):
             raise FmnistError(f"{path} must have the columns {', '.join(kinds)}. Name another file with --file.")
         return [Row(**{name: kinds[name](text) for name, text in entry.items()}) for entry in reader]  # type: ignore[operator]
+
+
+def epochs_of(cost: float, epochs: int) -> int:
+    """Return how many epochs of that relative cost fit into the time of so many of the base."""
+    return max(1, round(epochs / cost))
 
 
 def relative_cost(base: Lever, lever: Lever) -> float:
@@ -244,6 +251,7 @@ def _row(lever: Lever, cost: float, epochs: int, seed: int, images: int | None, 
 
 
 def _table(chosen: Sequence[Lever], rows: Sequence[Row], epochs: int) -> Table:
+    rows = [row for row in rows if row.epochs == epochs_of(row.cost, epochs)]  # not those of another length
     rows_of = {lever.name: [row for row in rows if row.recipe == lever.recipe] for lever in chosen}
     lines = []
     for lever in chosen:

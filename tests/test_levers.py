@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.lever_trainings import TRAININGS, Lookahead, Skipping, Whitened
-from benchmarks.levers import LEVERS, ROWS, read_levers, read_rows, relative_cost
+from benchmarks.levers import BASE, LEVERS, ROWS, epochs_of, read_levers, read_rows, relative_cost
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.errors import FmnistError
@@ -73,18 +73,21 @@ def test_every_lever_trains_for_the_time_of_the_base_and_only_what_is_missing(tm
     again = run(tmp_path)
     assert again.stderr.count("of 2: wide") == 2
     assert len(read_rows(tmp_path / "rows.csv")) == len(rows) + 2
+    longer = run(tmp_path, "--epochs", "3", "--only", "sharp")
+    assert longer.stderr.count("3 epochs") == 2
     refused = run(tmp_path, "--only", "wode")
     assert (refused.returncode, "got 'wode'. Did you mean 'wide'?" in refused.stderr) == (2, True)
 
 
 def test_the_shipped_table_is_valid_and_its_trainings_are_those_of_the_table() -> None:
-    epochs, levers = read_levers(LEVERS)
+    _, levers = read_levers(LEVERS)
     recipes = {lever.recipe: lever.name for lever in levers}
     assert len(recipes) == len(levers)
     rows = read_rows(ROWS)
     assert {row.recipe: row.name for row in rows}.items() <= recipes.items()
-    assert all(row.epochs == max(1, round(epochs / row.cost)) for row in rows)
-    assert len({(row.recipe, row.seed) for row in rows}) == len(rows)
+    assert len({(row.recipe, row.epochs, row.seed) for row in rows}) == len(rows)
+    of_base = {row.epochs for row in rows if row.name == BASE}
+    assert all(row.epochs in {epochs_of(row.cost, count) for count in of_base} for row in rows)
 
 
 @pytest.mark.parametrize(
