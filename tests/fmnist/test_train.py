@@ -258,11 +258,10 @@ def test_an_epoch_on_smaller_images_is_scored_on_smaller_images(few: Images) -> 
     assert first.accuracy == pytest.approx(accuracy[14])
 
 
-def test_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_agree_in_both_precisions(few: Images) -> None:
     def step(mixed: bool) -> dict[str, Tensor]:
-        monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
         torch.manual_seed(0)
-        run = _Run(small(), few, 0, CPU)
+        run = _Run(small(), few, 0, CPU, mixed)
         run.block(torch.arange(64).view(1, 64), 28)
         return {name: parameter.grad for name, parameter in run.model.named_parameters() if parameter.grad is not None}
 
@@ -270,6 +269,15 @@ def test_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.Mon
     for name, gradient in exact.items():
         assert rounded[name].dtype == torch.float32
         assert (rounded[name] - gradient).norm() < 0.1 * gradient.norm() + 1e-4, name
+
+
+def test_the_caller_of_fit_may_choose_the_precision(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(mixed: bool | None) -> list[float]:
+        return [epoch.train_loss for epoch in fit(small(), few, None, seed=0, device=CPU, mixed=mixed)]
+
+    for default in (False, True):
+        monkeypatch.setattr("fmnist.train.is_mixed", lambda _, default=default: default)
+        assert losses(None) == losses(default) != losses(not default)
 
 
 @pytest.mark.slow
