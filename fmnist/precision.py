@@ -10,9 +10,9 @@ from torch.nn.functional import conv2d
 from fmnist.cuda import multiplies_bfloat16
 from fmnist.device import torch_threads
 
-# The multiple of float32's time above which bfloat16 is refused. Measured: 0.2 to 1.5 with kernels for it, 3.1 to 14
-# without. The limit lies between, so that noise does not change the decision from run to run: a training cannot resume
-# from a snapshot of the other precision.
+# The multiple of float32's time above which bfloat16 is refused. Measured on one processor, with its kernels limited by
+# ONEDNN_MAX_CPU_ISA: 0.2 to 1.5 with kernels for bfloat16, 3.1 to 14 without. The limit lies between, so that noise
+# does not change the decision from run to run: a training cannot resume from a snapshot of the other precision.
 SLOW = 2.5
 IMAGES, CHANNELS, SIDE = 128, (24, 48), 14  # a typical convolution, after the first pooling
 FEWEST, MOST, SECONDS = 2, 5, 0.4  # steps of each precision, and the time after which no more than FEWEST are taken
