@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fmnist.device import torch_threads
-from fmnist.train import is_mixed
+from fmnist.precision import is_mixed
 
 SIDE = 2048  # of the square matrices
 COPIED = 256 * 2**20  # bytes, far more than any cache

@@ -16,8 +16,10 @@ class Whitened(_Run):
     Source: KellerJordan/cifar10-airbench; there the layer is frozen, here it goes on learning.
     """
 
-    def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
-        super().__init__(config, train, seed, device)
+    def __init__(
+        self, config: TrialConfig, train: Images, seed: int, device: torch.device, mixed: bool | None = None
+    ) -> None:
+        super().__init__(config, train, seed, device, mixed)
         conv = next(module for module in self.model.modules() if isinstance(module, nn.Conv2d))
         size = conv.kernel_size[0]
         images = (as_input(self.batches.pixels[:5000]) - self.model.mean) / self.model.std
@@ -38,8 +40,10 @@ class Skipping(_Run):
 
     SHARE = 0.25
 
-    def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
-        super().__init__(config, train, seed, device)
+    def __init__(
+        self, config: TrialConfig, train: Images, seed: int, device: torch.device, mixed: bool | None = None
+    ) -> None:
+        super().__init__(config, train, seed, device, mixed)
         self.losses = torch.full((len(train),), torch.inf)
         self.rows = torch.empty(0, dtype=torch.int64)
         self.kept = self.batches.count

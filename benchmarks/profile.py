@@ -10,7 +10,7 @@ Then a real search with two workers runs on the same images.
 share         of the epoch, or of the time of all workers; for the coordinator, of the search's wall clock
 rate          operations count two per multiply-add, convolutions and dense layers only; bytes count reads and writes
 of ceiling    the rate by that of a product of two 2048 x 2048 matrices, or of a copy of 256 MiB, with as many threads
-              in the same run; the matrices have the type of the training: bfloat16 if the processor has it, or float32
+              in the same run; the matrices have the type of the training: bfloat16 where it is fast, or float32
 
 `ratio` in the JSON is the share of the product's ceiling that forward and backward pass reach together.
 """

@@ -38,7 +38,8 @@ from fmnist.device import choose_device, torch_threads
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
 from fmnist.network import describe
-from fmnist.train import Epoch, fit, is_mixed
+from fmnist.precision import is_mixed
+from fmnist.train import Epoch, fit
 from search.job.final import evaluate
 from search.study.spec import load_spec
 from search.terminal.table import Table

@@ -12,7 +12,7 @@ other images. Nothing is pruned. Each row is a process, one after the other; --r
 With --warm (benchmarks/warm.py) every process that trains has trained the steps of one epoch before the measurement, so
 that only the columns start and trials/h include the start of a GPU. If the usual loop is much slower, --usual-trials
 and --usual-epochs give it less work, because it is measured as a rate. The columns trials/h and macro F1 then do not
-compare. Ours multiplies in bfloat16 if the processor does (`bfloat16` in the JSON), the usual loop in float32.
+compare. Ours multiplies in bfloat16 where that is fast (`bfloat16` in the JSON), the usual loop in float32.
 
 images/s     images trained in all trials, by the seconds from the start of the first trial to the end of the last one,
              with scoring and storage
@@ -49,7 +49,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import choose_device
 from fmnist.machine import cores
-from fmnist.train import is_mixed
+from fmnist.precision import is_mixed
 from search.terminal.table import Table
 from search.terminal.wording import counted, f1
 

@@ -20,7 +20,6 @@ from fmnist.cuda import (
     SideStream,
     capture,
     is_cuda,
-    multiplies_bfloat16,
     random_state,
     release_memory,
     set_random_state,
@@ -31,6 +30,7 @@ from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.network import Network, build
 from fmnist.optimizer import make_optimizer
+from fmnist.precision import is_mixed
 from fmnist.schedule import learning_rates
 from fmnist.scoring import class_scores, figures
 from fmnist.snapshot import Snapshot
@@ -73,16 +73,18 @@ def fit(
     seed: int,
     device: torch.device,
     after: Snapshot | None = None,
+    mixed: bool | None = None,
 ) -> Iterator[Epoch]:
     """Train for `config.epochs` epochs and yield after each; closing the generator frees its memory.
 
     If `after` is a snapshot of a training with the same arguments, training resumes there and gives the same remaining
     epochs. The same arguments on the same machine give the same epochs. Sets PyTorch's global seed.
+    `mixed` is whether to multiply in bfloat16; by default `is_mixed` decides for the device.
     Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the snapshot is from
     another training.
     """
     torch.manual_seed(seed)
-    run = _Run(config, train, seed, device)
+    run = _Run(config, train, seed, device, mixed)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
         run.resume(after)
@@ -130,23 +132,14 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
     return steps * size / elapsed
 
 
-def is_mixed(device: torch.device) -> bool:
-    """Whether training multiplies in bfloat16 on `device`, which is faster if the hardware supports it."""
-    match device.type:
-        case "cuda":
-            return multiplies_bfloat16(device)
-        case "cpu":
-            return bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-        case _:
-            return False
-
-
 class _Run:
     """The state of one training: the images on the device, the network and its optimizer. Weights are float32."""
 
-    def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, train: Images, seed: int, device: torch.device, mixed: bool | None = None
+    ) -> None:
         torch.backends.cudnn.deterministic = True
-        self.config, self.device, self.is_mixed = config, device, is_mixed(device)
+        self.config, self.device, self.is_mixed = config, device, is_mixed(device) if mixed is None else mixed
         self.batches = Batches(config, train, seed, device)
         self.model: Network = build(config, len(train.class_names)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(config, self.model, device)

@@ -9,7 +9,7 @@ from fmnist.device import free_memory
 from fmnist.machine import cores
 from fmnist.network import describe
 from fmnist.scoring import BATCH
-from fmnist.train import AHEAD, is_mixed
+from fmnist.train import AHEAD
 from search.executors.mps import can_share
 
 # With MPS: more workers gain nothing for networks as in `standard`, and 17 % for small ones (studies/LOG.md,
@@ -54,10 +54,10 @@ def memory_of_each(device: torch.device, workers: int) -> int:
     return max(0, free // workers - CUDA_ITSELF) if is_cuda(device) else free
 
 
-def least_memory(config: TrialConfig, classes: int, images: int, device: torch.device) -> int:
+def least_memory(config: TrialConfig, classes: int, images: int, device: torch.device, *, mixed: bool) -> int:
     """Return the minimum bytes of device memory that a training on so many images takes, scoring included."""
     network = describe(config, classes)
-    step = network.training_floor(mixed=is_mixed(device))
+    step = network.training_floor(mixed=mixed)
     if device.type == "cpu":  # prepares one batch at a time, and scores in small batches
         return step
     scoring = network.scoring_floor(BATCH)

@@ -12,7 +12,8 @@ import torch
 
 from fmnist.data.images import Images
 from fmnist.data.splits import SearchSplits
-from search.executors import Event, Finished, SnapshotSaved, Task
+from fmnist.precision import why_float32
+from search.executors import Event, Finished, Message, SnapshotSaved, Task
 from search.executors.training import Material, Setup, Unusable, events_of
 
 
@@ -36,6 +37,7 @@ class Trainer:
         self._setup, self._material = setup, Material(splits, lambda: full, origin)
         self._stop = threading.Event()
         self._key = ""
+        self._has_said_precision = False
 
     def train(self, task: Task, snapshot: bytes | None, is_kept: bool) -> Iterator[Event | Ready | Carried | Unusable]:
         """Train the task, from its snapshot if given; with `is_kept` its checkpoint comes before its last event."""
@@ -45,6 +47,9 @@ class Trainer:
         self._stop.clear()  # before the key is set: from then on a stop concerns this task
         self._key = task.key
         yield Ready()
+        if not self._has_said_precision and (note := why_float32(torch.device(self._setup.device))):
+            yield Message(task.key, note)
+        self._has_said_precision = True
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             local = replace(task, snapshot=folder / "snapshot", checkpoint=folder / "checkpoint" if is_kept else None)

@@ -23,9 +23,16 @@ class Snapshots:
     """The snapshots of one task, if it names a file for them. Faults are noted, and the training continues without."""
 
     def __init__(
-        self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
+        self,
+        task: Task,
+        images: Images,
+        device: torch.device,
+        mixed: bool,
+        seconds: float,
+        note: Callable[[str], None],
     ) -> None:
-        self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
+        self._task, self._images, self._device, self._mixed = task, images, device, mixed
+        self._seconds, self._note = seconds, note
         self._curve: list[CurvePoint] = []
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last snapshot took
@@ -38,7 +45,9 @@ class Snapshots:
         try:
             snapshot, about = load_snapshot(path)
             if about["training"] != self._training:
-                return None, ()  # of an earlier study of the same name
+                if about["training"] == self._training | {"mixed": not self._mixed}:
+                    self._note(_other_precision(self._mixed))
+                return None, ()  # otherwise of an earlier study of the same name
             self._curve = [CurvePoint(**point) for point in about["curve"]]
         except (FmnistError, LookupError, TypeError) as error:
             self._note(f"starts from the beginning, its snapshot cannot be used: {error}")
@@ -75,4 +84,10 @@ class Snapshots:
             "seed": task.seed,
             "images": fingerprint(self._images),
             "device": self._device.type,
+            "mixed": self._mixed,
         }
+
+
+def _other_precision(mixed: bool) -> str:
+    before, now = ("float32", "bfloat16") if mixed else ("bfloat16", "float32")
+    return f"starts from the beginning: its snapshot was trained in {before}, and this run trains in {now}"

@@ -19,6 +19,7 @@ from fmnist.data.splits import SearchSplits, full_split, search_splits
 from fmnist.device import free_memory
 from fmnist.errors import FmnistError
 from fmnist.network import build
+from fmnist.precision import is_mixed
 from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import (
@@ -54,6 +55,7 @@ class Setup:
     device: str
     threads: int
     snapshot_seconds: float = 15.0  # minimum between two snapshots of a training
+    mixed: bool | None = None  # whether to multiply in bfloat16; None: each worker decides for its machine
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,19 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     """Train, and return the seconds it took, including earlier tries up to the snapshot."""
     train_images, valid_images = material.splits if task.images == "search" else (material.full(), None)
     device = torch.device(setup.device)
-    _require_memory(task, train_images, device)
+    mixed = is_mixed(device) if setup.mixed is None else setup.mixed
+    _require_memory(task, train_images, device, mixed)
     if task.max_latency_ms is not None:
         yield from _speed(task, len(train_images.class_names), device, task.max_latency_ms)
     notes: list[str] = []
-    snapshots = Snapshots(task, train_images, device, setup.snapshot_seconds, notes.append)
+    snapshots = Snapshots(task, train_images, device, mixed, setup.snapshot_seconds, notes.append)
     after, before = snapshots.load()
     yield from _messages(task, notes)
     if after:
         yield Resumed(task.key, before)
     last: Epoch | None = None
     start = time.monotonic() - ((before[-1].seconds or 0.0) if before else 0.0)
-    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after):
+    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after, mixed=mixed):
         point = _point(last, time.monotonic() - start)
         yield EpochEnd(task.key, point, last.images_per_second)
         if stopped(PATIENCE * last.seconds):
@@ -186,9 +189,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no reason given"])[0]
 
 
-def _require_memory(task: Task, images: Images, device: torch.device) -> None:
+def _require_memory(task: Task, images: Images, device: torch.device, mixed: bool) -> None:
     """Raise MemoryError if even the minimum that the training takes exceeds the free memory."""
-    least = least_memory(task.config, len(images.class_names), len(images), device)
+    least = least_memory(task.config, len(images.class_names), len(images), device, mixed=mixed)
     free = free_memory(device)
     if least > free:
         raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")

@@ -13,6 +13,7 @@ from fmnist.cuda import is_cuda, is_fault
 from fmnist.data.images import SIDE
 from fmnist.device import torch_threads
 from fmnist.network import describe
+from fmnist.precision import is_mixed
 from fmnist.train import measure_speed
 from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown
@@ -107,8 +108,8 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
 def _within_memory(
     configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int
 ) -> list[TrialConfig]:
-    free = memory_of_each(device, workers)
-    least = {config: least_memory(config, classes, images, device) for config in configs}
+    free, mixed = memory_of_each(device, workers), is_mixed(device)
+    least = {config: least_memory(config, classes, images, device, mixed=mixed) for config in configs}
     if (smallest := min(least.values())) > free:
         raise SearchError(
             f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB "

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,7 +10,7 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SPLIT_SEED
 from fmnist.device import choose_device, device_name
 from fmnist.machine import cores
-from fmnist.train import is_mixed
+from fmnist.precision import is_mixed, why_float32
 from search.executors import Executor
 from search.executors.capacity import default_workers
 from search.executors.cluster import Cluster, choose_cluster
@@ -51,6 +51,10 @@ class Place:
         device = self.cluster.device if self.cluster else str(self.device)
         setup = Setup(source, SPLIT_SEED, device, self.threads)
         if self.cluster is None:
+            # One answer for the run and all its workers. The machines of a cluster differ: each worker decides there.
+            setup = replace(setup, mixed=is_mixed(self.device))
+            if note := why_float32(self.device):
+                announce(note)
             with LocalExecutor(setup, self.workers, self.trial_timeout) as local:
                 if local.sharing.note:
                     announce(local.sharing.note)

@@ -42,13 +42,13 @@ def test_any_value_is_shown_on_one_short_line(value: object, text: str) -> None:
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 
 
 @pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(list(TrialConfig.model_fields)) | st.text(), json_values, min_size=1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_refused_value_has_one_printable_line(values: dict[str, Any]) -> None:
     lines: list[str] = []
     errors = 0

@@ -44,7 +44,7 @@ def weights(epoch: Epoch) -> list[torch.Tensor]:
 
 
 @given(changes=st.fixed_dictionaries(KNOBS), at=st.integers(1, 3), seed=st.integers(0, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_resumed_training_equals_an_uninterrupted_one(
     images: Images, tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any], at: int, seed: int
 ) -> None:
@@ -117,14 +117,20 @@ def test_a_snapshot_of_another_training_is_refused(images: Images, changes: dict
         next(fit(other, images, None, seed=0, device=CPU, after=snapshot))
 
 
+@pytest.fixture(scope="module")
+def content(images: Images, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The content of a snapshot's file."""
+    path = tmp_path_factory.mktemp("snapshot") / "snapshot.safetensors"
+    save_snapshot(path, next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot(), {})
+    return path.read_bytes()
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_file_is_refused(
-    images: Images, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    content: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("snapshot") / "snapshot.safetensors"
-    save_snapshot(path, next(fit(TrialConfig(**SMALL), images, None, seed=0, device=CPU)).snapshot(), {})
-    content = path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(FmnistError, match="must be the snapshot of a training"):
         load_snapshot(path)

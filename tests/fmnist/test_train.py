@@ -20,7 +20,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.network import build
-from fmnist.scoring import class_scores
+from fmnist.scoring import class_scores, figures
 from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed
 
 CPU = torch.device("cpu")
@@ -259,11 +259,10 @@ def test_an_epoch_on_smaller_images_is_scored_on_smaller_images(few: Images) -> 
     assert first.accuracy == pytest.approx(accuracy[14])
 
 
-def test_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_agree_in_both_precisions(few: Images) -> None:
     def step(mixed: bool) -> dict[str, Tensor]:
-        monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
         torch.manual_seed(0)
-        run = _Run(small(), few, 0, CPU)
+        run = _Run(small(), few, 0, CPU, mixed)
         run.block(torch.arange(64).view(1, 64), 28)
         return {name: parameter.grad for name, parameter in run.model.named_parameters() if parameter.grad is not None}
 
@@ -273,13 +272,25 @@ def test_gradients_agree_in_both_precisions(few: Images, monkeypatch: pytest.Mon
         assert (rounded[name] - gradient).norm() < 0.1 * gradient.norm() + 1e-4, name
 
 
+def test_the_caller_of_fit_may_choose_the_precision(few: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(mixed: bool | None) -> list[float]:
+        return [epoch.train_loss for epoch in fit(small(), few, None, seed=0, device=CPU, mixed=mixed)]
+
+    for default in (False, True):
+        monkeypatch.setattr("fmnist.train.is_mixed", lambda _, default=default: default)
+        assert losses(None) == losses(default) != losses(not default)
+
+
 @pytest.mark.slow
-def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_precisions_score_alike_over_twenty_seeds(splits: SearchSplits) -> None:
+    few, valid = splits.train.take(np.arange(600)), splits.valid.take(np.arange(500))
+
+    def score(seed: int, mixed: bool) -> float:
+        *_, last = fit(small(epochs=3), few, None, seed=seed, device=CPU, mixed=mixed)
+        return figures(class_scores(last.model, torch.from_numpy(valid.pixels)), valid)[1]
+
     def scores(mixed: bool) -> list[float]:
-        monkeypatch.setattr("fmnist.train.is_mixed", lambda _: mixed)
-        few = splits.train.take(np.arange(600))
-        valid = splits.valid.take(np.arange(500))
-        return [train(few, valid=valid, seed=seed, epochs=3)[-1].macro_f1 or 0.0 for seed in range(20)]
+        return [score(seed, mixed) for seed in range(20)]
 
     exact, rounded = scores(False), scores(True)
     error = math.hypot(np.std(exact, ddof=1), np.std(rounded, ddof=1)) / math.sqrt(20)

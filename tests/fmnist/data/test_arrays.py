@@ -240,7 +240,7 @@ def test_an_array_written_by_python_2_is_read_without_a_warning(tmp_path: Path) 
 
 
 def test_written_images_are_read_back(tmp_path: Path) -> None:
-    train, test = synthetic.train().take(np.arange(50)), synthetic.test().take(np.arange(20))
+    train, test = synthetic.draw(50, seed=1), synthetic.draw(20, seed=2)
     path = tmp_path / "clean.npz"
     path.write_bytes(b"an older file")
     write_npz(path, train, test)

@@ -58,6 +58,7 @@ def test_the_cache_depends_on_the_code_but_not_on_its_comments_and_layout(code: 
     assert place() != before
 
 
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("library", cache.DECODERS)
 def test_the_cache_depends_on_the_version_of_each_decoding_library(
     library: str, monkeypatch: pytest.MonkeyPatch

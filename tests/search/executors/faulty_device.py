@@ -54,7 +54,7 @@ def faulty(message: str, times: int, folder: Path) -> Iterator[None]:
     """Within, the CUDA device of this process is its processor, and fails."""
     with (
         patch("search.executors.training.fit", Faulty(message, times, folder)),
-        patch("search.executors.capacity.is_mixed", lambda _: False),
+        patch("search.executors.training.is_mixed", lambda _: False),
         patch("search.executors.training.free_memory", lambda _: 2**30),
     ):
         yield

@@ -1,5 +1,6 @@
 """How many trainings share a device, and what that costs each: plain arithmetic on what the device says."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from fmnist.data.images import SIDE
 from fmnist.network import describe
 from fmnist.scoring import BATCH
 from search.errors import SearchError
-from search.executors.capacity import CUDA_ITSELF, least_memory, memory_of_each, slowdown
+from search.executors import capacity
+from search.executors.capacity import CUDA_ITSELF, memory_of_each, slowdown
 from search.job.estimate import trainings_seconds
 from search.job.place import Place
 from tests.search.tiny import CLASSES, DATA
@@ -19,6 +21,7 @@ CPU, CUDA, APPLE = torch.device("cpu"), torch.device("cuda"), torch.device("mps"
 # Trials an hour of networks as in `standard`, by how many train side by side (studies/LOG.md, 2026-11-27).
 BY_MPS = {1: 753, 2: 1036, 4: 1197, 8: 1230, 16: 1207}
 BY_TURNS = {1: 851, 2: 785, 4: 785, 8: 787, 16: 791}
+least_memory = partial(capacity.least_memory, mixed=True)
 PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm": True, "augmentation": 0.5}
 
 
@@ -26,11 +29,6 @@ PLAIN: dict[str, Any] = {"depth": 3, "filters": 32, "growth": 2.0, "batch_norm":
 def has_mps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr("search.executors.capacity.can_share", lambda: request.param)
     return bool(request.param)
-
-
-@pytest.fixture
-def _half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.executors.capacity.is_mixed", lambda _: True)
 
 
 def test_trainings_slow_each_other_down_only_on_a_gpu(has_mps: bool) -> None:
@@ -52,7 +50,6 @@ def test_a_gpus_memory_is_divided_and_a_machines_is_not(monkeypatch: pytest.Monk
     assert memory_of_each(CUDA, 1000) == 0
 
 
-@pytest.mark.usefixtures("_half_precision")
 def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
     """The tensors of this training took 0.56 GiB on an H200 (studies/LOG.md, 2026-11-27), of which its steps are a
     fiftieth.
@@ -67,7 +64,6 @@ def test_the_images_that_are_made_ready_on_a_gpu_count() -> None:
     assert least_memory(untouched, CLASSES, 60_000, CUDA) < least_memory(plain, CLASSES, 60_000, CUDA)
 
 
-@pytest.mark.usefixtures("_half_precision")
 @pytest.mark.parametrize("device", [CUDA, APPLE])
 def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> None:
     wide = TrialConfig(**PLAIN | {"filters": 256, "batch_size": 64})
@@ -75,7 +71,6 @@ def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> 
     assert describe(wide, CLASSES).training_floor(mixed=True) < scored < least_memory(wide, CLASSES, 60_000, device)
 
 
-@pytest.mark.usefixtures("_half_precision")
 def test_a_cpu_takes_a_batch_at_a_time() -> None:
     plain = TrialConfig(**PLAIN)
     assert least_memory(plain, CLASSES, 60_000, CPU) == describe(plain, CLASSES).training_floor(mixed=True)
