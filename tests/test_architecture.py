@@ -63,6 +63,7 @@ FMNIST = {
     },
     "checkpoint": {"atomic", "config", "data", "network", "errors", "files", "refusals"},
     "predict": {"checkpoint", "cuda", "data", "network", "scoring", "timing", "errors"},
+    "temperature": {"errors", "network"},
     "timing": set(),
     "neighbours": {"data"},
     "onnx_file": {"data", "files", "refusals", "errors"},

@@ -19,6 +19,7 @@ class Task:
     """One training. `key` is its name in messages; with `checkpoint` the trained network is saved in that folder.
 
     With `snapshot` the training is saved to that file from time to time, and resumes from it when it is retried.
+    With `temperature` the class scores of the saved network are divided by it; the training is the same.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Task:
     checkpoint: Path | None = None
     snapshot: Path | None = None
     max_latency_ms: float | None = None  # of one image; a slower network is not trained
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)

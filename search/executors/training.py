@@ -21,6 +21,7 @@ from fmnist.errors import FmnistError
 from fmnist.network import build
 from fmnist.precision import is_mixed
 from fmnist.predict import latency_ms
+from fmnist.temperature import scale_scores
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import (
     EpochEnd,
@@ -150,7 +151,10 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     if valid_images is not None and last and last.logits is not None:
         yield Predicted(task.key, valid_images.labels, torch.softmax(last.logits, dim=1).numpy())
     if task.checkpoint and last:
+        if task.temperature is not None:
+            scale_scores(last.model, task.temperature)
         origin = {**material.origin, "seed": task.seed, "images": len(train_images), "epochs": last.number}
+        origin["temperature"] = task.temperature
         save_checkpoint(task.checkpoint, last.model, task.config, train_images.class_names, origin=origin)
     return time.monotonic() - start
 

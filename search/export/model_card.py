@@ -61,6 +61,8 @@ class ModelFacts:
     identity: Identity | None = None  # identifies the study
     # The exported model's expected calibration error on the test split; None without its predictions.
     calibration_error: float | None = None
+    error_without_temperature: float | None = None  # what that error would be; None also if there is no temperature
+    fitted_on: str | None = None  # what the temperature was fitted on, in words; None if there is none
 
     @property
     def exported(self) -> FinalRun:
@@ -113,6 +115,9 @@ def _metrics(
         "parameters": final.parameters,
         "flops": final.flops,
         "calibration_error": facts.calibration_error,
+        "temperature": final.temperature,
+        "temperature_fitted_on": facts.fitted_on,
+        "calibration_error_without_temperature": facts.error_without_temperature,
         "budget": asdict(facts.budget) if facts.budget else None,
         "parity": [parity.as_json() for parity in parities],
         "int8": int8.as_json() if int8 else None,

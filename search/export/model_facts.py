@@ -3,7 +3,7 @@
 from optuna.trial import TrialState
 
 from search.export.model_card import Budget, ModelFacts
-from search.report.calibration import calibration
+from search.report.calibration import calibration, error_without, fitted_on
 from search.study.ownership import identity_of
 from search.study.predictions import Predictions
 from search.study.records import Confirmation, DataRecord, Environment, Final, Timing
@@ -13,7 +13,7 @@ from search.study.trials import finished_trials
 
 def read_facts(study: Study, final: Final, data: DataRecord, tested: Predictions | None, toml: str) -> ModelFacts:
     """Read the facts for the card."""
-    environments = study.read_all(Environment)
+    environments, temperature = study.read_all(Environment), final.temperature
     return ModelFacts(
         study=study.name,
         data=data,
@@ -23,7 +23,14 @@ def read_facts(study: Study, final: Final, data: DataRecord, tested: Predictions
         budget=_budget(study) if final.trial is not None else None,
         identity=identity_of(study),
         calibration_error=calibration(tested.confidence, tested.is_right).error if tested else None,
+        error_without_temperature=error_without(temperature, tested) if tested and temperature else None,
+        fitted_on=fitted_on(final.trial, _fresh_seeds(study, final.trial)) if temperature else None,
     )
+
+
+def _fresh_seeds(study: Study, trial: int | None) -> int:
+    candidates = (study.read(Confirmation) or Confirmation(candidates=())).candidates
+    return next((len(candidate.runs) for candidate in candidates if candidate.trial == trial), 0)
 
 
 def _budget(study: Study) -> Budget:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError
-from search.executors import Task
+from search.executors import Predicted, Task
 from search.job.budget import seconds_left
 from search.job.stage import Stage
+from search.job.temperature import temperature_of, winner_temperature
 from search.job.trainings import train_all
 from search.storage.trial_record import TrialRecord
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
@@ -29,22 +30,23 @@ def confirm(stage: Stage) -> Candidate:
     """
     study, spec = stage.study, stage.spec
     before = study.read(Confirmation) or Confirmation(candidates=())
-    earlier_runs = {candidate.trial: candidate.runs for candidate in before.candidates}
     # Chosen again on each call: a search that resumed after an interruption here may have found better trials.
-    candidates = {
-        candidate.trial: candidate.model_copy(update={"runs": earlier_runs.get(candidate.trial, ())})
-        for candidate in _candidates(study, spec, before.dropped)
-    }
+    candidates = {candidate.trial: candidate for candidate in _candidates(study, spec, before)}
     dropped = {entry.trial: entry for entry in before.dropped}
+    temperatures: dict[str, float | None] = {}  # of trainings of this call, by their keys
 
-    def note(winner: int | None = None) -> None:
-        record = Confirmation(candidates=tuple(candidates.values()), winner=winner, dropped=tuple(dropped.values()))
-        study.write(record)
+    def note(winner: int | None = None, temperature: float | None = None) -> None:
+        kept, left = tuple(candidates.values()), tuple(dropped.values())
+        study.write(Confirmation(candidates=kept, winner=winner, dropped=left, temperature=temperature))
+
+    def see(predicted: Predicted) -> None:
+        temperatures[predicted.key] = temperature_of(predicted.probabilities, predicted.labels)
 
     def keep(task: Task, value: float | None, seconds: float) -> None:
         assert value is not None
         if (candidate := candidates.get(trials[task.key])) is not None:  # none if it diverged with another seed
-            run = SeedRun(seed=task.seed, macro_f1=value, seconds=seconds)
+            temperature = temperatures.get(task.key)
+            run = SeedRun(seed=task.seed, macro_f1=value, seconds=seconds, temperature=temperature)
             candidates[candidate.trial] = candidate.model_copy(update={"runs": (*candidate.runs, run)})
             note()
 
@@ -61,11 +63,11 @@ def confirm(stage: Stage) -> Candidate:
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
     if tasks := [_task(study, candidate, seed) for candidate, seed in missing]:
         stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
-        train_all(stage, "confirm", tasks, keep, drop)
+        train_all(stage, "confirm", tasks, keep, drop, see=see)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
     winner = max(candidates.values(), key=_score)
-    note(winner.trial)
+    note(winner.trial, winner_temperature(stage, winner, before))
     return winner
 
 
@@ -85,9 +87,10 @@ def drop_winner(study: Study, winner: Candidate, reason: str) -> None:
     study.write(Confirmation(candidates=others, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
 
 
-def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tuple[Candidate, ...]:
+def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Candidate, ...]:
     best: dict[str, Candidate] = {}
-    dropped_trials = {entry.trial for entry in dropped}
+    earlier_runs = {candidate.trial: candidate.runs for candidate in before.candidates}
+    dropped_trials = {entry.trial for entry in before.dropped}
     diverging: set[str] = set()
     for trial in complete_trials(study):
         settings = TrialRecord(trial).config
@@ -97,13 +100,19 @@ def _candidates(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> tu
         config = TrialConfig.parse(settings, context=f"trial {trial.number}")
         # The same configuration with another seed is not a second candidate.
         best.setdefault(
-            config.model_dump_json(), Candidate(trial=trial.number, config=config, search_value=trial.value)
+            config.model_dump_json(),
+            Candidate(
+                trial=trial.number,
+                config=config,
+                search_value=trial.value,
+                runs=earlier_runs.get(trial.number, ()),
+            ),
         )
         if trial.number in dropped_trials:
             diverging.add(config.model_dump_json())
     candidates = [candidate for config, candidate in best.items() if config not in diverging]
     if not candidates:
-        raise SearchError(_why_none(study, spec, dropped))
+        raise SearchError(_why_none(study, spec, before.dropped))
     return tuple(candidates)[: spec.confirm.top if spec.confirm.seeds else 1]
 
 

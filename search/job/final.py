@@ -30,6 +30,7 @@ from search.study.predictions import keep_predictions
 from search.study.records import (
     Candidate,
     ClassScore,
+    Confirmation,
     DataRecord,
     Final,
     FinalRun,
@@ -118,8 +119,10 @@ def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
 def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
     study, spec = stage.study, stage.spec
     config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
+    confirmation = study.read(Confirmation)
+    temperature = confirmation.temperature if confirmation and confirmation.winner == winner.trial else None
     earlier = study.read(FinalTrainings) or FinalTrainings()
-    done = {run.seed: run for run in earlier.runs if _is_trained(final_folder(study, run.seed), config, run)}
+    done = {run.seed: run for run in earlier.runs if _is_trained(study, config, temperature, run)}
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
         seal = load_checkpoint(final_folder(study, task.seed)).seal
@@ -132,9 +135,8 @@ def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
     diverged: list[str] = []
     seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
     tasks = [
-        Task(f"seed {seed}", config, seed, "full", final_folder(study, seed), study.snapshot(f"seed {seed}"))
-        for seed in seeds
-        if seed not in done
+        Task(key, config, seed, "full", final_folder(study, seed), study.snapshot(key), temperature=temperature)
+        for seed, key in ((seed, f"seed {seed}") for seed in seeds if seed not in done)
     ]
     if tasks:
         stage.progress.begin("final", total=len(seeds), done=len(done))
@@ -144,13 +146,15 @@ def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
     return tuple(done[seed] for seed in seeds)
 
 
-def _is_trained(folder: Path, config: TrialConfig, run: FinalTraining) -> bool:
+def _is_trained(study: Study, config: TrialConfig, temperature: float | None, run: FinalTraining) -> bool:
     # A search that resumed after an interruption may have another winner than the one trained before; and another study
     # may have written to the folder in the meantime.
+    folder = final_folder(study, run.seed)
     if not folder.exists():
         return False
     checkpoint = load_checkpoint(folder)
-    return checkpoint.config == config and run.checkpoint in (None, checkpoint.seal)
+    is_wanted = checkpoint.config == config and checkpoint.origin.get("temperature") == temperature
+    return is_wanted and run.checkpoint in (None, checkpoint.seal)
 
 
 def _test(
@@ -184,6 +188,7 @@ def _test(
         flops=network.flops,
         test_images=len(images),
         predictions=digest,
+        temperature=checkpoints[0].origin.get("temperature"),
     )
 
 

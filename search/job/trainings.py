@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Message, Resumed, Task, drive
+from search.executors import EpochEnd, Event, Failed, Finished, Message, Predicted, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
 from search.job.stage import Stage
 from search.study.records import StageName
@@ -12,6 +12,7 @@ from search.study.timing import timed
 
 Keep = Callable[[Task, float | None, float], None]
 Drop = Callable[[Task, str], None]
+See = Callable[[Predicted], None]
 
 
 def train_all(
@@ -21,6 +22,7 @@ def train_all(
     keep: Keep,
     drop: Drop,
     *,
+    see: See = lambda _: None,
     all_or_none: bool = False,
 ) -> None:
     """Train each task, and time the stage.
@@ -28,12 +30,13 @@ def train_all(
     Args:
         keep: Called for a completed task with its last validation macro F1, if it has one, and its seconds.
         drop: Called for a diverged task with the reason; retrying would not help.
+        see: Called with a task's predictions on the validation images, before `keep`.
         all_or_none: Stop all tasks when one diverges.
 
     Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
     kept.
     """
-    trainings = _Trainings(stage, tasks, keep, drop, all_or_none)
+    trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none)
     study, executor = stage.study, stage.executor
     with timed(study, name) as note_time:
 
@@ -53,6 +56,7 @@ class _Trainings:
     tasks: Sequence[Task]
     keep: Keep
     drop: Drop
+    see: See
     all_or_none: bool
     values: dict[str, float | None] = field(default_factory=dict)
     is_void: bool = False
@@ -82,6 +86,8 @@ class _Trainings:
             case Resumed(key, curve):
                 self.values[key] = curve[-1].macro_f1
                 self.progress.message(f"{key} resumes after epoch {curve[-1].number}.")
+            case Predicted():
+                self.see(event)
             case Message(key, text):
                 self.progress.message(f"{key}: {text}")
             case Finished(key, seconds) if not self.is_void:

@@ -3,7 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.temperature import with_temperature
+from search.study.predictions import Predictions
 from search.study.records import Record
+from search.terminal.wording import counted
 
 BINS = 15  # as in the paper
 
@@ -59,3 +62,17 @@ def calibration(confidence: NDArray[np.floating], is_right: NDArray[np.bool_]) -
             for i in range(BINS)
         ),
     )
+
+
+def error_without(temperature: float, predictions: Predictions) -> float:
+    """Return the expected calibration error that the exported model would have without its temperature."""
+    undone = with_temperature(predictions.probabilities[predictions.exported], 1 / temperature)  # [N, C]
+    return calibration(undone.max(axis=1), predictions.is_right).error
+
+
+def fitted_on(trial: int | None, fresh_seeds: int) -> str:
+    """Return what the temperature of the confirmed trial was fitted on, in words."""
+    if fresh_seeds == 0:
+        return f"the validation images, with the network of trial {trial} of the search"
+    networks = f"the {counted(fresh_seeds, 'network')} that the confirm stage trained of trial {trial}"
+    return f"the validation images, with {networks}{' (geometric mean)' if fresh_seeds > 1 else ''}"

@@ -32,6 +32,8 @@ def _final_runs(final: Final) -> Table:
         f"MFLOPs an image. Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
         f"{settings(final.config.model_dump())}."
     )
+    if final.temperature is not None:
+        caption += f" Class scores are divided by {final.temperature:g}, the temperature fitted on validation images."
     marks: dict[tuple[int, int], Mark] = {
         (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
     }

@@ -106,6 +106,8 @@ class SeedRun(Record):
     seed: int
     macro_f1: float
     seconds: float
+    # Fitted on its validation predictions in the confirm stage; None with fewer than 100 images, and in older studies.
+    temperature: float | None = None
 
 
 class Candidate(Record):
@@ -141,6 +143,7 @@ class Confirmation(Record):
     candidates: tuple[Candidate, ...]
     winner: int | None = None
     dropped: tuple[Dropped, ...] = ()
+    temperature: float | None = None  # of the winner; None if none could be fitted, and in older studies
 
 
 class Variant(Record):
@@ -231,6 +234,7 @@ class Final(Record):
     flops: int  # of one image's forward pass, two per multiply-add
     test_images: int
     predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
+    temperature: float | None = None  # that the models' class scores are divided by; None if they are not
 
 
 class ExportedFiles(Record):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from search.report.calibration import calibration
+from search.report.calibration import calibration, error_without, fitted_on
 from search.report.confusion import MATRIX_CLASSES, short_names
 from search.report.page import result_figures
 from search.report.page.blocks import Block, Facts, Matrix, Picture, report_blocks, table_block
@@ -62,6 +62,13 @@ def _prediction_blocks(facts: Facts, final: Final) -> Iterator[Block]:
         f"of equal width. Over all images the model is {'overconfident' if bias > 0 else 'underconfident'} by "
         f"{abs(bias):.4f}."
     )
+    if final.temperature is not None:
+        seeds = next((row.seeds for row in facts.report.confirmed if row.trial == final.trial), 0)
+        text += (
+            f" The class scores are divided by the temperature {final.temperature:g}, fitted on "
+            f"{fitted_on(final.trial, seeds)}; without it the error would be "
+            f"{error_without(final.temperature, predictions):.4f}."
+        )
     yield Block("Calibration", text, [result_figures.reliability(measured)], folded=[reliability_table(measured)])
     yield _mistakes(facts, predictions, final)
 

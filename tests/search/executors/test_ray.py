@@ -114,6 +114,8 @@ def test_a_node_dies_in_mid_search_and_another_joins(three_nodes: Any, tmp_path:
     assert environment.workers == 3
     exported = load_checkpoint(tmp_path / "studies" / NAME / "export")
     assert exported.origin["data"] == "synthetic"
+    assert exported.origin["temperature"] == (study.read(Confirmation) or Confirmation(candidates=())).temperature
+    assert exported.origin["temperature"] is not None
     ray = ("--executor", "ray", "--address", three_nodes.address)
     ablated = run_command(tmp_path, "ablate", *ray, "--seeds", "1", "--epochs", "1", "--only", "batch_norm")
     assert ablated.returncode == 0, ablated.stdout + ablated.stderr

@@ -282,6 +282,33 @@ def test_the_card_states_budget_and_calibration(tmp_path: Path) -> None:
     assert (metrics["int8"], metrics["latency"]) == (None, None)
 
 
+@pytest.mark.parametrize("error", [0.0123, None])
+def test_the_card_states_the_temperature(error: float | None, tmp_path: Path) -> None:
+    facts = facts_of(RICH)
+    without = None if error is None else 0.0456
+    facts = replace(
+        facts,
+        final=facts.final.model_copy(update={"temperature": 1.25}),
+        calibration_error=error,
+        error_without_temperature=without,
+        fitted_on="the validation images, by hand",
+    )
+    write_card(tmp_path, facts, [Parity("model.onnx", 1, 10, 1e-6, 0, 0)])
+    card, metrics = (tmp_path / "MODEL_CARD.md").read_text(), json.loads((tmp_path / "metrics.json").read_text())
+    assert ("Without it the calibration error would be 0.0456." in card) == (error is not None)
+    assert "were calibrated with one temperature, 1.25, on validation images: their calibration error" in card
+    assert ("is not known here" in card) == (error is None)
+    assert "recalibrated" not in card
+    assert "are not calibrated" not in card
+    told = [metrics[key] for key in ("temperature", "temperature_fitted_on", "calibration_error_without_temperature")]
+    assert told == [1.25, "the validation images, by hand", without]
+
+
+def test_the_card_of_a_model_without_temperature_tells_of_none(card: str) -> None:
+    assert "temperature" not in card
+    assert "- Its probabilities are not calibrated: 0.9 does not mean correct nine times out of ten." in card
+
+
 def written_card(folder: Path, record: DataRecord, study: str = "quick") -> str:
     classes = tuple(
         ClassScore(name=name, precision=0.9, recall=0.9, f1=0.9, images=1000) for name in record.class_names

@@ -109,6 +109,9 @@ def test_twenty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -
         final = study.read(Final)
         assert final is not None
         assert len(final.runs) == 2
+        confirmation = study.read(Confirmation)
+        assert confirmation is not None
+        assert final.temperature == confirmation.temperature is not None
         assert (folder / "studies" / name / "export" / "model.onnx").exists()
         assert not list((folder / "studies" / name / RUNNING).glob("*"))
     left = [
