@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from search.study.records import Record
+from search.study.record import Record
 
 BINS = 15  # as in the paper
 
