@@ -25,6 +25,7 @@ from search.errors import SearchError
 from search.executors import Task
 from search.job.stage import Stage
 from search.job.trainings import train_all
+from search.study.ensemble import ensemble_score
 from search.study.environment import now
 from search.study.predictions import keep_predictions
 from search.study.records import (
@@ -184,6 +185,7 @@ def _test(
         flops=network.flops,
         test_images=len(images),
         predictions=digest,
+        ensemble=ensemble_score(images.labels, probabilities, resamples=RESAMPLES, level=LEVEL),
     )
 
 

@@ -162,6 +162,16 @@ class FinalRun(Record):
     checkpoint: str | None = None  # its seal; None in studies of version 0.1
 
 
+class EnsembleScore(Record):
+    """The test scores of several networks as one: the class with the highest mean of their probabilities."""
+
+    members: int
+    macro_f1: float
+    accuracy: float
+    low: float  # bootstrap interval of the macro F1, of the same level and resamples as the final's
+    high: float
+
+
 class Final(Record):
     """The result: the winner retrained on train + validation with several seeds, and tested once."""
 
@@ -182,6 +192,8 @@ class Final(Record):
     flops: int  # of one image's forward pass, two per multiply-add
     test_images: int
     predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
+    # Of all runs together; no single network has these scores. None with a single seed, and in older studies.
+    ensemble: EnsembleScore | None = None
 
 
 class ExportedFiles(Record):
