@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,6 +34,7 @@ from fmnist.network import Network, build
 from fmnist.schedule import learning_rates
 from fmnist.scoring import as_input, class_scores, figures
 from fmnist.snapshot import Snapshot
+from fmnist.targets import Targets
 
 EXPLODED = 3  # times the loss of guessing
 BETA1 = 0.9  # of Adam
@@ -74,16 +75,18 @@ def fit(
     seed: int,
     device: torch.device,
     after: Snapshot | None = None,
+    teachers: Sequence[Network] = (),
 ) -> Iterator[Epoch]:
     """Train for `config.epochs` epochs and yield after each; closing the generator frees its memory.
 
     If `after` is a snapshot of a training with the same arguments, training resumes there and gives the same remaining
     epochs. The same arguments on the same machine give the same epochs. Sets PyTorch's global seed.
+    With `teachers`, trained networks, the targets are the mean of their probabilities instead of the labels.
     Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the snapshot is from
-    another training.
+    another training, or a teacher has other classes.
     """
     torch.manual_seed(seed)
-    run = _Run(config, train, seed, device)
+    run = _Run(config, train, seed, device, teachers)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
         run.resume(after)
@@ -142,21 +145,18 @@ def is_mixed(device: torch.device) -> bool:
             return False
 
 
-def smooth_targets(classes: int, smoothing: float) -> Tensor:
-    """Return one smoothed one-hot row per class, to be indexed by label. Shape: [classes, classes]."""
-    return torch.eye(classes) * (1 - smoothing) + smoothing / classes
-
-
 class _Run:
     """The state of one training: the images on the device, the network and its optimizer. Weights are float32."""
 
-    def __init__(self, config: TrialConfig, train: Images, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, train: Images, seed: int, device: torch.device, teachers: Sequence[Network] = ()
+    ) -> None:
         torch.backends.cudnn.deterministic = True
         self.config, self.device, self.is_mixed = config, device, is_mixed(device)
         classes = len(train.class_names)
         self.pixels = torch.from_numpy(train.pixels).to(device)
         self.labels = torch.from_numpy(train.labels).to(device)
-        self.targets = smooth_targets(classes, config.label_smoothing).to(device)
+        self.targets = Targets(config, classes, device, teachers, mixed=self.is_mixed)
         self.generator = Generator(device).manual_seed(seed)
         self.model: Network = build(config, classes).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size = min(config.batch_size, len(train))
@@ -208,12 +208,12 @@ class _Run:
         return total
 
     def prepared(self, rows: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Return augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
+        """Return augmented images and their targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
         config, flat = self.config, rows.flatten()
         images = augment(
             as_input(self.pixels[flat]), config.augmentation, flip=config.flip, generator=self.generator, side=side
         )
-        return images.view(*rows.shape, 1, side, side), self.targets[self.labels[flat]].view(*rows.shape, -1)
+        return images.view(*rows.shape, 1, side, side), self.targets(images, self.labels[flat]).view(*rows.shape, -1)
 
     def scored_model(self) -> Network:
         """Return the network to score: with averaged weights if there are any, and the current batch statistics."""

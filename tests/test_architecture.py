@@ -43,6 +43,7 @@ FMNIST = {
     "memory": {"errors"},
     "grey": set(),
     "network": {"network", "config", "data", "grey"},
+    "targets": {"config", "network", "errors"},
     "train": {
         "adam",
         "config",
@@ -54,6 +55,7 @@ FMNIST = {
         "schedule",
         "scoring",
         "snapshot",
+        "targets",
         "errors",
     },
     "checkpoint": {"atomic", "config", "data", "network", "errors", "files", "refusals"},

@@ -20,7 +20,8 @@ from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.network import build
 from fmnist.scoring import class_scores
-from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed, smooth_targets
+from fmnist.targets import smooth_targets
+from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
