@@ -1,7 +1,7 @@
 """When a worker saves a snapshot of its training, and which snapshots it may resume from."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -23,9 +23,17 @@ class Snapshots:
     """The snapshots of one task, if it names a file for them. Faults are noted, and the training continues without."""
 
     def __init__(
-        self, task: Task, images: Images, device: torch.device, seconds: float, note: Callable[[str], None]
+        self,
+        task: Task,
+        images: Images,
+        device: torch.device,
+        seconds: float,
+        note: Callable[[str], None],
+        teachers: Sequence[str] = (),
     ) -> None:
+        """`teachers` are the seals of the task's teachers: a student resumes only under the same ones."""
         self._task, self._images, self._device, self._seconds, self._note = task, images, device, seconds, note
+        self._teachers = list(teachers)
         self._curve: list[CurvePoint] = []
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last snapshot took
@@ -75,4 +83,5 @@ class Snapshots:
             "seed": task.seed,
             "images": fingerprint(self._images),
             "device": self._device.type,
+            **({"teachers": self._teachers} if self._teachers else {}),
         }
