@@ -20,7 +20,7 @@ from search.export.parity import Parity, Quantised
 from search.report.confusion import Confusion, most_confused
 from search.report.data_tables import cleaning_sentences, kept_warnings
 from search.report.render import escaped
-from search.study.ensemble import ensemble_sentence
+from search.study.ensemble import ensemble_sentence, teachers_sentence
 from search.study.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
 from search.terminal.wording import counted, duration, f1, setting, visible
 
@@ -110,6 +110,7 @@ def _metrics(
         "ensemble": final.ensemble.model_dump() if final.ensemble else None,  # of all seeds, not of this model
         "seeds": [run.seed for run in final.runs],
         "macro_f1_by_seed": [run.macro_f1 for run in final.runs],
+        "teachers": final.teachers.model_dump(mode="json") if final.teachers else None,  # of this model, a student
         "classes": [score.model_dump() for score in final.classes],
         "confusion": final.confusion,
         "parameters": final.parameters,
@@ -190,6 +191,8 @@ def render(template: str, facts: ModelFacts, **figures: object) -> str:
         cleaning=cleaning,
         cleaning_sentences=cleaning_sentences(cleaning) if cleaning else [],
         data_options=_data_options(facts.data),
+        teachers=teachers_sentence(final),
+        changes=_changes(final),
         **figures,
     )
 
@@ -212,6 +215,14 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
         onnxruntime=version("onnxruntime"),
         speed=latency_facts(latencies),
     )
+
+
+def _changes(final: Final) -> str:
+    """Return the knobs in which a student differs from its teachers, and theirs: "filters 16 (48)"."""
+    if final.teachers is None:
+        return ""
+    pairs = ((name, value, getattr(final.teachers.config, name)) for name, value in final.config)
+    return ", ".join(f"{name} {setting(own)} ({setting(theirs)})" for name, own, theirs in pairs if own != theirs)
 
 
 def _weakest(final: Final) -> list[tuple[ClassScore, list[Confusion]]]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from fmnist.metrics import Floats, Ints, bootstrap_interval, score
 from search.study.predictions import Predictions
 from search.study.records import EnsembleScore, Final
-from search.terminal.wording import f1
+from search.terminal.wording import counted, f1
 
 
 def averaged(probabilities: NDArray[np.floating]) -> Floats:
@@ -40,3 +40,15 @@ def ensemble_sentence(final: Final) -> str:
     if (ensemble := final.ensemble) is None:
         return ""
     return f"The {ensemble.members} networks together, averaged: {f1(ensemble.macro_f1)}; it is no single network."
+
+
+def teachers_sentence(final: Final) -> str:
+    """Return the scores of a student's teachers as a sentence that names them as such; empty without any."""
+    if (teachers := final.teachers) is None:
+        return ""
+    spread = "" if teachers.sd is None else f" ± {f1(teachers.sd)}"
+    averaged = "" if teachers.ensemble is None else f", averaged {f1(teachers.ensemble.macro_f1)}"
+    return (
+        f"The scored networks are students; their {counted(len(teachers.runs), 'teacher')}, apart from them: "
+        f"{f1(teachers.mean)}{spread}{averaged}."
+    )

@@ -148,7 +148,8 @@ class FinalTrainings(Record):
     """The final trainings completed so far, so that an interrupted run can resume."""
 
     KEY = "final_training"
-    runs: tuple[FinalTraining, ...] = ()
+    runs: tuple[FinalTraining, ...] = ()  # the students, where a study distils
+    teachers: tuple[FinalTraining, ...] = ()
 
 
 class FinalRun(Record):
@@ -172,8 +173,22 @@ class EnsembleScore(Record):
     high: float
 
 
+class Teachers(Record):
+    """The networks of the winner that taught those of a final, scored when the test split was opened for these."""
+
+    config: TrialConfig
+    runs: tuple[FinalRun, ...]
+    mean: float  # of the runs' macro F1
+    sd: float | None  # None with a single seed
+    low: float  # bootstrap interval of the mean
+    high: float
+    parameters: int
+    flops: int  # of one image's forward pass
+    ensemble: EnsembleScore | None  # what the students learned from; None with a single seed
+
+
 class Final(Record):
-    """The result: the winner retrained on train + validation with several seeds, and tested once."""
+    """The result: the winner retrained on train + validation with several seeds, or its students, and tested once."""
 
     KEY = "final"
     trial: int | None  # None if the configuration was given without a search
@@ -194,6 +209,7 @@ class Final(Record):
     predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
     # Of all runs together; no single network has these scores. None with a single seed, and in older studies.
     ensemble: EnsembleScore | None = None
+    teachers: Teachers | None = None  # of these networks, if the study distils
 
 
 class ExportedFiles(Record):
