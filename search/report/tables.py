@@ -29,12 +29,17 @@ def _run_rows(runs: Sequence[FinalRun]) -> list[Row]:
     return [(str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in runs]
 
 
+def _origin(final: Final) -> str:
+    return "A configuration that no search chose" if final.trial is None else f"Trial {final.trial}"
+
+
 def _teachers(final: Final) -> list[Table]:
     if (teachers := final.teachers) is None:
         return []
     averaged = "" if teachers.ensemble is None else f"; averaged, as they taught, {f1(teachers.ensemble.macro_f1)}"
     caption = (
-        f"The networks whose mean probabilities the students learned, scored with them; they are not the result. "
+        f"{_origin(final)}, trained again on train + validation: the students above learned the mean probabilities of "
+        f"these networks, which are not the result. "
         f"{teachers.parameters:,} parameters, {teachers.flops / 1e6:.1f} MFLOPs an image. Mean {f1(teachers.mean)}, "
         f"{100 * final.level:g} % interval [{f1(teachers.low)}, {f1(teachers.high)}]{averaged}. Configuration: "
         f"{settings(teachers.config.model_dump())}."
@@ -44,11 +49,11 @@ def _teachers(final: Final) -> list[Table]:
 
 
 def _final_runs(final: Final) -> Table:
-    origin = "A configuration that no search chose" if final.trial is None else f"Trial {final.trial}"
-    if final.teachers is not None:
-        origin = f"Students of networks of this configuration: {origin[0].lower()}{origin[1:]}"
+    trained = (
+        f"{_origin(final)}, trained again" if final.teachers is None else "Students of the teachers below, trained"
+    )
     caption = (
-        f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
+        f"{trained} on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
         f"MFLOPs an image. Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
         f"{settings(final.config.model_dump())}."
     )
