@@ -9,21 +9,16 @@ from fmnist.augment import augment, mixed_up
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.scoring import as_input
-
-
-def smooth_targets(classes: int, smoothing: float) -> Tensor:
-    """Return one smoothed one-hot row per class, to be indexed by label. Shape: [classes, classes]."""
-    return torch.eye(classes) * (1 - smoothing) + smoothing / classes
+from fmnist.targets import Targets
 
 
 class Batches:
     """All random numbers of order and augmentation come from `generator`, which a snapshot stores."""
 
-    def __init__(self, config: TrialConfig, images: Images, seed: int, device: torch.device) -> None:
-        self.config = config
+    def __init__(self, config: TrialConfig, images: Images, targets: Targets, seed: int, device: torch.device) -> None:
+        self.config, self.targets = config, targets
         self.pixels = torch.from_numpy(images.pixels).to(device)
         self.labels = torch.from_numpy(images.labels).to(device)
-        self.targets = smooth_targets(len(images.class_names), config.label_smoothing).to(device)
         self.generator = Generator(device).manual_seed(seed)
         self.size = min(config.batch_size, len(images))
         # Which images an odd epoch mirrors, with alternate flips; drawn apart, so that a resumed training has the same.
@@ -40,11 +35,10 @@ class Batches:
         yield from order[: self.count * self.size].view(-1, self.size).split(ahead)
 
     def prepared(self, rows: Tensor, side: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return augmented images and smoothed targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
+        """Return augmented images and their targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
         config, flat = self.config, rows.flatten()
         mirrored = self.odd[flat] ^ (epoch % 2 == 0) if config.flip == "alternate" else None
-        images = augment(
-            as_input(self.pixels[flat]), config, generator=self.generator, side=side, mirrored=mirrored
-        ).view(*rows.shape, 1, side, side)
-        targets = self.targets[self.labels[flat]].view(*rows.shape, -1)
+        images = augment(as_input(self.pixels[flat]), config, generator=self.generator, side=side, mirrored=mirrored)
+        targets = self.targets(images, self.labels[flat]).view(*rows.shape, -1)
+        images = images.view(*rows.shape, 1, side, side)
         return mixed_up(images, targets, config.mixup, self.generator) if config.mixup else (images, targets)

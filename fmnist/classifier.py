@@ -11,7 +11,8 @@ from fmnist.data.images import SIDE
 from fmnist.data.preparation import Preparation, picture_reader
 from fmnist.errors import FmnistError
 
-ONNX_FILES = ("model.onnx", "model.int8.onnx")  # in an exported folder; the first that exists is read
+# In an exported folder; the first that exists is read.
+ONNX_FILES = ("model.onnx", "model.int8.onnx", "ensemble.onnx")
 CHECKPOINT_FILES = ("config.json", "model.safetensors")
 Floats = NDArray[np.float32]
 

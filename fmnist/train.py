@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,6 +34,7 @@ from fmnist.precision import is_mixed
 from fmnist.schedule import learning_rates
 from fmnist.scoring import class_scores, figures
 from fmnist.snapshot import Snapshot
+from fmnist.targets import Targets
 
 EXPLODED = 3  # times the loss of guessing
 EAGER_STEPS = 3  # on CUDA, before the step is captured: they allocate memory and choose kernels
@@ -74,17 +75,19 @@ def fit(
     device: torch.device,
     after: Snapshot | None = None,
     mixed: bool | None = None,
+    teachers: Sequence[Network] = (),
 ) -> Iterator[Epoch]:
     """Train for `config.epochs` epochs and yield after each; closing the generator frees its memory.
 
     If `after` is a snapshot of a training with the same arguments, training resumes there and gives the same remaining
     epochs. The same arguments on the same machine give the same epochs. Sets PyTorch's global seed.
     `mixed` is whether to multiply in bfloat16; by default `is_mixed` decides for the device.
+    With `teachers`, trained networks, the targets are the mean of their probabilities instead of the labels.
     Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the snapshot is from
-    another training.
+    another training, or a teacher has other classes.
     """
     torch.manual_seed(seed)
-    run = _Run(config, train, seed, device, mixed)
+    run = _Run(config, train, seed, device, mixed, teachers)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
     if after:
         run.resume(after)
@@ -136,11 +139,18 @@ class _Run:
     """The state of one training: the images on the device, the network and its optimizer. Weights are float32."""
 
     def __init__(
-        self, config: TrialConfig, train: Images, seed: int, device: torch.device, mixed: bool | None = None
+        self,
+        config: TrialConfig,
+        train: Images,
+        seed: int,
+        device: torch.device,
+        mixed: bool | None = None,
+        teachers: Sequence[Network] = (),
     ) -> None:
         torch.backends.cudnn.deterministic = True
         self.config, self.device, self.is_mixed = config, device, is_mixed(device) if mixed is None else mixed
-        self.batches = Batches(config, train, seed, device)
+        targets = Targets(config, len(train.class_names), device, teachers, mixed=self.is_mixed)
+        self.batches = Batches(config, train, targets, seed, device)
         self.model: Network = build(config, len(train.class_names)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(config, self.model, device)
         self.steps = config.epochs * self.batches.count

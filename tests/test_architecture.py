@@ -47,6 +47,7 @@ FMNIST = {
     "memory": {"errors"},
     "grey": set(),
     "network": {"network", "config", "data", "grey"},
+    "targets": {"config", "network", "errors"},
     "train": {
         "batches",
         "config",
@@ -59,6 +60,7 @@ FMNIST = {
         "schedule",
         "scoring",
         "snapshot",
+        "targets",
         "errors",
     },
     "checkpoint": {"atomic", "config", "data", "network", "errors", "files", "refusals"},

@@ -156,9 +156,18 @@ def report(
 def export(
     study: StudyName = None,
     to: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Folder to write; replaced if it is an earlier export.")
-    ] = Path("model"),
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="Folder to write, replaced if it is an earlier export; default model, or ensemble in the study's "
+            "folder.",
+        ),
+    ] = None,
     formats: Formats = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Write the networks of all final seeds as one ONNX file instead.")
+    ] = False,
     data: Data = None,
     test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
@@ -170,12 +179,20 @@ def export(
     from search.export.formats import select_files
 
     files = select_files(formats or [])  # first, because the following imports take seconds
-    from search.job.export import export_study
+    if ensemble and formats:
+        raise SearchError("--ensemble writes one ONNX file, got --format as well. Leave one of them out.")
+    from search.job.export import export_ensemble_of, export_study
 
     opened, console = opened_study(study, storage), Console()
-    written = export_study(
-        opened, source_of(data, test, opened, console), to, lambda text: console.print(text, highlight=False), files
-    )
+    source = source_of(data, test, opened, console)
+
+    def announce(text: str) -> None:
+        console.print(text, highlight=False)
+
+    if ensemble:
+        written = export_ensemble_of(opened, source, to or opened.folder / "ensemble", announce)
+    else:
+        written = export_study(opened, source, to or Path("model"), announce, files)
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 

@@ -30,6 +30,8 @@ class Task:
     snapshot: Path | None = None
     max_latency_ms: float | None = None  # of one image; a slower network is not trained
     temperature: float | None = None
+    deployed: TrialConfig | None = None  # the network that the limit concerns, if it is not the one to train
+    teachers: tuple[Path, ...] = ()  # checkpoints whose probabilities the network learns instead of the labels
 
 
 @dataclass(frozen=True)

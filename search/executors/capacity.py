@@ -1,5 +1,7 @@
 """How many parallel trainings keep a device busy, their joint throughput, and the memory available to each."""
 
+from collections.abc import Sequence
+
 import torch
 
 from fmnist.config import TrialConfig
@@ -54,13 +56,27 @@ def memory_of_each(device: torch.device, workers: int) -> int:
     return max(0, free // workers - CUDA_ITSELF) if is_cuda(device) else free
 
 
-def least_memory(config: TrialConfig, classes: int, images: int, device: torch.device, *, mixed: bool) -> int:
-    """Return the minimum bytes of device memory that a training on so many images takes, scoring included."""
+def least_memory(
+    config: TrialConfig,
+    classes: int,
+    images: int,
+    device: torch.device,
+    *,
+    mixed: bool,
+    teachers: Sequence[TrialConfig] = (),
+) -> int:
+    """Return the minimum bytes of device memory that a training on so many images takes, scoring included.
+
+    `teachers` are those that a student learns from.
+    """
     network = describe(config, classes)
-    step = network.training_floor(mixed=mixed)
+    taught_by = [describe(teacher, classes) for teacher in teachers]
+    step = network.training_floor(mixed=mixed) + sum(teacher.weight_bytes for teacher in taught_by)
     if device.type == "cpu":  # prepares one batch at a time, and scores in small batches
         return step
-    scoring = network.scoring_floor(BATCH)
+    # Teachers see a training batch at a time.
+    teaching = [teacher.scoring_floor(config.batch_size) for teacher in taught_by]
+    scoring = max([network.scoring_floor(BATCH), *teaching])
     if not is_cuda(device):
         return max(step, scoring)
     # A captured step keeps its memory and a copy of its input images.

@@ -1,7 +1,8 @@
 """RayExecutor: workers on the nodes of a Ray cluster.
 
 An actor trains one task after another. If it or its node dies, the task resumes elsewhere from its last snapshot.
-Snapshots and checkpoints are sent with the events, so no shared folder is needed.
+Snapshots and checkpoints are sent with the events, and teachers with their student's task, so no shared folder is
+needed.
 """
 
 import math
@@ -16,6 +17,7 @@ from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Mes
 from search.executors.attempts import Attempts, Silence
 from search.executors.cluster import Cluster
 from search.executors.ray_worker import Carried, Ready, Trainer
+from search.executors.teachers import files_of
 from search.executors.training import Setup, Unusable, load_material
 
 try:
@@ -141,7 +143,10 @@ class RayExecutor:
             snapshot = task.snapshot.read_bytes() if task.snapshot and task.snapshot.exists() else None
             # The files are stored on this machine; a worker uses a temporary folder on its node.
             idle.events = idle.actor.train.remote(
-                replace(task, checkpoint=None, snapshot=None), snapshot, task.checkpoint is not None
+                replace(task, checkpoint=None, snapshot=None, teachers=()),
+                snapshot,
+                task.checkpoint is not None,
+                [files_of(teacher) for teacher in task.teachers],
             )
             idle.task, idle.started = task, time.monotonic()
             idle.silence.begin()

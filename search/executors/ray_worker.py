@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from fmnist.data.images import Images
 from fmnist.data.splits import SearchSplits
 from fmnist.precision import why_float32
 from search.executors import Event, Finished, Message, SnapshotSaved, Task
+from search.executors.teachers import Files, write_files
 from search.executors.training import Material, Setup, Unusable, events_of
 
 
@@ -39,8 +40,13 @@ class Trainer:
         self._key = ""
         self._has_said_precision = False
 
-    def train(self, task: Task, snapshot: bytes | None, is_kept: bool) -> Iterator[Event | Ready | Carried | Unusable]:
-        """Train the task, from its snapshot if given; with `is_kept` its checkpoint comes before its last event."""
+    def train(
+        self, task: Task, snapshot: bytes | None, is_kept: bool, teachers: Sequence[Files]
+    ) -> Iterator[Event | Ready | Carried | Unusable]:
+        """Train the task, from its snapshot if given; with `is_kept` its checkpoint comes before its last event.
+
+        `teachers` are the files of its teachers' checkpoints.
+        """
         torch.set_num_threads(self._setup.threads)
         # The images are in read-only memory that all processes of the node share; a training does not write to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -52,7 +58,12 @@ class Trainer:
         self._has_said_precision = True
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            local = replace(task, snapshot=folder / "snapshot", checkpoint=folder / "checkpoint" if is_kept else None)
+            local = replace(
+                task,
+                snapshot=folder / "snapshot",
+                checkpoint=folder / "checkpoint" if is_kept else None,
+                teachers=write_files(teachers, folder),
+            )
             if snapshot is not None:
                 (folder / "snapshot").write_bytes(snapshot)
             for event in events_of(local, self._setup, self._material, self._stop.wait):

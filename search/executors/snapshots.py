@@ -1,7 +1,7 @@
 """When a worker saves a snapshot of its training, and which snapshots it may resume from."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -30,9 +30,11 @@ class Snapshots:
         mixed: bool,
         seconds: float,
         note: Callable[[str], None],
+        teachers: Sequence[str] = (),
     ) -> None:
+        """`teachers` are the seals of the task's teachers: a student resumes only under the same ones."""
         self._task, self._images, self._device, self._mixed = task, images, device, mixed
-        self._seconds, self._note = seconds, note
+        self._seconds, self._note, self._teachers = seconds, note, list(teachers)
         self._curve: list[CurvePoint] = []
         self._last = time.monotonic()
         self._cost = 0.0  # seconds that the last snapshot took
@@ -85,6 +87,7 @@ class Snapshots:
             "images": fingerprint(self._images),
             "device": self._device.type,
             "mixed": self._mixed,
+            **({"teachers": self._teachers} if self._teachers else {}),
         }
 
 

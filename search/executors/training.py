@@ -3,7 +3,7 @@
 import gc
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fmnist.checkpoint import save_checkpoint
+from fmnist.config import TrialConfig
 from fmnist.cuda import is_cuda, is_fault, release_memory
 from fmnist.curve import CurvePoint
 from fmnist.data.images import Images
@@ -38,6 +39,7 @@ from search.executors import (
 )
 from search.executors.capacity import least_memory
 from search.executors.snapshots import Snapshots
+from search.executors.teachers import load_teachers
 
 # Found in errors of the CPU, Apple's MPS and CUDA's libraries, which have no exception type for this.
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -129,18 +131,31 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     train_images, valid_images = material.splits if task.images == "search" else (material.full(), None)
     device = torch.device(setup.device)
     mixed = is_mixed(device) if setup.mixed is None else setup.mixed
-    _require_memory(task, train_images, device, mixed)
+    teachers = load_teachers(task.teachers, train_images.class_names)
+    _require_memory(task, train_images, device, mixed, [teacher.config for teacher in teachers])
     if task.max_latency_ms is not None:
         yield from _speed(task, len(train_images.class_names), device, task.max_latency_ms)
     notes: list[str] = []
-    snapshots = Snapshots(task, train_images, device, mixed, setup.snapshot_seconds, notes.append)
+    seals = [teacher.seal for teacher in teachers]
+    snapshots = Snapshots(task, train_images, device, mixed, setup.snapshot_seconds, notes.append, seals)
     after, before = snapshots.load()
     yield from _messages(task, notes)
     if after:
         yield Resumed(task.key, before)
     last: Epoch | None = None
     start = time.monotonic() - ((before[-1].seconds or 0.0) if before else 0.0)
-    for last in fit(task.config, train_images, valid_images, seed=task.seed, device=device, after=after, mixed=mixed):
+    models = [teacher.model for teacher in teachers]
+    training = fit(
+        task.config,
+        train_images,
+        valid_images,
+        seed=task.seed,
+        device=device,
+        after=after,
+        mixed=mixed,
+        teachers=models,
+    )
+    for last in training:
         point = _point(last, time.monotonic() - start)
         yield EpochEnd(task.key, point, last.images_per_second)
         if stopped(PATIENCE * last.seconds):
@@ -155,6 +170,7 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
             scale_scores(last.model, task.temperature)
         origin = {**material.origin, "seed": task.seed, "images": len(train_images), "epochs": last.number}
         origin["temperature"] = task.temperature
+        origin |= {"teachers": seals} if seals else {}
         save_checkpoint(task.checkpoint, last.model, task.config, train_images.class_names, origin=origin)
     return time.monotonic() - start
 
@@ -193,16 +209,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no reason given"])[0]
 
 
-def _require_memory(task: Task, images: Images, device: torch.device, mixed: bool) -> None:
+def _require_memory(
+    task: Task, images: Images, device: torch.device, mixed: bool, teachers: Sequence[TrialConfig]
+) -> None:
     """Raise MemoryError if even the minimum that the training takes exceeds the free memory."""
-    least = least_memory(task.config, len(images.class_names), len(images), device, mixed=mixed)
+    least = least_memory(task.config, len(images.class_names), len(images), device, mixed=mixed, teachers=teachers)
     free = free_memory(device)
     if least > free:
         raise MemoryError(f"a step takes at least {least / 2**30:,.1f} GiB, {free / 2**30:,.1f} GiB are free")
 
 
 def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iterator[Event]:
-    latency = latency_ms(build(task.config, classes), device)
+    latency = latency_ms(build(task.deployed or task.config, classes), device)
     yield Measured(task.key, latency)
     if latency > limit:
         raise _TooSlowError(f"one image takes {latency:.3g} ms, over {limit:g} ms")

@@ -23,11 +23,12 @@ from fmnist.network import folded
 from fmnist.predict import predict
 from fmnist.scoring import as_input
 from search.errors import SearchError
-from search.export.formats import CONFIG, FORMATS, INT8, ONNX, PT2, WEIGHTS
+from search.export.formats import CONFIG, ENSEMBLE, FORMATS, INT8, ONNX, PT2, WEIGHTS
 from search.export.latency import Latency, latency_of
 from search.export.model_card import CARD, METRICS, ModelFacts, write_card
 from search.export.onnx_export import about_model, to_int8, to_onnx
 from search.export.parity import Parity, Quantised, compare, measure
+from search.study.records import FinalRun
 
 LABELS = "labels.json"
 FILES = {*FORMATS.values(), CONFIG, LABELS, METRICS, CARD}
@@ -78,48 +79,74 @@ def export_model(
     the facts are of another model, or a file other than the int8 one differs from PyTorch. `to` is then unchanged.
     """
     start = time.perf_counter()
-    _require_free(to)
-    checkpoint = load_checkpoint(checkpoint_folder)
-    _require_same_model(checkpoint, facts)
-    expected = predict(checkpoint, test_pixels, CPU)
-    if not np.isfinite(expected).all():
-        raise SearchError(
-            f"A model must give finite probabilities; that in {checkpoint_folder} does not. Train it again."
-        )
-    try:
-        with folder_in_place(to) as fresh:
-            _write_formats(fresh, checkpoint_folder, checkpoint, facts, calibration, files)
-            parities, int8, latencies = _measured(fresh, files, expected, test_pixels, test_labels, announce)
-            write_card(fresh, facts, parities, int8, latencies)
-    except OSError as error:
-        raise SearchError(
-            f"{to} must be writable: {error.strerror or error}. Free space there, or name another folder."
-        ) from error
+    require_free(to, FILES)
+    checkpoint = load_final(checkpoint_folder, facts, facts.exported)
+    expected = predicted_by(checkpoint, checkpoint_folder, test_pixels)
+    with written(to) as fresh:
+        _write_formats(fresh, checkpoint_folder, checkpoint, facts, calibration, files)
+        parities, int8, latencies = measured(fresh, files, expected, test_pixels, test_labels, announce)
+        write_card(fresh, facts, parities, int8, latencies)
     return ExportReport(to, tuple(parities), int8, tuple(latencies), time.perf_counter() - start)
 
 
-def _require_free(to: Path) -> None:
+def require_free(to: Path, files: set[str]) -> None:
+    """Require that `to` does not exist, is empty, or holds an earlier export with no other files than `files`.
+
+    Raises: SearchError.
+    """
     if to.exists() and not to.is_dir():
         raise SearchError(f"An export is a folder; {to} is a file. Name another folder.")
     names = {path.name for path in to.iterdir()} if to.exists() else set()
-    foreign = sorted(names - FILES) or sorted(names if CARD not in names else ())
+    foreign = sorted(names - files) or sorted(names if CARD not in names else ())
     if foreign:
         raise SearchError(
             f"An export replaces only an export or an empty folder; {to} holds {foreign[0]!r}. Name another folder."
         )
 
 
-def _require_same_model(checkpoint: Checkpoint, facts: ModelFacts) -> None:
+@contextmanager
+def written(to: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces `to` at the end of the block.
+
+    Raises: SearchError if it cannot be written; `to` is then unchanged.
+    """
+    try:
+        with folder_in_place(to) as fresh:
+            yield fresh
+    except OSError as error:
+        raise SearchError(
+            f"{to} must be writable: {error.strerror or error}. Free space there, or name another folder."
+        ) from error
+
+
+def predicted_by(checkpoint: Checkpoint, folder: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return PyTorch's probabilities on the CPU, which the files are compared with. Shape: [N, 28, 28] -> [N, classes].
+
+    Raises: SearchError if they are not finite.
+    """
+    probabilities = predict(checkpoint, pixels, CPU)
+    if not np.isfinite(probabilities).all():
+        raise SearchError(f"A model must give finite probabilities; that in {folder} does not. Train it again.")
+    return probabilities
+
+
+def load_final(folder: Path, facts: ModelFacts, run: FinalRun) -> Checkpoint:
+    """Return the checkpoint in `folder`, which must be that of the final training `run`.
+
+    Raises: FmnistError if it cannot be loaded. SearchError if it is another model.
+    """
+    checkpoint = load_checkpoint(folder)
     if checkpoint.config != facts.final.config or checkpoint.class_names != facts.data.class_names:
         raise SearchError(
             f"The checkpoint must be of the final model of {facts.study!r}; its configuration or its classes differ. "
-            f"Export the checkpoint of seed {facts.final.exported_seed}."
+            f"Export the checkpoint of seed {run.seed}."
         )
-    if facts.exported.checkpoint not in (None, checkpoint.seal):
+    if run.checkpoint not in (None, checkpoint.seal):
         raise SearchError(
             f"The checkpoint must be the one that {facts.study!r} trained and tested; its checksum differs. Restore "
             "the study's folder from a copy, or start a new study with --name."
         )
+    return checkpoint
 
 
 def _write_formats(
@@ -136,8 +163,8 @@ def _write_formats(
     (fresh / LABELS).write_text(json.dumps(checkpoint.class_names, indent=2) + "\n", encoding="utf-8")
     if files == (WEIGHTS,):
         return
-    with _exporters_quiet():
-        program = _captured(checkpoint)
+    with exporters_quiet():
+        program = captured(EndToEnd(checkpoint))
         if PT2 in files:
             torch.export.save(program, fresh / PT2)
         if {ONNX, INT8} & set(files):
@@ -148,16 +175,17 @@ def _write_formats(
                 (fresh / INT8).write_bytes(to_int8(model, calibration).SerializeToString())
 
 
-def _captured(checkpoint: Checkpoint) -> ExportedProgram:
+def captured(module: nn.Module) -> ExportedProgram:
+    """Return `module`, which takes uint8 [N, 28, 28], as a program for any number N of images."""
     example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)  # two, as a size of one is treated as a constant
-    program = torch.export.export(EndToEnd(checkpoint).eval(), (example,), dynamic_shapes={"images": {0: Dim("N")}})
+    program = torch.export.export(module.eval(), (example,), dynamic_shapes={"images": {0: Dim("N")}})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it contains paths of this machine
     return program
 
 
 @contextmanager
-def _exporters_quiet() -> Iterator[None]:
+def exporters_quiet() -> Iterator[None]:
     """Ignore the deprecation warnings of PyTorch's exporters about their own code."""
     with warnings.catch_warnings():
         for category in (FutureWarning, DeprecationWarning):
@@ -165,7 +193,7 @@ def _exporters_quiet() -> Iterator[None]:
         yield
 
 
-def _measured(
+def measured(
     folder: Path,
     files: tuple[str, ...],
     expected: NDArray[np.float32],
@@ -173,6 +201,10 @@ def _measured(
     labels: Ints | None,
     announce: Announce,
 ) -> tuple[list[Parity], Quantised | None, list[Latency]]:
+    """Read each file of `folder` back, compare it with `expected`, PyTorch's probabilities of `pixels`, and time it.
+
+    Raises: SearchError if a file other than the int8 one differs.
+    """
     # The scores of int8 use the labels stored when the study opened the test split, so they do not open it again.
     # Nothing is chosen by them: every file holds the same model.
     parities, int8, latencies = list[Parity](), None, list[Latency]()
@@ -204,7 +236,13 @@ def _int8_accuracy(int8: Quantised) -> str:
 
 
 def _reader(path: Path) -> Reader:
-    readers = {WEIGHTS: _safetensors_reader, PT2: _pt2_reader, ONNX: _onnx_reader, INT8: _onnx_reader}
+    readers = {
+        WEIGHTS: _safetensors_reader,
+        PT2: _pt2_reader,
+        ONNX: _onnx_reader,
+        INT8: _onnx_reader,
+        ENSEMBLE: _onnx_reader,
+    }
     return readers[path.name](path)
 
 
@@ -219,11 +257,11 @@ def _safetensors_reader(path: Path) -> Reader:
 
 
 def _pt2_reader(path: Path) -> Reader:
-    with _exporters_quiet():
+    with exporters_quiet():
         module = torch.export.load(path).module()
 
     def read(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with _exporters_quiet(), torch.inference_mode():
+        with exporters_quiet(), torch.inference_mode():
             return np.asarray(module(torch.tensor(pixels)))
 
     return read

@@ -7,7 +7,7 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 
 CONFIG, WEIGHTS = CHECKPOINT_FILES
-ONNX, INT8 = ONNX_FILES
+ONNX, INT8, ENSEMBLE = ONNX_FILES
 PT2 = "model.pt2"
 FORMATS = {"safetensors": WEIGHTS, "pt2": PT2, "onnx": ONNX, "onnx-int8": INT8}  # name -> file, in order of writing
 WHAT = {
@@ -15,6 +15,7 @@ WHAT = {
     PT2: "torch.export",
     ONNX: "ONNX",
     INT8: "ONNX, weights and activations in 8 bits",
+    ENSEMBLE: "ONNX, all networks and the mean of their probabilities",
 }
 
 

@@ -20,6 +20,7 @@ from search.export.parity import Parity, Quantised
 from search.report.confusion import Confusion, most_confused
 from search.report.data_tables import cleaning_sentences, kept_warnings
 from search.report.render import escaped
+from search.study.ensemble import ensemble_sentence, teachers_sentence
 from search.study.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
 from search.terminal.wording import counted, duration, f1, setting, visible
 
@@ -108,8 +109,10 @@ def _metrics(
         "sd": final.sd,
         "interval": [final.low, final.high],
         "level": final.level,
+        "ensemble": final.ensemble.model_dump() if final.ensemble else None,  # of all seeds, not of this model
         "seeds": [run.seed for run in final.runs],
         "macro_f1_by_seed": [run.macro_f1 for run in final.runs],
+        "teachers": final.teachers.model_dump(mode="json") if final.teachers else None,  # of this model, a student
         "classes": [score.model_dump() for score in final.classes],
         "confusion": final.confusion,
         "parameters": final.parameters,
@@ -121,11 +124,12 @@ def _metrics(
         "budget": asdict(facts.budget) if facts.budget else None,
         "parity": [parity.as_json() for parity in parities],
         "int8": int8.as_json() if int8 else None,
-        "latency": _latency(latencies),
+        "latency": latency_facts(latencies),
     }
 
 
-def _latency(latencies: Sequence[Latency]) -> dict[str, Any] | None:
+def latency_facts(latencies: Sequence[Latency]) -> dict[str, Any] | None:
+    """Return the latencies for metrics.json, with the processor and threads; None without any."""
     if not latencies:
         return None
     milliseconds = {latency.file: {"1": latency.single, "256": latency.batch} for latency in latencies}
@@ -140,7 +144,7 @@ def _latency(latencies: Sequence[Latency]) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class _File:
+class FileRow:
     """A row of the card's table of files."""
 
     name: str
@@ -151,12 +155,13 @@ class _File:
     latency: Latency | None
 
 
-def _files(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> list[_File]:
+def file_rows(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> list[FileRow]:
+    """Return the rows of the card's table of files."""
     latency_of = {latency.file: latency for latency in latencies}
     compared: list[Parity | Quantised] = [*parities, *([int8] if int8 else [])]
     ties = {parity.file for parity in parities if parity.ties}
     return [
-        _File(
+        FileRow(
             name=result.file,
             description=WHAT[result.file],
             bytes=result.bytes,
@@ -168,7 +173,8 @@ def _files(parities: Sequence[Parity], int8: Quantised | None, latencies: Sequen
     ]
 
 
-def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> str:
+def render(template: str, facts: ModelFacts, **figures: object) -> str:
+    """Return the text of a card: of its template, what the study knows, and `figures`."""
     templates = Templates(
         loader=PackageLoader("search.export"),
         undefined=StrictUndefined,
@@ -179,15 +185,32 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
     )
     templates.filters |= {"f1": f1, "setting": setting, "duration": duration, "text": escaped, "yaml": _quoted}
     final, cleaning = facts.final, facts.data.cleaning
-    files = _files(parities, int8, latencies)
-    names = [file.name for file in files]
-    return templates.get_template(f"{CARD}.j2").render(
+    return templates.get_template(template).render(
         facts=facts,
         final=final,
-        run=facts.exported,
-        several=len(final.runs) > 1,
         seeds=counted(len(final.runs), "seed"),
         knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
+        warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
+        official=facts.data.is_fashion_mnist,
+        kept_warnings=kept_warnings(cleaning) if cleaning else [],
+        cleaning=cleaning,
+        cleaning_sentences=cleaning_sentences(cleaning) if cleaning else [],
+        data_options=_data_options(facts.data),
+        teachers=teachers_sentence(final),
+        changes=_changes(final),
+        **figures,
+    )
+
+
+def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None, latencies: Sequence[Latency]) -> str:
+    final, files = facts.final, file_rows(parities, int8, latencies)
+    names = [file.name for file in files]
+    return render(
+        f"{CARD}.j2",
+        facts,
+        run=facts.exported,
+        several=len(final.runs) > 1,
+        ensemble=ensemble_sentence(final),
         weakest=_weakest(final),
         confusions=most_confused(final, CONFUSIONS_SHOWN),
         files=files,
@@ -195,14 +218,16 @@ def _card(facts: ModelFacts, parities: Sequence[Parity], int8: Quantised | None,
         compared=parities[0].images if parities else int8.images if int8 else 0,
         int8=int8,
         onnxruntime=version("onnxruntime"),
-        speed=_latency(latencies),
-        warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
-        official=facts.data.is_fashion_mnist,
-        kept_warnings=kept_warnings(cleaning) if cleaning else [],
-        cleaning=cleaning,
-        cleaning_sentences=cleaning_sentences(cleaning) if cleaning else [],
-        data_options=_data_options(facts.data),
+        speed=latency_facts(latencies),
     )
+
+
+def _changes(final: Final) -> str:
+    """Return the knobs in which a student differs from its teachers, and theirs: "filters 16 (48)"."""
+    if final.teachers is None:
+        return ""
+    pairs = ((name, value, getattr(final.teachers.config, name)) for name, value in final.config)
+    return ", ".join(f"{name} {setting(own)} ({setting(theirs)})" for name, own, theirs in pairs if own != theirs)
 
 
 def _weakest(final: Final) -> list[tuple[ClassScore, list[Confusion]]]:

@@ -19,10 +19,12 @@ from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown
 from search.job.place import Place
 from search.study.records import DataRecord
+from search.study.sections import FinalSection
 from search.study.spec import StudySpec
 
 SAMPLES = 16  # random configurations that represent the space
 SCORING = 0.5  # time to score a view of an image, relative to training on it: forward only, but in float32
+PASSES = 3  # forward passes that a training step takes as long as: the backward pass computes two products per layer
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,29 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     """
     device, workers, is_cluster = place.device, place.workers, place.cluster is not None
     classes = len(data.class_names)
-    configs = _within_memory(_sample(spec), classes, data.train, device, 1 if is_cluster else workers)
+    configs = _within_memory(_sample(spec), spec.final, classes, data.train, device, 1 if is_cluster else workers)
     costs = [_operations(config, data, data.train) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     speed = _speed(typical, classes, device, place.threads)
     per_operation = 1 / (speed * describe(typical, classes).pass_flops)
     trial = fmean(costs) * per_operation
     final = fmean(_operations(config, data, images, is_scored=False) for config in configs) * per_operation
+    # A second round, in which the networks of the first one teach.
+    taught = fmean(_taught(config, spec.final, classes) for config in configs) * per_operation * images
 
     def factor(trainings: int) -> float:
         """Return the slowdown of so many parallel trainings; the nodes of a cluster share no device."""
         return 1.0 if is_cluster else slowdown(device, min(workers, trainings))
 
     confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
+    final_rounds = factor(spec.final.seeds) * _rounds(spec.final.seeds, workers)
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
         search=min(
             factor(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
         ),
         confirm=factor(confirmed) * _rounds(confirmed, workers) * trial,
-        final=factor(spec.final.seeds) * _rounds(spec.final.seeds, workers) * final * final_epochs,
+        final=final_rounds * (final * final_epochs + taught),
     )
 
 
@@ -105,11 +110,33 @@ def _sample(spec: StudySpec) -> list[TrialConfig]:
     return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
 
 
+def _taught(config: TrialConfig, final: FinalSection, classes: int) -> float:
+    """Return the operations of a student's training for each image, counted as those of a trial; 0 without one."""
+    if not final.distil:
+        return 0.0
+    teacher = final.trained(config)
+    student = final.deployed(teacher)
+    taught = final.seeds * describe(teacher, classes).flops / PASSES  # all views of the image
+    return (describe(student, classes).pass_flops + taught) * _full_epochs(student)
+
+
+def _least(
+    config: TrialConfig, final: FinalSection, classes: int, images: int, device: torch.device, *, mixed: bool
+) -> int:
+    """Return the minimum bytes that each training of the study takes, if its winner is `config`."""
+    least = least_memory(config, classes, images, device, mixed=mixed)
+    if not final.distil:
+        return least
+    teacher = final.trained(config)
+    teachers = [teacher] * final.seeds
+    return max(least, least_memory(final.deployed(teacher), classes, images, device, mixed=mixed, teachers=teachers))
+
+
 def _within_memory(
-    configs: list[TrialConfig], classes: int, images: int, device: torch.device, workers: int
+    configs: list[TrialConfig], final: FinalSection, classes: int, images: int, device: torch.device, workers: int
 ) -> list[TrialConfig]:
     free, mixed = memory_of_each(device, workers), is_mixed(device)
-    least = {config: least_memory(config, classes, images, device, mixed=mixed) for config in configs}
+    least = {config: _least(config, final, classes, images, device, mixed=mixed) for config in configs}
     if (smallest := min(least.values())) > free:
         raise SearchError(
             f"A training of this study takes at least {smallest / 2**30:,.1f} GiB of memory, {free / 2**30:,.1f} GiB "

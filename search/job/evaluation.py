@@ -20,6 +20,7 @@ from fmnist.metrics import Scores
 from search.errors import SearchError, StorageLostError
 from search.export.model_card import METRICS
 from search.job.final import evaluate, is_test_of
+from search.job.teachers import FOLDER as TEACHERS
 from search.storage.opening import open_storage
 from search.study.environment import now
 from search.study.ownership import OWNER, identity_of, read_owner
@@ -86,8 +87,9 @@ def evaluate_model(
 
 
 def _owner(model: Path) -> Identity | None:
-    """Return the study whose folder holds the model as export or final/seed-N, or None."""
+    """Return the study whose folder holds the model as export, final/seed-N or final/teachers/seed-N, or None."""
     folder = model.resolve().parent
+    folder = folder.parent if folder.name == TEACHERS else folder
     try:
         return read_owner((folder.parent if folder.name == "final" else folder) / OWNER)
     except SearchError:  # another program's file of the same name

@@ -1,17 +1,21 @@
-"""Export the final model of a finished study for other programs."""
+"""Export the final model of a finished study, or its final networks together, for other programs."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_pixels
 from search.errors import SearchError
 from search.export.formats import FORMATS
 from search.job.final import final_folder
+from search.study.ensemble import ensemble_score, together
 from search.study.ownership import require_own_folder
-from search.study.predictions import read_predictions
-from search.study.records import DataRecord, Final
+from search.study.predictions import Predictions, predictions_path, read_predictions
+from search.study.records import DataRecord, EnsembleScore, Final
 from search.study.study import Study
 from search.study.winner import winning_spec
 
@@ -35,18 +39,7 @@ def export_study(
     from search.export.model_facts import read_facts
     from search.export.onnx_export import calibration_pixels
 
-    final, data = study.read(Final), study.read(DataRecord)
-    if final is None or data is None:
-        raise SearchError(
-            f"The study {study.name!r} has no final model yet. Run the command that started it again to finish it."
-        )
-    require_own_folder(study)
-    train, pixels = source.train(), test_pixels(source)
-    is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
-    if fingerprint(train) != data.fingerprint or not is_same_test:
-        raise SearchError(
-            f"The study {study.name!r} was made on other data than {source.name}; name its data with --data."
-        )
+    final, data, pixels = _final_of(study, source)
     announce(f"Exporting to {to}")
     predictions, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
     facts = read_facts(study, final, data, predictions, winning_spec(study).to_toml())
@@ -56,7 +49,7 @@ def export_study(
         to,
         test_pixels=pixels,
         test_labels=predictions.labels if predictions else None,
-        calibration=calibration_pixels(train),
+        calibration=calibration_pixels(source.train()),
         facts=facts,
         announce=announce,
         files=files,
@@ -64,3 +57,63 @@ def export_study(
     if to.resolve() == (study.folder / "export").resolve():
         note_export(study, to)
     return report
+
+
+def export_ensemble_of(study: Study, source: Source, to: Path, announce: Callable[[str], None]) -> "ExportReport":
+    """Write the networks of all final seeds of the study to `to` as one ONNX file, compared with PyTorch.
+
+    Its scores come from the stored predictions, or from the study's record; the test split is not opened.
+    Raises: SearchError if the study has no final models or a single one, was made on other data, its predictions are
+    needed and missing, or the file disagrees.
+    """
+    from search.export.agreement import require_tested_model
+    from search.export.ensemble import export_ensemble
+    from search.export.model_facts import read_facts
+
+    final, data, pixels = _final_of(study, source)
+    if len(final.runs) == 1:
+        raise SearchError(
+            f"An ensemble needs at least two final networks; the study {study.name!r} has one. Export without "
+            "--ensemble, or run a study with more seeds under [final]."
+        )
+    predictions = read_predictions(study.folder, final)
+    score = final.ensemble or _scored(final, predictions)
+    if score is None:
+        raise SearchError(
+            f"The score of an ensemble comes from the stored predictions of its networks; those of the study "
+            f"{study.name!r} are not here: there is no {predictions_path(study.folder)}. Run the command in the folder "
+            "where the study ran."
+        )
+    announce(f"Exporting the ensemble of {score.members} networks to {to}")
+    folders = [final_folder(study, run.seed) for run in final.runs]
+    for folder, run in zip(folders, final.runs, strict=True):
+        require_tested_model(folder, run, predictions, pixels)
+    final = final.model_copy(update={"ensemble": score})
+    facts = read_facts(study, final, data, predictions and together(predictions), winning_spec(study).to_toml())
+    return export_ensemble(folders, to, test_pixels=pixels, facts=facts, announce=announce)
+
+
+def _scored(final: Final, predictions: Predictions | None) -> EnsembleScore | None:
+    if predictions is None:
+        return None
+    return ensemble_score(predictions.labels, predictions.probabilities, resamples=final.resamples, level=final.level)
+
+
+def _final_of(study: Study, source: Source) -> tuple[Final, DataRecord, NDArray[np.uint8]]:
+    """Return the study's result, its data, and the pixels of the test images. Shape: [N, 28, 28].
+
+    Raises: SearchError if there is no result, the folder belongs to another study, or the data are other ones.
+    """
+    final, data = study.read(Final), study.read(DataRecord)
+    if final is None or data is None:
+        raise SearchError(
+            f"The study {study.name!r} has no final model yet. Run the command that started it again to finish it."
+        )
+    require_own_folder(study)
+    pixels = test_pixels(source)
+    is_same_test = data.test_fingerprint in (None, test_fingerprint(source)) and len(pixels) == final.test_images
+    if fingerprint(source.train()) != data.fingerprint or not is_same_test:
+        raise SearchError(
+            f"The study {study.name!r} was made on other data than {source.name}; name its data with --data."
+        )
+    return final, data, pixels

@@ -1,11 +1,14 @@
 """The final stage: retrain the winner on train + validation with several seeds, then open the test split once.
 
+With `distil`, the retrained networks teach as many students, and the test split is opened after these are trained.
+
 This is the only module that opens the test split, and each opening is recorded in the study before an image is scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,24 +26,27 @@ from fmnist.predict import predict
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors import Task
+from search.job.scores import class_scores, final_runs, score_teachers
 from search.job.stage import Stage
+from search.job.teachers import DivergedStudentError, teacher_folder
 from search.job.trainings import train_all
+from search.study.ensemble import ensemble_score
 from search.study.environment import now
 from search.study.predictions import keep_predictions
 from search.study.records import (
     Candidate,
-    ClassScore,
     Confirmation,
     DataRecord,
     Final,
-    FinalRun,
     FinalTraining,
     FinalTrainings,
     Opening,
+    Teachers,
 )
 from search.study.study import Study
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
+FIRST_STUDENT = 4000  # past those of the final trainings and of ablations
 RESAMPLES, LEVEL = 2000, 0.95
 
 
@@ -51,14 +57,14 @@ class DivergedWinnerError(SearchError):
 def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.device = CPU) -> Final:
     """Return the study's Final, or else train the winner, open the test split, score on `device` and store the Final.
 
-    Raises: DivergedWinnerError, before the test split is opened. InterruptedRunError.
+    Raises: DivergedWinnerError or DivergedStudentError, before the test split is opened. InterruptedRunError.
     """
     study = stage.study
     if (final := study.read(Final)) is not None:
         return final
-    trained = _retrain(stage, winner)
+    teachers, trained = _retrain(stage, winner)
     stage.progress.message("Opening the test split, once.")
-    final = _test(study, winner, trained, source, device)
+    final = _test(study, winner, teachers, trained, source, device)
     release_memory(device)
     study.write(final)
     return final
@@ -116,72 +122,125 @@ def _note_opening(study: Study, *, by: str, trial: int | None) -> None:
     study.append(Opening(at=now(), by=by, trial=trial))
 
 
-def _retrain(stage: Stage, winner: Candidate) -> tuple[FinalTraining, ...]:
-    study, spec = stage.study, stage.spec
-    config = winner.config.model_copy(update={"epochs": spec.final.epochs or winner.config.epochs})
+def _retrain(stage: Stage, winner: Candidate) -> tuple[tuple[FinalTraining, ...], tuple[FinalTraining, ...]]:
+    """Train the teachers, if the study distils, and then the networks that are the result; return both."""
+    study, section = stage.study, stage.spec.final
+    config = section.trained(winner.config)
     confirmation = study.read(Confirmation)
     temperature = confirmation.temperature if confirmation and confirmation.winner == winner.trial else None
-    earlier = study.read(FinalTrainings) or FinalTrainings()
-    done = {run.seed: run for run in earlier.runs if _is_trained(study, config, temperature, run)}
+    if not section.distil:
+        return (), _train_round(stage, "runs", _tasks(stage, "", FIRST_SEED, config, final_folder, temperature))
+    # A student learns from the scores of its teachers as they were trained, so these are not divided.
+    teachers = _train_round(stage, "teachers", _tasks(stage, "teacher, ", FIRST_SEED, config, teacher_folder, None))
+    folders = tuple(teacher_folder(study, run.seed) for run in teachers)
+    student = section.deployed(config)
+    students = _tasks(stage, "student, ", FIRST_STUDENT, student, final_folder, temperature, folders)
+    return teachers, _train_round(stage, "runs", students, [run.checkpoint for run in teachers])
+
+
+def _tasks(
+    stage: Stage,
+    role: str,
+    first_seed: int,
+    config: TrialConfig,
+    folder: Callable[[Study, int], Path],
+    temperature: float | None,
+    teachers: tuple[Path, ...] = (),
+) -> list[Task]:
+    study, spec = stage.study, stage.spec
+    seeds = range(first_seed + spec.seed, first_seed + spec.seed + spec.final.seeds)
+    keys = {seed: f"{role}seed {seed}" for seed in seeds}
+    return [
+        Task(
+            key,
+            config,
+            seed,
+            "full",
+            folder(study, seed),
+            study.snapshot(key),
+            temperature=temperature,
+            teachers=teachers,
+        )
+        for seed, key in keys.items()
+    ]
+
+
+def _train_round(
+    stage: Stage, field: Literal["runs", "teachers"], tasks: Sequence[Task], teachers: Sequence[str | None] = ()
+) -> tuple[FinalTraining, ...]:
+    """Train the tasks that an earlier run has not trained, noting each in that field of FinalTrainings.
+
+    `teachers` are the seals of the networks that teach them.
+    """
+    study, record = stage.study, stage.study.read(FinalTrainings) or FinalTrainings()
+    earlier = {run.seed: run for run in getattr(record, field)}
+    done = {
+        task.seed: earlier[task.seed]
+        for task in tasks
+        if task.seed in earlier and _is_trained(task, earlier[task.seed], teachers)
+    }
 
     def keep(task: Task, _: float | None, seconds: float) -> None:
-        seal = load_checkpoint(final_folder(study, task.seed)).seal
+        assert task.checkpoint is not None
+        seal = load_checkpoint(task.checkpoint).seal
         done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal)
-        study.write(FinalTrainings(runs=tuple(done.values())))
+        study.write(record.model_copy(update={field: tuple(done.values())}))
 
     def drop(task: Task, reason: str) -> None:
         diverged.append(f"{reason}, in the final training with seed {task.seed}")
 
     diverged: list[str] = []
-    seeds = range(FIRST_SEED + spec.seed, FIRST_SEED + spec.seed + spec.final.seeds)
-    tasks = [
-        Task(key, config, seed, "full", final_folder(study, seed), study.snapshot(key), temperature=temperature)
-        for seed, key in ((seed, f"seed {seed}") for seed in seeds if seed not in done)
-    ]
-    if tasks:
-        stage.progress.begin("final", total=len(seeds), done=len(done))
-        train_all(stage, "final", tasks, keep, drop, all_or_none=True)
+    missing = [task for task in tasks if task.seed not in done]
+    if missing:
+        stage.progress.begin("final", total=len(tasks), done=len(done))
+        train_all(stage, "final", missing, keep, drop, all_or_none=True)
     if diverged:
-        raise DivergedWinnerError(diverged[0])
-    return tuple(done[seed] for seed in seeds)
+        raise DivergedStudentError(study.name, diverged[0]) if teachers else DivergedWinnerError(diverged[0])
+    return tuple(done[task.seed] for task in tasks)
 
 
-def _is_trained(study: Study, config: TrialConfig, temperature: float | None, run: FinalTraining) -> bool:
+def _is_trained(task: Task, run: FinalTraining, teachers: Sequence[str | None]) -> bool:
     # A search that resumed after an interruption may have another winner than the one trained before; and another study
     # may have written to the folder in the meantime.
-    folder = final_folder(study, run.seed)
-    if not folder.exists():
+    if task.checkpoint is None or not task.checkpoint.exists():
         return False
-    checkpoint = load_checkpoint(folder)
-    is_wanted = checkpoint.config == config and checkpoint.origin.get("temperature") == temperature
-    return is_wanted and run.checkpoint in (None, checkpoint.seal)
+    checkpoint = load_checkpoint(task.checkpoint)
+    is_taught = checkpoint.origin.get("teachers", []) == list(teachers)
+    is_wanted = checkpoint.config == task.config and checkpoint.origin.get("temperature") == task.temperature
+    return is_wanted and is_taught and run.checkpoint in (None, checkpoint.seal)
 
 
 def _test(
-    study: Study, winner: Candidate, trained: tuple[FinalTraining, ...], source: Source, device: torch.device
+    study: Study,
+    winner: Candidate,
+    teachers: tuple[FinalTraining, ...],
+    trained: tuple[FinalTraining, ...],
+    source: Source,
+    device: torch.device,
 ) -> Final:
     checkpoints = [_load_trained(final_folder(study, run.seed), run) for run in trained]
-    _rehearse(checkpoints, device)
+    taught_by = [_load_trained(teacher_folder(study, run.seed), run) for run in teachers]
+    _rehearse([*checkpoints, *taught_by], device)
     _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
-    probabilities = np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])  # [S, N, C]
+    probabilities = _predicted(checkpoints, images, device)
     predictions = probabilities.argmax(axis=2)
     digest = keep_predictions(study.folder, images.labels, probabilities)
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
-    network = describe(winner.config, classes)
+    network = describe(checkpoints[0].config, classes)
     return Final(
         trial=winner.trial,
         config=checkpoints[0].config,
-        runs=tuple(_final_run(run, run_scores) for run, run_scores in zip(trained, scores, strict=True)),
+        runs=final_runs(trained, scores, "final"),
         mean=fmean(run_scores.macro_f1 for run_scores in scores),
         sd=stdev(run_scores.macro_f1 for run_scores in scores) if len(scores) > 1 else None,
         low=low,
         high=high,
         level=LEVEL,
         resamples=RESAMPLES,
-        classes=_class_scores(scores, images),
+        classes=class_scores(scores, images.class_names),
         confusion=tuple(tuple(int(count) for count in row) for row in scores[0].confusion),
         exported_seed=trained[0].seed,
         parameters=network.parameters,
@@ -189,7 +248,24 @@ def _test(
         test_images=len(images),
         predictions=digest,
         temperature=checkpoints[0].origin.get("temperature"),
+        ensemble=ensemble_score(images.labels, probabilities, resamples=RESAMPLES, level=LEVEL),
+        teachers=_scored_teachers(teachers, taught_by, images, device),
     )
+
+
+def _predicted(checkpoints: list[Checkpoint], images: Images, device: torch.device) -> NDArray[np.float32]:
+    """Return the probabilities of the networks for the images. Shape: [S, N, C]."""
+    return np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])
+
+
+def _scored_teachers(
+    trained: tuple[FinalTraining, ...], checkpoints: list[Checkpoint], images: Images, device: torch.device
+) -> Teachers | None:
+    if not trained:
+        return None
+    probabilities = _predicted(checkpoints, images, device)
+    config = checkpoints[0].config
+    return score_teachers(config, trained, images.labels, probabilities, resamples=RESAMPLES, level=LEVEL)
 
 
 def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
@@ -214,30 +290,3 @@ def _load_trained(folder: Path, run: FinalTraining) -> Checkpoint:
             "it again."
         )
     return checkpoint
-
-
-def _final_run(run: FinalTraining, scores: Scores) -> FinalRun:
-    return FinalRun(
-        seed=run.seed,
-        macro_f1=scores.macro_f1,
-        accuracy=scores.accuracy,
-        seconds=run.seconds,
-        folder=f"final/seed-{run.seed}",
-        checkpoint=run.checkpoint,
-    )
-
-
-def _class_scores(scores: list[Scores], images: Images) -> tuple[ClassScore, ...]:
-    def mean(rows: list[NDArray[np.float64]], index: int) -> float:
-        return fmean(float(row[index]) for row in rows)
-
-    return tuple(
-        ClassScore(
-            name=name,
-            precision=mean([run.precision for run in scores], index),
-            recall=mean([run.recall for run in scores], index),
-            f1=mean([run.f1 for run in scores], index),
-            images=int(scores[0].support[index]),
-        )
-        for index, name in enumerate(images.class_names)
-    )

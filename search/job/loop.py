@@ -150,16 +150,22 @@ class SearchLoop:
             self._set_aside(trial, str(error))
             return None
         seed = note_start(trial, config, self.spec.seed, self.classes)
-        self.active[key] = _Active(trial, config, constraints_of(self.spec.limits, config, self.classes))
+        deployed = self.spec.final.deployed(config)  # limits concern the network that the study is for
+        self.active[key] = _Active(trial, config, constraints_of(self.spec.limits, deployed, self.classes))
         self.progress.started(key, config.epochs)
         if reason := violations(self.active[key].constraints, self.spec.limits):
             self._refuse(key, reason)
             return None
         if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
             self.refused = 0
-        snapshot = self.study.snapshot(key)
         return Task(
-            key, config, seed, images="search", snapshot=snapshot, max_latency_ms=self.spec.limits.max_latency_ms
+            key,
+            config,
+            seed,
+            images="search",
+            snapshot=self.study.snapshot(key),
+            max_latency_ms=self.spec.limits.max_latency_ms,
+            deployed=None if deployed == config else deployed,
         )
 
     def _set_aside(self, trial: Trial, reason: str) -> None:

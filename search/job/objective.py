@@ -21,8 +21,8 @@ from search.storage import trial_record
 from search.storage.optuna_private import enqueued_values, stored
 from search.storage.trial_record import TrialRecord
 from search.study.limits import constrain, constraints_of, over, violations
+from search.study.sections import FinalSection, LimitsSection
 from search.study.space import Space
-from search.study.spec import LimitsSection
 
 
 class UnusableTrialError(SearchError):
@@ -44,6 +44,7 @@ class Objective:
     device: torch.device
     seed: int = 0
     limits: LimitsSection = field(default_factory=LimitsSection)
+    final: FinalSection = field(default_factory=FinalSection)  # with a student, the limits concern it
 
     def __call__(self, trial: Trial) -> float:
         """Return the last epoch's validation macro F1."""
@@ -53,7 +54,7 @@ class Objective:
             trial_record.note_reason(trial, str(error))
             raise TrialPruned from error
         seed = note_start(trial, config, self.seed, len(self.splits.train.class_names))
-        self._require_within_limits(trial, config)
+        self._require_within_limits(trial, self.final.deployed(config))
         value = float("nan")
         try:
             for epoch in fit(config, self.splits.train, self.splits.valid, seed=seed, device=self.device):

@@ -9,7 +9,7 @@ from search.report.render import headline, read_report, warnings
 from search.study.records import Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.terminal.wording import counted, duration
+from search.terminal.wording import counted, duration, settings
 
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
@@ -29,9 +29,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
         "Confirm": _confirming(spec),
-        "Final": f"{counted(spec.final.seeds, 'seed')} of {counted(spec.final.epochs or spec.epochs, 'epoch')} "
-        "on all training images, "
-        "then the test split, once",
+        "Final": f"{_final(spec)} on all training images, then the test split, once",
         **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
     }
     table = rich.table.Table.grid(padding=(0, 2))
@@ -78,11 +76,21 @@ def _minutes(spec: StudySpec) -> str:
 
 def _limits(spec: StudySpec) -> str:
     limits = {key: value for key, value in spec.limits.model_dump().items() if value is not None}
-    return ", ".join(f"{key} {value:,}" for key, value in limits.items())
+    stated = ", ".join(f"{key} {value:,}" for key, value in limits.items())
+    return f"{stated}, of the student" if stated and spec.final.student is not None else stated
 
 
 def _pruning(spec: StudySpec) -> str:
     return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
+
+
+def _final(spec: StudySpec) -> str:
+    final, epochs = spec.final, counted(spec.final.epochs or spec.epochs, "epoch")
+    if not final.distil:
+        return f"{counted(final.seeds, 'seed')} of {epochs}"
+    changes = final.student.model_dump() if final.student is not None else {}
+    differing = f" with {settings(changes)}" if changes else ""
+    return f"{counted(final.seeds, 'teacher')} of {epochs}, then {counted(final.seeds, 'student')}{differing},"
 
 
 def _confirming(spec: StudySpec) -> str:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from fmnist.temperature import with_temperature
 from search.study.predictions import Predictions
-from search.study.records import Record
+from search.study.record import Record
 from search.terminal.wording import counted
 
 BINS = 15  # as in the paper

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from fmnist.knobs import Scalar
 from search.storage.trial_record import TrialRecord
+from search.study.record import Record, parse_record, record_in, records_in
 from search.study.records import (
     Ablation,
     Ablations,
@@ -19,11 +20,7 @@ from search.study.records import (
     Environment,
     Final,
     Opening,
-    Record,
     Timing,
-    parse_record,
-    record_in,
-    records_in,
 )
 from search.study.study import Study
 from search.study.trials import constraints_of

@@ -17,6 +17,7 @@ from search.errors import SearchError
 from search.report.data_tables import kept_warnings
 from search.report.facts import Report, read_report
 from search.report.tables import differing, tables
+from search.study.ensemble import ensemble_sentence, teachers_sentence
 from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, f1, times, visible
 
@@ -54,8 +55,8 @@ def headline(report: Report) -> str:
         return (
             f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % "
             f"interval [{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; the test "
-            f"split was opened {times(len(report.openings))}."
-        )
+            f"split was opened {times(len(report.openings))}. {ensemble_sentence(final)} {teachers_sentence(final)}"
+        ).strip()
     for candidate in report.confirmed:
         if candidate.trial == report.winner and candidate.mean is not None:
             mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"

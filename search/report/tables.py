@@ -7,7 +7,7 @@ from search.report.ablation import ablation_table
 from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched
-from search.study.records import Environment, Final
+from search.study.records import Environment, Final, FinalRun
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 
@@ -18,17 +18,42 @@ LONGEST_BAR = 24  # characters of the longest importance
 def tables(report: Report) -> list[Table]:
     """Return the tables of `report`: the result, then how it was reached, then the environment."""
     final = report.final
-    result = [] if final is None else [_final_runs(final), _per_class(final), confusion_table(final)]
+    result = [] if final is None else [_final_runs(final), *_teachers(final), _per_class(final), confusion_table(final)]
     return result + [table for build in _REST if (table := build(report)) is not None]
 
 
-def _final_runs(final: Final) -> Table:
-    rows = [
-        (str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in final.runs
-    ]
-    origin = "A configuration that no search chose" if final.trial is None else f"Trial {final.trial}"
+RUN_COLUMNS = ("seed", "macro F1", "accuracy", "training", "checkpoint")
+
+
+def _run_rows(runs: Sequence[FinalRun]) -> list[Row]:
+    return [(str(run.seed), f1(run.macro_f1), f1(run.accuracy), duration(run.seconds), run.folder) for run in runs]
+
+
+def _origin(final: Final) -> str:
+    return "A configuration that no search chose" if final.trial is None else f"Trial {final.trial}"
+
+
+def _teachers(final: Final) -> list[Table]:
+    if (teachers := final.teachers) is None:
+        return []
+    averaged = "" if teachers.ensemble is None else f"; averaged, as they taught, {f1(teachers.ensemble.macro_f1)}"
     caption = (
-        f"{origin}, trained again on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
+        f"{_origin(final)}, trained again on train + validation: the students above learned the mean probabilities of "
+        f"these networks, which are not the result. "
+        f"{teachers.parameters:,} parameters, {teachers.flops / 1e6:.1f} MFLOPs an image. Mean {f1(teachers.mean)}, "
+        f"{100 * final.level:g} % interval [{f1(teachers.low)}, {f1(teachers.high)}]{averaged}. Configuration: "
+        f"{settings(teachers.config.model_dump())}."
+    )
+    title = "Teachers, on the test split"
+    return [Table(title, RUN_COLUMNS, _run_rows(teachers.runs), caption, frozenset({0, 4}), id="teachers")]
+
+
+def _final_runs(final: Final) -> Table:
+    trained = (
+        f"{_origin(final)}, trained again" if final.teachers is None else "Students of the teachers below, trained"
+    )
+    caption = (
+        f"{trained} on train + validation: {final.parameters:,} parameters, {final.flops / 1e6:.1f} "
         f"MFLOPs an image. Seed {final.exported_seed} is the one exported, by rule, not by its score. Configuration: "
         f"{settings(final.config.model_dump())}."
     )
@@ -37,8 +62,8 @@ def _final_runs(final: Final) -> Table:
     marks: dict[tuple[int, int], Mark] = {
         (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
     }
-    columns = ("seed", "macro F1", "accuracy", "training", "checkpoint")
-    return Table("Final trainings, on the test split", columns, rows, caption, frozenset({0, 4}), marks, id="final")
+    title = "Final trainings, on the test split"
+    return Table(title, RUN_COLUMNS, _run_rows(final.runs), caption, frozenset({0, 4}), marks, id="final")
 
 
 def _per_class(final: Final) -> Table:

@@ -7,13 +7,16 @@ from optuna import Trial
 from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.storage.optuna_private import set_trial_system_attr
-from search.study.spec import LimitsSection
+from search.study.sections import LimitsSection
 
 DASHBOARD_KEY = "constraints"  # read by optuna-dashboard 0.21; Optuna 5 has one key per constraint, and reads both
 
 
 def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> dict[str, float]:
-    """Return limit -> the excess as a fraction of it, for limits that need no built network; up to 0 is within."""
+    """Return limit -> the excess as a fraction of it, for limits that need no built network; up to 0 is within.
+
+    `config` is that of the network that the study is for: of a trial, or of its student.
+    """
     constraints = {}
     network = describe(config, classes)
     if limits.max_params is not None:

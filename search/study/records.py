@@ -1,60 +1,11 @@
-"""Records that a study stores beside its trials: JSON in the study's attributes, validated on reading and writing."""
+"""The records that a study stores beside its trials."""
 
-from collections.abc import Mapping
 from statistics import fmean, stdev
-from typing import Any, ClassVar, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from typing import Literal
 
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningReport
-from fmnist.refusals import shown
-from search.errors import SearchError
-
-T = TypeVar("T")
-R = TypeVar("R", bound="Record")
-
-
-class Record(BaseModel):
-    """A frozen record. Unknown fields, which a later version may have written, are ignored on reading.
-
-    `KEY` is the study's attribute that holds the record, or a list of them; "" if it is only a part of another record.
-    """
-
-    KEY: ClassVar[str] = ""
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-def record_in(attributes: Mapping[str, Any], kind: type[R]) -> R | None:
-    """Return the record of that kind from a study's attributes, or None if there is none yet.
-
-    Raises: SearchError if this version cannot read it.
-    """
-    return parse_record(attributes[kind.KEY], kind.KEY, kind) if kind.KEY in attributes else None
-
-
-def records_in(attributes: Mapping[str, Any], kind: type[R]) -> tuple[R, ...]:
-    """Return the records of that kind from a study's attributes, oldest first.
-
-    Raises: SearchError if this version cannot read one.
-    """
-    return parse_record(attributes.get(kind.KEY, []), kind.KEY, tuple[kind, ...])  # type: ignore[valid-type]
-
-
-def parse_record(value: Any, key: str, kind: type[T]) -> T:
-    """Return the value of attribute `key`, validated as `kind`.
-
-    Raises: SearchError if it is not of that kind.
-    """
-    try:
-        return TypeAdapter(kind).validate_python(value, strict=False)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(step) for step in (key, *first["loc"]))
-        raise SearchError(
-            f"The study's record {shown(path)} cannot be read: {first['msg'].lower()}, got {shown(first['input'])}. "
-            "Use the version of fmnist-search that wrote the study."
-        ) from None
+from search.study.record import Record
 
 
 class DataRecord(Record):
@@ -200,7 +151,8 @@ class FinalTrainings(Record):
     """The final trainings completed so far, so that an interrupted run can resume."""
 
     KEY = "final_training"
-    runs: tuple[FinalTraining, ...] = ()
+    runs: tuple[FinalTraining, ...] = ()  # the students, where a study distils
+    teachers: tuple[FinalTraining, ...] = ()
 
 
 class FinalRun(Record):
@@ -214,8 +166,32 @@ class FinalRun(Record):
     checkpoint: str | None = None  # its seal; None in studies of version 0.1
 
 
+class EnsembleScore(Record):
+    """The test scores of several networks as one: the class with the highest mean of their probabilities."""
+
+    members: int
+    macro_f1: float
+    accuracy: float
+    low: float  # bootstrap interval of the macro F1, of the same level and resamples as the final's
+    high: float
+
+
+class Teachers(Record):
+    """The networks of the winner that taught those of a final, scored when the test split was opened for these."""
+
+    config: TrialConfig
+    runs: tuple[FinalRun, ...]
+    mean: float  # of the runs' macro F1
+    sd: float | None  # None with a single seed
+    low: float  # bootstrap interval of the mean
+    high: float
+    parameters: int
+    flops: int  # of one image's forward pass
+    ensemble: EnsembleScore | None  # what the students learned from; None with a single seed
+
+
 class Final(Record):
-    """The result: the winner retrained on train + validation with several seeds, and tested once."""
+    """The result: the winner retrained on train + validation with several seeds, or its students, and tested once."""
 
     KEY = "final"
     trial: int | None  # None if the configuration was given without a search
@@ -235,6 +211,9 @@ class Final(Record):
     test_images: int
     predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
     temperature: float | None = None  # that the models' class scores are divided by; None if they are not
+    # Of all runs together; no single network has these scores. None with a single seed, and in older studies.
+    ensemble: EnsembleScore | None = None
+    teachers: Teachers | None = None  # of these networks, if the study distils
 
 
 class ExportedFiles(Record):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningRules
@@ -20,7 +20,7 @@ from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
-from search.samplers.names import Pruner, Sampler
+from search.study.sections import ConfirmSection, FinalSection, LimitsSection, SearchSection, Section
 from search.study.shipped import shipped_studies
 from search.study.space import Space, read_space
 
@@ -32,42 +32,6 @@ NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the
 AT_THE_TOP = "at the top, before the first section"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class SearchSection(_Section):
-    """The budget and the method of the search."""
-
-    trials: Annotated[int, Field(ge=1, le=1_000_000)]
-    minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
-    sampler: Sampler = "tpe"
-    pruner: Pruner = "percentile"
-
-
-class LimitsSection(_Section):
-    """Limits on a network's cost. Trials over a limit are not trained, and the sampler learns to avoid them."""
-
-    max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
-    max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
-    # Of one image, on a worker's device and threads.
-    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
-
-
-class ConfirmSection(_Section):
-    """The `top` trials are retrained with `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
-
-    top: Annotated[int, Field(ge=1, le=1000)] = 3
-    seeds: Annotated[int, Field(ge=0, le=1000)] = 3
-
-
-class FinalSection(_Section):
-    """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set."""
-
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
-    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-
 # Option of a run that overrides a value of the study -> path of the value in the study.
 WISHES = {
     **{name: name for name in ("name", "seed")},
@@ -76,7 +40,7 @@ WISHES = {
 }
 
 
-class StudySpec(_Section):
+class StudySpec(Section):
     """The specification of a study. Budgets are totals over all its runs."""
 
     name: Annotated[str, Field(pattern=NAME, description=NAME_IN_WORDS)]
@@ -84,7 +48,7 @@ class StudySpec(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     search: SearchSection
     unlisted: Literal["default", "search"] = "default"  # for knobs that [knobs] does not list
-    knobs: dict[str, Any] = {}
+    knobs: dict[str, Any] = Field(default_factory=dict)
     limits: LimitsSection = LimitsSection()
     cleaning: CleaningRules = CleaningRules()
     confirm: ConfirmSection = ConfirmSection()

@@ -22,7 +22,8 @@ from search.storage.optuna_private import storage_of, study_id
 from search.storage.own_trials import OwnTrials
 from search.study.drift import compatible, require_same_data, require_same_set_up
 from search.study.paths import HOME, snapshot_path
-from search.study.records import DataRecord, R, Record, parse_record, record_in, records_in
+from search.study.record import R, Record, parse_record, record_in, records_in
+from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
 METRIC = "macro F1"  # a trial's value, on the validation split

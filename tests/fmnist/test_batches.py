@@ -8,6 +8,7 @@ from torch import Tensor
 from fmnist.batches import Batches
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
+from fmnist.targets import Targets
 
 CPU = torch.device("cpu")
 COUNT = 40
@@ -22,7 +23,8 @@ def images() -> Images:
 
 
 def batches(images: Images, seed: int = 0, **knobs: Any) -> Batches:
-    return Batches(TrialConfig(batch_size=8, **knobs), images, seed, CPU)
+    config = TrialConfig(batch_size=8, **knobs)
+    return Batches(config, images, Targets(config, 4, CPU, (), mixed=False), seed, CPU)
 
 
 def mirrored_in(epoch: int, made: Batches) -> Tensor:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fmnist.batches import smooth_targets
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, find_source
@@ -21,6 +20,7 @@ from fmnist.data.splits import SearchSplits, search_splits
 from fmnist.metrics import macro_f1
 from fmnist.network import build
 from fmnist.scoring import class_scores, figures
+from fmnist.targets import smooth_targets
 from fmnist.train import DivergedError, Epoch, _Run, fit, measure_speed
 
 CPU = torch.device("cpu")

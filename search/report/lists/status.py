@@ -17,7 +17,7 @@ from search.terminal.wording import duration, f1
 
 KEYS = (
     *("study", "stage", "done", "budget", "refused", "running", "waiting", "best", "best_trial"),
-    *("final", "final_sd", "final_low", "final_high", "seconds"),
+    *("final", "final_sd", "final_low", "final_high", "ensemble", "seconds"),
 )
 UNREADABLE = "unreadable"  # the stage of a study with records of another version
 
@@ -28,7 +28,8 @@ def status(studies: Sequence[Study]) -> Answer:
     if not rows:
         return Answer([Table("Studies", caption="None yet. `fmnist-search run` makes one.")], KEYS, rows)
     counts = [key for key in ("refused", "running", "waiting") if any(row[key] for row in rows)]
-    heads = {key: key for key in ("study", "stage", "trials", *counts, "best")} | {
+    ensembles = ["ensemble"] if any(row.get("ensemble") for row in rows) else []
+    heads = {key: key for key in ("study", "stage", "trials", *counts, "best", "final", *ensembles, "seconds")} | {
         "final": "test macro F1",
         "seconds": "time",
     }
@@ -40,14 +41,19 @@ def status(studies: Sequence[Study]) -> Answer:
             *(str(row[key]) for key in counts),
             f1(_number(row["best"])),
             _final(row),
+            *(f1(_number(row.get(key))) for key in ensembles),
             _time(row),
         )
         for row in rows
     ]
     caption = "Best: validation macro F1 of one seed. Time: wall clock of search, confirm and final, over all runs."
+    if ensembles:
+        caption += " Ensemble: test macro F1 of the networks of all final seeds, averaged; it is no single network."
     if UNREADABLE in {row["stage"] for row in rows}:
         caption += " An unreadable study has records that this version cannot read."
-    spare = tuple(map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *reversed(counts))))
+    spare = tuple(
+        map(list(heads).index, ("trials", "best", "final", "stage", "seconds", *ensembles, *reversed(counts)))
+    )
     return Answer([Table("Studies", tuple(heads.values()), cells, caption, frozenset({0, 1}), spare=spare)], KEYS, rows)
 
 
@@ -82,6 +88,7 @@ def _records(study: Study, done: int) -> dict[str, Value]:
         "final_sd": final.sd if final else None,
         "final_low": final.low if final else None,
         "final_high": final.high if final else None,
+        "ensemble": final.ensemble.macro_f1 if final and final.ensemble else None,
         "seconds": timing.total if timing else None,
     }
 

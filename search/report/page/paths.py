@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from search.report.facts import Searched, broken_limits, searched
 from search.samplers.choose import REDUCTION
 from search.storage.trial_record import TrialRecord
-from search.study.records import Record
+from search.study.record import Record
 from search.study.study import Study
 
 HALVING = ("hyperband", "halving")

@@ -26,7 +26,7 @@ def result_blocks(facts: Facts) -> Iterator[Block]:
     if final is None:
         yield Block("Not there yet", NO_FINAL)
         return
-    yield from report_blocks(facts, "final", "classes")
+    yield from report_blocks(facts, "final", "teachers", "classes")
     yield _confusion(facts, final)
     yield table_block(pairs_table(final))
     yield from _prediction_blocks(facts, final)

@@ -58,6 +58,8 @@ def _final_card(final: Final) -> Iterator[tuple[str, str, str]]:
         str(len(final.runs)),
         "one seed has no spread" if final.sd is None else f"standard deviation {f1(final.sd)}",
     )
+    if (teachers := final.teachers) is not None:
+        yield "Teachers", f1(teachers.mean), f"test macro F1 of the {len(teachers.runs)} networks that taught these"
     yield "Network", f"{final.parameters:,}", f"parameters, {final.flops / 1e6:.1f} MFLOPs an image"
 
 

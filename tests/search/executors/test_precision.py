@@ -95,6 +95,6 @@ def test_a_worker_of_a_cluster_decides_for_its_machine_and_says_so_once(
     setup = Setup(source, split_seed=0, device="cpu", threads=torch.get_num_threads(), snapshot_seconds=0.0)
     material = load_material(setup)
     trainer = Trainer(setup, material.splits, material.full(), material.origin)
-    first, second = (list(trainer.train(kept, None, is_kept=False)) for _ in range(2))
+    first, second = (list(trainer.train(kept, None, is_kept=False, teachers=())) for _ in range(2))
     assert [event.text.partition(":")[0] for event in first if isinstance(event, Message)] == [NOTE]
     assert not [event for event in second if isinstance(event, Message)]

@@ -178,6 +178,14 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
     assert [(run.seed, run.seconds, run.folder, run.checkpoint) for run in final.runs] == [
         (2000 + i, SECONDS + i, f"final/seed-{2000 + i}", checkpoints[i].seal) for i in range(3)
     ]
+    together = probabilities.mean(axis=0, dtype=np.float64).argmax(axis=1)
+    interval = bootstrap_interval(test.labels, together[None], 4, resamples=2000, level=0.95)
+    assert final.ensemble is not None
+    assert (final.ensemble.members, final.ensemble.low, final.ensemble.high) == (3, *interval)
+    f1 = f1_score(test.labels, together, labels=range(4), average="macro", zero_division=0)
+    assert (final.ensemble.macro_f1, final.ensemble.accuracy) == pytest.approx(
+        (f1, accuracy_score(test.labels, together))
+    )
     assert final.mean == pytest.approx(fmean(f1s))
     assert final.sd == pytest.approx(stdev(f1s))
     assert (final.low, final.high) == bootstrap_interval(test.labels, predicted, 4, resamples=2000, level=0.95)
@@ -203,6 +211,7 @@ def test_every_figure_is_that_of_the_kept_models(source: Source) -> None:
 def test_a_single_seed_has_no_spread(source: Source) -> None:
     final = finalized(in_memory(), source, final_spec(seeds=1))
     assert (final.sd, len(final.runs), final.mean) == (None, 1, final.runs[0].macro_f1)
+    assert final.ensemble is None
     two = finalized(Study(optuna.create_study(study_name="two")), source, final_spec(seeds=2))
     assert two.sd == pytest.approx(stdev(run.macro_f1 for run in two.runs))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard._serializer import serialize_frozen_trial
 
@@ -14,9 +15,11 @@ from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
+from search.executors.training import Setup, events_of, load_material
 from search.job.budget import is_searched
 from search.job.interrupt import Interrupt
 from search.job.loop import MOST_FAILURES, MOST_REFUSED
+from search.job.objective import Objective
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
@@ -25,7 +28,18 @@ from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study
 from search.study.trials import finished_trials
-from tests.search.tiny import CLASSES, TOML, Inline, in_database, run_command, stage, tiny_spec
+from tests.search.tiny import (
+    CLASSES,
+    CPU,
+    SPLITS,
+    TOML,
+    Inline,
+    in_database,
+    run_command,
+    small_source,
+    stage,
+    tiny_spec,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +121,49 @@ def test_the_dashboard_sees_which_trials_are_over_a_limit(tmp_path: Path) -> Non
         )
         assert any(value > 0 for value in shown) == trial.user_attrs.get(REFUSED, False)
     assert study.optuna.best_trial in finished_trials(study)
+
+
+def with_student(spec: StudySpec, **changes: Any) -> StudySpec:
+    final = {"seeds": 1, "distil": True, "student": changes}
+    return StudySpec.parse(spec.model_dump() | {"final": final}, context="tiny")
+
+
+def test_limits_concern_the_student_of_a_trial(tmp_path: Path) -> None:
+    spec = with_student(limited(tiny_spec(trials=3, epochs=1, depth=[1, 2], **WIDTHS), max_params=250), filters=4)
+    study = searched(tmp_path, spec, executor := Inline())
+    assert any(describe(task.config, CLASSES).parameters > 250 for task in executor.trained)
+    assert {config_of(trial).depth for trial in study.optuna.trials if trial.user_attrs.get(REFUSED)} <= {2}
+    for trial in study.optuna.trials:
+        student = config_of(trial).model_copy(update={"filters": 4})
+        assert trial.constraints["max_params"] == pytest.approx(describe(student, CLASSES).parameters / 250 - 1)
+
+
+def test_the_latency_of_the_student_is_what_a_worker_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = with_student(limited(tiny_spec(trials=1, epochs=1, filters=8), max_latency_ms=3), filters=4)
+    searched(tmp_path, spec, executor := Timed())
+    (task,) = executor.trained
+    assert task.deployed == task.config.model_copy(update={"filters": 4})
+    widths: list[int] = []
+
+    def latency(model: Any, _: Any) -> float:
+        widths.append(model.stages[0].conv.out_channels)
+        return 5.0
+
+    monkeypatch.setattr("search.executors.training.latency_ms", latency)
+    setup = Setup(small_source(tmp_path / "images"), 0, "cpu", torch.get_num_threads())
+    measured, refused = events_of(task, setup, load_material(setup), lambda _: False)
+    assert (widths, measured) == ([4], Measured(task.key, 5.0))
+    assert isinstance(refused, Failed)
+    assert refused.kind == "latency"
+
+
+def test_the_plain_callable_limits_the_student_as_well() -> None:
+    spec = with_student(limited(tiny_spec(trials=1, epochs=1, filters=32), max_params=250), filters=4)
+    refused = optuna.create_study(direction="maximize")
+    refused.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits), n_trials=1)
+    trained = optuna.create_study(direction="maximize")
+    trained.optimize(Objective(spec.space, SPLITS, CPU, limits=spec.limits, final=spec.final), n_trials=1)
+    assert (refused.trials[0].state, trained.trials[0].state) == (TrialState.PRUNED, TrialState.COMPLETE)
 
 
 @pytest.mark.slow

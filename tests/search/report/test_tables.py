@@ -15,7 +15,7 @@ from search.report.render import fitted, headline, print_table, read_report
 from search.report.tables import tables
 from search.study.limits import constraints_of
 from search.study.records import ClassScore, Confirmation, Final
-from search.study.spec import LimitsSection
+from search.study.sections import LimitsSection
 from search.study.study import Study
 from search.terminal.table import Table
 from tests.search.sample import (

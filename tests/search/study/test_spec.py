@@ -315,6 +315,48 @@ def test_a_key_of_the_top_among_the_knobs_is_told_its_place(key: str) -> None:
         StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, context="mine")
 
 
+STUDENT = VALID + "distil = true\n\n[final.student]\nfilters = 16\nepochs = 40\nmirror = true\n"
+
+
+def test_a_student_is_the_winner_with_a_few_knobs_of_its_own(tmp_path: Path) -> None:
+    read = load_spec(written(tmp_path, STUDENT))
+    winner = TrialConfig(depth=3, filters=48, epochs=3)
+    assert read.final.distil
+    assert read.final.trained(winner) == winner.model_copy(update={"epochs": 4})
+    assert read.final.deployed(winner) == winner.model_copy(update={"filters": 16, "epochs": 40, "mirror": True})
+    assert read.model_dump()["final"]["student"] == {"filters": 16, "mirror": True, "epochs": 40}
+    assert load_spec(written(tmp_path, read.to_toml())) == read
+    assert StudySpec.model_validate(read.model_dump(mode="json")) == read
+    assert read.overridden(seed=9).final == read.final
+
+
+def test_without_a_student_the_result_is_like_the_winner(tmp_path: Path) -> None:
+    winner = TrialConfig(filters=48)
+    for text in (VALID, VALID + "distil = true\n"):
+        assert load_spec(written(tmp_path, text)).final.deployed(winner) == winner
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("filtres = 16", "unknown key 'final.student.filtres'. Did you mean 'filters'?"),
+        ("filters = 2", "final.student.filters must be a whole number from 4 to 512, got 2."),
+        ("filters = [16, 24]", "final.student.filters must be a whole number from 4 to 512, got [16, 24]."),
+        ('mirror = "yes"', "final.student.mirror must be true or false, got 'yes'."),
+        ('head = "maxx"', "final.student.head must be 'flatten', 'max' or 'avg', got 'maxx'. Did you mean 'max'?"),
+        ("trials = 3", "unknown key 'final.student.trials'. It belongs under [search]."),
+    ],
+)
+def test_a_wrong_student_is_refused(line: str, says: str, tmp_path: Path) -> None:
+    text = VALID + f"distil = true\n\n[final.student]\n{line}\n"
+    assert refusal(text, tmp_path) == f"mine.toml: {says}"
+
+
+def test_a_student_without_distil_is_refused(tmp_path: Path) -> None:
+    said = refusal(VALID + "\n[final.student]\nfilters = 16\n", tmp_path)
+    assert said.startswith("mine.toml: final must be a section with distil = true if it has a student, got {")
+
+
 def test_a_winner_becomes_a_study_of_one_trial() -> None:
     config = TrialConfig(depth=3, dropout=0.25, head="avg")
     pinned = pinned_spec("mine-best", config, spec(seed=8, final={"seeds": 5}), "Mine.")

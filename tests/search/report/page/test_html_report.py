@@ -33,7 +33,8 @@ from search.report.render import headline, read_report, write_report
 from search.report.tables import tables
 from search.storage.opening import open_storage
 from search.study.paths import HOME
-from search.study.spec import FinalSection, load_spec
+from search.study.sections import FinalSection
+from search.study.spec import load_spec
 from search.study.study import Study, create_study
 from search.terminal.wording import f1, visible
 from tests.search.cli.test_odd_names import ODD, VILE

@@ -1,0 +1,93 @@
+"""The sections of a study's TOML."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
+
+from fmnist.config import TrialConfig
+from search.samplers.names import Pruner, Sampler
+
+
+class Section(BaseModel):
+    """A table of a study, whose keys and types are checked strictly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SearchSection(Section):
+    """The budget and the method of the search."""
+
+    trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "percentile"
+
+
+class LimitsSection(Section):
+    """Limits on a network's cost. Trials over a limit are not trained, and the sampler learns to avoid them."""
+
+    max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
+    # Of one image, on a worker's device and threads.
+    max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+
+
+class ConfirmSection(Section):
+    """The `top` trials are retrained with `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
+
+    top: Annotated[int, Field(ge=1, le=1000)] = 3
+    seeds: Annotated[int, Field(ge=0, le=1000)] = 3
+
+
+class Changes(Section):
+    """The base of Student, which leaves out what does not differ when it is written."""
+
+    @model_serializer(mode="wrap")
+    def _only_changes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+    def applied_to(self, config: TrialConfig) -> TrialConfig:
+        """Return the configuration with these knobs in place of its own."""
+        return TrialConfig.model_validate(config.model_dump() | self.model_dump())
+
+
+# Each knob as TrialConfig declares it, or None where the student is like the winner.
+_KNOBS: dict[str, Any] = {
+    name: (Annotated[knob.annotation, *knob.metadata] | None, None) for name, knob in TrialConfig.model_fields.items()
+}
+Student: type[Changes] = create_model("Student", __base__=Changes, **_KNOBS)
+
+
+class FinalSection(Section):
+    """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set.
+
+    With `distil` as many students learn from the mean of these networks' probabilities, and are the result. They have
+    the winner's configuration, or differ from it by the knobs of `student`.
+    """
+
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    distil: bool = False
+    student: Student | None = None  # type: ignore[valid-type]  # made above
+
+    @model_validator(mode="after")
+    def _taught(self) -> Self:
+        if self.student is not None and not self.distil:
+            raise ValueError("a section with distil = true if it has a student")
+        return self
+
+    def trained(self, winner: TrialConfig) -> TrialConfig:
+        """Return the configuration of the final trainings; with `distil` that of the teachers."""
+        return winner.model_copy(update={"epochs": self.epochs or winner.epochs})
+
+    def deployed(self, config: TrialConfig) -> TrialConfig:
+        """Return the configuration of the result, if `config` is that of the final trainings: the student's, if any."""
+        return config if self.student is None else self.student.applied_to(config)
