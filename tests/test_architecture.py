@@ -30,7 +30,7 @@ FMNIST = {
     "augment": {"config"},
     "muon": {"adam"},
     "optimizer": {"adam", "config", "muon"},
-    "batches": {"augment", "config", "data", "scoring"},
+    "batches": {"augment", "config", "data", "scoring", "targets"},
     "graphs": set(),
     "cuda": set(),
     "schedule": {"config"},

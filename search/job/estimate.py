@@ -115,7 +115,7 @@ def _taught(config: TrialConfig, final: FinalSection, classes: int) -> float:
     if not final.distil:
         return 0.0
     teacher = final.trained(config)
-    student = final.deployed(teacher)
+    student = final.deployed(config)
     taught = final.seeds * describe(teacher, classes).flops / PASSES  # all views of the image
     return (describe(student, classes).pass_flops + taught) * _full_epochs(student)
 
@@ -129,7 +129,7 @@ def _least(
         return least
     teacher = final.trained(config)
     teachers = [teacher] * final.seeds
-    return max(least, least_memory(final.deployed(teacher), classes, images, device, mixed=mixed, teachers=teachers))
+    return max(least, least_memory(final.deployed(config), classes, images, device, mixed=mixed, teachers=teachers))
 
 
 def _within_memory(

@@ -133,7 +133,7 @@ def _retrain(stage: Stage, winner: Candidate) -> tuple[tuple[FinalTraining, ...]
     # A student learns from the scores of its teachers as they were trained, so these are not divided.
     teachers = _train_round(stage, "teachers", _tasks(stage, "teacher, ", FIRST_SEED, config, teacher_folder, None))
     folders = tuple(teacher_folder(study, run.seed) for run in teachers)
-    student = section.deployed(config)
+    student = section.deployed(winner.config)
     students = _tasks(stage, "student, ", FIRST_STUDENT, student, final_folder, temperature, folders)
     return teachers, _train_round(stage, "runs", students, [run.checkpoint for run in teachers])
 

@@ -165,7 +165,7 @@ class SearchLoop:
             images="search",
             snapshot=self.study.snapshot(key),
             max_latency_ms=self.spec.limits.max_latency_ms,
-            deployed=None if deployed == config else deployed,
+            deployed=deployed if self.spec.limits.max_latency_ms else None,
         )
 
     def _set_aside(self, trial: Trial, reason: str) -> None:

@@ -86,8 +86,9 @@ def _pruning(spec: StudySpec) -> str:
 
 def _final(spec: StudySpec) -> str:
     final, epochs = spec.final, counted(spec.final.epochs or spec.epochs, "epoch")
+    moved = ", scored with translate," if final.translate else ""
     if not final.distil:
-        return f"{counted(final.seeds, 'seed')} of {epochs}"
+        return f"{counted(final.seeds, 'seed')} of {epochs}{moved}"
     changes = final.student.model_dump() if final.student is not None else {}
     differing = f" with {settings(changes)}" if changes else ""
     return f"{counted(final.seeds, 'teacher')} of {epochs}, then {counted(final.seeds, 'student')}{differing},"

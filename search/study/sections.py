@@ -1,6 +1,6 @@
 """The sections of a study's TOML."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -69,12 +69,16 @@ Student: type[Changes] = create_model("Student", __base__=Changes, **_KNOBS)
 class FinalSection(Section):
     """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set.
 
+    `translate` replaces the knob: it takes no training, but six views of each validation image after every epoch of a
+    trial, if the winner also has `mirror`.
+
     With `distil` as many students learn from the mean of these networks' probabilities, and are the result. They have
     the winner's configuration, or differ from it by the knobs of `student`.
     """
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    translate: Literal[0, 1] | None = None
     distil: bool = False
     student: Student | None = None  # type: ignore[valid-type]  # made above
 
@@ -86,8 +90,10 @@ class FinalSection(Section):
 
     def trained(self, winner: TrialConfig) -> TrialConfig:
         """Return the configuration of the final trainings; with `distil` that of the teachers."""
-        return winner.model_copy(update={"epochs": self.epochs or winner.epochs})
+        changes = {"epochs": self.epochs, "translate": self.translate}
+        return winner.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
-    def deployed(self, config: TrialConfig) -> TrialConfig:
-        """Return the configuration of the result, if `config` is that of the final trainings: the student's, if any."""
-        return config if self.student is None else self.student.applied_to(config)
+    def deployed(self, winner: TrialConfig) -> TrialConfig:
+        """Return the configuration of the result: that of the final trainings, or the student's if there is one."""
+        trained = self.trained(winner)
+        return trained if self.student is None else self.student.applied_to(trained)

@@ -135,6 +135,15 @@ def kept_seconds(study: Study) -> dict[int, float]:
     return {run.seed: run.seconds for run in (study.read(FinalTrainings) or FinalTrainings()).runs}
 
 
+def test_the_final_section_replaces_epochs_and_translate_alone(source: Source) -> None:
+    spec = final_spec(seeds=1)
+    section = spec.final.model_copy(update={"epochs": 4, "translate": 1})
+    final = finalized(in_memory(), source, spec.model_copy(update={"final": section}))
+    assert final.config == CONFIG.model_copy(update={"epochs": 4, "translate": 1})
+    assert final.flops == 3 * describe(CONFIG, 4).flops
+    assert section.deployed(CONFIG) == final.config
+
+
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
 def test_the_winner_is_trained_on_all_images_with_seeds_and_epochs_of_the_study(
     epochs: int | None, trained: int, source: Source
