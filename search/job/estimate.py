@@ -18,11 +18,13 @@ from fmnist.train import measure_speed
 from search.errors import SearchError
 from search.executors.capacity import least_memory, memory_of_each, slowdown
 from search.job.place import Place
+from search.study.limits import constraints_of
 from search.study.records import DataRecord
 from search.study.sections import FinalSection
 from search.study.spec import StudySpec
 
 SAMPLES = 16  # random configurations that represent the space
+MOST_SAMPLES = 800  # that are drawn to find as many within the limits
 SCORING = 0.5  # time to score a view of an image, relative to training on it: forward only, but in float32
 PASSES = 3  # forward passes that a training step takes as long as: the backward pass computes two products per layer
 
@@ -51,7 +53,9 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     """
     device, workers, is_cluster = place.device, place.workers, place.cluster is not None
     classes = len(data.class_names)
-    configs = _within_memory(_sample(spec), spec.final, classes, data.train, device, 1 if is_cluster else workers)
+    configs = _within_memory(
+        _sample(spec, classes), spec.final, classes, data.train, device, 1 if is_cluster else workers
+    )
     costs = [_operations(config, data, data.train) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
     speed = _speed(typical, classes, device, place.threads)
@@ -105,9 +109,16 @@ def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int
         ) from None
 
 
-def _sample(spec: StudySpec) -> list[TrialConfig]:
+def _sample(spec: StudySpec, classes: int) -> list[TrialConfig]:
+    """Return random configurations, within the limits on parameters and size if there are any such."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [spec.space.suggest(study.ask()) for _ in range(SAMPLES if spec.space.knobs else 1)]
+    count, drawn, within = SAMPLES if spec.space.knobs else 1, list[TrialConfig](), list[TrialConfig]()
+    while len(within) < count and len(drawn) < (MOST_SAMPLES if count > 1 else 1):
+        drawn.append(spec.space.suggest(study.ask()))
+        constraints = constraints_of(spec.limits, spec.final.deployed(drawn[-1]), classes)
+        if all(excess <= 0 for excess in constraints.values()):
+            within.append(drawn[-1])
+    return within or drawn[:count]
 
 
 def _taught(config: TrialConfig, final: FinalSection, classes: int) -> float:

@@ -1,0 +1,65 @@
+"""The time of a study, from a measured speed that is fixed here."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fmnist.config import TrialConfig
+from fmnist.network import describe
+from search.job.estimate import Estimate, estimate
+from search.job.place import Place
+from search.study.records import DataRecord
+from search.study.spec import StudySpec
+from tests.search.tiny import tiny_spec
+
+DATA = DataRecord(name="synthetic", fingerprint="0", train=400, valid=100, class_names=("a", "b", "c"))
+PLACE = Place(torch.device("cpu"), 1, 1, None, None)
+SPEED = 1000.0  # images a second, of the median network of a study
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.job.estimate.measure_speed", lambda *_, **__: SPEED)
+
+
+def pinned(**knobs: Any) -> StudySpec:
+    return StudySpec.parse({"name": "pinned", "search": {"trials": 4}, "knobs": {"epochs": 3, **knobs}}, context="test")
+
+
+def seconds(spec: StudySpec, **changes: Any) -> Estimate:
+    return estimate(spec, replace(PLACE, **changes), data=DATA, images=500)
+
+
+def test_a_trial_takes_its_training_and_half_as_long_for_each_view_of_a_validation_image() -> None:
+    plain, mirrored, moved = (
+        seconds(pinned(**knobs)) for knobs in ({}, {"mirror": True}, {"mirror": True, "translate": 1})
+    )
+    assert plain.search == pytest.approx(4 * 3 * (400 + 50) / SPEED)
+    assert mirrored.search == pytest.approx(4 * 3 * (400 + 100) / SPEED)
+    assert moved.search == pytest.approx(4 * 3 * (400 + 300) / SPEED)
+    assert plain.final == mirrored.final == moved.final == pytest.approx(3 * 3 * 500 / SPEED)  # nothing is scored
+    assert seconds(pinned(), workers=2).search == pytest.approx(plain.search / 2)
+
+
+def test_only_networks_within_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def measure(config: TrialConfig, classes: int, **_: Any) -> float:
+        sizes.append(describe(config, classes).parameters)
+        return 1e9 / describe(config, classes).pass_flops
+
+    monkeypatch.setattr("search.job.estimate.measure_speed", measure)
+    wide = {"filters": {"low": 8, "high": 256}, "depth": 2, "head": "max"}
+    free = pinned(**wide)
+    limited = free.overridden(max_params=20_000)
+    assert seconds(limited).search < seconds(free).search / 4
+    assert sizes[0] <= 20_000 < sizes[1]
+    impossible = free.overridden(max_params=1)
+    assert seconds(impossible).search > 0  # the search itself says that nothing is within the limit
+
+
+def test_the_minutes_of_the_search_bound_its_time() -> None:
+    spec = tiny_spec().overridden(trials=1000, minutes=1)
+    assert seconds(spec).search == 60
