@@ -1,6 +1,6 @@
 """Ways of training that are no knobs, because they did not pay: levers.py measures them as changes of a training."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,6 @@ from torch.nn.functional import conv2d, cross_entropy, unfold
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
-from fmnist.network import Network
 from fmnist.scoring import as_input
 from fmnist.train import _Run
 
@@ -19,16 +18,8 @@ class Whitened(_Run):
     Source: KellerJordan/cifar10-airbench; there the layer is frozen, here it goes on learning.
     """
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        train: Images,
-        seed: int,
-        device: torch.device,
-        mixed: bool | None = None,
-        teachers: Sequence[Network] = (),
-    ) -> None:
-        super().__init__(config, train, seed, device, mixed, teachers)
+    def __init__(self, config: TrialConfig, train: Images, *more: Any) -> None:
+        super().__init__(config, train, *more)
         conv = next(module for module in self.model.modules() if isinstance(module, nn.Conv2d))
         size = conv.kernel_size[0]
         images = (as_input(self.batches.pixels[:5000]) - self.model.mean) / self.model.std
@@ -49,16 +40,8 @@ class Skipping(_Run):
 
     SHARE = 0.25
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        train: Images,
-        seed: int,
-        device: torch.device,
-        mixed: bool | None = None,
-        teachers: Sequence[Network] = (),
-    ) -> None:
-        super().__init__(config, train, seed, device, mixed, teachers)
+    def __init__(self, config: TrialConfig, train: Images, *more: Any) -> None:
+        super().__init__(config, train, *more)
         self.losses = torch.full((len(train),), torch.inf)
         self.rows = torch.empty(0, dtype=torch.int64)
         self.kept = self.batches.count

@@ -29,7 +29,7 @@ import tomllib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from multiprocessing import get_context
 from statistics import fmean, stdev
 from typing import Annotated, Any
@@ -45,12 +45,13 @@ from benchmarks.options import Data, Json
 from benchmarks.table import CPU, perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE, Images
-from fmnist.data.sources import find_source
+from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
 from fmnist.metrics import macro_f1
 from fmnist.network import build, describe
+from fmnist.precision import is_mixed
 from fmnist.scoring import class_scores
 from fmnist.suggestions import did_you_mean
 from fmnist.train import DivergedError, fit
@@ -74,6 +75,7 @@ class Lever:
     name: str
     knobs: Mapping[str, Any]
     training: str
+    data: str = ""  # what it is trained on, if not on all images of Fashion-MNIST in bfloat16
 
     def config(self, epochs: int) -> TrialConfig:
         """Return the configuration with so many epochs."""
@@ -82,7 +84,7 @@ class Lever:
     @property
     def recipe(self) -> str:
         """Identify everything that determines the trainings but their epochs and seed."""
-        content = json.dumps([dict(sorted(self.knobs.items())), self.training])
+        content = json.dumps([dict(sorted(self.knobs.items())), self.training, *([self.data] if self.data else [])])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -115,7 +117,9 @@ def levers(
     here = surroundings(workers=workers, threads=1)
     usual_epochs, known = read_levers(table)
     epochs = epochs or usual_epochs
-    chosen = _chosen(known, only)
+    source = find_source(data, announce=tell)
+    about = _about(source, images)
+    chosen = [replace(lever, data=about) for lever in _chosen(known, only)]
     done = read_rows(rows)
     costs = {row.recipe: row.cost for row in done}
     for lever in chosen:
@@ -166,6 +170,11 @@ def read_rows(path: Path) -> list[Row]:
         if reader.fieldnames != list(kinds):
             raise FmnistError(f"{path} must have the columns {', '.join(kinds)}. Name another file with --file.")
         return [Row(**{name: kinds[name](text) for name, text in entry.items()}) for entry in reader]  # type: ignore[operator]
+
+
+def _about(source: Source, images: int | None) -> str:
+    parts = ["" if source.name == "Fashion-MNIST" else source.name, f"{images} images" if images else ""]
+    return ", ".join(filter(None, (*parts, "" if is_mixed(CPU) else "float32")))
 
 
 def epochs_of(cost: float, epochs: int) -> int:

@@ -1,10 +1,11 @@
 """Batched augmentation as pure tensor functions on the device of the images, each part a knob of its own.
 
-`flip` mirrors half of the images. `shift` moves each by up to so many pixels, rounded to whole ones: images that are
-only moved or mirrored stay sharp, like those of the test. `augmentation` s rotates a share s of the images by up to 15s
-degrees and scales them by up to 15s %; not all, because interpolation blurs. `erase` fills a box in half of them with
-one grey (random erasing, Zhong et al. 2017, arXiv 1708.04896). `mixup` blends each image with the one before it in the
-batch (Zhang et al. 2018, arXiv 1710.09412, here with a uniform share in place of a beta-distributed one).
+`flip` mirrors half of the images. `shift` moves them by whole pixels, so that images that are only moved or mirrored
+stay sharp, like those of the test: with 1 by -1, 0 or 1 equally often, and with a fraction the outermost moves are
+rarer. `augmentation` s rotates a share s of the images by up to 15s degrees and scales them by up to 15s %; not all,
+because interpolation blurs. `erase` fills a box in half of them with one grey (random erasing, Zhong et al. 2017, arXiv
+1708.04896). `mixup` blends each image with the one before it in the batch (Zhang et al. 2018, arXiv 1710.09412, here
+with a uniform share in place of a beta-distributed one).
 """
 
 import math
@@ -48,14 +49,14 @@ def augment(
     return _erased(moved, config.erase, generator) if config.erase else moved
 
 
-def mixed_up(images: Tensor, targets: Tensor, share: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Return each image and its target blended with the ones before it in the batch, by up to `share`.
+def mixup_weights(batches: int, size: int, share: float, generator: Generator) -> Tensor:
+    """Return for each image the weight of the one before it in the batch, up to `share`. Shape: [B, N]."""
+    return share * _uniform((batches, size), generator)
 
-    Shape: images [B, N, 1, S, S], targets [B, N, classes] -> the same.
-    """
-    weights = share * _uniform(targets.shape[:2], generator)
-    of_images, of_targets = weights.view(*targets.shape[:2], 1, 1, 1), weights.unsqueeze(2)
-    return images.lerp(images.roll(1, 1), of_images), targets.lerp(targets.roll(1, 1), of_targets)
+
+def mixed_up(values: Tensor, weights: Tensor) -> Tensor:
+    """Return images or targets, each blended with the one before it. Shape: [B, N, ...], [B, N] -> [B, N, ...]."""
+    return values.lerp(values.roll(1, 1), weights.view(*weights.shape, *[1] * (values.ndim - 2)))
 
 
 def resized(images: Tensor, side: int) -> Tensor:
@@ -67,7 +68,7 @@ def _moved(images: Tensor, side: int, config: TrialConfig, mirrored: Tensor | No
     # One interpolation moves, mirrors and resizes.
     count, side_before, strength = len(images), images.shape[-1], config.augmentation
     mirror = torch.ones(count, device=images.device) if mirrored is None else 1 - 2 * mirrored.float()
-    shift = (_signed((count, 2), generator) * config.shift).round() * (2 / side_before)
+    shift = (_signed((count, 2), generator) * (config.shift + 0.5)).round() * (2 / side_before)
     # The same as affine_grid, which multiplies one small matrix per image and takes three times as long on a CPU.
     at = (torch.arange(side, device=images.device) * 2 + 1) / side - 1  # centres of the new pixels, from -1 to 1
     x, y = at.view(1, 1, side), at.view(1, side, 1)

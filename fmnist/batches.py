@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from fmnist.augment import augment, mixed_up
+from fmnist.augment import augment, mixed_up, mixup_weights
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
 from fmnist.scoring import as_input
@@ -39,6 +39,10 @@ class Batches:
         config, flat = self.config, rows.flatten()
         mirrored = self.odd[flat] ^ (epoch % 2 == 0) if config.flip == "alternate" else None
         images = augment(as_input(self.pixels[flat]), config, generator=self.generator, side=side, mirrored=mirrored)
-        targets = self.targets(images, self.labels[flat]).view(*rows.shape, -1)
-        images = images.view(*rows.shape, 1, side, side)
-        return mixed_up(images, targets, config.mixup, self.generator) if config.mixup else (images, targets)
+        images, labels = images.view(*rows.shape, 1, side, side), self.labels[rows]
+        if not config.mixup:
+            return images, self.targets(images, labels)
+        weights = mixup_weights(len(rows), self.size, config.mixup, self.generator)
+        images = mixed_up(images, weights)
+        targets = self.targets(images, labels)  # of the blended images, if they come from teachers
+        return images, targets if self.targets.are_taught else mixed_up(targets, weights)

@@ -52,7 +52,7 @@ class TrialConfig(BaseModel):
     ] = "after"
     init: Annotated[
         Literal["normal", "dirac"],
-        Field(description="first weights: random, or passing their input on"),
+        Field(description="first weights, dirac: full convolutions pass on"),
         Choice(("normal", "dirac")),
     ] = "normal"
     head: Annotated[Head, Field(description="last stage to one vector"), Choice(("flatten", "max", "avg"))] = "flatten"
@@ -82,7 +82,7 @@ class TrialConfig(BaseModel):
         Choice((True, False, "alternate")),
     ] = False
     shift: Annotated[
-        float, Field(ge=0, le=8, description="most pixels that an image is moved by, rounded"), Range(0.0, 2.0)
+        float, Field(ge=0, le=8, description="whole pixels that an image is moved by, at most"), Range(0.0, 2.0)
     ] = 0.0
     erase: Annotated[
         float, Field(ge=0, le=1, description="largest side of a box filled in half of the images"), Range(0.0, 0.5)
@@ -102,7 +102,7 @@ class TrialConfig(BaseModel):
     # Optimisation.
     optimizer: Annotated[
         Literal["adam", "adamw", "muon"],
-        Field(description="Adam, AdamW, or Muon with AdamW for vectors"),
+        Field(description="Adam, AdamW, or Muon for convolutions"),
         Choice(("adam", "adamw", "muon")),
     ] = "adam"
     learning_rate: Annotated[

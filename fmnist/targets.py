@@ -39,14 +39,19 @@ class Targets:
             folded(teacher).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for teacher in teachers
         ]
-        self._batch, self._mixed = config.batch_size, mixed
+        self._mixed = mixed
+
+    @property
+    def are_taught(self) -> bool:
+        """Whether they come from teachers."""
+        return bool(self._teachers)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the targets of the images. Shape: float [N, 1, S, S], [N] -> float32 [N, classes]."""
+        """Return the targets of batches of images. Shape: float [B, N, 1, S, S], [B, N] -> float32 [B, N, classes]."""
         if not self._teachers:
             return self._rows[labels]
         # In batches, because on CUDA far more images are prepared at once than a training step has.
-        return torch.cat([self._taught(batch) for batch in images.split(self._batch)])
+        return torch.stack([self._taught(batch) for batch in images])
 
     @torch.no_grad()
     def _taught(self, images: Tensor) -> Tensor:

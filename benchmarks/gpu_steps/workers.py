@@ -24,7 +24,7 @@ COMMON: dict[str, Any] = {
         "head": "max",
         "augmentation": 0.2,
         "flip": True,
-        "shift": 0.8,
+        "shift": 0.3,
         "label_smoothing": 0.05,
         "optimizer": "adamw",
     },

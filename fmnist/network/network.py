@@ -39,7 +39,8 @@ class Network(nn.Module):
             return self._logits(images)
         views, weights = _views(images, is_mirrored=self.mirror, pixels=self.translate)
         scores = self._logits(torch.cat(views)).unflatten(0, (self.views, -1))  # [views, N, classes], in one pass
-        return torch.einsum("v,vnc->nc", scores.new_tensor(weights), scores)
+        mean: Tensor = sum(weight * of_view for weight, of_view in zip(weights, scores, strict=True))  # type: ignore[assignment]
+        return mean
 
     def _logits(self, images: Tensor) -> Tensor:
         x = self.stages((images - self.mean) / self.std)  # [N, width, h, w]

@@ -58,6 +58,7 @@ class ModelFacts:
     final: Final
     environment: Environment | None
     toml: str  # the winning configuration, as a study file
+    other_toolkit: str | None = None  # the version that trained it, if knobs had another meaning in it
     budget: Budget | None = None
     identity: Identity | None = None  # identifies the study
     # The exported model's expected calibration error on the test split; None without its predictions.

@@ -20,6 +20,7 @@ def read_facts(study: Study, final: Final, data: DataRecord, tested: Predictions
         final=final,
         environment=environments[-1] if environments else None,
         toml=toml,
+        other_toolkit=study.other_toolkit,
         budget=_budget(study) if final.trial is not None else None,
         identity=identity_of(study),
         calibration_error=calibration(tested.confidence, tested.is_right).error if tested else None,

@@ -1,6 +1,7 @@
 """Export the final model of a finished study, or its final networks together, for other programs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,8 @@ def export_ensemble_of(study: Study, source: Source, to: Path, announce: Callabl
         require_tested_model(folder, run, predictions, pixels)
     final = final.model_copy(update={"ensemble": score})
     facts = read_facts(study, final, data, predictions and together(predictions), winning_spec(study).to_toml())
+    # What the networks would have without their temperature does not follow from the mean of their probabilities.
+    facts = replace(facts, error_without_temperature=None)
     return export_ensemble(folders, to, test_pixels=pixels, facts=facts, announce=announce)
 
 

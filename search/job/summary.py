@@ -91,7 +91,8 @@ def _final(spec: StudySpec) -> str:
         return f"{counted(final.seeds, 'seed')} of {epochs}{moved}"
     changes = final.student.model_dump() if final.student is not None else {}
     differing = f" with {settings(changes)}" if changes else ""
-    return f"{counted(final.seeds, 'teacher')} of {epochs}, then {counted(final.seeds, 'student')}{differing},"
+    students = f"{counted(final.seeds, 'student')}{differing}{moved or ','}"
+    return f"{counted(final.seeds, 'teacher')} of {epochs}, then {students}"
 
 
 def _confirming(spec: StudySpec) -> str:

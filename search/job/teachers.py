@@ -15,7 +15,7 @@ class DivergedStudentError(SearchError):
         super().__init__(
             f"The student diverged: {reason}. The winner and its teachers are kept, and the test split was not opened. "
             f"Save the winner with `fmnist-search best {study} > mine.toml`, set a lower learning_rate under "
-            "[final.student] there, and run mine.toml."
+            "[final.student] there, and run mine.toml: it trains the teachers again, without a search."
         )
 
 

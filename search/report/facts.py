@@ -39,7 +39,7 @@ class Searched(Record):
     feasible: bool  # within every constraint of the study
     knobs: dict[str, Scalar | None]  # the searched ones only
     parameters: int | None
-    flops: int | None  # of the forward pass of one image
+    flops: int | None  # to score an image
     seconds: float | None
     seed: int | None
 

@@ -52,11 +52,12 @@ def headline(report: Report) -> str:
     """Return the result in a sentence, or the best score so far."""
     if (final := report.final) is not None:
         spread = "" if final.sd is None else f" ± {f1(final.sd)}"
-        return (
+        stated = (
             f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % "
             f"interval [{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; the test "
-            f"split was opened {times(len(report.openings))}. {ensemble_sentence(final)} {teachers_sentence(final)}"
-        ).strip()
+            f"split was opened {times(len(report.openings))}."
+        )
+        return " ".join(filter(None, (stated, ensemble_sentence(final), teachers_sentence(final))))
     for candidate in report.confirmed:
         if candidate.trial == report.winner and candidate.mean is not None:
             mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"

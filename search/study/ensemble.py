@@ -39,7 +39,8 @@ def ensemble_sentence(final: Final) -> str:
     """Return the ensemble's score as a sentence that names it as what it is; empty without one."""
     if (ensemble := final.ensemble) is None:
         return ""
-    return f"The {ensemble.members} networks together, averaged: {f1(ensemble.macro_f1)}; it is no single network."
+    together = f"The {ensemble.members} networks together, averaged: {f1(ensemble.macro_f1)}"
+    return f"{together}, which is not the score of a single network."
 
 
 def teachers_sentence(final: Final) -> str:
@@ -49,6 +50,6 @@ def teachers_sentence(final: Final) -> str:
     spread = "" if teachers.sd is None else f" ± {f1(teachers.sd)}"
     averaged = "" if teachers.ensemble is None else f", averaged {f1(teachers.ensemble.macro_f1)}"
     return (
-        f"The scored networks are students; their {counted(len(teachers.runs), 'teacher')}, apart from them: "
+        f"The scored networks are students. The {counted(len(teachers.runs), 'teacher')} alone: "
         f"{f1(teachers.mean)}{spread}{averaged}."
     )

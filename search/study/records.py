@@ -186,7 +186,7 @@ class Teachers(Record):
     low: float  # bootstrap interval of the mean
     high: float
     parameters: int
-    flops: int  # of one image's forward pass
+    flops: int  # to score an image
     ensemble: EnsembleScore | None  # what the students learned from; None with a single seed
 
 
@@ -207,7 +207,7 @@ class Final(Record):
     confusion: tuple[tuple[int, ...], ...]  # of the exported seed; rows true, columns predicted
     exported_seed: int  # the first seed by rule, never the best one on the test split
     parameters: int
-    flops: int  # of one image's forward pass, two per multiply-add
+    flops: int  # to score an image, two per multiply-add; in studies of version 0.1 without its mirror image
     test_images: int
     predictions: str | None = None  # BLAKE2b of the file of predictions; None in studies of version 0.1
     temperature: float | None = None  # that the models' class scores are divided by; None if they are not

@@ -69,8 +69,7 @@ Student: type[Changes] = create_model("Student", __base__=Changes, **_KNOBS)
 class FinalSection(Section):
     """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set.
 
-    `translate` replaces the knob: it takes no training, but six views of each validation image after every epoch of a
-    trial, if the winner also has `mirror`.
+    `translate` replaces the knob in the result alone, so that no trial scores the moved views after each epoch.
 
     With `distil` as many students learn from the mean of these networks' probabilities, and are the result. They have
     the winner's configuration, or differ from it by the knobs of `student`.
@@ -89,11 +88,12 @@ class FinalSection(Section):
         return self
 
     def trained(self, winner: TrialConfig) -> TrialConfig:
-        """Return the configuration of the final trainings; with `distil` that of the teachers."""
-        changes = {"epochs": self.epochs, "translate": self.translate}
+        """Return the configuration of the final trainings; with `distil` that of the teachers, who teach unmoved."""
+        changes = {"epochs": self.epochs, "translate": None if self.distil else self.translate}
         return winner.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
     def deployed(self, winner: TrialConfig) -> TrialConfig:
         """Return the configuration of the result: that of the final trainings, or the student's if there is one."""
-        trained = self.trained(winner)
+        alone = self.model_copy(update={"distil": False})
+        trained = alone.trained(winner)
         return trained if self.student is None else self.student.applied_to(trained)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningRules
@@ -22,7 +22,7 @@ from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
 from search.study.sections import ConfirmSection, FinalSection, LimitsSection, SearchSection, Section
 from search.study.shipped import shipped_studies
-from search.study.space import Space, read_space
+from search.study.space import SEARCH, Space, read_space
 
 DEFAULT_STUDY = "quick"
 LARGEST = 2**16  # bytes of a file; the shipped ones have less than 2,000
@@ -59,6 +59,19 @@ class StudySpec(Section):
     def _distinct(cls, received: CleaningRules) -> CleaningRules:
         if len(set(received.classes)) < len(received.classes):
             raise ValueError("a section whose list of classes names each class only once")
+        return received
+
+    @field_validator("final")
+    @classmethod
+    def _taught_at_full_size(cls, received: FinalSection, info: ValidationInfo) -> FinalSection:
+        # A teacher's batch norm has the statistics of images at full size; at 14 pixels it is right about one in four.
+        unlisted = SEARCH if info.data.get("unlisted") == SEARCH else 0.0
+        entry = info.data.get("knobs", {}).get("small_epochs", unlisted)
+        of_student = received.student and received.student.model_dump().get("small_epochs")
+        if received.distil and (entry if of_student is None else of_student) != 0:
+            raise ValueError(
+                "a section with small_epochs = 0 under its student: teachers know images at full size only"
+            )
         return received
 
     @property
@@ -247,9 +260,9 @@ def _correct_places() -> dict[str, str]:
     for section, model in SECTIONS.items():
         for name in model.model_fields:
             places.setdefault(name, []).append(f"under [{section}]")
-    return dict.fromkeys(TrialConfig.model_fields, "under [knobs]") | {
-        name: " or ".join(sections) for name, sections in places.items()
-    }
+    for name in TrialConfig.model_fields:
+        places[name] = ["under [knobs]", *places.get(name, ())]
+    return {name: " or ".join(sections) for name, sections in places.items()}
 
 
 SECTIONS: dict[str, type[BaseModel]] = {

@@ -1,3 +1,4 @@
+import math
 from itertools import product
 from typing import Any
 
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from fmnist.augment import augment, mixed_up, resized
+from fmnist.augment import augment, mixed_up, mixup_weights, resized
 from fmnist.config import TrialConfig
 
 SIDE = 28
@@ -85,16 +86,26 @@ def test_each_image_gets_its_own_changes() -> None:
     assert len({image.numpy().tobytes() for image in changed(same, **ALL)}) == 20
 
 
-@pytest.mark.parametrize("shift", [0.4, 1.0, 2.2])
+@pytest.mark.parametrize("shift", [0.1, 1.0, 1.7])
 @pytest.mark.parametrize("flip", [False, True])
 def test_shifts_and_flips_move_whole_pixels_and_blur_nothing(shift: float, flip: bool) -> None:
     images = framed_noise(600)
     moves = moves_of(images, changed(images, shift=shift, flip=flip))
-    reach = round(shift)
+    reach = math.ceil(shift)
     down, right, mirror = (set(column) for column in zip(*filter(None, moves), strict=True))
     assert None not in moves
     assert down == right == set(range(-reach, reach + 1))
     assert mirror == ({False, True} if flip else {False})
+
+
+def test_moves_up_to_a_whole_number_are_equally_frequent_and_a_fraction_makes_the_outermost_rarer() -> None:
+    images = framed_noise(1500)
+    shares = {}
+    for shift in (1.0, 0.25):
+        moves = [move[0] for move in moves_of(images, changed(images, shift=shift)) if move]
+        shares[shift] = [moves.count(down) / len(images) for down in (-1, 0, 1)]
+    assert shares[1.0] == pytest.approx([1 / 3] * 3, abs=0.04)
+    assert shares[0.25] == pytest.approx([1 / 6, 2 / 3, 1 / 6], abs=0.04)
 
 
 def test_half_of_the_images_are_mirrored() -> None:
@@ -103,7 +114,7 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert mirrored == pytest.approx(0.5, abs=0.04)
 
 
-@pytest.mark.parametrize("knobs", [{}, {"shift": 0.4}, {"augmentation": 0.01}])
+@pytest.mark.parametrize("knobs", [{}, {"shift": 0.0}, {"augmentation": 0.01}])
 def test_with_alternate_flips_the_caller_says_which_images_are_mirrored(knobs: dict[str, Any]) -> None:
     images, mirrored = framed_noise(6), torch.tensor([True, False, False, True, True, False])
     config = TrialConfig(flip="alternate", **knobs)
@@ -157,17 +168,14 @@ def test_images_are_resized_with_or_without_augmentation(side: int, knobs: dict[
     assert torch.equal(result, resized(images, side)) == (not knobs)
 
 
-def test_mixup_blends_an_image_and_its_target_by_the_same_share() -> None:
+def test_mixup_blends_values_with_the_ones_before_them() -> None:
     images = torch.rand((3, 8, 1, 4, 4), generator=generator(1))
-    targets = torch.eye(8).expand(3, 8, 8)
-    mixed, mixed_targets = mixed_up(images, targets, 0.4, generator())
-    shares = 1 - mixed_targets.diagonal(dim1=1, dim2=2)
-    assert shares.min() >= 0
-    assert 0.3 < shares.max() <= 0.4
-    torch.testing.assert_close(mixed_targets.sum(dim=2), torch.ones(3, 8))
+    weights = mixup_weights(3, 8, 0.4, generator())
+    assert weights.min() >= 0
+    assert 0.3 < weights.max() <= 0.4
     before = torch.cat((images[:, -1:], images[:, :-1]), dim=1)
-    weights = shares[:, :, None, None, None]
-    torch.testing.assert_close(mixed, (1 - weights) * images + weights * before)
+    by_image = weights[:, :, None, None, None]
+    torch.testing.assert_close(mixed_up(images, weights), (1 - by_image) * images + by_image * before)
 
 
 @pytest.mark.gpu

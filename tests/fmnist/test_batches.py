@@ -8,6 +8,7 @@ from torch import Tensor
 from fmnist.batches import Batches
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
+from fmnist.network import build
 from fmnist.targets import Targets
 
 CPU = torch.device("cpu")
@@ -57,12 +58,24 @@ def test_alternate_flips_are_the_same_in_a_resumed_training_and_others_with_anot
 
 def test_random_flips_differ_between_epochs(images: Images) -> None:
     made = batches(images, flip=True)
-    assert not torch.equal(mirrored_in(1, made), ~mirrored_in(2, made))
+    first, second = mirrored_in(1, made), mirrored_in(2, made)
+    assert not torch.equal(first, second)
+    assert all(8 < mirrored.sum() < 32 for mirrored in (first, second))
 
 
-def test_mixup_changes_images_and_targets(images: Images) -> None:
+def test_mixup_blends_images_and_targets_by_the_same_shares(images: Images) -> None:
     rows = torch.arange(COUNT).view(5, 8)
     (plain, labels), (mixed, soft) = (batches(images, mixup=share).prepared(rows, 28, 1) for share in (0.0, 0.3))
-    assert labels.amax() == 1
-    assert not torch.equal(plain, mixed)
-    torch.testing.assert_close(soft.sum(dim=2), torch.ones(5, 8))
+    shares = plain.roll(1, 1).mul(mixed).amax((2, 3, 4))  # each image has one bright pixel, in a row of its own
+    assert 0.2 < shares.max() <= 0.3
+    torch.testing.assert_close(soft, labels.lerp(labels.roll(1, 1), shares.unsqueeze(2)))
+
+
+def test_teachers_see_the_blended_images(images: Images) -> None:
+    config = TrialConfig(batch_size=8, mixup=0.3)
+    teacher = build(TrialConfig(filters=4), 4)
+    made = Batches(config, images, Targets(config, 4, CPU, [teacher], mixed=False), 0, CPU)
+    mixed, targets = made.prepared(torch.arange(COUNT).view(5, 8), 28, 1)
+    with torch.inference_mode():
+        expected = teacher.eval()(mixed.flatten(0, 1)).softmax(dim=1)
+    torch.testing.assert_close(targets.flatten(0, 1), expected, rtol=1e-4, atol=1e-5)

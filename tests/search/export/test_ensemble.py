@@ -208,7 +208,7 @@ def test_the_score_is_told_wherever_that_of_the_single_networks_is(say: Say) -> 
     final = study.read(Final)
     assert final is not None
     assert final.ensemble is not None
-    sentence = f"{SAID}{final.ensemble.macro_f1:.4f}; it is no single network."
+    sentence = f"{SAID}{final.ensemble.macro_f1:.4f}, which is not the score of a single network."
     report = read_report(study)
     assert headline(report).endswith(f"once. {sentence}")
     assert sentence in to_markdown(report)

@@ -391,6 +391,13 @@ def test_other_networks_and_synthetic_data(tmp_path: Path, config: TrialConfig) 
     assert "zalando" not in card
 
 
+def test_the_card_of_another_version_says_that_only_that_one_trains_it_again(tmp_path: Path) -> None:
+    write_card(tmp_path, facts_of(RICH), [])
+    assert "trains it again" not in (tmp_path / "MODEL_CARD.md").read_text()
+    write_card(tmp_path, replace(facts_of(RICH), other_toolkit="0.1.0"), [])
+    assert "Version 0.1.0 of fmnist-search trained this model." in (tmp_path / "MODEL_CARD.md").read_text()
+
+
 @pytest.mark.slow
 def test_random_networks(tmp_path: Path) -> None:
     random = np.random.default_rng(0)

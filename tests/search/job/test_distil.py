@@ -197,7 +197,7 @@ def test_the_report_tells_teachers_from_students(source: Source) -> None:
     assert [row[0] for row in shown["teachers"].rows] == ["2000", "2001"]
     assert "Students of the teachers below" in shown["final"].caption
     assert "which are not the result" in shown["teachers"].caption
-    assert f"their 2 teachers, apart from them: {final.teachers.mean:.4f}" in headline(report)
+    assert f"The 2 teachers alone: {final.teachers.mean:.4f}" in headline(report)
     study.write(final.model_copy(update={"teachers": None}))
     plain = read_report(study)
     assert "teachers" not in headline(plain)
@@ -324,14 +324,14 @@ def test_killed_between_teachers_and_students_a_run_goes_on_and_exports_the_stud
     assert metrics["macro_f1"] == final.runs[0].macro_f1
     assert metrics["teachers"]["mean"] == final.teachers.mean
     card = (folder / "export" / "MODEL_CARD.md").read_text()
-    assert "The scored networks are students; their 2 teachers, apart from them: " in card
+    assert "The scored networks are students. The 2 teachers alone: " in card
     assert "Knowledge distillation: in place of the labels, the training used the mean of the probabilities" in card
     assert "Teachers, on the test split" in (folder / "report.html").read_text()
     assert all(trial.constraints["max_params"] <= 0 for trial in study.optuna.trials)
     assert not list((folder / "running").glob("*"))
     ensemble = run_command(tmp_path, "export", "--ensemble")
     assert ensemble.returncode == 0, ensemble.stderr
-    assert "their 2 teachers, apart from them" in (folder / "ensemble" / "MODEL_CARD.md").read_text()
+    assert "The 2 teachers alone" in (folder / "ensemble" / "MODEL_CARD.md").read_text()
     again = run_command(tmp_path, "evaluate", folder / "final" / "teachers" / "seed-2000")
     assert "Recorded as an opening of the test split in the study" in again.stdout
 

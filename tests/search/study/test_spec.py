@@ -1,6 +1,7 @@
 import math
 import os
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,28 @@ def test_a_wrong_student_is_refused(line: str, says: str, tmp_path: Path) -> Non
 def test_a_student_without_distil_is_refused(tmp_path: Path) -> None:
     said = refusal(VALID + "\n[final.student]\nfilters = 16\n", tmp_path)
     assert said.startswith("mine.toml: final must be a section with distil = true if it has a student, got {")
+
+
+@pytest.mark.parametrize(
+    ("values", "is_refused"),
+    [
+        ({"knobs": {"small_epochs": 0.5}}, True),
+        ({"unlisted": "search"}, True),
+        ({"final": {"distil": True, "student": {"small_epochs": 0.3}}}, True),
+        ({"knobs": {"small_epochs": "search"}, "final": {"distil": True, "student": {"small_epochs": 0.0}}}, False),
+        ({"knobs": {"small_epochs": 0.5}, "final": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_student_sees_images_at_full_size_only(values: dict[str, Any], is_refused: bool) -> None:
+    study = {"name": "mine", "search": {"trials": 3}, "final": {"distil": True}, **values}
+    with pytest.raises(SearchError, match="small_epochs = 0 under its student") if is_refused else nullcontext():
+        StudySpec.parse(study, context="mine.toml")
+
+
+def test_a_key_that_two_sections_have_is_sent_to_both(tmp_path: Path) -> None:
+    said = refusal("translate = 1\n" + VALID, tmp_path)
+    assert said == "mine.toml: unknown key 'translate'. It belongs under [knobs] or under [final]."
 
 
 def test_a_winner_becomes_a_study_of_one_trial() -> None:
