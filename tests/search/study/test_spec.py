@@ -316,7 +316,7 @@ def test_a_key_of_the_top_among_the_knobs_is_told_its_place(key: str) -> None:
         StudySpec.parse({"name": "mine", "search": {"trials": 1}, "knobs": {key: "search", "depth": 2}}, context="mine")
 
 
-STUDENT = VALID + "distil = true\n\n[final.student]\nfilters = 16\nepochs = 40\nmirror = true\n"
+STUDENT = VALID + "distil = true\n\n[final.student]\nfilters = 16\nepochs = 40\nmirror = true\nsmall_epochs = 0.0\n"
 
 
 def test_a_student_is_the_winner_with_a_few_knobs_of_its_own(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_student_is_the_winner_with_a_few_knobs_of_its_own(tmp_path: Path) -> 
     assert read.final.distil
     assert read.final.trained(winner) == winner.model_copy(update={"epochs": 4})
     assert read.final.deployed(winner) == winner.model_copy(update={"filters": 16, "epochs": 40, "mirror": True})
-    assert read.model_dump()["final"]["student"] == {"filters": 16, "mirror": True, "epochs": 40}
+    assert read.model_dump()["final"]["student"] == {"filters": 16, "mirror": True, "small_epochs": 0.0, "epochs": 40}
     assert load_spec(written(tmp_path, read.to_toml())) == read
     assert StudySpec.model_validate(read.model_dump(mode="json")) == read
     assert read.overridden(seed=9).final == read.final
@@ -333,8 +333,9 @@ def test_a_student_is_the_winner_with_a_few_knobs_of_its_own(tmp_path: Path) -> 
 
 def test_without_a_student_the_result_is_like_the_winner(tmp_path: Path) -> None:
     winner = TrialConfig(filters=48)
-    for text in (VALID, VALID + "distil = true\n"):
-        assert load_spec(written(tmp_path, text)).final.deployed(winner) == winner
+    for text in (VALID, VALID + "distil = true\n\n[final.student]\nsmall_epochs = 0.0\n"):
+        final = load_spec(written(tmp_path, text)).final
+        assert final.deployed(winner) == winner.model_copy(update={"epochs": 4})
 
 
 @pytest.mark.parametrize(
