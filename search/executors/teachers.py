@@ -11,9 +11,7 @@ Files = dict[str, bytes]  # name -> content
 
 
 def load_teachers(folders: Sequence[Path], class_names: tuple[str, ...]) -> tuple[Checkpoint, ...]:
-    """Return the teachers in these folders; a student learns from their scores as they were trained.
-
-    This is the only place that loads teachers: what is done to a network after its training is to be undone here.
+    """Return the teachers in these folders, whose scores no temperature divides.
 
     Raises: FmnistError if a checkpoint cannot be loaded, or has other classes than the images.
     """

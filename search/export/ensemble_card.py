@@ -7,7 +7,7 @@ from typing import Any
 
 from search.export.formats import ENSEMBLE
 from search.export.latency import Latency
-from search.export.model_card import CARD, METRICS, NOT_FASHION_MNIST, ModelFacts, file_rows, latency_facts, render
+from search.export.model_card import CARD, METRICS, ModelFacts, file_rows, latency_facts, render, tested_on
 from search.export.parity import Parity
 from search.study.records import EnsembleScore
 
@@ -37,13 +37,7 @@ def _metrics(facts: ModelFacts, score: EnsembleScore, parity: Parity, latencies:
     final = facts.final
     return {
         "kind": "ensemble",
-        "study": facts.study,
-        "data": facts.data.name,
-        "fingerprint": facts.data.fingerprint,
-        "warning": NOT_FASHION_MNIST if facts.data.is_synthetic else None,
-        "split": "test",
-        "test_fingerprint": facts.data.test_fingerprint,
-        "images": final.test_images,
+        **tested_on(facts),
         "macro_f1": score.macro_f1,
         "accuracy": score.accuracy,
         "interval": [score.low, score.high],

@@ -96,13 +96,7 @@ def _metrics(
     """Return the metrics; `macro_f1` and `accuracy` are of the exported model, mean, sd and interval of all seeds."""
     final, run = facts.final, facts.exported
     return {
-        "study": facts.study,
-        "data": facts.data.name,
-        "fingerprint": facts.data.fingerprint,
-        "warning": NOT_FASHION_MNIST if facts.data.is_synthetic else None,
-        "split": "test",
-        "test_fingerprint": facts.data.test_fingerprint,
-        "images": final.test_images,
+        **tested_on(facts),
         "macro_f1": run.macro_f1,
         "accuracy": run.accuracy,
         "seed": run.seed,
@@ -126,6 +120,19 @@ def _metrics(
         "parity": [parity.as_json() for parity in parities],
         "int8": int8.as_json() if int8 else None,
         "latency": latency_facts(latencies),
+    }
+
+
+def tested_on(facts: ModelFacts) -> dict[str, Any]:
+    """Return the study and the images that the scores in metrics.json are of."""
+    return {
+        "study": facts.study,
+        "data": facts.data.name,
+        "fingerprint": facts.data.fingerprint,
+        "warning": NOT_FASHION_MNIST if facts.data.is_synthetic else None,
+        "split": "test",
+        "test_fingerprint": facts.data.test_fingerprint,
+        "images": facts.final.test_images,
     }
 
 
