@@ -62,9 +62,9 @@ class Watched:
         """Start the task on a free worker."""
         self.inner.submit(task)
 
-    def stop(self, key: str) -> None:
+    def stop(self, key: str, *, pause: bool = False) -> None:
         """Stop the task after its epoch."""
-        self.inner.stop(key)
+        self.inner.stop(key, pause=pause)
 
     def events(self, timeout: float) -> list[Event]:
         """Return the events since the last call."""

@@ -99,7 +99,7 @@ class Simulated:
             self.pending.append(EpochEnd(task.key, CurvePoint(number, 0.5, 0.5, value, value, float(number)), 1e4))
         self.pending.append(Finished(task.key, float(len(curve))))
 
-    def stop(self, key: str) -> None:  # noqa: ARG002
+    def stop(self, key: str, *, pause: bool = False) -> None:  # noqa: ARG002
         """Drop all pending events of the task but its end."""
         self.pending = deque(event for event in self.pending if isinstance(event, Finished))
 

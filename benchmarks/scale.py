@@ -106,7 +106,7 @@ class Simulated:
             )
         self._put(start + whole, Finished(task.key, whole))
 
-    def stop(self, key: str) -> None:
+    def stop(self, key: str, *, pause: bool = False) -> None:
         """Not needed, because nothing is pruned."""
         raise NotImplementedError(key)
 

@@ -76,6 +76,8 @@ LAYER = re.compile(r"^\| (\d+) \| `(\w+)` \|", re.MULTILINE)
 LAYERS = {room: int(layer) for layer, room in LAYER.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))}
 WRITERS = {
     "search/job/loop.py",
+    "search/job/freezing.py",
+    "search/job/choosing.py",
     "search/job/search.py",
     "search/study/ownership.py",
     "search/study/study.py",

@@ -77,8 +77,8 @@ def trials(
     """List a study's trials with state, value, time, reason and knobs, sorted and filtered.
 
     Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != <
-    <= > >=. States: waiting, running, complete, pruned, refused (over a limit before it trained), failed, foreign
-    (added by another program; never counted).
+    <= > >=. States: waiting, paused, running, complete, pruned, refused (over a limit before it trained), failed,
+    foreign (added by another program; never counted).
 
     Example: fmnist-search trials quick --sort value --where state=complete --columns number,value,filters
     """

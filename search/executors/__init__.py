@@ -12,6 +12,7 @@ from fmnist.config import TrialConfig
 from fmnist.curve import CurvePoint
 
 FailureKind = Literal["diverged", "memory", "latency", "error"]
+StopKind = Literal["end", "pause"]
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,11 @@ class Executor(Protocol):
         """Start the task on a free worker."""
         ...
 
-    def stop(self, key: str) -> None:
-        """Ask the task to end after the current epoch; its Finished event still arrives."""
+    def stop(self, key: str, *, pause: bool = False) -> None:
+        """Ask the task to end after the current epoch; its Finished event still arrives.
+
+        With `pause` its snapshot is saved first, unless that epoch is its last.
+        """
         ...
 
     def events(self, timeout: float) -> list[Event]:

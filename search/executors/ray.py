@@ -104,13 +104,13 @@ class RayExecutor:
         self._attempts.waiting.append(task)
         self._assign()
 
-    def stop(self, key: str) -> None:
-        """Ask the task to end after the current epoch; its Finished event still arrives."""
+    def stop(self, key: str, *, pause: bool = False) -> None:
+        """Ask the task to end after the current epoch, or to pause; its Finished event still arrives."""
         if key in self.running():
             self._attempts.stop(key)
         for worker in self._pool:
             if worker.task and worker.task.key == key:
-                worker.actor.stop.remote(key)
+                worker.actor.stop.remote(key, "pause" if pause else "end")
 
     def events(self, timeout: float) -> list[Event]:
         """Return the events since the last call, waiting up to `timeout` seconds for the first one.

@@ -13,7 +13,7 @@ import torch
 from fmnist.data.images import Images
 from fmnist.data.splits import SearchSplits
 from fmnist.precision import why_float32
-from search.executors import Event, Finished, Message, SnapshotSaved, Task
+from search.executors import Event, Finished, Message, SnapshotSaved, StopKind, Task
 from search.executors.teachers import Files, write_files
 from search.executors.training import Material, Setup, Unusable, events_of
 
@@ -37,6 +37,7 @@ class Trainer:
     def __init__(self, setup: Setup, splits: SearchSplits, full: Images, origin: dict[str, Any]) -> None:
         self._setup, self._material = setup, Material(splits, lambda: full, origin)
         self._stop = threading.Event()
+        self._stop_kind: StopKind = "end"
         self._key = ""
         self._has_said_precision = False
 
@@ -66,7 +67,7 @@ class Trainer:
             )
             if snapshot is not None:
                 (folder / "snapshot").write_bytes(snapshot)
-            for event in events_of(local, self._setup, self._material, self._stop.wait):
+            for event in events_of(local, self._setup, self._material, self._stop_came):
                 if isinstance(event, SnapshotSaved):
                     yield Carried("snapshot", {"snapshot": (folder / "snapshot").read_bytes()})
                 elif isinstance(event, Finished) and (folder / "checkpoint").exists():
@@ -75,7 +76,11 @@ class Trainer:
                     )
                 yield event
 
-    def stop(self, key: str) -> None:
-        """End the task after the current epoch, if it is still training."""
+    def stop(self, key: str, kind: StopKind) -> None:
+        """End or pause the task after the current epoch, if it is still training."""
         if key == self._key:
+            self._stop_kind = kind
             self._stop.set()
+
+    def _stop_came(self, patience: float) -> StopKind | None:
+        return self._stop_kind if self._stop.wait(patience) else None

@@ -56,15 +56,15 @@ class Snapshots:
             return None, ()
         return snapshot, tuple(self._curve)
 
-    def take(self, epoch: Epoch, point: CurvePoint) -> bool:
-        """Record the epoch and save a snapshot if it is due, never after the last epoch; return whether it did."""
+    def take(self, epoch: Epoch, point: CurvePoint, *, at_once: bool = False) -> bool:
+        """Record the epoch and save a snapshot if it is due or to be `at_once`; return whether it did.
+
+        After the last epoch there is nothing to save.
+        """
         self._curve.append(point)
         path, now = self._task.snapshot, time.monotonic()
-        if (
-            path is None
-            or epoch.number == self._task.config.epochs
-            or now - self._last < max(self._seconds, self._cost / SHARE)
-        ):
+        is_due = at_once or now - self._last >= max(self._seconds, self._cost / SHARE)
+        if path is None or epoch.number == self._task.config.epochs or not is_due:
             return False
         try:
             about = {"training": self._training, "curve": [asdict(point) for point in self._curve]}

@@ -35,6 +35,7 @@ from search.executors import (
     Predicted,
     Resumed,
     SnapshotSaved,
+    StopKind,
     Task,
 )
 from search.executors.capacity import least_memory
@@ -46,7 +47,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_
 # The coordinator takes milliseconds to decide on pruning. Without this short wait the decision arrives after the next
 # epoch has begun, and a pruned trial costs one epoch more.
 PATIENCE = 0.01  # of the epoch's time
-Stopped = Callable[[float], bool]  # seconds that it may wait for a message -> whether to end the training
+Stopped = Callable[[float], StopKind | None]  # seconds that it may wait for a message -> how to stop, if at all
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,14 @@ def _train(task: Task, setup: Setup, material: Material, stopped: Stopped) -> Ge
     for last in training:
         point = _point(last, time.monotonic() - start)
         yield EpochEnd(task.key, point, last.images_per_second)
-        if stopped(PATIENCE * last.seconds):
+        stop = stopped(PATIENCE * last.seconds)
+        if stop == "end":
             return time.monotonic() - start
-        if snapshots.take(last, point):
+        if snapshots.take(last, point, at_once=stop == "pause"):
             yield SnapshotSaved(task.key)
         yield from _messages(task, notes)
+        if stop == "pause" and last.number < task.config.epochs:
+            return time.monotonic() - start
     if valid_images is not None and last and last.logits is not None:
         yield Predicted(task.key, valid_images.labels, torch.softmax(last.logits, dim=1).numpy())
     if task.checkpoint and last:

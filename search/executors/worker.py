@@ -11,15 +11,16 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from search.executors import Task
+from search.executors import StopKind, Task
 from search.executors.training import Setup, Unusable, events_of, load_material
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The message that ends a task after the current epoch."""
+    """The message that ends or pauses a task after the current epoch."""
 
     key: str
+    kind: StopKind
 
 
 READY = "ready"
@@ -47,11 +48,12 @@ def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
                         os._exit(1)  # at once: the teardown of a broken CUDA context may hang
 
 
-def _stop_came(pipe: Connection, key: str, patience: float) -> bool:
+def _stop_came(pipe: Connection, key: str, patience: float) -> StopKind | None:
     while pipe.poll(patience):
-        if pipe.recv() == Stop(key):  # ignore a Stop of an earlier task
-            return True
-    return False
+        message: Stop = pipe.recv()
+        if message.key == key:  # ignore a Stop of an earlier task
+            return message.kind
+    return None
 
 
 def _die_with_parent() -> None:

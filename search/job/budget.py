@@ -3,7 +3,7 @@
 from optuna.trial import TrialState
 
 from search.storage.trial_record import TrialRecord
-from search.study.records import Timing
+from search.study.records import SearchEnd, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.trials import FINISHED, finished_trials
@@ -17,7 +17,13 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
     unfinished = study.trials((TrialState.RUNNING, TrialState.WAITING))
     if any(TrialRecord(trial).began for trial in unfinished):
         return False
-    return spent(study, spec) >= spec.budget or seconds_left(study, spec) <= 0
+    return spent(study, spec) >= spec.budget or seconds_left(study, spec) <= 0 or is_at_end(study, spec)
+
+
+def is_at_end(study: Study, spec: StudySpec) -> bool:
+    """Whether a search of the same budget ended before it, with nothing more to gain."""
+    end = study.read(SearchEnd)
+    return end is not None and (end.trials, end.minutes) == (spec.budget, spec.search.minutes)
 
 
 def spent(study: Study, spec: StudySpec) -> int:

@@ -2,20 +2,16 @@
 
 import math
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
 
 from optuna import Trial
 from optuna.trial import TrialState
 
-from fmnist.config import TrialConfig
 from fmnist.curve import CurvePoint
 from search.executors import (
     EpochEnd,
     Event,
     Failed,
-    FailureKind,
     Finished,
     Measured,
     Message,
@@ -24,14 +20,18 @@ from search.executors import (
     Resumed,
     Task,
 )
-from search.job.budget import seconds_left, spent
+from search.job.active import Active
+from search.job.budget import seconds_left
+from search.job.choosing import AskOptuna, Chooser
+from search.job.failures import Failures
+from search.job.freezing import Freezing
 from search.job.objective import UnusableTrialError, note_start, report, suggest
 from search.job.progress.tally import Best, EndState
 from search.job.stage import Stage
 from search.report.validation import keep_predictions
 from search.storage.optuna_private import trial_id, wait_again
 from search.storage.sharing import NoRoomError, TakenOverError
-from search.storage.trial_record import note_end, note_foreign, note_refused
+from search.storage.trial_record import note_end, note_foreign, note_pause, note_refused
 from search.study.coordinators import share_of, take_back
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.study import Study
@@ -39,18 +39,11 @@ from search.study.timing import NOTE_SECONDS
 from search.study.trials import complete_trials, finished_trials
 
 RETRY_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
-MOST_FAILURES = 10  # in a row
-MOST_REFUSED = 100  # in a row; they cost next to nothing
 TIME_IS_UP = "the study's time is up"
 STATE_WORDS: Final[dict[TrialState, EndState]] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
-}
-FAILURE_WORDS: Final[dict[FailureKind, str]] = {
-    "diverged": "diverged",
-    "memory": "ran out of memory",
-    "error": "ended with an error",
 }
 
 
@@ -66,15 +59,6 @@ def best_of(study: Study) -> Best | None:
     )
 
 
-@dataclass
-class _Active:
-    trial: Trial
-    config: TrialConfig
-    constraints: dict[str, float]  # name -> above 0 where the network is over its limit
-    curve: list[CurvePoint] = field(default_factory=list)
-    predicted: Predicted | None = None
-
-
 class SearchLoop:
     """The trials of one run, from ask to tell."""
 
@@ -82,13 +66,20 @@ class SearchLoop:
         self.study, self.spec, self.executor, self.progress = stage.study, stage.spec, stage.executor, stage.progress
         self.classes = classes
         self.deadline = time.monotonic() + seconds_left(self.study, self.spec)
-        self.active: dict[str, _Active] = {}  # submitted and not told
-        self.failures: list[Failed] = []  # of the last trials, since one that did not fail
-        self.refused = 0  # trials in a row, for their limits
-        self.given_up: str | None = None
+        self.active: dict[str, Active] = {}  # submitted and not told
+        self.failures = Failures()
+        is_freezing = self.spec.search.pruner == "freeze-thaw"
+        self.chooser: Chooser = (
+            Freezing(self.study, self.spec, classes) if is_freezing else AskOptuna(self.study, self.spec)
+        )
         self.is_shared = share_of(self.study) is not None
         self.done_before, self.done_here = len(finished_trials(self.study)), 0
         self.looked_around = self.asked_in_vain = -math.inf  # when
+
+    @property
+    def given_up(self) -> str | None:
+        """Why the search cannot go on, if so."""
+        return self.failures.given_up
 
     @property
     def is_over(self) -> bool:
@@ -109,16 +100,19 @@ class SearchLoop:
         """Return the next trial to train; None when the search is over."""
         if time.monotonic() - self.asked_in_vain < RETRY_SECONDS:
             return NoTaskYet()
-        while self._may_begin():
+        while not (self.given_up or self._is_late()):
             try:
-                if task := self._begin():
+                trial = self.chooser.next_trial(self.active, self.deadline - time.monotonic())
+                if trial is None:
+                    break
+                if task := self._begin(trial):
                     return task
             except NoRoomError:
                 break  # the trials that others have running use the budget up, unless they are refused or put back
             except TakenOverError as error:  # this run stood still while it proposed
                 for key in [key for key, active in self.active.items() if trial_id(active.trial) == error.trial_id]:
                     self._lose(key)
-        if self.given_up or not (self._has_more_to_come() or self._may_be_refused()):
+        if self.given_up or not (self._has_more_to_come() or self._may_be_refused() or self._may_pause()):
             return None
         self.asked_in_vain = time.monotonic()
         return NoTaskYet()
@@ -134,12 +128,11 @@ class SearchLoop:
         except TakenOverError:
             self._lose(event.key)
 
-    def _begin(self) -> Task | None:
-        """Ask for the next trial; None if it is over a limit or outside the space, so that it is not trained.
+    def _begin(self, trial: Trial) -> Task | None:
+        """Return the task of the trial; None if it is over a limit or outside the space, so that it is not trained.
 
         Raises: NoRoomError, TakenOverError.
         """
-        trial = self.study.optuna.ask()
         key = f"trial {trial.number}"
         if key in self.executor.running():  # this run lost it, and got it back before its training has stopped
             wait_again(self.study.optuna, trial)
@@ -151,13 +144,13 @@ class SearchLoop:
             return None
         seed = note_start(trial, config, self.spec.seed, self.classes)
         deployed = self.spec.final.deployed(config)  # limits concern the network that the study is for
-        self.active[key] = _Active(trial, config, constraints_of(self.spec.limits, deployed, self.classes))
+        self.active[key] = Active(trial, config, constraints_of(self.spec.limits, deployed, self.classes))
         self.progress.started(key, config.epochs)
         if reason := violations(self.active[key].constraints, self.spec.limits):
             self._refuse(key, reason)
             return None
         if self.spec.limits.max_latency_ms is None:  # otherwise its worker has yet to measure it
-            self.refused = 0
+            self.failures.none_refused()
         return Task(
             key,
             config,
@@ -183,7 +176,7 @@ class SearchLoop:
             key, "put back", None, "this run was not seen for a while, and another one took it over", {}
         )
 
-    def _handle(self, event: Event, active: _Active) -> None:
+    def _handle(self, event: Event, active: Active) -> None:
         match event:
             case EpochEnd():
                 self.progress.epoch(event.key, event.point.number, event.point.macro_f1, event.images_per_second)
@@ -196,28 +189,45 @@ class SearchLoop:
             case Measured():
                 active.constraints |= over(event.latency_ms, self.spec.limits)
                 if not violations(active.constraints, self.spec.limits):
-                    self.refused = 0
+                    self.failures.none_refused()
             case Predicted():
                 active.predicted = event
             case Message():
                 self.progress.message(f"{event.key}: {event.text}")
             case Finished():
-                self.failures.clear()
-                self._tell(event.key, TrialState.COMPLETE, None)
+                self.failures.none_failed()
+                self._finish(event.key, active)
             case Failed():
                 self._fail(event, active)
 
-    def _epoch(self, key: str, point: CurvePoint, active: _Active) -> None:
+    def _epoch(self, key: str, point: CurvePoint, active: Active) -> None:
         assert point.macro_f1 is not None
         del active.curve[point.number - 1 :]  # a trial whose worker died trains some epochs again
         active.curve.append(point)
-        if report(active.trial, active.config, point.number, point.macro_f1):
-            self._prune(key, f"{self.spec.search.pruner} after epoch {point.number}")
-        elif self._is_late() and point.number < active.config.epochs:
-            self._prune(key, TIME_IS_UP)
+        is_new = report(active.trial, point.number, point.macro_f1)
+        if point.number == active.config.epochs or active.pausing:
+            return
+        match self.chooser.verdict(self.active, key, self.deadline - time.monotonic()) if is_new else None:
+            case "prune", reason:
+                self._prune(key, reason)
+            case "pause", reason if not self._is_late():
+                active.pausing = reason
+                self.executor.stop(key, pause=True)
+            case _ if self._is_late():
+                self._prune(key, TIME_IS_UP)
+
+    def _finish(self, key: str, active: Active) -> None:
+        if active.pausing is None or active.curve[-1].number == active.config.epochs:
+            self._tell(key, TrialState.COMPLETE, None)
+            return
+        del self.active[key]
+        note_pause(active.trial, active.curve, active.pausing)
+        wait_again(self.study.optuna, active.trial)
+        self.asked_in_vain = -math.inf  # it may continue
+        self.progress.ended(key, "paused", active.curve[-1].macro_f1, active.pausing, active.trial.params)
 
     def _prune(self, key: str, reason: str) -> None:
-        self.failures.clear()
+        self.failures.none_failed()
         self.executor.stop(key)
         self._tell(key, TrialState.PRUNED, reason)
 
@@ -225,12 +235,9 @@ class SearchLoop:
         note_refused(self.active[key].trial)
         self._tell(key, TrialState.PRUNED, reason, word="refused")
         self.asked_in_vain = -math.inf  # its place in the budget is free
-        self.refused += 1
-        if self.refused == MOST_REFUSED:
-            self.given_up = f"{MOST_REFUSED} proposed networks in a row were over a limit. The last one: {reason}. "
-            self.given_up += "Raise the limit, or narrow the knobs that make networks large."
+        self.failures.refused(reason)
 
-    def _fail(self, event: Failed, active: _Active) -> None:
+    def _fail(self, event: Failed, active: Active) -> None:
         if event.kind == "latency":  # which was measured, and stands among the constraints
             self._refuse(event.key, event.reason)
             return
@@ -240,16 +247,7 @@ class SearchLoop:
         else:
             active.constraints[event.kind] = 1.0
             self._tell(event.key, TrialState.PRUNED, event.reason)
-        self.failures.append(event)
-        if len(self.failures) == MOST_FAILURES:
-            kinds = Counter(failed.kind for failed in self.failures).most_common()
-            (reason, times), *_ = Counter(failed.reason for failed in self.failures).most_common()
-            self.given_up = (
-                f"{MOST_FAILURES} trials in a row failed: "
-                f"{', '.join(f'{count} {FAILURE_WORDS[kind]}' for kind, count in kinds)}. "
-                f"{f'Most often ({times} times): {reason}' if times > 1 else f'The last one: {event.reason}'}. "
-                "Narrow the knobs, or remove the cause; the same command resumes the study."
-            )
+        self.failures.failed(event)
 
     def _tell(self, key: str, state: TrialState, reason: str | None, *, word: EndState | None = None) -> None:
         active = self.active.pop(key)
@@ -267,11 +265,6 @@ class SearchLoop:
             self.progress.message(fault)
         self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
 
-    def _may_begin(self) -> bool:
-        if self.given_up or self._is_late():
-            return False
-        return spent(self.study, self.spec) + len(self.active) < self.spec.budget
-
     def _is_late(self) -> bool:
         return time.monotonic() > self.deadline
 
@@ -283,8 +276,12 @@ class SearchLoop:
             return False
         return any(active.constraints.get("max_latency_ms", 1.0) > 0 for active in self.active.values())
 
+    def _may_pause(self) -> bool:
+        """Whether a running trial may yet pause, so that there is something to train again."""
+        return self.spec.search.pruner == "freeze-thaw" and bool(self.active) and not self._is_late()
+
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
-        states = (TrialState.RUNNING,) if self._is_late() else (TrialState.RUNNING, TrialState.WAITING)
+        states = self.chooser.unfinished_elsewhere(is_late=self._is_late())
         trials = self.study.trials(states) if self.is_shared else []
         return any(f"trial {trial.number}" not in self.active for trial in trials)

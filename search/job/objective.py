@@ -60,7 +60,8 @@ class Objective:
             for epoch in fit(config, self.splits.train, self.splits.valid, seed=seed, device=self.device):
                 assert epoch.macro_f1 is not None
                 value = epoch.macro_f1
-                if report(trial, config, epoch.number, value):
+                is_new = report(trial, epoch.number, value)
+                if is_new and epoch.number < config.epochs and trial.should_prune():
                     raise TrialPruned
         except DivergedError as error:
             trial_record.note_reason(trial, str(error))
@@ -121,15 +122,15 @@ def _describe(knob: Knob) -> str:
     return f"one of {', '.join(shown(option) for option in knob.options)}"
 
 
-def report(trial: Trial, config: TrialConfig, epoch: int, macro_f1: float) -> bool:
-    """Store the epoch's value, and return whether the pruner ends the trial.
+def report(trial: Trial, epoch: int, macro_f1: float) -> bool:
+    """Store the epoch's value unless it is stored, and return whether it is new.
 
-    A trial is never pruned after its last epoch: its training is already paid for.
+    A trial that was put back trains its first epochs again, and was not pruned after them.
     """
     if epoch in stored(trial).intermediate_values:
-        return False  # a trial that was put back trains its first epochs again, and was not pruned after them
+        return False
     trial.report(macro_f1, step=epoch)
-    return epoch < config.epochs and trial.should_prune()
+    return True
 
 
 def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> int:

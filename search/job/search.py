@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.executors import drive
-from search.job.budget import seconds_left
+from search.job.budget import is_at_end, seconds_left
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
 from search.job.stage import Stage
@@ -16,6 +16,7 @@ from search.storage.optuna_private import pop_waiting, wait_again
 from search.storage.sharing import OWNER, TakenOverError
 from search.storage.trial_record import TrialRecord, note_foreign, note_reason
 from search.study.coordinators import share_of, take_back
+from search.study.records import SearchEnd
 from search.study.study import Study
 from search.study.timing import timed
 from search.study.trials import finished_trials, foreign_trials
@@ -34,6 +35,11 @@ def optimize(stage: Stage, classes: int) -> None:
     progress.begin("search", total=stage.spec.budget, done=len(finished_trials(study)), best=best_of(study))
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
         progress.message(f"Another program added trials without a configuration, which do not count: {foreign}.")
+    if is_at_end(study, stage.spec):
+        progress.message("The search had ended already.")
+        _end_waiting(stage, BUDGET_IS_USED_UP)
+        progress.end()
+        return
     with timed(study, "search") as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = SearchLoop(stage, classes)
@@ -50,7 +56,11 @@ def optimize(stage: Stage, classes: int) -> None:
             progress.ended(key, "put back", None, None, {})
         put_back(study)
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
-    _end_waiting(study, TIME_IS_UP if seconds_left(study, stage.spec) <= 0 else BUDGET_IS_USED_UP)
+    is_late = seconds_left(study, stage.spec) <= 0
+    _end_waiting(stage, TIME_IS_UP if is_late else BUDGET_IS_USED_UP)
+    if (reason := loop.chooser.end_reason) and not is_late:
+        study.write(SearchEnd(reason=reason, trials=stage.spec.budget, minutes=stage.spec.search.minutes))
+        progress.message(f"The search ends: {reason}.")
     progress.end()
 
 
@@ -67,13 +77,18 @@ def put_back(study: Study) -> None:
         take_back(study)
 
 
-def _end_waiting(study: Study, reason: str) -> None:
+def _end_waiting(stage: Stage, reason: str) -> None:
     # Trials that an earlier run put back, and for which there is no time or budget any more, would wait for ever.
+    study = stage.study
     if study.is_stored and (share := study.storage.share):
         study.storage.share = replace(share, budget=sys.maxsize)
     while (trial := pop_waiting(study.optuna)) is not None:
-        if TrialRecord(trial).began:
-            note_reason(trial, reason)
+        if (record := TrialRecord(trial)).began:
+            note_reason(trial, record.pause or reason)
         else:  # another program enqueued it, and it never began
             note_foreign(trial, reason)
         study.optuna.tell(trial, state=TrialState.PRUNED)
+        study.snapshot(f"trial {trial.number}").unlink(missing_ok=True)
+        if record.began:
+            last = record.curve[-1].macro_f1 if record.curve else None
+            stage.progress.ended(f"trial {trial.number}", "pruned", last, record.pause or reason, {})

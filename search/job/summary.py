@@ -81,7 +81,13 @@ def _limits(spec: StudySpec) -> str:
 
 
 def _pruning(spec: StudySpec) -> str:
-    return "nothing pruned" if spec.search.pruner == "none" else f"pruned by {spec.search.pruner}"
+    match spec.search.pruner:
+        case "none":
+            return "nothing pruned"
+        case "freeze-thaw":
+            return "paused and continued by freeze-thaw"
+        case pruner:
+            return f"pruned by {pruner}"
 
 
 def _final(spec: StudySpec) -> str:

@@ -70,7 +70,7 @@ def _pruner(name: Pruner, epochs: int) -> BasePruner:
             return optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(n_startup_trials=4), patience=1)
         case "wilcoxon":
             return optuna.pruners.WilcoxonPruner()
-        case "none":
+        case "freeze-thaw" | "none":  # the search loop decides when a trial pauses
             return optuna.pruners.NopPruner()
 
 

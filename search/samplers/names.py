@@ -3,4 +3,4 @@
 from typing import Literal
 
 Sampler = Literal["tpe", "gp", "cmaes", "random", "grid", "nsga2"]
-Pruner = Literal["percentile", "median", "hyperband", "halving", "patient", "wilcoxon", "none"]
+Pruner = Literal["percentile", "median", "hyperband", "halving", "patient", "wilcoxon", "freeze-thaw", "none"]

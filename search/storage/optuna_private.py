@@ -42,6 +42,8 @@ __all__ = [
     "TrialUserAttributeModel",
     "TrialValueModel",
     "VersionManager",
+    "begin_new",
+    "begin_waiting",
     "create_scoped_session",
     "enqueued_values",
     "pop_waiting",
@@ -95,6 +97,17 @@ def set_trial_system_attr(trial: Trial, key: str, value: Any) -> None:
 def wait_again(study: Study, trial: Trial | FrozenTrial) -> None:
     """Put the running trial back: a later ask returns it."""
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def begin_new(study: Study) -> Trial:
+    """Create a running trial and return it, even if others are waiting."""
+    return Trial(study, study._storage.create_new_trial(study._study_id))
+
+
+def begin_waiting(study: Study, trial: FrozenTrial) -> Trial | None:
+    """Set the waiting trial to running and return it, or None if another process has taken it."""
+    was_waiting = study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    return Trial(study, trial._trial_id) if was_waiting else None
 
 
 def pop_waiting(study: Study) -> Trial | None:

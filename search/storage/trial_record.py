@@ -12,6 +12,7 @@ from fmnist.curve import CurvePoint
 
 CONFIG = "config"  # an attribute of every trial that this toolkit started
 REFUSED = "refused"  # marks a trial that was not trained, because its network is over a limit
+PAUSE = "pause"  # why a trial paused, while its snapshot waits
 FOREIGN = "foreign"  # marks a trial of another program, which is never counted
 Foreign = Literal["added", "enqueued"]
 
@@ -50,7 +51,7 @@ class TrialRecord:
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """One point per epoch; empty before the trial ends."""
+        """One point per epoch; empty before the trial ends or pauses."""
         return _curve(self._attributes.get("curve"))
 
     @property
@@ -63,6 +64,12 @@ class TrialRecord:
         """Why the trial ended before its last epoch."""
         reason = self._attributes.get("reason")
         return None if reason is None else str(reason)
+
+    @property
+    def pause(self) -> str | None:
+        """Why the trial was paused when it was paused last."""
+        pause = self._attributes.get(PAUSE)
+        return None if pause is None else str(pause)
 
     @property
     def is_refused(self) -> bool:
@@ -104,6 +111,12 @@ def note_end(trial: Trial, curve: Sequence[CurvePoint], reason: str | None) -> N
 def note_reason(trial: Trial, reason: str) -> None:
     """Write why the trial ended before its last epoch."""
     trial.set_user_attr("reason", reason)
+
+
+def note_pause(trial: Trial, curve: Sequence[CurvePoint], why: str) -> None:
+    """Write the curve so far, and why the trial pauses."""
+    trial.set_user_attr("curve", [asdict(point) for point in curve])
+    trial.set_user_attr(PAUSE, why)
 
 
 def note_refused(trial: Trial) -> None:

@@ -80,6 +80,15 @@ class Candidate(Record):
         return stdev(run.macro_f1 for run in self.runs) if len(self.runs) > 1 else None
 
 
+class SearchEnd(Record):
+    """The search ended before its budget, because it had nothing more to gain; a larger budget resumes it."""
+
+    KEY = "search_end"
+    reason: str
+    trials: int
+    minutes: float | None
+
+
 class Dropped(Record):
     """A trial that is no longer a candidate, because it diverged when it was retrained."""
 

@@ -29,6 +29,17 @@ class SearchSection(Section):
     minutes: Annotated[float, Field(gt=0, le=10_000_000)] | None = None
     sampler: Sampler = "tpe"
     pruner: Pruner = "percentile"
+    # With freeze-thaw the search ends when all that is left of its budget promises less than the deviation between
+    # seeds, divided by this; inf never ends it early.
+    patience: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _modelled(self) -> Self:
+        if self.pruner == "freeze-thaw" and self.sampler != "gp":
+            raise ValueError('a section with sampler = "gp" if its pruner is "freeze-thaw", whose model also proposes')
+        if self.patience is not None and self.pruner != "freeze-thaw":
+            raise ValueError('a section with pruner = "freeze-thaw" if it has patience: other searches have no model')
+        return self
 
 
 class LimitsSection(Section):

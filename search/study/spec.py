@@ -20,6 +20,7 @@ from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
+from search.samplers.proposals import ProposalSampler
 from search.study.sections import ConfirmSection, FinalSection, LimitsSection, SearchSection, Section
 from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
@@ -92,6 +93,8 @@ class StudySpec(Section):
     def make_sampler(self, *, seed: int) -> BaseSampler:
         """Return the study's sampler, seeded with `seed`; the order of a grid follows from the study's seed."""
         section = self.search
+        if section.pruner == "freeze-thaw":
+            return ProposalSampler(self.space.distributions(), seed=seed)
         return make_sampler(section.sampler, trials=section.trials, seed=seed, grid=self.space.grid, order=self.seed)
 
     def make_pruner(self) -> BasePruner:

@@ -120,6 +120,7 @@ class Inline:
         self.trained: list[Task] = []
         self._running: dict[str, Iterator[Event]] = {}
         self._stopped: set[str] = set()
+        self._pausing: set[str] = set()
 
     def free(self) -> int:
         return self.places - len(self._running)
@@ -129,10 +130,11 @@ class Inline:
 
     def submit(self, task: Task) -> None:
         self.trained.append(task)
+        self._pausing.discard(task.key)
         self._running[task.key] = self._train(task)
 
-    def stop(self, key: str) -> None:
-        self._stopped.add(key)
+    def stop(self, key: str, *, pause: bool = False) -> None:
+        (self._pausing if pause else self._stopped).add(key)
 
     def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
         found = [next(events) for events in self._running.values()]
@@ -148,7 +150,7 @@ class Inline:
             for last in fit(task.config, SPLITS.train, valid, seed=task.seed, device=CPU):
                 point = CurvePoint(last.number, last.train_loss, last.valid_loss, last.macro_f1, last.accuracy, 1.0)
                 yield EpochEnd(task.key, point, 1.0)
-                if task.key in self._stopped:
+                if task.key in self._stopped or (task.key in self._pausing and last.number < task.config.epochs):
                     break
         except DivergedError as error:
             yield Failed(task.key, "diverged", str(error), 0.1)

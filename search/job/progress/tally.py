@@ -9,7 +9,7 @@ from typing import Literal
 from search.study.records import StageName
 from search.terminal.wording import counted, duration, f1, settings
 
-EndState = Literal["complete", "pruned", "failed", "refused", "put back"]
+EndState = Literal["complete", "pruned", "failed", "refused", "paused", "put back"]
 UNITS: dict[StageName, str] = {"search": "trial", "confirm": "training", "final": "training", "ablate": "training"}
 TITLES: dict[StageName, str] = {
     "search": "Search",
@@ -67,11 +67,13 @@ class Tally:
     running: dict[str, Running] = field(default_factory=dict)
     ended_here: Counter[EndState] = field(default_factory=Counter)
     others: int = 0  # ended in other runs since the stage began
+    paused: dict[str, float] = field(default_factory=dict)  # training -> the share of it that is trained
     _done_before: float = 0.0  # in trainings: of what ended here, the share that an earlier run had trained
 
     def started(self, label: str, epochs: int) -> None:
-        """`label` is running, with no epoch behind it."""
+        """`label` is running, with no epoch behind it, or goes on after a pause."""
         self.running[label] = Running(epochs)
+        self.paused.pop(label, None)
 
     def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
         """The figures of `label` are these; one that is no longer running has yet to see its stop message, and changes
@@ -86,6 +88,10 @@ class Tally:
     def ended(self, label: str, state: EndState, value: float | None, knobs: Mapping[str, object]) -> bool:
         """`label` is no longer running. True where it is the best of the search so far."""
         training = self.running.pop(label, None)
+        self.paused.pop(label, None)
+        if state == "paused":
+            self.paused[label] = training.share if training else 0.0
+            return False
         self.ended_here[state] += 1
         if state in ("put back", "refused"):
             return False
@@ -107,8 +113,8 @@ class Tally:
 
     @property
     def position(self) -> float:
-        """How many trainings are behind us, shares of the running ones included."""
-        return self.done + sum(training.share for training in self.running.values())
+        """How many trainings are behind us, shares of the running and paused ones included."""
+        return self.done + sum(training.share for training in self.running.values()) + sum(self.paused.values())
 
     @property
     def images_per_second(self) -> float:
@@ -135,7 +141,8 @@ class Tally:
     def counts(self) -> str:
         """ "2 running, 12 complete, 5 pruned", of this run; states that nothing is in are left out."""
         states: tuple[EndState, ...] = ("complete", "pruned", "failed", "refused", "put back")
-        running = [f"{len(self.running)} running"] if self.running else []
+        under_way = {"running": len(self.running), "paused": len(self.paused)}
+        running = [f"{count} {state}" for state, count in under_way.items() if count]
         return ", ".join(running + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
 
     def summary(self, now: float) -> str:

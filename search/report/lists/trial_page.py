@@ -51,9 +51,12 @@ def _trial(study: Study, number: int, storage: str) -> FrozenTrial:
 
 
 def _curve(trial: FrozenTrial) -> tuple[CurvePoint, ...]:
-    # While a trial runs, its storage holds only the score of each epoch.
-    return TrialRecord(trial).curve or tuple(
-        CurvePoint(step, None, None, value, None, None) for step, value in sorted(trial.intermediate_values.items())
+    # While a trial runs, its storage holds only the score of each epoch since it began or was paused.
+    curve = TrialRecord(trial).curve
+    return curve + tuple(
+        CurvePoint(step, None, None, value, None, None)
+        for step, value in sorted(trial.intermediate_values.items())
+        if step > len(curve)
     )
 
 

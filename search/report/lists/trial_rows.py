@@ -25,6 +25,7 @@ STATES = {
     TrialState.FAIL: "failed",
 }
 FOREIGN_STATE = "foreign"  # made by another program; not counted
+PAUSED_STATE = "paused"  # waits with a snapshot until it promises more than others
 REFUSED_STATE = "refused"  # over a limit before training; does not count towards a budget
 FIXED = ("number", "state", "value", "epochs", "seconds", "parameters", "flops", "reason", "seed")
 FIRST = FIXED[:5]  # shown first in a terminal
@@ -49,6 +50,7 @@ def trial_row(trial: FrozenTrial) -> Facts:
         "value": value_of(trial),
         "epochs": len(trial.intermediate_values),
         **{name: getattr(record, name) for name in ("seconds", "parameters", "flops", "reason", "seed")},
+        **({"reason": record.pause} if state_of(trial) == PAUSED_STATE else {}),
     }
 
 
@@ -57,6 +59,8 @@ def state_of(trial: FrozenTrial) -> str:
     record = TrialRecord(trial)
     if record.foreign:
         return FOREIGN_STATE
+    if trial.state == TrialState.WAITING and record.pause:
+        return PAUSED_STATE
     return REFUSED_STATE if record.is_refused and trial.state == TrialState.PRUNED else STATES[trial.state]
 
 
@@ -70,7 +74,7 @@ def configuration(trial: FrozenTrial) -> dict[str, Value]:
 def kinds(rows: Sequence[Facts]) -> dict[str, Kind]:
     """Map each column to its kind: the fixed columns, every knob, and the parameters of another program's trials."""
     columns: dict[str, Kind] = dict.fromkeys(FIXED, "number")
-    columns |= {"state": (*STATES.values(), REFUSED_STATE, FOREIGN_STATE), "reason": "text"}
+    columns |= {"state": (*STATES.values(), PAUSED_STATE, REFUSED_STATE, FOREIGN_STATE), "reason": "text"}
     columns |= {name: _kind(knob.options if isinstance(knob, Choice) else (0.0,)) for name, knob in knobs().items()}
     others = dict.fromkeys(key for row in rows for key in row if key not in columns)
     return columns | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}

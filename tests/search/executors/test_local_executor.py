@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,7 +15,7 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.executors import EpochEnd, Event, Failed, Finished, Predicted, Resumed, Task
 from search.executors.local import LocalExecutor
 from search.executors.training import Setup
 from search.job.interrupt import Interrupt
@@ -111,6 +112,24 @@ def test_the_same_task_gives_the_same_values(executor: LocalExecutor) -> None:
     first, again, other = (curve(trained(executor, task("one", seed=seed)), "one") for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_a_paused_task_goes_on_where_it_was(executor: LocalExecutor, tmp_path: Path) -> None:
+    undisturbed = curve(trained(executor, task("whole", epochs=6)), "whole")
+    paused = replace(task("paused", epochs=6), snapshot=tmp_path / "snapshot")
+    executor.submit(paused)
+    until(executor, lambda found: curve(found, "paused"))
+    executor.stop("paused", pause=True)
+    before = until(executor, is_over("paused"))
+    assert paused.snapshot is not None
+    assert paused.snapshot.exists()
+    assert isinstance(before[-1], Finished)
+    after = trained(executor, paused)
+    (resumed,) = [event for event in after if isinstance(event, Resumed)]
+    points = [(point.number, point.macro_f1) for point in resumed.curve]
+    assert 1 <= len(points) < 6
+    assert points + curve(after, "paused") == undisturbed
+    assert [event for event in after if isinstance(event, Predicted)], "it was trained to its last epoch"
 
 
 def test_a_stopped_task_ends_after_its_epoch(executor: LocalExecutor) -> None:

@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> Task:
 
 def events(kept: Task, source: Source, *, mixed: bool | None) -> list[Event | Unusable]:
     setup = Setup(source, split_seed=0, device="cpu", threads=1, snapshot_seconds=0.0, mixed=mixed)
-    return list(events_of(kept, setup, load_material(setup), lambda _: False))
+    return list(events_of(kept, setup, load_material(setup), lambda _: None))
 
 
 def notes(found: list[Event | Unusable]) -> list[str]:

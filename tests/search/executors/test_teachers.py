@@ -55,7 +55,7 @@ def student(teachers: tuple[Path, ...], folder: Path) -> Task:
 def events(task: Task, source: Source, *, stop_after: int = 100) -> list[Any]:
     """What a worker tells of the task, in this process; it is asked to end after so many epochs."""
     setup, asked = setup_of(source), iter(range(1, 1000))
-    return list(events_of(task, setup, load_material(setup), lambda _: next(asked) >= stop_after))
+    return list(events_of(task, setup, load_material(setup), lambda _: "end" if next(asked) >= stop_after else None))
 
 
 def test_a_student_is_taught_and_its_checkpoint_names_its_teachers(

@@ -1,4 +1,4 @@
-"""Twenty times kill -9, at random moments of the whole job, against a study that nobody disturbed."""
+"""Many times kill -9, at random moments of the whole job, against a study that nobody disturbed."""
 
 import subprocess
 import sys
@@ -80,21 +80,48 @@ def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
     ]
 
 
-@pytest.mark.slow
-def test_twenty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
+def killed(folder: Path, scratch: Path, kills: int) -> list[str]:
+    """The names of the studies that were killed so often, all together, and ended."""
     script = Path(__file__).with_name("killed_runs.py")
     root = str(Path(__file__).parents[3])
-    command = [sys.executable, str(script), str(KILLS), "0", *ARGUMENTS, "--name", "killed-{}"]
+    command = [sys.executable, str(script), str(kills), "0", *ARGUMENTS, "--name", "killed-{}"]
     around = surroundings(PYTHONPATH=root, TMPDIR=str(scratch))
     ran = subprocess.run(command, cwd=folder, env=around, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     codes = ran.stdout.split()
     assert set(codes) == {"0"}, ran.stderr
     assert "Traceback" not in ran.stderr
+    return [f"killed-{index}" for index in range(len(codes))]
+
+
+@pytest.mark.slow
+def test_kills_while_trials_pause_lose_no_epoch(folder: Path, scratch: Path) -> None:
+    frozen = TOML.replace('"random"', '"gp"').replace('"none"', '"freeze-thaw"').replace("low = 0.003", "low = 0.0001")
+    (folder / "tiny.toml").write_text(frozen)
+    source = find_source("synthetic", announce=lambda _: None)
+    for name in killed(folder, scratch, 10):
+        study = study_in(folder, name)
+        trials = study.optuna.trials
+        assert len(trials) <= BUDGET
+        assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+        for trial in trials:
+            values = list(trial.intermediate_values.values())
+            assert values == retrained(source, trial)[: len(values)]
+            if trial.state == TrialState.COMPLETE:
+                assert len(values) == 6
+            else:
+                assert str(trial.user_attrs["reason"]).startswith("paused after epoch ")
+        assert study.read(Final) is not None
+        assert not list((folder / "studies" / name / RUNNING).glob("*"))
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -> None:
+    names = killed(folder, scratch, KILLS)
     assert run_command(folder, *ARGUMENTS, "--name", "undisturbed").returncode == 0
     undisturbed, source = study_in(folder, "undisturbed"), find_source("synthetic", announce=lambda _: None)
     assert len(undisturbed.optuna.trials) == BUDGET
-    for name in (f"killed-{index}" for index in range(len(codes))):
+    for name in names:
         study = study_in(folder, name)
         assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * BUDGET
         assert [trial.number for trial in study.optuna.trials] == list(range(BUDGET))

@@ -17,8 +17,8 @@ from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.executors.training import Setup, events_of, load_material
 from search.job.budget import is_searched
+from search.job.failures import MOST_FAILURES, MOST_REFUSED
 from search.job.interrupt import Interrupt
-from search.job.loop import MOST_FAILURES, MOST_REFUSED
 from search.job.objective import Objective
 from search.job.progress.base import Progress
 from search.job.search import optimize
@@ -151,7 +151,7 @@ def test_the_latency_of_the_student_is_what_a_worker_measures(tmp_path: Path, mo
 
     monkeypatch.setattr("search.executors.training.latency_ms", latency)
     setup = Setup(small_source(tmp_path / "images"), 0, "cpu", torch.get_num_threads())
-    measured, refused = events_of(task, setup, load_material(setup), lambda _: False)
+    measured, refused = events_of(task, setup, load_material(setup), lambda _: None)
     assert (widths, measured) == ([4], Measured(task.key, 5.0))
     assert isinstance(refused, Failed)
     assert refused.kind == "latency"

@@ -65,7 +65,7 @@ class Worker(Inline):
         self.material = load_material(self.setup)
 
     def _train(self, task: Task) -> Iterator[Event]:
-        for event in events_of(task, self.setup, self.material, lambda _: False):
+        for event in events_of(task, self.setup, self.material, lambda _: None):
             assert not isinstance(event, Unusable)
             yield event
 

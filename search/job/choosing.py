@@ -1,0 +1,60 @@
+"""What a free worker trains next, and when a trial ends or pauses before its last epoch."""
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from optuna import Trial
+from optuna.trial import TrialState
+
+from search.job.active import Active
+from search.job.budget import spent
+from search.study.spec import StudySpec
+from search.study.study import Study
+
+Verdict = tuple[Literal["prune", "pause"], str]  # what the loop does with a trial, and why
+
+
+class Chooser(Protocol):
+    """Chooses the trials of a search."""
+
+    end_reason: str  # why it had nothing to train when it was asked last, if the budget is not the reason
+
+    def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
+        """Return a trial that is now running; None if there is nothing to train at this time."""
+        ...
+
+    def verdict(self, active: Mapping[str, Active], key: str, seconds_left: float) -> Verdict | None:
+        """Return why trial `key` ends or pauses after its last epoch so far; None if it continues."""
+        ...
+
+    def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:
+        """Return the states of other runs' trials that may yet come to this run."""
+        ...
+
+
+class AskOptuna:
+    """Optuna's sampler proposes, its pruner ends trials."""
+
+    end_reason = ""
+
+    def __init__(self, study: Study, spec: StudySpec) -> None:
+        self._study, self._spec = study, spec
+
+    def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:  # noqa: ARG002
+        """Return a waiting trial, or else a new one if the budget allows it.
+
+        Raises: NoRoomError, TakenOverError.
+        """
+        if spent(self._study, self._spec) + len(active) >= self._spec.budget:
+            return None
+        return self._study.optuna.ask()
+
+    def verdict(self, active: Mapping[str, Active], key: str, seconds_left: float) -> Verdict | None:  # noqa: ARG002
+        """Ask the pruner."""
+        if not active[key].trial.should_prune():
+            return None
+        return "prune", f"{self._spec.search.pruner} after epoch {active[key].curve[-1].number}"
+
+    def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:
+        """Running ones, which may be put back, and while there is time waiting ones."""
+        return (TrialState.RUNNING,) if is_late else (TrialState.RUNNING, TrialState.WAITING)

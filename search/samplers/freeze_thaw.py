@@ -1,0 +1,243 @@
+"""Freeze-thaw: a free worker begins a new configuration or continues a paused one, whichever promises more.
+
+What a step promises is the expected improvement of the best last epoch, divided by a power of the seconds until then.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
+
+from search.samplers.cube import Cube
+from search.samplers.learning_curves import CurveModel, Posterior, Prediction, Trainings, unwarp
+
+State = Literal["running", "paused", "complete", "ended", "bad"]
+STARTUP = 4  # configurations that are begun at random
+CANDIDATES = 1_000
+BEST, NEIGHBOURS, WIDTHS = 5, 60, (0.2, 0.05)  # more candidates near the best ones, in rounds of smaller steps
+REFIT = 1.15  # the model's parameters are fitted again when the epochs have become so many times more
+THRIFT = 0.5  # exponent of the seconds
+PATIENCE = 10.0  # the share of the deviation between seeds that the rest of the budget must promise, inverted
+SWITCH = 1.1  # a trial is paused only for a step that promises so many times more
+MODELLED = 300  # most trainings in the model, whose time grows with the cube of their number
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A trial as the search sees it.
+
+    Args:
+        number: The trial's number.
+        knobs: Its searched knobs.
+        f1: The validation F1 of its epochs so far.
+        state: "bad" if it diverged, or exceeded the memory or a limit; "ended" if it ended for another reason.
+        seconds: Of one of its epochs.
+        kept: Whether a snapshot keeps its epochs, so that it can continue after them.
+    """
+
+    number: int
+    knobs: dict[str, Any]
+    f1: tuple[float, ...]
+    state: State
+    seconds: float = 1.0
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a free worker does: it continues trial `number`, or begins a trial with these `knobs`."""
+
+    gain: float = 1.0  # expected improvement of y of the best last epoch
+    score: float = 1.0  # the same in relation to its cost
+    seconds: float = 0.0  # until the last epoch
+    number: int | None = None
+    knobs: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """Why nothing is left to do: all that is left promises no more than `promised`, in F1; None if time is short."""
+
+    promised: float | None = None
+    noise: float | None = None  # deviation between seeds, in F1
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Why a trial pauses: what it promises, and the best trial, in F1. None before the model knows anything."""
+
+    promised: float | None
+    best: float | None
+
+
+class FreezeThaw:
+    """The decisions of one search."""
+
+    def __init__(
+        self,
+        cube: Cube,
+        epochs: int,
+        *,
+        seed: int,
+        is_allowed: Callable[[dict[str, Any]], bool] = lambda _: True,
+        seconds_of: Callable[[dict[str, Any]], float] = lambda _: 1.0,
+        patience: float = PATIENCE,
+        least: int = 1,
+    ) -> None:
+        """Prepare a search.
+
+        Args:
+            cube: The space.
+            epochs: Of a whole training.
+            seed: Of random numbers.
+            is_allowed: Whether a configuration is within the limits that can be checked before its training.
+            seconds_of: The expected seconds of an epoch of a configuration.
+            patience: The search ends when all that is left promises less than the noise between seeds, divided by this.
+            least: Complete trials before it may end so.
+        """
+        self._cube, self._epochs = cube, epochs
+        self._is_allowed, self._seconds_of = is_allowed, seconds_of
+        self._patience, self._least = patience, least
+        self._rng = np.random.default_rng(seed)
+        self._model = CurveModel(cube.knob_of)
+        self._fitted_at = 0  # epochs
+
+    def next_step(self, seen: Sequence[Seen], *, new: int, seconds_left: float = np.inf) -> Step | End:
+        """Return what a free worker does; End if nothing that is left is worth its time, or can be completed in it.
+
+        `new`: how many more trials may begin.
+        """
+        with threadpool_limits(1):  # the trainings have the cores
+            return self._next_step(seen, self._outlook(seen), new, seconds_left)
+
+    def pause(self, seen: Sequence[Seen], number: int, *, new: int, seconds_left: float = np.inf) -> Pause | None:
+        """Return why the running trial pauses after an epoch; None if it continues."""
+        seen = [replace(trial, state="paused") if trial.number == number else trial for trial in seen]
+        with threadpool_limits(1):
+            outlook = self._outlook(seen)
+            step = self._next_step(seen, outlook, new, seconds_left, favoured=number)
+        if isinstance(step, Step) and step.number == number:
+            return None
+        if outlook is None:
+            return Pause(None, None)
+        row = next(row for row, trial in enumerate(outlook.seen) if trial.number == number)
+        return Pause(float(unwarp(outlook.own.mean[row])), float(unwarp(np.array(outlook.best))))
+
+    def _next_step(
+        self,
+        seen: Sequence[Seen],
+        outlook: "_Outlook | None",
+        new: int,
+        seconds_left: float,
+        favoured: int | None = None,
+    ) -> Step | End:
+        if new and sum(bool(trial.f1) or trial.state == "running" for trial in seen) < STARTUP:
+            return Step(knobs=self._random())
+        paused = [trial for trial in seen if trial.state == "paused"]
+        if outlook is None:
+            if paused:
+                return Step(number=paused[0].number)
+            return Step(knobs=self._random()) if new else End()
+        steps = [(self._thaw(outlook, trial, favoured), 1) for trial in paused]
+        steps += [(self._begin(outlook), new)] if new else []
+        steps = [(step, count) for step, count in steps if step.seconds <= seconds_left]
+        if not steps:
+            return End()
+        promised = sum(step.gain * count for step, count in steps)
+        is_ready = sum(trial.state == "complete" for trial in seen) >= self._least
+        if is_ready and promised < outlook.noise / self._patience:
+            scale = float(np.exp(-outlook.best))  # a small step of y in F1
+            return End(promised * scale, outlook.noise * scale)
+        return max((step for step, _ in steps), key=lambda step: step.score)
+
+    def _random(self) -> dict[str, Any]:
+        for point in self._cube.random(CANDIDATES, self._rng):
+            if self._is_allowed(knobs := self._cube.knobs(point)):
+                break
+        return knobs  # over a limit if nothing was within: the search refuses it and says so
+
+    def _outlook(self, seen: Sequence[Seen]) -> "_Outlook | None":
+        trained = [trial for trial in seen if trial.f1 and np.isfinite(trial.f1[0])]
+        if not trained:
+            return None
+        trained += [trial for trial in seen if trial.state == "running" and not trial.f1]
+        if len(trained) > MODELLED:
+            done = sorted(
+                (trial for trial in trained if trial.state in ("ended", "bad")), key=lambda trial: max(trial.f1)
+            )
+            left_out = {trial.number for trial in done[: len(trained) - MODELLED]}
+            trained = [trial for trial in trained if trial.number not in left_out]
+        points = self._cube.points([trial.knobs for trial in trained])
+        f1 = np.full((len(trained), self._epochs), np.nan)
+        for row, trial in enumerate(trained):
+            f1[row, : len(trial.f1)] = trial.f1
+        if (known := int(np.isfinite(f1).sum())) >= self._fitted_at * REFIT:
+            self._model.fit(Trainings(points, f1), self._rng)
+            self._fitted_at = known
+        posterior = self._model.condition(Trainings(points, f1))
+        if running := [row for row, trial in enumerate(trained) if trial.state == "running"]:
+            # Other workers should not do the same: running trials end as expected, and tell nothing new.
+            f1[running, -1] = unwarp(posterior.of_trainings().mean[running])
+            posterior = self._model.condition(Trainings(points, f1))
+        smooth = posterior.at(points)
+        ready = [row for row, trial in enumerate(trained) if trial.state in ("running", "complete")]
+        best = max(smooth.mean[ready], default=smooth.mean.min())
+        bad = self._cube.points([trial.knobs for trial in seen if trial.state == "bad"])
+        own = posterior.of_trainings()
+        return _Outlook(trained, points, posterior, own, smooth, float(best), bad, self._model.seed_deviation)
+
+    def _thaw(self, outlook: "_Outlook", trial: Seen, favoured: int | None) -> Step:
+        row = next((row for row, other in enumerate(outlook.seen) if other.number == trial.number), None)
+        seconds = (self._epochs - (len(trial.f1) if trial.kept else 0)) * trial.seconds
+        if row is None:  # it was put back before its first epoch
+            return Step(seconds=seconds, number=trial.number)
+        gain = float(_improvement(outlook.own.mean[row], outlook.own.sd[row], outlook.best))
+        worth = gain * (SWITCH if trial.number == favoured else 1.0)
+        return Step(gain, worth / seconds**THRIFT, seconds, number=trial.number)
+
+    def _begin(self, outlook: "_Outlook") -> Step:
+        points = self._cube.random(CANDIDATES, self._rng)
+        gains = outlook.gains(points)
+        around = outlook.points[np.argsort(-outlook.smooth.mean)[:BEST]]
+        for width in WIDTHS:
+            around = np.concatenate([around, points[np.argsort(-gains)[:BEST]]])
+            near = np.concatenate([self._cube.near(point, NEIGHBOURS, width, self._rng) for point in around])
+            points, gains = np.concatenate([points, near]), np.concatenate([gains, outlook.gains(near)])
+            around = around[:0]
+        for row in np.argsort(-gains):
+            if self._is_allowed(knobs := self._cube.knobs(points[row])):
+                seconds = self._epochs * self._seconds_of(knobs)
+                return Step(float(gains[row]), float(gains[row]) / seconds**THRIFT, seconds, knobs=knobs)
+        return Step(0.0, 0.0, knobs=self._random())
+
+
+@dataclass(frozen=True, eq=False)
+class _Outlook:
+    """What the model says of the trained trials, which are in `seen`."""
+
+    seen: Sequence[Seen]
+    points: NDArray[np.float64]
+    posterior: Posterior
+    own: Prediction  # of each trial, with the luck of its seed
+    smooth: Prediction  # of its configuration
+    best: float  # y of the best configuration of a complete or running trial
+    bad: NDArray[np.float64]  # points of trials that failed for what they are
+    noise: float  # standard deviation of y between seeds, after the last epoch
+
+    def gains(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the expected improvement of new trials, less where similar ones failed. Shape: [points]."""
+        prediction = self.posterior.at(points)
+        gains = _improvement(prediction.mean, prediction.sd, self.best)
+        if len(self.bad):
+            good = self.posterior.nearness(points, self.points).sum(axis=1)
+            gains = gains * (1 + good) / (1 + good + self.posterior.nearness(points, self.bad).sum(axis=1))
+        return np.asarray(gains)
+
+
+def _improvement(mean: Any, sd: Any, best: float) -> Any:
+    z = (mean - best) / sd
+    return (mean - best) * ndtr(z) + sd * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
