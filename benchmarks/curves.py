@@ -34,7 +34,7 @@ class Curve:
     seed: int
     knobs: dict[str, Scalar]
     parameters: int
-    seconds: float  # of one core, training and scoring, without the last column
+    seconds: float  # of one core, training and scoring, without the last column; CPU time since version 0.2
     held_out: float  # macro F1 after the last epoch, on validation images outside the curve; NaN if it diverged
     curve: tuple[float, ...]  # macro F1 after each epoch; shorter if it diverged
 
@@ -66,9 +66,12 @@ class Points:
         return _SearchSpaceTransform(self.space.distributions(), transform_0_1=True)
 
 
-def read_space() -> StudySpec:
-    """Return the study with the recorded space."""
-    return load_spec(str(SPACE))
+def read_space(file: Path = SPACE) -> StudySpec:
+    """Return the study with the recorded space.
+
+    Raises: FmnistError with all errors in the file.
+    """
+    return load_spec(str(file))
 
 
 def read_curves(file: Path) -> list[Curve]:

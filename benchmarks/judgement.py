@@ -37,13 +37,13 @@ from typing import Annotated, Any, Final
 import numpy as np
 import optuna
 import typer
-from optuna.trial import TrialState
 from rich.console import Console
 from scipy.stats import spearmanr
 
 from benchmarks.options import Json, NoData
 from benchmarks.replay import Replay
-from benchmarks.search_quality import SEARCHES, Make, ours, search, with_rungs
+from benchmarks.replayed_search import Make, search
+from benchmarks.search_quality import SEARCHES, ours, with_rungs
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.machine import cores
 from search.report.render import print_table
@@ -104,14 +104,14 @@ def _pruned(name: str, replay: Replay, seeds: int, budget: int) -> dict[str, Any
     trained, complete, killed, killed_at = [], [], [], np.zeros(replay.epochs)
     trials = budget // replay.epochs
     for seed in range(seeds):
-        finished = search(replay, PRUNERS[name], seed, budget, most=trials).study.get_trials(deepcopy=False)
-        best = sorted(finished, key=lambda trial: -replay.truth(trial.params)[-1])[: max(1, round(BEST * trials))]
-        pruned = [trial for trial in best if trial.state == TrialState.PRUNED]
-        trained.append(sum(len(trial.intermediate_values) for trial in finished) / budget)
-        complete.append(mean(trial.state == TrialState.COMPLETE for trial in finished))
+        runs = search(replay, PRUNERS[name], seed, budget, most=trials).runs
+        best = sorted(runs, key=lambda run: -replay.truth(run.knobs)[-1])[: max(1, round(BEST * trials))]
+        pruned = [run for run in best if run.state == "pruned"]
+        trained.append(sum(len(run.f1) for run in runs) / budget)
+        complete.append(mean(run.state == "complete" for run in runs))
         killed.append(len(pruned) / len(best))
-        for trial in pruned:
-            killed_at[len(trial.intermediate_values) - 1] += 1 / len(best) / seeds
+        for run in pruned:
+            killed_at[len(run.f1) - 1] += 1 / len(best) / seeds
     return {
         "pruner": name,
         "epochs": mean(trained),
@@ -139,20 +139,15 @@ def _confirmed(replay: Replay, seeds: int, budget: int) -> list[dict[str, Any]]:
     best = replay.best()
     outcomes: dict[tuple[int, int], list[tuple[float, float]]] = {pair: [] for pair in ((1, 0), *product(TOPS, SEEDS))}
     for seed in range(seeds):
-        study = search(replay, SEARCHES["tpe percentile"], seed, budget).study
-        ranked = sorted(
-            (trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE),
-            key=lambda trial: -trial.values[0],
-        )
+        runs = search(replay, SEARCHES["tpe percentile"], seed, budget).runs
+        ranked = sorted((run for run in runs if run.state == "complete"), key=lambda run: -run.f1[-1])
         rng = np.random.default_rng([seed, 1])
         for (top, fresh), outcome in outcomes.items():
             candidates = [
-                (trial, mean(replay.training(trial.params, rng)[-1] for _ in range(fresh)))
-                for trial in ranked[:top]
-                if fresh
+                (run, mean(replay.training(run.knobs, rng)[-1] for _ in range(fresh))) for run in ranked[:top] if fresh
             ]
-            winner, value = max(candidates, key=lambda pair: pair[1], default=(ranked[0], ranked[0].values[0]))
-            outcome.append((value, float(replay.truth(winner.params)[-1])))
+            winner, value = max(candidates, key=lambda pair: pair[1], default=(ranked[0], ranked[0].f1[-1]))
+            outcome.append((value, float(replay.truth(winner.knobs)[-1])))
     return [
         {
             "top": top,

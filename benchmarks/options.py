@@ -12,6 +12,10 @@ from search.study.spec import StudySpec
 Data = Annotated[str | None, typer.Option(metavar="PATH", help="Fashion-MNIST's files, or 'synthetic'.")]
 NoData = Annotated[str, typer.Option(hidden=True)]  # accepted, because all benchmarks have --data
 Images = Annotated[int, typer.Option(metavar="N", min=60, help="Training images; a sixth of them is for validation.")]
+SpaceFile = Annotated[
+    Path, typer.Option("--space", metavar="FILE.toml", help="The study with the space of the recorded curves.")
+]
+CurvesFile = Annotated[Path, typer.Option("--curves", metavar="FILE.csv", help="The recorded curves.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures to this file.")]
 
 

@@ -1,8 +1,9 @@
 """Record the learning curves that search_quality.py and scale.py replay, from real trainings.
 
-    nice python benchmarks/record_curves.py [--count N] [--again N] [--workers N] [--data NAME]      an hour and a half
+    nice python benchmarks/record_curves.py [--count N] [--again N] [--workers N] [--data NAME]
+                                            [--space FILE.toml --curves FILE.csv]                an hour and a half
 
-The time is for two cores. Each point of a Sobol sequence in the space of curves.toml is trained for all epochs. After
+The time is for two cores. Each point of a Sobol sequence in the space is trained for all epochs. After
 each epoch it is scored on half of the validation images, and after the last one also on the other half, which the
 replayed searches never see. Then the best points are trained again with `--seeds` more seeds, to average out luck.
 Trainings in the file are skipped, so the recording can be stopped and resumed at any time.
@@ -26,7 +27,8 @@ from typing import Annotated
 import torch
 import typer
 
-from benchmarks.curves import CURVES, Curve, Points, append_curve, read_curves, read_space
+from benchmarks.curves import CURVES, SPACE, Curve, Points, append_curve, read_curves, read_space
+from benchmarks.options import CurvesFile, SpaceFile
 from benchmarks.table import CPU, perform, tell
 from fmnist.config import TrialConfig
 from fmnist.data.images import Images
@@ -47,10 +49,11 @@ def record(
     workers: Annotated[int, typer.Option(metavar="N", min=1)] = cores(),
     data: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     images: Annotated[int, typer.Option(metavar="N", min=1, help="Training images.")] = 10_000,
-    file: Annotated[Path, typer.Option(metavar="FILE")] = CURVES,
+    space: SpaceFile = SPACE,
+    file: CurvesFile = CURVES,
 ) -> None:
     """Record all curves in the file."""
-    make = partial(_curve, images=images, data=data)
+    make = partial(_curve, space=space, images=images, data=data)
     _train([(point, 0) for point in range(count)], workers, make, file)
     best = sorted((curve for curve in read_curves(file) if curve.seed == 0), key=lambda curve: -_last(curve))[:again]
     _train([(curve.point, seed) for seed in range(1, seeds + 1) for curve in best], workers, make, file)
@@ -69,19 +72,19 @@ def _train(pairs: list[tuple[int, int]], workers: int, make: Callable[[int, int]
             )
 
 
-def _curve(point: int, seed: int, *, images: int, data: str | None) -> Curve:
+def _curve(point: int, seed: int, *, space: Path, images: int, data: str | None) -> Curve:
     torch.set_num_threads(1)
     train, valid, held_out = _images(images, data)
-    spec = read_space()
+    spec = read_space(space)
     knobs = Points(spec.space)[point]
     config = TrialConfig.model_validate(spec.space.pinned | knobs)
-    start, values, held_out_f1 = time.perf_counter(), [], float("nan")
+    start, values, held_out_f1 = time.process_time(), [], float("nan")
     seconds = 0.0
     try:
         for epoch in fit(config, train, valid, seed=seed, device=CPU):
             assert epoch.macro_f1 is not None
             values.append(epoch.macro_f1)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             if epoch.number == config.epochs:
                 predictions = class_scores(epoch.model, torch.from_numpy(held_out.pixels)).argmax(dim=1).numpy()
                 held_out_f1 = macro_f1(held_out.labels, predictions, len(held_out.class_names))

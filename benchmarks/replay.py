@@ -20,10 +20,12 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
-from benchmarks.curves import CURVES, Curve, Points, read_curves, read_space
+from benchmarks.curves import CURVES, SPACE, Curve, Points, read_curves, read_space
+from fmnist.errors import FmnistError
 
 FLOOR, CEILING = 0.05, 0.97  # bounds of the logit of F1, which weights the last per cent like the first
 FOLDS = 8
+NEIGHBOURS = 5  # whose seconds are averaged
 SCAN = 15  # the best point is found among 2**SCAN
 
 
@@ -39,16 +41,20 @@ class Fit:
 class Replay:
     """Trainings that take no time. With `nearest`, each is the nearest recorded one."""
 
-    def __init__(self, file: Path = CURVES, *, nearest: bool = False) -> None:
+    def __init__(self, file: Path = CURVES, space: Path = SPACE, *, nearest: bool = False) -> None:
         curves = read_curves(file)
-        self.spec = read_space()
-        self.epochs = max(len(curve.curve) for curve in curves)
+        self.spec = read_space(space)
+        self.epochs = self.spec.epochs
+        if any(set(curve.knobs) != set(self.spec.space.knobs) for curve in curves):
+            raise FmnistError(f"{file} must have the knobs of {space}. Give --space and --curves that belong together.")
         self._points = Points(self.spec.space)
         self._complete = [curve for curve in curves if len(curve.curve) == self.epochs]
         self._units = np.array([self._points.unit(curve.knobs) for curve in self._complete])
         self._values = np.array([curve.curve for curve in self._complete])
         self._model: _Smooth | _Nearest = (_Nearest if nearest else _Smooth)(self._units, self._values)
         self._deviations = _deviations(self._complete)
+        seconds = np.array([[curve.seconds / self.epochs] for curve in self._complete])
+        self._log_seconds = KNeighborsRegressor(NEIGHBOURS, weights="distance").fit(self._units, np.log(seconds))
 
     @property
     def recorded(self) -> NDArray[np.float64]:
@@ -63,6 +69,10 @@ class Replay:
         """Return the validation F1 after each epoch, with the noise of one seed. Shape: [epochs]."""
         curve: NDArray[np.float64] = self.truth(knobs) + self._deviations[rng.integers(len(self._deviations))]
         return curve.clip(0, 1)
+
+    def seconds(self, knobs: Mapping[str, Any]) -> float:
+        """Return the seconds of an epoch, from the nearest recorded trainings."""
+        return float(np.exp(self._log_seconds.predict(self._points.unit(knobs)[None])[0, 0]))
 
     def best(self) -> float:
         """Return the best last epoch of many points; a search may exceed it slightly."""

@@ -1,21 +1,23 @@
-"""Claim: the search of `standard` needs a fifth of the training of random search for the same result.
+"""Claim: freeze-thaw needs a fifth of the training of random search for the same result.
 
-    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--nearest] [--figure FILE]
-                                        [--json FILE]        8 minutes
+    python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--workers W] [--nearest]
+                                        [--space FILE.toml --curves FILE.csv] [--figure FILE] [--json FILE]
 
-Each search trains configurations of curves.toml one after another until its budget of epochs is used up. Trainings take
-no time: their curves are interpolated between recorded ones (benchmarks/replay.py). A pruned trial costs the epochs it
-was trained for. The result of a search at any time is its complete trial with the best validation F1.
+Each search trains configurations of the space until its budget of epochs is used up. Trainings take no time: their
+curves are interpolated between recorded ones (benchmarks/replay.py). A pruned or paused trial costs the epochs it was
+trained for. With several workers an epoch takes its recorded seconds, and a worker that is free goes on while others
+train. The result of a search at any time is its complete trial with the best validation F1.
 
 regret   the best true F1 of 32,768 points minus that of the result, in hundredths; a search may find a better point
 trials   started within the budget, median
+epochs   trained, median; fewer than the budget where the search ended by itself
 
 `standard` and `quick` have the samplers and pruners of those studies. Other pairs of names are this project's sampler
 and pruner; `tpe` and `gp` alone prune nothing. `defaults` is optuna.create_study() as it is; `random` prunes nothing;
 `halving` and `hyperband` are Optuna's pruners with their defaults on random configurations; `optuna's gp` is its
 GPSampler with our `percentile`. With --nearest, a training is the nearest recorded one instead of an interpolation.
 
-`ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `standard` is that of
+`ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `freeze-thaw` is that of
 `random` at the end: above 1 the claim holds.
 """
 
@@ -26,16 +28,14 @@ if __name__ == "__main__":
     # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import numpy as np
 import optuna
 import typer
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -47,10 +47,11 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers import GPSampler as OptunasGPSampler
 from optuna.samplers import TPESampler as OptunasTPESampler
-from optuna.trial import TrialState
 
-from benchmarks.options import Json, NoData
+from benchmarks.curves import CURVES, SPACE
+from benchmarks.options import CurvesFile, Json, NoData, SpaceFile, sampled_by
 from benchmarks.replay import Replay
+from benchmarks.replayed_search import FreezeThawMethod, Make, OptunasMethod, Searched, search
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
@@ -59,47 +60,52 @@ from search.samplers.names import Pruner, Sampler
 from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table
 
+OURS = "freeze-thaw"
 SHARE = 5  # by which the budget of random search is divided
 LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and its range of F1 below the best
 TICKS = (30, 50, 100, 200, 400, 800, 1600)
+MOMENTS = 60  # at which the regret by seconds is stated
 SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
-Make = Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]
+
+
+def optunas(make: Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]) -> Make:
+    """Return a method of a sampler and a pruner."""
+    return lambda spec, seed, replay: OptunasMethod(replay, *make(spec, seed))
 
 
 def of_study(name: str) -> Make:
-    """Return the sampler and pruner of a study."""
+    """Return the method of a study."""
     section = load_spec(name).search
     return ours(section.sampler, section.pruner)
 
 
 def ours(sampler: Sampler, pruner: Pruner) -> Make:
     """Return a sampler and pruner with this project's settings."""
+    if pruner == "freeze-thaw":
+        return lambda _, seed, replay: FreezeThawMethod(replay, seed)
 
     def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
         section = spec.search.model_copy(update={"sampler": sampler, "pruner": pruner})
         changed = spec.model_copy(update={"search": section})
         return changed.make_sampler(seed=seed), changed.make_pruner()
 
-    return make
+    return optunas(make)
 
 
 def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
     """Return `ours` with percentile, but with rungs every `step` epochs from epoch `first`."""
-
-    def make(spec: StudySpec, seed: int) -> tuple[BaseSampler, BasePruner]:
-        made, _ = ours(sampler, "percentile")(spec, seed)
-        return made, PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
-
-    return make
+    rungs = PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
+    return optunas(lambda spec, seed: (sampled_by(sampler, spec).make_sampler(seed=seed), rungs))
 
 
 SEARCHES: Final[dict[str, Make]] = {
     "standard": of_study("standard"),
     "quick": of_study("quick"),
-    "defaults": lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner()),
-    "random": lambda _, seed: (RandomSampler(seed=seed), NopPruner()),
-    "halving": lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner()),
-    "hyperband": lambda spec, seed: (RandomSampler(seed=seed), HyperbandPruner(max_resource=spec.epochs)),
+    "freeze-thaw": ours("gp", "freeze-thaw"),
+    "defaults": optunas(lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner())),
+    "random": optunas(lambda _, seed: (RandomSampler(seed=seed), NopPruner())),
+    "halving": optunas(lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner())),
+    "hyperband": optunas(lambda spec, seed: (RandomSampler(seed=seed), HyperbandPruner(max_resource=spec.epochs))),
     "tpe": ours("tpe", "none"),
     "tpe halving": ours("tpe", "halving"),
     "tpe hyperband": ours("tpe", "hyperband"),
@@ -110,24 +116,9 @@ SEARCHES: Final[dict[str, Make]] = {
     "gp median": ours("gp", "median"),
     "gp percentile": ours("gp", "percentile"),
     "gp hyperband": ours("gp", "hyperband"),
-    "optuna's gp": lambda spec, seed: (OptunasGPSampler(seed=seed), spec.make_pruner()),
+    "optuna's gp": optunas(lambda spec, seed: (OptunasGPSampler(seed=seed), spec.make_pruner())),
 }
-USUAL = "standard,tpe percentile,defaults,random,halving,hyperband"
-
-
-@dataclass(frozen=True)
-class Searched:
-    """One search: after `epochs[i]` epochs the true F1 of its result was `f1[i]`."""
-
-    epochs: NDArray[np.int64]
-    f1: NDArray[np.float64]
-    study: optuna.Study
-    trials: int
-
-    def at(self, epochs: float) -> float:
-        """Return the true F1 of its result after that many epochs, or 0 before the first complete trial."""
-        count = int(np.searchsorted(self.epochs, epochs, side="right"))
-        return float(self.f1[count - 1]) if count else 0.0
+USUAL = "freeze-thaw,gp percentile,tpe percentile,defaults,random,halving,hyperband"
 
 
 def search_quality(
@@ -135,6 +126,9 @@ def search_quality(
     budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 450,
     only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Names of searches: {', '.join(SEARCHES)}.")] = USUAL,
     data: NoData = "",  # noqa: ARG001
+    space: SpaceFile = SPACE,
+    curves: CurvesFile = CURVES,
+    workers: Annotated[int, typer.Option(metavar="W", min=1, help="Trainings side by side.")] = 1,
     nearest: Annotated[
         bool, typer.Option("--nearest", help="Replay the nearest recorded training instead of interpolating.")
     ] = False,
@@ -146,17 +140,20 @@ def search_quality(
     names = _names(only)
     here = surroundings(workers=1, threads=cores())
     tell("Fitting the recorded curves.")
-    replay = Replay(nearest=nearest)
+    replay = Replay(curves, space, nearest=nearest)
     fit, best = replay.fit(), replay.best()
     rows = []
     for name in names:
         tell(f"{name}: {seeds} searches.")
-        rows.append(_row(name, [search(replay, SEARCHES[name], seed, budget) for seed in range(seeds)], best, budget))
+        searches = [search(replay, SEARCHES[name], seed, budget, workers=workers) for seed in range(seeds)]
+        rows.append(_row(name, searches, best, budget))
     settings = {
         "seeds": seeds,
         "budget": budget,
         "epochs": replay.epochs,
         "nearest": nearest,
+        "space": space.name,
+        "workers": workers,
         "best": best,
         "fit": asdict(fit),
     }
@@ -166,32 +163,6 @@ def search_quality(
     publish(_table(rows, settings), figures, file)
 
 
-def search(replay: Replay, make: Make, seed: int, budget: int, most: float = math.inf) -> Searched:
-    """Run one search with a budget of epochs and at most `most` trials."""
-    spec = replay.spec.overridden(trials=budget // replay.epochs)
-    sampler, pruner = make(spec, seed)
-    study = optuna.create_study(study_name=f"search {seed}", direction="maximize", sampler=sampler, pruner=pruner)
-    used, best, epochs_used, true_f1, trials = 0, -1.0, [], [], 0
-    while used < budget and trials < most:
-        trial = study.ask(spec.space.distributions())
-        trials += 1
-        state = TrialState.COMPLETE
-        curve = replay.training(trial.params, np.random.default_rng([seed, trial.number]))
-        for epoch, value in enumerate(curve, start=1):
-            trial.report(float(value), step=epoch)
-            used += 1
-            if epoch < replay.epochs and trial.should_prune():
-                state = TrialState.PRUNED
-                break
-        last = float(value)
-        study.tell(trial, last if state == TrialState.COMPLETE else None, state=state)
-        if state == TrialState.COMPLETE and last > best:
-            best = last
-            epochs_used.append(used)
-            true_f1.append(replay.truth(trial.params)[-1])
-    return Searched(np.array(epochs_used), np.array(true_f1), study, trials)
-
-
 def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
     """Draw the median F1 of the result of each search over its epochs, as a PNG."""
     figure = Figure((8, 4.5), layout="constrained")
@@ -199,7 +170,7 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
     for row in rows:
         regret = np.array(row["regret"])
         epochs = np.arange(1, len(regret) + 1)
-        is_ours = row["search"] == "standard"
+        is_ours = row["search"] == OURS
         axes.plot(
             epochs,
             best - regret,
@@ -207,7 +178,7 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
             linewidth=2.5 if is_ours else 1.2,
             linestyle="-" if is_ours else "--",
         )
-        if row["search"] == "standard":
+        if is_ours:
             axes.fill_between(epochs, best - np.array(row["high"]), best - np.array(row["low"]), alpha=0.15)
     axes.axhline(best, color="0.6", linewidth=0.8)
     axes.set(xscale="log", xlim=(LEFT, len(regret)), ylim=(best - HEIGHT, best + 0.001))
@@ -232,6 +203,9 @@ def _names(only: str) -> list[str]:
 def _row(name: str, searches: list[Searched], best: float, budget: int) -> dict[str, Any]:
     steps = list(range(1, budget + 1))
     regrets = best - np.array([[searched.at(epochs) for epochs in steps] for searched in searches])
+    times = np.geomspace(1, max(searched.seconds[-1] for searched in searches if len(searched.seconds)), MOMENTS)
+    at_seconds = [[searched.at_second(time) for time in times] for searched in searches]
+    by_seconds = best - np.median(at_seconds, axis=0)
     low, middle, high = (np.percentile(regrets, share, axis=0) for share in (25, 50, 75))
     return {
         "search": name,
@@ -239,16 +213,20 @@ def _row(name: str, searches: list[Searched], best: float, budget: int) -> dict[
         "low": [float(value) for value in low],
         "high": [float(value) for value in high],
         "final": [float(value) for value in regrets[:, -1]],
-        "trials": float(np.median([searched.trials for searched in searches])),
+        "trials": float(np.median([len(searched.runs) for searched in searches])),
+        "used": float(np.median([searched.used for searched in searches])),
+        # Of a core; after so many seconds the median regret of the result was so much.
+        "seconds": [float(value) for value in times],
+        "regret by seconds": [float(value) for value in by_seconds],
     }
 
 
 def _ratio(rows: list[dict[str, Any]], budget: int) -> float:
     by_name = {row["search"]: row["regret"] for row in rows}
-    if not {"standard", "random"} <= by_name.keys():
+    if not {OURS, "random"} <= by_name.keys():
         return 1.0
     reached = next(
-        (epochs for epochs, regret in enumerate(by_name["standard"], start=1) if regret <= by_name["random"][-1]),
+        (epochs for epochs, regret in enumerate(by_name[OURS], start=1) if regret <= by_name["random"][-1]),
         10 * budget,
     )
     return budget / SHARE / reached
@@ -262,6 +240,7 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
             *(f"{row['regret'][epochs - 1] * 100:.2f}" for epochs in budgets),
             f"{row['low'][-1] * 100:.2f}-{row['high'][-1] * 100:.2f}",
             f"{row['trials']:.0f}",
+            f"{row['used']:.0f}",
         )
         for row in rows
     ]
@@ -273,7 +252,7 @@ def _table(rows: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         f"{truth} has an error of {fit['error']:.4f}; two seeds of a configuration differ from their mean by "
         f"{fit['seed_deviation']:.4f}."
     )
-    columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials")
+    columns = ("search", *(f"{epochs}" for epochs in budgets), "middle half", "trials", "epochs")
     return Table("What each search finds", columns, cells, caption)
 
 

@@ -131,7 +131,7 @@ def test_curves_are_recorded_and_what_is_there_is_not_trained_again(tmp_path: Pa
         "synthetic",
         "--images",
         "500",
-        "--file",
+        "--curves",
         "own.csv",
     )
     said = []

@@ -53,7 +53,7 @@ class Step:
 
     gain: float = 1.0  # expected improvement of y of the best last epoch
     score: float = 1.0  # the same in relation to its cost
-    seconds: float = 0.0  # until the last epoch
+    seconds: float = 1.0  # until the last epoch
     number: int | None = None
     knobs: dict[str, Any] | None = None
 
@@ -147,7 +147,8 @@ class FreezeThaw:
         steps = [(step, count) for step, count in steps if step.seconds <= seconds_left]
         if not steps:
             return End()
-        promised = sum(step.gain * count for step, count in steps)
+        workers = 1 + sum(trial.state == "running" for trial in seen)
+        promised = sum(step.gain * min(count, workers * seconds_left / step.seconds) for step, count in steps)
         is_ready = sum(trial.state == "complete" for trial in seen) >= self._least
         if is_ready and promised < outlook.noise / self._patience:
             scale = float(np.exp(-outlook.best))  # a small step of y in F1
@@ -212,7 +213,7 @@ class FreezeThaw:
             if self._is_allowed(knobs := self._cube.knobs(points[row])):
                 seconds = self._epochs * self._seconds_of(knobs)
                 return Step(float(gains[row]), float(gains[row]) / seconds**THRIFT, seconds, knobs=knobs)
-        return Step(0.0, 0.0, knobs=self._random())
+        return Step(0.0, 0.0, self._epochs * self._seconds_of(knobs), knobs=self._random())
 
 
 @dataclass(frozen=True, eq=False)
