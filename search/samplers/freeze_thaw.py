@@ -13,13 +13,12 @@ from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from search.samplers.cube import Cube
-from search.samplers.learning_curves import CurveModel, Posterior, Prediction, Trainings, unwarp
+from search.samplers.learning_curves import REFIT, CurveModel, Posterior, Prediction, Trainings, unwarp
 
 State = Literal["running", "paused", "complete", "ended", "bad"]
 STARTUP = 4  # configurations that are begun at random
 CANDIDATES = 1_000
 BEST, NEIGHBOURS, WIDTHS = 5, 60, (0.2, 0.05)  # more candidates near the best ones, in rounds of smaller steps
-REFIT = 1.15  # the model's parameters are fitted again when the epochs have become so many times more
 THRIFT = 0.5  # exponent of the seconds
 PATIENCE = 10.0  # the share of the deviation between seeds that the rest of the budget must promise, inverted
 SWITCH = 1.1  # a trial is paused only for a step that promises so many times more

@@ -28,6 +28,7 @@ LOWEST = 1.5  # below the best value in y: all that is worse counts as bad as th
 DIP = 0.5  # below an earlier epoch in y: a deeper dip counts as this
 MEAN = torch.tensor([2.3, -0.8, -0.8], dtype=torch.float64)  # of a, b and c before anything is known
 MEAN_SD = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
+REFIT = 1.15  # the parameters should be fitted again when there are so many times more epochs
 FITTED = 100  # most trainings that the parameters are fitted to
 STEPS = 30  # of a fit
 JITTER = 1e-6
