@@ -112,6 +112,27 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
     assert "got 'randm'. There are: standard, quick," in result.stderr
 
 
+@pytest.mark.parametrize("more", [(), ("--workers", "3")])
+def test_freeze_thaw_is_replayed_as_the_others_are(tmp_path: Path, more: tuple[str, ...]) -> None:
+    options = ("--seeds", "3", "--budget", "45", "--only", "freeze-thaw,random", *more)
+    figures, _ = measured("search_quality", tmp_path, *options)
+    ours, randomly = figures["rows"]
+    assert ours["used"] <= 45
+    assert ours["trials"] > randomly["trials"] == 45 / 9 + (figures["settings"]["workers"] > 1)
+    assert len(ours["seconds"]) == len(ours["regret by seconds"])
+    assert min(ours["regret by seconds"]) == pytest.approx(ours["regret"][-1])
+
+
+def test_a_table_of_another_space_is_refused(tmp_path: Path) -> None:
+    script = ROOT / "benchmarks" / "search_quality.py"
+    command = [sys.executable, str(script), "--space", str(ROOT / "benchmarks" / "wide.toml")]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=surroundings(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 2
+    assert "Give --space and --curves that belong together." in result.stderr
+
+
 def test_judgement_measures_pruning_and_confirming(tmp_path: Path) -> None:
     figures, table = measured("judgement", tmp_path, "--seeds", "3", "--budget", "180")
     for row in figures["rows"]:

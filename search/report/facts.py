@@ -20,6 +20,7 @@ from search.study.records import (
     Environment,
     Final,
     Opening,
+    SearchEnd,
     Timing,
 )
 from search.study.study import Study
@@ -107,6 +108,7 @@ class Report(Record):
     best: tuple[Searched, ...]  # of the search, best first
     states: States
     importances: Importances
+    search_end: SearchEnd | None  # if the search ended before its budget, which had nothing more to promise
     timing: Timing
     environments: tuple[Environment, ...]  # one for each run, oldest first
     openings: tuple[Opening, ...]  # evaluations on the test split, oldest first
@@ -143,6 +145,7 @@ def read_report(study: Study) -> Report:
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),
+        search_end=record_in(attributes, SearchEnd),
         timing=record_in(attributes, Timing) or Timing(),
         environments=records_in(attributes, Environment),
         openings=records_in(attributes, Opening),

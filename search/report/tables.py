@@ -158,6 +158,8 @@ def _states(report: Report) -> Table:
     ]
     rows = [(name, f"{count:,}", _because(reasons)) for name, count, reasons in counts if count]
     caption = _plan(report) if rows else f"No trial yet. {_plan(report)}".rstrip()
+    if (end := report.search_end) and rows:
+        caption = f"{caption} The search ended by itself after {duration(report.timing.search)}: {end.reason}.".lstrip()
     return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
 
 
