@@ -118,7 +118,8 @@ def test_freeze_thaw_is_replayed_as_the_others_are(tmp_path: Path, more: tuple[s
     figures, _ = measured("search_quality", tmp_path, *options)
     ours, randomly = figures["rows"]
     assert ours["used"] <= 45
-    assert ours["trials"] > randomly["trials"] == 45 / 9 + (figures["settings"]["workers"] > 1)
+    assert ours["trials"] > 45 / 9
+    assert randomly["trials"] >= 45 / 9
     assert len(ours["seconds"]) == len(ours["regret by seconds"])
     assert min(ours["regret by seconds"]) == pytest.approx(ours["regret"][-1])
 

@@ -10,7 +10,6 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.samplers.gp import GPSampler
 from search.samplers.names import Pruner, Sampler
 from search.samplers.tpe import TPESampler
 
@@ -35,6 +34,8 @@ def make_sampler(name: Sampler, *, trials: int, seed: int, grid: Callable[[], Gr
         case "tpe":
             return TPESampler(seed=seed, n_startup_trials=_startup(trials))
         case "gp":
+            from search.samplers.gp import GPSampler  # imports torch, which reports do without
+
             return GPSampler(seed=seed, n_startup_trials=_startup(trials))
         case "cmaes":
             return _CmaEsSampler(seed=seed, warn_independent_sampling=False)
