@@ -78,6 +78,7 @@ WRITERS = {
     "search/job/loop.py",
     "search/job/freezing.py",
     "search/job/choosing.py",
+    "search/job/prior.py",
     "search/job/search.py",
     "search/study/ownership.py",
     "search/study/study.py",

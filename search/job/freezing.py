@@ -4,7 +4,7 @@ A paused trial is WAITING in the storage, like one that an interrupted run put b
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.job.active import Active
 from search.job.choosing import Verdict
+from search.job.prior import read_prior
 from search.samplers.cube import Cube
 from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, State
 from search.samplers.proposals import ProposalSampler
@@ -32,7 +33,7 @@ ENDED: Mapping[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState
 class Freezing:
     """The trials of one run, chosen by freeze-thaw."""
 
-    def __init__(self, study: Study, spec: StudySpec, classes: int) -> None:
+    def __init__(self, study: Study, spec: StudySpec, classes: int, announce: Callable[[str], None]) -> None:
         sampler = study.optuna.sampler
         assert isinstance(sampler, ProposalSampler), "the spec makes the sampler"
         self._study, self._spec, self._classes, self._sampler = study, spec, classes, sampler
@@ -45,6 +46,7 @@ class Freezing:
             seconds_of=lambda knobs: self._pace.seconds(self._flops(knobs)),
             patience=spec.search.patience or PATIENCE,
             least=min(spec.confirm.top, spec.budget),
+            prior=read_prior(study, spec, announce) if spec.prior.studies else None,
         )
         self._next_verdict = 0.0  # when
         self.end_reason = ""

@@ -70,7 +70,9 @@ class SearchLoop:
         self.failures = Failures()
         is_freezing = self.spec.search.pruner == "freeze-thaw"
         self.chooser: Chooser = (
-            Freezing(self.study, self.spec, classes) if is_freezing else AskOptuna(self.study, self.spec)
+            Freezing(self.study, self.spec, classes, self.progress.message)
+            if is_freezing
+            else AskOptuna(self.study, self.spec)
         )
         self.is_shared = share_of(self.study) is not None
         self.done_before, self.done_here = len(finished_trials(self.study)), 0

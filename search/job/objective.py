@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,7 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
     """
     enqueued = enqueued_values(trial)
     fixed = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
-    if errors := [error for name, value in fixed.items() if (error := _space_error(name, value, space))]:
+    if errors := space_errors(fixed, space):
         raise UnusableTrialError("; ".join(errors))
     try:
         return space.suggest(trial)
@@ -95,6 +96,11 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
         if not fixed and enqueued is None:
             raise
         raise UnusableTrialError(str(error).splitlines()[0]) from error
+
+
+def space_errors(values: Mapping[str, Any], space: Space) -> list[str]:
+    """Return what is wrong with values of knobs that are to be in the space."""
+    return [error for name, value in values.items() if (error := _space_error(name, value, space))]
 
 
 def _space_error(name: str, value: Any, space: Space) -> str | None:

@@ -49,6 +49,9 @@ class Options(PlaceOptions, total=False):
     minutes: Annotated[float, Option("Minutes of search, over all runs of the study.", "M", low=0.01)]
     sampler: Annotated[Sampler, Option("What proposes configurations; default the study's.")]
     pruner: Annotated[Pruner, Option("What ends trials early; default the study's.")]
+    prior: Annotated[
+        list[str], Option("Earlier studies whose trials the model begins with.", "STUDY,...", flag="--from")
+    ]
     name: Annotated[str, Option("Name of the study, for a second study of the same kind.", "NAME")]
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
     max_params: Annotated[int, Option("Most parameters of a network.", "N", low=1)]

@@ -13,6 +13,7 @@ from search.errors import SearchError
 from search.job.budget import is_searched
 from search.job.estimate import Estimate, estimate
 from search.job.place import Place, choose_place
+from search.job.prior import require_configs
 from search.job.request import RunRequest
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
@@ -59,6 +60,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     spec = request.read_spec()
     if spec.search.sampler == "grid":
         spec.space.grid()
+    require_configs(spec)
     place = choose_place(request.options)
     source = find_source(
         request.data,

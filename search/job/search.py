@@ -11,6 +11,7 @@ from search.executors import drive
 from search.job.budget import is_at_end, seconds_left
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
+from search.job.prior import enqueue_configs
 from search.job.stage import Stage
 from search.storage.optuna_private import pop_waiting, wait_again
 from search.storage.sharing import OWNER, TakenOverError
@@ -32,6 +33,7 @@ def optimize(stage: Stage, classes: int) -> None:
     """
     study, progress = stage.study, stage.progress
     put_back(study)
+    enqueue_configs(study, stage.spec)
     progress.begin("search", total=stage.spec.budget, done=len(finished_trials(study)), best=best_of(study))
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
         progress.message(f"Another program added trials without a configuration, which do not count: {foreign}.")

@@ -28,6 +28,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
+        **({"Prior": prior} if (prior := _prior(spec)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{_final(spec)} on all training images, then the test split, once",
         **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
@@ -72,6 +73,12 @@ def _finished(study: Study) -> dict[str, str]:
 
 def _minutes(spec: StudySpec) -> str:
     return "" if spec.search.minutes is None else f" within {duration(spec.search.minutes * 60)}"
+
+
+def _prior(spec: StudySpec) -> str:
+    studies = [f"the trials of {', '.join(spec.prior.studies)}"] if spec.prior.studies else []
+    configs = [f"{counted(len(spec.prior.configs), 'configuration')} first"] if spec.prior.configs else []
+    return "; ".join(studies + configs)
 
 
 def _limits(spec: StudySpec) -> str:

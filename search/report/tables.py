@@ -172,7 +172,7 @@ def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
 
 
 def _plan(report: Report) -> str:
-    sections = {name: report.spec.get(name) for name in ("search", "confirm", "final")}
+    sections = {name: report.spec.get(name) for name in ("search", "prior", "confirm", "final")}
     stages = [
         f"{name} {settings({key: value for key, value in section.items() if value is not None})}"
         for name, section in sections.items()

@@ -39,6 +39,32 @@ class Cube:
         """Return the configuration at a point. Shape: [dimensions]."""
         return dict(self._transform.untransform(point))
 
+    def columns(self, name: str) -> NDArray[np.int64]:
+        """Return the dimensions of a knob."""
+        return np.flatnonzero(self.knob_of == list(self.space).index(name))
+
+    def values(self, name: str, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values of a knob with a range at places in its dimension, not rounded. Shape: [places]."""
+        distribution = self.space[name]
+        (first, last), (low, high) = self._ends(name)
+        scaled = low + (places - first) / (last - first) * (high - low)
+        return np.asarray(np.exp(scaled) if _is_log(distribution) else scaled)
+
+    def place(self, name: str, values: Sequence[Any] | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the coordinates of values of a knob, which may be outside its range. Shape: [values, dimensions].
+
+        Outside a range they are its end. What is none of the options is no option; a number is the nearest one.
+        """
+        distribution = self.space[name]
+        if isinstance(distribution, CategoricalDistribution):
+            return np.array([_marks(value, distribution.choices) for value in values]).reshape(len(values), -1)
+        (first, last), (low, high) = self._ends(name)
+        numbers = np.array([float(value) if _is_number(value) else np.nan for value in values])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scaled = np.log(numbers) if _is_log(distribution) else numbers
+            places = first + (scaled - low) / (high - low) * (last - first)
+        return np.asarray(np.clip(np.nan_to_num(places, nan=0.5, neginf=first), first, last)[:, None])
+
     def random(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Return random points. Shape: [count, dimensions]."""
         return self.rounded(rng.random((count, len(self.knob_of))))
@@ -57,8 +83,8 @@ class Cube:
     def rounded(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the nearest points that are configurations. Shape: [count, dimensions]."""
         points = points.copy()
-        for index, (name, distribution) in enumerate(self.space.items()):
-            columns = np.flatnonzero(self.knob_of == index)
+        for name, distribution in self.space.items():
+            columns = self.columns(name)
             if isinstance(distribution, CategoricalDistribution):
                 chosen = points[:, columns].argmax(axis=1)
                 points[:, columns] = np.eye(len(columns))[chosen]
@@ -67,6 +93,15 @@ class Cube:
                 middles = (allowed[1:] + allowed[:-1]) / 2
                 points[:, column] = allowed[np.searchsorted(middles, points[:, column])]
         return points
+
+    def _ends(self, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the places of a range's ends, and the ends on the scale that is linear in its dimension."""
+        distribution: Any = self.space[name]
+        transform = SearchSpaceTransform({name: distribution}, transform_0_1=True)
+        ends = (distribution.low, distribution.high)
+        first, last = (float(transform.transform({name: end})[0]) for end in ends)
+        low, high = (float(np.log(end)) if distribution.log else float(end) for end in ends)
+        return (first, last), (low, high)
 
     @cached_property
     def _allowed(self) -> dict[str, NDArray[np.float64] | None]:
@@ -81,6 +116,21 @@ class Cube:
     @cached_property
     def _transform(self) -> SearchSpaceTransform:
         return SearchSpaceTransform(dict(self.space), transform_0_1=True)
+
+
+def _is_log(distribution: Any) -> bool:
+    return bool(distribution.log)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _marks(value: Any, options: Sequence[Any]) -> list[float]:
+    if _is_number(value) and all(_is_number(option) for option in options):
+        nearest = min(range(len(options)), key=lambda index: abs(options[index] - value))
+        return [float(index == nearest) for index in range(len(options))]
+    return [float(value == option and isinstance(value, bool) == isinstance(option, bool)) for option in options]
 
 
 def _width(distribution: BaseDistribution) -> int:

@@ -14,11 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from search.samplers.cube import Cube
 from search.samplers.learning_curves import REFIT, CurveModel, Posterior, Prediction, Trainings, unwarp
+from search.samplers.prior import Prior
 
 State = Literal["running", "paused", "complete", "ended", "bad"]
 STARTUP = 4  # configurations that are begun at random
 CANDIDATES = 1_000
 BEST, NEIGHBOURS, WIDTHS = 5, 60, (0.2, 0.05)  # more candidates near the best ones, in rounds of smaller steps
+UNKNOWN = 2.3  # y that counts as the best before anything is trained
 THRIFT = 0.5  # exponent of the seconds
 PATIENCE = 10.0  # the share of the deviation between seeds that the rest of the budget must promise, inverted
 SWITCH = 1.1  # a trial is paused only for a step that promises so many times more
@@ -86,6 +88,7 @@ class FreezeThaw:
         seconds_of: Callable[[dict[str, Any]], float] = lambda _: 1.0,
         patience: float = PATIENCE,
         least: int = 1,
+        prior: Prior | None = None,
     ) -> None:
         """Prepare a search.
 
@@ -97,12 +100,14 @@ class FreezeThaw:
             seconds_of: The expected seconds of an epoch of a configuration.
             patience: The search ends when all that is left promises less than the noise between seeds, divided by this.
             least: Complete trials before it may end so.
+            prior: What earlier searches found.
         """
         self._cube, self._epochs = cube, epochs
         self._is_allowed, self._seconds_of = is_allowed, seconds_of
         self._patience, self._least = patience, least
         self._rng = np.random.default_rng(seed)
-        self._model = CurveModel(cube.knob_of)
+        self._prior = prior if prior and len(prior) else None
+        self._model = CurveModel(cube.knob_of, guesses=len(prior) if prior else 0)
         self._fitted_at = 0  # epochs
 
     def next_step(self, seen: Sequence[Seen], *, new: int, seconds_left: float = np.inf) -> Step | End:
@@ -134,8 +139,10 @@ class FreezeThaw:
         seconds_left: float,
         favoured: int | None = None,
     ) -> Step | End:
-        if new and sum(bool(trial.f1) or trial.state == "running" for trial in seen) < STARTUP:
-            return Step(knobs=self._random())
+        begun = sum(bool(trial.f1) or trial.state == "running" for trial in seen)
+        if new and begun < STARTUP:
+            is_guessed = self._prior is not None and begun % 2 == 0  # the others test the guess
+            return self._begin(outlook) if is_guessed and outlook else Step(knobs=self._random())
         paused = [trial for trial in seen if trial.state == "paused"]
         if outlook is None:
             if paused:
@@ -162,7 +169,7 @@ class FreezeThaw:
 
     def _outlook(self, seen: Sequence[Seen]) -> "_Outlook | None":
         trained = [trial for trial in seen if trial.f1 and np.isfinite(trial.f1[0])]
-        if not trained:
+        if not trained and self._prior is None:
             return None
         trained += [trial for trial in seen if trial.state == "running" and not trial.f1]
         if len(trained) > MODELLED:
@@ -171,11 +178,12 @@ class FreezeThaw:
             )
             left_out = {trial.number for trial in done[: len(trained) - MODELLED]}
             trained = [trial for trial in trained if trial.number not in left_out]
-        points = self._cube.points([trial.knobs for trial in trained])
+        points = self._with_guesses(self._cube.points([trial.knobs for trial in trained]))
         f1 = np.full((len(trained), self._epochs), np.nan)
         for row, trial in enumerate(trained):
             f1[row, : len(trial.f1)] = trial.f1
-        if (known := int(np.isfinite(f1).sum())) >= self._fitted_at * REFIT:
+        known = int(np.isfinite(f1).sum())
+        if known and known >= self._fitted_at * REFIT:
             self._model.fit(Trainings(points, f1), self._rng)
             self._fitted_at = known
         posterior = self._model.condition(Trainings(points, f1))
@@ -185,7 +193,7 @@ class FreezeThaw:
             posterior = self._model.condition(Trainings(points, f1))
         smooth = posterior.at(points)
         ready = [row for row, trial in enumerate(trained) if trial.state in ("running", "complete")]
-        best = max(smooth.mean[ready], default=smooth.mean.min())
+        best = max(smooth.mean[ready], default=smooth.mean.min() if trained else UNKNOWN)
         bad = self._cube.points([trial.knobs for trial in seen if trial.state == "bad"])
         own = posterior.of_trainings()
         return _Outlook(trained, points, posterior, own, smooth, float(best), bad, self._model.seed_deviation)
@@ -199,14 +207,20 @@ class FreezeThaw:
         worth = gain * (SWITCH if trial.number == favoured else 1.0)
         return Step(gain, worth / seconds**THRIFT, seconds, number=trial.number)
 
+    def _with_guesses(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return points if self._prior is None else np.concatenate([points, self._prior(points)], axis=1)
+
     def _begin(self, outlook: "_Outlook") -> Step:
         points = self._cube.random(CANDIDATES, self._rng)
-        gains = outlook.gains(points)
-        around = outlook.points[np.argsort(-outlook.smooth.mean)[:BEST]]
+        gains = outlook.gains(self._with_guesses(points))
+        around = outlook.points[:, : points.shape[1]][np.argsort(-outlook.smooth.mean)[:BEST]]
         for width in WIDTHS:
             around = np.concatenate([around, points[np.argsort(-gains)[:BEST]]])
             near = np.concatenate([self._cube.near(point, NEIGHBOURS, width, self._rng) for point in around])
-            points, gains = np.concatenate([points, near]), np.concatenate([gains, outlook.gains(near)])
+            points, gains = (
+                np.concatenate([points, near]),
+                np.concatenate([gains, outlook.gains(self._with_guesses(near))]),
+            )
             around = around[:0]
         for row in np.argsort(-gains):
             if self._is_allowed(knobs := self._cube.knobs(points[row])):

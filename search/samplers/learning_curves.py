@@ -28,6 +28,7 @@ LOWEST = 1.5  # below the best value in y: all that is worse counts as bad as th
 DIP = 0.5  # below an earlier epoch in y: a deeper dip counts as this
 MEAN = torch.tensor([2.3, -0.8, -0.8], dtype=torch.float64)  # of a, b and c before anything is known
 MEAN_SD = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
+WEIGHT, WEIGHT_SD = 0.7, 0.4  # of what an earlier search predicts, before anything is known
 REFIT = 1.15  # the parameters should be fitted again when there are so many times more epochs
 FITTED = 100  # most trainings that the parameters are fitted to
 STEPS = 30  # of a fit
@@ -87,8 +88,15 @@ def unwarp(y: NDArray[np.float64]) -> NDArray[np.float64]:
 class CurveModel:
     """The process, with its parameters at the maximum of their posterior. It needs at least one training."""
 
-    def __init__(self, knob_of: NDArray[np.int64]) -> None:
-        """`knob_of`: the knob of each dimension, which share a length."""
+    def __init__(self, knob_of: NDArray[np.int64], *, guesses: int = 0) -> None:
+        """Start with the parameters that are likely before anything is known.
+
+        Args:
+            knob_of: The knob of each dimension, which share a length.
+            guesses: Further dimensions of a point: what earlier searches predict there. a has an unknown multiple of
+                each, 0 where an earlier search tells nothing.
+        """
+        self._guesses = guesses
         self._knob_of = torch.from_numpy(np.asarray(knob_of, dtype=np.int64))
         # A choice between options moves two dimensions by 1 each.
         widths = np.bincount(knob_of)
@@ -136,7 +144,9 @@ class CurveModel:
         basis = torch.stack((torch.ones_like(share), 1 - share, epochs**-power - len(epochs) ** -power), dim=1)
         variance = end.square() + before.square() * (1 - share)
         precision = data.is_there / variance  # [n, epochs]
-        residual = torch.where(data.is_there, data.y - basis @ MEAN, 0.0)
+        guesses = self._guesses_at(data.points)
+        guessed = guesses.sum(dim=1, keepdim=True) * WEIGHT
+        residual = torch.where(data.is_there, data.y - basis @ MEAN - guessed, 0.0)
         gram = torch.einsum("nt,tk,tl->nkl", precision, basis, basis) + JITTER * torch.eye(3, dtype=torch.float64)
         root = torch.linalg.cholesky(gram)  # [n, 3, 3]
         projected = torch.einsum("nt,tk->nk", precision * residual, basis)
@@ -148,6 +158,7 @@ class CurveModel:
             + seed.square()[:, None, None] * eye
             + MEAN_SD.square()[:, None, None]
         )  # [3, n, n]
+        prior = torch.cat(((prior[0] + WEIGHT_SD**2 * guesses @ guesses.T)[None], prior[1:]))
         size = 3 * len(data.points)
         mixed = torch.einsum("ika,kij,jkb->iajb", root, prior, root).reshape(size, size)
         factor = torch.linalg.cholesky(mixed + torch.eye(size, dtype=torch.float64))
@@ -157,10 +168,14 @@ class CurveModel:
         weights = torch.einsum("ika,ia->ik", root, solved.reshape(-1, 3))
         return _State(-0.5 * (fitted + spread), weights, root, factor, amplitude, seed, lengths)
 
+    def _guesses_at(self, points: torch.Tensor) -> torch.Tensor:
+        return points[:, points.shape[1] - self._guesses :]
+
     def kernel(self, left: torch.Tensor, right: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return the Matern kernel between points. Shape: [left, right]."""
         scale = self._scale.sqrt() / lengths[self._knob_of]
-        distance = ((left * scale)[:, None] - (right * scale)[None]).square().sum(dim=2)
+        left, right = left[:, : len(scale)] * scale, right[:, : len(scale)] * scale
+        distance = (left[:, None] - right[None]).square().sum(dim=2)
         r = (5 * distance + 1e-12).sqrt()
         return (1 + r + r.square() / 3) * torch.exp(-r)
 
@@ -200,14 +215,16 @@ class Posterior:
     def at(self, points: Points) -> Prediction:
         """Predict a training at each point, without the luck of its seed."""
         with torch.no_grad():
-            return self._predict(self._covariance(torch.from_numpy(points)), 0.0)
+            there = torch.from_numpy(points)
+            return self._predict(there, self._covariance(there), 0.0)
 
     def of_trainings(self) -> Prediction:
         """Predict each of the trainings itself, with the luck of its seed."""
         with torch.no_grad():
             variance = self._state.seed[0].square()
             covariance = self._covariance(self._data.points)
-            return self._predict(covariance + variance * torch.eye(len(covariance), dtype=torch.float64), variance)
+            covariance = covariance + variance * torch.eye(len(covariance), dtype=torch.float64)
+            return self._predict(self._data.points, covariance, variance)
 
     def nearness(self, left: Points, right: Points) -> NDArray[np.float64]:
         """Return the kernel between points. Shape: [left, right]."""
@@ -216,12 +233,14 @@ class Posterior:
 
     def _covariance(self, points: torch.Tensor) -> torch.Tensor:
         kernel = self._model.kernel(points, self._data.points, self._state.lengths)
-        return self._state.amplitude[0].square() * kernel + MEAN_SD[0].square()
+        guesses, known = self._model._guesses_at(points), self._model._guesses_at(self._data.points)
+        return self._state.amplitude[0].square() * kernel + MEAN_SD[0].square() + WEIGHT_SD**2 * guesses @ known.T
 
-    def _predict(self, covariance: torch.Tensor, extra: torch.Tensor | float) -> Prediction:
-        state = self._state
-        mean = MEAN[0] + covariance @ state.weights[:, 0]
-        mixed = (state.root[:, 0, :][None] * covariance[..., None]).reshape(len(covariance), -1)
+    def _predict(self, points: torch.Tensor, covariance: torch.Tensor, extra: torch.Tensor | float) -> Prediction:
+        state, guesses = self._state, self._model._guesses_at(points)
+        mean = MEAN[0] + WEIGHT * guesses.sum(dim=1) + covariance @ state.weights[:, 0]
+        mixed = (state.root[:, 0, :][None] * covariance[..., None]).flatten(1)
         explained = torch.linalg.solve_triangular(state.factor, mixed.T, upper=False).square().sum(dim=0)
         variance = state.amplitude[0].square() + MEAN_SD[0].square() + extra - explained
+        variance = variance + WEIGHT_SD**2 * guesses.square().sum(dim=1)
         return Prediction(mean.numpy(), variance.clamp_min(1e-10).sqrt().numpy())

@@ -36,7 +36,7 @@ def require_agreement(storage: OwnTrials, spec: StudySpec) -> None:
     if not others or SPEC not in study.attributes:
         return
     stored = study.spec
-    for section in ("search", "confirm", "final", "limits", "cleaning"):
+    for section in ("search", "confirm", "final", "limits", "prior", "cleaning"):
         theirs, ours = getattr(stored, section).model_dump(), getattr(spec, section).model_dump()
         for name in theirs:
             if theirs[name] != ours[name]:

@@ -58,6 +58,16 @@ class ConfirmSection(Section):
     seeds: Annotated[int, Field(ge=0, le=1000)] = 3
 
 
+class PriorSection(Section):
+    """What the search begins with: the trials of earlier studies, as a guess of the model, and configurations to try.
+
+    Each of `configs` sets some of the searched knobs; the search chooses the others.
+    """
+
+    studies: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    configs: Annotated[tuple[dict[str, bool | int | float | str], ...], Field(strict=False)] = ()
+
+
 class Changes(Section):
     """The base of Student, which leaves out what does not differ when it is written."""
 

@@ -21,7 +21,14 @@ from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
 from search.samplers.proposals import ProposalSampler
-from search.study.sections import ConfirmSection, FinalSection, LimitsSection, SearchSection, Section
+from search.study.sections import (
+    ConfirmSection,
+    FinalSection,
+    LimitsSection,
+    PriorSection,
+    SearchSection,
+    Section,
+)
 from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
 
@@ -38,6 +45,7 @@ WISHES = {
     **{name: name for name in ("name", "seed")},
     **{name: f"search.{name}" for name in SearchSection.model_fields},
     **{name: f"limits.{name}" for name in LimitsSection.model_fields},
+    "prior": "prior.studies",
 }
 
 
@@ -52,8 +60,19 @@ class StudySpec(Section):
     knobs: dict[str, Any] = Field(default_factory=dict)
     limits: LimitsSection = LimitsSection()
     cleaning: CleaningRules = CleaningRules()
+    prior: PriorSection = PriorSection()
     confirm: ConfirmSection = ConfirmSection()
     final: FinalSection = FinalSection()
+
+    @field_validator("prior")
+    @classmethod
+    def _modelled(cls, received: PriorSection, info: ValidationInfo) -> PriorSection:
+        search = info.data.get("search")
+        if received.studies and isinstance(search, SearchSection) and search.pruner != "freeze-thaw":
+            raise ValueError(
+                'a section without studies unless the pruner is "freeze-thaw": other searches have no model'
+            )
+        return received
 
     @field_validator("cleaning")
     @classmethod
@@ -123,7 +142,8 @@ class StudySpec(Section):
         for name, wish in wishes.items():
             section, _, key = WISHES[name].rpartition(".")
             if wish is not None:
-                (values[section] if section else values)[key] = wish
+                given = [part.strip() for text in wish for part in text.split(",")] if name == "prior" else wish
+                (values[section] if section else values)[key] = given
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         values["knobs"] |= knobs or {}
         for setting in settings:
@@ -131,7 +151,7 @@ class StudySpec(Section):
                 values["knobs"] |= _read_setting(setting)
             except FmnistError as error:
                 errors.append(str(error))
-        flags = {path: f"--{name.replace('_', '-')}" for name, path in WISHES.items()}
+        flags = {path: f"--{name.replace('_', '-')}" for name, path in WISHES.items()} | {"prior.studies": "--from"}
         return self._validated(values, "command line", errors, flags)
 
     @classmethod
@@ -271,6 +291,7 @@ def _correct_places() -> dict[str, str]:
 SECTIONS: dict[str, type[BaseModel]] = {
     "search": SearchSection,
     "limits": LimitsSection,
+    "prior": PriorSection,
     "cleaning": CleaningRules,
     "confirm": ConfirmSection,
     "final": FinalSection,

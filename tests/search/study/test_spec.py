@@ -143,7 +143,7 @@ def test_all_errors_are_reported_at_once_each_with_file_key_and_value(tmp_path: 
         ('[search]\ntrials = 1\nsampler = "TPE"', "Did you mean 'tpe'?"),
         (
             '[search]\ntrials = 1\npruner = "hyperbnd"',
-            "'wilcoxon' or 'none', got 'hyperbnd'. Did you mean 'hyperband'?",
+            "'freeze-thaw' or 'none', got 'hyperbnd'. Did you mean 'hyperband'?",
         ),
         (
             "[search]\ntrials = 1\n[final]\nepochs = 5000",

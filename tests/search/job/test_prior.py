@@ -1,0 +1,93 @@
+"""A search that begins with earlier studies, or with configurations of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.errors import SearchError
+from search.job.interrupt import Interrupt
+from search.job.prior import read_prior, require_configs
+from search.job.progress.base import Progress
+from search.job.search import optimize
+from search.study.spec import StudySpec
+from search.study.study import Study
+from tests.search.tiny import CLASSES, Inline, in_database, stage, tiny_spec
+
+RATES = {"low": 0.0001, "high": 0.03, "log": True}
+
+
+class Told(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+def frozen(name: str, *, prior: dict[str, Any] | None = None, **knobs: Any) -> StudySpec:
+    spec = tiny_spec(trials=5, sampler="gp", pruner="freeze-thaw", **{"epochs": 3, "learning_rate": RATES, **knobs})
+    return StudySpec.parse(spec.model_dump() | {"name": name, "prior": prior or {}}, context=name)
+
+
+def searched(study: Study, spec: StudySpec) -> list[str]:
+    told = Told()
+    optimize(stage(study, spec, Inline(), told, Interrupt()), CLASSES)
+    return told.said
+
+
+def test_the_trials_of_an_earlier_study_are_a_guess(tmp_path: Path) -> None:
+    first = frozen("first", epochs=4, depth=2)
+    searched(in_database(tmp_path, first), first)
+    second = frozen("second", prior={"studies": ["first"]})
+    study = in_database(tmp_path, second)
+    assert len(read_prior(study, second, print)) == 1
+    said = searched(study, second)
+    assert "The search begins with 5 trials of 'first'." in said
+    assert len(study.trials()) == 5
+
+
+@pytest.mark.parametrize(("name", "says"), [("nothing", "no study named 'nothing'"), ("second", "its own prior")])
+def test_a_prior_that_is_not_there_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    spec = frozen("second", prior={"studies": [name]})
+    study = in_database(tmp_path, spec)
+    with pytest.raises(SearchError, match=says):
+        searched(study, spec)
+
+
+def test_a_prior_without_an_epoch_is_refused(tmp_path: Path) -> None:
+    in_database(tmp_path, frozen("first"))
+    spec = frozen("second", prior={"studies": ["first"]})
+    with pytest.raises(SearchError, match="has no trial with an epoch"):
+        searched(in_database(tmp_path, spec), spec)
+
+
+@pytest.mark.parametrize("pruner", ["none", "freeze-thaw"])
+def test_ones_own_configurations_come_first(tmp_path: Path, pruner: str) -> None:
+    own = [{"filters": 8, "learning_rate": 0.01}, {"filters": 4}]
+    spec = frozen("own", prior={"configs": own}).overridden(pruner=pruner)
+    study = in_database(tmp_path, spec)
+    searched(study, spec)
+    params = [trial.params for trial in study.trials()]
+    assert params[0] == own[0]
+    assert params[1]["filters"] == 4
+    assert len(params) == 5
+    searched(study, spec)
+    assert len(study.trials()) == 5, "they are enqueued once"
+
+
+def test_configurations_outside_the_space_are_refused() -> None:
+    spec = frozen("own", prior={"configs": [{"filters": 8}, {"filters": 5, "width": 3}]})
+    with pytest.raises(SearchError) as refused:
+        require_configs(spec)
+    assert "prior.configs entry 2: filters must be one of 4, 8, got 5" in str(refused.value)
+    assert "prior.configs entry 2: there is no knob 'width'" in str(refused.value)
+
+
+def test_only_freeze_thaw_has_a_model_for_earlier_studies() -> None:
+    with pytest.raises(SearchError, match="freeze-thaw"):
+        tiny_spec().overridden(prior=["first"])
+    given = frozen("second").overridden(prior=["first,other", "third"])
+    assert given.prior.studies == ("first", "other", "third")
