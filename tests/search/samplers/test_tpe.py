@@ -79,7 +79,7 @@ def test_it_proposes_as_optunas_does(history: list[FrozenTrial], seed: int) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pruner", get_args(Pruner))
+@pytest.mark.parametrize("pruner", [name for name in get_args(Pruner) if name != "freeze-thaw"])
 def test_a_whole_search_proposes_as_optunas_does_under_each_pruner(pruner: str) -> None:
     spec = tiny_spec(trials=100, sampler="tpe", pruner=pruner, epochs=9)
     optunas_pruner = optuna.pruners.HyperbandPruner(1, 9, 3) if pruner == "hyperband" else spec.make_pruner()
