@@ -30,6 +30,7 @@ class Run:
     curve: NDArray[np.float64]  # the F1 of all epochs, as they would be
     seconds: float  # of an epoch
     f1: list[float] = field(default_factory=list)
+    when: list[int] = field(default_factory=list)  # how many epochs the search had trained after each of its own
     state: State = "running"
     trial: optuna.Trial | None = None
 
@@ -189,6 +190,7 @@ def search(replay: Replay, make: Make, seed: int, budget: int, *, most: float = 
         now, _, run = heapq.heappop(busy)
         used += 1
         run.f1.append(float(run.curve[len(run.f1)]))
+        run.when.append(used)
         if len(run.f1) == replay.epochs:
             run.state = "complete"
             method.ended(run)

@@ -1,7 +1,8 @@
 """Claim: freeze-thaw needs a fifth of the training of random search for the same result.
 
     python benchmarks/search_quality.py [--seeds N] [--budget N] [--only NAME,NAME] [--workers W] [--nearest]
-                                        [--space FILE.toml --curves FILE.csv] [--figure FILE] [--json FILE]
+                                        [--space FILE.toml --curves FILE.csv] [--figure FILE]
+                                        [--trials-figure FILE] [--json FILE]
 
 Each search trains configurations of the space until its budget of epochs is used up. Trainings take no time: their
 curves are interpolated between recorded ones (benchmarks/replay.py). A pruned or paused trial costs the epochs it was
@@ -36,6 +37,7 @@ import numpy as np
 import optuna
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -51,7 +53,7 @@ from optuna.samplers import TPESampler as OptunasTPESampler
 from benchmarks.curves import CURVES, SPACE
 from benchmarks.options import CurvesFile, Json, NoData, SpaceFile, sampled_by
 from benchmarks.replay import Replay
-from benchmarks.replayed_search import FreezeThawMethod, Make, OptunasMethod, Searched, search
+from benchmarks.replayed_search import FreezeThawMethod, Make, OptunasMethod, Run, Searched, search
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
@@ -133,6 +135,9 @@ def search_quality(
         bool, typer.Option("--nearest", help="Replay the nearest recorded training instead of interpolating.")
     ] = False,
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the results over the epochs.")] = None,
+    trials_figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what the first search of the first name trained when.")
+    ] = None,
     file: Json = None,
 ) -> None:
     """Print the table."""
@@ -147,6 +152,8 @@ def search_quality(
         tell(f"{name}: {seeds} searches.")
         searches = [search(replay, SEARCHES[name], seed, budget, workers=workers) for seed in range(seeds)]
         rows.append(_row(name, searches, best, budget))
+        if trials_figure is not None and name == names[0]:
+            draw_trials(searches[0].runs, replay.epochs, trials_figure)
     settings = {
         "seeds": seeds,
         "budget": budget,
@@ -187,6 +194,26 @@ def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
     axes.set(xlabel="epochs trained", ylabel="true macro F1 of the result, median")
     axes.grid(color="0.9", linewidth=0.6)
     axes.legend(loc="lower right", frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def draw_trials(runs: Sequence[Run], epochs: int, path: Path) -> None:
+    """Draw each epoch of a search, in the row of its trial and the column of its time, as a PNG."""
+    figure = Figure((8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    when, rows, values = zip(
+        *((time, run.number, value) for run in runs for time, value in zip(run.when, run.f1, strict=True)), strict=True
+    )
+    lowest = np.percentile(values, 20)
+    cells = axes.scatter(when, rows, c=values, vmin=lowest, vmax=max(values), marker="s", s=22, cmap="viridis")
+    ends = [run for run in runs if len(run.f1) == epochs]
+    times, numbers = [run.when[-1] for run in ends], [run.number for run in ends]
+    axes.scatter(times, numbers, marker="o", s=70, facecolors="none", edgecolors="tab:red", label="complete")
+    figure.colorbar(cells, label="validation macro F1")
+    axes.set(xlabel="epochs trained by the search", ylabel="trial")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.invert_yaxis()
+    axes.legend(loc="upper right", frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -114,9 +114,10 @@ def test_search_quality_shows_the_regret_of_each_search(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--workers", "3")])
 def test_freeze_thaw_is_replayed_as_the_others_are(tmp_path: Path, more: tuple[str, ...]) -> None:
-    options = ("--seeds", "3", "--budget", "45", "--only", "freeze-thaw,random", *more)
+    options = ("--seeds", "3", "--budget", "45", "--only", "freeze-thaw,random", "--trials-figure", "trials.png", *more)
     figures, _ = measured("search_quality", tmp_path, *options)
     ours, randomly = figures["rows"]
+    assert (tmp_path / "trials.png").read_bytes().startswith(b"\x89PNG")
     assert ours["used"] <= 45
     assert ours["trials"] > 45 / 9
     assert randomly["trials"] >= 45 / 9

@@ -214,7 +214,7 @@ def test_every_sampler_searches(sampler: str) -> None:
 
 @pytest.mark.parametrize("pruner", get_args(Pruner))
 def test_every_pruner_judges(pruner: str) -> None:
-    spec = tiny_spec(pruner=pruner, epochs=3)
+    spec = tiny_spec(sampler="gp" if pruner == "freeze-thaw" else "random", pruner=pruner, epochs=3)
     study = Study(optuna.create_study(direction="maximize", pruner=spec.make_pruner()))
     search(study, spec, 8)
     assert len(complete_trials(study)) >= 1
