@@ -62,10 +62,11 @@ class Freezing:
             is_enqueued = trial.state == TrialState.WAITING and not TrialRecord(trial).began  # by another program
             if is_enqueued and (begun := begin_waiting(self._study.optuna, trial)):
                 return begun
-        step = self._freeze_thaw.next_step(self._seen(trials, active), new=new, seconds_left=self._scaled(seconds_left))
+        step = self._freeze_thaw.next_step(self._seen(trials, active), new=new, seconds_left=self._known(seconds_left))
         if isinstance(step, End):
             self.end_reason = _reason(step)
             return None
+        self.end_reason = ""
         if step.number is not None:
             return begin_waiting(self._study.optuna, trials[step.number])
         self._sampler.proposal = step.knobs or {}
@@ -80,7 +81,7 @@ class Freezing:
             self._seen(trials, active),
             active[key].trial.number,
             new=self._new(trials),
-            seconds_left=self._scaled(seconds_left),
+            seconds_left=self._known(seconds_left),
         )
         end = time.monotonic()
         self._next_verdict = end + (end - start) * (1 - SHARE) / SHARE
@@ -100,7 +101,7 @@ class Freezing:
         seen = []
         for trial in trials:
             record = TrialRecord(trial)
-            if not record.began or not record.counts or not self._spec.space.knobs.keys() <= trial.params.keys():
+            if not record.began or record.foreign or not self._spec.space.knobs.keys() <= trial.params.keys():
                 continue
             curve = own[trial.number].curve if trial.number in own else record.curve
             values = {point.number: point.macro_f1 or 0.0 for point in curve} | trial.intermediate_values
@@ -119,8 +120,8 @@ class Freezing:
             )
         return seen
 
-    def _scaled(self, seconds_left: float) -> float:
-        """Return the seconds left, infinite before the speed is known."""
+    def _known(self, seconds_left: float) -> float:
+        """Return the seconds left, infinite before the speed of any training is known."""
         return seconds_left if self._pace.is_known else np.inf
 
     def _is_allowed(self, knobs: dict[str, Any]) -> bool:

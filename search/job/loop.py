@@ -68,10 +68,10 @@ class SearchLoop:
         self.deadline = time.monotonic() + seconds_left(self.study, self.spec)
         self.active: dict[str, Active] = {}  # submitted and not told
         self.failures = Failures()
-        is_freezing = self.spec.search.pruner == "freeze-thaw"
+        self.is_freezing = self.spec.search.pruner == "freeze-thaw"
         self.chooser: Chooser = (
             Freezing(self.study, self.spec, classes, self.progress.message)
-            if is_freezing
+            if self.is_freezing
             else AskOptuna(self.study, self.spec)
         )
         self.is_shared = share_of(self.study) is not None
@@ -280,7 +280,7 @@ class SearchLoop:
 
     def _may_pause(self) -> bool:
         """Whether a running trial may yet pause, so that there is something to train again."""
-        return self.spec.search.pruner == "freeze-thaw" and bool(self.active) and not self._is_late()
+        return self.is_freezing and bool(self.active) and not self._is_late()
 
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""

@@ -128,7 +128,9 @@ class FreezeThaw:
             return None
         if outlook is None:
             return Pause(None, None)
-        row = next(row for row, trial in enumerate(outlook.seen) if trial.number == number)
+        row = outlook.row(number)
+        if row is None:
+            return Pause(None, None)
         return Pause(float(unwarp(outlook.own.mean[row])), float(unwarp(np.array(outlook.best))))
 
     def _next_step(
@@ -173,10 +175,9 @@ class FreezeThaw:
             return None
         trained += [trial for trial in seen if trial.state == "running" and not trial.f1]
         if len(trained) > MODELLED:
-            done = sorted(
-                (trial for trial in trained if trial.state in ("ended", "bad")), key=lambda trial: max(trial.f1)
-            )
-            left_out = {trial.number for trial in done[: len(trained) - MODELLED]}
+            idle = [trial for trial in trained if trial.state not in ("running", "complete")]
+            worst = sorted(idle, key=lambda trial: (trial.state == "paused", max(trial.f1)))
+            left_out = {trial.number for trial in worst[: len(trained) - MODELLED]}
             trained = [trial for trial in trained if trial.number not in left_out]
         points = self._with_guesses(self._cube.points([trial.knobs for trial in trained]))
         f1 = np.full((len(trained), self._epochs), np.nan)
@@ -199,10 +200,12 @@ class FreezeThaw:
         return _Outlook(trained, points, posterior, own, smooth, float(best), bad, self._model.seed_deviation)
 
     def _thaw(self, outlook: "_Outlook", trial: Seen, favoured: int | None) -> Step:
-        row = next((row for row, other in enumerate(outlook.seen) if other.number == trial.number), None)
-        seconds = (self._epochs - (len(trial.f1) if trial.kept else 0)) * trial.seconds
-        if row is None:  # it was put back before its first epoch
-            return Step(seconds=seconds, number=trial.number)
+        row = outlook.row(trial.number)
+        # At least one epoch: a trial that was put back after its last one trains it again from its snapshot.
+        seconds = max(1, self._epochs - (len(trial.f1) if trial.kept else 0)) * trial.seconds
+        if row is None:  # it was put back before its first epoch, or is one of the worst of very many
+            urgency = 0.0 if trial.f1 else 1.0
+            return Step(urgency, urgency, seconds, number=trial.number)
         gain = float(_improvement(outlook.own.mean[row], outlook.own.sd[row], outlook.best))
         worth = gain * (SWITCH if trial.number == favoured else 1.0)
         return Step(gain, worth / seconds**THRIFT, seconds, number=trial.number)
@@ -241,6 +244,10 @@ class _Outlook:
     best: float  # y of the best configuration of a complete or running trial
     bad: NDArray[np.float64]  # points of trials that failed for what they are
     noise: float  # standard deviation of y between seeds, after the last epoch
+
+    def row(self, number: int) -> int | None:
+        """Return the row of trial `number`, None if it is not in the model."""
+        return next((row for row, trial in enumerate(self.seen) if trial.number == number), None)
 
     def gains(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the expected improvement of new trials, less where similar ones failed. Shape: [points]."""

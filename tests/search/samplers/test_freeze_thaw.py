@@ -173,6 +173,24 @@ def test_where_trials_failed_fewer_are_begun() -> None:
     assert begun([*good, *failed]) <= begun(good)
 
 
+def test_a_trial_that_was_put_back_after_its_last_epoch_continues() -> None:
+    last = trained(8, {"rate": 0.01, "drop": 0.0, "pool": "before"}, EPOCHS)
+    step = decisions().next_step([*some(8, 3), last], new=0)
+    assert isinstance(step, Step)
+    assert step.number == 8
+    assert step.seconds == 1.0
+
+
+def test_of_very_many_trials_the_best_stay_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.samplers.freeze_thaw.MODELLED", 12)
+    complete = [replace(trial, number=20 + trial.number) for trial in some(6, EPOCHS, "complete", seed=1)]
+    seen = [*some(20, 2), *complete]
+    step = decisions(patience=np.inf).next_step(seen, new=0)
+    assert isinstance(step, Step)
+    best = sorted(range(20), key=lambda number: seen[number].f1[-1])[-6:]
+    assert step.number in best
+
+
 def test_a_trial_that_was_put_back_before_its_first_epoch_continues() -> None:
     waiting = Seen(0, {"rate": 0.01, "drop": 0.0, "pool": "before"}, (), "paused", kept=False)
     step = decisions().next_step([waiting], new=0)
