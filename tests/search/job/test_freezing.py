@@ -14,6 +14,7 @@ from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.report.facts import read_report
 from search.report.lists.trial_rows import trial_rows
+from search.report.render import to_markdown
 from search.storage.trial_record import TrialRecord
 from search.study.records import SearchEnd
 from search.study.spec import StudySpec
@@ -96,6 +97,7 @@ def test_an_early_end_is_recorded_and_a_larger_budget_goes_on(tmp_path: Path) ->
     end = study.read(SearchEnd)
     assert end is not None
     assert "promises" in end.reason
+    assert end.reason in to_markdown(read_report(study))
     assert is_searched(study, spec)
     assert not is_searched(study, frozen(trials=21))
 

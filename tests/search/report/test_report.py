@@ -149,7 +149,7 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
         "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "ablation", "best",
-        "states", "importances", "timing", "environments", "openings",
+        "states", "importances", "search_end", "timing", "environments", "openings",
     ]  # fmt: skip
 
 
