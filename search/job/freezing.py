@@ -85,7 +85,7 @@ class Freezing:
         )
         end = time.monotonic()
         self._next_verdict = end + (end - start) * (1 - SHARE) / SHARE
-        return None if pause is None else ("pause", _why(pause, active[key].curve[-1].number))
+        return None if pause is None else ("pause", _why(pause))
 
     def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:  # noqa: ARG002
         """Running ones: their run may die. Waiting ones are this run's choice already."""
@@ -177,10 +177,11 @@ def _state(trial: FrozenTrial) -> State:
 def _reason(end: End) -> str:
     if end.promised is None or end.noise is None:
         return "no trial can be completed in the time that is left"
-    return f"all that is left promises {end.promised:.4f}, and two seeds differ by {end.noise:.4f}"
+    promised = "less than 0.0001" if end.promised < 0.0001 else f"{end.promised:.4f}"
+    return f"all that is left promises {promised}, and two seeds differ by {end.noise:.4f}"
 
 
-def _why(pause: Pause, epoch: int) -> str:
+def _why(pause: Pause) -> str:
     if pause.promised is None or pause.best is None:
-        return f"paused after epoch {epoch}, before the model knew anything"
-    return f"paused after epoch {epoch}: promised {f1(pause.promised)}, the best {f1(pause.best)}"
+        return "others had not begun"
+    return f"promised {f1(pause.promised)}, the best {f1(pause.best)}"

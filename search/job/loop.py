@@ -223,10 +223,11 @@ class SearchLoop:
             self._tell(key, TrialState.COMPLETE, None)
             return
         del self.active[key]
-        note_pause(active.trial, active.curve, active.pausing)
+        why = f"paused after epoch {active.curve[-1].number}: {active.pausing}"  # one later than decided, if slowly
+        note_pause(active.trial, active.curve, why)
         wait_again(self.study.optuna, active.trial)
         self.asked_in_vain = -math.inf  # it may continue
-        self.progress.ended(key, "paused", active.curve[-1].macro_f1, active.pausing, active.trial.params)
+        self.progress.ended(key, "paused", active.curve[-1].macro_f1, active.pausing, {})
 
     def _prune(self, key: str, reason: str) -> None:
         self.failures.none_failed()

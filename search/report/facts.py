@@ -237,7 +237,7 @@ def _states(trials: Sequence[FrozenTrial]) -> States:
 def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]:
     reasons = (TrialRecord(trial).reason or "no reason recorded" for trial in trials if trial.state == state)
     # What a paused trial promised differs from trial to trial.
-    return dict(Counter(reason.partition(": promised")[0] for reason in reasons).most_common())
+    return dict(Counter(reason.partition(": promised ")[0] for reason in reasons).most_common())
 
 
 def _importances(study: Study, trials: Sequence[FrozenTrial]) -> Importances:

@@ -172,12 +172,12 @@ def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
 
 
 def _plan(report: Report) -> str:
-    sections = {name: report.spec.get(name) for name in ("search", "prior", "confirm", "final")}
-    stages = [
-        f"{name} {settings({key: value for key, value in section.items() if value is not None})}"
-        for name, section in sections.items()
-        if isinstance(section, dict)
-    ]
+    stages = []
+    for name in ("search", "prior", "confirm", "final"):
+        section = report.spec.get(name)
+        entries = section.items() if isinstance(section, dict) else ()
+        stated = {key: value for key, value in entries if value not in (None, [])}
+        stages += [f"{name} {settings(stated)}"] if stated else []
     return f"The study's plan: {'; '.join(stages)}." if stages else ""
 
 

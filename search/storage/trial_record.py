@@ -102,8 +102,7 @@ def note_start(trial: Trial, *, config: Mapping[str, Any], seed: int, parameters
 
 def note_end(trial: Trial, curve: Sequence[CurvePoint], reason: str | None) -> None:
     """Write the trial's curve and, if it ended before its last epoch, the reason."""
-    trial.set_user_attr("curve", [asdict(point) for point in curve])
-    trial.set_user_attr("seconds", curve[-1].seconds if curve else None)
+    _note_curve(trial, curve)
     if reason:
         note_reason(trial, reason)
 
@@ -115,7 +114,7 @@ def note_reason(trial: Trial, reason: str) -> None:
 
 def note_pause(trial: Trial, curve: Sequence[CurvePoint], why: str) -> None:
     """Write the curve so far, and why the trial pauses."""
-    trial.set_user_attr("curve", [asdict(point) for point in curve])
+    _note_curve(trial, curve)
     trial.set_user_attr(PAUSE, why)
 
 
@@ -128,6 +127,11 @@ def note_foreign(trial: Trial, reason: str) -> None:
     """Mark the trial as enqueued by another program and never counted."""
     note_reason(trial, reason)
     trial.set_user_attr(FOREIGN, "enqueued")
+
+
+def _note_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
+    trial.set_user_attr("curve", [asdict(point) for point in curve])
+    trial.set_user_attr("seconds", curve[-1].seconds if curve else None)
 
 
 def _curve(points: Any) -> tuple[CurvePoint, ...]:

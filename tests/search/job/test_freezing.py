@@ -54,7 +54,8 @@ def test_the_budget_is_exact_and_no_trial_is_left_waiting(tmp_path: Path, places
     assert paused, "some promise little"
     for record in paused:
         assert record.reason is not None
-        assert record.reason.startswith(f"paused after epoch {len(record.curve)}")
+        assert record.reason.startswith(f"paused after epoch {len(record.curve)}: ")
+        assert record.seconds
     before = len(trials)
     assert len(searched(study, spec).trials()) == before, "the search does not begin again"
 
