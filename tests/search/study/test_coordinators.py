@@ -156,6 +156,26 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_paused_trials_are_shared_and_those_of_a_killed_coordinator_continue(each_url: str, tmp_path: Path) -> None:
+    with runs(each_url, tmp_path) as run:
+        first, second, third = [run.begin("--sampler", "gp", "--pruner", "freeze-thaw") for _ in range(3)]
+        wait_for_line(first, ", epoch 1/")
+        os.killpg(first.pid, signal.SIGKILL)
+        ended = [(process.communicate(), process.returncode) for process in (second, third)]
+    assert [code for _, code in ended] == [0, 0], ended
+    study = load_study(open_storage(each_url, create=False), NAME)
+    trials = study.optuna.trials
+    assert len(trials) <= TRIALS
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    source = find_source("synthetic", announce=lambda _: None)
+    for trial in trials:
+        values = list(trial.intermediate_values.values())
+        assert values == retrained(source, trial)[: len(values)]
+        assert (trial.state == TrialState.COMPLETE) == (len(values) == 3)
+    assert len(study.optuna.user_attrs["openings"]) == 1
+
+
+@pytest.mark.slow
 def test_a_killed_coordinators_trials_go_on_elsewhere_and_latecomers_help(each_url: str, tmp_path: Path) -> None:
     with runs(each_url, tmp_path) as run:
         first, second = run.begin(), run.begin()
