@@ -241,6 +241,30 @@ def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_fail
         assert load_checkpoint(tmp_path / "kept").config.epochs == 2
 
 
+def test_a_paused_training_goes_on_from_its_snapshot(source: Source, tmp_path: Path) -> None:
+    from search.executors.ray import RayExecutor
+
+    config = TrialConfig(depth=1, filters=4, epochs=400)
+    snapshot = tmp_path / "paused.safetensors"
+    with RayExecutor(Setup(source, SPLIT_SEED, "cpu", 1), Cluster(max_workers=1)) as executor:
+        executor.submit(Task("paused", config, 0, "search", snapshot=snapshot))
+        events_until(executor, lambda event: isinstance(event, EpochEnd))
+        executor.stop("paused", pause=True)
+        before = events_until(executor, end_of("paused"))
+        assert isinstance(before[-1], Finished)
+        assert snapshot.exists()
+        executor.submit(Task("paused", config, 0, "search", snapshot=snapshot))
+        (again,) = [
+            event
+            for event in events_until(executor, lambda event: isinstance(event, Resumed))
+            if isinstance(event, Resumed)
+        ]
+        assert [point.number for point in again.curve] == list(range(1, len(again.curve) + 1))
+        assert 1 <= len(again.curve) < 400
+        executor.stop("paused")
+        events_until(executor, end_of("paused"))
+
+
 def test_a_stop_ends_the_training_after_its_epoch_and_a_silent_worker_is_replaced(source: Source) -> None:
     from search.executors.ray import RayExecutor
 
