@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from search.errors import SearchError
 from search.job.budget import is_searched
 from search.job.freezing import Pace
-from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.report.facts import read_report
@@ -19,7 +19,8 @@ from search.storage.trial_record import TrialRecord
 from search.study.records import SearchEnd
 from search.study.spec import StudySpec
 from search.study.study import Study
-from tests.search.tiny import CLASSES, Inline, InterruptAfter, in_database, stage, tiny_spec
+from tests.search.job.test_search import interrupted
+from tests.search.tiny import CLASSES, Inline, in_database, stage, tiny_spec
 
 EPOCHS = 5
 
@@ -31,13 +32,6 @@ def frozen(*, trials: int = 8, **knobs: Any) -> StudySpec:
 
 def searched(study: Study, spec: StudySpec, *, places: int = 1) -> Study:
     optimize(stage(study, spec, Inline(places), Progress(), Interrupt()), CLASSES)
-    return study
-
-
-def interrupted(study: Study, spec: StudySpec, *, epochs: int) -> Study:
-    interrupt = Interrupt()
-    with pytest.raises(InterruptedRunError):
-        optimize(stage(study, spec, Inline(), InterruptAfter(interrupt, epochs), interrupt), CLASSES)
     return study
 
 
