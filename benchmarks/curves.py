@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna._transform import _SearchSpaceTransform
 from torch.quasirandom import SobolEngine
 
 from fmnist.errors import FmnistError
 from fmnist.knobs import Scalar
+from search.samplers.cube import Cube
 from search.study.space import Space
 from search.study.spec import StudySpec, load_spec
 
@@ -50,20 +50,21 @@ class Points:
 
     def __getitem__(self, index: int) -> dict[str, Scalar]:
         """Return the knobs of a point of the sequence."""
-        engine = SobolEngine(len(self._transform.bounds), scramble=True, seed=0)
+        engine = SobolEngine(len(self._cube.knob_of), scramble=True, seed=0)
         return self.knobs(engine.fast_forward(index).draw(1).double().numpy()[0])
 
     def knobs(self, unit: NDArray[np.float64]) -> dict[str, Scalar]:
         """Return the configuration at a point, rounded to allowed values. Shape: [dimensions]."""
-        return {name: _plain(value) for name, value in self._transform.untransform(unit).items()}
+        return {name: _plain(value) for name, value in self._cube.knobs(unit).items()}
 
     def unit(self, knobs: Mapping[str, Any]) -> NDArray[np.float64]:
         """Return the point of a configuration. Shape: [dimensions], each in 0..1."""
-        return self._transform.transform(dict(knobs))
+        point: NDArray[np.float64] = self._cube.points([knobs])[0]
+        return point
 
     @cached_property
-    def _transform(self) -> _SearchSpaceTransform:
-        return _SearchSpaceTransform(self.space.distributions(), transform_0_1=True)
+    def _cube(self) -> Cube:
+        return Cube(self.space.distributions())
 
 
 def read_space(file: Path = SPACE) -> StudySpec:
