@@ -1,4 +1,7 @@
-"""Searches whose trainings take no time: workers that train recorded curves, epoch by epoch, in recorded seconds."""
+"""Searches whose trainings take no time: workers that train recorded curves, epoch by epoch, in recorded seconds.
+
+benchmarks/replayed_methods.py has the ways of searching.
+"""
 
 import heapq
 import math
@@ -9,13 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
 
 from benchmarks.replay import Replay
-from search.samplers.cube import Cube
-from search.samplers.freeze_thaw import End, FreezeThaw, Seen
 from search.study.spec import StudySpec
 
 State = Literal["running", "paused", "complete", "pruned"]
@@ -79,89 +77,6 @@ class Searched:
     def _at(self, times: NDArray[Any], time: float) -> float:
         count = int(np.searchsorted(times, time, side="right"))
         return float(self.f1[count - 1]) if count else 0.0
-
-
-class OptunasMethod:
-    """A sampler and a pruner of Optuna's kind."""
-
-    def __init__(self, replay: Replay, sampler: BaseSampler, pruner: BasePruner) -> None:
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-        self._space = replay.spec.space.distributions()
-        self._asked: optuna.Trial | None = None
-
-    def next_knobs(self, runs: list[Run], left: float) -> Mapping[str, Any]:  # noqa: ARG002
-        """Ask for a trial."""
-        self._asked = self._study.ask(self._space)
-        return self._asked.params
-
-    def begun(self, run: Run) -> None:
-        """Keep its trial."""
-        run.trial, self._asked = self._asked, None
-
-    def goes_on(self, runs: list[Run], run: Run, left: float) -> bool:  # noqa: ARG002
-        """Report the epoch and ask the pruner."""
-        self._report(run)
-        return not self._trial(run).should_prune()
-
-    def ended(self, run: Run) -> None:
-        """Tell its end."""
-        if run.state == "complete":
-            self._report(run)
-        value, state = (run.f1[-1], TrialState.COMPLETE) if run.state == "complete" else (None, TrialState.PRUNED)
-        self._study.tell(self._trial(run), value, state=state)
-
-    def _report(self, run: Run) -> None:
-        self._trial(run).report(run.f1[-1], step=len(run.f1))
-
-    @staticmethod
-    def _trial(run: Run) -> optuna.Trial:
-        assert run.trial is not None, "next_knobs asked for it"
-        return run.trial
-
-
-class FreezeThawMethod:
-    """The project's freeze-thaw."""
-
-    def __init__(self, replay: Replay, seed: int, **options: Any) -> None:
-        self._epochs = replay.epochs
-        self._decide = FreezeThaw(
-            Cube(replay.spec.space.distributions()), replay.epochs, seed=seed, seconds_of=replay.seconds, **options
-        )
-
-    def next_knobs(self, runs: list[Run], left: float) -> Mapping[str, Any] | Run | None:
-        """Return the step that promises most."""
-        step = self._decide.next_step(self._seen(runs), new=self._new(left))
-        if isinstance(step, End):
-            return None
-        return runs[step.number] if step.number is not None else step.knobs
-
-    def begun(self, run: Run) -> None:
-        """There is nothing to keep."""
-
-    def goes_on(self, runs: list[Run], run: Run, left: float) -> bool:
-        """Whether no other step promises more; otherwise the trial pauses."""
-        if self._decide.pause(self._seen(runs), run.number, new=self._new(left)) is None:
-            return True
-        run.state = "paused"
-        return False
-
-    def ended(self, run: Run) -> None:
-        """There is nothing to tell."""
-
-    def _new(self, left: float) -> int:
-        return math.ceil(max(0.0, left) / self._epochs)
-
-    def _seen(self, runs: list[Run]) -> list[Seen]:
-        return [
-            Seen(
-                run.number,
-                dict(run.knobs),
-                tuple(run.f1),
-                "ended" if run.state == "pruned" else run.state,
-                seconds=run.seconds,
-            )
-            for run in runs
-        ]
 
 
 def search(replay: Replay, make: Make, seed: int, budget: int, *, most: float = math.inf, workers: int = 1) -> Searched:

@@ -16,7 +16,9 @@ epochs   trained, median; fewer than the budget where the search ended by itself
 `standard` and `quick` have the samplers and pruners of those studies. Other pairs of names are this project's sampler
 and pruner; `tpe` and `gp` alone prune nothing. `defaults` is optuna.create_study() as it is; `random` prunes nothing;
 `halving` and `hyperband` are Optuna's pruners with their defaults on random configurations; `optuna's gp` is its
-GPSampler with our `percentile`. With --nearest, a training is the nearest recorded one instead of an interpolation.
+GPSampler with our `percentile`. `one epoch first` trains random configurations for an epoch and the best three of them
+to the end. `smac` is SMAC3's multi-fidelity search and needs its package (pip install smac). With --nearest, a training
+is the nearest recorded one instead of an interpolation.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `freeze-thaw` is that of
 `random` at the end: above 1 the claim holds.
@@ -53,7 +55,8 @@ from optuna.samplers import TPESampler as OptunasTPESampler
 from benchmarks.curves import CURVES, SPACE
 from benchmarks.options import CurvesFile, Json, NoData, SpaceFile, sampled_by
 from benchmarks.replay import Replay
-from benchmarks.replayed_search import FreezeThawMethod, Make, OptunasMethod, Run, Searched, search
+from benchmarks.replayed_methods import BestAfterOneEpoch, FreezeThawMethod, OptunasMethod, SmacMethod
+from benchmarks.replayed_search import Make, Run, Searched, search
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
@@ -118,9 +121,11 @@ SEARCHES: Final[dict[str, Make]] = {
     "gp median": ours("gp", "median"),
     "gp percentile": ours("gp", "percentile"),
     "gp hyperband": ours("gp", "hyperband"),
+    "one epoch first": lambda _, seed, replay: BestAfterOneEpoch(replay, seed),
+    "smac": lambda spec, seed, replay: SmacMethod(replay, spec.search.trials, seed),
     "optuna's gp": optunas(lambda spec, seed: (OptunasGPSampler(seed=seed), spec.make_pruner())),
 }
-USUAL = "freeze-thaw,gp percentile,tpe percentile,defaults,random,halving,hyperband"
+USUAL = "freeze-thaw,gp percentile,tpe percentile,defaults,random,halving,hyperband,one epoch first"
 
 
 def search_quality(

@@ -125,6 +125,24 @@ def test_freeze_thaw_is_replayed_as_the_others_are(tmp_path: Path, more: tuple[s
     assert min(ours["regret by seconds"]) == pytest.approx(ours["regret"][-1])
 
 
+@pytest.mark.parametrize("more", [(), ("--workers", "3")])
+def test_one_epoch_first_trains_three_to_the_end(tmp_path: Path, more: tuple[str, ...]) -> None:
+    options = ("--seeds", "3", "--budget", "60", "--only", "one epoch first", *more)
+    figures, _ = measured("search_quality", tmp_path, *options)
+    (row,) = figures["rows"]
+    assert row["used"] == 60
+    assert row["trials"] == 60 - 3 * 8
+    assert row["regret"][60 - 3 * 8 - 1] > 0.5  # nothing is complete before
+    assert row["regret"][-1] < 0.05
+
+
+def test_smac_is_replayed_as_the_others_are(tmp_path: Path) -> None:
+    pytest.importorskip("smac", reason="needs the package smac")
+    figures, _ = measured("search_quality", tmp_path, "--seeds", "3", "--budget", "60", "--only", "smac")
+    assert figures["rows"][0]["used"] == 60
+    assert figures["rows"][0]["regret"][-1] < 0.1
+
+
 def test_a_table_of_another_space_is_refused(tmp_path: Path) -> None:
     script = ROOT / "benchmarks" / "search_quality.py"
     command = [sys.executable, str(script), "--space", str(ROOT / "benchmarks" / "wide.toml")]
