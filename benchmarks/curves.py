@@ -23,6 +23,7 @@ from search.study.spec import StudySpec, load_spec
 
 FOLDER = Path(__file__).parent
 SPACE, CURVES = FOLDER / "curves.toml", FOLDER / "curves.csv"
+WIDE = FOLDER / "wide.csv"  # of the space wide.toml
 HEADER = ("point", "seed", "knobs", "parameters", "seconds", "held_out", "curve")
 
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -13,11 +14,14 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from benchmarks.curves import read_curves, read_space
 from benchmarks.replay import Replay
 from benchmarks.replayed_search import Run
+from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
 from search.samplers.cube import Cube
 from search.samplers.freeze_thaw import End, FreezeThaw, Seen
+from search.samplers.prior import Prior
 
 FEW = 3  # trials that "one epoch first" trains to the end
 
@@ -103,6 +107,22 @@ class FreezeThawMethod:
             )
             for run in runs
         ]
+
+
+def earlier(replay: Replay, curves: Path, *, shuffled: bool = False) -> Prior:
+    """Return the prior of other recorded curves, whose space lies beside them.
+
+    `shuffled`: with each curve at another's configuration, so that what it tells is wrong.
+    """
+    space, rows = read_space(curves.with_suffix(".toml")), read_curves(curves)
+    f1 = np.full((len(rows), space.epochs), np.nan)
+    for row, curve in enumerate(rows):
+        f1[row, : len(curve.curve)] = curve.curve
+    rng = np.random.default_rng(0)
+    prior = Prior(replay.spec.space.distributions(), TrialConfig.model_validate(replay.spec.space.pinned).model_dump())
+    order = rng.permutation(len(rows)) if shuffled else np.arange(len(rows))
+    prior.add(space.space.distributions(), [curve.knobs for curve in rows], f1[order], rng)
+    return prior
 
 
 class BestAfterOneEpoch:

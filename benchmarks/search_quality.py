@@ -13,12 +13,13 @@ regret   the best true F1 of 32,768 points minus that of the result, in hundredt
 trials   started within the budget, median
 epochs   trained, median; fewer than the budget where the search ended by itself
 
-`standard` and `quick` have the samplers and pruners of those studies. Other pairs of names are this project's sampler
-and pruner; `tpe` and `gp` alone prune nothing. `defaults` is optuna.create_study() as it is; `random` prunes nothing;
-`halving` and `hyperband` are Optuna's pruners with their defaults on random configurations; `optuna's gp` is its
-GPSampler with our `percentile`. `one epoch first` trains random configurations for an epoch and the best three of them
-to the end. `smac` is SMAC3's multi-fidelity search and needs its package (pip install smac). With --nearest, a training
-is the nearest recorded one instead of an interpolation.
+`standard` and `quick` have the samplers and pruners of those studies. `freeze-thaw after another` begins with the
+other recorded table as a prior, `freeze-thaw after nonsense` with the same, its curves shuffled over configurations.
+Other pairs of names are this project's sampler and pruner; `tpe` and `gp` alone prune nothing. `defaults` is
+optuna.create_study() as it is; `random` prunes nothing; `halving` and `hyperband` are Optuna's pruners with their
+defaults on random configurations; `optuna's gp` is its GPSampler with our `percentile`. `one epoch first` trains random
+configurations for an epoch and the best three of them to the end. `smac` is SMAC3's multi-fidelity search and needs its
+package (pip install smac). With --nearest, a training is the nearest recorded one instead of an interpolation.
 
 `ratio` in the JSON is a fifth of the budget by the epochs after which the median regret of `freeze-thaw` is that of
 `random` at the end: above 1 the claim holds.
@@ -31,15 +32,14 @@ if __name__ == "__main__":
     # A script's folder comes first on the path, where `profile` would shadow the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from typing import Annotated, Any, Final
 
 import numpy as np
 import optuna
 import typer
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -52,23 +52,23 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers import GPSampler as OptunasGPSampler
 from optuna.samplers import TPESampler as OptunasTPESampler
 
-from benchmarks.curves import CURVES, SPACE
+from benchmarks.curves import CURVES, SPACE, WIDE
 from benchmarks.options import CurvesFile, Json, NoData, SpaceFile, sampled_by
 from benchmarks.replay import Replay
-from benchmarks.replayed_methods import BestAfterOneEpoch, FreezeThawMethod, OptunasMethod, SmacMethod
-from benchmarks.replayed_search import Make, Run, Searched, search
+from benchmarks.replayed_methods import BestAfterOneEpoch, FreezeThawMethod, OptunasMethod, SmacMethod, earlier
+from benchmarks.replayed_search import Make, Searched, search
+from benchmarks.search_figures import OURS, draw, draw_trials
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.errors import FmnistError
 from fmnist.machine import cores
 from search.samplers.choose import KEPT
 from search.samplers.names import Pruner, Sampler
+from search.samplers.prior import Prior
 from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table
 
-OURS = "freeze-thaw"
+OTHERS = {SPACE.stem: WIDE, WIDE.stem: CURVES}  # the table that a search of a space begins with
 SHARE = 5  # by which the budget of random search is divided
-LEFT, HEIGHT = 30, 0.03  # of the figure: its first epoch, and its range of F1 below the best
-TICKS = (30, 50, 100, 200, 400, 800, 1600)
 MOMENTS = 60  # at which the regret by seconds is stated
 SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
 
@@ -97,6 +97,16 @@ def ours(sampler: Sampler, pruner: Pruner) -> Make:
     return optunas(make)
 
 
+def after(*, shuffled: bool = False) -> Make:
+    """Return freeze-thaw that begins with the other recorded table."""
+
+    @cache  # the model of the table is fitted once for all seeds
+    def prior(replay: Replay) -> Prior:
+        return earlier(replay, OTHERS[replay.spec.name], shuffled=shuffled)
+
+    return lambda _, seed, replay: FreezeThawMethod(replay, seed, prior=prior(replay))
+
+
 def with_rungs(sampler: Sampler, first: int, step: int) -> Make:
     """Return `ours` with percentile, but with rungs every `step` epochs from epoch `first`."""
     rungs = PercentilePruner(KEPT["percentile"], n_startup_trials=4, n_warmup_steps=first, interval_steps=step)
@@ -107,6 +117,8 @@ SEARCHES: Final[dict[str, Make]] = {
     "standard": of_study("standard"),
     "quick": of_study("quick"),
     "freeze-thaw": ours("gp", "freeze-thaw"),
+    "freeze-thaw after another": after(),
+    "freeze-thaw after nonsense": after(shuffled=True),
     "defaults": optunas(lambda _, seed: (OptunasTPESampler(seed=seed), MedianPruner())),
     "random": optunas(lambda _, seed: (RandomSampler(seed=seed), NopPruner())),
     "halving": optunas(lambda _, seed: (RandomSampler(seed=seed), SuccessiveHalvingPruner())),
@@ -173,53 +185,6 @@ def search_quality(
     if figure is not None:
         draw(rows, best, figure)
     publish(_table(rows, settings), figures, file)
-
-
-def draw(rows: Sequence[Mapping[str, Any]], best: float, path: Path) -> None:
-    """Draw the median F1 of the result of each search over its epochs, as a PNG."""
-    figure = Figure((8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for row in rows:
-        regret = np.array(row["regret"])
-        epochs = np.arange(1, len(regret) + 1)
-        is_ours = row["search"] == OURS
-        axes.plot(
-            epochs,
-            best - regret,
-            label=row["search"],
-            linewidth=2.5 if is_ours else 1.2,
-            linestyle="-" if is_ours else "--",
-        )
-        if is_ours:
-            axes.fill_between(epochs, best - np.array(row["high"]), best - np.array(row["low"]), alpha=0.15)
-    axes.axhline(best, color="0.6", linewidth=0.8)
-    axes.set(xscale="log", xlim=(LEFT, len(regret)), ylim=(best - HEIGHT, best + 0.001))
-    axes.set_xticks(ticks := [tick for tick in TICKS if tick < len(regret)], [f"{tick:,}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set(xlabel="epochs trained", ylabel="true macro F1 of the result, median")
-    axes.grid(color="0.9", linewidth=0.6)
-    axes.legend(loc="lower right", frameon=False)
-    figure.savefig(path, dpi=120)
-
-
-def draw_trials(runs: Sequence[Run], epochs: int, path: Path) -> None:
-    """Draw each epoch of a search, in the row of its trial and the column of its time, as a PNG."""
-    figure = Figure((8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    when, rows, values = zip(
-        *((time, run.number, value) for run in runs for time, value in zip(run.when, run.f1, strict=True)), strict=True
-    )
-    lowest = np.percentile(values, 20)
-    cells = axes.scatter(when, rows, c=values, vmin=lowest, vmax=max(values), marker="s", s=22, cmap="viridis")
-    ends = [run for run in runs if len(run.f1) == epochs]
-    times, numbers = [run.when[-1] for run in ends], [run.number for run in ends]
-    axes.scatter(times, numbers, marker="o", s=70, facecolors="none", edgecolors="tab:red", label="complete")
-    figure.colorbar(cells, label="validation macro F1")
-    axes.set(xlabel="epochs trained by the search", ylabel="trial")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.invert_yaxis()
-    axes.legend(loc="upper right", frameon=False)
-    figure.savefig(path, dpi=120)
 
 
 def _names(only: str) -> list[str]:

@@ -46,7 +46,7 @@ class Freezing:
             seconds_of=lambda knobs: self._pace.seconds(self._flops(knobs)),
             patience=spec.search.patience or PATIENCE,
             least=min(spec.confirm.top, spec.budget),
-            prior=read_prior(study, spec, announce) if spec.prior.studies else None,
+            prior=read_prior(study, spec, announce),
         )
         self._next_verdict = 0.0  # when
         self.end_reason = ""

@@ -52,6 +52,10 @@ class Options(PlaceOptions, total=False):
     prior: Annotated[
         list[str], Option("Earlier studies whose trials the model begins with.", "STUDY,...", flag="--from")
     ]
+    known: Annotated[
+        Literal["never", "fashion-mnist", "always"],
+        Option("On which images the model begins with what shipped searches found; default the study's."),
+    ]
     name: Annotated[str, Option("Name of the study, for a second study of the same kind.", "NAME")]
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
     max_params: Annotated[int, Option("Most parameters of a network.", "N", low=1)]

@@ -13,7 +13,7 @@ from search.errors import SearchError
 from search.job.budget import is_searched
 from search.job.estimate import Estimate, estimate
 from search.job.place import Place, choose_place
-from search.job.prior import require_configs
+from search.job.prior import require_configs, require_earlier
 from search.job.request import RunRequest
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
@@ -76,18 +76,24 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
 
 def check_storage(plan: Plan) -> Study | None:
-    """Check that the storage can hold the study, without creating a database; return the study if it is finished.
+    """Check that the storage can hold the study and has those that it begins with, without creating a database.
+
+    Return the study if it is finished.
 
     Raises: SearchError.
     """
     url = storage_url(plan.storage)
     require_no_others_folder(plan.storage, plan.folder)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        require_earlier(plan.spec, None, plan.home)
         return None
     storage = open_storage(plan.storage, create=False)
     check_resumable(storage, plan.spec, plan.data)
-    study = load_study(storage, plan.spec.name, plan.home) if plan.spec.name in storage_names(storage) else None
-    if study is None or study.read(Final) is None:
+    if plan.spec.name not in storage_names(storage):
+        require_earlier(plan.spec, storage, plan.home)
+        return None
+    study = load_study(storage, plan.spec.name, plan.home)
+    if study.read(Final) is None:
         return None
     require_searched(study, plan.spec)
     return study

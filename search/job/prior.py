@@ -1,20 +1,26 @@
 """What a search begins with: the trials of earlier studies in its storage, and configurations to try first."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from fmnist.config import TrialConfig
 from fmnist.refusals import listed
+from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.job.objective import space_errors
 from search.samplers.prior import Prior
+from search.storage.own_trials import OwnTrials
 from search.storage.trial_record import TrialRecord
-from search.study.records import DataRecord
+from search.study.known import known
+from search.study.records import DataRecord, PriorRecord
+from search.study.space import Space
 from search.study.spec import StudySpec
-from search.study.study import Study, load_study
+from search.study.study import Study, load_study, storage_names
 from search.terminal.wording import counted
 
 
@@ -40,35 +46,95 @@ def enqueue_configs(study: Study, spec: StudySpec) -> None:
                 study.optuna.enqueue_trial(dict(config))
 
 
-def read_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Prior:
-    """Return what the earlier studies of the prior found.
+def uses_known(spec: StudySpec, data: DataRecord) -> bool:
+    """Whether the search begins with the shipped searches."""
+    where = spec.prior.known
+    is_wanted = where == "always" or (where == "fashion-mnist" and data.is_fashion_mnist)
+    return is_wanted and spec.search.pruner == "freeze-thaw"
+
+
+def require_earlier(spec: StudySpec, storage: OwnTrials | None, home: Path) -> None:
+    """Require that the studies of the prior are there and have something that a search can use.
+
+    `storage`: None if there is no database yet.
+
+    Raises: SearchError.
+    """
+    for name in spec.prior.studies:
+        _earlier(spec, name, storage, home)
+
+
+def read_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Prior | None:
+    """Return what earlier searches found; None if the study begins with nothing.
 
     Raises: SearchError if there is no such study, or it has nothing that the search can use.
     """
+    data = study.read(DataRecord)
+    is_known = data is not None and uses_known(spec, data)
+    if not (spec.prior.studies or is_known):
+        return None
     config = TrialConfig.model_validate(spec.space.pinned)
     prior = Prior(spec.space.distributions(), config.model_dump())
+    counts: dict[str, int] = {}
+    if is_known:
+        for search in known().searches:
+            counts[f"{search.name} (shipped)"] = len(search.trainings)
+            shipped = [(training.knobs, training.f1) for training in search.trainings]
+            _add(prior, search.space, search.epochs, shipped, spec)
+        announce(f"The search begins with {counted(known().trainings, 'training')} of shipped searches.")
     for name in spec.prior.studies:
-        if name == study.name:
-            raise SearchError(f"A study cannot be its own prior, got {name!r} in prior.studies. Leave it out.")
-        earlier = load_study(study.storage, name, study.home)
-        trials = [trial for trial in earlier.trials() if _is_usable(trial, earlier)]
-        if not trials:
-            raise SearchError(
-                f"The study {name!r} has no trial with an epoch that a search could begin with. Leave it out of "
-                "prior.studies."
-            )
-        _add(prior, earlier, trials, spec.seed)
-        announce(f"The search begins with {counted(len(trials), 'trial')} of {name!r}{_difference(study, earlier)}.")
+        earlier, trained = _earlier(spec, name, study.storage, study.home)
+        counts[name] = len(trained)
+        stored = [(trial.params, curve) for trial, curve in trained]
+        _add(prior, earlier.spec.space, earlier.spec.epochs, stored, spec)
+        announce(f"The search begins with {counted(len(trained), 'trial')} of {name!r}{_difference(study, earlier)}.")
+    study.write(PriorRecord(trainings=counts))
     return prior
 
 
-def _add(prior: Prior, earlier: Study, trials: list[FrozenTrial], seed: int) -> None:
-    space = earlier.spec.space
-    f1 = np.full((len(trials), earlier.spec.epochs), np.nan)
-    for row, trial in enumerate(trials):
-        for epoch, value in trial.intermediate_values.items():
-            f1[row, epoch - 1] = value
-    prior.add(space.distributions(), [trial.params for trial in trials], f1, np.random.default_rng(seed))
+def usable_curves(study: Study) -> list[tuple[FrozenTrial, list[float]]]:
+    """Return the trials from which another search can learn, each with the F1 of its epochs, NaN where it is lost."""
+    return [(trial, _curve(trial)) for trial in study.trials() if _is_usable(trial, study)]
+
+
+def _earlier(
+    spec: StudySpec, name: str, storage: OwnTrials | None, home: Path
+) -> tuple[Study, list[tuple[FrozenTrial, list[float]]]]:
+    if name == spec.name:
+        raise SearchError(f"A study cannot be its own prior, got {name!r} in prior.studies. Leave it out.")
+    names = storage_names(storage) if storage else []
+    if storage is None or name not in names:
+        hint = f" {did_you_mean(name, names)}" if names else ""
+        raise SearchError(
+            f"prior.studies must name earlier studies in the same storage, got {name!r}.{hint} Name the storage with "
+            "--storage, or leave the study out."
+        )
+    earlier = load_study(storage, name, home)
+    trained = usable_curves(earlier)
+    if not trained:
+        raise SearchError(
+            f"The study {name!r} has no trial with an epoch that a search could begin with. Leave it out of "
+            "prior.studies."
+        )
+    return earlier, trained
+
+
+def _add(
+    prior: Prior,
+    space: Space,
+    epochs: int,
+    trained: Sequence[tuple[Mapping[str, Any], Sequence[float]]],
+    spec: StudySpec,
+) -> None:
+    f1 = np.full((len(trained), epochs), np.nan)
+    for row, (_, curve) in enumerate(trained):
+        f1[row, : len(curve)] = curve
+    prior.add(space.distributions(), [knobs for knobs, _ in trained], f1, np.random.default_rng(spec.seed))
+
+
+def _curve(trial: FrozenTrial) -> list[float]:
+    values = trial.intermediate_values
+    return [values.get(epoch, math.nan) for epoch in range(1, max(values) + 1)]
 
 
 def _is_usable(trial: FrozenTrial, earlier: Study) -> bool:

@@ -61,7 +61,10 @@ def optimize(stage: Stage, classes: int) -> None:
     is_late = seconds_left(study, stage.spec) <= 0
     _end_waiting(stage, TIME_IS_UP if is_late else BUDGET_IS_USED_UP)
     if (reason := loop.chooser.end_reason) and not is_late:
-        study.write(SearchEnd(reason=reason, trials=stage.spec.budget, minutes=stage.spec.search.minutes))
+        budget = stage.spec.budget
+        unused = max(0, budget - len(finished_trials(study)))
+        minutes = stage.spec.search.minutes
+        study.write(SearchEnd(reason=reason, trials=budget, minutes=minutes, unused=unused))
         progress.message(f"The search ends: {reason}.")
     progress.end()
 

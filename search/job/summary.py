@@ -5,8 +5,9 @@ from rich.console import Console
 
 from search.job.estimate import Estimate
 from search.job.plan import Plan
+from search.job.prior import uses_known
 from search.report.render import headline, read_report, warnings
-from search.study.records import Holder
+from search.study.records import DataRecord, Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.wording import counted, duration, settings
@@ -28,7 +29,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
-        **({"Prior": prior} if (prior := _prior(spec)) else {}),
+        **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{_final(spec)} on all training images, then the test split, once",
         **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
@@ -75,10 +76,11 @@ def _minutes(spec: StudySpec) -> str:
     return "" if spec.search.minutes is None else f" within {duration(spec.search.minutes * 60)}"
 
 
-def _prior(spec: StudySpec) -> str:
+def _prior(spec: StudySpec, data: DataRecord) -> str:
+    shipped = ["what shipped searches found"] if uses_known(spec, data) else []
     studies = [f"the trials of {', '.join(spec.prior.studies)}"] if spec.prior.studies else []
     configs = [f"{counted(len(spec.prior.configs), 'configuration')} first"] if spec.prior.configs else []
-    return "; ".join(studies + configs)
+    return "; ".join(shipped + studies + configs)
 
 
 def _limits(spec: StudySpec) -> str:

@@ -20,6 +20,7 @@ from search.study.records import (
     Environment,
     Final,
     Opening,
+    PriorRecord,
     SearchEnd,
     Timing,
 )
@@ -108,6 +109,7 @@ class Report(Record):
     best: tuple[Searched, ...]  # of the search, best first
     states: States
     importances: Importances
+    prior: PriorRecord | None  # what the model of the search began with
     search_end: SearchEnd | None  # if the search ended before its budget, which had nothing more to promise
     timing: Timing
     environments: tuple[Environment, ...]  # one for each run, oldest first
@@ -145,6 +147,7 @@ def read_report(study: Study) -> Report:
         best=_best(trials),
         states=_states(trials),
         importances=_importances(study, trials),
+        prior=record_in(attributes, PriorRecord),
         search_end=record_in(attributes, SearchEnd),
         timing=record_in(attributes, Timing) or Timing(),
         environments=records_in(attributes, Environment),

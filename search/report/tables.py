@@ -7,7 +7,7 @@ from search.report.ablation import ablation_table
 from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched
-from search.study.records import Environment, Final, FinalRun
+from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 
@@ -158,9 +158,20 @@ def _states(report: Report) -> Table:
     ]
     rows = [(name, f"{count:,}", _because(reasons)) for name, count, reasons in counts if count]
     caption = _plan(report) if rows else f"No trial yet. {_plan(report)}".rstrip()
-    if (end := report.search_end) and rows:
-        caption = f"{caption} The search ended by itself after {duration(report.timing.search)}: {end.reason}.".lstrip()
+    if report.prior and rows:
+        earlier = ", ".join(f"{name}: {count:,}" for name, count in report.prior.trainings.items())
+        caption = f"{caption} The search began with the trainings of earlier ones: {earlier}."
+    if report.search_end and rows:
+        caption = f"{caption} {_early_end(report.search_end, report.timing.search)}"
     return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
+
+
+def _early_end(end: SearchEnd, seconds: float) -> str:
+    saved = [counted(end.unused, "trial")] if end.unused else []
+    if end.minutes is not None and end.minutes * 60 > seconds:
+        saved.append(duration(end.minutes * 60 - seconds))
+    unused = f", with {' and '.join(saved)} of its budget unused" if saved else ""
+    return f"The search ended by itself after {duration(seconds)}{unused}: {end.reason}."
 
 
 def _over(broken: Sequence[str], limits: Mapping[str, int | float]) -> str:
@@ -176,7 +187,7 @@ def _plan(report: Report) -> str:
     for name in ("search", "prior", "confirm", "final"):
         section = report.spec.get(name)
         entries = section.items() if isinstance(section, dict) else ()
-        stated = {key: value for key, value in entries if value not in (None, [])}
+        stated = {key: value for key, value in entries if value not in (None, [], "never")}
         stages += [f"{name} {settings(stated)}"] if stated else []
     return f"The study's plan: {'; '.join(stages)}." if stages else ""
 

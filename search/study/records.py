@@ -87,6 +87,14 @@ class SearchEnd(Record):
     reason: str
     trials: int
     minutes: float | None
+    unused: int = 0  # trials
+
+
+class PriorRecord(Record):
+    """What the model of the search began with."""
+
+    KEY = "prior"
+    trainings: dict[str, int]  # earlier study, or shipped search -> how many of its trainings
 
 
 class Dropped(Record):

@@ -59,13 +59,21 @@ class ConfirmSection(Section):
 
 
 class PriorSection(Section):
-    """What the search begins with: the trials of earlier studies, as a guess of the model, and configurations to try.
+    """What the search begins with: the trials of earlier searches, as a guess of the model, and configurations to try.
 
-    Each of `configs` sets some of the searched knobs; the search chooses the others.
+    `known` are the searches that ship with this package (search/study/known.py): "fashion-mnist" uses them where the
+    images are Fashion-MNIST, "always" on all images. Each of `configs` sets some of the searched knobs;
+    the search chooses the others.
     """
 
+    known: Literal["never", "fashion-mnist", "always"] = "never"
     studies: Annotated[tuple[str, ...], Field(strict=False)] = ()
     configs: Annotated[tuple[dict[str, bool | int | float | str], ...], Field(strict=False)] = ()
+
+    @property
+    def needs_a_model(self) -> bool:
+        """Whether the search must begin with earlier ones. With "fashion-mnist" another pruner begins with nothing."""
+        return bool(self.studies) or self.known == "always"
 
 
 class Changes(Section):

@@ -46,6 +46,7 @@ WISHES = {
     **{name: f"search.{name}" for name in SearchSection.model_fields},
     **{name: f"limits.{name}" for name in LimitsSection.model_fields},
     "prior": "prior.studies",
+    "known": "prior.known",
 }
 
 
@@ -68,9 +69,10 @@ class StudySpec(Section):
     @classmethod
     def _modelled(cls, received: PriorSection, info: ValidationInfo) -> PriorSection:
         search = info.data.get("search")
-        if received.studies and isinstance(search, SearchSection) and search.pruner != "freeze-thaw":
+        if received.needs_a_model and isinstance(search, SearchSection) and search.pruner != "freeze-thaw":
             raise ValueError(
-                'a section without studies unless the pruner is "freeze-thaw": other searches have no model'
+                'a section without studies and known = "always" unless the pruner is "freeze-thaw": other searches '
+                "have no model"
             )
         return received
 

@@ -82,9 +82,9 @@ def tiny_spec(
     return StudySpec.parse(values, context="tiny")
 
 
-def in_database(folder: Path, spec: StudySpec) -> Study:
+def in_database(folder: Path, spec: StudySpec, data: DataRecord = DATA) -> Study:
     """The study, new or resumed, as a run sees it: each call opens the file anew."""
-    return create_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True), spec, DATA)
+    return create_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=True), spec, data)
 
 
 def small_source(folder: Path) -> Source:

@@ -122,6 +122,19 @@ def test_the_plan_names_minutes_and_limits(say: Say) -> None:
     assert "max_params 90,000" in output
 
 
+FROM_NOTHING = (*TINY, "--sampler", "gp", "--pruner", "freeze-thaw", "--from", "nothing")
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_an_earlier_study_that_is_not_there_is_refused_and_no_folder_is_left(
+    options: tuple[str, ...], say: Say, tmp_path: Path
+) -> None:
+    code, _, errors = say(*FROM_NOTHING, *options)
+    assert code == 2
+    assert "nothing" in errors
+    assert not (tmp_path / "studies" / "tiny-synthetic").exists()
+
+
 def test_a_dry_run_checks_the_storage(say: Say) -> None:
     code, _, errors = say(*TINY, "--dry-run", "--storage", "sqlite:///tiny.toml")
     assert code == 2

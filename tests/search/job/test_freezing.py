@@ -19,6 +19,7 @@ from search.storage.trial_record import TrialRecord
 from search.study.records import SearchEnd
 from search.study.spec import StudySpec
 from search.study.study import Study
+from search.study.trials import finished_trials
 from tests.search.job.test_search import interrupted
 from tests.search.tiny import CLASSES, Inline, in_database, stage, tiny_spec
 
@@ -92,7 +93,9 @@ def test_an_early_end_is_recorded_and_a_larger_budget_goes_on(tmp_path: Path) ->
     end = study.read(SearchEnd)
     assert end is not None
     assert "promises" in end.reason
-    assert end.reason in to_markdown(read_report(study))
+    report = to_markdown(read_report(study))
+    assert end.reason in report
+    assert end.unused == 20 - len(finished_trials(study))
     assert is_searched(study, spec)
     assert not is_searched(study, frozen(trials=21))
 

@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
+from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.job.interrupt import Interrupt
 from search.job.prior import read_prior, require_configs
 from search.job.progress.base import Progress
 from search.job.search import optimize
+from search.report.facts import read_report
+from search.report.render import to_markdown
+from search.study.known import known
 from search.study.spec import StudySpec
 from search.study.study import Study
-from tests.search.tiny import CLASSES, Inline, in_database, stage, tiny_spec
+from tests.search.tiny import CLASSES, DATA, Inline, in_database, stage, tiny_spec
 
 RATES = {"low": 0.0001, "high": 0.03, "log": True}
 
@@ -43,13 +47,54 @@ def test_the_trials_of_an_earlier_study_are_a_guess(tmp_path: Path) -> None:
     searched(in_database(tmp_path, first), first)
     second = frozen("second", prior={"studies": ["first"]})
     study = in_database(tmp_path, second)
-    assert len(read_prior(study, second, print)) == 1
+    prior = read_prior(study, second, print)
+    assert prior is not None
+    assert len(prior) == 1
     said = searched(study, second)
     assert "The search begins with 5 trials of 'first'." in said
     assert len(study.trials()) == 5
 
 
-@pytest.mark.parametrize(("name", "says"), [("nothing", "no study named 'nothing'"), ("second", "its own prior")])
+@pytest.mark.parametrize("images", ["Fashion-MNIST", "drawn"])
+@pytest.mark.parametrize("where", ["never", "fashion-mnist", "always"])
+def test_shipped_searches_are_a_guess_where_they_are_wanted(tmp_path: Path, where: str, images: str) -> None:
+    spec = frozen("own", prior={"known": where})
+    study = in_database(tmp_path, spec, DATA.model_copy(update={"name": images}))
+    said = searched(study, spec)
+    begun = f"The search begins with {known().trainings} trainings of shipped searches."
+    is_used = where == "always" or (where == "fashion-mnist" and images == "Fashion-MNIST")
+    assert (begun in said) == is_used
+    assert ("The search began with the trainings of earlier ones" in to_markdown(read_report(study))) == is_used
+
+
+def test_a_shipped_study_may_have_another_pruner_and_begins_with_nothing(tmp_path: Path) -> None:
+    spec = frozen("own", prior={"known": "fashion-mnist"}).overridden(pruner="percentile")
+    study = in_database(tmp_path, spec, DATA.model_copy(update={"name": "Fashion-MNIST"}))
+    assert not any("shipped" in line for line in searched(study, spec))
+    with pytest.raises(SearchError, match="freeze-thaw"):
+        spec.overridden(known="always")
+
+
+def test_the_shipped_searches_are_of_their_spaces() -> None:
+    for search in known().searches:
+        space = search.space
+        for training in search.trainings:
+            assert training.knobs.keys() == space.knobs.keys()
+            assert 1 <= len(training.f1) <= search.epochs
+            assert all(0 <= f1 <= 1 for f1 in training.f1)
+            TrialConfig.model_validate(space.pinned | training.knobs)
+
+
+def test_the_report_names_the_earlier_studies(tmp_path: Path) -> None:
+    first = frozen("first")
+    searched(in_database(tmp_path, first), first)
+    second = frozen("second", prior={"studies": ["first"]})
+    study = in_database(tmp_path, second)
+    searched(study, second)
+    assert "The search began with the trainings of earlier ones: first: 5." in to_markdown(read_report(study))
+
+
+@pytest.mark.parametrize(("name", "says"), [("nothing", "must name earlier studies"), ("second", "its own prior")])
 def test_a_prior_that_is_not_there_is_refused(tmp_path: Path, name: str, says: str) -> None:
     spec = frozen("second", prior={"studies": [name]})
     study = in_database(tmp_path, spec)

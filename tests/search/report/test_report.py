@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.errors import SearchError
 from search.report.render import escaped, headline, read_report, to_json, to_markdown, warnings, write_report
 from search.report.tables import tables
-from search.study.records import Confirmation, Opening, Timing
+from search.study.records import Confirmation, Opening, SearchEnd, Timing
 from search.study.study import Study
 from tests.search.sample import (
     candidate,
@@ -149,8 +149,17 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
         "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "ablation", "best",
-        "states", "importances", "search_end", "timing", "environments", "openings",
+        "states", "importances", "prior", "search_end", "timing", "environments", "openings",
     ]  # fmt: skip
+
+
+def test_an_early_end_says_what_it_saved(finished: Study) -> None:
+    finished.write(Timing(search=100.0))
+    finished.write(SearchEnd(reason="nothing to gain", trials=9, minutes=5.0, unused=3))
+    text = to_markdown(read_report(finished))
+    assert (
+        "ended by itself after 1 min 40 s, with 3 trials and 3 min 20 s of its budget unused: nothing to gain" in text
+    )
 
 
 def test_a_database_gives_the_same_report_as_memory(finished: Study, tmp_path: Path) -> None:
