@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from search.study.known import Known
 from tests.search.tiny import NAME, RUN, TOML, run_command, surroundings
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +152,26 @@ def test_a_table_of_another_space_is_refused(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "Give --space and --curves that belong together." in result.stderr
+
+
+def test_curve_models_compares_predictions_of_the_last_epoch(tmp_path: Path) -> None:
+    figures, table = measured("curve_models", tmp_path, "--trainings", "24", "--repeats", "2")
+    means = figures["means"]
+    assert {"process", "last values", "warped"} <= means.keys()
+    assert all(row["unseen"] > 0 and -1 <= row["rank"] <= 1 for row in means.values())
+    assert means["process"]["stopped"] < means["last values"]["stopped"]
+    assert "halved after epochs 1, 2 and 4" in table
+
+
+def test_known_writes_what_searches_found(tmp_path: Path) -> None:
+    curves = ROOT / "benchmarks" / "curves.csv"
+    command = [sys.executable, str(ROOT / "benchmarks" / "known.py"), "--curves", str(curves), "--most", "5"]
+    result = subprocess.run(
+        [*command, "--out", "known.json"], cwd=tmp_path, env=surroundings(), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    (search,) = Known.model_validate_json((tmp_path / "known.json").read_text(), strict=False).searches
+    assert (search.name, search.epochs, len(search.trainings)) == ("curves", 9, 5)
 
 
 def test_judgement_measures_pruning_and_confirming(tmp_path: Path) -> None:

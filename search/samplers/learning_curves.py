@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 Points = NDArray[np.float64]
-LOWEST = 1.5  # below the best value in y: all that is worse counts as bad as this
+LOWEST = 3.0  # below the best value in y: all that is worse counts as bad as this
 DIP = 0.5  # below an earlier epoch in y: a deeper dip counts as this
 MEAN = torch.tensor([2.3, -0.8, -0.8], dtype=torch.float64)  # of a, b and c before anything is known
 MEAN_SD = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
