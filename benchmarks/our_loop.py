@@ -54,6 +54,10 @@ class Watched:
         """Return the number of tasks that can start now."""
         return self.inner.free()
 
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return the usual threads."""
+        return [None] * count
+
     def running(self) -> list[str]:
         """Return the keys of the unfinished tasks."""
         return self.inner.running()

@@ -88,6 +88,10 @@ class Simulated:
         """Return 1, or 0 if a task is running."""
         return 0 if self.pending else 1
 
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return the usual threads."""
+        return [None] * count
+
     def running(self) -> list[str]:
         """Return the key of the task with pending events."""
         return [self.pending[0].key] if self.pending else []

@@ -91,6 +91,10 @@ class Simulated:
         """Return the number of idle workers."""
         return self.workers - len(self._running)
 
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return the usual threads."""
+        return [None] * count
+
     def running(self) -> list[str]:
         """Return the keys of the running tasks."""
         return list(self._running)

@@ -33,6 +33,7 @@ class Task:
     temperature: float | None = None
     deployed: TrialConfig | None = None  # the network that the limit concerns, if it is not the one to train
     teachers: tuple[Path, ...] = ()  # checkpoints whose probabilities the network learns instead of the labels
+    threads: int | None = None  # of the CPU; None: as many as a worker usually has
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Executor(Protocol):
 
     def running(self) -> list[str]:
         """Return the keys of the submitted tasks that have not ended."""
+        ...
+
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return `Task.threads` of each of so many trainings, in their order, so that the last leave no core idle."""
         ...
 
     def submit(self, task: Task) -> None:

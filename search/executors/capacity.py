@@ -40,6 +40,15 @@ def default_workers(device: torch.device) -> int:
     return cores() if device.type == "cpu" else TAKING_TURNS
 
 
+def threads_of_each(count: int, workers: int, threads: int) -> list[int]:
+    """Return the CPU threads of each of so many trainings of one length, for workers that have `threads` each.
+
+    The last of them, which are fewer than the workers, share all cores.
+    """
+    last = count % workers
+    return [threads] * (count - last) + [threads * workers // last for _ in range(last)]
+
+
 def slowdown(device: torch.device, workers: int) -> float:
     """Return the duration of a training among so many parallel ones, relative to running alone."""
     if not is_cuda(device) or workers <= 1:

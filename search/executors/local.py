@@ -11,6 +11,7 @@ import torch
 
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Message, Task
 from search.executors.attempts import Attempts, Silence
+from search.executors.capacity import threads_of_each
 from search.executors.mps import Sharing, shared_gpu
 from search.executors.processes import on_their_own, worker_context
 from search.executors.training import Setup, Unusable
@@ -66,6 +67,12 @@ class LocalExecutor:
     def running(self) -> list[str]:
         """Return the keys of the submitted tasks that have not ended."""
         return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]
+
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return the threads of each of so many trainings; on a GPU they do not matter."""
+        if self.setup.device != "cpu":
+            return [None] * count
+        return list(threads_of_each(count, self.workers, self.setup.threads))
 
     def submit(self, task: Task) -> None:
         """Start the task on a free worker, or as soon as a worker has loaded its images."""

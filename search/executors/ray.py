@@ -95,6 +95,10 @@ class RayExecutor:
         """Return how many more tasks can start now, nodes that have joined included."""
         return max(0, self._places() - len(self.running()))
 
+    def threads_of_each(self, count: int) -> list[int | None]:
+        """Return no threads: Ray has reserved the CPUs of each training."""
+        return [None] * count
+
     def running(self) -> list[str]:
         """Return the keys of the submitted tasks that have not ended."""
         return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]

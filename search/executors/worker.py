@@ -42,6 +42,7 @@ def serve(pipe: Connection, setup: Setup, environ: dict[str, str]) -> None:
         while True:
             message = pipe.recv()
             if isinstance(message, Task):  # ignore a Stop that arrives after its task has ended
+                torch.set_num_threads(message.threads or setup.threads)
                 for event in events_of(message, setup, material, partial(_stop_came, pipe, message.key)):
                     pipe.send(event)
                     if isinstance(event, Unusable):

@@ -1,8 +1,9 @@
 """Estimate a study's time on this device from a few measured training steps and its configurations' operations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean
 
 import optuna
@@ -16,7 +17,7 @@ from fmnist.network import describe
 from fmnist.precision import is_mixed
 from fmnist.train import measure_speed
 from search.errors import SearchError
-from search.executors.capacity import least_memory, memory_of_each, slowdown
+from search.executors.capacity import least_memory, memory_of_each, slowdown, threads_of_each
 from search.job.place import Place
 from search.study.limits import constraints_of
 from search.study.records import DataRecord
@@ -51,34 +52,53 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
 
     Raises: SearchError if none of its networks fits the memory, or the device fails.
     """
-    device, workers, is_cluster = place.device, place.workers, place.cluster is not None
+    device, workers = place.device, place.workers
     classes = len(data.class_names)
     configs = _within_memory(
-        _sample(spec, classes), spec.final, classes, data.train, device, 1 if is_cluster else workers
+        _sample(spec, classes), spec.final, classes, data.train, device, 1 if place.cluster else workers
     )
     costs = [_operations(config, data, data.train) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    speed = _speed(typical, classes, device, place.threads)
-    per_operation = 1 / (speed * describe(typical, classes).pass_flops)
+    rounds = _Rounds(place, cache(lambda threads: _speed(typical, classes, device, threads)))
+    per_operation = 1 / (rounds.speed(place.threads) * describe(typical, classes).pass_flops)
     trial = fmean(costs) * per_operation
     final = fmean(_operations(config, data, images, is_scored=False) for config in configs) * per_operation
     # A second round, in which the networks of the first one teach.
     taught = fmean(_taught(config, spec.final, classes) for config in configs) * per_operation * images
-
-    def factor(trainings: int) -> float:
-        """Return the slowdown of so many parallel trainings; the nodes of a cluster share no device."""
-        return 1.0 if is_cluster else slowdown(device, min(workers, trainings))
-
-    confirmed = min(spec.confirm.top, spec.budget) * spec.confirm.seeds
-    final_rounds = factor(spec.final.seeds) * _rounds(spec.final.seeds, workers)
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     return Estimate(
-        search=min(
-            factor(spec.budget) * _rounds(spec.budget, workers) * trial, (spec.search.minutes or float("inf")) * 60
-        ),
-        confirm=factor(confirmed) * _rounds(confirmed, workers) * trial,
-        final=final_rounds * (final * final_epochs + taught),
+        search=min(rounds.of_trials(spec.budget) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=rounds.of_stage(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial,
+        final=rounds.of_stage(spec.final.seeds) * (final * final_epochs + taught),
     )
+
+
+@dataclass(frozen=True)
+class _Rounds:
+    """How long several trainings take at a place, relative to a single one on a worker's usual threads."""
+
+    place: Place
+    speed: Callable[[int], float]  # of a training with so many threads
+
+    def of_trials(self, trainings: int) -> float:
+        """Return that of a search's trials, which share the cores only if they are fewer than the workers."""
+        is_few = trainings < self.place.workers
+        return (
+            self.of_stage(trainings) if is_few else self._slowdown(trainings) * _rounds(trainings, self.place.workers)
+        )
+
+    def of_stage(self, trainings: int) -> float:
+        """Return that of the trainings of another stage, the last of which share the cores of idle workers."""
+        place = self.place
+        if place.cluster or place.device.type != "cpu":
+            return self._slowdown(trainings) * _rounds(trainings, place.workers)
+        threads = threads_of_each(trainings, place.workers, place.threads)
+        firsts = threads[:: place.workers]  # of each round
+        return sum(self.speed(place.threads) / self.speed(count) for count in firsts)
+
+    def _slowdown(self, trainings: int) -> float:
+        # The nodes of a cluster share no device.
+        return 1.0 if self.place.cluster else slowdown(self.place.device, min(self.place.workers, trainings))
 
 
 def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRecord) -> float:

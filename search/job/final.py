@@ -193,7 +193,7 @@ def _train_round(
     missing = [task for task in tasks if task.seed not in done]
     if missing:
         stage.progress.begin("final", total=len(tasks), done=len(done))
-        train_all(stage, "final", missing, keep, drop, all_or_none=True)
+        train_all(stage, "final", missing, keep, drop, all_or_none=True, places=[task.key for task in tasks])
     if diverged:
         raise DivergedStudentError(study.name, diverged[0]) if teachers else DivergedWinnerError(diverged[0])
     return tuple(done[task.seed] for task in tasks)

@@ -75,6 +75,9 @@ class SearchLoop:
             else AskOptuna(self.study, self.spec)
         )
         self.is_shared = share_of(self.study) is not None
+        # With fewer trials than workers they share the cores, unless a limit is measured on a worker's usual threads.
+        is_alone = not self.is_shared and self.spec.limits.max_latency_ms is None
+        self.threads = self.executor.threads_of_each(self.spec.budget)[0] if is_alone else None
         self.done_before, self.done_here = len(finished_trials(self.study)), 0
         self.looked_around = self.asked_in_vain = -math.inf  # when
 
@@ -161,6 +164,7 @@ class SearchLoop:
             snapshot=self.study.snapshot(key),
             max_latency_ms=self.spec.limits.max_latency_ms,
             deployed=deployed if self.spec.limits.max_latency_ms else None,
+            threads=self.threads,
         )
 
     def _set_aside(self, trial: Trial, reason: str) -> None:

@@ -1,7 +1,7 @@
 """Fixed trainings of the stages after the search: every task is trained once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Message, Predicted, Resumed, Task, drive
@@ -24,6 +24,7 @@ def train_all(
     *,
     see: See = lambda _: None,
     all_or_none: bool = False,
+    places: Sequence[str] = (),
 ) -> None:
     """Train each task, and time the stage.
 
@@ -32,10 +33,14 @@ def train_all(
         drop: Called for a diverged task with the reason; retrying would not help.
         see: Called with a task's predictions on the validation images, before `keep`.
         all_or_none: Stop all tasks when one diverges.
+        places: The keys of all tasks of the stage, done ones included: the last of them share the cores that would be
+            idle. A task has the same place, and so the same threads, when it is resumed.
 
     Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
     kept.
     """
+    threads = dict(zip(places, stage.executor.threads_of_each(len(places)), strict=True))
+    tasks = [replace(task, threads=threads.get(task.key)) for task in tasks]
     trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none)
     study, executor = stage.study, stage.executor
     with timed(study, name) as note_time:

@@ -128,6 +128,9 @@ class Inline:
     def running(self) -> list[str]:
         return list(self._running)
 
+    def threads_of_each(self, count: int) -> list[int | None]:
+        return [None] * count
+
     def submit(self, task: Task) -> None:
         self.trained.append(task)
         self._pausing.discard(task.key)

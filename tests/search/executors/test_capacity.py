@@ -12,7 +12,7 @@ from fmnist.network import describe
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors import capacity
-from search.executors.capacity import CUDA_ITSELF, memory_of_each, slowdown
+from search.executors.capacity import CUDA_ITSELF, memory_of_each, slowdown, threads_of_each
 from search.job.estimate import trainings_seconds
 from search.job.place import Place
 from tests.search.tiny import CLASSES, DATA
@@ -69,6 +69,25 @@ def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> 
     wide = TrialConfig(**PLAIN | {"filters": 256, "batch_size": 64})
     scored = BATCH * 256 * SIDE**2 * 4  # the first convolution's maps, in float32
     assert describe(wide, CLASSES).training_floor(mixed=True) < scored < least_memory(wide, CLASSES, 60_000, device)
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "threads", "each"),
+    [
+        (3, 2, 1, [1, 1, 2]),
+        (1, 2, 1, [2]),
+        (4, 2, 1, [1, 1, 1, 1]),
+        (5, 4, 2, [2, 2, 2, 2, 8]),
+        (3, 4, 1, [1, 1, 1]),
+        (2, 4, 1, [2, 2]),
+        (3, 1, 8, [8, 8, 8]),
+        (0, 2, 1, []),
+    ],
+)
+def test_the_last_trainings_share_the_cores_of_idle_workers(
+    count: int, workers: int, threads: int, each: list[int]
+) -> None:
+    assert threads_of_each(count, workers, threads) == each
 
 
 def test_a_cpu_takes_a_batch_at_a_time() -> None:

@@ -53,6 +53,11 @@ def is_over(key: str) -> Callable[[list[Event]], object]:
     return lambda found: [event for event in found if isinstance(event, Finished | Failed) and event.key == key]
 
 
+def threads_of_workers() -> int:
+    """How many threads the worker processes have in all."""
+    return sum(len(list(Path(f"/proc/{worker.pid}/task").iterdir())) for worker in multiprocessing.active_children())
+
+
 def trained(executor: LocalExecutor, *tasks: Task) -> list[Event]:
     for one in tasks:
         executor.submit(one)
@@ -301,3 +306,18 @@ def test_a_killed_coordinator_leaves_no_workers(source: Source, tmp_path: Path) 
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_task_may_have_more_threads_than_a_worker_usually_has(source: Source) -> None:
+    with LocalExecutor(setup_of(source), 1) as executor:
+        trained(executor, task("usual"))
+        usual = threads_of_workers()
+        trained(executor, replace(task("more"), threads=3))
+        assert threads_of_workers() >= usual + 2
+
+
+def test_one_worker_fewer_than_trainings_shares_its_threads(source: Source) -> None:
+    executor = LocalExecutor(setup_of(source), 2)
+    assert executor.threads_of_each(3) == [1, 1, 2]
+    on_a_gpu = LocalExecutor(replace(setup_of(source), device="cuda"), 2)
+    assert on_a_gpu.threads_of_each(3) == [None, None, None]

@@ -25,6 +25,7 @@ from fmnist.network import build, describe
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
+from search.executors.capacity import threads_of_each
 from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.base import Progress
@@ -62,6 +63,13 @@ class Saves(Inline):
         save(task.checkpoint, task.seed, task.config)
         self.also(task)
         yield Finished(task.key, SECONDS + task.seed - 2000)
+
+
+class TwoWorkers(Saves):
+    """Two workers of one thread."""
+
+    def threads_of_each(self, count: int) -> list[int | None]:
+        return list(threads_of_each(count, 2, 1))
 
 
 class Heard(Progress):
@@ -142,6 +150,17 @@ def test_the_final_section_replaces_epochs_and_translate_alone(source: Source) -
     assert final.config == CONFIG.model_copy(update={"epochs": 4, "translate": 1})
     assert final.flops == 3 * describe(CONFIG, 4).flops
     assert section.deployed(CONFIG) == final.config
+
+
+@pytest.mark.parametrize("trained_before", [0, 1, 2])
+def test_the_last_seed_has_both_cores_whenever_it_is_trained(source: Source, trained_before: int) -> None:
+    study, executor = in_memory(), TwoWorkers()
+    if trained_before:
+        interrupted(study, source, trainings=trained_before + 1)
+    finalized(study, source, executor=executor)
+    assert [(task.seed, task.threads) for task in executor.trained] == [(2000, 1), (2001, 1), (2002, 2)][
+        trained_before:
+    ]
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
