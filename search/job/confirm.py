@@ -61,7 +61,7 @@ def confirm(stage: Stage) -> Candidate:
     trainings = [(candidate, seed) for seed in seeds for candidate in candidates.values()]
     missing = [(candidate, seed) for candidate, seed in trainings if seed not in {run.seed for run in candidate.runs}]
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
-    if tasks := [_task(study, candidate, seed) for candidate, seed in missing]:
+    if tasks := [_task(stage, candidate, seed) for candidate, seed in missing]:
         stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
         train_all(stage, "confirm", tasks, keep, drop, see=see, places=[_key(*training) for training in trainings])
     if len(dropped) > len(before.dropped):
@@ -71,9 +71,10 @@ def confirm(stage: Stage) -> Candidate:
     return winner
 
 
-def _task(study: Study, candidate: Candidate, seed: int) -> Task:
+def _task(stage: Stage, candidate: Candidate, seed: int) -> Task:
     key = _key(candidate, seed)
-    return Task(key, candidate.config, seed, "search", snapshot=study.snapshot(key))
+    config = stage.spec.confirm.trained(candidate.config)
+    return Task(key, config, seed, "search", snapshot=stage.study.snapshot(key))
 
 
 def _score(candidate: Candidate) -> float:

@@ -66,9 +66,10 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     # A second round, in which the networks of the first one teach.
     taught = fmean(_taught(config, spec.final, classes) for config in configs) * per_operation * images
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
+    longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
     return Estimate(
         search=min(rounds.of_trials(spec.budget) * trial, (spec.search.minutes or float("inf")) * 60),
-        confirm=rounds.of_stage(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial,
+        confirm=rounds.of_stage(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial * longer,
         final=rounds.of_stage(spec.final.seeds) * (final * final_epochs + taught),
     )
 

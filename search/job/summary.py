@@ -112,6 +112,7 @@ def _final(spec: StudySpec) -> str:
 
 def _confirming(spec: StudySpec) -> str:
     top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
+    longer = f", {counted(spec.confirm.epochs, 'epoch')} each" if spec.confirm.epochs else ""
     if seeds == 0:
         return "none, the best trial wins"
-    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}, on validation"
+    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}{longer}, on validation"

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -133,16 +133,17 @@ def read_report(study: Study) -> Report:
     """
     attributes = study.attributes
     trials = study.trials()
+    spec = parse_record(attributes.get("spec", {}), "spec", dict[str, JsonValue])
     confirmation = record_in(attributes, Confirmation) or Confirmation(candidates=())
     return Report(
         study=study.name,
-        spec=parse_record(attributes.get("spec", {}), "spec", dict[str, JsonValue]),
+        spec=spec,
         data=record_in(attributes, DataRecord),
         final=record_in(attributes, Final),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
-        optimism=_optimism(confirmation),
+        optimism=None if confirm_epochs(spec) else _optimism(confirmation),
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
@@ -153,6 +154,14 @@ def read_report(study: Study) -> Report:
         environments=records_in(attributes, Environment),
         openings=records_in(attributes, Opening),
     )
+
+
+def confirm_epochs(spec: Mapping[str, JsonValue]) -> int | None:
+    """Return the epochs of the confirm stage if they are not those of the search, with which it cannot be compared."""
+    section, knobs = spec.get("confirm"), spec.get("knobs")
+    epochs = section.get("epochs") if isinstance(section, dict) else None
+    usual = knobs.get("epochs") if isinstance(knobs, dict) else None
+    return epochs if isinstance(epochs, int) and epochs != usual else None
 
 
 def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:

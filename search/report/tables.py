@@ -6,7 +6,7 @@ from itertools import chain
 from search.report.ablation import ablation_table
 from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
-from search.report.facts import Report, Searched
+from search.report.facts import Report, Searched, confirm_epochs
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
@@ -83,7 +83,7 @@ def _confirmed(report: Report) -> Table | None:
     title = "Confirmed on fresh seeds, on the validation split"
     if not report.confirmed:
         return None
-    if report.winner is not None and report.optimism is None:
+    if report.winner is not None and not any(row.seeds for row in report.confirmed):
         caption = f"Not done: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
         return Table(title, caption=caption, id="confirmed")
     rows = [
@@ -98,6 +98,8 @@ def _confirmed(report: Report) -> Table | None:
 
 
 def _optimism(report: Report) -> str:
+    if epochs := confirm_epochs(report.spec):
+        return f"Each was trained {counted(epochs, 'epoch')} here: the means cannot be compared with the search."
     if (optimism := report.optimism) is None:
         return "Optimism is known once the search's best trial has a fresh seed."
     luck = " The best of many noisy scores is often partly luck." if optimism.difference > 0 else ""

@@ -52,10 +52,18 @@ class LimitsSection(Section):
 
 
 class ConfirmSection(Section):
-    """The `top` trials are retrained with `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins."""
+    """The `top` trials are retrained with `seeds` fresh seeds; the best mean wins. With 0 seeds the best trial wins.
+
+    With `epochs` they train longer than in the search: what is best after few epochs need not be after many.
+    """
 
     top: Annotated[int, Field(ge=1, le=1000)] = 3
     seeds: Annotated[int, Field(ge=0, le=1000)] = 3
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | None = None  # those of the search, if None
+
+    def trained(self, candidate: TrialConfig) -> TrialConfig:
+        """Return the configuration that a candidate is trained with."""
+        return candidate if self.epochs is None else candidate.model_copy(update={"epochs": self.epochs})
 
 
 class PriorSection(Section):

@@ -102,6 +102,14 @@ def test_the_best_trials_are_trained_on_fresh_seeds_of_their_study_seed_by_seed(
         assert (task.images, task.checkpoint, task.snapshot) == ("search", None, snapshot_path(HOME / "tiny", task.key))
 
 
+def test_candidates_may_train_longer_than_in_the_search() -> None:
+    executor, study, spec = Told(), searched(), confirming()
+    longer = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"epochs": 7})})
+    winner = confirmed(study, longer, executor)
+    assert {task.config.epochs for task in executor.trained} == {7}
+    assert winner.config.epochs == 1  # the trial's: the final stage has epochs of its own
+
+
 def test_the_best_mean_wins_whatever_the_search_and_the_best_seed_say() -> None:
     study = searched()
     lucky = {(2, 1000): 0.90, (2, 1001): 0.70, (4, 1000): 0.83, (4, 1001): 0.81}

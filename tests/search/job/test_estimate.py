@@ -52,6 +52,13 @@ def test_the_last_training_of_a_stage_has_the_threads_of_idle_workers(monkeypatc
     assert seconds(single, workers=2).search == pytest.approx(seconds(single).search / 2)
 
 
+def test_a_longer_confirm_stage_takes_longer() -> None:
+    spec = pinned()
+    longer = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"epochs": 12})})
+    assert seconds(longer).confirm == pytest.approx(4 * seconds(spec).confirm)
+    assert seconds(longer).final == seconds(spec).final
+
+
 def test_only_networks_within_the_limits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 

@@ -153,6 +153,18 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     ]  # fmt: skip
 
 
+def test_means_of_longer_trainings_are_not_compared_with_the_search(finished: Study) -> None:
+    spec = finished.spec.model_dump(mode="json")
+    spec["confirm"]["epochs"] = finished.spec.epochs + 5
+    finished.optuna.set_user_attr("spec", spec)
+    report = read_report(finished)
+    assert report.optimism is None
+    assert f"Each was trained {finished.spec.epochs + 5} epochs here" in to_markdown(report)
+    spec["confirm"]["epochs"] = finished.spec.epochs
+    finished.optuna.set_user_attr("spec", spec)
+    assert read_report(finished).optimism is not None
+
+
 def test_an_early_end_says_what_it_saved(finished: Study) -> None:
     finished.write(Timing(search=100.0))
     finished.write(SearchEnd(reason="nothing to gain", trials=9, minutes=5.0, unused=3))
