@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
+from fmnist.config import TrialConfig
 from fmnist.knobs import Scalar
 from search.storage.trial_record import TrialRecord
 from search.study.record import Record, parse_record, record_in, records_in
@@ -160,7 +161,7 @@ def confirm_epochs(spec: Mapping[str, JsonValue]) -> int | None:
     """Return the epochs of the confirm stage if they are not those of the search, with which it cannot be compared."""
     section, knobs = spec.get("confirm"), spec.get("knobs")
     epochs = section.get("epochs") if isinstance(section, dict) else None
-    usual = knobs.get("epochs") if isinstance(knobs, dict) else None
+    usual = (knobs if isinstance(knobs, dict) else {}).get("epochs", TrialConfig.model_fields["epochs"].default)
     return epochs if isinstance(epochs, int) and epochs != usual else None
 
 
