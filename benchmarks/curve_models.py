@@ -141,6 +141,9 @@ def curve_models(
     points = cube.points([curve.knobs for curve in rows.values()])
     f1 = np.array([curve.curve for curve in rows.values()])
     names = [name for name in MODELS if name != "kronecker" or importlib.util.find_spec("botorch")]
+    if "kronecker" in names:
+        importlib.import_module("botorch.models.latent_kronecker_gp")  # its import should not count as its time
+        importlib.import_module("botorch.fit")
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with threadpool_limits(1):
         torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.curves import CURVES, WIDE, Curve, read_curves, read_space
+from benchmarks.curves import CURVES, Curve, read_curves, read_space
 from benchmarks.table import perform, tell
 from fmnist.errors import FmnistError
 from search.job.prior import usable_curves
@@ -34,7 +34,7 @@ OUT = Path(__file__).resolve().parents[1] / "studies" / FILE
 
 
 def known(
-    curves: Annotated[list[Path], typer.Option(metavar="FILE.csv")] = [CURVES, WIDE],  # noqa: B006
+    curves: Annotated[list[Path], typer.Option(metavar="FILE.csv")] = [CURVES],  # noqa: B006
     study: Annotated[list[str], typer.Option(metavar="NAME", help="A study of Fashion-MNIST.")] = [],  # noqa: B006
     storage: Annotated[str, typer.Option(metavar="URL", help="The storage of the studies.")] = DEFAULT_STORAGE,
     most: Annotated[int, typer.Option(metavar="N", min=1, help="Trainings of each at most.")] = 300,
@@ -68,6 +68,7 @@ def _studied(study: Study, most: int) -> dict[str, Any]:
     if (data := study.read(DataRecord)) is None or not data.is_fashion_mnist:
         raise FmnistError(f"--study must name studies of Fashion-MNIST, got {study.name!r}.")
     trainings = [(trial.params, np.array(curve)) for trial, curve in usable_curves(study)]
+    trainings = [(knobs, curve) for knobs, curve in trainings if np.isfinite(curve).all()]  # JSON has no NaN
     return _search(study.name, study.spec.epochs, study.spec.knobs, trainings[:most])
 
 

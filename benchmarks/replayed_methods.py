@@ -145,7 +145,7 @@ class BestAfterOneEpoch:
         if len(runs) < self._count:
             return self._cube.knobs(self._cube.random(1, self._rng)[0])
         if not self._best and all(run.state == "paused" for run in runs):
-            self._best = sorted(runs, key=lambda run: run.f1[-1])[-FEW:]
+            self._best = sorted(runs, key=lambda run: run.f1[-1], reverse=True)[:FEW]
         return next((run for run in self._best if run.state == "paused"), None)
 
     def begun(self, run: Run) -> None:

@@ -102,6 +102,8 @@ def after(*, shuffled: bool = False) -> Make:
 
     @cache  # the model of the table is fitted once for all seeds
     def prior(replay: Replay) -> Prior:
+        if replay.spec.name not in OTHERS:
+            raise FmnistError(f"Only searches of {' and '.join(OTHERS)} can begin with another table.")
         return earlier(replay, OTHERS[replay.spec.name], shuffled=shuffled)
 
     return lambda _, seed, replay: FreezeThawMethod(replay, seed, prior=prior(replay))

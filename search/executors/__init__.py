@@ -125,7 +125,7 @@ class Executor(Protocol):
         ...
 
     def threads_of_each(self, count: int) -> list[int | None]:
-        """Return `Task.threads` of each of so many trainings, in their order, so that the last leave no core idle."""
+        """Return `Task.threads` of each of so many trainings, in their order: the last ones may use idle cores."""
         ...
 
     def submit(self, task: Task) -> None:

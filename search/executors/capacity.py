@@ -40,13 +40,14 @@ def default_workers(device: torch.device) -> int:
     return cores() if device.type == "cpu" else TAKING_TURNS
 
 
-def threads_of_each(count: int, workers: int, threads: int) -> list[int]:
+def threads_of_each(count: int, workers: int, threads: int) -> list[int | None]:
     """Return the CPU threads of each of so many trainings of one length, for workers that have `threads` each.
 
-    The last of them, which are fewer than the workers, share all cores.
+    The last of them, if they are fewer than the workers, divide the cores evenly. None: those of a worker.
     """
     last = count % workers
-    return [threads] * (count - last) + [threads * workers // last for _ in range(last)]
+    shared = min(threads * workers, cores()) // last if last else threads
+    return [None] * (count - last) + [shared if shared > threads else None] * last
 
 
 def slowdown(device: torch.device, workers: int) -> float:

@@ -72,7 +72,7 @@ class LocalExecutor:
         """Return the threads of each of so many trainings; on a GPU they do not matter."""
         if self.setup.device != "cpu":
             return [None] * count
-        return list(threads_of_each(count, self.workers, self.setup.threads))
+        return threads_of_each(count, self.workers, self.setup.threads)
 
     def submit(self, task: Task) -> None:
         """Start the task on a free worker, or as soon as a worker has loaded its images."""

@@ -18,6 +18,7 @@ class Chooser(Protocol):
     """Chooses the trials of a search."""
 
     end_reason: str  # why it had nothing to train when it was asked last, if the budget is not the reason
+    ends_early: bool  # whether the reason is that nothing more is to be gained
 
     def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
         """Return a trial that is now running; None if there is nothing to train at this time."""
@@ -35,7 +36,7 @@ class Chooser(Protocol):
 class AskOptuna:
     """Optuna's sampler proposes, its pruner ends trials."""
 
-    end_reason = ""
+    end_reason, ends_early = "", False
 
     def __init__(self, study: Study, spec: StudySpec) -> None:
         self._study, self._spec = study, spec

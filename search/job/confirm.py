@@ -63,7 +63,7 @@ def confirm(stage: Stage) -> Candidate:
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
     if tasks := [_task(stage, candidate, seed) for candidate, seed in missing]:
         stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
-        train_all(stage, "confirm", tasks, keep, drop, see=see, places=[_key(*training) for training in trainings])
+        train_all(stage, "confirm", tasks, keep, drop, see=see)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
     winner = max(candidates.values(), key=_score)

@@ -68,9 +68,9 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
     longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
     return Estimate(
-        search=min(rounds.of_trials(spec.budget) * trial, (spec.search.minutes or float("inf")) * 60),
-        confirm=rounds.of_stage(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial * longer,
-        final=rounds.of_stage(spec.final.seeds) * (final * final_epochs + taught),
+        search=min(rounds.of_trials(spec) * trial, (spec.search.minutes or float("inf")) * 60),
+        confirm=rounds.usual(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial * longer,
+        final=rounds.of_equal(spec.final.seeds) * (final * final_epochs + taught),
     )
 
 
@@ -81,25 +81,25 @@ class _Rounds:
     place: Place
     speed: Callable[[int], float]  # of a training with so many threads
 
-    def of_trials(self, trainings: int) -> float:
-        """Return that of a search's trials, which share the cores only if they are fewer than the workers."""
-        is_few = trainings < self.place.workers
-        return (
-            self.of_stage(trainings) if is_few else self._slowdown(trainings) * _rounds(trainings, self.place.workers)
-        )
+    def of_trials(self, spec: StudySpec) -> float:
+        """Return that of a search's trials, which divide the cores only if they are fewer than the workers."""
+        is_few = spec.budget < self.place.workers and spec.limits.max_latency_ms is None
+        return self.of_equal(spec.budget) if is_few else self.usual(spec.budget)
 
-    def of_stage(self, trainings: int) -> float:
-        """Return that of the trainings of another stage, the last of which share the cores of idle workers."""
+    def of_equal(self, trainings: int) -> float:
+        """Return that of trainings of one length, the last of which use the cores of idle workers."""
         place = self.place
         if place.cluster or place.device.type != "cpu":
-            return self._slowdown(trainings) * _rounds(trainings, place.workers)
-        threads = threads_of_each(trainings, place.workers, place.threads)
-        firsts = threads[:: place.workers]  # of each round
-        return sum(self.speed(place.threads) / self.speed(count) for count in firsts)
+            return self.usual(trainings)
+        firsts = threads_of_each(trainings, place.workers, place.threads)[:: place.workers]  # of each round
+        return sum(self.speed(place.threads) / self.speed(count or place.threads) for count in firsts)
 
-    def _slowdown(self, trainings: int) -> float:
+    def usual(self, trainings: int) -> float:
+        """Return that of trainings on a worker's usual threads."""
         # The nodes of a cluster share no device.
-        return 1.0 if self.place.cluster else slowdown(self.place.device, min(self.place.workers, trainings))
+        parallel = min(self.place.workers, trainings)
+        factor = 1.0 if self.place.cluster else slowdown(self.place.device, parallel)
+        return factor * _rounds(trainings, self.place.workers)
 
 
 def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRecord) -> float:

@@ -29,7 +29,7 @@ from search.executors import Task
 from search.job.scores import class_scores, final_runs, score_teachers
 from search.job.stage import Stage
 from search.job.teachers import DivergedStudentError, teacher_folder
-from search.job.trainings import train_all
+from search.job.trainings import train_all, wide_tasks
 from search.study.ensemble import ensemble_score
 from search.study.environment import now
 from search.study.predictions import keep_predictions
@@ -183,7 +183,7 @@ def _train_round(
     def keep(task: Task, _: float | None, seconds: float) -> None:
         assert task.checkpoint is not None
         seal = load_checkpoint(task.checkpoint).seal
-        done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal)
+        done[task.seed] = FinalTraining(seed=task.seed, seconds=seconds, checkpoint=seal, threads=wide.get(task.key))
         study.write(record.model_copy(update={field: tuple(done.values())}))
 
     def drop(task: Task, reason: str) -> None:
@@ -193,7 +193,8 @@ def _train_round(
     missing = [task for task in tasks if task.seed not in done]
     if missing:
         stage.progress.begin("final", total=len(tasks), done=len(done))
-        train_all(stage, "final", missing, keep, drop, all_or_none=True, places=[task.key for task in tasks])
+        wide = wide_tasks(stage, tasks)
+        train_all(stage, "final", missing, keep, drop, all_or_none=True, wide=wide)
     if diverged:
         raise DivergedStudentError(study.name, diverged[0]) if teachers else DivergedWinnerError(diverged[0])
     return tuple(done[task.seed] for task in tasks)

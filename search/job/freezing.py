@@ -15,7 +15,7 @@ from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.job.active import Active
 from search.job.choosing import Verdict
-from search.job.prior import read_prior
+from search.job.prior import take_prior
 from search.samplers.cube import Cube
 from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, State
 from search.samplers.proposals import ProposalSampler
@@ -46,10 +46,10 @@ class Freezing:
             seconds_of=lambda knobs: self._pace.seconds(self._flops(knobs)),
             patience=spec.search.patience or PATIENCE,
             least=min(spec.confirm.top, spec.budget),
-            prior=read_prior(study, spec, announce),
+            prior=take_prior(study, spec, announce),
         )
         self._next_verdict = 0.0  # when
-        self.end_reason = ""
+        self.end_reason, self.ends_early = "", False
 
     def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
         """Return an enqueued trial, else a paused or new one; None if nothing can be completed in the time left.
@@ -64,9 +64,9 @@ class Freezing:
                 return begun
         step = self._freeze_thaw.next_step(self._seen(trials, active), new=new, seconds_left=self._known(seconds_left))
         if isinstance(step, End):
-            self.end_reason = _reason(step)
+            self.end_reason, self.ends_early = _reason(step), step.promised is not None
             return None
-        self.end_reason = ""
+        self.end_reason, self.ends_early = "", False
         if step.number is not None:
             return begin_waiting(self._study.optuna, trials[step.number])
         self._sampler.proposal = step.knobs or {}

@@ -75,9 +75,9 @@ class SearchLoop:
             else AskOptuna(self.study, self.spec)
         )
         self.is_shared = share_of(self.study) is not None
-        # With fewer trials than workers they share the cores, unless a limit is measured on a worker's usual threads.
-        is_alone = not self.is_shared and self.spec.limits.max_latency_ms is None
-        self.threads = self.executor.threads_of_each(self.spec.budget)[0] if is_alone else None
+        # Trials that are fewer than the workers divide the cores. A latency is measured on a worker's usual threads.
+        is_timed = self.spec.limits.max_latency_ms is not None
+        self.threads = None if is_timed else self.executor.threads_of_each(self.spec.budget)[0]
         self.done_before, self.done_here = len(finished_trials(self.study)), 0
         self.looked_around = self.asked_in_vain = -math.inf  # when
 

@@ -54,7 +54,7 @@ class Options(PlaceOptions, total=False):
     ]
     known: Annotated[
         Literal["never", "fashion-mnist", "always"],
-        Option("On which images the model begins with what shipped searches found; default the study's."),
+        Option("On which images the model begins with shipped trainings; default the study's."),
     ]
     name: Annotated[str, Option("Name of the study, for a second study of the same kind.", "NAME")]
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]

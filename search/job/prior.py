@@ -64,8 +64,8 @@ def require_earlier(spec: StudySpec, storage: OwnTrials | None, home: Path) -> N
         _earlier(spec, name, storage, home)
 
 
-def read_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Prior | None:
-    """Return what earlier searches found; None if the study begins with nothing.
+def take_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> Prior | None:
+    """Return what earlier searches found, and record it at the first time; None if the study begins with nothing.
 
     Raises: SearchError if there is no such study, or it has nothing that the search can use.
     """
@@ -81,14 +81,15 @@ def read_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -
             counts[f"{search.name} (shipped)"] = len(search.trainings)
             shipped = [(training.knobs, training.f1) for training in search.trainings]
             _add(prior, search.space, search.epochs, shipped, spec)
-        announce(f"The search begins with {counted(known().trainings, 'training')} of shipped searches.")
+        announce(f"The search begins with {counted(known().trainings, 'training')} that ship with the package.")
     for name in spec.prior.studies:
         earlier, trained = _earlier(spec, name, study.storage, study.home)
         counts[name] = len(trained)
         stored = [(trial.params, curve) for trial, curve in trained]
         _add(prior, earlier.spec.space, earlier.spec.epochs, stored, spec)
         announce(f"The search begins with {counted(len(trained), 'trial')} of {name!r}{_difference(study, earlier)}.")
-    study.write(PriorRecord(trainings=counts))
+    if study.read(PriorRecord) is None:
+        study.write(PriorRecord(trainings=counts))
     return prior
 
 

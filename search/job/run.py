@@ -8,8 +8,7 @@ from search.job.confirm import confirm, drop_winner
 from search.job.export import export_study
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
-from search.job.plan import Plan, require_searched
-from search.job.prior import require_earlier
+from search.job.plan import Plan, check_storage, require_searched
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.stage import Stage
@@ -19,7 +18,7 @@ from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
 from search.study.records import Final
-from search.study.study import Study, create_study, guarded, storage_names
+from search.study.study import Study, create_study, guarded
 
 
 def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
@@ -33,9 +32,9 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
     """
     name = plan.spec.name
     require_no_others_folder(plan.storage, plan.folder)
+    if plan.spec.prior.studies:
+        check_storage(plan)
     storage = open_storage(plan.storage, create=True)  # first, so that an error here leaves no folder behind
-    if name not in storage_names(storage):
-        require_earlier(plan.spec, storage, plan.home)
     with sole_run(plan.folder, name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)

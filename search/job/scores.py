@@ -23,6 +23,7 @@ def final_runs(trained: Sequence[FinalTraining], scores: Sequence[Scores], folde
             seconds=run.seconds,
             folder=f"{folder}/seed-{run.seed}",
             checkpoint=run.checkpoint,
+            threads=run.threads,
         )
         for run, run_scores in zip(trained, scores, strict=True)
     )

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.executors import drive
-from search.job.budget import is_at_end, seconds_left
+from search.job.budget import is_at_end, is_searched, seconds_left, spent
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
 from search.job.prior import enqueue_configs
@@ -37,8 +37,9 @@ def optimize(stage: Stage, classes: int) -> None:
     progress.begin("search", total=stage.spec.budget, done=len(finished_trials(study)), best=best_of(study))
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
         progress.message(f"Another program added trials without a configuration, which do not count: {foreign}.")
-    if is_at_end(study, stage.spec):
-        progress.message("The search had ended already.")
+    if is_searched(study, stage.spec):
+        if is_at_end(study, stage.spec):
+            progress.message("The search had ended already.")
         _end_waiting(stage, BUDGET_IS_USED_UP)
         progress.end()
         return
@@ -60,10 +61,10 @@ def optimize(stage: Stage, classes: int) -> None:
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     is_late = seconds_left(study, stage.spec) <= 0
     _end_waiting(stage, TIME_IS_UP if is_late else BUDGET_IS_USED_UP)
-    if (reason := loop.chooser.end_reason) and not is_late:
-        budget = stage.spec.budget
-        unused = max(0, budget - len(finished_trials(study)))
-        minutes = stage.spec.search.minutes
+    budget, minutes, left = stage.spec.budget, stage.spec.search.minutes, stage.spec.budget - spent(study, stage.spec)
+    is_early, reason = loop.chooser.ends_early, loop.chooser.end_reason
+    if reason and not is_late and (is_early or left > 0):
+        unused = max(0, left) if is_early else None
         study.write(SearchEnd(reason=reason, trials=budget, minutes=minutes, unused=unused))
         progress.message(f"The search ends: {reason}.")
     progress.end()

@@ -77,7 +77,11 @@ def _minutes(spec: StudySpec) -> str:
 
 
 def _prior(spec: StudySpec, data: DataRecord) -> str:
-    shipped = ["what shipped searches found"] if uses_known(spec, data) else []
+    shipped = ["shipped trainings"] if uses_known(spec, data) else []
+    if spec.prior.known != "never" and not shipped:
+        is_freezing = spec.search.pruner == "freeze-thaw"
+        reason = "these images are not Fashion-MNIST" if is_freezing else "which only freeze-thaw uses"
+        shipped = [f"no shipped trainings, {reason}"]
     studies = [f"the trials of {', '.join(spec.prior.studies)}"] if spec.prior.studies else []
     configs = [f"{counted(len(spec.prior.configs), 'configuration')} first"] if spec.prior.configs else []
     return "; ".join(shipped + studies + configs)

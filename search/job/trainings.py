@@ -1,10 +1,12 @@
 """Fixed trainings of the stages after the search: every task is trained once."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from search.errors import SearchError
-from search.executors import EpochEnd, Event, Failed, Finished, Message, Predicted, Resumed, Task, drive
+from search.executors import EpochEnd, Event, Failed, Finished, Message, NoTaskYet, Predicted, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
 from search.job.stage import Stage
 from search.study.records import StageName
@@ -24,7 +26,7 @@ def train_all(
     *,
     see: See = lambda _: None,
     all_or_none: bool = False,
-    places: Sequence[str] = (),
+    wide: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Train each task, and time the stage.
 
@@ -33,14 +35,13 @@ def train_all(
         drop: Called for a diverged task with the reason; retrying would not help.
         see: Called with a task's predictions on the validation images, before `keep`.
         all_or_none: Stop all tasks when one diverges.
-        places: The keys of all tasks of the stage, done ones included: the last of them share the cores that would be
-            idle. A task has the same place, and so the same threads, when it is resumed.
+        wide: The threads of tasks that have more than a worker usually has, by their keys. They begin when no other
+            task is running.
 
     Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
     kept.
     """
-    threads = dict(zip(places, stage.executor.threads_of_each(len(places)), strict=True))
-    tasks = [replace(task, threads=threads.get(task.key)) for task in tasks]
+    tasks = [replace(task, threads=wide.get(task.key)) for task in tasks]
     trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none)
     study, executor = stage.study, stage.executor
     with timed(study, name) as note_time:
@@ -53,6 +54,15 @@ def train_all(
     if stage.interrupt.requested:
         raise InterruptedRunError
     stage.progress.end()
+
+
+def wide_tasks(stage: Stage, tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the threads of the last of a stage's equally long tasks, by their keys, where idle workers leave some.
+
+    `tasks`: all of the stage, done ones included, so that a task that is resumed has the threads that it had.
+    """
+    threads = stage.executor.threads_of_each(len(tasks))
+    return {task.key: count for task, count in zip(tasks, threads, strict=True) if count is not None}
 
 
 @dataclass
@@ -68,13 +78,17 @@ class _Trainings:
 
     def __post_init__(self) -> None:
         self.by_key = {task.key: task for task in self.tasks}
-        self.queue = iter(self.tasks)
+        self.queue = deque(self.tasks)
         self.progress = self.stage.progress
 
-    def start(self) -> Task | None:
-        task = None if self.is_void else next(self.queue, None)
-        if task is not None:
-            self.progress.started(task.key, task.config.epochs)
+    def start(self) -> Task | NoTaskYet | None:
+        if self.is_void or not self.queue:
+            return None
+        running = [self.by_key[key] for key in self.stage.executor.running() if key in self.by_key]
+        if self.queue[0].threads is not None and any(task.threads is None for task in running):
+            return NoTaskYet()
+        task = self.queue.popleft()
+        self.progress.started(task.key, task.config.epochs)
         return task
 
     def handle(self, event: Event) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -150,11 +151,19 @@ def read_report(study: Study) -> Report:
         states=_states(trials),
         importances=_importances(study, trials),
         prior=record_in(attributes, PriorRecord),
-        search_end=record_in(attributes, SearchEnd),
+        search_end=_search_end(attributes, spec),
         timing=record_in(attributes, Timing) or Timing(),
         environments=records_in(attributes, Environment),
         openings=records_in(attributes, Opening),
     )
+
+
+def _search_end(attributes: Mapping[str, Any], spec: Mapping[str, JsonValue]) -> SearchEnd | None:
+    """Return the end of a search of the present budget: a larger one may be under way."""
+    end, section = record_in(attributes, SearchEnd), spec.get("search")
+    budget = section if isinstance(section, dict) else {}
+    is_present = end is not None and (end.trials, end.minutes) == (budget.get("trials"), budget.get("minutes"))
+    return end if is_present else None
 
 
 def confirm_epochs(spec: Mapping[str, JsonValue]) -> int | None:

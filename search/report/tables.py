@@ -59,6 +59,9 @@ def _final_runs(final: Final) -> Table:
     )
     if final.temperature is not None:
         caption += f" Class scores are divided by {final.temperature:g}, the temperature fitted on validation images."
+    for run in final.runs:
+        if run.threads is not None:
+            caption += f" Seed {run.seed} had {run.threads} threads, those of idle workers among them."
     marks: dict[tuple[int, int], Mark] = {
         (i, 0): "strong" for i, run in enumerate(final.runs) if run.seed == final.exported_seed
     }
@@ -162,13 +165,15 @@ def _states(report: Report) -> Table:
     caption = _plan(report) if rows else f"No trial yet. {_plan(report)}".rstrip()
     if report.prior and rows:
         earlier = ", ".join(f"{name}: {count:,}" for name, count in report.prior.trainings.items())
-        caption = f"{caption} The search began with the trainings of earlier ones: {earlier}."
+        caption = f"{caption} The model of the search began with earlier trainings: {earlier}."
     if report.search_end and rows:
         caption = f"{caption} {_early_end(report.search_end, report.timing.search)}"
     return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
 
 
 def _early_end(end: SearchEnd, seconds: float) -> str:
+    if end.unused is None:
+        return f"The search ended after {duration(seconds)}: {end.reason}."
     saved = [counted(end.unused, "trial")] if end.unused else []
     if end.minutes is not None and end.minutes * 60 > seconds:
         saved.append(duration(end.minutes * 60 - seconds))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 Points = NDArray[np.float64]
-LOWEST = 3.0  # below the best value in y: all that is worse counts as bad as this
+LOWEST = 1.5  # below the best value in y: all that is worse counts as bad as this
 DIP = 0.5  # below an earlier epoch in y: a deeper dip counts as this
 MEAN = torch.tensor([2.3, -0.8, -0.8], dtype=torch.float64)  # of a, b and c before anything is known
 MEAN_SD = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
@@ -218,6 +218,12 @@ class Posterior:
             there = torch.from_numpy(points)
             return self._predict(there, self._covariance(there), 0.0)
 
+    def mean_at(self, points: Points) -> NDArray[np.float64]:
+        """Return the mean of `at`, which takes a small part of its time. Shape: [points]."""
+        with torch.no_grad():
+            there = torch.from_numpy(points)
+            return np.asarray(self._mean(there, self._covariance(there)).numpy())
+
     def of_trainings(self) -> Prediction:
         """Predict each of the trainings itself, with the luck of its seed."""
         with torch.no_grad():
@@ -236,9 +242,12 @@ class Posterior:
         guesses, known = self._model._guesses_at(points), self._model._guesses_at(self._data.points)
         return self._state.amplitude[0].square() * kernel + MEAN_SD[0].square() + WEIGHT_SD**2 * guesses @ known.T
 
+    def _mean(self, points: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+        return MEAN[0] + WEIGHT * self._model._guesses_at(points).sum(dim=1) + covariance @ self._state.weights[:, 0]
+
     def _predict(self, points: torch.Tensor, covariance: torch.Tensor, extra: torch.Tensor | float) -> Prediction:
         state, guesses = self._state, self._model._guesses_at(points)
-        mean = MEAN[0] + WEIGHT * guesses.sum(dim=1) + covariance @ state.weights[:, 0]
+        mean = self._mean(points, covariance)
         mixed = (state.root[:, 0, :][None] * covariance[..., None]).flatten(1)
         explained = torch.linalg.solve_triangular(state.factor, mixed.T, upper=False).square().sum(dim=0)
         variance = state.amplitude[0].square() + MEAN_SD[0].square() + extra - explained

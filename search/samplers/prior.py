@@ -45,7 +45,7 @@ class Prior:
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the predictions at points of the new search. Shape: [points, earlier searches]."""
-        columns = [posterior.at(translate(points)).mean - middle for translate, posterior, middle in self._earlier]
+        columns = [posterior.mean_at(translate(points)) - middle for translate, posterior, middle in self._earlier]
         return np.stack(columns, axis=1) if columns else np.empty((len(points), 0))
 
 

@@ -81,13 +81,13 @@ class Candidate(Record):
 
 
 class SearchEnd(Record):
-    """The search ended before its budget, because it had nothing more to gain; a larger budget resumes it."""
+    """The search ended before its budget; a larger budget resumes it."""
 
     KEY = "search_end"
     reason: str
     trials: int
     minutes: float | None
-    unused: int = 0  # trials
+    unused: int | None = None  # trials, where it ended because it had nothing more to gain
 
 
 class PriorRecord(Record):
@@ -162,6 +162,7 @@ class FinalTraining(Record):
     seed: int
     seconds: float
     checkpoint: str | None = None  # its seal; None in studies of version 0.1
+    threads: int | None = None  # of the CPU, where they are not those of a worker
 
 
 class FinalTrainings(Record):
@@ -181,6 +182,7 @@ class FinalRun(Record):
     seconds: float  # of training
     folder: str  # its checkpoint, relative to the study's folder
     checkpoint: str | None = None  # its seal; None in studies of version 0.1
+    threads: int | None = None  # of the CPU, where they are not those of a worker
 
 
 class EnsembleScore(Record):

@@ -71,8 +71,8 @@ class StudySpec(Section):
         search = info.data.get("search")
         if received.needs_a_model and isinstance(search, SearchSection) and search.pruner != "freeze-thaw":
             raise ValueError(
-                'a section without studies and known = "always" unless the pruner is "freeze-thaw": other searches '
-                "have no model"
+                'a section with neither studies nor known = "always" unless the pruner is "freeze-thaw": no other '
+                "search has a model"
             )
         return received
 

@@ -126,13 +126,13 @@ FROM_NOTHING = (*TINY, "--sampler", "gp", "--pruner", "freeze-thaw", "--from", "
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
-def test_an_earlier_study_that_is_not_there_is_refused_and_no_folder_is_left(
+def test_an_earlier_study_that_is_not_there_is_refused_and_nothing_is_left(
     options: tuple[str, ...], say: Say, tmp_path: Path
 ) -> None:
     code, _, errors = say(*FROM_NOTHING, *options)
     assert code == 2
     assert "nothing" in errors
-    assert not (tmp_path / "studies" / "tiny-synthetic").exists()
+    assert not (tmp_path / "studies").exists()
 
 
 def test_a_dry_run_checks_the_storage(say: Say) -> None:

@@ -74,19 +74,21 @@ def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> 
 @pytest.mark.parametrize(
     ("count", "workers", "threads", "each"),
     [
-        (3, 2, 1, [1, 1, 2]),
+        (3, 2, 1, [None, None, 2]),
         (1, 2, 1, [2]),
-        (4, 2, 1, [1, 1, 1, 1]),
-        (5, 4, 2, [2, 2, 2, 2, 8]),
-        (3, 4, 1, [1, 1, 1]),
-        (2, 4, 1, [2, 2]),
-        (3, 1, 8, [8, 8, 8]),
+        (4, 2, 1, [None, None, None, None]),
+        (5, 4, 2, [None, None, None, None, 8]),
+        (3, 4, 1, [None, None, None]),
+        (3, 8, 1, [2, 2, 2]),
+        (3, 1, 8, [None, None, None]),
+        (1, 16, 1, [8]),  # more workers than cores
         (0, 2, 1, []),
     ],
 )
 def test_the_last_trainings_share_the_cores_of_idle_workers(
-    count: int, workers: int, threads: int, each: list[int]
+    count: int, workers: int, threads: int, each: list[int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("search.executors.capacity.cores", lambda: 8)
     assert threads_of_each(count, workers, threads) == each
 
 

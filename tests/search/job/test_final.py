@@ -25,7 +25,6 @@ from fmnist.network import build, describe
 from fmnist.predict import predict
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
-from search.executors.capacity import threads_of_each
 from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.base import Progress
@@ -68,8 +67,16 @@ class Saves(Inline):
 class TwoWorkers(Saves):
     """Two workers of one thread."""
 
+    def __init__(self) -> None:
+        super().__init__(places=2)
+        self.beside: dict[int, int] = {}  # seed -> trainings that were running when it began
+
     def threads_of_each(self, count: int) -> list[int | None]:
-        return list(threads_of_each(count, 2, 1))
+        return [2 if count % 2 and index == count - 1 else None for index in range(count)]
+
+    def submit(self, task: Task) -> None:
+        self.beside[task.seed] = len(self.running())
+        super().submit(task)
 
 
 class Heard(Progress):
@@ -158,9 +165,12 @@ def test_the_last_seed_has_both_cores_whenever_it_is_trained(source: Source, tra
     if trained_before:
         interrupted(study, source, trainings=trained_before + 1)
     finalized(study, source, executor=executor)
-    assert [(task.seed, task.threads) for task in executor.trained] == [(2000, 1), (2001, 1), (2002, 2)][
-        trained_before:
-    ]
+    expected = [(2000, None), (2001, None), (2002, 2)]
+    assert [(task.seed, task.threads) for task in executor.trained] == expected[trained_before:]
+    assert executor.beside[2002] == 0, "it waits for the others"
+    final = study.read(Final)
+    assert final is not None
+    assert [run.threads for run in final.runs] == [None, None, 2]
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])

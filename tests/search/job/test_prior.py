@@ -8,7 +8,7 @@ import pytest
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.job.interrupt import Interrupt
-from search.job.prior import read_prior, require_configs
+from search.job.prior import require_configs, take_prior
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.report.facts import read_report
@@ -47,7 +47,7 @@ def test_the_trials_of_an_earlier_study_are_a_guess(tmp_path: Path) -> None:
     searched(in_database(tmp_path, first), first)
     second = frozen("second", prior={"studies": ["first"]})
     study = in_database(tmp_path, second)
-    prior = read_prior(study, second, print)
+    prior = take_prior(study, second, print)
     assert prior is not None
     assert len(prior) == 1
     said = searched(study, second)
@@ -61,16 +61,16 @@ def test_shipped_searches_are_a_guess_where_they_are_wanted(tmp_path: Path, wher
     spec = frozen("own", prior={"known": where})
     study = in_database(tmp_path, spec, DATA.model_copy(update={"name": images}))
     said = searched(study, spec)
-    begun = f"The search begins with {known().trainings} trainings of shipped searches."
+    begun = f"The search begins with {known().trainings} trainings that ship with the package."
     is_used = where == "always" or (where == "fashion-mnist" and images == "Fashion-MNIST")
     assert (begun in said) == is_used
-    assert ("The search began with the trainings of earlier ones" in to_markdown(read_report(study))) == is_used
+    assert ("The model of the search began with earlier trainings" in to_markdown(read_report(study))) == is_used
 
 
 def test_a_shipped_study_may_have_another_pruner_and_begins_with_nothing(tmp_path: Path) -> None:
     spec = frozen("own", prior={"known": "fashion-mnist"}).overridden(pruner="percentile")
     study = in_database(tmp_path, spec, DATA.model_copy(update={"name": "Fashion-MNIST"}))
-    assert not any("shipped" in line for line in searched(study, spec))
+    assert not any("ship with" in line for line in searched(study, spec))
     with pytest.raises(SearchError, match="freeze-thaw"):
         spec.overridden(known="always")
 
@@ -91,7 +91,7 @@ def test_the_report_names_the_earlier_studies(tmp_path: Path) -> None:
     second = frozen("second", prior={"studies": ["first"]})
     study = in_database(tmp_path, second)
     searched(study, second)
-    assert "The search began with the trainings of earlier ones: first: 5." in to_markdown(read_report(study))
+    assert "The model of the search began with earlier trainings: first: 5." in to_markdown(read_report(study))
 
 
 @pytest.mark.parametrize(("name", "says"), [("nothing", "must name earlier studies"), ("second", "its own prior")])

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -36,6 +37,26 @@ def in_memory(spec: StudySpec) -> Study:
 def searched(study: Study, spec: StudySpec, executor: Inline | None = None) -> Study:
     optimize(stage(study, spec, executor or Inline(), Progress(), Interrupt()), CLASSES)
     return study
+
+
+class TwoWorkers(Inline):
+    """Two workers of one thread."""
+
+    def threads_of_each(self, count: int) -> list[int | None]:
+        return [2 if count % 2 and index == count - 1 else None for index in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "limits", "threads"),
+    [(1, {}, 2), (2, {}, None), (3, {}, None), (1, {"max_latency_ms": 1e6}, None)],
+)
+def test_a_search_of_fewer_trials_than_workers_divides_the_cores(
+    trials: int, limits: dict[str, Any], threads: int | None
+) -> None:
+    executor, spec = TwoWorkers(2), tiny_spec(trials=trials).overridden(**limits)
+    study = Study(optuna.create_study(direction="maximize"))
+    optimize(stage(study, spec, executor, Progress(), Interrupt()), CLASSES)
+    assert {task.threads for task in executor.trained} == {threads}
 
 
 def interrupted(study: Study, spec: StudySpec, *, epochs: int) -> Study:

@@ -167,11 +167,16 @@ def test_means_of_longer_trainings_are_not_compared_with_the_search(finished: St
 
 def test_an_early_end_says_what_it_saved(finished: Study) -> None:
     finished.write(Timing(search=100.0))
-    finished.write(SearchEnd(reason="nothing to gain", trials=9, minutes=5.0, unused=3))
+    spec = finished.spec.overridden(trials=13, minutes=5.0).model_dump(mode="json")
+    finished.optuna.set_user_attr("spec", spec)
+    finished.write(SearchEnd(reason="nothing to gain", trials=13, minutes=5.0, unused=3))
     text = to_markdown(read_report(finished))
-    assert (
-        "ended by itself after 1 min 40 s, with 3 trials and 3 min 20 s of its budget unused: nothing to gain" in text
-    )
+    saved = "ended by itself after 1 min 40 s, with 3 trials and 3 min 20 s of its budget unused: nothing to gain"
+    assert saved in text
+    finished.write(SearchEnd(reason="no trial can be completed", trials=13, minutes=5.0))
+    assert "The search ended after 1 min 40 s: no trial can be completed." in to_markdown(read_report(finished))
+    finished.write(SearchEnd(reason="nothing to gain", trials=12, minutes=5.0, unused=3))
+    assert "nothing to gain" not in to_markdown(read_report(finished)), "a larger search is under way"
 
 
 def test_a_database_gives_the_same_report_as_memory(finished: Study, tmp_path: Path) -> None:
