@@ -190,10 +190,10 @@ def _train_round(
         diverged.append(f"{reason}, in the final training with seed {task.seed}")
 
     diverged: list[str] = []
+    wide = wide_tasks(stage, tasks)
     missing = [task for task in tasks if task.seed not in done]
     if missing:
         stage.progress.begin("final", total=len(tasks), done=len(done))
-        wide = wide_tasks(stage, tasks)
         train_all(stage, "final", missing, keep, drop, all_or_none=True, wide=wide)
     if diverged:
         raise DivergedStudentError(study.name, diverged[0]) if teachers else DivergedWinnerError(diverged[0])

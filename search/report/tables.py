@@ -167,11 +167,11 @@ def _states(report: Report) -> Table:
         earlier = ", ".join(f"{name}: {count:,}" for name, count in report.prior.trainings.items())
         caption = f"{caption} The model of the search began with earlier trainings: {earlier}."
     if report.search_end and rows:
-        caption = f"{caption} {_early_end(report.search_end, report.timing.search)}"
+        caption = f"{caption} {_search_end(report.search_end, report.timing.search)}"
     return Table("Trials", ("state", "trials", "why"), rows, caption, frozenset({0, 2}), id="states")
 
 
-def _early_end(end: SearchEnd, seconds: float) -> str:
+def _search_end(end: SearchEnd, seconds: float) -> str:
     if end.unused is None:
         return f"The search ended after {duration(seconds)}: {end.reason}."
     saved = [counted(end.unused, "trial")] if end.unused else []

@@ -1,4 +1,4 @@
-"""What earlier searches of this project found on Fashion-MNIST: studies/known.json, a prior of other searches.
+"""Trainings on Fashion-MNIST that ship with the package, as a prior of searches: studies/known.json.
 
 benchmarks/known.py writes the file.
 """
@@ -14,7 +14,7 @@ FILE = "known.json"  # in `studies`
 
 
 class KnownTraining(Section):
-    """One training, with one seed."""
+    """One training; of several seeds the mean."""
 
     knobs: dict[str, bool | int | float | str]  # those that the search varied
     f1: tuple[float, ...]  # on the validation split, after each epoch
