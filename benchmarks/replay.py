@@ -24,6 +24,7 @@ from benchmarks.curves import CURVES, SPACE, Curve, Points, read_curves, read_sp
 from fmnist.errors import FmnistError
 
 FLOOR, CEILING = 0.05, 0.97  # bounds of the logit of F1, which weights the last per cent like the first
+LEAST = FLOOR + 0.01  # F1 of a network that has learned nothing, whatever its own
 FOLDS = 8
 NEIGHBOURS = 5  # whose seconds are averaged
 SCAN = 15  # the best point is found among 2**SCAN
@@ -53,8 +54,7 @@ class Replay:
         self._values = np.array([curve.curve for curve in self._complete])
         self._model: _Smooth | _Nearest = (_Nearest if nearest else _Smooth)(self._units, self._values)
         self._deviations = _deviations(self._complete)
-        seconds = np.array([[curve.seconds / self.epochs] for curve in self._complete])
-        self._log_seconds = KNeighborsRegressor(NEIGHBOURS, weights="distance").fit(self._units, np.log(seconds))
+        self._log_seconds = np.log([curve.seconds / self.epochs for curve in self._complete])
 
     @property
     def recorded(self) -> NDArray[np.float64]:
@@ -71,8 +71,11 @@ class Replay:
         return curve.clip(0, 1)
 
     def seconds(self, knobs: Mapping[str, Any]) -> float:
-        """Return the seconds of an epoch, from the nearest recorded trainings."""
-        return float(np.exp(self._log_seconds.predict(self._points.unit(knobs)[None])[0, 0]))
+        """Return the seconds of an epoch, from the nearest recorded trainings, weighted by their distance."""
+        distances = np.sqrt(np.square(self._units - self._points.unit(knobs)).sum(axis=1))
+        nearest = np.argpartition(distances, NEIGHBOURS)[:NEIGHBOURS]
+        weights = 1 / np.maximum(distances[nearest], 1e-9)
+        return float(np.exp(np.average(self._log_seconds[nearest], weights=weights)))
 
     def best(self) -> float:
         """Return the best last epoch of many points; a search may exceed it slightly."""
@@ -127,6 +130,7 @@ class _Nearest:
 
 
 def _logit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values = values.clip(min=LEAST)
     return np.log((values - FLOOR) / (CEILING - values))
 
 

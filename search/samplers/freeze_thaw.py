@@ -19,7 +19,9 @@ from search.samplers.prior import Prior
 State = Literal["running", "paused", "complete", "ended", "bad"]
 STARTUP = 4  # configurations that are begun at random
 CANDIDATES = 1_000
-BEST, NEIGHBOURS, WIDTHS = 5, 60, (0.2, 0.05)  # more candidates near the best ones, in rounds of smaller steps
+PRICED = 50  # of so many candidates that promise most, the one is begun that promises most for its time
+BEST, NEIGHBOURS = 5, 60  # more candidates, near the best ones
+WIDTHS = (0.3, 0.15, 0.07, 0.03)  # of the steps to them, in rounds
 UNKNOWN = 2.3  # y that counts as the best before anything is trained
 THRIFT = 0.5  # exponent of the seconds
 PATIENCE = 10.0  # the share of the deviation between seeds that the rest of the budget must promise, inverted
@@ -225,11 +227,16 @@ class FreezeThaw:
                 np.concatenate([gains, outlook.gains(self._with_guesses(near))]),
             )
             around = around[:0]
+        steps: list[Step] = []
         for row in np.argsort(-gains):
             if self._is_allowed(knobs := self._cube.knobs(points[row])):
-                seconds = self._epochs * self._seconds_of(knobs)
-                return Step(float(gains[row]), float(gains[row]) / seconds**THRIFT, seconds, knobs=knobs)
-        return Step(0.0, 0.0, self._epochs * self._seconds_of(knobs), knobs=self._random())
+                seconds, gain = self._epochs * self._seconds_of(knobs), float(gains[row])
+                steps.append(Step(gain, gain / seconds**THRIFT, seconds, knobs=knobs))
+                if len(steps) == PRICED:
+                    break
+        if not steps:
+            return Step(0.0, 0.0, self._epochs * self._seconds_of(knobs), knobs=self._random())
+        return max(steps, key=lambda step: step.score)
 
 
 @dataclass(frozen=True, eq=False)
