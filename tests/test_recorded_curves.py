@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.curves import CURVES, Curve, Points, append_curve, read_curves, read_space
+from benchmarks.curves import CURVES, WIDE, Curve, Points, append_curve, read_curves, read_space
 from benchmarks.replay import Replay
 from fmnist.config import TrialConfig
 from fmnist.errors import FmnistError
@@ -17,7 +17,7 @@ from fmnist.network import describe
 from search.study.space import read_space as space_of
 from tests.search.tiny import CLASSES, surroundings
 
-LARGEST = 5_000_000  # bytes that a table may have that ships with the benchmarks
+LARGEST = 5_000_000  # bytes that the tables may have that ship with the benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,12 @@ def replay() -> Replay:
     return Replay()
 
 
-def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(curves: list[Curve]) -> None:
-    assert CURVES.stat().st_size < LARGEST
-    assert len({(curve.point, curve.seed) for curve in curves}) == len(curves) > 500
-    spec = read_space()
+@pytest.mark.parametrize(("table", "least"), [(CURVES, 500), (WIDE, 256)])
+def test_each_curve_is_of_the_point_that_it_names_and_of_all_its_epochs(table: Path, least: int) -> None:
+    curves = read_curves(table)
+    assert CURVES.stat().st_size + WIDE.stat().st_size < LARGEST
+    assert len({(curve.point, curve.seed) for curve in curves}) == len(curves) > least
+    spec = read_space(table.with_suffix(".toml"))
     points = Points(spec.space)
     for curve in curves[:: len(curves) // 40]:
         knobs = points[curve.point]
