@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
@@ -34,7 +35,8 @@ def takes(options: type) -> Callable[[Function], Function]:
 
 def _parameter(name: str, kind: Any, option: Option) -> inspect.Parameter:
     words = [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []
-    value_type = str if words else kind  # a wrong word is refused where it is read, with the nearest valid word
+    # A wrong word is refused where it is read, with the nearest valid word; a number or text is read there too.
+    value_type = str if words or isinstance(kind, UnionType) else kind
     low = option.low if option.low is None or kind is float else int(option.low)
     shown = typer.Option(
         option.flag or f"--{name.replace('_', '-')}",

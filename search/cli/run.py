@@ -1,5 +1,6 @@
 """`fmnist-search run`: the main job, from the command line."""
 
+import time
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
@@ -37,13 +38,14 @@ def run(
 
     Example: fmnist-search run quick --trials 20 --set 'dropout={low=0,high=0.3}'
     """
+    began = time.monotonic()
     from search.executors.processes import warm_up
 
     if not dry_run and options.get("executor", "local") == "local":
         warm_up()  # first, because the following imports take seconds
     from search.job.request import RunRequest
 
-    request = RunRequest(storage=storage, study=study, data=data, test=test, options=options)
+    request = RunRequest(storage=storage, study=study, data=data, test=test, options=options, began=began)
     _perform(request, quiet=quiet, dry_run=dry_run)
 
 
@@ -54,7 +56,7 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     from search.job.plan import check_storage, make_plan
     from search.job.progress.display import open_progress
     from search.job.run import carry_out
-    from search.job.summary import print_end, print_plan
+    from search.job.summary import print_end, print_outlook, print_plan
     from search.report.render import print_report, read_report
 
     console = Console()
@@ -63,6 +65,7 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     if not quiet or dry_run:
         print_plan(plan, console, finished)
     if dry_run:
+        print_outlook(plan, console)
         console.print("Nothing was started.")
         return
     try:

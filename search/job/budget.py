@@ -6,7 +6,7 @@ from search.storage.trial_record import TrialRecord
 from search.study.records import SearchEnd, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.study.trials import FINISHED, finished_trials
+from search.study.trials import FINISHED, complete_trials, finished_trials
 
 
 def is_searched(study: Study, spec: StudySpec) -> bool:
@@ -17,13 +17,14 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
     unfinished = study.trials((TrialState.RUNNING, TrialState.WAITING))
     if any(TrialRecord(trial).began for trial in unfinished):
         return False
-    return spent(study, spec) >= spec.budget or seconds_left(study, spec) <= 0 or is_at_end(study, spec)
+    is_late = seconds_left(study, spec) <= 0 and not (spec.budget.minutes is not None and not complete_trials(study))
+    return spent(study, spec) >= spec.trials or is_late or is_at_end(study, spec)
 
 
 def is_at_end(study: Study, spec: StudySpec) -> bool:
     """Whether a search of the same budget ended before it, with nothing more to gain."""
     end = study.read(SearchEnd)
-    return end is not None and (end.trials, end.minutes) == (spec.budget, spec.search.minutes)
+    return end is not None and (end.trials, end.minutes) == (spec.trials, spec.search.minutes)
 
 
 def spent(study: Study, spec: StudySpec) -> int:

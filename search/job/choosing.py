@@ -10,6 +10,7 @@ from search.job.active import Active
 from search.job.budget import spent
 from search.study.spec import StudySpec
 from search.study.study import Study
+from search.study.trials import complete_trials
 
 Verdict = tuple[Literal["prune", "pause"], str]  # what the loop does with a trial, and why
 
@@ -17,8 +18,15 @@ Verdict = tuple[Literal["prune", "pause"], str]  # what the loop does with a tri
 class Chooser(Protocol):
     """Chooses the trials of a search."""
 
-    end_reason: str  # why it had nothing to train when it was asked last, if the budget is not the reason
-    ends_early: bool  # whether the reason is that nothing more is to be gained
+    @property
+    def end_reason(self) -> str:
+        """Why it had nothing to train when it was asked last, if the budget is not the reason."""
+        ...
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the reason is that nothing more is to be gained."""
+        ...
 
     def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
         """Return a trial that is now running; None if there is nothing to train at this time."""
@@ -46,7 +54,7 @@ class AskOptuna:
 
         Raises: NoRoomError, TakenOverError.
         """
-        if spent(self._study, self._spec) + len(active) >= self._spec.budget:
+        if spent(self._study, self._spec) + len(active) >= self._spec.trials:
             return None
         return self._study.optuna.ask()
 
@@ -59,3 +67,36 @@ class AskOptuna:
     def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:
         """Running ones, which may be put back, and while there is time waiting ones."""
         return (TrialState.RUNNING,) if is_late else (TrialState.RUNNING, TrialState.WAITING)
+
+
+class UntilTarget:
+    """Another chooser, until a complete trial has the target of the study's budget."""
+
+    def __init__(self, chooser: Chooser, study: Study, spec: StudySpec) -> None:
+        self._chooser, self._study, self._target = chooser, study, spec.budget.target
+        self._reached = ""
+
+    @property
+    def end_reason(self) -> str:
+        """Why no trial may begin."""
+        return self._reached or self._chooser.end_reason
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the search ends before its budget."""
+        return bool(self._reached) or self._chooser.ends_early
+
+    def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
+        """Return what the other chooser does; None once a trial has reached the target."""
+        best = next(iter(complete_trials(self._study)), None)
+        is_reached = self._target is not None and best is not None and (best.value or 0.0) >= self._target
+        self._reached = f"trial {best.number} has reached the target of {self._target}" if best and is_reached else ""
+        return None if self._reached else self._chooser.next_trial(active, seconds_left)
+
+    def verdict(self, active: Mapping[str, Active], key: str, seconds_left: float) -> Verdict | None:
+        """Return that of the other chooser."""
+        return self._chooser.verdict(active, key, seconds_left)
+
+    def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:
+        """Return those of the other chooser."""
+        return self._chooser.unfinished_elsewhere(is_late=is_late)

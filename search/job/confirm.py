@@ -125,7 +125,7 @@ def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:
             f"{dropped[-1].reason}. Search a narrower learning_rate in a new study (--name)."
         )
     cause = (
-        "its minutes are used up. Raise --minutes"
+        "its minutes are used up. Raise --search-minutes"
         if seconds_left(study, spec) <= 0
         else "all ended early. Raise --trials"
     )

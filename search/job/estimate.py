@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean
 
@@ -44,8 +44,71 @@ class Estimate:
         return self.search + self.confirm + self.final
 
 
-def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Estimate:
-    """Return the estimated time of `spec`, assuming that the nodes of a cluster are like this machine.
+@dataclass(frozen=True)
+class Costs:
+    """What the trainings of a study cost at a place, in seconds of a worker among busy ones.
+
+    Args:
+        place: Where they run, and with how many workers.
+        rounds: How long several trainings take, relative to one.
+        trial: An epoch of a trial, scored on the validation split.
+        final: An epoch on all training images.
+        taught: A student's epoch with its teachers; 0 without distillation.
+        view: To score one view of an image.
+        views: Of an image of the result, whose scores are averaged.
+        operations: Forward ones of an epoch on all training images.
+        parameters: Of the network; like all of these the mean over random configurations of the space.
+        flops: To score an image, likewise.
+        least_flops: The fewest of these configurations.
+    """
+
+    place: Place
+    rounds: "Rounds"
+    trial: float
+    final: float
+    taught: float
+    view: float
+    views: float
+    operations: float
+    parameters: float
+    flops: float
+    least_flops: int
+
+    def estimate(self, spec: StudySpec) -> Estimate:
+        """Return the estimated time of the study; of the search, without pruning."""
+        trial = self.trial * spec.epochs
+        longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
+        return Estimate(
+            search=min(self.rounds.of_trials(spec) * trial, (spec.search.minutes or float("inf")) * 60),
+            confirm=self.rounds.usual(min(spec.confirm.top, spec.trials) * spec.confirm.seeds) * trial * longer,
+            final=self.of_final(spec, spec.final_epochs),
+        )
+
+    def of_config(self, config: TrialConfig, spec: StudySpec, data: DataRecord, images: int) -> "Costs":
+        """Return the costs of trainings of this configuration, whose speed is measured."""
+        classes, device = len(data.class_names), self.place.device
+        rounds = Rounds(self.place, cache(lambda threads: _speed(config, classes, device, threads)))
+        per_operation = 1 / (rounds.speed(self.place.threads) * describe(config, classes).pass_flops)
+        taught = _taught(config, spec.final, classes) / spec.final_epochs
+        return replace(
+            self,
+            rounds=rounds,
+            trial=_operations(config, data, data.train) * per_operation / config.epochs,
+            final=_operations(config, data, images, is_scored=False) * per_operation / config.epochs,
+            taught=taught * per_operation * images,
+        )
+
+    def of_final(self, spec: StudySpec, epochs: int) -> float:
+        """Return the wall clock of the final trainings with so many epochs."""
+        return self.rounds.of_equal(spec.final.seeds) * (self.final + self.taught) * epochs
+
+    def of_scoring(self, networks: int, images: int) -> float:
+        """Return the wall clock of scoring so many images with so many final networks, with all threads."""
+        return self.view * self.views * networks * images / max(1, self.place.workers)
+
+
+def measure_costs(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Costs:
+    """Return the costs of `spec`, assuming that the nodes of a cluster are like this machine.
 
     Args:
         images: The number of all training images.
@@ -59,23 +122,34 @@ def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) ->
     )
     costs = [_operations(config, data, data.train) for config in configs]
     typical = sorted(zip(costs, configs, strict=True), key=lambda pair: pair[0])[len(configs) // 2][1]
-    rounds = _Rounds(place, cache(lambda threads: _speed(typical, classes, device, threads)))
+    rounds = Rounds(place, cache(lambda threads: _speed(typical, classes, device, threads)))
     per_operation = 1 / (rounds.speed(place.threads) * describe(typical, classes).pass_flops)
-    trial = fmean(costs) * per_operation
-    final = fmean(_operations(config, data, images, is_scored=False) for config in configs) * per_operation
+    final = fmean(_operations(config, data, images, is_scored=False) for config in configs)
     # A second round, in which the networks of the first one teach.
-    taught = fmean(_taught(config, spec.final, classes) for config in configs) * per_operation * images
-    final_epochs = (spec.final.epochs or spec.epochs) / spec.epochs
-    longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
-    return Estimate(
-        search=min(rounds.of_trials(spec) * trial, (spec.search.minutes or float("inf")) * 60),
-        confirm=rounds.usual(min(spec.confirm.top, spec.budget) * spec.confirm.seeds) * trial * longer,
-        final=rounds.of_equal(spec.final.seeds) * (final * final_epochs + taught),
+    taught = fmean(_taught(config, spec.final, classes) for config in configs) * images
+    deployed = [describe(spec.final.deployed(config), classes) for config in configs]
+    return Costs(
+        place,
+        rounds,
+        trial=fmean(costs) * per_operation / spec.epochs,
+        final=final * per_operation / spec.epochs,
+        taught=taught * per_operation / spec.final_epochs,
+        view=SCORING * fmean(network.pass_flops for network in deployed) * per_operation,
+        views=fmean(network.views for network in deployed),
+        operations=final / spec.epochs,
+        parameters=fmean(network.parameters for network in deployed),
+        flops=fmean(network.flops for network in deployed),
+        least_flops=min(network.flops for network in deployed),
     )
 
 
+def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Estimate:
+    """Return the estimated time of `spec`; see `measure_costs`."""
+    return measure_costs(spec, place, data=data, images=images).estimate(spec)
+
+
 @dataclass(frozen=True)
-class _Rounds:
+class Rounds:
     """How long several trainings take at a place, relative to a single one on a worker's usual threads."""
 
     place: Place
@@ -83,8 +157,8 @@ class _Rounds:
 
     def of_trials(self, spec: StudySpec) -> float:
         """Return that of a search's trials, which divide the cores only if they are fewer than the workers."""
-        is_few = spec.budget < self.place.workers and spec.limits.max_latency_ms is None
-        return self.of_equal(spec.budget) if is_few else self.usual(spec.budget)
+        is_few = spec.trials < self.place.workers and spec.limits.max_latency_ms is None
+        return self.of_equal(spec.trials) if is_few else self.usual(spec.trials)
 
     def of_equal(self, trainings: int) -> float:
         """Return that of trainings of one length, the last of which use the cores of idle workers."""

@@ -45,7 +45,7 @@ class Freezing:
             is_allowed=self._is_allowed,
             seconds_of=lambda knobs: self._pace.seconds(self._flops(knobs)),
             patience=spec.search.patience or PATIENCE,
-            least=min(spec.confirm.top, spec.budget),
+            least=min(spec.confirm.top, spec.trials),
             prior=take_prior(study, spec, announce),
         )
         self._next_verdict = 0.0  # when
@@ -94,7 +94,7 @@ class Freezing:
     def _new(self, trials: list[FrozenTrial]) -> int:
         """Return how many more trials may begin."""
         begun = sum(TrialRecord(trial).began and TrialRecord(trial).counts for trial in trials)
-        return max(0, self._spec.budget - begun)
+        return max(0, self._spec.trials - begun)
 
     def _seen(self, trials: list[FrozenTrial], active: Mapping[str, Active]) -> list[Seen]:
         own = {training.trial.number: training for training in active.values()}

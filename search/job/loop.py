@@ -21,8 +21,8 @@ from search.executors import (
     Task,
 )
 from search.job.active import Active
-from search.job.budget import seconds_left
-from search.job.choosing import AskOptuna, Chooser
+from search.job.choosing import AskOptuna, Chooser, UntilTarget
+from search.job.deadline import Deadline
 from search.job.failures import Failures
 from search.job.freezing import Freezing
 from search.job.objective import UnusableTrialError, note_start, report, suggest
@@ -65,19 +65,20 @@ class SearchLoop:
     def __init__(self, stage: Stage, classes: int) -> None:
         self.study, self.spec, self.executor, self.progress = stage.study, stage.spec, stage.executor, stage.progress
         self.classes = classes
-        self.deadline = time.monotonic() + seconds_left(self.study, self.spec)
+        self.deadline = Deadline(self.study, self.spec)
         self.active: dict[str, Active] = {}  # submitted and not told
         self.failures = Failures()
         self.is_freezing = self.spec.search.pruner == "freeze-thaw"
-        self.chooser: Chooser = (
+        chooser: Chooser = (
             Freezing(self.study, self.spec, classes, self.progress.message)
             if self.is_freezing
             else AskOptuna(self.study, self.spec)
         )
+        self.chooser: Chooser = UntilTarget(chooser, self.study, self.spec)
         self.is_shared = share_of(self.study) is not None
         # Trials that are fewer than the workers divide the cores. A latency is measured on a worker's usual threads.
         is_timed = self.spec.limits.max_latency_ms is not None
-        self.threads = None if is_timed else self.executor.threads_of_each(self.spec.budget)[0]
+        self.threads = None if is_timed else self.executor.threads_of_each(self.spec.trials)[0]
         self.done_before, self.done_here = len(finished_trials(self.study)), 0
         self.looked_around = self.asked_in_vain = -math.inf  # when
 
@@ -89,7 +90,7 @@ class SearchLoop:
     @property
     def is_over(self) -> bool:
         """Whether no trial may begin and none is running, or the loop has given up."""
-        return self.given_up is not None or (self._is_late() and not self.active and not self._has_more_to_come())
+        return self.given_up is not None or (self.deadline.is_over and not self.active and not self._has_more_to_come())
 
     def look_around(self, *, at_once: bool = False) -> None:
         """Every few seconds, show what other runs have done, and put back what dead runs left running."""
@@ -105,9 +106,9 @@ class SearchLoop:
         """Return the next trial to train; None when the search is over."""
         if time.monotonic() - self.asked_in_vain < RETRY_SECONDS:
             return NoTaskYet()
-        while not (self.given_up or self._is_late()):
+        while not (self.given_up or self.deadline.is_over or (self.deadline.is_overtime and self.active)):
             try:
-                trial = self.chooser.next_trial(self.active, self.deadline - time.monotonic())
+                trial = self.chooser.next_trial(self.active, self.deadline.seconds_left)
                 if trial is None:
                     break
                 if task := self._begin(trial):
@@ -117,7 +118,8 @@ class SearchLoop:
             except TakenOverError as error:  # this run stood still while it proposed
                 for key in [key for key, active in self.active.items() if trial_id(active.trial) == error.trial_id]:
                     self._lose(key)
-        if self.given_up or not (self._has_more_to_come() or self._may_be_refused() or self._may_pause()):
+        may_follow = self._has_more_to_come() or self._may_be_refused() or self._may_pause()
+        if self.given_up or not (may_follow or (self.deadline.is_overtime and self.active)):
             return None
         self.asked_in_vain = time.monotonic()
         return NoTaskYet()
@@ -213,13 +215,14 @@ class SearchLoop:
         is_new = report(active.trial, point.number, point.macro_f1)
         if point.number == active.config.epochs or active.pausing:
             return
-        match self.chooser.verdict(self.active, key, self.deadline - time.monotonic()) if is_new else None:
+        is_judged = is_new and not self.deadline.is_overtime
+        match self.chooser.verdict(self.active, key, self.deadline.seconds_left) if is_judged else None:
             case "prune", reason:
                 self._prune(key, reason)
-            case "pause", reason if not self._is_late():
+            case "pause", reason if not self.deadline.is_over:
                 active.pausing = reason
                 self.executor.stop(key, pause=True)
-            case _ if self._is_late():
+            case _ if self.deadline.is_over:
                 self._prune(key, TIME_IS_UP)
 
     def _finish(self, key: str, active: Active) -> None:
@@ -272,23 +275,20 @@ class SearchLoop:
             self.progress.message(fault)
         self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
 
-    def _is_late(self) -> bool:
-        return time.monotonic() > self.deadline
-
     def _may_be_refused(self) -> bool:
         """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another
         one.
         """
-        if self.spec.limits.max_latency_ms is None or self._is_late():
+        if self.spec.limits.max_latency_ms is None or self.deadline.is_over:
             return False
         return any(active.constraints.get("max_latency_ms", 1.0) > 0 for active in self.active.values())
 
     def _may_pause(self) -> bool:
         """Whether a running trial may yet pause, so that there is something to train again."""
-        return self.is_freezing and bool(self.active) and not self._is_late()
+        return self.is_freezing and bool(self.active) and not self.deadline.is_over
 
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
-        states = self.chooser.unfinished_elsewhere(is_late=self._is_late())
+        states = self.chooser.unfinished_elsewhere(is_late=self.deadline.is_over)
         trials = self.study.trials(states) if self.is_shared else []
         return any(f"trial {trial.number}" not in self.active for trial in trials)

@@ -46,7 +46,9 @@ class Options(PlaceOptions, total=False):
     """What a run may ask for besides the study and the data. What is left out, the study or the machine decides."""
 
     trials: Annotated[int, Option("Trials in all, over all runs of the study.", "N", low=1)]
-    minutes: Annotated[float, Option("Minutes of search, over all runs of the study.", "M", low=0.01)]
+    minutes: Annotated[float | str, Option("Time of the whole job, over all its runs: 10, 90s, 1h.", "M")]
+    target: Annotated[float, Option("Macro F1 on validation at which the job ends early.", "F1", low=0)]
+    search_minutes: Annotated[float, Option("Minutes of the search alone, over all runs.", "M", low=0.01)]
     sampler: Annotated[Sampler, Option("What proposes configurations; default the study's.")]
     pruner: Annotated[Pruner, Option("What ends trials early; default the study's.")]
     prior: Annotated[
@@ -60,6 +62,7 @@ class Options(PlaceOptions, total=False):
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
     max_params: Annotated[int, Option("Most parameters of a network.", "N", low=1)]
     max_size: Annotated[int, Option("Most bytes of its weights.", "BYTES", low=1)]
+    max_flops: Annotated[int, Option("Most operations to score an image.", "N", low=1)]
     max_latency_ms: Annotated[float, Option("Most milliseconds for one image on this machine.", "MS", low=0.001)]
     skip_unreadable: Annotated[bool, Option("Skip pictures that cannot be opened, and count them.")]
     or_synthetic: Annotated[bool, Option("Use drawn images if Fashion-MNIST is not available.")]

@@ -11,10 +11,12 @@ from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from search.errors import SearchError
 from search.job.budget import is_searched
-from search.job.estimate import Estimate, estimate
+from search.job.estimate import Costs, Estimate, measure_costs
+from search.job.minutes import adopted, divided, limited, with_minutes_for_target
 from search.job.place import Place, choose_place
 from search.job.prior import require_configs, require_earlier
 from search.job.request import RunRequest
+from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.study.ownership import require_no_others_folder
@@ -29,12 +31,20 @@ class Plan:
     """A checked request. Making a plan starts and writes nothing."""
 
     spec: StudySpec
+    undivided: StudySpec  # before its minutes were divided
     source: Source
     data: DataRecord
+    images: int  # all training images
     place: Place
     storage: str
-    estimate: Estimate
+    costs: Costs
     home: Path
+    began: float  # of this run, by time.monotonic
+
+    @property
+    def estimate(self) -> Estimate:
+        """The estimated time of the study's stages."""
+        return self.costs.estimate(self.spec)
 
     @property
     def folder(self) -> Path:
@@ -71,8 +81,26 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     )
     spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
     data, images = _describe(source)
-    cost = estimate(spec, place, data=data, images=images)
-    return Plan(spec, source, data, place, request.storage, cost, request.home)
+    stored = _stored_spec(request.storage, spec.name)
+    spec = adopted(spec, stored)
+    costs = measure_costs(spec, place, data=data, images=images)
+    undivided = with_minutes_for_target(spec, costs, data)
+    if (smaller := limited(undivided, costs, data, stored)) != undivided:
+        costs = measure_costs(smaller, place, data=data, images=images)
+    spec = divided(smaller, costs, data, stored)
+    return Plan(spec, undivided, source, data, images, place, request.storage, costs, request.home, request.began)
+
+
+def _stored_spec(storage: str, name: str) -> StudySpec | None:
+    """Return the spec of the study of that name in the storage, None if it has none."""
+    url = storage_url(storage)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return None
+    opened = open_storage(storage, create=False)
+    if name not in storage_names(opened):
+        return None
+    study = load_study(opened, name)
+    return study.spec if SPEC in study.attributes else None
 
 
 def check_storage(plan: Plan) -> Study | None:
@@ -104,7 +132,7 @@ def require_searched(study: Study, spec: StudySpec) -> None:
     if not is_searched(study, spec):
         raise SearchError(
             f"The study {study.name!r} is finished with {len(finished_trials(study))} trials and its test split was "
-            f"opened; {spec.budget} trials were requested. To search longer, give --name for a new study: choosing "
+            f"opened; {spec.trials} trials were requested. To search longer, give --name for a new study: choosing "
             "again after the test would bias its score."
         )
 

@@ -1,8 +1,10 @@
 """RunRequest: what a run was asked for."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.errors import SearchError
 from search.job.options import Options
 from search.study.paths import HOME
 from search.study.spec import WISHES, StudySpec, load_spec
@@ -18,15 +20,30 @@ class RunRequest:
     test: str | None = None
     home: Path = HOME  # the folder of the studies' folders
     options: Options = field(default_factory=Options)
+    began: float = field(default_factory=time.monotonic)  # of the run
 
     def read_spec(self) -> StudySpec:
         """Return the study with the options in place of its own values.
 
         Raises: FmnistError with all that is wrong.
         """
-        return load_spec(self.study).overridden(
+        spec = load_spec(self.study).overridden(
             **{name: value for name, value in self.options.items() if name in WISHES},
             settings=self.options.get("settings", ()),
             knobs=self.options.get("knobs"),
             skip_unreadable=self.options.get("skip_unreadable", False),
         )
+        if spec.budget.minutes is not None:
+            self._require_open()
+        return spec
+
+    def _require_open(self) -> None:
+        """Require that a run with minutes for the whole job does not ask for what these decide."""
+        named = {setting.partition("=")[0].strip() for setting in self.options.get("settings", ())}
+        asked = ["the knob epochs"] * ("epochs" in named | set(self.options.get("knobs") or {}))
+        asked += ["--search-minutes"] * ("search_minutes" in self.options)
+        if asked:
+            raise SearchError(
+                "The minutes of the whole job decide the epochs and the time of the search: leave out "
+                f"{' and '.join(asked)}."
+            )

@@ -1,6 +1,7 @@
 """The main job: search, confirm, retrain, test once, report, export. It resumes where an earlier run ended."""
 
 from contextlib import ExitStack, nullcontext
+from itertools import count
 
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
@@ -8,8 +9,10 @@ from search.job.confirm import confirm, drop_winner
 from search.job.export import export_study
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
+from search.job.minutes import in_words
 from search.job.plan import Plan, check_storage, require_searched
 from search.job.progress.base import Progress
+from search.job.replanning import before_confirm, before_final, decide
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.report.render import read_report, write_report
@@ -17,8 +20,9 @@ from search.storage.opening import open_storage
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
-from search.study.records import Final
+from search.study.records import Decision, Final
 from search.study.study import Study, create_study, guarded
+from search.study.timing import JobClock
 
 
 def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Study:
@@ -51,9 +55,13 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
 
     export_folder = study.folder / "export"
     is_new = study.read(Final) is None
+    clock = JobClock(study, plan.began)
+    if is_new and plan.spec.budget.minutes is not None and not study.read_all(Decision):
+        decide(study, clock, in_words(plan.spec, plan.costs, plan.data))
     with ExitStack() as ends:
         if is_new:
-            _train(study, plan, progress, interrupt, ends)
+            _train(study, plan, progress, interrupt, ends, clock)
+            clock.note()
         else:
             require_searched(study, plan.spec)
         write_report(read_report(study), study.folder)
@@ -65,6 +73,8 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
         elif export_folder.exists():
             require_export(study, export_folder)
         _annotate(study, plan)
+        if is_new:
+            clock.note()
 
 
 def _annotate(study: Study, plan: Plan) -> None:
@@ -76,11 +86,13 @@ def _annotate(study: Study, plan: Plan) -> None:
     )
 
 
-def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack) -> None:
+def _train(
+    study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack, clock: JobClock
+) -> None:
     """Run the stages up to the study's result; other runs are locked out until `ends` is closed."""
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
-        stage = Stage(study, plan.spec, executor, progress, interrupt)
+        stage = Stage(study, plan.spec, executor, progress, interrupt, clock)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(stage, len(plan.data.class_names))
         if plan.is_shared:
@@ -88,8 +100,10 @@ def _train(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, e
             if study.read(Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
         _annotate(study, plan)
-        while True:
+        for attempt in count():
+            stage = before_confirm(stage, plan.costs)
             winner = confirm(stage)
+            stage = before_final(stage, winner, plan.costs, plan.data, plan.images, is_second=attempt > 0)
             try:
                 make_final(stage, winner, plan.source, plan.place.device)
             except DivergedWinnerError as error:

@@ -34,7 +34,7 @@ def optimize(stage: Stage, classes: int) -> None:
     study, progress = stage.study, stage.progress
     put_back(study)
     enqueue_configs(study, stage.spec)
-    progress.begin("search", total=stage.spec.budget, done=len(finished_trials(study)), best=best_of(study))
+    progress.begin("search", total=stage.spec.trials, done=len(finished_trials(study)), best=best_of(study))
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
         progress.message(f"Another program added trials without a configuration, which do not count: {foreign}.")
     if is_searched(study, stage.spec):
@@ -43,7 +43,7 @@ def optimize(stage: Stage, classes: int) -> None:
         _end_waiting(stage, BUDGET_IS_USED_UP)
         progress.end()
         return
-    with timed(study, "search") as note_time:
+    with timed(study, "search", stage.clock) as note_time:
         # Made within the block: its deadline must not come before the block's time is used up.
         loop = SearchLoop(stage, classes)
 
@@ -61,7 +61,7 @@ def optimize(stage: Stage, classes: int) -> None:
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     is_late = seconds_left(study, stage.spec) <= 0
     _end_waiting(stage, TIME_IS_UP if is_late else BUDGET_IS_USED_UP)
-    budget, minutes, left = stage.spec.budget, stage.spec.search.minutes, stage.spec.budget - spent(study, stage.spec)
+    budget, minutes, left = stage.spec.trials, stage.spec.search.minutes, stage.spec.trials - spent(study, stage.spec)
     is_early, reason = loop.chooser.ends_early, loop.chooser.end_reason
     if reason and not is_late and (is_early or left > 0):
         unused = max(0, left) if is_early else None

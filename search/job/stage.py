@@ -7,6 +7,7 @@ from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
 from search.study.spec import StudySpec
 from search.study.study import Study
+from search.study.timing import JobClock
 
 
 @dataclass(frozen=True)
@@ -18,3 +19,4 @@ class Stage:
     executor: Executor
     progress: Progress
     interrupt: Interrupt
+    clock: JobClock | None = None  # None where no job is at work, but one of its stages alone

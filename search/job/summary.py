@@ -3,15 +3,18 @@
 import rich.table
 from rich.console import Console
 
-from search.job.estimate import Estimate
+from search.job.estimate import Costs
+from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
-from search.report.render import headline, read_report, warnings
+from search.report.render import headline, print_table, read_report, warnings
 from search.study.records import DataRecord, Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
+from search.terminal.table import Table
 from search.terminal.wording import counted, duration, settings
 
+LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
@@ -24,7 +27,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         f"{len(data.class_names)} classes",
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.budget, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, "
+        "Search": f"{counted(spec.trials, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, "
         f"{spec.search.sampler}, "
         f"{_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
@@ -32,7 +35,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{_final(spec)} on all training images, then the test split, once",
-        **(_finished(finished) if finished else {"Estimate": _estimate(plan.estimate)}),
+        **(_finished(finished) if finished else _time(plan)),
     }
     table = rich.table.Table.grid(padding=(0, 2))
     for key, value in facts.items():
@@ -40,6 +43,30 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
     if data.is_synthetic:
         console.print(SYNTHETIC_BANNER, style="bold red", highlight=False)
     console.print(table, highlight=False)
+
+
+def print_outlook(plan: Plan, console: Console) -> None:
+    """Print what F1 is to be expected here of how many minutes, if the study has minutes and the images are known."""
+    asked = plan.spec.budget.minutes
+    if asked is None or not plan.data.is_fashion_mnist or expected_of(plan.spec, plan.costs) is None:
+        return
+    rows = []
+    for minutes in sorted({*LENGTHS, asked}):
+        spec = divided(plan.undivided.overridden(minutes=minutes), plan.costs, plan.data, None)
+        length = f"{duration(minutes * 60)}{' (asked)' if minutes == asked else ''}"
+        rows.append((length, *_division(spec, plan.costs), str(expected_of(spec, plan.costs))))
+    caption = (
+        "Expected on the test split: a power law of F1 over operations, through finished studies (studies/finals.csv), "
+        "at the speed of this machine with the study's typical network; one standard deviation."
+    )
+    columns = ("whole job", "search", "final", "macro F1")
+    print_table(Table("What to expect of how many minutes", columns, rows, caption), console)
+
+
+def _division(spec: StudySpec, costs: Costs) -> tuple[str, str]:
+    cost = costs.estimate(spec)
+    searched = duration(cost.search) if spec.trials > 1 else "none"
+    return searched, f"{counted(spec.final_epochs, 'epoch')}, {duration(cost.final)}"
 
 
 def print_end(study: Study, console: Console) -> None:
@@ -62,10 +89,14 @@ def print_end(study: Study, console: Console) -> None:
     console.print(table, highlight=False)
 
 
-def _estimate(cost: Estimate) -> str:
+def _time(plan: Plan) -> dict[str, str]:
+    """Return what the job is expected to take; with minutes for the whole job, how they are divided."""
+    cost = plan.estimate
     search, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
+    if plan.spec.budget.minutes is not None:
+        return {"Minutes": in_words(plan.spec, plan.costs, plan.data)}
     stages = f"search up to {search}, confirm {confirm}, final {final}"
-    return f"{duration(cost.total)} on this device: {stages}; test, report and export not included"
+    return {"Estimate": f"{duration(cost.total)} on this device: {stages}; test, report and export not included"}
 
 
 def _finished(study: Study) -> dict[str, str]:

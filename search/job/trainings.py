@@ -44,7 +44,7 @@ def train_all(
     tasks = [replace(task, threads=wide.get(task.key)) for task in tasks]
     trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none)
     study, executor = stage.study, stage.executor
-    with timed(study, name) as note_time:
+    with timed(study, name, stage.clock) as note_time:
 
         def stopped() -> bool:  # called several times a second, with or without events
             note_time()

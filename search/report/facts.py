@@ -18,6 +18,7 @@ from search.study.records import (
     Ablations,
     Confirmation,
     DataRecord,
+    Decision,
     Dropped,
     Environment,
     Final,
@@ -113,6 +114,7 @@ class Report(Record):
     importances: Importances
     prior: PriorRecord | None  # what the model of the search began with
     search_end: SearchEnd | None  # if the search ended before its budget, which had nothing more to promise
+    decisions: tuple[Decision, ...]  # of a job with a limit of minutes, oldest first
     timing: Timing
     environments: tuple[Environment, ...]  # one for each run, oldest first
     openings: tuple[Opening, ...]  # evaluations on the test split, oldest first
@@ -152,6 +154,7 @@ def read_report(study: Study) -> Report:
         importances=_importances(study, trials),
         prior=record_in(attributes, PriorRecord),
         search_end=_search_end(attributes, spec),
+        decisions=records_in(attributes, Decision),
         timing=record_in(attributes, Timing) or Timing(),
         environments=records_in(attributes, Environment),
         openings=records_in(attributes, Opening),

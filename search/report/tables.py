@@ -209,12 +209,23 @@ def _timing(report: Report) -> Table | None:
     stages = report.timing.model_dump()
     if not any(stages.values()):
         return None
-    rows = [(stage, duration(seconds)) for stage, seconds in stages.items() if stage != "ablate"]
+    rows = [(stage, duration(seconds)) for stage, seconds in stages.items() if stage not in ("ablate", "job")]
     rows.append(("total", duration(report.timing.total)))
+    if report.timing.job:
+        rows.append(("whole job", duration(report.timing.job)))
     if report.timing.ablate:
         rows.append(("ablate", duration(report.timing.ablate)))
-    caption = "Sum over all runs of the study, without the test, the report and the export."
+    caption = "Sum over all runs of the study, without the test, the report and the export"
+    caption += ", which the whole job includes." if report.timing.job else "."
     return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}), id="timing")
+
+
+def _minutes(report: Report) -> Table | None:
+    if not report.decisions:
+        return None
+    rows = [(duration(decision.seconds), decision.text) for decision in report.decisions]
+    caption = "What the job decided within its minutes, and when."
+    return Table("How the minutes were divided", ("after", "decision"), rows, caption, frozenset({0, 1}), id="minutes")
 
 
 def _cleaning(report: Report) -> Table | None:
@@ -269,6 +280,7 @@ _REST: tuple[Callable[[Report], Table | None], ...] = (
     _best_trials,
     _importances,
     _states,
+    _minutes,
     _timing,
     _cleaning,
     _environment,

@@ -62,7 +62,7 @@ def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> It
         study.optuna.sampler = spec.make_sampler(seed=spec.seed + len(study.trials()) + SEEDS_APART * before)
         runs = f"{counted(len(others), 'other run')} at work on this study: {describe_holders(others.values())}"
         announce(f"{runs}. All runs share the budget.")
-    storage.share = Share(coordinator, spec.budget, uncounted=None if spec.search.sampler == "grid" else REFUSED)
+    storage.share = Share(coordinator, spec.trials, uncounted=None if spec.search.sampler == "grid" else REFUSED)
     try:
         yield
     finally:

@@ -1,12 +1,15 @@
 """A study resumes only with the same space, seeds, data and toolkit: otherwise its trials are not comparable."""
 
 import difflib
+from collections.abc import Mapping
 
 from search.errors import SearchError
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
 BUDGET_KEYS = {"trials", "minutes"}
+# What the minutes of a whole job decide, besides the epochs of a trial.
+DECIDED = {"limits": {"max_flops"}, "prior": {"configs"}, "confirm": {"top", "seeds", "epochs"}, "final": {"epochs"}}
 
 
 def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, version: str) -> None:
@@ -14,8 +17,9 @@ def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, vers
 
     Raises: SearchError with the differences.
     """
+    decided = DECIDED if now.budget.minutes is not None else {}
     stored, requested = (
-        [f"toolkit = {compatible(toolkit)!r}", *_identity(spec)]
+        [f"toolkit = {compatible(toolkit)!r}", *_identity(spec, decided)]
         for toolkit, spec in ((made_by, before), (version, now))
     )
     if stored != requested:
@@ -50,10 +54,11 @@ def compatible(version: str) -> str:
     return f"{major}.{minor}" if major == "0" else major
 
 
-def _identity(spec: StudySpec) -> list[str]:
-    values = spec.model_dump(exclude_none=True, exclude={"description"})
-    for key in BUDGET_KEYS:
-        values["search"].pop(key, None)
+def _identity(spec: StudySpec, decided: Mapping[str, set[str]]) -> list[str]:
+    values = spec.model_dump(exclude_none=True, exclude={"description", "budget"})
+    for section, keys in ({"search": BUDGET_KEYS} | dict(decided)).items():
+        for key in keys:
+            values[section].pop(key, None)
     return _lines(values)
 
 

@@ -23,6 +23,8 @@ def constraints_of(limits: LimitsSection, config: TrialConfig, classes: int) -> 
         constraints["max_params"] = network.parameters / limits.max_params - 1
     if limits.max_size is not None:
         constraints["max_size"] = network.weight_bytes / limits.max_size - 1
+    if limits.max_flops is not None:
+        constraints["max_flops"] = network.flops / limits.max_flops - 1
     return constraints
 
 

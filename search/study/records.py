@@ -137,6 +137,14 @@ class Ablations(Record):
     found: tuple[Ablation, ...] = ()
 
 
+class Decision(Record):
+    """What a job with a limit of minutes decided on the way, and why."""
+
+    KEY = "decisions"
+    seconds: float  # of the job until then
+    text: str
+
+
 class Opening(Record):
     """One opening of the test split."""
 
@@ -263,6 +271,7 @@ class Timing(Record):
     confirm: float = 0.0
     final: float = 0.0
     ablate: float = 0.0  # after the job itself
+    job: float = 0.0  # from the command's first step to the export; 0 in older studies
 
     @property
     def total(self) -> float:

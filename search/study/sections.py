@@ -1,9 +1,11 @@
 """The sections of a study's TOML."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -20,6 +22,31 @@ class Section(BaseModel):
     """A table of a study, whose keys and types are checked strictly."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+TIME_IN_WORDS = 'minutes, such as 10, or a time such as "90s", "10m" or "1h30m", of at least a second'
+_UNITS = {"s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h)?\s*")
+
+
+def _in_minutes(received: Any) -> float:
+    """Return a time such as 10, "10", "90s" or "1h30m" in minutes."""
+    text = str(received).strip().lower()
+    parts = _TIME.findall(text)
+    is_time = bool(parts) and "".join(found.group() for found in _TIME.finditer(text)) == text
+    if isinstance(received, bool) or not is_time or any(not unit for _, unit in parts[1:]):
+        raise ValueError(TIME_IN_WORDS)
+    minutes = sum(float(number) * _UNITS[unit or "m"] for number, unit in parts)
+    if not 1 / 60 <= minutes <= 10_000_000:
+        raise ValueError(TIME_IN_WORDS)
+    return minutes
+
+
+class BudgetSection(Section):
+    """The wall clock of the whole job, over all its runs. What follows from it: search/job/minutes.py."""
+
+    minutes: Annotated[float, BeforeValidator(_in_minutes), Field(description=TIME_IN_WORDS)] | None = None
+    target: Annotated[float, Field(gt=0, lt=1)] | None = None  # macro F1 on validation, at which the job ends early
 
 
 class SearchSection(Section):
@@ -47,6 +74,7 @@ class LimitsSection(Section):
 
     max_params: Annotated[int, Field(ge=1, le=10**15)] | None = None
     max_size: Annotated[int, Field(ge=1, le=10**15)] | None = None  # bytes of the weights in float32
+    max_flops: Annotated[int, Field(ge=1, le=10**18)] | None = None  # to score an image
     # Of one image, on a worker's device and threads.
     max_latency_ms: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
 

@@ -1,7 +1,5 @@
 """StudySpec: a study as its TOML describes it, with all its errors reported at once."""
 
-import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +13,13 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningRules
 from fmnist.errors import FmnistError
-from fmnist.files import read_file
 from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
 from search.samplers.proposals import ProposalSampler
 from search.study.sections import (
+    BudgetSection,
     ConfirmSection,
     FinalSection,
     LimitsSection,
@@ -31,10 +29,9 @@ from search.study.sections import (
 )
 from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
+from search.study.toml_files import read_text, read_toml
 
 DEFAULT_STUDY = "quick"
-LARGEST = 2**16  # bytes of a file; the shipped ones have less than 2,000
-DEEPEST = 100  # dots in a key
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
 AT_THE_TOP = "at the top, before the first section"
@@ -43,7 +40,10 @@ AT_THE_TOP = "at the top, before the first section"
 # Option of a run that overrides a value of the study -> path of the value in the study.
 WISHES = {
     **{name: name for name in ("name", "seed")},
-    **{name: f"search.{name}" for name in SearchSection.model_fields},
+    **{name: f"search.{name}" for name in SearchSection.model_fields if name != "minutes"},
+    "search_minutes": "search.minutes",
+    "minutes": "budget.minutes",
+    "target": "budget.target",
     **{name: f"limits.{name}" for name in LimitsSection.model_fields},
     "prior": "prior.studies",
     "known": "prior.known",
@@ -56,6 +56,7 @@ class StudySpec(Section):
     name: Annotated[str, Field(pattern=NAME, description=NAME_IN_WORDS)]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    budget: BudgetSection = BudgetSection()
     search: SearchSection
     unlisted: Literal["default", "search"] = "default"  # for knobs that [knobs] does not list
     knobs: dict[str, Any] = Field(default_factory=dict)
@@ -107,7 +108,12 @@ class StudySpec(Section):
         return int(self.knobs.get("epochs", TrialConfig.model_fields["epochs"].default))
 
     @property
-    def budget(self) -> int:
+    def final_epochs(self) -> int:
+        """The epochs of a final training."""
+        return self.final.epochs or self.epochs
+
+    @property
+    def trials(self) -> int:
         """The total number of trials: a grid ends when every point has been tried."""
         return int(min(self.search.trials, self.space.points)) if self.search.sampler == "grid" else self.search.trials
 
@@ -203,9 +209,9 @@ def load_spec(study: str | None) -> StudySpec:
     """
     name = study or DEFAULT_STUDY
     is_path = name.endswith(".toml") or "/" in name or "\\" in name
-    text = _read_file(Path(name)) if is_path else _read_shipped(name)
+    text = read_text(Path(name)) if is_path else _read_shipped(name)
     file = Path(name).name if is_path else f"{name}.toml"
-    values = _read_toml(text, file)
+    values = read_toml(text, file)
     return StudySpec.parse({"name": Path(file).stem} | values, context=file)
 
 
@@ -223,19 +229,6 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: st
     )
 
 
-def _read_file(path: Path) -> str:
-    try:
-        return read_file(path, LARGEST).decode("utf-8-sig")  # some Windows editors write a byte order mark
-    except UnicodeDecodeError as error:
-        place = f"byte {error.start + 1} is {error.object[error.start]:#04x}"
-        raise SearchError(
-            f"The study file {shown(str(path))} cannot be read: it must be text in UTF-8, {place}. Save it as UTF-8."
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SearchError(f"The study file {shown(str(path))} cannot be read: {reason}. Check the path.") from None
-
-
 def _read_shipped(name: str) -> str:
     if name not in shipped_studies():
         hint = did_you_mean(name, shipped_studies())
@@ -245,21 +238,6 @@ def _read_shipped(name: str) -> str:
     return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def _read_toml(text: str, context: str) -> dict[str, Any]:
-    # tomllib stores every prefix of a dotted key: some thousand dots would fill the memory.
-    if max(part.count(".") for part in re.split("[,\n]", text)) > DEEPEST:
-        raise SearchError(f"{context}: not valid TOML: a key must have at most {DEEPEST} dots.")
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        reason = str(error)
-    except ValueError:  # Python limits the digits of an integer
-        reason = "a number has too many digits"
-    except RecursionError:
-        reason = "lists or tables are nested too deeply"
-    raise SearchError(f"{context}: not valid TOML: {reason}.")
-
-
 def _read_setting(setting: str) -> dict[str, Any]:
     """Return the knob with its entry, validated."""
     name, equals, text = (part.strip() for part in setting.partition("="))
@@ -267,7 +245,7 @@ def _read_setting(setting: str) -> dict[str, Any]:
         raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
     context = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
     try:
-        values = _read_toml(f"value = {text}", context)
+        values = read_toml(f"value = {text}", context)
     except SearchError as error:
         if text[0] in "[{'\"":
             raise SearchError(
@@ -291,6 +269,7 @@ def _correct_places() -> dict[str, str]:
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
+    "budget": BudgetSection,
     "search": SearchSection,
     "limits": LimitsSection,
     "prior": PriorSection,

@@ -118,6 +118,10 @@ class Study:
         """Write the record to the storage under its key, or under `key`."""
         self.optuna.set_user_attr(key or record.KEY, record.model_dump(mode="json"))
 
+    def note_spec(self, spec: StudySpec) -> None:
+        """Store the spec that the study is run with."""
+        self.optuna.set_user_attr(SPEC, spec.model_dump(mode="json"))
+
     def append(self, record: Record) -> None:
         """Append the record to the list of its kind in the storage; safe with concurrent processes."""
         entry = record.model_dump(mode="json")
@@ -148,7 +152,7 @@ def create_study(storage: OwnTrials, spec: StudySpec, data: DataRecord, home: Pa
     _name_value(optuna_study)
     study = Study(optuna_study, home)
     if "final" not in study.attributes:  # a finished study keeps the records it was made with
-        optuna_study.set_user_attr(SPEC, spec.model_dump(mode="json"))
+        study.note_spec(spec)
         study.write(data)
         optuna_study.set_user_attr(TOOLKIT, version("fmnist-search"))
     # The seed depends on the number of trials, so that a resumed search does not repeat its first proposals.

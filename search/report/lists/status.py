@@ -79,7 +79,7 @@ def _row(study: Study) -> Facts:
 
 
 def _records(study: Study, done: int) -> dict[str, Value]:
-    budget = study.spec.budget if "spec" in study.attributes else None  # another program's study has no spec
+    budget = study.spec.trials if "spec" in study.attributes else None  # another program's study has no spec
     final, timing = study.read(Final), study.read(Timing)
     return {
         "stage": _stage(study, final, budget is not None and done >= budget),

@@ -22,7 +22,11 @@ def sections(facts: Facts) -> list[Section]:
         Section("result", "The result", list(result_blocks(facts))),
         Section("confirm", "Confirmed on fresh seeds", [_confirm(facts), *report_blocks(facts, "ablation")]),
         Section("search", "The path of the search", list(search_blocks(facts))),
-        Section("record", "On the record", list(report_blocks(facts, "openings", "timing", "environment", "cleaning"))),
+        Section(
+            "record",
+            "On the record",
+            list(report_blocks(facts, "openings", "minutes", "timing", "environment", "cleaning")),
+        ),
         Section("again", "Run it again", list(_again(facts))),
     ]
     placed = {block.id for section in named for block in section.blocks}

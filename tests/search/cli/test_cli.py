@@ -88,7 +88,7 @@ def test_a_users_error_leaves_the_real_command_with_code_2_and_no_traceback(tmp_
     [
         ("run", "--trials", "0"),
         ("run", "--wrong"),
-        ("run", "--minutes", "nan"),
+        ("run", "--search-minutes", "nan"),
         ("fly",),
         ("dashboard", "--port", "0"),
         ("predict",),
@@ -116,7 +116,7 @@ def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_p
 
 
 def test_the_plan_names_minutes_and_limits(say: Say) -> None:
-    code, output, _ = say(*TINY, "--dry-run", "--minutes", "5", "--max-params", "90000")
+    code, output, _ = say(*TINY, "--dry-run", "--search-minutes", "5", "--max-params", "90000")
     assert code == 0
     assert "3 trials of 2 epochs within 5 min" in output
     assert "max_params 90,000" in output

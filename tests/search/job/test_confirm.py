@@ -229,7 +229,7 @@ def test_where_all_diverge_the_error_names_the_last() -> None:
     ("spent", "says"),
     [
         (59.5, r"all ended early\. Raise --trials"),
-        (60.0, r"its minutes are used up\. Raise --minutes"),
+        (60.0, r"its minutes are used up\. Raise --search-minutes"),
         (61.0, "its minutes are used up"),
     ],
 )

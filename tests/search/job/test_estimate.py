@@ -77,5 +77,5 @@ def test_only_networks_within_the_limits_are_counted(monkeypatch: pytest.MonkeyP
 
 
 def test_the_minutes_of_the_search_bound_its_time() -> None:
-    spec = tiny_spec().overridden(trials=1000, minutes=1)
+    spec = tiny_spec().overridden(trials=1000, search_minutes=1)
     assert seconds(spec).search == 60

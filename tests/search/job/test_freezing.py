@@ -71,7 +71,7 @@ def test_an_interrupted_search_goes_on_with_its_paused_trials(tmp_path: Path) ->
     study = interrupted(in_database(tmp_path, spec), spec, epochs=10)
     before = {trial.number: (trial.params, dict(trial.intermediate_values)) for trial in study.trials()}
     again = searched(in_database(tmp_path, spec), spec)
-    assert len(again.trials()) <= spec.budget
+    assert len(again.trials()) <= spec.trials
     for trial in again.trials():
         if trial.number in before:
             params, values = before[trial.number]

@@ -111,7 +111,7 @@ def test_a_grid_ends_when_every_point_was_tried() -> None:
     spec = tiny_spec(trials=10, sampler="grid", learning_rate=[0.003, 0.01], epochs=1)
     study = in_memory(spec)
     study.optuna.sampler = spec.make_sampler(seed=0)
-    assert spec.budget == 4
+    assert spec.trials == 4
     searched(study, spec)
     assert len({tuple(trial.params.items()) for trial in study.optuna.trials}) == len(study.optuna.trials) == 4
 
@@ -305,7 +305,7 @@ def test_a_winner_whose_final_training_diverges_is_replaced_before_the_test_spli
 
 @pytest.mark.parametrize(
     ("minutes", "says"),
-    [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes are used up\. Raise --minutes")],
+    [(None, r"all ended early\. Raise --trials"), (1.0, r"its minutes are used up\. Raise --search-minutes")],
 )
 def test_where_no_trial_was_completed_the_next_step_fits(minutes: float | None, says: str) -> None:
     spec = tiny_spec(minutes=minutes)

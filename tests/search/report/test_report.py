@@ -149,7 +149,7 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
         "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "ablation", "best",
-        "states", "importances", "prior", "search_end", "timing", "environments", "openings",
+        "states", "importances", "prior", "search_end", "decisions", "timing", "environments", "openings",
     ]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def test_means_of_longer_trainings_are_not_compared_with_the_search(finished: St
 
 def test_an_early_end_says_what_it_saved(finished: Study) -> None:
     finished.write(Timing(search=100.0))
-    spec = finished.spec.overridden(trials=13, minutes=5.0).model_dump(mode="json")
+    spec = finished.spec.overridden(trials=13, search_minutes=5.0).model_dump(mode="json")
     finished.optuna.set_user_attr("spec", spec)
     finished.write(SearchEnd(reason="nothing to gain", trials=13, minutes=5.0, unused=3))
     text = to_markdown(read_report(finished))

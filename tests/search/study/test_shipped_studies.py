@@ -14,6 +14,7 @@ from tests.search.tiny import CLASSES
 
 def test_the_promised_studies_ship() -> None:
     assert {
+        "auto",
         "quick",
         "baseline",
         "improved",
@@ -65,5 +66,6 @@ def test_a_shipped_study_says_what_it_will_cost(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (0, None)
-    assert "Estimate" in capsys.readouterr().out
+    cost = "for the whole job" if load_spec(name).budget.minutes else "Estimate"
+    assert cost in " ".join(capsys.readouterr().out.split())
     assert not list(tmp_path.iterdir())

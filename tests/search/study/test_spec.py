@@ -229,7 +229,7 @@ def test_without_a_name_the_default_study_is_read() -> None:
 
 
 def test_the_command_line_overrides_budgets_seed_and_name() -> None:
-    changed = spec().overridden(name="other", trials=9, minutes=1.5, seed=4, sampler="gp", pruner="none")
+    changed = spec().overridden(name="other", trials=9, search_minutes=1.5, seed=4, sampler="gp", pruner="none")
     assert (changed.name, changed.search.trials, changed.search.minutes, changed.seed) == ("other", 9, 1.5, 4)
     assert (changed.search.sampler, changed.search.pruner) == ("gp", "none")
     assert spec().overridden() == spec()
@@ -284,7 +284,9 @@ def test_a_setting_is_one_setting() -> None:
 
 def test_all_that_is_wrong_on_the_command_line_is_reported_at_once_by_its_option() -> None:
     with pytest.raises(SearchError) as caught:
-        spec().overridden(settings=["droput=1", "head", "dropout=2"], name="../x", trials=0, seed=-1, minutes=math.inf)
+        spec().overridden(
+            settings=["droput=1", "head", "dropout=2"], name="../x", trials=0, seed=-1, search_minutes=math.inf
+        )
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == [
         "--set droput=1",
@@ -292,7 +294,7 @@ def test_all_that_is_wrong_on_the_command_line_is_reported_at_once_by_its_option
         "--set dropout=2",
     ]
     assert [line.split(" must be ")[0] for line in lines[3:]] == [
-        f"command line: {option}" for option in ("--name", "--seed", "--trials", "--minutes")
+        f"command line: {option}" for option in ("--name", "--seed", "--trials", "--search-minutes")
     ]
 
 

@@ -1,0 +1,37 @@
+"""The end of a search's minutes."""
+
+import math
+import time
+
+from search.job.budget import seconds_left
+from search.study.spec import StudySpec
+from search.study.study import Study
+from search.study.trials import complete_trials
+
+
+class Deadline:
+    """When the minutes of a search are up; never, if it has no limit of minutes.
+
+    A job whose minutes are those of the whole must have a result: without a complete trial its search goes on, in
+    overtime, until one is complete.
+    """
+
+    def __init__(self, study: Study, spec: StudySpec) -> None:
+        self._study = study
+        self._must_end = spec.budget.minutes is not None
+        self._at = time.monotonic() + seconds_left(study, spec)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the minutes are up, and there is no overtime."""
+        return time.monotonic() > self._at and not self.is_overtime
+
+    @property
+    def is_overtime(self) -> bool:
+        """Whether the minutes are up with no complete trial, in a job that must have a result."""
+        return self._must_end and time.monotonic() > self._at and not complete_trials(self._study)
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds in which trials can be completed."""
+        return math.inf if self.is_overtime else self._at - time.monotonic()

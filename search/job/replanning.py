@@ -1,0 +1,137 @@
+"""The minutes of a whole job on the way: before the confirm stage and before the final one the rest is divided again.
+
+It rests on what the trials really took.
+"""
+
+from dataclasses import replace
+from itertools import product
+from statistics import median
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search.executors.capacity import slowdown
+from search.job.estimate import Costs
+from search.job.minutes import around, epochs_within, shares_of, with_values
+from search.job.place import Place
+from search.job.stage import Stage
+from search.storage.trial_record import TrialRecord
+from search.study.records import Candidate, Confirmation, DataRecord, Decision, FinalTrainings
+from search.study.spec import StudySpec
+from search.study.study import Study
+from search.study.timing import JobClock
+from search.study.trials import complete_trials
+from search.terminal.wording import counted, duration
+
+LONGER = 2  # epochs of a candidate, relative to a trial's, where there is time
+MARGIN = 0.97  # of the time left that the final trainings are planned to take
+
+
+def decide(study: Study, clock: JobClock, text: str) -> None:
+    """Record what the job has decided."""
+    study.append(Decision(seconds=clock.seconds(), text=text))
+
+
+def before_confirm(stage: Stage, costs: Costs) -> Stage:
+    """Return the stage with as many candidates and epochs as the rest of the minutes has time for.
+
+    Raises: SearchError if an earlier run's record cannot be read.
+    """
+    spec, study = stage.spec, stage.study
+    if spec.budget.minutes is None or spec.confirm.seeds == 0 or _has_confirmed(study):
+        return stage
+    left = _left(stage, costs)
+    data = study.read(DataRecord)
+    assert data is not None, "create_study wrote it"
+    of_search, of_confirm = shares_of(spec, data)
+    share = max(left * of_confirm / (1 - of_search), left - costs.of_final(spec, spec.final_epochs))
+    trials = complete_trials(study)[: spec.confirm.top]
+    seconds = [_epoch_of(trial, spec, costs.place) or costs.trial for trial in trials] or [costs.trial]
+    plans = product(range(1, len(seconds) + 1), range(1, spec.confirm.seeds + 1), (spec.epochs, LONGER * spec.epochs))
+    fitting = [
+        (top, seeds, epochs)
+        for top, seeds, epochs in plans
+        if costs.rounds.usual(top * seeds) * epochs * max(seconds) <= share
+    ]
+    if not fitting:
+        return _decided(stage, {"confirm": {"seeds": 0}}, "there is no time to confirm: the best trial is the winner")
+    top, seeds, epochs = max(fitting)  # more candidates before more seeds, and these before more epochs
+    text = (
+        f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')} with {counted(epochs, 'epoch')}: "
+        f"{duration(left)} are left for trainings"
+    )
+    longer = epochs if epochs != spec.epochs else None
+    return _decided(stage, {"confirm": {"top": top, "seeds": seeds, "epochs": longer}}, text)
+
+
+def before_final(
+    stage: Stage, winner: Candidate, costs: Costs, data: DataRecord, images: int, *, is_second: bool = False
+) -> Stage:
+    """Return the stage with as many final epochs as the rest of the minutes has time for.
+
+    `is_second`: another winner's final trainings diverged in this run. Those of an earlier run keep their epochs.
+    """
+    spec = stage.spec
+    if spec.budget.minutes is None or (_has_begun_final(stage.study) and not is_second):
+        return stage
+    left = _left(stage, costs)
+    target = spec.budget.target
+    if target is not None and winner.runs and winner.mean >= target:
+        epochs = spec.confirm.trained(winner.config).epochs
+        text = f"{counted(epochs, 'epoch')} as in the confirm stage, where trial {winner.trial} had the target"
+        return _decided(stage, {"final": {"epochs": epochs}}, text)
+    own = costs.of_config(winner.config, spec, data, images)
+    if seconds := _measured(stage.study, winner, spec, costs.place):
+        own = replace(own, final=own.final * seconds / own.trial, taught=own.taught * seconds / own.trial)
+    epochs = epochs_within(spec, own, left * MARGIN)
+    taken = own.of_final(spec, epochs)
+    text = (
+        f"{counted(epochs, 'epoch')} for each of {counted(spec.final.seeds, 'final seed')}: {duration(left)} are left"
+    )
+    if taken > left:
+        text += f", and one epoch takes {duration(taken)}, so the job will take longer"
+    return _decided(stage, {"final": {"epochs": epochs}}, text)
+
+
+def _left(stage: Stage, costs: Costs) -> float:
+    assert stage.spec.budget.minutes is not None
+    assert stage.clock is not None, "a whole job has one"
+    data = stage.study.read(DataRecord)
+    assert data is not None, "create_study wrote it"
+    return max(0.0, stage.spec.budget.minutes * 60 - stage.clock.seconds() - around(stage.spec, costs, data))
+
+
+def _decided(stage: Stage, sections: dict[str, dict[str, Any]], text: str) -> Stage:
+    spec = with_values(stage.spec, **sections)
+    stage.study.note_spec(spec)
+    assert stage.clock is not None
+    decide(stage.study, stage.clock, text)
+    stage.progress.message(f"{text[:1].upper()}{text[1:]}.")
+    return replace(stage, spec=spec)
+
+
+def _has_confirmed(study: Study) -> bool:
+    confirmation = study.read(Confirmation)
+    return confirmation is not None and any(candidate.runs for candidate in confirmation.candidates)
+
+
+def _has_begun_final(study: Study) -> bool:
+    return study.read(FinalTrainings) is not None or any(study.snapshot("seed").parent.glob("seed-*"))
+
+
+def _measured(study: Study, winner: Candidate, spec: StudySpec, place: Place) -> float | None:
+    """Return the seconds of the winner's epochs among busy workers; on a GPU, as if it was alone."""
+    if not winner.runs:
+        return _epoch_of(study.trials()[winner.trial], spec, place)
+    epochs = spec.confirm.trained(winner.config).epochs
+    together = spec.confirm.top * spec.confirm.seeds
+    return median(run.seconds for run in winner.runs) / epochs / _slowdown(place, together)
+
+
+def _epoch_of(trial: FrozenTrial, spec: StudySpec, place: Place) -> float | None:
+    seconds = TrialRecord(trial).seconds
+    return seconds / spec.epochs / _slowdown(place, spec.trials) if seconds else None
+
+
+def _slowdown(place: Place, trainings: int) -> float:
+    return 1.0 if place.cluster else slowdown(place.device, min(place.workers, trainings))
