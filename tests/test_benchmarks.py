@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.subset import write_for_torchvision
+from fmnist.data import synthetic
 from search.study.known import Known
 from tests.search.tiny import NAME, RUN, TOML, run_command, surroundings
 
@@ -217,3 +219,23 @@ def test_speedrun_trains_a_pinned_study_and_refuses_a_search(tmp_path: Path) -> 
     )
     assert result.returncode == 2
     assert "Pin them" in result.stderr
+
+
+def test_minutes_compares_whole_jobs_of_one_length(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML.replace("[final]\nseeds = 1", "[final]\nseeds = 3"))
+    figures, table = measured("minutes", tmp_path, "--minutes", "0.6", "--only", "tiny.toml", "--workers", "1")
+    (row,) = figures["rows"]
+    assert len(row["macro_f1"]) == 3
+    assert any("final seeds" in decision for decision in row["decisions"])
+    assert "0.6" in table
+
+
+def test_the_usual_job_ends_by_the_clock(tmp_path: Path) -> None:
+    write_for_torchvision([synthetic.draw(240, seed=0)], tmp_path)
+    work = {"root": str(tmp_path), "seconds": 4.0, "seeds": 3, "loaders": 0, "images": 240}
+    command = [sys.executable, "-m", "benchmarks.usual_job", json.dumps(work | {"result": str(tmp_path / "out.json")})]
+    subprocess.run(command, cwd=ROOT, env=surroundings(), timeout=240, check=True)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert len(found["macro_f1"]) == 3
+    assert found["trials"] >= 1
+    assert found["epochs"] >= 1
