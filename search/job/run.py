@@ -73,8 +73,6 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
         elif export_folder.exists():
             require_export(study, export_folder)
         _annotate(study, plan)
-        if is_new:
-            clock.note()
 
 
 def _annotate(study: Study, plan: Plan) -> None:

@@ -212,11 +212,11 @@ def _timing(report: Report) -> Table | None:
     rows = [(stage, duration(seconds)) for stage, seconds in stages.items() if stage not in ("ablate", "job")]
     rows.append(("total", duration(report.timing.total)))
     if report.timing.job:
-        rows.append(("whole job", duration(report.timing.job)))
+        rows.append(("until the report", duration(report.timing.job)))
     if report.timing.ablate:
         rows.append(("ablate", duration(report.timing.ablate)))
-    caption = "Sum over all runs of the study, without the test, the report and the export"
-    caption += ", which the whole job includes." if report.timing.job else "."
+    caption = "Sum over all runs of the study, without the test, the report and the export."
+    caption += " Until the report: all of the job up to it, its start and the test too." if report.timing.job else ""
     return Table("Wall clock", ("stage", "time"), rows, caption, frozenset({0, 1}), id="timing")
 
 

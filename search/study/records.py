@@ -271,7 +271,7 @@ class Timing(Record):
     confirm: float = 0.0
     final: float = 0.0
     ablate: float = 0.0  # after the job itself
-    job: float = 0.0  # from the command's first step to the export; 0 in older studies
+    job: float = 0.0  # from the command's first step to the report, or to the run's end before it; 0 in older studies
 
     @property
     def total(self) -> float:

@@ -14,8 +14,9 @@ from search.study.study import Study, load_study
 from tests.search.tiny import DEADLINE, NAME, RUN, TOML, start_command, wait_for_line
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
-MINUTES = ("--minutes", "20s", "--trials", "50")
-SHORT = {"search.job.minutes.AROUND": 2.0}  # seconds: the images are few
+MINUTES = ("--minutes", "30s", "--trials", "50")
+# Seconds, because the images are few; and a search also where the machine is busy.
+SHORT = {"search.job.minutes.AROUND": 2.0, "search.job.minutes.LEAST_TRIALS": 1.0}
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -35,13 +36,13 @@ def study_in(folder: Path) -> Study:
 def test_a_killed_job_keeps_its_minutes_and_its_plan(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML, encoding="utf-8")
     process = started(tmp_path, *MINUTES)
-    wait_for_line(process, "trial 1")
+    wait_for_line(process, "trial 0")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=DEADLINE)
     before = study_in(tmp_path)
     planned, first = before.spec, before.read_all(Decision)
-    assert planned.budget.minutes == pytest.approx(1 / 3)
-    assert [decision.text.startswith("20 s for the whole job: search ") for decision in first] == [True]
+    assert planned.budget.minutes == pytest.approx(1 / 2)
+    assert [decision.text.startswith("30 s for the whole job: ") for decision in first] == [True]
 
     output = ended(started(tmp_path))  # no --minutes: it keeps those that it began with
     study = study_in(tmp_path)
@@ -61,19 +62,19 @@ def test_a_killed_job_keeps_its_minutes_and_its_plan(tmp_path: Path) -> None:
     report = to_markdown(read_report(study))
     assert "How the minutes were divided" in report
     assert all(decision.text in report for decision in decisions)
-    assert "whole job" in report
+    assert "until the report" in report
     assert decisions[-1].text[:20] in output
 
 
 def test_with_more_minutes_a_job_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TOML, encoding="utf-8")
     process = started(tmp_path, *MINUTES)
-    wait_for_line(process, "trial 1")
+    wait_for_line(process, "trial 0")
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=DEADLINE)
     before = study_in(tmp_path).spec
-    ended(started(tmp_path, "--minutes", "30s"))
+    ended(started(tmp_path, "--minutes", "45s"))
     study = study_in(tmp_path)
-    assert study.spec.budget.minutes == pytest.approx(0.5)
+    assert study.spec.budget.minutes == pytest.approx(0.75)
     assert study.spec.epochs == before.epochs
     assert len({trial.user_attrs["config"]["epochs"] for trial in study.trials()}) == 1
