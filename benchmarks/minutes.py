@@ -111,7 +111,7 @@ def _usual(length: float, images: int | None, data: str | None, folder: str) -> 
         raise FmnistError("The usual job needs Fashion-MNIST's files: name the folder of FashionMNIST/raw with --data.")
     file = Path(folder, "result.json")
     work = {
-        "root": root,
+        "root": str(Path(root).resolve()),
         "seconds": length * 60,
         "seeds": SEEDS,
         "loaders": LOADERS,
@@ -124,7 +124,10 @@ def _usual(length: float, images: int | None, data: str | None, folder: str) -> 
 
 def _perform(command: Sequence[str], folder: str) -> None:
     paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, check=True, stdout=subprocess.DEVNULL)
+    env = os.environ | {"PYTHONPATH": paths}
+    if root := os.environ.get("FMNIST_DATA"):  # it may be relative to the folder of the benchmark
+        env["FMNIST_DATA"] = str(Path(root).resolve())
+    subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 def _ratio(rows: Sequence[dict[str, Any]]) -> float:

@@ -17,7 +17,7 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
     unfinished = study.trials((TrialState.RUNNING, TrialState.WAITING))
     if any(TrialRecord(trial).began for trial in unfinished):
         return False
-    is_late = seconds_left(study, spec) <= 0 and not (spec.budget.minutes is not None and not complete_trials(study))
+    is_late = seconds_left(study, spec) <= 0 and not needs_a_result(study, spec)
     return spent(study, spec) >= spec.trials or is_late or is_at_end(study, spec)
 
 
@@ -40,3 +40,8 @@ def seconds_left(study: Study, spec: StudySpec) -> float:
     if spec.search.minutes is None:
         return float("inf")
     return spec.search.minutes * 60 - (study.read(Timing) or Timing()).search
+
+
+def needs_a_result(study: Study, spec: StudySpec) -> bool:
+    """Whether the search goes on past its minutes: those of the whole job are given, and no trial is complete."""
+    return spec.budget.minutes is not None and not complete_trials(study)

@@ -72,8 +72,8 @@ class AskOptuna:
 class UntilTarget:
     """Another chooser, until a complete trial has the target of the study's budget."""
 
-    def __init__(self, chooser: Chooser, study: Study, spec: StudySpec) -> None:
-        self._chooser, self._study, self._target = chooser, study, spec.budget.target
+    def __init__(self, chooser: Chooser, study: Study, target: float) -> None:
+        self._chooser, self._study, self._target = chooser, study, target
         self._reached = ""
 
     @property
@@ -89,7 +89,7 @@ class UntilTarget:
     def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
         """Return what the other chooser does; None once a trial has reached the target."""
         best = next(iter(complete_trials(self._study)), None)
-        is_reached = self._target is not None and best is not None and (best.value or 0.0) >= self._target
+        is_reached = best is not None and (best.value or 0.0) >= self._target
         self._reached = f"trial {best.number} has reached the target of {self._target}" if best and is_reached else ""
         return None if self._reached else self._chooser.next_trial(active, seconds_left)
 

@@ -3,10 +3,9 @@
 import math
 import time
 
-from search.job.budget import seconds_left
+from search.job.budget import needs_a_result, seconds_left
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.study.trials import complete_trials
 
 
 class Deadline:
@@ -17,8 +16,7 @@ class Deadline:
     """
 
     def __init__(self, study: Study, spec: StudySpec) -> None:
-        self._study = study
-        self._must_end = spec.budget.minutes is not None
+        self._study, self._spec = study, spec
         self._at = time.monotonic() + seconds_left(study, spec)
 
     @property
@@ -29,7 +27,7 @@ class Deadline:
     @property
     def is_overtime(self) -> bool:
         """Whether the minutes are up with no complete trial, in a job that must have a result."""
-        return self._must_end and time.monotonic() > self._at and not complete_trials(self._study)
+        return time.monotonic() > self._at and needs_a_result(self._study, self._spec)
 
     @property
     def seconds_left(self) -> float:

@@ -74,7 +74,8 @@ class SearchLoop:
             if self.is_freezing
             else AskOptuna(self.study, self.spec)
         )
-        self.chooser: Chooser = UntilTarget(chooser, self.study, self.spec)
+        target = self.spec.budget.target
+        self.chooser = chooser if target is None else UntilTarget(chooser, self.study, target)
         self.is_shared = share_of(self.study) is not None
         # Trials that are fewer than the workers divide the cores. A latency is measured on a worker's usual threads.
         is_timed = self.spec.limits.max_latency_ms is not None

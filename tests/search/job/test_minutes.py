@@ -1,7 +1,6 @@
 """The minutes of a whole job, on a machine whose trainings take a time that is fixed here."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -37,7 +36,7 @@ from search.study.sections import BudgetSection
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.timing import JobClock
-from tests.search.tiny import PINNED, Say
+from tests.search.tiny import PINNED, Inline, Say
 
 CLASSES = ("a", "b", "c")
 DATA = DataRecord(name="drawn", fingerprint="0", train=50_000, valid=10_000, class_names=CLASSES, test=10_000)
@@ -65,34 +64,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@dataclass
-class Timed:
+class Timed(Inline):
     """Workers whose trainings take so long, and find that more epochs and filters are better."""
 
-    clock: Clock
-    places: int
-    slower: float = 1.0  # than measured
-    trained: list[Task] = field(default_factory=list)
-    _running: dict[str, Iterator[Event]] = field(default_factory=dict)
-    _ends: dict[str, float] = field(default_factory=dict)  # when the next epoch of a task ends
-    _stopped: set[str] = field(default_factory=set)
-
-    def free(self) -> int:
-        return self.places - len(self._running)
-
-    def running(self) -> list[str]:
-        return list(self._running)
-
-    def threads_of_each(self, count: int) -> list[int | None]:
-        return [None] * count
+    def __init__(self, clock: Clock, places: int, slower: float = 1.0) -> None:
+        """`slower`: than measured."""
+        super().__init__(places)
+        self.clock, self.slower = clock, slower
+        self._ends: dict[str, float] = {}  # when the next epoch of a task ends
 
     def submit(self, task: Task) -> None:
-        self.trained.append(task)
-        self._running[task.key] = self._train(task)
+        super().submit(task)
         self._ends[task.key] = self.clock.now + self._seconds(task)
-
-    def stop(self, key: str, *, pause: bool = False) -> None:  # noqa: ARG002
-        self._stopped.add(key)
 
     def events(self, timeout: float) -> list[Event]:  # noqa: ARG002
         key = min(self._running, key=self._ends.__getitem__)
@@ -295,7 +278,7 @@ def test_a_search_ends_at_the_target_and_the_final_trainings_are_as_long_as_the_
     study, seconds, _ = job(planned, costs, clock, Timed(clock, 2))
     assert len(study.trials()) < 5
     assert seconds < 15 * 60
-    assert study.spec.final.epochs == study.spec.confirm.epochs or study.spec.epochs
+    assert study.spec.final.epochs == (study.spec.confirm.epochs or study.spec.epochs)
     assert texts(study)[-1].endswith("had the target")
     end = study.read(SearchEnd)
     assert end is not None

@@ -29,16 +29,20 @@ def ended(process: subprocess.Popen[str]) -> str:
     return output
 
 
+def end_in_its_search(folder: Path, by: signal.Signals) -> None:
+    (folder / "tiny.toml").write_text(TOML, encoding="utf-8")
+    process = started(folder, *MINUTES)
+    wait_for_line(process, "trial 0")
+    os.killpg(process.pid, by)
+    process.communicate(timeout=DEADLINE)
+
+
 def study_in(folder: Path) -> Study:
     return load_study(open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False), NAME, folder / "studies")
 
 
 def test_a_killed_job_keeps_its_minutes_and_its_plan(tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TOML, encoding="utf-8")
-    process = started(tmp_path, *MINUTES)
-    wait_for_line(process, "trial 0")
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=DEADLINE)
+    end_in_its_search(tmp_path, signal.SIGKILL)
     before = study_in(tmp_path)
     planned, first = before.spec, before.read_all(Decision)
     assert planned.budget.minutes == pytest.approx(1 / 2)
@@ -67,11 +71,7 @@ def test_a_killed_job_keeps_its_minutes_and_its_plan(tmp_path: Path) -> None:
 
 
 def test_with_more_minutes_a_job_that_was_interrupted_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "tiny.toml").write_text(TOML, encoding="utf-8")
-    process = started(tmp_path, *MINUTES)
-    wait_for_line(process, "trial 0")
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=DEADLINE)
+    end_in_its_search(tmp_path, signal.SIGINT)
     before = study_in(tmp_path).spec
     ended(started(tmp_path, "--minutes", "45s"))
     study = study_in(tmp_path)
