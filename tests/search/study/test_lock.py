@@ -2,9 +2,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -195,7 +197,9 @@ def test_the_same_storage_given_in_two_folders_is_searched_by_one_run(tmp_path: 
     first = start_command(folders[0], *RUN, *storage)
     try:
         wait_for_line(first, "epoch 1/")
-        os.kill(first.pid, signal.SIGSTOP)
+        with closing(sqlite3.connect(tmp_path / "fmnist.db", timeout=60, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")  # so that the first run is not stopped within a transaction
+            os.kill(first.pid, signal.SIGSTOP)
         second = run_command(folders[1], *RUN, *storage)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
