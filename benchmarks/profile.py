@@ -42,7 +42,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.device import torch_threads
 from fmnist.knobs import Choice, Knob, Range, Scalar
 from fmnist.machine import cores
-from search.study.spec import DEFAULT_STUDY, StudySpec, load_spec
+from search.study.spec import StudySpec, load_spec
 from search.terminal.table import Table
 from search.terminal.wording import counted
 from search.terminal.wording import settings as in_words
@@ -54,7 +54,7 @@ MOST_OTHER = 0.10  # of an epoch that the parts may leave unexplained
 def profile(
     study: Annotated[
         str, typer.Option(metavar="NAME", help="A shipped study or a TOML file; the middle of its space is trained.")
-    ] = DEFAULT_STUDY,
+    ] = "quick",
     pins: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Pin a knob; may be repeated.")
     ] = None,

@@ -41,7 +41,7 @@ def ablate(
     The regularisers: augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Run it again to resume,
     or for more seeds.
 
-    Example: fmnist-search ablate quick --seeds 3
+    Example: fmnist-search ablate auto --seeds 3
     """
     if as_json and as_csv:
         raise SearchError("Only one of --json and --csv may be given, got both. Leave one out.")

@@ -22,7 +22,7 @@ def dashboard(
 ) -> None:
     """Serve optuna-dashboard on this machine, also while a run is at work; with STUDY, open its page.
 
-    Example: fmnist-search dashboard quick --open
+    Example: fmnist-search dashboard auto --open
     """
     quiet_optuna()
     from search.dashboard.server import open_server

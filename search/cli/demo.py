@@ -31,7 +31,7 @@ def demo(
 
     Needs the extra: pip install 'fmnist-search[demo]'.
 
-    Example: fmnist-search demo studies/quick/export --open
+    Example: fmnist-search demo studies/auto/export --open
     """
     from search.demo.page import build, listen, serve  # first: it raises if gradio is missing
 

@@ -80,7 +80,7 @@ def trials(
     <= > >=. States: waiting, paused, running, complete, pruned, refused (over a limit before it trained), failed,
     foreign (added by another program; never counted).
 
-    Example: fmnist-search trials quick --sort value --where state=complete --columns number,value,filters
+    Example: fmnist-search trials auto --sort value --where state=complete --columns number,value,filters
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.conditions import read_conditions
@@ -111,7 +111,7 @@ def show(
 ) -> None:
     """Show all of one trial: state and reason, configuration, every epoch, limits. CSV has the epochs.
 
-    Example: fmnist-search show 7 --study quick
+    Example: fmnist-search show 7 --study auto
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.trial_page import trial_page

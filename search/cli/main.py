@@ -131,7 +131,7 @@ def report(
 ) -> None:
     """Print a study's report and write it to the study's folder as Markdown and JSON, or with figures as an HTML page.
 
-    Example: fmnist-search report quick --html quick.html
+    Example: fmnist-search report auto --html auto.html
     """
     from search.report.render import print_report, read_report, to_json, write_report
     from search.study.ownership import require_own_folder
@@ -174,7 +174,7 @@ def export(
 ) -> None:
     """Write a study's final model as safetensors, ONNX (also int8) and torch.export, each checked against PyTorch.
 
-    Example: fmnist-search export quick --to model --format onnx --format onnx-int8
+    Example: fmnist-search export auto --to model --format onnx --format onnx-int8
     """
     from search.export.formats import select_files
 
@@ -199,7 +199,7 @@ def export(
 def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
     """Print the winning configuration as a study's TOML, which `run` accepts.
 
-    Example: fmnist-search best quick > mine.toml
+    Example: fmnist-search best auto > mine.toml
     """
     from search.study.winner import winning_spec
 

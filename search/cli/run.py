@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Study = Annotated[
     str | None,
     typer.Argument(
-        metavar="STUDY", help="A shipped study or a TOML file; default quick.", autocompletion=shipped_studies
+        metavar="STUDY", help="A shipped study or a TOML file; default auto.", autocompletion=shipped_studies
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Search, confirm, retrain, test once, report and export; run again to continue.
 
-    Example: fmnist-search run quick --trials 20 --set 'dropout={low=0,high=0.3}'
+    Example: fmnist-search run --minutes 30 --set 'dropout={low=0,high=0.3}'
     """
     began = time.monotonic()
     from search.executors.processes import warm_up

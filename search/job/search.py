@@ -34,7 +34,13 @@ def optimize(stage: Stage, classes: int) -> None:
     study, progress = stage.study, stage.progress
     put_back(study)
     enqueue_configs(study, stage.spec)
-    progress.begin("search", total=stage.spec.trials, done=len(finished_trials(study)), best=best_of(study))
+    progress.begin(
+        "search",
+        total=stage.spec.trials,
+        done=len(finished_trials(study)),
+        best=best_of(study),
+        seconds=seconds_left(study, stage.spec),
+    )
     if foreign := ", ".join(str(trial.number) for trial in foreign_trials(study)):
         progress.message(f"Another program added trials without a configuration, which do not count: {foreign}.")
     if is_searched(study, stage.spec):

@@ -27,9 +27,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         f"{len(data.class_names)} classes",
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
-        "Search": f"{counted(spec.trials, 'trial')} of {counted(spec.epochs, 'epoch')}{_minutes(spec)}, "
-        f"{spec.search.sampler}, "
-        f"{_pruning(spec)}",
+        "Search": f"{_budget(spec)}, {spec.search.sampler}, {_pruning(spec)}",
         "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
@@ -103,8 +101,11 @@ def _finished(study: Study) -> dict[str, str]:
     return {"Result": headline(read_report(study)), "To do": "nothing will be trained, the study is finished"}
 
 
-def _minutes(spec: StudySpec) -> str:
-    return "" if spec.search.minutes is None else f" within {duration(spec.search.minutes * 60)}"
+def _budget(spec: StudySpec) -> str:
+    epochs = counted(spec.epochs, "epoch")
+    if spec.search.minutes is None:
+        return f"{counted(spec.trials, 'trial')} of {epochs}"
+    return f"{duration(spec.search.minutes * 60)} of trials of {epochs}, at most {spec.trials:,}"
 
 
 def _prior(spec: StudySpec, data: DataRecord) -> str:

@@ -31,7 +31,7 @@ from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
 from search.study.toml_files import read_text, read_toml
 
-DEFAULT_STUDY = "quick"
+DEFAULT_STUDY = "auto"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_IN_WORDS = "1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-', the first of them a letter or a digit"
 AT_THE_TOP = "at the top, before the first section"

@@ -1,5 +1,6 @@
 """Progress: what a run tells of itself while it is at work. This one shows nothing."""
 
+import math
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -19,8 +20,12 @@ class Progress:
     ) -> None:
         self.end()
 
-    def begin(self, stage: StageName, *, total: int, done: int, best: Best | None = None) -> None:
-        """A stage of `total` trainings begins, `done` of which, with `best` among them, ended in earlier runs."""
+    def begin(
+        self, stage: StageName, *, total: int, done: int, best: Best | None = None, seconds: float = math.inf
+    ) -> None:
+        """A stage of at most `total` trainings begins, `done` of which, with `best` among them, ended in earlier runs;
+        it ends after `seconds`.
+        """
 
     def started(self, label: str, epochs: int) -> None:
         """A training of `epochs` epochs is under way."""

@@ -1,14 +1,15 @@
 """Progress as lines of text: for logs and pipes."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.text import Text
 
 from search.job.progress.base import Progress
-from search.job.progress.tally import TITLES, UNITS, Best, EndState, Tally, end_line, praise
+from search.job.progress.tally import Best, EndState, Tally, end_line, praise
 from search.study.records import StageName
-from search.terminal.wording import counted, f1
+from search.terminal.wording import f1
 
 Clock = Callable[[], float]
 
@@ -22,12 +23,13 @@ class Lines(Progress):
         self._opened = clock()
         self._tally: Tally | None = None
 
-    def begin(self, stage: StageName, *, total: int, done: int, best: Best | None = None) -> None:
+    def begin(
+        self, stage: StageName, *, total: int, done: int, best: Best | None = None, seconds: float = math.inf
+    ) -> None:
         """A line says that the stage begins, and what is done already."""
         self.end()
-        self._tally = Tally(stage, total, done, self._clock(), best)
-        earlier = f", {done} of them done before" if done else ""
-        self.message(f"{TITLES[stage]}: {counted(total, UNITS[stage])}{earlier}.")
+        self._tally = Tally(stage, total, done, self._clock(), best, seconds)
+        self.message(self._tally.outset())
 
     def started(self, label: str, epochs: int) -> None:
         """Nothing is printed: the first epoch will tell."""
@@ -46,9 +48,7 @@ class Lines(Progress):
     ) -> None:
         """A line has the end, its reason, and the configuration where it is the best so far."""
         is_best = self._now.ended(label, state, value, knobs)
-        self.message(
-            f"{self._now.done}/{self._now.total} {end_line(label, state, value, reason)}{praise(is_best, knobs)}"
-        )
+        self.message(f"{self._now.number()} {end_line(label, state, value, reason)}{praise(is_best, knobs)}")
 
     def message(self, text: str) -> None:
         """A line has `text`, behind the time since the start."""

@@ -1,5 +1,6 @@
 """The live screen: a stage of a run in one panel, in a terminal that can redraw."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -48,11 +49,13 @@ class Screen(Progress):
         self.end()
         self._live.stop()
 
-    def begin(self, stage: StageName, *, total: int, done: int, best: Best | None = None) -> None:
+    def begin(
+        self, stage: StageName, *, total: int, done: int, best: Best | None = None, seconds: float = math.inf
+    ) -> None:
         """The screen shows a fresh stage; one line above it sums up the stage before."""
         self.end()
         with self._lock:
-            self._tally, self._last = Tally(stage, total, done, self._clock(), best), ""
+            self._tally, self._last = Tally(stage, total, done, self._clock(), best, seconds), ""
 
     def started(self, label: str, epochs: int) -> None:
         """The training has a line on the screen."""
@@ -108,7 +111,7 @@ class Screen(Progress):
 
 def panel(tally: Tally, now: float, last: str) -> Panel:
     """A stage of a run; at 80 columns nothing but the sentences is wrapped."""
-    parts: list[RenderableType] = [_overall(tally), _counts(tally)]
+    parts: list[RenderableType] = [_overall(tally, now), _counts(tally)]
     if tally.running:
         parts += [Text(), _trainings(tally)]
     if tally.best is not None:
@@ -131,11 +134,11 @@ def panel(tally: Tally, now: float, last: str) -> Panel:
     )
 
 
-def _overall(tally: Tally) -> Table:
+def _overall(tally: Tally, now: float) -> Table:
     row = Table.grid(padding=(0, 2, 0, 0), expand=True)
     row.add_column(ratio=1)
     row.add_column(justify="right", no_wrap=True)
-    row.add_row(Bar(tally.total, tally.position), Text(f"{tally.done} of {tally.total} done", "bold"))
+    row.add_row(Bar(1.0, tally.share(now)), Text(f"{tally.amount()} done", "bold"))
     return row
 
 

@@ -64,6 +64,7 @@ class Tally:
     done: int  # ended, those of earlier runs included
     since: float  # clock
     best: Best | None = None
+    seconds: float = math.inf  # that the stage has; then it ends, and `total` is only the most that it may have
     running: dict[str, Running] = field(default_factory=dict)
     ended_here: Counter[EndState] = field(default_factory=Counter)
     others: int = 0  # ended in other runs since the stage began
@@ -112,9 +113,19 @@ class Tally:
             self.best = best
 
     @property
+    def is_timed(self) -> bool:
+        """Whether the stage ends with its time."""
+        return math.isfinite(self.seconds)
+
+    @property
     def position(self) -> float:
         """How many trainings are behind us, shares of the running and paused ones included."""
         return self.done + sum(training.share for training in self.running.values()) + sum(self.paused.values())
+
+    def share(self, now: float) -> float:
+        """How much of the stage is behind us, by its trainings or its time, whichever it nears the end of."""
+        by_time = (now - self.since) / self.seconds if self.seconds > 0 else 1.0
+        return min(1.0, max(self.position / max(1, self.total), by_time))
 
     @property
     def images_per_second(self) -> float:
@@ -122,7 +133,11 @@ class Tally:
         return sum(training.images_per_second for training in self.running.values())
 
     def seconds_left(self, now: float) -> float | None:
-        """The rest at the pace so far, of all runs together; None before anything is known."""
+        """The rest at the pace so far, of all runs together, or of the time that the stage has if that is less.
+
+        None before anything is known.
+        """
+        left = max(0.0, self.seconds - (now - self.since))
         here = (
             self.done_here
             + self.others
@@ -130,8 +145,8 @@ class Tally:
             - self._done_before
         )
         if here <= 0 or now <= self.since:
-            return None
-        return max(0.0, self.total - self.position) * (now - self.since) / here
+            return left if self.is_timed else None
+        return min(left, max(0.0, self.total - self.position) * (now - self.since) / here)
 
     @property
     def done_here(self) -> int:
@@ -145,14 +160,29 @@ class Tally:
         running = [f"{count} {state}" for state, count in under_way.items() if count]
         return ", ".join(running + [f"{self.ended_here[state]} {state}" for state in states if self.ended_here[state]])
 
+    def outset(self) -> str:
+        """ "Search: 20 trials, 5 of them done before."."""
+        unit = UNITS[self.stage]
+        if self.is_timed:
+            budget, earlier = duration(max(0.0, self.seconds)), counted(self.done, unit)
+        else:
+            budget, earlier = counted(self.total, unit), f"{self.done} of them"
+        return f"{TITLES[self.stage]}: {budget}{f', {earlier} done before' if self.done else ''}."
+
+    def number(self) -> str:
+        """ "7/20"; "7" where the time ends the stage."""
+        return str(self.done) if self.is_timed else f"{self.done}/{self.total}"
+
+    def amount(self) -> str:
+        """ "7 of 20 trials", or "7 trials" where the time ends the stage."""
+        unit = UNITS[self.stage]
+        return counted(self.done, unit) if self.is_timed else f"{self.done} of {counted(self.total, unit)}"
+
     def summary(self, now: float) -> str:
         """The stage in one line, for when it is over or left."""
         counts = f" ({self.counts()})" if self.ended_here else ""
         best = f"; best {self.best.label} with {f1(self.best.value)}" if self.best else ""
-        return (
-            f"{TITLES[self.stage]}: {self.done} of {counted(self.total, UNITS[self.stage])}{counts} in "
-            f"{duration(now - self.since)}{best}."
-        )
+        return f"{TITLES[self.stage]}: {self.amount()}{counts} in {duration(now - self.since)}{best}."
 
 
 def end_line(label: str, state: EndState, value: float | None, reason: str | None) -> str:

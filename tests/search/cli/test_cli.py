@@ -118,7 +118,7 @@ def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_p
 def test_the_plan_names_minutes_and_limits(say: Say) -> None:
     code, output, _ = say(*TINY, "--dry-run", "--search-minutes", "5", "--max-params", "90000")
     assert code == 0
-    assert "3 trials of 2 epochs within 5 min" in output
+    assert "5 min 00 s of trials of 2 epochs, at most 3" in output
     assert "max_params 90,000" in output
 
 

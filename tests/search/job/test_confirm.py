@@ -51,7 +51,7 @@ class Begun(Progress):
     def __init__(self) -> None:
         self.stages: list[tuple[str, int, int]] = []
 
-    def begin(self, stage: Any, *, total: int, done: int, best: Any = None) -> None:  # noqa: ARG002
+    def begin(self, stage: Any, *, total: int, done: int, **_: Any) -> None:
         self.stages.append((stage, total, done))
 
 

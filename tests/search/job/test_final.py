@@ -86,7 +86,7 @@ class Heard(Progress):
         self.stages: list[tuple[str, int, int]] = []
         self.messages: list[str] = []
 
-    def begin(self, stage: Any, *, total: int, done: int, best: Any = None) -> None:  # noqa: ARG002
+    def begin(self, stage: Any, *, total: int, done: int, **_: Any) -> None:
         self.stages.append((stage, total, done))
 
     def message(self, text: str) -> None:

@@ -135,7 +135,7 @@ def test_the_panel_says_where_a_search_stands() -> None:
     tally.ended("trial 10", "pruned", 0.5, KNOBS)
     text = drawn(tally, last="trial 10 pruned")
     for part in (
-        "Search", "14 of 50 done", "2 running, 1 complete, 1 pruned", "1,000 images/s",
+        "Search", "14 of 50 trials done", "2 running, 1 complete, 1 pruned", "1,000 images/s",
         "epoch  5/10  F1 0.9123", "first epoch",
         "Best 0.9300, trial 11: depth=3, learning_rate=0.00612, flip=true", "Last trial 10 pruned",
         "1 min 00 s elapsed, about",
@@ -175,6 +175,30 @@ def test_time_left_follows_the_pace() -> None:
     assert tally.seconds_left(10.0) == pytest.approx(3.5 * 20)
     tally.ended("a", "complete", 0.5, {})
     assert tally.seconds_left(20.0) == pytest.approx(3 * 20)
+
+
+def test_a_stage_that_ends_with_its_time_counts_without_a_total() -> None:
+    tally = Tally("search", 1000, 3, since=0.0, seconds=120.0)
+    assert tally.outset() == "Search: 2 min 00 s, 3 trials done before."
+    assert tally.seconds_left(30.0) == 90
+    tally.started("trial 3", 4)
+    tally.ended("trial 3", "complete", 0.5, {})
+    assert (tally.number(), tally.seconds_left(30.0), tally.share(30.0)) == ("4", 90, 0.25)
+    assert "4 trials done" in drawn(tally)
+    assert tally.summary(120.0) == "Search: 4 trials (1 complete) in 2 min 00 s; best trial 3 with 0.5000."
+
+
+def test_a_stage_with_time_to_spare_ends_with_its_last_training() -> None:
+    tally = Tally("search", 4, 0, since=0.0, seconds=1000.0)
+    for label in ("a", "b", "c"):
+        tally.started(label, 4)
+        tally.ended(label, "complete", 0.5, {})
+    assert (tally.share(30.0), tally.seconds_left(30.0)) == (0.75, 10)
+
+
+def test_a_stage_past_its_time_is_nearly_over() -> None:
+    tally = Tally("search", 4, 0, since=0.0, seconds=-5.0)
+    assert (tally.outset(), tally.share(0.0), tally.seconds_left(1.0)) == ("Search: 0 s.", 1, 0)
 
 
 def test_work_of_earlier_runs_is_not_pace() -> None:

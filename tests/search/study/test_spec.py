@@ -224,8 +224,8 @@ def test_an_unknown_shipped_study_is_refused_with_a_hint() -> None:
 
 
 def test_without_a_name_the_default_study_is_read() -> None:
-    assert load_spec(None) == load_spec("quick")
-    assert "quick" in shipped_studies()
+    assert load_spec(None) == load_spec("auto")
+    assert "auto" in shipped_studies()
 
 
 def test_the_command_line_overrides_budgets_seed_and_name() -> None:
