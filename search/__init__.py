@@ -157,7 +157,7 @@ def run(
     notebook, and in a script without an `if __name__ == "__main__"` guard. Only the main thread can be interrupted.
 
     Args:
-        study: A shipped study, such as "quick", or a TOML file.
+        study: A shipped study, such as "quick", or a TOML file; "auto" by default.
         data: "synthetic", a file or a folder; Fashion-MNIST by default.
         test: The test split, if it is another file or folder.
         home: The folder of the study's folder, and of the database unless `storage` names another.

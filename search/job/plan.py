@@ -32,6 +32,7 @@ class Plan:
 
     spec: StudySpec
     undivided: StudySpec  # before its minutes were divided
+    changed: frozenset[str]  # knobs that the request changed
     source: Source
     data: DataRecord
     images: int  # all training images
@@ -88,7 +89,19 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     if (smaller := limited(undivided, costs, data, stored)) != undivided:
         costs = measure_costs(smaller, place, data=data, images=images)
     spec = divided(smaller, costs, data, stored)
-    return Plan(spec, undivided, source, data, images, place, request.storage, costs, request.home, request.began)
+    return Plan(
+        spec,
+        undivided,
+        request.changed_knobs(),
+        source,
+        data,
+        images,
+        place,
+        request.storage,
+        costs,
+        request.home,
+        request.began,
+    )
 
 
 def _stored_spec(storage: str, name: str) -> StudySpec | None:

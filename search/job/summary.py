@@ -12,7 +12,7 @@ from search.study.records import DataRecord, Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.table import Table
-from search.terminal.wording import counted, duration, settings
+from search.terminal.wording import counted, duration, extent, settings
 
 LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
@@ -28,7 +28,8 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {spec.search.sampler}, {_pruning(spec)}",
-        "Knobs": ", ".join(spec.space.knobs) or "none, the configuration is fixed",
+        "Knobs": _searched(spec, plan.changed) or "none, the configuration is fixed",
+        **({"Pinned": pinned} if (pinned := _pinned(spec, plan.changed)) else {}),
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
         "Confirm": _confirming(spec),
@@ -108,6 +109,18 @@ def _budget(spec: StudySpec) -> str:
     return f"{duration(spec.search.minutes * 60)} of trials of {epochs}, at most {spec.trials:,}"
 
 
+def _searched(spec: StudySpec, changed: frozenset[str]) -> str:
+    """Return the searched knobs with their ranges; those that the request changed have a mark."""
+    searched = spec.space.knobs
+    parts = [f"{name}{'*' if name in changed else ''} {extent(knob)}" for name, knob in searched.items()]
+    return "; ".join(parts) + (" (* changed for this run)" if changed & searched.keys() else "")
+
+
+def _pinned(spec: StudySpec, changed: frozenset[str]) -> str:
+    values = {name: value for name, value in spec.space.pinned.items() if name in changed}
+    return f"{settings(values)}, changed for this run" if values else ""
+
+
 def _prior(spec: StudySpec, data: DataRecord) -> str:
     shipped = ["shipped trainings"] if uses_known(spec, data) else []
     if spec.prior.known != "never" and not shipped:
@@ -115,8 +128,9 @@ def _prior(spec: StudySpec, data: DataRecord) -> str:
         reason = "these images are not Fashion-MNIST" if is_freezing else "which only freeze-thaw uses"
         shipped = [f"no shipped trainings, {reason}"]
     studies = [f"the trials of {', '.join(spec.prior.studies)}"] if spec.prior.studies else []
-    configs = [f"{counted(len(spec.prior.configs), 'configuration')} first"] if spec.prior.configs else []
-    return "; ".join(shipped + studies + configs)
+    first = f"first {settings(spec.prior.configs[0])}" if spec.prior.configs else ""
+    others = f" and {len(spec.prior.configs) - 1} more" if len(spec.prior.configs) > 1 else ""
+    return "; ".join(shipped + studies + ([first + others] if first else []))
 
 
 def _limits(spec: StudySpec) -> str:

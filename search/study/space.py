@@ -18,6 +18,8 @@ from search.errors import SearchError
 
 SEARCH = "search"  # in a study's TOML: search this knob over its declared range
 RANGE = frozenset({"low", "high", "log", "step"})
+# Usual short names. --set knows them; a TOML file has the names that reports have.
+SHORT = {"lr": "learning_rate", "wd": "l2", "width": "filters", "bs": "batch_size"}
 MOST_STEPS = 10_000  # of a range; each may become a value of a grid
 MOST_POINTS = 100_000  # of a grid, which Optuna holds in memory
 ROUNDED = 1 + 1e-9  # tolerance for decimals that are not exact floats: 0.3 - 0.1 is below 0.2
@@ -130,7 +132,8 @@ def _on_step(low: float, high: float, step: float, index: int) -> float:
 
 def _read_entry(name: str, entry: Any) -> Scalar | Knob:
     if name not in TrialConfig.model_fields:
-        raise FmnistError(f"unknown knob {shown(name)}. {did_you_mean(name, TrialConfig.model_fields)}")
+        hint = did_you_mean(SHORT.get(name, name), TrialConfig.model_fields)
+        raise FmnistError(f"unknown knob {shown(name)}. {hint}")
     if entry != SEARCH and not isinstance(entry, Mapping | list):
         return _checked(name, {name: entry})[0]
     if (knob := knobs().get(name)) is None:

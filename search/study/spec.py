@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningRules
 from fmnist.errors import FmnistError
-from fmnist.refusals import LONGEST, NONE, listed, refusals, shown
+from fmnist.refusals import NONE, listed, refusals, shown
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
@@ -27,6 +27,7 @@ from search.study.sections import (
     SearchSection,
     Section,
 )
+from search.study.settings import read_setting
 from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
 from search.study.toml_files import read_text, read_toml
@@ -139,7 +140,7 @@ class StudySpec(Section):
         """Return the study with values overridden by a run.
 
         Args:
-            settings: Knobs as knob=value.
+            settings: Knobs as knob=value, in the forms of search/study/settings.py.
             knobs: Knobs with their entries.
             skip_unreadable: Skip pictures that cannot be opened.
             wishes: Any of WISHES. None leaves the study's value.
@@ -156,7 +157,8 @@ class StudySpec(Section):
         values["knobs"] |= knobs or {}
         for setting in settings:
             try:
-                values["knobs"] |= _read_setting(setting)
+                knob, entry = read_setting(setting, values["knobs"])
+                values["knobs"][knob] = entry
             except FmnistError as error:
                 errors.append(str(error))
         flags = {path: f"--{name.replace('_', '-')}" for name, path in WISHES.items()} | {"prior.studies": "--from"}
@@ -236,25 +238,6 @@ def _read_shipped(name: str) -> str:
             f"No study named {shown(name)} ships with fmnist-search. {hint} For your own file give its path."
         )
     return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
-
-
-def _read_setting(setting: str) -> dict[str, Any]:
-    """Return the knob with its entry, validated."""
-    name, equals, text = (part.strip() for part in setting.partition("="))
-    if not equals or not name or not text:
-        raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
-    context = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
-    try:
-        values = read_toml(f"value = {text}", context)
-    except SearchError as error:
-        if text[0] in "[{'\"":
-            raise SearchError(
-                f'{error} Words in lists and tables need quotes, as in --set \'head=["max", "avg"]\'.'
-            ) from None
-        values = {"value": text}  # a bare word, such as head=max
-    entry = values["value"] if len(values) == 1 else text
-    read_space({name: entry}, search_unlisted=False, context=context)
-    return {name: entry}
 
 
 def _correct_places() -> dict[str, str]:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from fmnist.knobs import Choice, Knob, Range
+
 
 def duration(seconds: float) -> str:
     """Format a time in at most two units: "42 s", "12 min 04 s", "2 h 05 min", "1 d 03 h"."""
@@ -35,6 +37,16 @@ def setting(value: object) -> str:
 def settings(knobs: Mapping[str, object]) -> str:
     """Format a configuration on one line: "depth=3, filters=48, flip=true"."""
     return ", ".join(f"{name}={setting(value)}" for name, value in knobs.items())
+
+
+def extent(knob: Knob) -> str:
+    """Return the values of a searched knob: "relu, silu", "16 to 48 by 8", "0.001 to 0.1 log"."""
+    match knob:
+        case Choice(options):
+            return ", ".join(setting(option) for option in options)
+        case Range(low, high, log, step):
+            how = " log" if log else f" by {setting(step)}" if step is not None and step != 1 else ""
+            return f"{setting(low)} to {setting(high)}{how}"
 
 
 def times(count: int) -> str:

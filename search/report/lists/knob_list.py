@@ -1,12 +1,11 @@
 """The knobs: valid values, searched values, and the values in a study."""
 
 from fmnist.config import TrialConfig, knobs
-from fmnist.knobs import Choice, Knob, Range
 from fmnist.refusals import rule
 from search.report.lists.answer import Answer, Facts
 from search.study.spec import StudySpec
 from search.terminal.table import Table
-from search.terminal.wording import setting
+from search.terminal.wording import extent, setting
 
 KEYS = ("knob", "in_study", "default", "searched", "allowed", "meaning")
 
@@ -32,7 +31,7 @@ def _row(name: str, spec: StudySpec | None) -> Facts:
     return {
         "knob": name,
         "default": setting(field.default),
-        "searched": _range(knob) if knob else "never",
+        "searched": extent(knob) if knob else "never",
         "allowed": rule(TrialConfig, name),
         "meaning": field.description or "",
         "in_study": _in_study(name, spec) if spec else None,
@@ -41,14 +40,5 @@ def _row(name: str, spec: StudySpec | None) -> Facts:
 
 def _in_study(name: str, spec: StudySpec) -> str:
     if knob := spec.space.knobs.get(name):
-        return _range(knob)
+        return extent(knob)
     return setting(spec.space.pinned.get(name, TrialConfig.model_fields[name].default))
-
-
-def _range(knob: Knob) -> str:
-    match knob:
-        case Choice(options):
-            return ", ".join(setting(option) for option in options)
-        case Range(low, high, log, step):
-            how = " log" if log else f" by {setting(step)}" if step is not None and step != 1 else ""
-            return f"{setting(low)} to {setting(high)}{how}"

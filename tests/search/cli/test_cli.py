@@ -106,7 +106,7 @@ def test_a_dry_run_shows_plan_and_cost_and_leaves_nothing_behind(say: Say, tmp_p
     for part in (
         "tiny-synthetic",
         "7 trials of 2 epochs, random, nothing pruned",
-        "filters, learning_rate",
+        "filters 4, 8; learning_rate 0.003 to 0.01 log",
         "2 workers",
         "Estimate",
     ):
@@ -142,10 +142,21 @@ def test_a_dry_run_checks_the_storage(say: Say) -> None:
 
 
 def test_a_setting_reaches_the_plan(say: Say) -> None:
-    code, output, _ = say(*TINY, "--dry-run", "--set", "filters=4", "--set", "dropout=[0.0, 0.5]", "--name", "other")
+    changes = ("filters=4", "dropout=0.0,0.5", "bs=32")
+    code, output, _ = say(*TINY, "--dry-run", *(part for one in changes for part in ("--set", one)), "--name", "other")
     assert code == 0
-    assert "dropout, learning_rate" in output
+    assert "dropout* 0, 0.5; learning_rate 0.003 to 0.01 log (* changed for this run)" in output
+    assert "filters=4, batch_size=32, changed for this run" in output
     assert "other" in output
+
+
+def test_what_a_study_tries_first_gives_way_to_a_setting(say: Say) -> None:
+    options = ("--data", "synthetic", "--dry-run", "--set", "filters=4", "--set", "flip=alternate,false")
+    code, output, errors = say("run", "auto", *options)
+    assert (code, errors) == (0, "")
+    first = next(line for line in output.splitlines() if line.startswith("Prior"))
+    assert "first depth=4, blocks=1, growth=1.6" in first
+    assert "flip" not in output.split("first depth=4")[1].split("Confirm")[0]
 
 
 @pytest.mark.process

@@ -246,11 +246,40 @@ def test_the_command_line_overrides_budgets_seed_and_name() -> None:
         ('head="max"', "max"),
         ('activation=["relu", "gelu"]', ["relu", "gelu"]),
         ("growth=search", "search"),
+        ("activation=relu,silu", ["relu", "silu"]),
+        ('activation="relu", "silu"', ["relu", "silu"]),
+        ("depth=3,4", [3, 4]),
+        ("flip=true, alternate", [True, "alternate"]),
+        ("dropout=0..0.5", {"low": 0, "high": 0.5}),
+        ("filters=24..64", {"low": 24, "high": 64, "step": 8}),
+        ("filters=24..50", {"low": 24, "high": 50}),
+        ("learning_rate=0.001..0.01", {"low": 0.001, "high": 0.01, "log": True}),
+        ("depth = 2..4", {"low": 2, "high": 4}),
     ],
 )
 def test_a_setting_is_a_toml_value_or_a_bare_word(setting: str, entry: object) -> None:
     name = setting.partition("=")[0].strip()
     assert spec(knobs={name: 1} if name == "depth" else {}).overridden(settings=[setting]).knobs == {name: entry}
+
+
+@pytest.mark.parametrize(
+    ("short", "name"), [("lr", "learning_rate"), ("wd", "l2"), ("width", "filters"), ("bs", "batch_size")]
+)
+def test_usual_short_names_are_known(short: str, name: str) -> None:
+    value = 64 if name in ("filters", "batch_size") else 0.5
+    assert spec().overridden(settings=[f"{short}={value}"]).knobs[name] == value
+
+
+def test_a_file_has_the_long_names(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"unknown knob 'lr'. Did you mean 'learning_rate'\?"):
+        load_spec(written(tmp_path, VALID.replace("[knobs]", "[knobs]\nlr = 0.1")))
+
+
+def test_a_range_keeps_the_scale_that_the_study_has() -> None:
+    linear = spec(knobs={"learning_rate": {"low": 0.001, "high": 0.01}})
+    assert linear.overridden(settings=["lr=0.001..0.1"]).knobs["learning_rate"] == {"low": 0.001, "high": 0.1}
+    stepped = spec(knobs={"filters": {"low": 16, "high": 48, "step": 16}})
+    assert stepped.overridden(settings=["width=16..64"]).knobs["filters"] == {"low": 16, "high": 64, "step": 16}
 
 
 @pytest.mark.parametrize("setting", ["dropout", "=0.2", "dropout=", "dropout= ", ""])
@@ -266,6 +295,12 @@ def test_a_setting_without_knob_or_value_is_refused(setting: str) -> None:
         ("dropout=2", "dropout must be a number, at least 0 and below 1, got 2."),
         ("head=maxi", "got 'maxi'. Did you mean 'max'?"),
         ("depth=[2", "not valid TOML: Unclosed array"),
+        ("depth=3,", "depth entry 2 must be a whole number"),
+        ("depth=4..2", "depth.low must be below high"),
+        ("depth=2..", "depth.high must be a whole number"),
+        ("head=max..avg", "only numbers have a range"),
+        ("dropout=0..2", "dropout.high must be a number, at least 0 and below 1, got 2."),
+        ("learning_rat=0..1", "Did you mean 'learning_rate'?"),
         ("head=[max, avg]", "Words in lists and tables need quotes"),
         ("dropout={low=0.1, hihg=0.2}", "unknown 'hihg'. Did you mean 'high'?"),
     ],
