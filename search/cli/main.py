@@ -29,6 +29,7 @@ from search.cli.lists import compare, knobs, show, status, trials
 from search.cli.models import evaluate, predict
 from search.cli.run import run
 from search.errors import SearchError, StorageLostError
+from search.study.shipped import shipped_studies
 from search.terminal.console import Console, replace_unprintable
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell reports a program that the signal ended
@@ -197,16 +198,39 @@ def export(
 
 
 def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
-    """Print the winning configuration as a study's TOML, which `run` accepts.
+    """Print the winning configuration as a study's TOML, which `run` accepts: what differs from the defaults.
 
     Example: fmnist-search best auto > mine.toml
     """
     from search.study.winner import winning_spec
 
-    typer.echo(winning_spec(opened_study(study, storage)).to_toml(), nl=False)
+    typer.echo(winning_spec(opened_study(study, storage)).to_toml(is_short=True), nl=False)
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The study file to write.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="STUDY",
+            help="The shipped study or TOML file that it is based on.",
+            autocompletion=shipped_studies,
+        ),
+    ] = "auto",
+) -> None:
+    """Write a study file based on another, with every setting, its value there and its range as comments.
+
+    Example: fmnist-search new mine.toml --from quick
+    """
+    from search.study.template import write_template
+
+    write_template(file, base)
+    Console().print(f"Written: {file}. Next: fmnist-search run {file} --dry-run", highlight=False, soft_wrap=True)
 
 
 _command("Search, confirm, retrain, test once, export.")(run)
+_command("Write a study file to change.")(new)
 _command("List the studies and how far each has come.")(status)
 _command("List a study's trials, sorted and picked.")(trials)
 _command("Show one trial whole, epoch by epoch.")(show)

@@ -49,7 +49,7 @@ def annotate(study: Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray
         _attach_new(study, _test_drawings(study, report.final, test_pixels), winner)
         for path in sorted((study.folder / "export").glob("*")):
             attach(study, path.name, path.read_bytes(), winner)
-        attach(study, f"{study.name}-best.toml", winning_spec(study).to_toml().encode())
+        attach(study, f"{study.name}-best.toml", winning_spec(study).to_toml(is_short=True).encode())
         if (page := study.folder / PAGE).exists():  # without a result, the page is of an earlier, deleted study
             attach(study, PAGE, page.read_bytes())
     _note(study, study_note(report, study.id, numbers))

@@ -1,10 +1,7 @@
 """One trial. Objective is a plain callable for Optuna's own loop; the search loop shares its functions."""
 
 import itertools
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from optuna import Trial, TrialPruned
@@ -12,10 +9,8 @@ from optuna.trial import TrialState
 
 from fmnist.config import TrialConfig
 from fmnist.data.splits import SearchSplits
-from fmnist.knobs import Choice, Knob, Range, Scalar
 from fmnist.network import build, describe
 from fmnist.predict import latency_ms
-from fmnist.refusals import shown
 from fmnist.train import DivergedError, fit
 from search.errors import SearchError
 from search.storage import trial_record
@@ -88,7 +83,7 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
     """
     enqueued = enqueued_values(trial)
     fixed = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
-    if errors := space_errors(fixed, space):
+    if errors := space.errors(fixed):
         raise UnusableTrialError("; ".join(errors))
     try:
         return space.suggest(trial)
@@ -96,36 +91,6 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
         if not fixed and enqueued is None:
             raise
         raise UnusableTrialError(str(error).splitlines()[0]) from error
-
-
-def space_errors(values: Mapping[str, Any], space: Space) -> list[str]:
-    """Return what is wrong with values of knobs that are to be in the space."""
-    return [error for name, value in values.items() if (error := _space_error(name, value, space))]
-
-
-def _space_error(name: str, value: Any, space: Space) -> str | None:
-    if name in space.knobs:
-        knob = space.knobs[name]
-        return None if _is_within(value, knob) else f"{name} must be {_describe(knob)}, got {shown(value)}"
-    if name not in TrialConfig.model_fields:
-        return f"there is no knob {shown(name)}"
-    pinned: Scalar = space.pinned.get(name, TrialConfig.model_fields[name].default)
-    return None if value == pinned else f"{name} must be {shown(pinned)}, its pinned value, got {shown(value)}"
-
-
-def _is_within(value: Any, knob: Knob) -> bool:
-    if isinstance(knob, Choice):
-        return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in knob.options)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not knob.low <= value <= knob.high:
-        return False
-    step = knob.step or (1 if isinstance(knob.low, int) else None)
-    return step is None or math.isclose((steps := (value - knob.low) / step), round(steps), abs_tol=1e-8)
-
-
-def _describe(knob: Knob) -> str:
-    if isinstance(knob, Range):
-        return f"from {shown(knob.low)} to {shown(knob.high)}{f' in steps of {shown(knob.step)}' if knob.step else ''}"
-    return f"one of {', '.join(shown(option) for option in knob.options)}"
 
 
 def report(trial: Trial, epoch: int, macro_f1: float) -> bool:

@@ -12,7 +12,6 @@ from fmnist.config import TrialConfig
 from fmnist.refusals import listed
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
-from search.job.objective import space_errors
 from search.samplers.prior import Prior
 from search.storage.own_trials import OwnTrials
 from search.storage.trial_record import TrialRecord
@@ -32,7 +31,7 @@ def require_configs(spec: StudySpec) -> None:
     errors = [
         f"prior.configs entry {place}: {error}"
         for place, config in enumerate(spec.prior.configs, start=1)
-        for error in space_errors(config, spec.space)
+        for error in spec.space.errors(config)
     ]
     if errors:
         raise SearchError(listed(errors))

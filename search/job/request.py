@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from search.errors import SearchError
-from search.job.objective import space_errors
 from search.job.options import Options
+from search.study.bases import changed_knobs, with_configs_inside
 from search.study.paths import HOME
 from search.study.spec import WISHES, StudySpec, load_spec
 
@@ -39,11 +39,11 @@ class RunRequest:
         )
         if spec.budget.minutes is not None:
             self._require_open()
-        return _with_configs_inside(spec, _changed(given, spec))
+        return with_configs_inside(spec, changed_knobs(given.knobs, spec.knobs))
 
     def changed_knobs(self) -> frozenset[str]:
         """Return the knobs that the options change."""
-        return _changed(load_spec(self.study), self.read_spec())
+        return changed_knobs(load_spec(self.study).knobs, self.read_spec().knobs)
 
     def _require_open(self) -> None:
         """Require that a run with minutes for the whole job does not ask for what these decide."""
@@ -55,22 +55,3 @@ class RunRequest:
                 "The minutes of the whole job decide the epochs and the time of the search: leave out "
                 f"{' and '.join(asked)}."
             )
-
-
-def _changed(given: StudySpec, spec: StudySpec) -> frozenset[str]:
-    before, after = given.knobs, spec.knobs
-    return frozenset(name for name in after if name not in before or before[name] != after[name])
-
-
-def _with_configs_inside(spec: StudySpec, changed: frozenset[str]) -> StudySpec:
-    """Return the study whose configurations to try first have no value that the changed knobs exclude."""
-    space = spec.space
-    configs = [
-        {
-            name: value
-            for name, value in config.items()
-            if name not in changed or (name in space.knobs and not space_errors({name: value}, space))
-        }
-        for config in spec.prior.configs
-    ]
-    return spec.model_copy(update={"prior": spec.prior.model_copy(update={"configs": tuple(filter(None, configs))})})

@@ -42,6 +42,19 @@ class Space:
         suggested = {name: _suggest(trial, name, knob) for name, knob in self.knobs.items()}
         return TrialConfig.model_validate(self.pinned | suggested)
 
+    def errors(self, values: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with values of knobs that are to be in the space."""
+        return [error for name, value in values.items() if (error := self._error(name, value))]
+
+    def _error(self, name: str, value: Any) -> str | None:
+        if name in self.knobs:
+            knob = self.knobs[name]
+            return None if _is_within(value, knob) else f"{name} must be {_describe(knob)}, got {shown(value)}"
+        if name not in TrialConfig.model_fields:
+            return f"there is no knob {shown(name)}"
+        pinned = self.pinned.get(name, TrialConfig.model_fields[name].default)
+        return None if value == pinned else f"{name} must be {shown(pinned)}, its pinned value, got {shown(value)}"
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return the searched knobs as Optuna distributions."""
         return {name: distribution(knob) for name, knob in self.knobs.items()}
@@ -112,6 +125,21 @@ def _suggest(trial: Trial, name: str, knob: Knob) -> Scalar:
         case Range(low, high, log, step):
             value = trial.suggest_float(name, low, high, log=log, step=step)
             return value if step is None else _on_step(low, high, step, round((value - low) / step))
+
+
+def _is_within(value: Any, knob: Knob) -> bool:
+    if isinstance(knob, Choice):
+        return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in knob.options)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not knob.low <= value <= knob.high:
+        return False
+    step = knob.step or (1 if isinstance(knob.low, int) else None)
+    return step is None or math.isclose((steps := (value - knob.low) / step), round(steps), abs_tol=1e-8)
+
+
+def _describe(knob: Knob) -> str:
+    if isinstance(knob, Range):
+        return f"from {shown(knob.low)} to {shown(knob.high)}{f' in steps of {shown(knob.step)}' if knob.step else ''}"
+    return f"one of {', '.join(shown(option) for option in knob.options)}"
 
 
 def _values(knob: Knob) -> list[Scalar] | None:

@@ -1,7 +1,6 @@
 """StudySpec: a study as its TOML describes it, with all its errors reported at once."""
 
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,11 +12,11 @@ from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_va
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningRules
 from fmnist.errors import FmnistError
-from fmnist.refusals import NONE, listed, refusals, shown
-from fmnist.suggestions import did_you_mean
+from fmnist.refusals import NONE, listed, refusals
 from search.errors import SearchError
 from search.samplers.choose import make_pruner, make_sampler
 from search.samplers.proposals import ProposalSampler
+from search.study.bases import changed_knobs, merged, read_with_bases, with_configs_inside
 from search.study.sections import (
     BudgetSection,
     ConfirmSection,
@@ -28,9 +27,7 @@ from search.study.sections import (
     Section,
 )
 from search.study.settings import read_setting
-from search.study.shipped import shipped_studies
 from search.study.space import SEARCH, Space, read_space
-from search.study.toml_files import read_text, read_toml
 
 DEFAULT_STUDY = "auto"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -199,22 +196,35 @@ class StudySpec(Section):
             raise SearchError(listed(errors))
         return spec
 
-    def to_toml(self) -> str:
-        """Return the study as TOML that `load_spec` can read."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True))
+    def to_toml(self, *, is_short: bool = False) -> str:
+        """Return the study as TOML that `load_spec` can read; if `is_short`, only what differs from the defaults."""
+        values = self.model_dump(exclude_none=True, exclude_defaults=is_short)
+        if is_short:
+            is_needed = self.unlisted == SEARCH  # there a default must be named
+            fields = TrialConfig.model_fields
+            values["knobs"] = {
+                name: entry for name, entry in self.knobs.items() if is_needed or entry != fields[name].default
+            }
+        return tomli_w.dumps(values)
 
 
 def load_spec(study: str | None) -> StudySpec:
     """Return the shipped study of that name, the study in the TOML file at that path, or by default DEFAULT_STUDY.
 
+    A file with a base takes from it what it does not say. Of the configurations that the base tries first, what the
+    file's own knobs exclude is left out.
+
     Raises: FmnistError if there is no such study, or with all errors in its file.
     """
-    name = study or DEFAULT_STUDY
-    is_path = name.endswith(".toml") or "/" in name or "\\" in name
-    text = read_text(Path(name)) if is_path else _read_shipped(name)
-    file = Path(name).name if is_path else f"{name}.toml"
-    values = read_toml(text, file)
-    return StudySpec.parse({"name": Path(file).stem} | values, context=file)
+    (file, values), *others = read_with_bases(study or DEFAULT_STUDY)
+    spec = StudySpec.parse({"name": Path(file).stem} | values, context=file)
+    for name, own in others:
+        before, values = spec, merged(values, {"name": Path(name).stem, "description": f"based on {spec.name}"} | own)
+        file = name
+        spec = StudySpec.parse(values, context=file)
+        if "configs" not in own.get("prior", {}):
+            spec = with_configs_inside(spec, changed_knobs(before.knobs, spec.knobs))
+    return spec
 
 
 def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: str) -> StudySpec:
@@ -229,15 +239,6 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: st
         confirm=ConfirmSection(top=1, seeds=0),
         final=spec.final,
     )
-
-
-def _read_shipped(name: str) -> str:
-    if name not in shipped_studies():
-        hint = did_you_mean(name, shipped_studies())
-        raise SearchError(
-            f"No study named {shown(name)} ships with fmnist-search. {hint} For your own file give its path."
-        )
-    return (files("studies") / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _correct_places() -> dict[str, str]:

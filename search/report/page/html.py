@@ -62,7 +62,7 @@ def read_facts(study: Study) -> Facts:
         predictions=predictions,
         pixels=predictions if isinstance(predictions, Missing) else _pixels(report),
         again=_toml(lambda: study.spec.to_toml()),  # noqa: PLW0108  # reading the spec may fail as well
-        winner=_toml(lambda: winning_spec(study).to_toml()),
+        winner=_toml(lambda: winning_spec(study).to_toml(is_short=True)),
     )
 
 

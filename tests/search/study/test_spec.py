@@ -1,6 +1,7 @@
 import math
 import os
 import random
+import tomllib
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -460,6 +461,17 @@ specs = st.builds(
 @settings(max_examples=40, deadline=None)
 def test_a_study_survives_its_own_toml(tmp_path_factory: pytest.TempPathFactory, found: StudySpec) -> None:
     assert load_spec(written(tmp_path_factory.mktemp("spec"), found.to_toml())) == found
+    short = found.to_toml(is_short=True)
+    read = load_spec(written(tmp_path_factory.mktemp("spec"), short))
+    assert read.space.knobs == found.space.knobs
+    assert TrialConfig.model_validate(read.space.pinned) == TrialConfig.model_validate(found.space.pinned)
+    assert read.model_copy(update={"knobs": {}}) == found.model_copy(update={"knobs": {}})
+    assert len(short) <= len(found.to_toml())
+
+
+def test_the_short_form_of_a_winner_says_what_is_not_the_default() -> None:
+    pinned = pinned_spec("mine-best", TrialConfig(depth=3, dropout=0.25), spec(), "Mine.")
+    assert tomllib.loads(pinned.to_toml(is_short=True))["knobs"] == {"depth": 3, "dropout": 0.25}
 
 
 fragments = [
