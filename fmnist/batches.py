@@ -21,23 +21,32 @@ class Batches:
         self.labels = torch.from_numpy(images.labels).to(device)
         self.generator = Generator(device).manual_seed(seed)
         self.size = min(config.batch_size, len(images))
-        # Which images an odd epoch mirrors, with alternate flips; drawn apart, so that a resumed training has the same.
+        # Which images an odd pass mirrors, with alternate flips; drawn apart, so that a resumed training has the same.
         self.odd = torch.rand(len(images), generator=Generator().manual_seed(seed)).lt(0.5).to(device)
 
     @property
-    def count(self) -> int:
-        """Batches in an epoch; a last partial one is dropped."""
+    def in_pass(self) -> int:
+        """Batches in a pass over the images; a last partial one is dropped."""
         return len(self.labels) // self.size
 
-    def epoch(self, ahead: int) -> Iterator[Tensor]:
-        """Yield the rows of the next epoch's images, in blocks of `ahead` batches. Shape: [B, N]."""
-        order = torch.randperm(len(self.labels), generator=self.generator, device=self.labels.device)
-        yield from order[: self.count * self.size].view(-1, self.size).split(ahead)
+    @property
+    def count(self) -> int:
+        """Batches in an epoch."""
+        return self.in_pass * self.config.passes
 
-    def prepared(self, rows: Tensor, side: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return augmented images and their targets. Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes]."""
+    def epoch(self, ahead: int) -> Iterator[Tensor]:
+        """Yield the rows of the next epoch's images, in blocks of at most `ahead` batches of a pass. Shape: [B, N]."""
+        for _ in range(self.config.passes):
+            order = torch.randperm(len(self.labels), generator=self.generator, device=self.labels.device)
+            yield from order[: self.in_pass * self.size].view(-1, self.size).split(ahead)
+
+    def prepared(self, rows: Tensor, side: int, number: int) -> tuple[Tensor, Tensor]:
+        """Return augmented images and their targets; the first pass has the number 1.
+
+        Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes].
+        """
         config, flat = self.config, rows.flatten()
-        mirrored = self.odd[flat] ^ (epoch % 2 == 0) if config.flip == "alternate" else None
+        mirrored = self.odd[flat] ^ (number % 2 == 0) if config.flip == "alternate" else None
         images = augment(as_input(self.pixels[flat]), config, generator=self.generator, side=side, mirrored=mirrored)
         images, labels = images.view(*rows.shape, 1, side, side), self.labels[rows]
         if not config.mixup:

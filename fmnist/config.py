@@ -121,7 +121,8 @@ class TrialConfig(BaseModel):
         float, Field(ge=0, lt=1, description="share of the epochs on such images"), Range(0.0, 0.8)
     ] = 0.0
     batch_size: Annotated[int, Field(ge=8, le=4096, description="images a step"), Choice((64, 128, 256, 512))] = 128
-    epochs: Annotated[int, Field(ge=1, le=1000, description="passes over the training images")] = 10
+    epochs: Annotated[int, Field(ge=1, le=1000, description="times that an epoch is trained")] = 10
+    passes: Annotated[int, Field(ge=1, le=1000, description="passes over the training images in an epoch")] = 1
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, context: str) -> Self:

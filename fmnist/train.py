@@ -108,7 +108,7 @@ def fit(
             macro_f1=f1,
             accuracy=accuracy,
             seconds=time.perf_counter() - start,
-            images_per_second=len(train) / seconds,
+            images_per_second=len(train) * config.passes / seconds,
             model=model,
             logits=logits,
             snapshot=partial(run.snapshot, number),
@@ -156,7 +156,7 @@ class _Run:
         self.steps = config.epochs * self.batches.count
         self.done = 0  # steps
         self.eager = EAGER_STEPS if is_cuda(device) else sys.maxsize  # steps at each image size before one is captured
-        block = min(max(1, AHEAD // self.batches.size), self.batches.count)
+        block = min(max(1, AHEAD // self.batches.size), self.batches.in_pass)
         self.ahead = block if is_cuda(device) else 1  # batches in a block
         self.averaged: Network | None = copy.deepcopy(self.model) if config.ema else None
         self.own_stream = SideStream(device)
@@ -164,7 +164,10 @@ class _Run:
         self.side, self.at_side = 0, 0  # image size of the last step, and the number of steps in a row at that size
 
     def epoch(self, side: int) -> float:
-        """Train on each image once, resized to `side` pixels, and return the mean loss. Drops a last partial batch."""
+        """Train on each image once in each pass, resized to `side` pixels, and return the mean loss.
+
+        Drops the last partial batch of a pass.
+        """
         self.model.train()
         with self.own_stream():
             total = torch.zeros((), device=self.device)  # on the device: no synchronization within an epoch
@@ -176,7 +179,7 @@ class _Run:
         """Train on each batch of images at `rows` and return the sum of losses, on the device. Shape: [B, N] -> []."""
         if side != self.side:  # the first steps at another size allocate memory and choose kernels, too
             self.captured, self.side, self.at_side = None, side, 0
-        images, targets = self.batches.prepared(rows, side, 1 + self.done // self.batches.count)
+        images, targets = self.batches.prepared(rows, side, 1 + self.done // self.batches.in_pass)
         rates = self.rates(len(rows))
         total = torch.zeros((), device=self.device)
         eager = min(max(0, self.eager - self.at_side), len(rows))

@@ -223,7 +223,7 @@ def _taught(config: TrialConfig, final: FinalSection, classes: int) -> float:
     teacher = final.trained(config)
     student = final.deployed(config)
     taught = final.seeds * describe(teacher, classes).flops / PASSES  # all views of the image
-    return (describe(student, classes).pass_flops + taught) * _full_epochs(student)
+    return (describe(student, classes).pass_flops + taught) * student.passes * _full_epochs(student)
 
 
 def _least(
@@ -258,7 +258,7 @@ def _operations(config: TrialConfig, data: DataRecord, images: int, *, is_scored
     """Return the forward operations of a training on so many images that take as long as all of its work."""
     network = describe(config, len(data.class_names))
     scored = SCORING * network.views * data.valid * config.epochs if is_scored else 0
-    return network.pass_flops * (images * _full_epochs(config) + scored)
+    return network.pass_flops * (images * config.passes * _full_epochs(config) + scored)
 
 
 def _full_epochs(config: TrialConfig) -> float:

@@ -12,6 +12,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test
 from search.errors import SearchError
 from search.job.budget import is_searched
 from search.job.estimate import Costs, Estimate, measure_costs
+from search.job.few_images import with_enough_steps
 from search.job.minutes import adopted, divided, limited, with_minutes_for_target
 from search.job.place import Place, choose_place
 from search.job.prior import require_configs, require_earlier
@@ -82,6 +83,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     )
     spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
     data, images = _describe(source)
+    spec = with_enough_steps(spec, data.train, announce)
     stored = _stored_spec(request.storage, spec.name)
     spec = adopted(spec, stored)
     costs = measure_costs(spec, place, data=data, images=images)

@@ -9,6 +9,7 @@ from search.job.confirm import confirm, drop_winner
 from search.job.export import export_study
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
+from search.job.loop import best_of
 from search.job.minutes import in_words
 from search.job.plan import Plan, check_storage, require_searched
 from search.job.progress.base import Progress
@@ -17,6 +18,7 @@ from search.job.search import optimize
 from search.job.stage import Stage
 from search.report.render import read_report, write_report
 from search.storage.opening import open_storage
+from search.study.chance import nothing_learned
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder
@@ -93,6 +95,8 @@ def _train(
         stage = Stage(study, plan.spec, executor, progress, interrupt, clock)
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(stage, len(plan.data.class_names))
+        if (best := best_of(study)) and (nothing := nothing_learned(best.value, plan.data)):
+            progress.message(nothing, is_alarm=True)
         if plan.is_shared:
             ends.enter_context(noted_run(study))
             if study.read(Final) is not None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from fmnist.config import TrialConfig
 from fmnist.knobs import Scalar
 from search.storage.trial_record import TrialRecord
+from search.study.chance import nothing_learned
 from search.study.record import Record, parse_record, record_in, records_in
 from search.study.records import (
     Ablation,
@@ -151,7 +152,7 @@ def read_report(study: Study) -> Report:
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
-        importances=_importances(study, trials),
+        importances=_importances(study, trials, record_in(attributes, DataRecord)),
         prior=record_in(attributes, PriorRecord),
         search_end=_search_end(attributes, spec),
         decisions=records_in(attributes, Decision),
@@ -265,16 +266,18 @@ def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]
     return dict(Counter(reason.partition(": promised ")[0] for reason in reasons).most_common())
 
 
-def _importances(study: Study, trials: Sequence[FrozenTrial]) -> Importances:
+def _importances(study: Study, trials: Sequence[FrozenTrial], data: DataRecord | None) -> Importances:
     scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(trial.value or 0.0)]
-    absent = _why_no_importances(scored)
+    absent = _why_no_importances(scored, data)
     return Importances(shares={} if absent else _shares(study), absent=absent)
 
 
-def _why_no_importances(scored: Sequence[FrozenTrial]) -> str | None:
+def _why_no_importances(scored: Sequence[FrozenTrial], data: DataRecord | None) -> str | None:
     if len(scored) < ENOUGH_FOR_IMPORTANCES:
         return f"{len(scored)} of the {ENOUGH_FOR_IMPORTANCES} complete trials that importances need"
     values = [trial.value or 0.0 for trial in scored]
+    if data is not None and nothing_learned(max(values), data):
+        return "no trial is better than random answers"
     if max(values) - min(values) < SAME_SCORE:
         return "every complete trial scored the same"
     shared = optuna.search_space.intersection_search_space(list(scored))

@@ -15,8 +15,9 @@ from rich.text import Text
 from fmnist.refusals import shown
 from search.errors import SearchError
 from search.report.data_tables import kept_warnings
-from search.report.facts import Report, read_report
+from search.report.facts import Report, Searched, read_report
 from search.report.tables import differing, tables
+from search.study.chance import nothing_learned
 from search.study.ensemble import ensemble_sentence, teachers_sentence
 from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, f1, times, visible
@@ -62,8 +63,7 @@ def headline(report: Report) -> str:
         if candidate.trial == report.winner and candidate.mean is not None:
             mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"
             return f"No test score yet. Confirmed: trial {candidate.trial}, validation macro F1 {mean}."
-    best = next((row for row in report.best if row.feasible and row.state == "complete"), None)
-    if best is not None:
+    if (best := _best(report)) is not None:
         return (
             f"No test score yet. Best of the search: trial {best.number}, validation macro F1 {f1(best.value)}, not "
             "confirmed."
@@ -83,6 +83,8 @@ def warnings(report: Report) -> list[str]:
             f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test "
             "images."
         )
+    if data is not None and (best := _best(report)) and (nothing := nothing_learned(best.value, data)):
+        lines.append(nothing)
     lines += [
         f"Trial {dropped.trial} was trained again and is no longer a candidate: {dropped.reason}."
         for dropped in report.dropped
@@ -98,6 +100,10 @@ def warnings(report: Report) -> list[str]:
             "comparable, and their scores may not be."
         )
     return lines
+
+
+def _best(report: Report) -> Searched | None:
+    return next((row for row in report.best if row.feasible and row.state == "complete"), None)
 
 
 def print_report(report: Report, console: Console) -> None:

@@ -44,5 +44,5 @@ class Progress:
     def end(self) -> None:
         """The stage is over."""
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:
         """A sentence for the person who watches."""

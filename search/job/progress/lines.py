@@ -50,11 +50,11 @@ class Lines(Progress):
         is_best = self._now.ended(label, state, value, knobs)
         self.message(f"{self._now.number()} {end_line(label, state, value, reason)}{praise(is_best, knobs)}")
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:
         """A line has `text`, behind the time since the start."""
         seconds = int(self._clock() - self._opened)
         stamp = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        self._console.print(Text(f"{stamp} {text}"), soft_wrap=True)
+        self._console.print(Text(f"{stamp} {text}", "bold red" if is_alarm else ""), soft_wrap=True)
 
     @property
     def _now(self) -> Tally:

@@ -85,9 +85,9 @@ class Screen(Progress):
         if is_best or state in ("failed", "put back"):
             self._print(f"{line}{praise(is_best, knobs)}", "red" if state == "failed" else "")
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:
         """`text` stands above the screen and stays."""
-        self._print(text)
+        self._print(text, "bold red" if is_alarm else "")
 
     @property
     def _now(self) -> Tally:

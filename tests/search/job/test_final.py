@@ -89,7 +89,7 @@ class Heard(Progress):
     def begin(self, stage: Any, *, total: int, done: int, **_: Any) -> None:
         self.stages.append((stage, total, done))
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:  # noqa: ARG002
         self.messages.append(text)
 
 

@@ -55,7 +55,7 @@ class Told(Progress):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:  # noqa: ARG002
         self.texts.append(text)
 
 

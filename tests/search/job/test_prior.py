@@ -27,7 +27,7 @@ class Told(Progress):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:  # noqa: ARG002
         self.said.append(text)
 
 

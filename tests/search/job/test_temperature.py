@@ -76,7 +76,7 @@ class Heard(Progress):
     def __init__(self) -> None:
         self.messages: list[str] = []
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:  # noqa: ARG002
         self.messages.append(text)
 
 

@@ -70,7 +70,7 @@ class Interferes(Progress):
         if self.left == 0:
             self.interfere()
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, *, is_alarm: bool = False) -> None:  # noqa: ARG002
         self.texts.append(text)
 
 

@@ -47,7 +47,7 @@ def test_what_the_base_tries_first_gives_way_to_the_files_own_knobs(tmp_path: Pa
     ("files", "says"),
     [
         ({"mine": 'base = "quik"'}, r"mine\.toml, base: No study named 'quik' ships .*Did you mean 'quick'\?"),
-        ({"mine": 'base = "none.toml"'}, r"study file '.*none\.toml' cannot be read: No such file"),
+        ({"mine": 'base = "none.toml"'}, r"The study file .* cannot be read: No such file"),
         ({"mine": "base = 3"}, r"mine\.toml: base must be the name of a shipped study, or the path of a file, got 3"),
         ({"mine": 'base = "mine.toml"'}, r"mine\.toml, base: .*leads back"),
         ({"a": 'base = "b.toml"', "b": 'base = "a.toml"'}, r"a\.toml, base: .*'b\.toml' leads back"),
