@@ -38,7 +38,8 @@ from fmnist.machine import cores
 from fmnist.metrics import Ints, score
 from search.dashboard.pictures import mistakes
 from search.report.render import print_table
-from search.storage.opening import DEFAULT_STORAGE, open_storage
+from search.storage.opening import open_storage
+from search.study.paths import DEFAULT_STORAGE
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import DataRecord, Final
 from search.study.study import load_study

@@ -25,8 +25,9 @@ from benchmarks.curves import CURVES, Curve, read_curves, read_space
 from benchmarks.table import perform, tell
 from fmnist.errors import FmnistError
 from search.job.prior import usable_curves
-from search.storage.opening import DEFAULT_STORAGE, open_storage
+from search.storage.opening import open_storage
 from search.study.known import FILE, Known
+from search.study.paths import DEFAULT_STORAGE
 from search.study.records import DataRecord
 from search.study.study import Study, load_study
 

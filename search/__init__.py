@@ -146,7 +146,7 @@ def run(
     *,
     data: "str | Path | None" = None,
     test: "str | Path | None" = None,
-    home: "str | Path" = "studies",
+    home: "str | Path | None" = None,
     storage: str | None = None,
     quiet: bool = False,
     **options: "Unpack[Options]",
@@ -160,8 +160,10 @@ def run(
         study: A shipped study, such as "quick", or a TOML file; "auto" by default.
         data: "synthetic", a file or a folder; Fashion-MNIST by default.
         test: The test split, if it is another file or folder.
-        home: The folder of the study's folder, and of the database unless `storage` names another.
-        storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db".
+        home: The folder of the study's folder, and of the database unless `storage` names another; by default
+            `$FMNIST_STUDIES`, or "studies".
+        storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db"; where no home is given, `$FMNIST_STORAGE` by
+            default.
         quiet: Show nothing.
         options: As those of `fmnist-search run`, with `_` for `-`: trials, minutes, sampler, workers, device, executor
             and the others of `search.job.options.Options`; and `knobs`, which replace the study's own, such as
@@ -178,9 +180,9 @@ def run(
 
     given = {name: value for name, value in options.items() if value is not None}
     require_options(given)
-    place = Path(home).resolve()
+    place, url = _place(home, storage)
     request = RunRequest(
-        storage=storage or f"sqlite:///{place / 'fmnist.db'}",
+        storage=url,
         study=_text(study),
         data=_text(data),
         test=_text(test),
@@ -190,7 +192,7 @@ def run(
     return Study(run_study(request, quiet=quiet))
 
 
-def load(name: str | None = None, *, home: "str | Path" = "studies", storage: str | None = None) -> Study:
+def load(name: str | None = None, *, home: "str | Path | None" = None, storage: str | None = None) -> Study:
     """The study of that name, or without a name the one that ran last.
 
     Raises: SearchError where there is none.
@@ -201,9 +203,17 @@ def load(name: str | None = None, *, home: "str | Path" = "studies", storage: st
     from search.storage.opening import open_storage
     from search.study.study import load_study
 
-    place = Path(home).resolve()
-    opened = open_storage(storage or f"sqlite:///{place / 'fmnist.db'}", create=False)
+    place, url = _place(home, storage)
+    opened = open_storage(url, create=False)
     return Study(load_study(opened, name, place))
+
+
+def _place(home: "str | Path | None", storage: str | None) -> "tuple[Path, str]":
+    from search.study.paths import HOME, NAMED_STORAGE, STORAGE_FILE
+
+    place = Path(home or HOME).resolve()
+    named = storage or (NAMED_STORAGE if home is None else None)
+    return place, named or f"sqlite:///{place / STORAGE_FILE.name}"
 
 
 def _text(value: "str | Path | None") -> str | None:

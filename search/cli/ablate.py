@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Data, Storage, StudyName, Test, opened_study, source_of
+from search.cli.arguments import AsCsv, AsJson, Data, Storage, StudyName, Test, opened_study, source_of
 from search.cli.options import takes
 from search.errors import SearchError
 from search.job.options import PlaceOptions
+from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
 if TYPE_CHECKING:

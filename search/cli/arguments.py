@@ -27,6 +27,7 @@ Storage = Annotated[
     str,
     typer.Option(
         metavar="URL",
+        show_default="$FMNIST_STORAGE, else sqlite:///studies/fmnist.db",  # the value may have a password
         help="Where studies are kept: sqlite:///FILE, or on a server postgresql+psycopg://... or mysql+pymysql://...",
     ),
 ]
@@ -53,7 +54,6 @@ Port = Annotated[
     int, typer.Option(metavar="PORT", min=1, max=65535, help="If it is in use, another free port is taken.")
 ]
 InBrowser = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
-DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
 
 
 def quiet_optuna() -> None:

@@ -3,10 +3,11 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import quote
 
-FILE = Path("studies/fmnist.db")  # of the default storage
+from search.study.paths import STORAGE_FILE
+
+FILE = STORAGE_FILE
 SECONDS = 1.0  # maximum wait for a locked database
 MOST = 1000
 

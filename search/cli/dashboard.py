@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, InBrowser, Port, Storage, StudyName, quiet_optuna, say_address
+from search.cli.arguments import InBrowser, Port, Storage, StudyName, quiet_optuna, say_address
+from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
 Host = Annotated[

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, Data, Device, InBrowser, Port, Storage, opened_study, say_address
+from search.cli.arguments import Data, Device, InBrowser, Port, Storage, opened_study, say_address
+from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
 if TYPE_CHECKING:

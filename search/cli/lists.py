@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, AsCsv, AsJson, Storage, StudyName, quiet_optuna
+from search.cli.arguments import AsCsv, AsJson, Storage, StudyName, quiet_optuna
 from search.cli.completion import study_names, trial_numbers
 from search.errors import SearchError
+from search.study.paths import DEFAULT_STORAGE
 from search.study.shipped import shipped_studies
 from search.terminal.console import Console
 

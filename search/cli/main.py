@@ -12,7 +12,6 @@ from typer.core import TyperCommand
 from fmnist.errors import FmnistError
 from search.cli.ablate import ablate
 from search.cli.arguments import (
-    DEFAULT_STORAGE,
     AsJson,
     Data,
     Formats,
@@ -29,6 +28,7 @@ from search.cli.lists import compare, knobs, show, status, trials
 from search.cli.models import evaluate, predict
 from search.cli.run import run
 from search.errors import SearchError, StorageLostError
+from search.study.paths import DEFAULT_STORAGE
 from search.study.shipped import shipped_studies
 from search.terminal.console import Console, replace_unprintable
 

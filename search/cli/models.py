@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, AnyModel, Data, Device, Model, Storage, Test, opened_study, source_of
+from search.cli.arguments import AnyModel, Data, Device, Model, Storage, Test, opened_study, source_of
 from search.cli.completion import study_names
+from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
 

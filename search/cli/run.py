@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from search.cli.arguments import DEFAULT_STORAGE, Data, Storage, Test, quiet_optuna
+from search.cli.arguments import Data, Storage, Test, quiet_optuna
 from search.cli.options import takes
 from search.job.options import Options
+from search.study.paths import DEFAULT_STORAGE
 from search.study.shipped import shipped_studies
 from search.terminal.console import Console
 

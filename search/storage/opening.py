@@ -21,13 +21,13 @@ from search.storage.own_trials import OwnTrials
 from search.storage.patience import fault_of
 from search.storage.sharing import end_idle_transactions, locked
 
-DEFAULT_STORAGE = "sqlite:///studies/fmnist.db"
+EXAMPLE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process; a run then retries
 BACKENDS = ("sqlite", "postgresql", "mysql", "mariadb")
 SMALLEST_DATABASE = 4096  # bytes: one page, as SQLite makes them
 SQLITE_HEADER = b"SQLite format 3\0"
-_EXAMPLE = f"It must be a SQLAlchemy URL, such as {DEFAULT_STORAGE}."
-_ELSEWHERE = f"name another storage with --storage, such as {DEFAULT_STORAGE}"
+_EXAMPLE = f"It must be a SQLAlchemy URL, such as {EXAMPLE}."
+_ELSEWHERE = f"name another storage with --storage, such as {EXAMPLE}"
 _WRITABLE = f"The file and its folder must be writable: make them so, or {_ELSEWHERE}."
 # Options of libpq: detect a host that drops packets after seconds; the system would wait for at least 15 minutes.
 NETWORK = {
@@ -58,8 +58,8 @@ _NEXT_STEPS = {  # part of the reason -> the next step
     "I/O": f"The disk may be full or broken: repair it, or {_ELSEWHERE}.",
     "malformed": "It is damaged: restore it from a copy, save what can be read with `sqlite3 FILE .recover`, "
     f"or {_ELSEWHERE}.",
-    "not a database": f"Name a SQLite file or a new file, such as {DEFAULT_STORAGE}.",
-    "directory": f"Name a file in a folder, such as {DEFAULT_STORAGE}.",
+    "not a database": f"Name a SQLite file or a new file, such as {EXAMPLE}.",
+    "directory": f"Name a file in a folder, such as {EXAMPLE}.",
     "readonly": _WRITABLE,
     "Read-only": _WRITABLE,
     "Permission": _WRITABLE,

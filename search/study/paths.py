@@ -1,8 +1,12 @@
 """Paths of a study's files: each study has a folder in its home."""
 
+import os
 from pathlib import Path
 
-HOME = Path("studies")  # in the folder where the command runs
+HOME = Path(os.environ.get("FMNIST_STUDIES") or "studies")  # by default in the folder where the command runs
+STORAGE_FILE = HOME / "fmnist.db"
+NAMED_STORAGE = os.environ.get("FMNIST_STORAGE")
+DEFAULT_STORAGE = NAMED_STORAGE or f"sqlite:///{STORAGE_FILE}"
 RUNNING = "running"  # in a study's folder: snapshots of the running trainings
 
 

@@ -180,7 +180,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 def surroundings(**more: str) -> dict[str, str]:
     """Of a command that must not find real images by itself, and that shares the machine."""
-    inherited = {key: value for key, value in os.environ.items() if key != "FMNIST_DATA"}
+    own = ("FMNIST_DATA", "FMNIST_STORAGE", "FMNIST_STUDIES")
+    inherited = {key: value for key, value in os.environ.items() if key not in own}
     return inherited | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"} | more
 
 

@@ -14,8 +14,8 @@ from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.report.lists.trial_rows import FIXED, as_text, state_of, trial_row
 from search.storage.masking import masked
-from search.storage.opening import DEFAULT_STORAGE
 from search.storage.trial_record import TrialRecord
+from search.study.paths import DEFAULT_STORAGE
 from search.study.study import Study
 from search.study.trials import constraints_of, value_of
 from search.terminal.table import Mark, Row, Table

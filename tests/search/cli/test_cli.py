@@ -4,6 +4,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 import typer.main
@@ -277,3 +278,20 @@ def test_an_empty_value_is_refused_and_not_taken_for_none(
     assert "must not be empty" in errors
     assert named in errors
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("variable", ["FMNIST_STORAGE", "FMNIST_STUDIES"])
+def test_the_environment_says_where_studies_are(variable: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    url = f"sqlite:///{tmp_path}/elsewhere/fmnist.db"
+    optuna.create_study(study_name="mine", storage=url, direction="maximize")
+    environment = surroundings(**{variable: url if variable == "FMNIST_STORAGE" else str(tmp_path / "elsewhere")})
+
+    def printed(*arguments: str) -> str:
+        return subprocess.run(
+            arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert "mine" in printed(*command("status"))
+    assert printed(sys.executable, "-c", "import search; print(search.load('mine').name)") == "mine\n"
