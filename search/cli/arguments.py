@@ -44,7 +44,8 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported folder
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON, with unrounded figures without units.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print only CSV, with unrounded figures without units.")]
 AnyModel = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="An exported folder, a checkpoint, or a .onnx file alone.")
+    Path,
+    typer.Argument(metavar="MODEL", help="A finished study, an exported folder, a checkpoint, or a .onnx file."),
 ]
 Formats = Annotated[
     list[str] | None,

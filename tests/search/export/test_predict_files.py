@@ -175,3 +175,30 @@ def test_the_command_reads_a_single_file(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("0.png: ")
+
+
+@pytest.mark.process
+def test_folders_and_patterns_are_read_and_a_bad_file_stops_no_other(say: Say, tmp_path: Path) -> None:
+    model = exported(tmp_path) / "model.onnx"
+    (tmp_path / "mine").mkdir()
+    for name in ("b.png", "a.PNG"):
+        shutil.copy(tmp_path / "0.png", tmp_path / "mine" / name)
+    (tmp_path / "mine" / "notes.txt").write_text("no picture")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    code, output, errors = say("predict", model, "mine", "broken.png", "[01].png", "absent.png")
+    assert code == 2
+    assert [line.partition(":")[0] for line in output.splitlines()] == ["mine/a.PNG", "mine/b.png", "0.png", "1.png"]
+    assert [line.split()[0] for line in errors.splitlines()] == ["Error:", "Error:"]
+    assert "broken.png" in errors
+    assert "absent.png" in errors
+    code, _, errors = say("predict", model, "*.jpg")
+    assert (code, "There is no picture in '*.jpg'" in errors) == (2, True)
+
+
+@pytest.mark.process
+def test_a_study_is_its_exported_model(say: Say, tmp_path: Path) -> None:
+    exported(tmp_path).rename(tmp_path / "export")
+    (tmp_path / "studies" / "mine").mkdir(parents=True)
+    (tmp_path / "export").rename(tmp_path / "studies" / "mine" / "export")
+    assert say("predict", "mine", "0.png") == say("predict", "studies/mine/export", "0.png")
+    assert say("predict", "mine", "0.png", "--device", "cpu")[0] == 0
