@@ -79,6 +79,7 @@ WRITERS = {
     "search/job/freezing.py",
     "search/job/choosing.py",
     "search/job/prior.py",
+    "search/job/enqueue.py",
     "search/job/search.py",
     "search/study/ownership.py",
     "search/study/study.py",
