@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from search.cli.main import app
+from search.study.spec import load_spec
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
@@ -86,9 +87,17 @@ def test_every_option_in_readme_and_docs_is_one_of_some_command() -> None:
 
 
 def test_the_study_in_the_docs_is_the_one_that_ships() -> None:
-    shown = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "studies.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert shown is not None
-    assert tomllib.loads(shown[1]) == tomllib.loads((files("studies") / "quick.toml").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^This is `quick` whole:\n\n```toml\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert tomllib.loads(shown) == tomllib.loads((files("studies") / "quick.toml").read_text(encoding="utf-8"))
+
+
+def test_the_study_of_ones_own_in_the_docs_can_be_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r'```toml\n(base = "quick".*?)```', page, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(shown, encoding="utf-8")
+    spec = load_spec(str(tmp_path / "mine.toml"))
+    assert (spec.search.trials, spec.knobs["dropout"], spec.final) == (30, 0.1, load_spec("quick").final)
 
 
 def test_the_diffs_in_contributing_lead_to_what_is_there() -> None:

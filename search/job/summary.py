@@ -3,6 +3,7 @@
 import rich.table
 from rich.console import Console
 
+from fmnist.config import TrialConfig
 from search.job.estimate import Costs
 from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
@@ -15,6 +16,9 @@ from search.terminal.table import Table
 from search.terminal.wording import counted, duration, extent, settings
 
 LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
+# What a network needs that learns well.
+TELLING = ("depth", "filters", "batch_norm", "head", "optimizer", "learning_rate", "schedule")
+MANY = 3  # of these; a study that leaves out fewer means it
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
@@ -29,6 +33,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {spec.search.sampler}, {_pruning(spec)}",
         "Knobs": _searched(spec, plan.changed) or "none, the configuration is fixed",
+        **({"Defaults": defaults} if (defaults := _left_out(spec)) else {}),
         **({"Pinned": pinned} if (pinned := _pinned(spec, plan.changed)) else {}),
         **({"Limits": limits} if (limits := _limits(spec)) else {}),
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
@@ -114,6 +119,15 @@ def _searched(spec: StudySpec, changed: frozenset[str]) -> str:
     searched = spec.space.knobs
     parts = [f"{name}{'*' if name in changed else ''} {extent(knob)}" for name, knob in searched.items()]
     return "; ".join(parts) + (" (* changed for this run)" if changed & searched.keys() else "")
+
+
+def _left_out(spec: StudySpec) -> str:
+    """Return what a file that hardly describes its network leaves at defaults, which no one would choose."""
+    names = [name for name in TELLING if name not in spec.knobs] if spec.unlisted == "default" else []
+    if len(names) < MANY:
+        return ""
+    defaults = {name: TrialConfig.model_fields[name].default for name in names}
+    return f'{settings(defaults)}: not in the file; base = "auto" at its top begins with a network that works'
 
 
 def _pinned(spec: StudySpec, changed: frozenset[str]) -> str:

@@ -151,6 +151,14 @@ def test_a_setting_reaches_the_plan(say: Say) -> None:
     assert "other" in output
 
 
+def test_a_file_that_hardly_describes_its_network_is_told_of_the_defaults(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[search]\ntrials = 2\n[knobs]\nfilters = [4, 8]\nepochs = 1")
+    output = say("run", "mine.toml", "--data", "synthetic", "--dry-run")[1]
+    assert "Defaults  depth=2, batch_norm=false, head=flatten, optimizer=adam, learning_rate=0.001" in output
+    (tmp_path / "mine.toml").write_text('base = "auto"\n[knobs]\nfilters = [16, 32]')
+    assert "Defaults" not in say("run", "mine.toml", "--data", "synthetic", "--dry-run")[1]
+
+
 def test_what_a_study_tries_first_gives_way_to_a_setting(say: Say) -> None:
     options = ("--data", "synthetic", "--dry-run", "--set", "filters=4", "--set", "flip=alternate,false")
     code, output, errors = say("run", "auto", *options)
