@@ -73,7 +73,7 @@ def test_an_example_that_is_wrong_would_be_seen() -> None:
 def test_the_readme_names_the_arguments_of_a_command_and_says_what_its_help_says(usage: str) -> None:
     name = usage.split(maxsplit=1)[0]
     arguments = [one.metavar for one in COMMANDS[name].params if one.param_type_name == "argument"]
-    assert re.findall(r"(?<!-)\b[A-Z]+\b(?:\.\.\.)?", re.sub(r"--\w+ [A-Z]+", "", usage)) == arguments
+    assert re.findall(r"(?<!-)\b[A-Z]+(?:=[A-Z]+)?\b(?:\.\.\.)?", re.sub(r"--\w+ [A-Z]+", "", usage)) == arguments
     said = {each: (COMMANDS[each].help or "").splitlines()[0] for each in COMMANDS}
     shared = {each: len(stems(said[each]) & stems(ROWS[usage])) for each in COMMANDS}
     assert shared[name] >= 2, (said[name], ROWS[usage])

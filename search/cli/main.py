@@ -209,7 +209,7 @@ def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
 
 
 def new(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The study file to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write, such as mine.toml.")],
     base: Annotated[
         str,
         typer.Option(

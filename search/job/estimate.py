@@ -84,10 +84,12 @@ class Costs:
             final=self.of_final(spec, spec.final_epochs),
         )
 
-    def of_config(self, config: TrialConfig, spec: StudySpec, data: DataRecord, images: int) -> "Costs":
-        """Return the costs of trainings of this configuration, whose speed is measured."""
+    def of_config(
+        self, config: TrialConfig, spec: StudySpec, data: DataRecord, images: int, *, seconds: float = 1.0
+    ) -> "Costs":
+        """Return the costs of trainings of this configuration, whose speed is measured for about so many seconds."""
         classes, device = len(data.class_names), self.place.device
-        rounds = Rounds(self.place, cache(lambda threads: _speed(config, classes, device, threads)))
+        rounds = Rounds(self.place, cache(lambda threads: _speed(config, classes, device, threads, seconds)))
         per_operation = 1 / (rounds.speed(self.place.threads) * describe(config, classes).pass_flops)
         taught = _taught(config, spec.final, classes) / spec.final_epochs
         return replace(
@@ -189,11 +191,11 @@ def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRe
     return _rounds(len(seconds), place.workers) * fmean(seconds)
 
 
-def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int) -> float:
+def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int, seconds: float = 1.0) -> float:
     try:
         # As many as a worker has; this process needs all cores again to score the test split.
         with torch_threads(threads):
-            return measure_speed(config, classes, device=device)
+            return measure_speed(config, classes, device=device, seconds=seconds)
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and not is_fault(error):
             raise

@@ -17,6 +17,7 @@ from search.job.minutes import adopted, divided, limited, with_minutes_for_targe
 from search.job.place import Place, choose_place
 from search.job.prior import require_configs, require_earlier
 from search.job.request import RunRequest
+from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
@@ -87,7 +88,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     stored = _stored_spec(request.storage, spec.name)
     spec = adopted(spec, stored)
     costs = measure_costs(spec, place, data=data, images=images)
-    undivided = with_minutes_for_target(spec, costs, data)
+    undivided = with_best_size(with_minutes_for_target(spec, costs, data), costs, data, images, stored)
     if (smaller := limited(undivided, costs, data, stored)) != undivided:
         costs = measure_costs(smaller, place, data=data, images=images)
     spec = divided(smaller, costs, data, stored)
