@@ -25,7 +25,7 @@ def size(name: str, filters: int, f1: tuple[float, ...]) -> KnownSize:
     return KnownSize(name=name, knobs=knobs, epochs=(5, 20), f1=f1)
 
 
-SIZES = (size("small", 16, (0.93, 0.935)), size("large", 48, (0.91, 0.945)))
+SIZES = (size("small", 16, (0.93, 0.935)), size("medium", 32, (0.8, 0.81)), size("large", 48, (0.91, 0.945)))
 
 
 @pytest.fixture
@@ -53,6 +53,13 @@ def test_only_known_networks_of_the_space_are_tried(places: Place) -> None:
     assert first(places, narrow)["filters"] == 16
     none = load_spec("auto").overridden(minutes=60.0, settings=["filters=40,44"])
     assert first(places, none) == load_spec("auto").prior.configs[0]
+
+
+def test_a_configuration_of_ones_own_stays_the_first(places: Place) -> None:
+    auto = load_spec("auto").overridden(minutes=60.0)
+    own = ({"filters": 32, "dropout": 0.2}, *auto.prior.configs)
+    mine = auto.model_copy(update={"prior": auto.prior.model_copy(update={"configs": own})})
+    assert first(places, mine) == own[0]
 
 
 def test_other_images_and_studies_keep_what_they_name(places: Place) -> None:
