@@ -34,7 +34,8 @@ def with_best_size(spec: StudySpec, costs: Costs, data: DataRecord, images: int,
         return size.after(epochs_within(spec, own, left))
 
     best = max(inside, key=promise)
-    first = {name: value for name, value in best.knobs.items() if name in spec.space.knobs}
+    config = _config(spec, best.knobs)
+    first = {name: getattr(config, name) for name in spec.space.knobs}  # all: the search is to choose none of it
     others = tuple(config for config in spec.prior.configs[1:] if config != first)
     return with_values(spec, prior={"configs": (first, *others)})
 

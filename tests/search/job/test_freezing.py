@@ -109,6 +109,15 @@ def test_an_enqueued_trial_is_trained_first(tmp_path: Path) -> None:
     assert study.trials()[0].intermediate_values
 
 
+def test_what_is_enqueued_is_trained_to_its_end_however_little_it_promises(tmp_path: Path) -> None:
+    spec = frozen()
+    study = in_database(tmp_path, spec)
+    for rate in (0.02, 0.0001, 0.00011, 0.00012, 0.00013):
+        study.optuna.enqueue_trial({"filters": 4, "learning_rate": rate})
+    searched(study, spec)
+    assert [trial.state for trial in study.trials()[:5]] == [TrialState.COMPLETE] * 5
+
+
 def test_networks_over_a_limit_are_not_begun(tmp_path: Path) -> None:
     spec = frozen().overridden(max_params=600)
     study = searched(in_database(tmp_path, spec), spec)
