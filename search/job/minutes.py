@@ -24,8 +24,8 @@ OF_FINAL = 1 / 3  # epochs of a trial, relative to the final ones
 LEAST_EPOCHS, MOST_EPOCHS = 2, 16  # of a trial
 LEAST_TRIALS = 4  # whole trials that a search must have time for
 FEWEST_FINAL = 10  # epochs of the largest network that is tried
-AROUND = 30.0  # seconds of a job that are neither training nor scoring: its start, report and dashboard
-EXPORTED = 8  # times that the export scores the test images: every format, and what it is compared with
+AROUND = 60.0  # seconds of a job that are neither training nor scoring: its start, report, latencies and dashboard
+EXPORTED = 16  # times that the export scores the test images, some of them more slowly: every format, and its reference
 RANGE, STEPS = (1.0, 10_080.0), 150  # minutes that a target may take, and the lengths that are considered
 MOST_FINAL = 200  # epochs; what is left of hours is for the search
 

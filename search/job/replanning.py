@@ -24,7 +24,7 @@ from search.study.trials import complete_trials
 from search.terminal.wording import counted, duration
 
 LONGER = 2  # epochs of a candidate, relative to a trial's, where there is time
-MARGIN = 0.97  # of the time left that the final trainings are planned to take
+MARGIN = 0.95  # of the time left that the final trainings are planned to take
 
 
 def decide(study: Study, clock: JobClock, text: str) -> None:
