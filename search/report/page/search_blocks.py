@@ -42,7 +42,7 @@ def _pruning(levels: Sequence[Rung]) -> str:
     if not levels:
         return "None was pruned."
     counts = ", ".join(f"{rung.pruned} at epoch {rung.epoch}" for rung in levels)
-    return f"Dotted lines mark the rungs, with the number of pruned trials: {counts}."
+    return f"Dotted lines mark epochs after which trials were pruned, with their number: {counts}."
 
 
 def _best_first(paths: Sequence[TrialPath]) -> list[TrialPath]:
