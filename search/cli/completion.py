@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from search.study.paths import STORAGE_FILE
 
-FILE = STORAGE_FILE
 SECONDS = 1.0  # maximum wait for a locked database
 MOST = 1000
 
@@ -23,11 +22,11 @@ def trial_numbers(incomplete: str) -> list[str]:
 
 
 def _texts(query: str, incomplete: str) -> list[str]:
-    if not FILE.is_file():
+    if not STORAGE_FILE.is_file():
         return []
     try:
         # rw does not create a missing file; a read-only connection would leave the files of the WAL mode behind.
-        with closing(sqlite3.connect(f"file:{quote(str(FILE))}?mode=rw", uri=True, timeout=SECONDS)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(str(STORAGE_FILE))}?mode=rw", uri=True, timeout=SECONDS)) as connection:
             rows: Sequence[tuple[object]] = connection.execute(
                 f"{query} LIMIT {MOST}", (len(incomplete), incomplete)
             ).fetchall()

@@ -42,6 +42,15 @@ def test_an_epoch_has_each_image_once_and_drops_a_partial_batch(images: Images) 
     assert not torch.equal(rows, torch.cat(list(made.epoch(ahead=3))))
 
 
+def test_an_epoch_of_several_passes_has_each_image_once_in_each_in_another_order(images: Images) -> None:
+    made = batches(images, passes=3)
+    blocks = list(made.epoch(ahead=4))
+    assert made.count == sum(map(len, blocks)) == 15
+    passes = torch.cat(blocks).view(3, COUNT)
+    assert all(torch.equal(rows.sort().values, torch.arange(COUNT)) for rows in passes)
+    assert len(passes.unique(dim=0)) == 3
+
+
 def test_alternate_flips_show_each_image_both_ways_in_any_two_epochs(images: Images) -> None:
     made = batches(images, flip="alternate")
     shown = [mirrored_in(epoch, made) for epoch in (1, 2, 3)]

@@ -27,6 +27,8 @@ KNOBS = {
     "small_epochs": st.sampled_from((0.0, 0.5)),
     "hidden": st.sampled_from((0, 16)),
     "l2": st.sampled_from((0.0, 0.1)),
+    "passes": st.sampled_from((1, 3)),
+    "flip": st.sampled_from((False, "alternate")),
 }
 
 
