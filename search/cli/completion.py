@@ -26,7 +26,8 @@ def _texts(query: str, incomplete: str) -> list[str]:
         return []
     try:
         # rw does not create a missing file; a read-only connection would leave the files of the WAL mode behind.
-        with closing(sqlite3.connect(f"file:{quote(str(STORAGE_FILE))}?mode=rw", uri=True, timeout=SECONDS)) as connection:
+        address = f"file:{quote(str(STORAGE_FILE))}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=SECONDS)) as connection:
             rows: Sequence[tuple[object]] = connection.execute(
                 f"{query} LIMIT {MOST}", (len(incomplete), incomplete)
             ).fetchall()

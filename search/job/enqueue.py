@@ -41,7 +41,7 @@ def read_config(settings: Sequence[str]) -> dict[str, Any]:
 
     Raises: SearchError.
     """
-    return dict(read_setting(setting, {}) for setting in settings)
+    return dict(read_setting(setting, {}, option="enqueue") for setting in settings)
 
 
 def enqueue(study: Study, configs: Sequence[Mapping[str, Any]]) -> tuple[list[int], bool]:

@@ -17,7 +17,7 @@ BETWEEN = ".."
 WHOLE = 1e-9  # tolerance for decimals that are not exact floats
 
 
-def read_setting(setting: str, entries: Mapping[str, Any]) -> tuple[str, Any]:
+def read_setting(setting: str, entries: Mapping[str, Any], *, option: str = "--set") -> tuple[str, Any]:
     """Return the knob and its entry under [knobs], validated.
 
     Args:
@@ -25,13 +25,14 @@ def read_setting(setting: str, entries: Mapping[str, Any]) -> tuple[str, Any]:
             or LOW..HIGH.
         entries: The study's own; a range LOW..HIGH keeps the scale and, where it fits, the step that the knob has
             there, else those of its declared range.
+        option: What it was given to, for errors.
 
     Raises: SearchError.
     """
     given, equals, text = (part.strip() for part in setting.partition("="))
     if not equals or not given or not text:
-        raise SearchError(f"--set takes knob=value, got {shown(setting)}. For example: --set dropout=0.2")
-    context = f"--set {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
+        raise SearchError(f"{option} takes knob=value, got {shown(setting)}. For example: {option} dropout=0.2")
+    context = f"{option} {setting if setting.isprintable() and len(setting) <= LONGEST else shown(setting)}"
     name = SHORT.get(given, given)
     if text[0] not in OPENING and BETWEEN in text:
         entry: Any = _range(name, text, entries.get(name), context)
