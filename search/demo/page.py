@@ -1,6 +1,7 @@
 """The page, made with Gradio, and its server, for this machine only and without requests to any other."""
 
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
 def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
     """Serve the page at that socket until Ctrl-C, then delete all uploads.
 
-    Raises: KeyboardInterrupt.
+    Raises: KeyboardInterrupt, if Ctrl-C came before the page was mounted or if the server passes it on.
     """
     with ExitStack() as stack:
         os.environ["GRADIO_TEMP_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
@@ -103,7 +104,10 @@ def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
             css=PAGE_STYLE + style,
         )
         options = uvicorn.Config(mounted, log_level="warning", timeout_graceful_shutdown=1)
-        uvicorn.Server(options).run(sockets=[listening])
+        server = uvicorn.Server(options)
+        # Before the server handles signals itself, Ctrl-C would leave a half-built event loop, which prints an error.
+        signal.signal(signal.SIGINT, server.handle_exit)
+        server.run(sockets=[listening])
 
 
 def listen(port: int) -> socket.socket:

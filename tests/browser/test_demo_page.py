@@ -137,6 +137,29 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
 
 
 @pytest.mark.process
+def test_ctrl_c_while_the_event_loop_is_built_ends_it_without_a_traceback(reviewed: Path) -> None:
+    code = (
+        "import asyncio, signal, sys\n"
+        "class Slow(asyncio.SelectorEventLoop):\n"
+        "    def _make_self_pipe(self):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        super()._make_self_pipe()\n"
+        "asyncio.SelectorEventLoop = Slow\n"
+        "from uvicorn import Config\n"
+        "Config.get_loop_factory = lambda self: Slow\n"
+        "sys.argv = ['fmnist-search', 'demo']\n"
+        "from search.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=reviewed, env=surroundings(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Ended."
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
 def test_without_gradio_one_message_says_how_to_install_it(reviewed: Path) -> None:
     code = (
         "import sys; sys.modules['gradio'] = None; sys.argv = ['fmnist-search', 'demo']; from search.cli.main "
