@@ -133,9 +133,11 @@ def in_words(spec: StudySpec, costs: Costs, data: DataRecord) -> str:
 def _with_search(
     spec: StudySpec, costs: Costs, left: float, shares: tuple[float, float], stored: StudySpec | None
 ) -> StudySpec | None:
-    """Return the study with a search; None if there is no time for one."""
-    final = epochs_within(spec, costs, left * (1 - sum(shares)))
-    search = left * (1 - shares[1]) - costs.of_final(spec, final)  # at least its share
+    """Return the study with a search, of at most the minutes that the study names; None if there is no time."""
+    most = (spec.search.minutes or float("inf")) * 60
+    trained = left * (1 - shares[1])
+    final = epochs_within(spec, costs, trained - min(left * shares[0], most))
+    search = min(trained - costs.of_final(spec, final), most)  # at least its share
     fitting = int(search / (costs.rounds.usual(LEAST_TRIALS) * costs.trial))
     epochs = spec.epochs if stored else min(MOST_EPOCHS, max(LEAST_EPOCHS, round(final * OF_FINAL)), fitting)
     if epochs < LEAST_EPOCHS and stored is None:

@@ -133,6 +133,19 @@ def job(spec: StudySpec, costs: Costs, clock: Clock, executor: Timed) -> tuple[S
     return study, clock.now - began + config.epochs * epoch + around(spec, costs, DATA), epoch
 
 
+@pytest.mark.usefixtures("clock")
+def test_a_search_lasts_no_longer_than_the_study_says_and_the_final_trainings_have_the_rest() -> None:
+    def asked(**search: Any) -> StudySpec:
+        return study_of(10, search={"trials": 100, "sampler": "random", "pruner": "none"} | search)
+
+    free, costs = plan(asked())
+    bounded, _ = plan(asked(minutes=1))
+    assert bounded.search.minutes == 1
+    assert costs.of_final(bounded, bounded.final_epochs) > costs.of_final(free, free.final_epochs)
+    loose, _ = plan(asked(minutes=1000))
+    assert loose == free
+
+
 def test_no_network_is_tried_that_has_no_time_for_a_final_training(clock: Clock) -> None:
     spec = study_of(40, knobs=PINNED | {"depth": 3, "filters": [4, 8, 64, 128]})
     place = Place(torch.device("cpu"), 2, 1, None, None)
