@@ -67,11 +67,12 @@ def quiet_optuna() -> None:
 def opened_study(study: str | None, storage: str) -> "Study":
     """Return the study of that name in the storage, or without a name the one that ran last."""
     quiet_optuna()
+    from search.storage.foreign import SPEC
     from search.storage.opening import open_storage
     from search.study.study import load_study
 
     opened = load_study(open_storage(storage, create=False), study)
-    if len(opened.optuna.directions) > 1:
+    if len(opened.optuna.directions) > 1 and SPEC not in opened.attributes:
         raise SearchError(
             f"A study must have one objective, got {len(opened.optuna.directions)} in {opened.name!r}, which another "
             "program made. Name another study; `fmnist-search status` lists them."

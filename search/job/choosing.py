@@ -10,7 +10,7 @@ from search.job.active import Active
 from search.job.budget import spent
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.study.trials import complete_trials
+from search.study.trials import complete_trials, value_of
 
 Verdict = tuple[Literal["prune", "pause"], str]  # what the loop does with a trial, and why
 
@@ -89,7 +89,7 @@ class UntilTarget:
     def next_trial(self, active: Mapping[str, Active], seconds_left: float) -> Trial | None:
         """Return what the other chooser does; None once a trial has reached the target."""
         best = next(iter(complete_trials(self._study)), None)
-        is_reached = best is not None and (best.value or 0.0) >= self._target
+        is_reached = best is not None and (value_of(best) or 0.0) >= self._target
         self._reached = f"trial {best.number} has reached the target of {self._target}" if best and is_reached else ""
         return None if self._reached else self._chooser.next_trial(active, seconds_left)
 

@@ -3,20 +3,23 @@
 The best of many noisy values is partly best by luck; fresh seeds remove the luck and measure it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.executors import Predicted, Task
 from search.job.budget import seconds_left
+from search.job.points import Scored, points_with_rivals, undominated
 from search.job.stage import Stage
-from search.job.temperature import temperature_of, winner_temperature
+from search.job.temperature import fitted_temperature, temperature_of
 from search.job.trainings import train_all
 from search.storage.trial_record import TrialRecord
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
+from search.study.sections import DEFAULT_LOSS, DEFAULT_POINTS
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.study.trials import complete_trials
+from search.study.trials import complete_trials, costs_of_trial, value_of
 
 FIRST_SEED = 1000  # past the search's own seeds
 
@@ -35,9 +38,8 @@ def confirm(stage: Stage) -> Candidate:
     dropped = {entry.trial: entry for entry in before.dropped}
     temperatures: dict[str, float | None] = {}  # of trainings of this call, by their keys
 
-    def note(winner: int | None = None, temperature: float | None = None) -> None:
-        kept, left = tuple(candidates.values()), tuple(dropped.values())
-        study.write(Confirmation(candidates=kept, winner=winner, dropped=left, temperature=temperature))
+    def note(**result: Any) -> None:
+        study.write(Confirmation(candidates=tuple(candidates.values()), dropped=tuple(dropped.values()), **result))
 
     def see(predicted: Predicted) -> None:
         temperatures[predicted.key] = temperature_of(predicted.probabilities, predicted.labels)
@@ -67,7 +69,18 @@ def confirm(stage: Stage) -> Candidate:
     if len(dropped) > len(before.dropped):
         return confirm(stage)
     winner = max(candidates.values(), key=_score)
-    note(winner.trial, winner_temperature(stage, winner, before))
+    if not spec.search.against:
+        note(winner=winner.trial, temperature=fitted_temperature(stage, winner, before))
+        return winner
+    points = _points(study, spec, candidates)
+    fitted = {point.trial: fitted_temperature(stage, point, before) for point in points}
+    winner = max(points, key=_score)
+    note(
+        winner=winner.trial,
+        temperature=fitted[winner.trial],
+        points=tuple(fitted),
+        temperatures=tuple(fitted.values()),
+    )
     return winner
 
 
@@ -97,7 +110,8 @@ def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Ca
         settings = TrialRecord(trial).config
         if settings is None:
             raise SearchError(f"Trial {trial.number} has no valid configuration: another program changed it.")
-        assert trial.value is not None
+        value = value_of(trial)
+        assert value is not None
         config = TrialConfig.parse(settings, context=f"trial {trial.number}")
         # The same configuration with another seed is not a second candidate.
         best.setdefault(
@@ -105,7 +119,7 @@ def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Ca
             Candidate(
                 trial=trial.number,
                 config=config,
-                search_value=trial.value,
+                search_value=value,
                 runs=earlier_runs.get(trial.number, ()),
             ),
         )
@@ -114,7 +128,29 @@ def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Ca
     candidates = [candidate for config, candidate in best.items() if config not in diverging]
     if not candidates:
         raise SearchError(_why_none(study, spec, before.dropped))
-    return tuple(candidates)[: spec.confirm.top if spec.confirm.seeds else 1]
+    most = spec.confirm.top if spec.confirm.seeds else 1
+    if not spec.search.against:
+        return tuple(candidates)[:most]
+    of_trial = {candidate.trial: candidate for candidate in candidates}
+    groups = _groups(study, spec, candidates)
+    return tuple(of_trial[entry.trial] for rivals in groups for entry in rivals[:most])
+
+
+def _groups(study: Study, spec: StudySpec, candidates: Iterable[Candidate]) -> list[list[Scored]]:
+    """Return the points of the front by their search values, each before those that may replace it."""
+    scored = [Scored(one.trial, one.search_value, costs_of_trial(study, one.trial)) for one in candidates]
+    points = DEFAULT_POINTS if spec.final.points is None else spec.final.points
+    return points_with_rivals(scored, points, DEFAULT_LOSS if spec.final.loss is None else spec.final.loss)
+
+
+def _points(study: Study, spec: StudySpec, candidates: Mapping[int, Candidate]) -> list[Candidate]:
+    """Return the best candidate of each point that is not dominated by another one, the cheapest first."""
+    best = [
+        max((candidates[entry.trial] for entry in rivals if entry.trial in candidates), key=_score)
+        for rivals in _groups(study, spec, candidates.values())
+    ]
+    scored = [Scored(one.trial, _score(one), costs_of_trial(study, one.trial)) for one in best]
+    return [candidates[entry.trial] for entry in undominated(scored)]
 
 
 def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:

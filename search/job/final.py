@@ -1,18 +1,18 @@
 """The final stage: retrain the winner on train + validation with several seeds, then open the test split once.
 
-With `distil`, the retrained networks teach as many students, and the test split is opened after these are trained.
+With `distil`, the retrained networks teach as many students, and the test split is opened after these are trained; in a
+search against costs, after the other points of the front are.
 
 This is the only module that opens the test split, and each opening is recorded in the study before an image is scored.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
@@ -21,18 +21,16 @@ from fmnist.data.images import SIDE, Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
-from fmnist.network import describe
 from fmnist.predict import predict
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors import Task
-from search.job.scores import class_scores, final_runs, score_teachers
+from search.job.point_finals import TrainedPoints, train_points, write_front
+from search.job.scores import LEVEL, RESAMPLES, load_trained, probabilities_of, score_teachers, scored
 from search.job.stage import Stage
 from search.job.teachers import DivergedStudentError, teacher_folder
 from search.job.trainings import train_all, wide_tasks
-from search.study.ensemble import ensemble_score
 from search.study.environment import now
-from search.study.predictions import keep_predictions
 from search.study.records import (
     Candidate,
     Confirmation,
@@ -47,7 +45,6 @@ from search.study.study import Study
 
 FIRST_SEED = 2000  # past the seeds of search and confirm
 FIRST_STUDENT = 4000  # past those of the final trainings and of ablations
-RESAMPLES, LEVEL = 2000, 0.95
 
 
 class DivergedWinnerError(SearchError):
@@ -63,8 +60,9 @@ def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.de
     if (final := study.read(Final)) is not None:
         return final
     teachers, trained = _retrain(stage, winner)
+    points = train_points(stage, winner, FIRST_SEED)
     stage.progress.message("Opening the test split, once.")
-    final = _test(study, winner, teachers, trained, source, device)
+    final = _test(study, winner, teachers, trained, points, source, device)
     release_memory(device)
     study.write(final)
     return final
@@ -216,47 +214,20 @@ def _test(
     winner: Candidate,
     teachers: tuple[FinalTraining, ...],
     trained: tuple[FinalTraining, ...],
+    points: TrainedPoints,
     source: Source,
     device: torch.device,
 ) -> Final:
-    checkpoints = [_load_trained(final_folder(study, run.seed), run) for run in trained]
-    taught_by = [_load_trained(teacher_folder(study, run.seed), run) for run in teachers]
-    _rehearse([*checkpoints, *taught_by], device)
+    checkpoints = [load_trained(final_folder(study, run.seed), run) for run in trained]
+    taught_by = [load_trained(teacher_folder(study, run.seed), run) for run in teachers]
+    of_points = points.load(study)
+    _rehearse([*checkpoints, *taught_by, *chain(*of_points.values())], device)
     _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
-    probabilities = _predicted(checkpoints, images, device)
-    predictions = probabilities.argmax(axis=2)
-    digest = keep_predictions(study.folder, images.labels, probabilities)
-    classes = len(images.class_names)
-    scores = [score(images.labels, row, classes) for row in predictions]
-    low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
-    network = describe(checkpoints[0].config, classes)
-    return Final(
-        trial=winner.trial,
-        config=checkpoints[0].config,
-        runs=final_runs(trained, scores, "final"),
-        mean=fmean(run_scores.macro_f1 for run_scores in scores),
-        sd=stdev(run_scores.macro_f1 for run_scores in scores) if len(scores) > 1 else None,
-        low=low,
-        high=high,
-        level=LEVEL,
-        resamples=RESAMPLES,
-        classes=class_scores(scores, images.class_names),
-        confusion=tuple(tuple(int(count) for count in row) for row in scores[0].confusion),
-        exported_seed=trained[0].seed,
-        parameters=network.parameters,
-        flops=network.flops,
-        test_images=len(images),
-        predictions=digest,
-        temperature=checkpoints[0].origin.get("temperature"),
-        ensemble=ensemble_score(images.labels, probabilities, resamples=RESAMPLES, level=LEVEL),
-        teachers=_scored_teachers(teachers, taught_by, images, device),
-    )
-
-
-def _predicted(checkpoints: list[Checkpoint], images: Images, device: torch.device) -> NDArray[np.float32]:
-    """Return the probabilities of the networks for the images. Shape: [S, N, C]."""
-    return np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])
+    final = scored(study.folder, winner.trial, trained, checkpoints, images, device)
+    if points.found:
+        write_front(study, final, points, of_points, images, device)
+    return final.model_copy(update={"teachers": _scored_teachers(teachers, taught_by, images, device)})
 
 
 def _scored_teachers(
@@ -264,7 +235,7 @@ def _scored_teachers(
 ) -> Teachers | None:
     if not trained:
         return None
-    probabilities = _predicted(checkpoints, images, device)
+    probabilities = probabilities_of(checkpoints, images, device)
     config = checkpoints[0].config
     return score_teachers(config, trained, images.labels, probabilities, resamples=RESAMPLES, level=LEVEL)
 
@@ -281,13 +252,3 @@ def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
             f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free memory, or run the "
             "same command with --device cpu. No opening of the test split is recorded."
         ) from None
-
-
-def _load_trained(folder: Path, run: FinalTraining) -> Checkpoint:
-    checkpoint = load_checkpoint(folder)
-    if run.checkpoint not in (None, checkpoint.seal):
-        raise SearchError(
-            f"{folder} must hold the model that the study has trained; it was changed. Run the same command to train "
-            "it again."
-        )
-    return checkpoint

@@ -21,6 +21,7 @@ from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, 
 from search.samplers.proposals import ProposalSampler
 from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values
 from search.storage.trial_record import TrialRecord
+from search.study.costs import costs_of
 from search.study.limits import constraints_of, violations
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -47,6 +48,7 @@ class Freezing:
             patience=spec.search.patience or PATIENCE,
             least=min(spec.confirm.top, spec.trials),
             prior=take_prior(study, spec, announce),
+            costs_of=self._costs if spec.search.against else None,
         )
         self._next_verdict = 0.0  # when
         self.end_reason, self.ends_early = "", False
@@ -132,6 +134,11 @@ class Freezing:
     def _is_allowed(self, knobs: dict[str, Any]) -> bool:
         config = self._spec.final.deployed(self._config(knobs))
         return violations(constraints_of(self._spec.limits, config, self._classes), self._spec.limits) is None
+
+    def _costs(self, knobs: dict[str, Any]) -> tuple[float, ...]:
+        # Thousands of candidates for a proposal, whose values are of the space: they are not checked again.
+        config = TrialConfig.model_construct(**self._spec.space.pinned | knobs)
+        return costs_of(self._spec.search.against, self._spec.final.deployed(config), self._classes)
 
     def _flops(self, knobs: dict[str, Any]) -> float:
         return describe(self._config(knobs), self._classes).flops

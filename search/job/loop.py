@@ -33,10 +33,11 @@ from search.storage.optuna_private import trial_id, wait_again
 from search.storage.sharing import NoRoomError, TakenOverError
 from search.storage.trial_record import note_end, note_foreign, note_pause, note_refused
 from search.study.coordinators import share_of, take_back
+from search.study.costs import costs_of
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.study import Study
 from search.study.timing import NOTE_SECONDS
-from search.study.trials import complete_trials, finished_trials
+from search.study.trials import complete_trials, finished_trials, value_of
 
 RETRY_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
 TIME_IS_UP = "the study's time is up"
@@ -51,9 +52,9 @@ def best_of(study: Study) -> Best | None:
     """Return the best complete trial as the screen shows it."""
     return next(
         (
-            Best(f"trial {trial.number}", trial.value, trial.params)
+            Best(f"trial {trial.number}", value, trial.params)
             for trial in complete_trials(study)
-            if trial.value is not None
+            if (value := value_of(trial)) is not None
         ),
         None,
     )
@@ -265,7 +266,8 @@ class SearchLoop:
         last = active.curve[-1].macro_f1 if active.curve else None
         note_end(active.trial, active.curve, reason)
         constrain(active.trial, active.constraints)
-        self.study.optuna.tell(active.trial, last if state == TrialState.COMPLETE else None, state=state)
+        values = [last, *self._costs(active)] if state == TrialState.COMPLETE and last is not None else None
+        self.study.optuna.tell(active.trial, values, state=state)
         self.done_here += word != "refused"
         self.study.snapshot(key).unlink(missing_ok=True)
         if (
@@ -275,6 +277,9 @@ class SearchLoop:
         ):
             self.progress.message(fault)
         self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
+
+    def _costs(self, active: Active) -> tuple[float, ...]:
+        return costs_of(self.spec.search.against, self.spec.final.deployed(active.config), self.classes)
 
     def _may_be_refused(self) -> bool:
         """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another

@@ -14,7 +14,7 @@ from fmnist.predict import latency_ms
 from fmnist.train import DivergedError, fit
 from search.errors import SearchError
 from search.storage import trial_record
-from search.storage.optuna_private import enqueued_values, stored
+from search.storage.optuna_private import enqueued_values, report_value, stored
 from search.storage.trial_record import TrialRecord
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.sections import FinalSection, LimitsSection
@@ -100,7 +100,7 @@ def report(trial: Trial, epoch: int, macro_f1: float) -> bool:
     """
     if epoch in stored(trial).intermediate_values:
         return False
-    trial.report(macro_f1, step=epoch)
+    report_value(trial, macro_f1, step=epoch)
     return True
 
 

@@ -1,16 +1,87 @@
 """The scores of final networks on the test images, as records; nothing here opens the test split."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fmnist.checkpoint import Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
+from fmnist.data.images import Images
 from fmnist.metrics import Ints, Scores, bootstrap_interval, score
 from fmnist.network import describe
+from fmnist.predict import predict
+from search.errors import SearchError
 from search.study.ensemble import ensemble_score
-from search.study.records import ClassScore, FinalRun, FinalTraining, Teachers
+from search.study.predictions import keep_predictions
+from search.study.records import ClassScore, Final, FinalRun, FinalTraining, Teachers
+
+RESAMPLES, LEVEL = 2000, 0.95
+
+
+def probabilities_of(checkpoints: Sequence[Checkpoint], images: Images, device: torch.device) -> NDArray[np.float32]:
+    """Return the probabilities of the networks for the images. Shape: [S, N, C]."""
+    return np.stack([predict(checkpoint, images.pixels, device) for checkpoint in checkpoints])
+
+
+def scored(
+    folder: Path,
+    trial: int | None,
+    trained: Sequence[FinalTraining],
+    checkpoints: Sequence[Checkpoint],
+    images: Images,
+    device: torch.device,
+    *,
+    within: str = "",
+) -> Final:
+    """Return the result of these networks of one configuration, and keep their predictions in the folder.
+
+    `within`: the folder, relative to that of the study, with a slash at its end.
+    """
+    probabilities = probabilities_of(checkpoints, images, device)
+    predictions = probabilities.argmax(axis=2)
+    digest = keep_predictions(folder, images.labels, probabilities)
+    classes = len(images.class_names)
+    scores = [score(images.labels, row, classes) for row in predictions]
+    low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)
+    network = describe(checkpoints[0].config, classes)
+    return Final(
+        trial=trial,
+        config=checkpoints[0].config,
+        runs=final_runs(trained, scores, f"{within}final"),
+        mean=fmean(run_scores.macro_f1 for run_scores in scores),
+        sd=stdev(run_scores.macro_f1 for run_scores in scores) if len(scores) > 1 else None,
+        low=low,
+        high=high,
+        level=LEVEL,
+        resamples=RESAMPLES,
+        classes=class_scores(scores, images.class_names),
+        confusion=tuple(tuple(int(count) for count in row) for row in scores[0].confusion),
+        exported_seed=trained[0].seed,
+        parameters=network.parameters,
+        flops=network.flops,
+        test_images=len(images),
+        predictions=digest,
+        temperature=checkpoints[0].origin.get("temperature"),
+        ensemble=ensemble_score(images.labels, probabilities, resamples=RESAMPLES, level=LEVEL),
+    )
+
+
+def load_trained(folder: Path, run: FinalTraining) -> Checkpoint:
+    """Return the model of that training in the folder.
+
+    Raises: SearchError if it is another one, FmnistError if it cannot be loaded.
+    """
+    checkpoint = load_checkpoint(folder)
+    if run.checkpoint not in (None, checkpoint.seal):
+        raise SearchError(
+            f"{folder} must hold the model that the study has trained; it was changed. Run the same command to train "
+            "it again."
+        )
+    return checkpoint
 
 
 def final_runs(trained: Sequence[FinalTraining], scores: Sequence[Scores], folder: str) -> tuple[FinalRun, ...]:

@@ -21,8 +21,8 @@ def temperature_of(probabilities: NDArray[np.floating], labels: Ints) -> float |
     return fit_temperature(probabilities, labels) if len(labels) >= FEWEST_IMAGES else None
 
 
-def winner_temperature(stage: Stage, winner: Candidate, before: Confirmation) -> float | None:
-    """Return the winner's temperature, or None and show a message that says why.
+def fitted_temperature(stage: Stage, winner: Candidate, before: Confirmation) -> float | None:
+    """Return the temperature of the winner, or a point of a front; or None and show a message that says why.
 
     It is the geometric mean over its fresh seeds. Without fresh seeds it is fitted on the stored predictions of its
     trial, unless the earlier Confirmation has it: another machine may hold these predictions.

@@ -29,7 +29,7 @@ from search.study.records import (
     Timing,
 )
 from search.study.study import Study
-from search.study.trials import constraints_of
+from search.study.trials import constraints_of, value_of
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a random forest only fits noise
@@ -221,7 +221,7 @@ def searched(trial: FrozenTrial) -> Searched:
     return Searched(
         number=trial.number,
         state=trial.state.name.lower(),
-        value=None if trial.value is None or math.isnan(trial.value) else trial.value,
+        value=value_of(trial),
         feasible=is_feasible(trial),
         knobs=trial.params,
         parameters=record.parameters,
@@ -267,7 +267,7 @@ def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]
 
 
 def _importances(study: Study, trials: Sequence[FrozenTrial], data: DataRecord | None) -> Importances:
-    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(trial.value or 0.0)]
+    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(value_of(trial) or 0.0)]
     absent = _why_no_importances(scored, data)
     return Importances(shares={} if absent else _shares(study), absent=absent)
 
@@ -275,7 +275,7 @@ def _importances(study: Study, trials: Sequence[FrozenTrial], data: DataRecord |
 def _why_no_importances(scored: Sequence[FrozenTrial], data: DataRecord | None) -> str | None:
     if len(scored) < ENOUGH_FOR_IMPORTANCES:
         return f"{len(scored)} of the {ENOUGH_FOR_IMPORTANCES} complete trials that importances need"
-    values = [trial.value or 0.0 for trial in scored]
+    values = [value_of(trial) or 0.0 for trial in scored]
     if data is not None and nothing_learned(max(values), data):
         return "no trial is better than random answers"
     if max(values) - min(values) < SAME_SCORE:
@@ -292,5 +292,7 @@ def _shares(study: Study) -> dict[str, float]:
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     return {
         name: float(share)
-        for name, share in optuna.importance.get_param_importances(study.optuna, evaluator=evaluator).items()
+        for name, share in optuna.importance.get_param_importances(
+            study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0]
+        ).items()
     }

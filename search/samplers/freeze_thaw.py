@@ -1,6 +1,7 @@
 """Freeze-thaw: a free worker begins a new configuration or continues a paused one, whichever promises more.
 
-What a step promises is the expected improvement of the best last epoch, divided by a power of the seconds until then.
+What a step promises is the expected improvement of the best last epoch, divided by a power of the seconds until then;
+with costs, that of the best last epochs at all costs (search/samplers/front.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from search.samplers.cube import Cube
+from search.samplers.front import Front
 from search.samplers.learning_curves import REFIT, CurveModel, Posterior, Prediction, Trainings, unwarp
 from search.samplers.prior import Prior
 
@@ -91,6 +92,7 @@ class FreezeThaw:
         patience: float = PATIENCE,
         least: int = 1,
         prior: Prior | None = None,
+        costs_of: Callable[[dict[str, Any]], tuple[float, ...]] | None = None,
     ) -> None:
         """Prepare a search.
 
@@ -103,6 +105,7 @@ class FreezeThaw:
             patience: The search ends when all that is left promises less than the noise between seeds, divided by this.
             least: Complete trials before it may end so.
             prior: What earlier searches found.
+            costs_of: The costs of a configuration, each above 0, where the search is for a front over them.
         """
         self._cube, self._epochs = cube, epochs
         self._is_allowed, self._seconds_of = is_allowed, seconds_of
@@ -111,6 +114,9 @@ class FreezeThaw:
         self._prior = prior if prior and len(prior) else None
         self._model = CurveModel(cube.knob_of, guesses=len(prior) if prior else 0)
         self._fitted_at = 0  # epochs
+        self._costs_of = costs_of or (lambda _: ())
+        within = self._allowed(np.random.default_rng(seed)) if costs_of else [{}]
+        self._front = Front(np.array([self._costs_of(knobs) for knobs in within], dtype=np.float64))
 
     def next_step(self, seen: Sequence[Seen], *, new: int, seconds_left: float = np.inf) -> Step | End:
         """Return what a free worker does; End if nothing that is left is worth its time, or can be completed in it.
@@ -133,7 +139,8 @@ class FreezeThaw:
         row = outlook.row(number)
         if row is None:
             return Pause(None, None)
-        return Pause(float(unwarp(outlook.own.mean[row])), float(unwarp(np.array(outlook.best))))
+        rival = self._front.rival(outlook.costs[row], outlook.best)
+        return Pause(float(unwarp(outlook.own.mean[row])), float(unwarp(np.array(rival))))
 
     def _next_step(
         self,
@@ -161,7 +168,7 @@ class FreezeThaw:
         promised = sum(step.gain * min(count, workers * seconds_left / step.seconds) for step, count in steps)
         is_ready = sum(trial.state == "complete" for trial in seen) >= self._least
         if is_ready and promised < outlook.noise / self._patience:
-            scale = float(np.exp(-outlook.best))  # a small step of y in F1
+            scale = float(np.exp(-outlook.best.max()))  # a small step of y in F1
             return End(promised * scale, outlook.noise * scale)
         return max((step for step, _ in steps), key=lambda step: step.score)
 
@@ -170,6 +177,16 @@ class FreezeThaw:
             if self._is_allowed(knobs := self._cube.knobs(point)):
                 break
         return knobs  # over a limit if nothing was within: the search refuses it and says so
+
+    def _allowed(self, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """Return configurations within the limits; all of them over a limit if nothing is within."""
+        found = [self._cube.knobs(point) for point in self._cube.random(CANDIDATES, rng)]
+        return [knobs for knobs in found if self._is_allowed(knobs)] or found
+
+    def _costs(self, configurations: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+        """Shape: [configurations, costs]."""
+        costs = [self._costs_of(knobs) for knobs in configurations]
+        return np.array(costs, dtype=np.float64).reshape(len(costs), self._front.costs)
 
     def _outlook(self, seen: Sequence[Seen]) -> "_Outlook | None":
         trained = [trial for trial in seen if trial.f1 and np.isfinite(trial.f1[0])]
@@ -196,10 +213,11 @@ class FreezeThaw:
             posterior = self._model.condition(Trainings(points, f1))
         smooth = posterior.at(points)
         ready = [row for row, trial in enumerate(trained) if trial.state in ("running", "complete")]
-        best = max(smooth.mean[ready], default=smooth.mean.min() if trained else UNKNOWN)
+        costs = self._costs([trial.knobs for trial in trained])
+        best = self._front.best(smooth.mean[ready], costs[ready], smooth.mean.min() if trained else UNKNOWN)
         bad = self._cube.points([trial.knobs for trial in seen if trial.state == "bad"])
         own = posterior.of_trainings()
-        return _Outlook(trained, points, posterior, own, smooth, float(best), bad, self._model.seed_deviation)
+        return _Outlook(trained, points, costs, posterior, own, smooth, best, bad, self._model.seed_deviation)
 
     def _thaw(self, outlook: "_Outlook", trial: Seen, favoured: int | None) -> Step:
         row = outlook.row(trial.number)
@@ -208,7 +226,8 @@ class FreezeThaw:
         if row is None:  # it was put back before its first epoch, or is one of the worst of very many
             urgency = 0.0 if trial.f1 else 1.0
             return Step(urgency, urgency, seconds, number=trial.number)
-        gain = float(_improvement(outlook.own.mean[row], outlook.own.sd[row], outlook.best))
+        own, only = outlook.own, slice(row, row + 1)
+        gain = float(self._front.improvement(own.mean[only], own.sd[only], outlook.costs[only], outlook.best)[0])
         worth = gain * (SWITCH if trial.number == favoured else 1.0)
         return Step(gain, worth / seconds**THRIFT, seconds, number=trial.number)
 
@@ -217,15 +236,13 @@ class FreezeThaw:
 
     def _begin(self, outlook: "_Outlook") -> Step:
         points = self._cube.random(CANDIDATES, self._rng)
-        gains = outlook.gains(self._with_guesses(points))
-        around = outlook.points[:, : points.shape[1]][np.argsort(-outlook.smooth.mean)[:BEST]]
+        gains = self._gains(outlook, points)
+        best = self._front.holders(outlook.smooth.mean, outlook.costs, BEST)
+        around = outlook.points[:, : points.shape[1]][best]
         for width in WIDTHS:
             around = np.concatenate([around, points[np.argsort(-gains)[:BEST]]])
             near = np.concatenate([self._cube.near(point, NEIGHBOURS, width, self._rng) for point in around])
-            points, gains = (
-                np.concatenate([points, near]),
-                np.concatenate([gains, outlook.gains(self._with_guesses(near))]),
-            )
+            points, gains = np.concatenate([points, near]), np.concatenate([gains, self._gains(outlook, near)])
             around = around[:0]
         steps: list[Step] = []
         for row in np.argsort(-gains):
@@ -238,6 +255,13 @@ class FreezeThaw:
             return Step(0.0, 0.0, self._epochs * self._seconds_of(knobs), knobs=self._random())
         return max(steps, key=lambda step: step.score)
 
+    def _gains(self, outlook: "_Outlook", points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the expected improvement of new trials, less where similar ones failed. Shape: [points]."""
+        guessed = self._with_guesses(points)
+        costs = self._costs([self._cube.knobs(point) for point in points]) if self._front.costs else points[:, :0]
+        there = outlook.posterior.at(guessed)
+        return self._front.improvement(there.mean, there.sd, costs, outlook.best) * outlook.safety(guessed)
+
 
 @dataclass(frozen=True, eq=False)
 class _Outlook:
@@ -245,10 +269,11 @@ class _Outlook:
 
     seen: Sequence[Seen]
     points: NDArray[np.float64]
+    costs: NDArray[np.float64]
     posterior: Posterior
     own: Prediction  # of each trial, with the luck of its seed
     smooth: Prediction  # of its configuration
-    best: float  # y of the best configuration of a complete or running trial
+    best: NDArray[np.float64]  # y of the best configuration of a complete or running trial, in each cell of the front
     bad: NDArray[np.float64]  # points of trials that failed for what they are
     noise: float  # standard deviation of y between seeds, after the last epoch
 
@@ -256,16 +281,9 @@ class _Outlook:
         """Return the row of trial `number`, None if it is not in the model."""
         return next((row for row, trial in enumerate(self.seen) if trial.number == number), None)
 
-    def gains(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the expected improvement of new trials, less where similar ones failed. Shape: [points]."""
-        prediction = self.posterior.at(points)
-        gains = _improvement(prediction.mean, prediction.sd, self.best)
-        if len(self.bad):
-            good = self.posterior.nearness(points, self.points).sum(axis=1)
-            gains = gains * (1 + good) / (1 + good + self.posterior.nearness(points, self.bad).sum(axis=1))
-        return np.asarray(gains)
-
-
-def _improvement(mean: Any, sd: Any, best: float) -> Any:
-    z = (mean - best) / sd
-    return (mean - best) * ndtr(z) + sd * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    def safety(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return how likely a trial is not to fail, 1 with no failed ones near it. Shape: [points]."""
+        if not len(self.bad):
+            return np.ones(len(points))
+        good = self.posterior.nearness(points, self.points).sum(axis=1)
+        return np.asarray((1 + good) / (1 + good + self.posterior.nearness(points, self.bad).sum(axis=1)))

@@ -47,6 +47,7 @@ __all__ = [
     "create_scoped_session",
     "enqueued_values",
     "pop_waiting",
+    "report_value",
     "set_trial_system_attr",
     "storage_of",
     "stored",
@@ -87,6 +88,11 @@ def stored(trial: Trial) -> FrozenTrial:
 def enqueued_values(trial: Trial) -> dict[str, Any] | None:
     """Return the parameters that the trial was enqueued with; None if it was not enqueued."""
     return stored(trial).system_attrs.get(ENQUEUED)
+
+
+def report_value(trial: Trial, value: float, *, step: int) -> None:
+    """Report an intermediate value, also in a study of several values, where `Trial.report` is not implemented."""
+    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def set_trial_system_attr(trial: Trial, key: str, value: Any) -> None:

@@ -16,6 +16,7 @@ from pydantic import (
 
 from fmnist.config import TrialConfig
 from search.samplers.names import Pruner, Sampler
+from search.study.costs import Cost
 
 
 class Section(BaseModel):
@@ -59,6 +60,8 @@ class SearchSection(Section):
     # With freeze-thaw the search ends when all that is left of its budget promises less than the deviation between
     # seeds, divided by this; inf never ends it early.
     patience: Annotated[float, Field(gt=0)] | None = None
+    # With costs the search is for their front: the best F1 that a network of at most so much can have.
+    against: Annotated[tuple[Cost, ...], Field(strict=False, max_length=2)] = ()
 
     @model_validator(mode="after")
     def _modelled(self) -> Self:
@@ -66,6 +69,10 @@ class SearchSection(Section):
             raise ValueError('a section with sampler = "gp" if its pruner is "freeze-thaw", whose model also proposes')
         if self.patience is not None and self.pruner != "freeze-thaw":
             raise ValueError('a section with pruner = "freeze-thaw" if it has patience: other searches have no model')
+        if self.against and self.pruner != "freeze-thaw":
+            raise ValueError('a section with sampler = "gp" and pruner = "freeze-thaw" if it is against a cost')
+        if len(set(self.against)) < len(self.against):
+            raise ValueError("a section that names each cost only once")
         return self
 
 
@@ -131,6 +138,9 @@ _KNOBS: dict[str, Any] = {
 Student: type[Changes] = create_model("Student", __base__=Changes, **_KNOBS)
 
 
+DEFAULT_POINTS, DEFAULT_LOSS = 5, 0.01
+
+
 class FinalSection(Section):
     """The winner is retrained on all training images with `seeds` seeds, and with `epochs` epochs if set.
 
@@ -138,6 +148,9 @@ class FinalSection(Section):
 
     With `distil` as many students learn from the mean of these networks' probabilities, and are the result. They have
     the winner's configuration, or differ from it by the knobs of `student`.
+
+    A search against costs has at most `points` winners spread over them: always the best, and the smallest network that
+    is worse by at most `loss`.
     """
 
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -145,6 +158,8 @@ class FinalSection(Section):
     translate: Literal[0, 1] | None = None
     distil: bool = False
     student: Student | None = None  # type: ignore[valid-type]  # made above
+    points: Annotated[int, Field(ge=1, le=20)] | None = None  # DEFAULT_POINTS of a search against costs, if None
+    loss: Annotated[float, Field(ge=0, lt=1)] | None = None  # DEFAULT_LOSS, if None
 
     @model_validator(mode="after")
     def _taught(self) -> Self:

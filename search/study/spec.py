@@ -82,6 +82,27 @@ class StudySpec(Section):
             raise ValueError("a section whose list of classes names each class only once")
         return received
 
+    @field_validator("search")
+    @classmethod
+    def _with_one_result(cls, received: SearchSection, info: ValidationInfo) -> SearchSection:
+        if received.against and info.data.get("budget") != BudgetSection():
+            raise ValueError(
+                "a section without against if [budget] has minutes or a target, which are those of a single result: "
+                "bound the search with [search] minutes"
+            )
+        return received
+
+    @field_validator("final")
+    @classmethod
+    def _of_a_front(cls, received: FinalSection, info: ValidationInfo) -> FinalSection:
+        search = info.data.get("search")
+        is_front = isinstance(search, SearchSection) and bool(search.against)
+        if not is_front and (received.points is not None or received.loss is not None):
+            raise ValueError("a section with neither points nor loss unless the search is against a cost")
+        if is_front and received.distil:
+            raise ValueError("a section with distil = false if the search is against a cost: it has several winners")
+        return received
+
     @field_validator("final")
     @classmethod
     def _taught_at_full_size(cls, received: FinalSection, info: ValidationInfo) -> FinalSection:
@@ -148,7 +169,8 @@ class StudySpec(Section):
         for name, wish in wishes.items():
             section, _, key = WISHES[name].rpartition(".")
             if wish is not None:
-                given = [part.strip() for text in wish for part in text.split(",")] if name == "prior" else wish
+                is_list = name in ("prior", "against")
+                given = [part.strip() for text in wish for part in text.split(",")] if is_list else wish
                 (values[section] if section else values)[key] = given
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         values["knobs"] |= knobs or {}
@@ -237,7 +259,7 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: st
         knobs=config.model_dump(),
         cleaning=spec.cleaning,
         confirm=ConfirmSection(top=1, seeds=0),
-        final=spec.final,
+        final=spec.final.model_copy(update={"points": None, "loss": None}),
     )
 
 

@@ -145,11 +145,11 @@ def create_study(storage: OwnTrials, spec: StudySpec, data: DataRecord, home: Pa
     optuna_study = optuna.create_study(
         study_name=spec.name,
         storage=storage,
-        direction=StudyDirection.MAXIMIZE,
+        directions=directions_of(spec),
         load_if_exists=True,
         pruner=spec.make_pruner(),
     )
-    _name_value(optuna_study)
+    _name_values(optuna_study, spec)
     study = Study(optuna_study, home)
     if "final" not in study.attributes:  # a finished study keeps the records it was made with
         study.note_spec(spec)
@@ -160,12 +160,17 @@ def create_study(storage: OwnTrials, spec: StudySpec, data: DataRecord, home: Pa
     return study
 
 
-def _name_value(study: OptunaStudy) -> None:
-    """Name the trials' value, which optuna-dashboard otherwise calls "Objective 0"."""
+def directions_of(spec: StudySpec) -> list[StudyDirection]:
+    """Return the directions of the values of the study's trials: macro F1, then the costs."""
+    return [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(spec.search.against)]
+
+
+def _name_values(study: OptunaStudy, spec: StudySpec) -> None:
+    """Name the trials' values, which optuna-dashboard otherwise calls "Objective 0"."""
     if study.metric_names is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([METRIC])
+            study.set_metric_names([METRIC, *spec.search.against])
 
 
 @contextmanager
@@ -188,7 +193,7 @@ def check_resumable(storage: OwnTrials, spec: StudySpec, data: DataRecord) -> No
         return
     study = Study(optuna.load_study(study_name=spec.name, storage=storage))
     if SPEC not in study.attributes:
-        if study.trials() or study.optuna.directions != [StudyDirection.MAXIMIZE]:
+        if study.trials() or study.optuna.directions != directions_of(spec):
             raise SearchError(f"The study {spec.name!r} was not made by fmnist-search. Give --name for a new study.")
         return  # killed between its first two writes
     toolkit = version("fmnist-search")

@@ -26,13 +26,24 @@ def foreign_trials(study: Study) -> list[FrozenTrial]:
 def complete_trials(study: Study) -> list[FrozenTrial]:
     """Return the complete trials, best first."""
     trials = study.trials((TrialState.COMPLETE,))
-    return sorted(trials, key=lambda trial: -(trial.value or 0.0))
+    return sorted(trials, key=lambda trial: -(value_of(trial) or 0.0))
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """Return the trial's value; None if it has none yet, several (as in another program's study), or NaN."""
+    """Return the trial's macro F1; None if it has none yet, several values of another program, or NaN.
+
+    The further values of a trial of a search against costs are the costs; a pruned one has no values there.
+    """
     values = trial.values or []
-    return values[0] if len(values) == 1 and not math.isnan(values[0]) else None
+    if not values and trial.state == TrialState.PRUNED and trial.last_step is not None:
+        values = [trial.intermediate_values[trial.last_step]]
+    is_one = len(values) == 1 or (bool(values) and TrialRecord(trial).began)
+    return values[0] if is_one and not math.isnan(values[0]) else None
+
+
+def costs_of_trial(study: Study, number: int) -> tuple[float, ...]:
+    """Return the costs of a complete trial of a search against costs."""
+    return tuple((study.trials()[number].values or [])[1:])
 
 
 def constraints_of(trial: FrozenTrial) -> dict[str, float]:

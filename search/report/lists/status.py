@@ -98,7 +98,7 @@ def _best(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     if not scored:
         return None
     # Another program's study may minimise.
-    sign = -1 if study.optuna.direction == StudyDirection.MINIMIZE else 1
+    sign = -1 if study.optuna.directions[0] == StudyDirection.MINIMIZE else 1
     return max(scored, key=lambda trial: sign * (value_of(trial) or 0.0))
 
 

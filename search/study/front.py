@@ -1,0 +1,58 @@
+"""The result of a search against costs: the points of its front, each with its own result and folder. No torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.study.record import parse_record
+from search.study.records import Confirmation, Final, Front, FrontStep
+from search.study.study import Study
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A tested point of a front.
+
+    Args:
+        trial: Its trial.
+        costs: In the order of the front's `against`.
+        validation: Mean macro F1 on fresh seeds of the confirm stage, or else that of the search.
+        final: Its result on the test split.
+        step: How it differs from the next cheaper point; None for the cheapest.
+        is_winner: Whether it is the study's result.
+    """
+
+    trial: int
+    costs: tuple[float, ...]
+    validation: float
+    final: Final
+    step: FrontStep | None
+    is_winner: bool
+
+
+def point_folder(study: Study, trial: int) -> Path:
+    """Return the folder of a point's files, which is like that of a study; the winner's files are in the study's."""
+    return study.folder / "points" / f"trial-{trial}"
+
+
+def point_key(trial: int) -> str:
+    """Return the study's attribute that holds the Final of a point."""
+    return f"point_{trial}"
+
+
+def read_front(study: Study) -> tuple[FrontPoint, ...]:
+    """Return the tested points of the study, the cheapest first; none if it has no result, or was against no cost.
+
+    Raises: SearchError if this version cannot read a record.
+    """
+    front, final, confirmation = study.read(Front), study.read(Final), study.read(Confirmation)
+    if front is None or final is None or confirmation is None:
+        return ()
+    candidates = {candidate.trial: candidate for candidate in confirmation.candidates}
+    steps = {step.trial: step for step in front.steps}
+    points = []
+    for trial, costs in zip(front.points, front.costs, strict=True):
+        candidate, is_winner = candidates[trial], trial == final.trial
+        own = final if is_winner else parse_record(study.attributes[point_key(trial)], point_key(trial), Final)
+        validation = candidate.mean if candidate.runs else candidate.search_value
+        points.append(FrontPoint(trial, costs, validation, own, steps.get(trial), is_winner))
+    return tuple(points)
