@@ -170,6 +170,9 @@ def export(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Write the networks of all final seeds as one ONNX file instead.")
     ] = False,
+    point: Annotated[
+        int | None, typer.Option("--point", metavar="TRIAL", help="Write the model of this point of the study's front.")
+    ] = None,
     data: Data = None,
     test: Test = None,
     storage: Storage = DEFAULT_STORAGE,
@@ -181,8 +184,9 @@ def export(
     from search.export.formats import select_files
 
     files = select_files(formats or [])  # first, because the following imports take seconds
-    if ensemble and formats:
-        raise SearchError("--ensemble writes one ONNX file, got --format as well. Leave one of them out.")
+    for name, value in (("--format", formats), ("--point", point)):
+        if ensemble and value not in (None, []):
+            raise SearchError(f"--ensemble writes one ONNX file of the winner, got {name} as well. Leave one out.")
     from search.job.export import export_ensemble_of, export_study
 
     opened, console = opened_study(study, storage), Console()
@@ -194,7 +198,7 @@ def export(
     if ensemble:
         written = export_ensemble_of(opened, source, to or opened.folder / "ensemble", announce)
     else:
-        written = export_study(opened, source, to or Path("model"), announce, files)
+        written = export_study(opened, source, to or Path("model"), announce, files, point)
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 

@@ -16,7 +16,7 @@ from search.job.temperature import fitted_temperature, temperature_of
 from search.job.trainings import train_all
 from search.storage.trial_record import TrialRecord
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
-from search.study.sections import DEFAULT_LOSS, DEFAULT_POINTS
+from search.study.sections import DEFAULT_LOSS
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.trials import complete_trials, costs_of_trial, value_of
@@ -139,8 +139,7 @@ def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Ca
 def _groups(study: Study, spec: StudySpec, candidates: Iterable[Candidate]) -> list[list[Scored]]:
     """Return the points of the front by their search values, each before those that may replace it."""
     scored = [Scored(one.trial, one.search_value, costs_of_trial(study, one.trial)) for one in candidates]
-    points = DEFAULT_POINTS if spec.final.points is None else spec.final.points
-    return points_with_rivals(scored, points, DEFAULT_LOSS if spec.final.loss is None else spec.final.loss)
+    return points_with_rivals(scored, spec.points, DEFAULT_LOSS if spec.final.loss is None else spec.final.loss)
 
 
 def _points(study: Study, spec: StudySpec, candidates: Mapping[int, Candidate]) -> list[Candidate]:

@@ -80,8 +80,10 @@ class Costs:
         longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
         return Estimate(
             search=min(self.rounds.of_trials(spec) * trial, (spec.search.minutes or float("inf")) * 60),
-            confirm=self.rounds.usual(min(spec.confirm.top, spec.trials) * spec.confirm.seeds) * trial * longer,
-            final=self.of_final(spec, spec.final_epochs),
+            confirm=self.rounds.usual(min(spec.confirm.top * spec.points, spec.trials) * spec.confirm.seeds)
+            * trial
+            * longer,
+            final=self.of_final(spec, spec.final_epochs) * spec.points,
         )
 
     def of_config(

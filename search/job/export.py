@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_pixels
 from search.errors import SearchError
-from search.export.formats import FORMATS
+from search.export.formats import FORMATS, ONNX, WEIGHTS
 from search.job.final import final_folder
 from search.study.ensemble import ensemble_score, together
+from search.study.front import point_folder, read_front
 from search.study.ownership import require_own_folder
 from search.study.predictions import Predictions, predictions_path, read_predictions
 from search.study.records import DataRecord, EnsembleScore, Final
 from search.study.study import Study
-from search.study.winner import winning_spec
+from search.study.winner import spec_of_trial, winning_spec
 
 if TYPE_CHECKING:
     from search.export.export import ExportReport
@@ -30,10 +31,12 @@ def export_study(
     to: Path,
     announce: Callable[[str], None],
     files: tuple[str, ...] = tuple(FORMATS.values()),
+    point: int | None = None,
 ) -> "ExportReport":
     """Write the study's final model to `to` in the formats of `files`, each compared with PyTorch on all test images.
 
-    Raises: SearchError if the study has no final model, was made on other data, or a format disagrees.
+    `point`: the trial of a point of the study's front whose model is written, if it is not the winner.
+    Raises: SearchError if the study has no such model, was made on other data, or a format disagrees.
     """
     from search.export.agreement import note_export, require_tested_model
     from search.export.export import export_model  # imports ONNX Runtime, which only this last step of a run needs
@@ -41,9 +44,13 @@ def export_study(
     from search.export.onnx_export import calibration_pixels
 
     final, data, pixels = _final_of(study, source)
+    folder, spec = study.folder, winning_spec(study)
+    if point is not None and point != final.trial:
+        final, folder = _final_of_point(study, point), point_folder(study, point)
+        spec = spec_of_trial(study, point)
     announce(f"Exporting to {to}")
-    predictions, checkpoint = read_predictions(study.folder, final), final_folder(study, final.exported_seed)
-    facts = read_facts(study, final, data, predictions, winning_spec(study).to_toml())
+    predictions, checkpoint = read_predictions(folder, final), folder / "final" / f"seed-{final.exported_seed}"
+    facts = read_facts(study, final, data, predictions, spec.to_toml())
     require_tested_model(checkpoint, facts.exported, predictions, pixels)
     report = export_model(
         checkpoint,
@@ -94,6 +101,27 @@ def export_ensemble_of(study: Study, source: Source, to: Path, announce: Callabl
     # What the networks would have without their temperature does not follow from the mean of their probabilities.
     facts = replace(facts, error_without_temperature=None)
     return export_ensemble(folders, to, test_pixels=pixels, facts=facts, announce=announce)
+
+
+def export_points(study: Study, source: Source, announce: Callable[[str], None]) -> None:
+    """Write the models of the points of the study's front beside the winner, each to its own folder, if not there.
+
+    Raises: SearchError as `export_study` does.
+    """
+    for point in read_front(study):
+        to = point_folder(study, point.trial) / "export"
+        if not point.is_winner and not to.exists():
+            export_study(study, source, to, announce, (WEIGHTS, ONNX), point.trial)
+
+
+def _final_of_point(study: Study, trial: int) -> Final:
+    points = {point.trial: point.final for point in read_front(study)}
+    if trial not in points:
+        known = f"has the points {', '.join(map(str, points))}" if points else "was not searched against a cost"
+        raise SearchError(
+            f"A point is the number of a trial of the study's front, got {trial}; the study {study.name!r} {known}."
+        )
+    return points[trial]
 
 
 def _scored(final: Final, predictions: Predictions | None) -> EnsembleScore | None:

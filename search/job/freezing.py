@@ -92,7 +92,7 @@ class Freezing:
         )
         end = time.monotonic()
         self._next_verdict = end + (end - start) * (1 - SHARE) / SHARE
-        return None if pause is None else ("pause", _why(pause))
+        return None if pause is None else ("pause", _why(pause, is_front=bool(self._spec.search.against)))
 
     def unfinished_elsewhere(self, *, is_late: bool) -> tuple[TrialState, ...]:  # noqa: ARG002
         """Running ones: their run may die. Waiting ones are this run's choice already."""
@@ -193,7 +193,9 @@ def _reason(end: End) -> str:
     return f"all that is left promises {promised}, and two seeds differ by {end.noise:.4f}"
 
 
-def _why(pause: Pause) -> str:
-    if pause.promised is None or pause.best is None:
+def _why(pause: Pause, *, is_front: bool) -> str:
+    if pause.promised is None:
         return "others had not begun"
-    return f"promised {f1(pause.promised)}, the best {f1(pause.best)}"
+    if pause.best is None:
+        return f"promised {f1(pause.promised)}, others more for the front"
+    return f"promised {f1(pause.promised)}, the best{' of no more cost' if is_front else ''} {f1(pause.best)}"

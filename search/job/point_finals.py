@@ -15,7 +15,7 @@ from search.executors import Task
 from search.job.scores import load_trained, scored
 from search.job.stage import Stage
 from search.job.trainings import train_all
-from search.study.front import point_folder, point_key
+from search.study.front import Front, FrontStep, point_folder, point_key
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import (
     Candidate,
@@ -24,8 +24,6 @@ from search.study.records import (
     Final,
     FinalTraining,
     FinalTrainings,
-    Front,
-    FrontStep,
 )
 from search.study.study import Study
 from search.study.trials import costs_of_trial

@@ -6,7 +6,7 @@ from itertools import count
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
 from search.job.confirm import confirm, drop_winner
-from search.job.export import export_study
+from search.job.export import export_points, export_study
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
 from search.job.loop import best_of
@@ -74,6 +74,8 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
             export_study(study, plan.source, export_folder, progress.message)
         elif export_folder.exists():
             require_export(study, export_folder)
+        if has_models(study):
+            export_points(study, plan.source, progress.message)
         _annotate(study, plan)
 
 

@@ -9,6 +9,7 @@ from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
 from search.report.render import headline, print_table, read_report, warnings
+from search.study.costs import UNITS
 from search.study.records import DataRecord, Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -32,6 +33,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {spec.search.sampler}, {_pruning(spec)}",
+        **({"Against": against} if (against := _against(spec)) else {}),
         "Knobs": _searched(spec, plan.changed) or "none, the configuration is fixed",
         **({"Defaults": defaults} if (defaults := _left_out(spec)) else {}),
         **({"Pinned": pinned} if (pinned := _pinned(spec, plan.changed)) else {}),
@@ -153,6 +155,11 @@ def _limits(spec: StudySpec) -> str:
     return f"{stated}, of the student" if stated and spec.final.student is not None else stated
 
 
+def _against(spec: StudySpec) -> str:
+    costs = " and ".join(UNITS[cost] for cost in spec.search.against)
+    return f"{costs}: the best F1 at every cost, not the best of all" if costs else ""
+
+
 def _pruning(spec: StudySpec) -> str:
     match spec.search.pruner:
         case "none":
@@ -167,7 +174,8 @@ def _final(spec: StudySpec) -> str:
     final, epochs = spec.final, counted(spec.final.epochs or spec.epochs, "epoch")
     moved = ", scored with translate," if final.translate else ""
     if not final.distil:
-        return f"{counted(final.seeds, 'seed')} of {epochs}{moved}"
+        each = f" for each of at most {counted(spec.points, 'point')} of the front" if spec.search.against else ""
+        return f"{counted(final.seeds, 'seed')} of {epochs}{each}{moved}"
     changes = final.student.model_dump() if final.student is not None else {}
     differing = f" with {settings(changes)}" if changes else ""
     students = f"{counted(final.seeds, 'student')}{differing}{moved or ','}"
@@ -178,5 +186,6 @@ def _confirming(spec: StudySpec) -> str:
     top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
     longer = f", {counted(spec.confirm.epochs, 'epoch')} each" if spec.confirm.epochs else ""
     if seeds == 0:
-        return "none, the best trial wins"
-    return f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')}{longer}, on validation"
+        return "none, the best trial wins" if not spec.search.against else "none, the best trials are the front"
+    each = f" for each of at most {counted(spec.points, 'point')} of the front" if spec.search.against else ""
+    return f"the best {counted(top, 'trial')}{each} again on {counted(seeds, 'fresh seed')}{longer}, on validation"

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from fmnist.config import TrialConfig
 from fmnist.knobs import Scalar
+from search.report.front import PointOfFront, points_of_front
 from search.storage.trial_record import TrialRecord
 from search.study.chance import nothing_learned
 from search.study.record import Record, parse_record, record_in, records_in
@@ -105,6 +106,7 @@ class Report(Record):
     spec: dict[str, JsonValue]  # the resolved StudySpec
     data: DataRecord | None
     final: Final | None  # the result, on the test split
+    front: tuple[PointOfFront, ...]  # the cheapest first
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
     dropped: tuple[Dropped, ...]  # candidates that diverged
@@ -145,6 +147,7 @@ def read_report(study: Study) -> Report:
         spec=spec,
         data=record_in(attributes, DataRecord),
         final=record_in(attributes, Final),
+        front=points_of_front(study),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
@@ -290,9 +293,7 @@ def _shares(study: Study) -> dict[str, float]:
     # Mean decrease of impurity uses every complete trial. PED-ANOVA, Optuna's default, uses the best tenth, which is
     # two of 20 trials; fANOVA raises an error if its trees have nothing to split. Both suit larger studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
-    return {
-        name: float(share)
-        for name, share in optuna.importance.get_param_importances(
-            study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0]
-        ).items()
-    }
+    shares = optuna.importance.get_param_importances(
+        study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0]
+    )
+    return {name: float(share) for name, share in shares.items()}

@@ -16,6 +16,7 @@ from fmnist.refusals import shown
 from search.errors import SearchError
 from search.report.data_tables import kept_warnings
 from search.report.facts import Report, Searched, read_report
+from search.report.front_table import front_sentence
 from search.report.tables import differing, tables
 from search.study.chance import nothing_learned
 from search.study.ensemble import ensemble_sentence, teachers_sentence
@@ -58,7 +59,8 @@ def headline(report: Report) -> str:
             f"interval [{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; the test "
             f"split was opened {times(len(report.openings))}."
         )
-        return " ".join(filter(None, (stated, ensemble_sentence(final), teachers_sentence(final))))
+        others = front_sentence(report.front)
+        return " ".join(filter(None, (stated, others, ensemble_sentence(final), teachers_sentence(final))))
     for candidate in report.confirmed:
         if candidate.trial == report.winner and candidate.mean is not None:
             mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"
@@ -112,7 +114,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(Text(title, "bold"), Text(headline(report)), *(Text(line, "bold red") for line in alarms), sep="\n")
     for table in tables(report):
         console.print()
-        print_table(table, console)
+        print_table(fitted(table, console.width), console)
 
 
 def print_table(table: Table, console: Console) -> None:

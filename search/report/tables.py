@@ -7,6 +7,7 @@ from search.report.ablation import ablation_table
 from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched, confirm_epochs
+from search.report.front_table import front_table
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
@@ -19,6 +20,8 @@ def tables(report: Report) -> list[Table]:
     """Return the tables of `report`: the result, then how it was reached, then the environment."""
     final = report.final
     result = [] if final is None else [_final_runs(final), *_teachers(final), _per_class(final), confusion_table(final)]
+    if (front := front_table(report)) is not None:
+        result.insert(0, front)
     return result + [table for build in _REST if (table := build(report)) is not None]
 
 

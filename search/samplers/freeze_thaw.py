@@ -72,7 +72,10 @@ class End:
 
 @dataclass(frozen=True)
 class Pause:
-    """Why a trial pauses: what it promises, and the best trial, in F1. None before the model knows anything."""
+    """Why a trial pauses: what it promises, and the best trial, in F1; in a search against costs, of no more cost.
+
+    None before the model knows anything; `best` also while no trial of no more cost is known.
+    """
 
     promised: float | None
     best: float | None
@@ -140,7 +143,8 @@ class FreezeThaw:
         if row is None:
             return Pause(None, None)
         rival = self._front.rival(outlook.costs[row], outlook.best)
-        return Pause(float(unwarp(outlook.own.mean[row])), float(unwarp(np.array(rival))))
+        best = None if rival is None else float(unwarp(np.array(rival)))
+        return Pause(float(unwarp(outlook.own.mean[row])), best)
 
     def _next_step(
         self,

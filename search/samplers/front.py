@@ -42,9 +42,10 @@ class Front:
         expected = _improved(mean[:, None], sd[:, None], best[None])
         return np.asarray(np.where(self._covers(costs), expected, 0.0).mean(axis=1))
 
-    def rival(self, costs: Floats, best: Floats) -> float:
-        """Return the best value of a network that costs no more. Shape: [costs]."""
-        return float(best[self._covers(costs[None])[0]].min(initial=best.max()))
+    def rival(self, costs: Floats, best: Floats) -> float | None:
+        """Return the best value of a network that costs no more; None if there is none. Shape: [costs]."""
+        found = float(best[self._covers(costs[None])[0]].min(initial=best.max()))
+        return found if not self.costs or found > best.max() - DEPTH else None
 
     def holders(self, values: Floats, costs: Floats, most: int) -> NDArray[np.int64]:
         """Return the networks that are the best in a cell, `most` of them spread over the costs; without costs the

@@ -3,9 +3,34 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.study.record import parse_record
-from search.study.records import Confirmation, Final, Front, FrontStep
+from search.study.record import Record, parse_record
+from search.study.records import Confirmation, Dropped, Final
 from search.study.study import Study
+
+
+class FrontStep(Record):
+    """The test macro F1 of a point minus that of the next cheaper one, on the same images."""
+
+    trial: int
+    cheaper: int
+    difference: float
+    low: float  # paired bootstrap interval, of the same level and resamples as the final's
+    high: float
+
+
+class Front(Record):
+    """The result of a search against costs: its points were retrained, and tested when the test split was opened for
+    the Final, which is the point of the winner.
+
+    The Final of each other point is stored under `point_key(trial)`.
+    """
+
+    KEY = "front"
+    against: tuple[str, ...]
+    points: tuple[int, ...]  # trials, the cheapest first
+    costs: tuple[tuple[float, ...], ...]  # of each point
+    steps: tuple[FrontStep, ...] = ()
+    diverged: tuple[Dropped, ...] = ()  # points without a result
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,7 @@ class Confirmation(Record):
     winner: int | None = None
     dropped: tuple[Dropped, ...] = ()
     temperature: float | None = None  # of the winner; None if none could be fitted, and in older studies
-    # Of a search against costs: the trials that are retrained, the cheapest first, and their temperatures. The winner
-    # is the best of them.
+    # Trials of a front, the cheapest first, and their temperatures; the winner is the best of them.
     points: tuple[int, ...] = ()
     temperatures: tuple[float | None, ...] = ()
 
@@ -247,31 +246,6 @@ class Final(Record):
     # Of all runs together; no single network has these scores. None with a single seed, and in older studies.
     ensemble: EnsembleScore | None = None
     teachers: Teachers | None = None  # of these networks, if the study distils
-
-
-class FrontStep(Record):
-    """The test macro F1 of a point minus that of the next cheaper one, on the same images."""
-
-    trial: int
-    cheaper: int
-    difference: float
-    low: float  # paired bootstrap interval, of the same level and resamples as the final's
-    high: float
-
-
-class Front(Record):
-    """The result of a search against costs: its points were retrained, and tested when the test split was opened for
-    the Final, which is the point of the winner.
-
-    The Final of each other point is stored under `point_key(trial)`.
-    """
-
-    KEY = "front"
-    against: tuple[str, ...]
-    points: tuple[int, ...]  # trials, the cheapest first
-    costs: tuple[tuple[float, ...], ...]  # of each point
-    steps: tuple[FrontStep, ...] = ()
-    diverged: tuple[Dropped, ...] = ()  # points without a result
 
 
 class ExportedFiles(Record):

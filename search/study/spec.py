@@ -18,6 +18,7 @@ from search.samplers.choose import make_pruner, make_sampler
 from search.samplers.proposals import ProposalSampler
 from search.study.bases import changed_knobs, merged, read_with_bases, with_configs_inside
 from search.study.sections import (
+    DEFAULT_POINTS,
     BudgetSection,
     ConfirmSection,
     FinalSection,
@@ -130,6 +131,13 @@ class StudySpec(Section):
     def final_epochs(self) -> int:
         """The epochs of a final training."""
         return self.final.epochs or self.epochs
+
+    @property
+    def points(self) -> int:
+        """The most configurations that are results: one, or the points of a front."""
+        if not self.search.against:
+            return 1
+        return DEFAULT_POINTS if self.final.points is None else self.final.points
 
     @property
     def trials(self) -> int:

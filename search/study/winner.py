@@ -22,6 +22,15 @@ def winning_spec(study: Study) -> StudySpec:
     return pinned_spec(f"{study.name}-best", config, spec, f"{subject} of the study {study.name}.{caution}")
 
 
+def spec_of_trial(study: Study, number: int) -> StudySpec:
+    """Return a study that trains the configuration of a trial without a search.
+
+    Raises: SearchError if another program added the trial.
+    """
+    config = _configuration(study, number)[1]
+    return pinned_spec(f"{study.name}-trial-{number}", config, study.spec, f"Trial {number} of the study {study.name}.")
+
+
 def is_confirmed(study: Study) -> bool:
     """Whether the confirm stage has chosen the study's winner."""
     confirmation = study.read(Confirmation)

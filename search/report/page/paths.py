@@ -23,6 +23,7 @@ class TrialPath(Record):
     reason: str | None  # why it ended early
     over: tuple[str, ...]  # the limits that it exceeds
     is_refused: bool  # over a limit before training, so not trained
+    costs: tuple[float, ...] = ()  # of a complete trial of a search against costs
 
     @property
     def number(self) -> int:
@@ -81,6 +82,7 @@ def _path(trial: FrozenTrial) -> TrialPath:
         reason=record.reason,
         over=broken_limits(trial),
         is_refused=record.is_refused,
+        costs=tuple((trial.values or [])[1:]),
     )
 
 

@@ -1,11 +1,13 @@
 """The page's section on the result: scores, confusion, calibration and mistakes. No torch."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from search.report.calibration import calibration, error_without, fitted_on
 from search.report.confusion import MATRIX_CLASSES, short_names
 from search.report.page import result_figures
 from search.report.page.blocks import Block, Facts, Matrix, Picture, report_blocks, table_block
+from search.report.page.front_figure import front_figure
 from search.report.page.missing import Missing
 from search.report.page.pictures import as_address
 from search.report.page.tables import brief, pairs_table, reliability_table
@@ -26,6 +28,8 @@ def result_blocks(facts: Facts) -> Iterator[Block]:
     if final is None:
         yield Block("Not there yet", NO_FINAL)
         return
+    if "front" in facts.tables:
+        yield replace(table_block(facts.tables["front"]), figures=[front_figure(facts)])
     yield from report_blocks(facts, "final", "teachers", "classes")
     yield _confusion(facts, final)
     yield table_block(pairs_table(final))

@@ -1,0 +1,62 @@
+"""The front of a search against costs as a table."""
+
+from collections.abc import Sequence
+
+from search.report.facts import Report
+from search.report.front import PointOfFront
+from search.study.front import FrontStep
+from search.terminal.table import Mark, Table
+from search.terminal.wording import counted, f1
+
+
+def front_table(report: Report) -> Table | None:
+    """Return a row for each tested point, the cheapest first; None without a front."""
+    if not report.front:
+        return None
+    costs = tuple(report.front[0].costs)
+    rows = [_row(point, costs) for point in report.front]
+    marks: dict[tuple[int, int], Mark] = {
+        (i, j): "strong" for i, point in enumerate(report.front) if point.is_winner for j in (0, len(costs) + 2)
+    }
+    level = 100 * report.final.level if report.final else 95
+    steps = [point.step for point in report.front if point.step]
+    real = sum(is_real(step) for step in steps)
+    caption = (
+        f"The points of the front, each trained again with {counted(report.front[0].seeds, 'seed')}; the test split "
+        f"was opened once for all. Step: the difference from the row above on the same images; {real} of "
+        f"{counted(len(steps), 'step')} {'has' if real == 1 else 'have'} a paired {level:g} % interval without 0. The "
+        "models of a point are in points/trial-N, those of the best in the study's folder."
+    )
+    columns = ("trial", *costs, "validation", "test F1", "sd", "interval", "step", "of the step")
+    spare = (columns.index("of the step"), columns.index("interval"))
+    return Table("Front, on the test split", columns, rows, caption, marks=marks, spare=spare, id="front")
+
+
+def front_sentence(front: Sequence[PointOfFront]) -> str:
+    """Return how the result lies on its front; "" without one."""
+    if not front:
+        return ""
+    ranges = [
+        f"{min(point.costs[cost] for point in front):,.0f} to {max(point.costs[cost] for point in front):,.0f} {cost}"
+        for cost in front[0].costs
+    ]
+    return f"It is the best of a front of {counted(len(front), 'tested point')} with {' and '.join(ranges)}."
+
+
+def is_real(step: FrontStep) -> bool:
+    """Whether the interval of the step excludes 0."""
+    return step.low > 0 or step.high < 0
+
+
+def _row(point: PointOfFront, costs: tuple[str, ...]) -> tuple[str, ...]:
+    step = point.step
+    return (
+        str(point.trial),
+        *(f"{point.costs[cost]:,.0f}" for cost in costs),
+        f1(point.validation),
+        f1(point.mean),
+        f1(point.sd),
+        f"{f1(point.low)} to {f1(point.high)}",
+        "" if step is None else f"{step.difference:+.4f}",
+        "" if step is None else f"{step.low:+.4f} to {step.high:+.4f}",
+    )
