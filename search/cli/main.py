@@ -202,14 +202,30 @@ def export(
     console.print(f"Exported to {written.folder} in {written.seconds:.0f} s.", highlight=False)
 
 
-def best(study: StudyName = None, storage: Storage = DEFAULT_STORAGE) -> None:
+def best(
+    study: StudyName = None,
+    storage: Storage = DEFAULT_STORAGE,
+    max_params: Annotated[
+        int | None, typer.Option("--max-params", metavar="N", min=1, help="Of the networks with at most N parameters.")
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option("--max-size", metavar="BYTES", min=1, help="Of those whose weights have so many.")
+    ] = None,
+    max_flops: Annotated[
+        int | None, typer.Option("--max-flops", metavar="N", min=1, help="Of those with at most N operations an image.")
+    ] = None,
+) -> None:
     """Print the winning configuration as a study's TOML, which `run` accepts: what differs from the defaults.
 
-    Example: fmnist-search best auto > mine.toml
+    Example: fmnist-search best auto --max-params 50000 > mine.toml
     """
-    from search.study.winner import winning_spec
+    from search.study.sections import LimitsSection
+    from search.study.winner import spec_within, winning_spec
 
-    typer.echo(winning_spec(opened_study(study, storage)).to_toml(is_short=True), nl=False)
+    opened = opened_study(study, storage)
+    limits = LimitsSection(max_params=max_params, max_size=max_size, max_flops=max_flops)
+    spec = winning_spec(opened) if limits == LimitsSection() else spec_within(opened, limits)
+    typer.echo(spec.to_toml(is_short=True), nl=False)
 
 
 def new(

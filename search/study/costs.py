@@ -1,12 +1,11 @@
 """The costs of a network that a study can weigh its F1 against."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from fmnist.config import TrialConfig
 from fmnist.network import describe
+from search.samplers.names import Cost
 
-Cost = Literal["parameters", "flops", "size"]
 UNITS: dict[Cost, str] = {"parameters": "parameters", "flops": "FLOPs an image", "size": "bytes"}
 
 

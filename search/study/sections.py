@@ -15,8 +15,7 @@ from pydantic import (
 )
 
 from fmnist.config import TrialConfig
-from search.samplers.names import Pruner, Sampler
-from search.study.costs import Cost
+from search.samplers.names import Cost, Pruner, Sampler
 
 
 class Section(BaseModel):

@@ -3,10 +3,13 @@
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.storage.trial_record import TrialRecord
-from search.study.records import Confirmation
+from search.study.records import Confirmation, DataRecord
+from search.study.sections import LimitsSection
 from search.study.spec import StudySpec, pinned_spec
 from search.study.study import Study
-from search.study.trials import complete_trials
+from search.study.trials import complete_trials, value_of
+
+NONE = Confirmation(candidates=())
 
 
 def winning_spec(study: Study) -> StudySpec:
@@ -29,6 +32,38 @@ def spec_of_trial(study: Study, number: int) -> StudySpec:
     """
     config = _configuration(study, number)[1]
     return pinned_spec(f"{study.name}-trial-{number}", config, study.spec, f"Trial {number} of the study {study.name}.")
+
+
+def spec_within(study: Study, limits: LimitsSection) -> StudySpec:
+    """Return a study that trains the best configuration within the limits without a search.
+
+    It is the best candidate on fresh seeds, if the best complete trial there is a candidate, and otherwise that trial.
+
+    Raises: SearchError if no complete trial is within the limits.
+    """
+    from search.study.limits import constraints_of  # imports torch
+
+    data, spec = study.read(DataRecord), study.spec
+    means = {one.trial: one.mean for one in (study.read(Confirmation) or NONE).candidates if one.runs}
+    values, excesses = dict[int, float](), list[float]()  # values best first
+    for trial in complete_trials(study):
+        if data is None or TrialRecord(trial).config is None:
+            continue
+        config = spec.final.deployed(_configuration(study, trial.number)[1])
+        over = constraints_of(limits, config, len(data.class_names))
+        excesses.append(max(over.values()))
+        if excesses[-1] <= 0:
+            values[trial.number] = value_of(trial) or 0.0
+    asked = ", ".join(f"{name} {limit:,}" for name, limit in limits.model_dump(exclude_none=True).items())
+    if not values:
+        nearest = f"; the nearest one is {min(excesses):.0%} over" if excesses else ""
+        raise SearchError(f"No complete trial of the study {study.name!r} is within {asked}{nearest}.")
+    best, basis = next(iter(values)), f"{next(iter(values.values())):.4f} in the search, not confirmed"
+    if best in means:
+        best = max(means.keys() & values.keys(), key=lambda number: means[number])
+        basis = f"{means[best]:.4f} on fresh seeds"
+    subject = f"Trial {best} of the study {study.name}: the best within {asked}, {basis}."
+    return pinned_spec(f"{study.name}-trial-{best}", _configuration(study, best)[1], spec, subject)
 
 
 def is_confirmed(study: Study) -> bool:
