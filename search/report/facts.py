@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from fmnist.config import TrialConfig
 from fmnist.knobs import Scalar
-from search.report.front import PointOfFront, points_of_front
+from search.report.front import PointOfFront, diverged_points, points_of_front
 from search.storage.trial_record import TrialRecord
 from search.study.chance import nothing_learned
 from search.study.record import Record, parse_record, record_in, records_in
@@ -107,6 +107,7 @@ class Report(Record):
     data: DataRecord | None
     final: Final | None  # the result, on the test split
     front: tuple[PointOfFront, ...]  # the cheapest first
+    diverged: tuple[Dropped, ...]  # points of the front without a result
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
     dropped: tuple[Dropped, ...]  # candidates that diverged
@@ -148,6 +149,7 @@ def read_report(study: Study) -> Report:
         data=record_in(attributes, DataRecord),
         final=record_in(attributes, Final),
         front=points_of_front(study),
+        diverged=diverged_points(study),
         confirmed=_confirmed(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
@@ -169,8 +171,7 @@ def _search_end(attributes: Mapping[str, Any], spec: Mapping[str, JsonValue]) ->
     """Return the end of a search of the present budget: a larger one may be under way."""
     end, section = record_in(attributes, SearchEnd), spec.get("search")
     budget = section if isinstance(section, dict) else {}
-    is_present = end is not None and (end.trials, end.minutes) == (budget.get("trials"), budget.get("minutes"))
-    return end if is_present else None
+    return end if end and (end.trials, end.minutes) == (budget.get("trials"), budget.get("minutes")) else None
 
 
 def confirm_epochs(spec: Mapping[str, JsonValue]) -> int | None:

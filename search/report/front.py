@@ -2,6 +2,7 @@
 
 from search.study.front import Front, FrontStep, point_folder, read_front
 from search.study.record import Record
+from search.study.records import Dropped
 from search.study.study import Study
 
 
@@ -44,3 +45,9 @@ def points_of_front(study: Study) -> tuple[PointOfFront, ...]:
         )
         for point in read_front(study)
     )
+
+
+def diverged_points(study: Study) -> tuple[Dropped, ...]:
+    """Return the points that diverged in the final stage, so that they have no result."""
+    front = study.read(Front)
+    return () if front is None else front.diverged

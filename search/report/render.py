@@ -91,6 +91,7 @@ def warnings(report: Report) -> list[str]:
         f"Trial {dropped.trial} was trained again and is no longer a candidate: {dropped.reason}."
         for dropped in report.dropped
     ]
+    lines += [f"Trial {dropped.trial} of the front has no result: {dropped.reason}." for dropped in report.diverged]
     if len(report.openings) > 1:
         lines.append(
             f"The test split was opened {times(len(report.openings))}: the later scores are biased if a choice was "

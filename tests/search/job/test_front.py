@@ -1,0 +1,304 @@
+"""A search against a cost: its points are confirmed, retrained and tested in the one opening of the test split."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from fmnist.metrics import macro_f1, paired_difference
+from search.errors import SearchError
+from search.executors import Event, Failed, Task
+from search.job.confirm import confirm
+from search.job.final import make_final
+from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.points import Scored, undominated
+from search.job.progress.base import Progress
+from search.job.search import optimize
+from search.report.facts import read_report
+from search.report.render import headline, to_markdown
+from search.storage.trial_record import TrialRecord
+from search.study.front import Front, point_folder, read_front
+from search.study.predictions import read_predictions
+from search.study.records import Confirmation, Final, FinalTrainings, Opening
+from search.study.spec import StudySpec
+from search.study.study import Study
+from search.study.trials import complete_trials, costs_of_trial, value_of
+from tests.search.tiny import (
+    CLASSES,
+    CPU,
+    PINNED,
+    Inline,
+    InterruptAfter,
+    Say,
+    in_database,
+    made_once,
+    run_command,
+    small_source,
+    stage,
+)
+
+TOML = """\
+[search]
+trials = 6
+sampler = "gp"
+pruner = "freeze-thaw"
+against = ["parameters"]
+
+[knobs]
+epochs = 2
+depth = 1
+filters = [4, 8, 16]
+batch_norm = true
+pool = "before"
+batch_size = 256
+learning_rate = { low = 0.003, high = 0.01, log = true }
+
+[confirm]
+top = 1
+seeds = 1
+
+[final]
+seeds = 2
+points = 3
+"""
+
+
+def front_spec(*, trials: int = 8, **sections: Any) -> StudySpec:
+    search = {"trials": trials, "sampler": "gp", "pruner": "freeze-thaw", "against": ["parameters"]}
+    knobs = PINNED | {
+        "epochs": 3,
+        "filters": [4, 8, 16],
+        "learning_rate": {"low": 0.003, "high": 0.03, "log": True},
+    }
+    values = {"name": "front", "search": search, "knobs": knobs, "confirm": {"top": 2, "seeds": 1}}
+    return StudySpec.parse(values | {"final": {"seeds": 2, "points": 3}} | sections, context="test")
+
+
+def searched(folder: Path, spec: StudySpec, places: int = 2) -> Study:
+    study = in_database(folder, spec)
+    optimize(stage(study, spec, Inline(places), Progress(), Interrupt()), CLASSES)
+    return study
+
+
+class Diverging(Inline):
+    """An executor in which the final trainings of a trial diverge."""
+
+    def __init__(self, trial: int) -> None:
+        super().__init__()
+        self.trial = trial
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        if task.images == "full" and task.key.startswith(f"trial {self.trial},"):
+            yield Failed(task.key, "diverged", "diverged: loss nan", 0.1)
+            return
+        yield from super()._train(task)
+
+
+def test_a_trial_has_its_cost_as_a_value_and_optuna_knows_the_front(tmp_path: Path) -> None:
+    study = searched(tmp_path, front_spec())
+    assert study.optuna.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    assert study.optuna.metric_names == ["macro F1", "parameters"]
+    complete = complete_trials(study)
+    assert len(complete) >= 2
+    for trial in complete:
+        assert costs_of_trial(study, trial.number) == (TrialRecord(trial).parameters,)
+        assert value_of(trial) == trial.intermediate_values[3]
+    own = undominated([Scored(one.number, value_of(one) or 0.0, costs_of_trial(study, one.number)) for one in complete])
+    assert {entry.trial for entry in own} <= {trial.number for trial in study.optuna.best_trials}
+    assert len({tuple(trial.values) for trial in study.optuna.best_trials}) == len(own)
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials())
+
+
+def test_the_points_are_those_that_stay_best_on_fresh_seeds(tmp_path: Path) -> None:
+    spec = front_spec()
+    study = searched(tmp_path, spec)
+    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    confirmation = study.read(Confirmation)
+    assert confirmation is not None
+    means = {candidate.trial: candidate.mean for candidate in confirmation.candidates}
+    points = [(costs_of_trial(study, trial), means[trial]) for trial in confirmation.points]
+    assert points == sorted(points)
+    assert [mean for _, mean in points] == sorted(mean for _, mean in points)
+    assert winner.trial == confirmation.points[-1] == confirmation.winner
+    assert len(confirmation.temperatures) == len(points)
+
+
+def test_all_points_are_tested_in_one_opening_with_figures_of_their_own_models(tmp_path: Path) -> None:
+    spec, source = front_spec(), small_source(tmp_path)
+    study = searched(tmp_path, spec)
+    at_work = stage(study, spec, Inline(2), Progress())
+    final = make_final(at_work, confirm(at_work), source, CPU)
+    points = read_front(study)
+    assert len(points) >= 2
+    assert [opening.by for opening in study.read_all(Opening)] == ["final"]
+    assert [point.final for point in points if point.is_winner] == [final]
+    predicted = {}
+    for point in points:
+        folder = study.folder if point.is_winner else point_folder(study, point.trial)
+        stored = read_predictions(folder, point.final)
+        assert stored is not None
+        predicted[point.trial] = stored
+        assert point.costs == (float(point.final.parameters),)
+        assert [run.seed for run in point.final.runs] == [2000, 2001]
+        for run, row in zip(point.final.runs, stored.predicted, strict=True):
+            assert run.macro_f1 == pytest.approx(macro_f1(stored.labels, row, CLASSES))
+            assert (study.folder / run.folder).is_dir()
+    for cheaper, dearer in zip(points, points[1:], strict=False):
+        first, second = predicted[dearer.trial], predicted[cheaper.trial]
+        by = paired_difference(first.labels, first.predicted, second.predicted, CLASSES)
+        assert dearer.step is not None
+        assert (dearer.step.difference, dearer.step.low, dearer.step.high) == (by.value, by.low, by.high)
+        assert dearer.step.cheaper == cheaper.trial
+
+
+def test_an_interrupted_final_stage_trains_no_point_twice_and_opens_nothing(tmp_path: Path) -> None:
+    spec, source = front_spec(), small_source(tmp_path)
+    study = searched(tmp_path, spec)
+    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    first, interrupt = Inline(1), Interrupt()
+    with pytest.raises(InterruptedRunError):
+        make_final(stage(study, spec, first, InterruptAfter(interrupt, 11), interrupt), winner, source, CPU)
+    done = study.read(FinalTrainings)
+    assert done is not None
+    assert len(done.runs) == 2
+    assert len(done.points) == 1
+    assert not study.read_all(Opening)
+    resumed = in_database(tmp_path, spec)
+    second = Inline(1)
+    make_final(stage(resumed, spec, second, Progress()), winner, source, CPU)
+    whole = {f"trial {done.points[0].trial}, seed {done.points[0].seed}", "seed 2000", "seed 2001"}
+    assert whole.isdisjoint(task.key for task in second.trained)
+    assert len(read_front(resumed)) >= 2
+
+
+def test_a_point_that_diverges_has_no_result_and_is_named(tmp_path: Path) -> None:
+    spec, source = front_spec(), small_source(tmp_path)
+    study = searched(tmp_path, spec)
+    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    confirmation = study.read(Confirmation)
+    assert confirmation is not None
+    lost = confirmation.points[0]
+    assert lost != winner.trial
+    make_final(stage(study, spec, Diverging(lost), Progress()), winner, source, CPU)
+    front = study.read(Front)
+    assert front is not None
+    assert lost not in front.points
+    assert [dropped.trial for dropped in front.diverged] == [lost]
+    assert f"Trial {lost} of the front has no result: diverged: loss nan" in to_markdown(read_report(study))
+
+
+def test_without_fresh_seeds_the_front_of_the_search_is_retrained(tmp_path: Path) -> None:
+    spec = front_spec(confirm={"top": 1, "seeds": 0})
+    study = searched(tmp_path, spec)
+    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    confirmation = study.read(Confirmation)
+    assert confirmation is not None
+    assert confirmation.points[-1] == winner.trial == complete_trials(study)[0].number
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"search": {"trials": 5, "against": ["parameters"]}}, 'pruner = "freeze-thaw" if it is against a cost'),
+        ({"search": {"trials": 5, "sampler": "gp", "pruner": "freeze-thaw"}}, "neither points nor loss unless"),
+        ({"budget": {"minutes": 5}}, "without against if [budget] has minutes"),
+        ({"final": {"distil": True}}, "distil = false if the search is against a cost"),
+    ],
+)
+def test_what_a_front_cannot_have_is_refused(sections: dict[str, Any], says: str) -> None:
+    with pytest.raises(SearchError) as refused:
+        front_spec(**sections)
+    assert says in str(refused.value)
+
+
+def test_a_study_of_one_result_does_not_become_a_front(tmp_path: Path) -> None:
+    spec = front_spec()
+    searched(tmp_path, spec)
+    other = spec.model_dump()
+    other["search"]["against"], other["final"] = (), {"seeds": 2}
+    with pytest.raises(SearchError, match="exists with another set-up"):
+        in_database(tmp_path, StudySpec.parse(other, context="test"))
+
+
+def make_front(folder: Path) -> None:
+    (folder / "front.toml").write_text(TOML)
+    done = run_command(folder, "run", "front.toml", "--data", "synthetic", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    (folder / "output").write_text(done.stdout)
+
+
+@pytest.fixture
+def whole_front(tmp_path_factory: pytest.TempPathFactory, worker_id: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a study against parameters that the command ran to its end."""
+    folder = made_once(tmp_path_factory, worker_id, "front", make_front)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.process
+def test_the_command_reports_and_exports_the_front(
+    whole_front: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Path.cwd()
+    monkeypatch.chdir(whole_front)
+    folder = whole_front / "studies" / "front-synthetic"
+    report = json.loads((folder / "report.json").read_text())
+    points = report["front"]
+    assert len(points) >= 2
+    assert "It is the best of a front of " in (whole_front / "output").read_text()
+    assert "## Front, on the test split" in (folder / "report.md").read_text()
+    assert "Macro F1 over parameters: the front" in (folder / "report.html").read_text()
+    for point in points:
+        assert (folder / point["folder"] / "export" / "model.onnx").exists()
+    small, best = points[0], points[-1]
+    code, output, errors = say("export", "--point", small["trial"], "--to", target / "small", "--format", "onnx")
+    assert code == 0, errors
+    assert (target / "small" / "model.onnx").exists()
+    code, _, errors = say("export", "--point", 77, "--to", target / "none")
+    assert code == 2
+    assert "A point is the number of a trial of the study's front, got 77" in errors
+    code, output, _ = say("best", "front-synthetic", "--max-params", small["parameters"])
+    assert f"max_params {small['parameters']:,}" in output
+    code, output, _ = say("best", "front-synthetic", "--max-params", 10**9)
+    assert f"Trial {best['trial']} " in output
+    code, _, errors = say("best", "front-synthetic", "--max-params", 3)
+    assert code == 2
+    assert "No complete trial of the study 'front-synthetic' is within max_params 3" in errors
+
+
+@pytest.mark.process
+def test_the_command_plans_a_front_and_a_finished_one_trains_nothing(
+    whole_front: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(whole_front)
+    code, output, errors = say("run", "front.toml", "--data", "synthetic", "--dry-run")
+    assert code == 0, errors
+    told = " ".join(output.split())
+    assert "Against parameters: the best F1 at every cost" in told
+    assert "2 seeds of 2 epochs for each of at most 3 points of the front" in told
+    assert "nothing will be trained" in told
+    for command in ("status", "trials", "report"):
+        assert say(command)[0] == 0
+
+
+def test_the_headline_says_that_the_result_is_of_a_front(tmp_path: Path) -> None:
+    spec, source = front_spec(), small_source(tmp_path)
+    study = searched(tmp_path, spec)
+    at_work = stage(study, spec, Inline(2), Progress())
+    make_final(at_work, confirm(at_work), source, CPU)
+    points = read_front(study)
+    told = headline(read_report(study))
+    costs = [point.final.parameters for point in points]
+    assert f"a front of {len(points)} tested points with {min(costs):,} to {max(costs):,} parameters" in told
+
+
+def test_plain_optuna_reads_the_study(tmp_path: Path) -> None:
+    study = searched(tmp_path, front_spec())
+    plain = optuna.load_study(study_name="front", storage=f"sqlite:///{tmp_path}/studies/fmnist.db")
+    assert len(plain.best_trials) >= 1
+    assert study.read(Final) is None
