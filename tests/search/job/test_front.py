@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_all_points_are_tested_in_one_opening_with_figures_of_their_own_models(t
         for run, row in zip(point.final.runs, stored.predicted, strict=True):
             assert run.macro_f1 == pytest.approx(macro_f1(stored.labels, row, CLASSES))
             assert (study.folder / run.folder).is_dir()
-    for cheaper, dearer in zip(points, points[1:], strict=False):
+    for cheaper, dearer in pairwise(points):
         first, second = predicted[dearer.trial], predicted[cheaper.trial]
         by = paired_difference(first.labels, first.predicted, second.predicted, CLASSES)
         assert dearer.step is not None
@@ -232,19 +233,22 @@ def make_front(folder: Path) -> None:
     (folder / "output").write_text(done.stdout)
 
 
-@pytest.fixture
-def whole_front(tmp_path_factory: pytest.TempPathFactory, worker_id: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def whole_front(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A folder with a study against parameters that the command ran to its end."""
-    folder = made_once(tmp_path_factory, worker_id, "front", make_front)
-    monkeypatch.chdir(folder)
-    return folder
+    return made_once(tmp_path_factory, worker_id, "front", make_front)
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.process
 def test_the_command_reports_and_exports_the_front(
     whole_front: Path, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = Path.cwd()
+    target = tmp_path
     monkeypatch.chdir(whole_front)
     folder = whole_front / "studies" / "front-synthetic"
     report = json.loads((folder / "report.json").read_text())

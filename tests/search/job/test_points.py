@@ -1,5 +1,7 @@
 """Which networks of a front are trained again."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +48,7 @@ def test_the_points_are_spread_over_the_costs() -> None:
     points = [group[0].trial for group in points_with_rivals(scored, 4, 0.0)]
     assert points[-1] == 9
     assert points[0] <= 1
-    assert max(b - a for a, b in zip(points, points[1:], strict=False)) <= 4
+    assert max(b - a for a, b in pairwise(points)) <= 4
 
 
 def test_with_two_costs_a_network_that_is_cheaper_in_one_is_kept() -> None:
