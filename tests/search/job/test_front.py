@@ -246,7 +246,7 @@ def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 def test_the_command_reports_and_exports_the_front(
-    whole_front: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+    whole_front: Path, tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path
     monkeypatch.chdir(whole_front)
