@@ -79,10 +79,14 @@ class Replay:
 
     def best(self) -> float:
         """Return the best last epoch of many points; a search may exceed it slightly."""
+        return float(self.scanned()[1].max())
+
+    def scanned(self) -> tuple[list[Mapping[str, Any]], NDArray[np.float64]]:
+        """Return many points and the last epoch of each, without noise. Shape: [points]."""
         scan = qmc.Sobol(self._units.shape[1], seed=0).random_base2(SCAN)
         # The round trip over the knobs rounds each point to allowed values.
-        units = np.array([self._points.unit(self._points.knobs(point)) for point in scan])
-        return float(self._model.at(units)[:, -1].max())
+        knobs: list[Mapping[str, Any]] = [self._points.knobs(point) for point in scan]
+        return knobs, self._model.at(np.array([self._points.unit(point) for point in knobs]))[:, -1]
 
     def fit(self) -> Fit:
         """Cross-validate over points, so that no point is predicted from its other seeds."""

@@ -78,7 +78,7 @@ class FreezeThawMethod:
         step = self._decide.next_step(self._seen(runs), new=self._new(left))
         if isinstance(step, End):
             return None
-        return runs[step.number] if step.number is not None else step.knobs
+        return next((run for run in runs if run.number == step.number), step.knobs)
 
     def begun(self, run: Run) -> None:
         """There is nothing to keep."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what takes seconds to import is imported where it is used
     from fmnist.classifier import Classifier
     from fmnist.config import TrialConfig
     from search.job.options import Options
+    from search.study.front import FrontPoint
     from search.study.records import Final
     from search.study.study import Study as Handle
 
@@ -114,9 +115,18 @@ class Study:
 
         return self._handle.read(Final)
 
+    @property
+    def front(self) -> "tuple[FrontPoint, ...]":
+        """The tested points of a search against costs, the cheapest first, each with its `trial`, `costs`, `validation`
+        and `final`; none before the test or in another study.
+        """
+        from search.study.front import read_front
+
+        return read_front(self._handle)
+
     def plot(self, figure: str = "history") -> "go.Figure":
-        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, or the
-        name of a knob.
+        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, front,
+        or the name of a knob.
 
         Raises: SearchError where there is no such figure, or nothing to draw yet.
         """

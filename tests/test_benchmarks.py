@@ -146,6 +146,20 @@ def test_smac_is_replayed_as_the_others_are(tmp_path: Path) -> None:
     assert figures["rows"][0]["regret"][-1] < 0.1
 
 
+def test_searches_for_a_front_are_replayed(tmp_path: Path) -> None:
+    here = ("--space", str(ROOT / "benchmarks" / "curves.toml"), "--curves", str(ROOT / "benchmarks" / "curves.csv"))
+    options = ("--seeds", "3", "--budget", "60", "--only", "front,three limits,nsga2", *here)
+    figures, table = measured("front_quality", tmp_path, *options)
+    assert [row["search"] for row in figures["rows"]] == ["front", "three limits", "nsga2"]
+    for row in figures["rows"]:
+        assert row["gap"][-1] < row["gap"][0]
+        assert row["low"][-1] <= row["gap"][-1] <= row["high"][-1]
+    ours, _, plain = figures["rows"]
+    assert plain["trials"] == 7  # nothing is pruned
+    assert ours["trials"] > plain["trials"]
+    assert "nsga2" in table
+
+
 def test_a_table_of_another_space_is_refused(tmp_path: Path) -> None:
     script = ROOT / "benchmarks" / "search_quality.py"
     command = [sys.executable, str(script), "--space", str(ROOT / "benchmarks" / "wide.toml")]

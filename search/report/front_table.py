@@ -36,11 +36,16 @@ def front_sentence(front: Sequence[PointOfFront]) -> str:
     """Return how the result lies on its front; "" without one."""
     if not front:
         return ""
-    ranges = [
-        f"{min(point.costs[cost] for point in front):,.0f} to {max(point.costs[cost] for point in front):,.0f} {cost}"
-        for cost in front[0].costs
-    ]
-    return f"It is the best of a front of {counted(len(front), 'tested point')} with {' and '.join(ranges)}."
+    return f"It is the best of a front of {counted(len(front), 'tested point')} with {costs_in_words(front)}."
+
+
+def costs_in_words(front: Sequence[PointOfFront]) -> str:
+    """Return the range of each cost of the front, such as "4,266 to 9,098 parameters"."""
+    ranges = []
+    for cost in front[0].costs:
+        costs = [point.costs[cost] for point in front]
+        ranges.append(f"{min(costs):,.0f} to {max(costs):,.0f} {cost}")
+    return " and ".join(ranges)
 
 
 def is_real(step: FrontStep) -> bool:

@@ -9,6 +9,7 @@ from search.report.calibration import calibration
 from search.report.page import result_figures, search_figures
 from search.report.page.blocks import Facts
 from search.report.page.figure import ACCENT, ALARM, FAINT, INK, LINE, MUTED, Figure
+from search.report.page.front_figure import front_figure
 from search.report.page.html import read_facts
 from search.report.page.missing import Missing
 from search.report.page.paths import rungs
@@ -91,6 +92,10 @@ def _confusion(facts: Facts) -> Figure | str:
     return "the test split was not opened." if final is None else result_figures.heatmap(final)
 
 
+def _front(facts: Facts) -> Figure | str:
+    return front_figure(facts) if facts.report.front else "the study has no tested front."
+
+
 DRAWN: dict[str, Callable[[Facts], Figure | str]] = {
     "history": _history,
     "curves": _curves,
@@ -99,6 +104,7 @@ DRAWN: dict[str, Callable[[Facts], Figure | str]] = {
     "confirmation": _confirmation,
     "reliability": _reliability,
     "confusion": _confusion,
+    "front": _front,
 }
 
 

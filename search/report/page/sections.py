@@ -6,6 +6,7 @@ No torch.
 from collections.abc import Iterator
 from dataclasses import replace
 
+from search.report.front_table import costs_in_words
 from search.report.page import result_figures
 from search.report.page.blocks import Block, Facts, Section, report_blocks, table_block
 from search.report.page.missing import Missing
@@ -41,6 +42,8 @@ def card(facts: Facts) -> list[tuple[str, str, str]]:
     ended = f"{states.complete} complete, {states.pruned} pruned, {states.failed} failed"
     ended += f"; {states.refused} more refused for a limit" if states.refused else ""
     entries = list(_final_card(report.final)) if report.final else [_unfinished_card(facts)]
+    if report.front:
+        entries.append(("Front", counted(len(report.front), "point"), costs_in_words(report.front)))
     entries.append(("Search", trials, ended))
     if report.timing.total:
         entries.append(("Time", duration(report.timing.total), "wall clock of search, confirm and final"))

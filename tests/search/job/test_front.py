@@ -11,6 +11,7 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+import search
 from fmnist.metrics import macro_f1, paired_difference
 from search.errors import SearchError
 from search.executors import Event, Failed, Task
@@ -273,6 +274,15 @@ def test_the_command_reports_and_exports_the_front(
     code, _, errors = say("best", "front-synthetic", "--max-params", 3)
     assert code == 2
     assert "No complete trial of the study 'front-synthetic' is within max_params 3" in errors
+
+
+@pytest.mark.process
+def test_from_python_the_front_is_at_hand(whole_front: Path) -> None:
+    study = search.load("front-synthetic", home=whole_front / "studies")
+    points = study.front
+    assert [point.is_winner for point in points] == [False] * (len(points) - 1) + [True]
+    assert points[-1].final == study.final
+    assert "the front" in str(study.plot("front").layout.title.text)
 
 
 @pytest.mark.process
