@@ -15,8 +15,9 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.train import fit
 from search.storage.opening import open_storage
+from search.study.front import read_front
 from search.study.paths import RUNNING
-from search.study.records import Confirmation, Final, Timing
+from search.study.records import Confirmation, Final, Opening, Timing
 from search.study.study import Study, load_study
 from tests.search.tiny import CPU, run_command, surroundings
 
@@ -95,9 +96,10 @@ def killed(folder: Path, scratch: Path, kills: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_kills_while_trials_pause_lose_no_epoch(folder: Path, scratch: Path) -> None:
-    frozen = TOML.replace('"random"', '"gp"').replace('"none"', '"freeze-thaw"').replace("low = 0.003", "low = 0.0001")
-    (folder / "tiny.toml").write_text(frozen)
+@pytest.mark.parametrize("against", ["", 'against = ["parameters"]'])
+def test_kills_while_trials_pause_lose_no_epoch(folder: Path, scratch: Path, against: str) -> None:
+    frozen = TOML.replace('"random"', '"gp"').replace('"none"', f'"freeze-thaw"\n{against}')
+    (folder / "tiny.toml").write_text(frozen.replace("low = 0.003", "low = 0.0001"))
     source = find_source("synthetic", announce=lambda _: None)
     for name in killed(folder, scratch, 10):
         study = study_in(folder, name)
@@ -113,6 +115,10 @@ def test_kills_while_trials_pause_lose_no_epoch(folder: Path, scratch: Path) -> 
                 assert str(trial.user_attrs["reason"]).startswith("paused after epoch ")
         assert study.read(Final) is not None
         assert not list((folder / "studies" / name / RUNNING).glob("*"))
+        assert [opening.by for opening in study.read_all(Opening)] == ["final"]
+        assert bool(read_front(study)) == bool(against)
+        for point in read_front(study):
+            assert [run.seed for run in point.final.runs] == [2000, 2001]
 
 
 @pytest.mark.slow
