@@ -1,13 +1,15 @@
 """TrialConfig: all settings of a training, and which of them a search may vary."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fmnist.errors import FmnistError
-from fmnist.knobs import Choice, Knob, Range
+from fmnist.knobs import Bounds, Choice, Knob, Range
 from fmnist.refusals import listed, refusals
 
 Activation = Literal["relu", "gelu", "silu"]
@@ -145,6 +147,22 @@ class TrialConfig(BaseModel):
         """Channels of each stage: filters * growth^i, rounded to a multiple of 8 after the first stage."""
         later = (max(8, round(self.filters * self.growth**i / 8) * 8) for i in range(1, self.depth))
         return (self.filters, *later)
+
+
+def bounds(name: str) -> Bounds:
+    """Return the numbers that the field of that name may have at all."""
+    found = Bounds()
+    for mark in TrialConfig.model_fields[name].metadata:
+        match mark:
+            case Ge(ge=float() | int() as low):
+                found = replace(found, low=low)
+            case Gt(gt=float() | int() as low):
+                found = replace(found, low=low, has_low=False)
+            case Le(le=float() | int() as high):
+                found = replace(found, high=high)
+            case Lt(lt=float() | int() as high):
+                found = replace(found, high=high, has_high=False)
+    return found
 
 
 @cache

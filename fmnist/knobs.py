@@ -1,5 +1,6 @@
 """Search ranges of the fields of TrialConfig, declared as annotations of the fields."""
 
+import math
 from dataclasses import dataclass
 
 Scalar = bool | int | float | str
@@ -20,6 +21,16 @@ class Choice:
     """One of `options`, without an order."""
 
     options: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The numbers that a field may have; `has_low` and `has_high` say whether the ends are among them."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    has_low: bool = True
+    has_high: bool = True
 
 
 Knob = Range | Choice

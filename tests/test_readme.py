@@ -61,7 +61,7 @@ def test_what_is_typed_in_readme_and_docs_is_taken() -> None:
 def test_an_example_that_is_wrong_would_be_seen() -> None:
     for line in (
         "fmnist-search status --jsn",
-        "fmnist-search show seven",
+        "fmnist-search show auto seven",
         "fmnist-search compare",
         "fmnist-search best a b",
     ):

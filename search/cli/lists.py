@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from search.report.lists.answer import Answer, Form
     from search.storage.own_trials import OwnTrials
 
-Sort = Annotated[str, typer.Option(metavar="COLUMN", help="Ascending; for value, best first.")]
+Sort = Annotated[
+    str, typer.Option(metavar="COLUMN", help="A column, such as trial, time or f1: ascending, but f1 best first.")
+]
 Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 Where = Annotated[
     list[str] | None,
@@ -28,12 +30,27 @@ Columns = Annotated[str | None, typer.Option(metavar="NAME,...", help="Only thes
 
 def _number(text: str) -> int:
     if not text.isdecimal():
-        raise typer.BadParameter(f"a trial's number must be a valid integer of at least 0, got {text!r}.")
+        rule = f"a trial's number must be a valid integer of at least 0, got {text!r}."
+        raise typer.BadParameter(rule, param_hint="'TRIAL'")
     return int(text)
 
 
 Trial = Annotated[
-    int, typer.Argument(metavar="TRIAL", parser=_number, help="The trial's number.", autocompletion=trial_numbers)
+    int | None,
+    typer.Argument(
+        metavar="TRIAL",
+        parser=_number,
+        help="The trial's number; default the winner, or before there is one the best trial.",
+        autocompletion=trial_numbers,
+    ),
+]
+StudyOrTrial = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study's name; default the study that ran last, or that of --study, whose TRIAL then stands here.",
+        autocompletion=study_names,
+    ),
 ]
 InStudy = Annotated[
     str | None,
@@ -67,7 +84,7 @@ def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: 
 
 def trials(
     study: StudyName = None,
-    sort: Sort = "number",
+    sort: Sort = "trial",
     reverse: Reverse = False,
     where: Where = None,
     columns: Columns = None,
@@ -77,34 +94,38 @@ def trials(
 ) -> None:
     """List a study's trials with state, value, time, reason and knobs, sorted and filtered.
 
-    Columns are number, state, value, epochs, seconds, parameters, flops, reason, seed and every knob; operators = != <
-    <= > >=. States: waiting, paused, running, complete, pruned, refused (over a limit before it trained), failed,
-    foreign (added by another program; never counted).
+    Columns are trial, state, f1, epochs, time, parameters, flops, reason, seed and every knob, or number, value and
+    seconds as in JSON; operators = != < <= > >=. States: waiting, paused, running, complete, pruned, refused (over a
+    limit before it trained), failed, foreign (added by another program; never counted). Standing: the winner, which
+    the confirm stage chose on fresh seeds, or the best trial, which scored highest in the search.
 
-    Example: fmnist-search trials auto --sort value --where state=complete --columns number,value,filters
+    Example: fmnist-search trials auto --sort f1 --where state=complete --columns trial,f1,filters
     """
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.conditions import read_conditions
     from search.report.lists.trial_rows import column, kinds, ordered, searched_knobs, trial_rows, trials_answer
     from search.study.study import load_study
+    from search.study.winner import standings_in
 
     loaded = load_study(opened, study)
-    rows = trial_rows(loaded)
+    rows, marked = trial_rows(loaded), standings_in(loaded)
     column_kinds = kinds(rows)
     conditions = read_conditions(where or (), column_kinds)
     chosen = [column(name.strip(), column_kinds) for name in columns.split(",")] if columns is not None else []
     matching = [row for row in rows if all(condition.holds(row) for condition in conditions)]
-    shown = ordered(matching, column(sort, column_kinds), reverse=reverse)
-    preferred = [sort, *(condition.column for condition in conditions)]
+    by = column(sort, column_kinds)
+    shown = ordered(matching, by, reverse=reverse)
+    preferred = [by, *(condition.column for condition in conditions)]
     if all(row["state"] != "complete" for row in shown):
         preferred.append("reason")  # before the knobs: a list of failures is read for their causes
     preferred += [*searched_knobs(loaded), "reason", "parameters"]
-    answer = trials_answer(loaded.name, shown, list(column_kinds), preferred, len(rows), chosen=chosen)
+    answer = trials_answer(loaded.name, shown, list(column_kinds), preferred, len(rows), chosen=chosen, marked=marked)
     _print(answer, form, Console())
 
 
 def show(
-    trial: Trial,
+    named: StudyOrTrial = None,
+    trial: Trial = None,
     study: InStudy = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
@@ -112,13 +133,20 @@ def show(
 ) -> None:
     """Show all of one trial: state and reason, configuration, every epoch, limits. CSV has the epochs.
 
-    Example: fmnist-search show 7 --study auto
+    Without TRIAL it is the winner, or before there is one the best trial so far; the title says which. `show 7` is
+    trial 7 of the study that ran last.
+
+    Example: fmnist-search show auto 7
     """
+    if trial is None and named is not None and (study is not None or named.isdecimal()):
+        trial, named = _number(named), None
+    if study is not None and named is not None:
+        raise SearchError(f"A trial is of one study, got {named!r} and --study {study!r}. Leave one out.")
     form, opened = _form(as_json, as_csv), _storage(storage)
     from search.report.lists.trial_page import trial_page
     from search.study.study import load_study
 
-    _print(trial_page(load_study(opened, study), trial, storage), form, Console())
+    _print(trial_page(load_study(opened, named or study), trial, storage), form, Console())
 
 
 def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:

@@ -14,7 +14,7 @@ from search.dashboard import pictures
 from search.dashboard.artifacts import attach, is_attached
 from search.dashboard.notes import infeasible_note, study_note, trial_note
 from search.errors import SearchError
-from search.report.facts import Report, is_feasible, read_report
+from search.report.facts import Report, read_report
 from search.report.page.html import PAGE
 from search.report.page.paths import read_paths
 from search.report.validation import read_validation
@@ -23,6 +23,7 @@ from search.storage.trial_record import TrialRecord
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import DataRecord, Final
 from search.study.study import Study
+from search.study.trials import is_feasible
 from search.study.winner import winning_spec
 
 # A system attribute of the study: "study" or trial number -> digests of the last two notes written there.

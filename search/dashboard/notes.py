@@ -12,6 +12,7 @@ from search.report.render import escaped, headline, table_to_markdown, warnings
 from search.storage.trial_record import TrialRecord
 from search.study.predictions import Predictions
 from search.study.trials import constraints_of, value_of
+from search.study.winner import WINNER
 from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
 
@@ -63,12 +64,12 @@ def link(study_id: int, number: int) -> str:
 
 def _winner(report: Report, study_id: int) -> Iterator[str]:
     if report.winner is None:
-        yield "There is no winner yet: the best trials are trained again on fresh seeds once the search is over."
+        yield "There is no winner yet: the first trials below are trained again on fresh seeds once the search is over."
     else:
         yield f"The winner is {link(study_id, report.winner)}{_confirmed_in_words(report, report.winner)}."
         if (optimism := report.optimism) is not None:
             yield (
-                f"The search's best trial, {optimism.trial}, scored {f1(optimism.search_value)}; on fresh seeds it has "
+                f"The best trial, {optimism.trial}, scored {f1(optimism.search_value)}; on fresh seeds it has "
                 f"a mean of {f1(optimism.confirmed_mean)} ({-optimism.difference:+.4f})."
             )
     yield ""
@@ -89,11 +90,13 @@ def _best(report: Report, study_id: int, numbers: Sequence[int]) -> Iterator[str
     # A list, as a table is too wide for a phone.
     values = {row.number: row for row in report.best}
     for number in numbers:
+        standing = report.standings.get(number)
+        named = f"- {link(study_id, number)}{f', the {standing}' if standing else ''}"
         if (row := values.get(number)) is None:
-            yield f"- {link(study_id, number)}"
+            yield named
         else:
             size = "" if row.parameters is None else f", {row.parameters:,} parameters"
-            yield f"- {link(study_id, number)}: {f1(row.value)}{size}; {escaped(settings(row.knobs))}"
+            yield f"{named}: {f1(row.value)}{size}; {escaped(settings(row.knobs))}"
     yield ""
 
 
@@ -127,13 +130,13 @@ def _in_code(name: str) -> str:
 
 
 def _standing(report: Report, number: int) -> str:
-    if number == report.winner:
-        return f"Trial {number}, the winner"
+    standing = report.standings.get(number)
+    named = f"Trial {number}, the {standing}" if standing else f"Trial {number}"
+    if standing == WINNER:
+        return named
     if number in {candidate.trial for candidate in report.confirmed}:
-        return (
-            f"Trial {number}, confirmed and not chosen" if report.winner is not None else f"Trial {number}, a candidate"
-        )
-    return f"Trial {number}, among the best of the search"
+        return f"{named}, confirmed and not chosen" if report.winner is not None else f"{named}, a candidate"
+    return named if standing else f"{named}, among the best of the search"
 
 
 def _figures(trial: FrozenTrial) -> Iterator[str]:

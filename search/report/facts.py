@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import JsonValue
 
 from fmnist.config import TrialConfig
 from fmnist.knobs import Scalar
+from search.report.chosen import Chosen, read_chosen
 from search.report.front import PointOfFront, diverged_points, points_of_front
+from search.report.importances import Importances, read_importances
+from search.report.wider import ENOUGH_TRIALS, Wider, find_wider
 from search.storage.trial_record import TrialRecord
 from search.study.chance import nothing_learned
 from search.study.record import Record, parse_record, record_in, records_in
@@ -30,11 +32,10 @@ from search.study.records import (
     Timing,
 )
 from search.study.study import Study
-from search.study.trials import constraints_of, value_of
+from search.study.trials import best_complete, constraints_of, is_feasible, value_of
+from search.study.winner import Standings, standings
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
-ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a random forest only fits noise
-SAME_SCORE = 1e-6  # with a smaller spread of values, there is no variation to explain
 
 
 class Searched(Record):
@@ -62,7 +63,7 @@ class Confirmed(Record):
 
 
 class Optimism(Record):
-    """The search value of the search's best trial minus the confirmed mean of the same trial."""
+    """The search value of the best trial minus the confirmed mean of the same trial."""
 
     trial: int
     search_value: float
@@ -92,13 +93,6 @@ class States(Record):
     failed_because: dict[str, int]
 
 
-class Importances(Record):
-    """The share of the score's variation that each knob explains, largest first; or why there is none."""
-
-    shares: dict[str, float]
-    absent: str | None
-
-
 class Report(Record):
     """The contents of a report; its fields are the keys of report.json, None or empty until their stage is done."""
 
@@ -112,6 +106,8 @@ class Report(Record):
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
     dropped: tuple[Dropped, ...]  # candidates that diverged
     optimism: Optimism | None
+    chosen: Chosen | None  # configuration of the winner, or of the best trial so far
+    wider: Wider | None  # if a value of it is at the end of its range
     ablation: Ablation | None  # the latest
     best: tuple[Searched, ...]  # of the search, best first
     states: States
@@ -122,6 +118,16 @@ class Report(Record):
     timing: Timing
     environments: tuple[Environment, ...]  # one for each run, oldest first
     openings: tuple[Opening, ...]  # evaluations on the test split, oldest first
+
+    @property
+    def best_trial(self) -> Searched | None:
+        """Return the search's best trial; it is the winner only if the confirm stage chose it."""
+        return next((row for row in self.best if row.feasible and row.state == "complete"), None)
+
+    @property
+    def standings(self) -> Standings:
+        """Map the numbers of the winner and the best trial to these words, the winner first."""
+        return standings(self.winner, self.best_trial.number if self.best_trial else None)
 
     @property
     def limits(self) -> dict[str, int | float]:
@@ -143,10 +149,12 @@ def read_report(study: Study) -> Report:
     trials = study.trials()
     spec = parse_record(attributes.get("spec", {}), "spec", dict[str, JsonValue])
     confirmation = record_in(attributes, Confirmation) or Confirmation(candidates=())
+    chosen, data = read_chosen(trials, confirmation.winner), record_in(attributes, DataRecord)
+    environments = records_in(attributes, Environment)
     return Report(
         study=study.name,
         spec=spec,
-        data=record_in(attributes, DataRecord),
+        data=data,
         final=record_in(attributes, Final),
         front=points_of_front(study),
         diverged=diverged_points(study),
@@ -154,17 +162,27 @@ def read_report(study: Study) -> Report:
         winner=confirmation.winner,
         dropped=confirmation.dropped,
         optimism=None if confirm_epochs(spec) else _optimism(confirmation),
+        chosen=chosen,
+        wider=find_wider(study.name, chosen, environments) if chosen and _is_telling(trials, data) else None,
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
-        importances=_importances(study, trials, record_in(attributes, DataRecord)),
+        importances=read_importances(study, trials, data),
         prior=record_in(attributes, PriorRecord),
         search_end=_search_end(attributes, spec),
         decisions=records_in(attributes, Decision),
         timing=record_in(attributes, Timing) or Timing(),
-        environments=records_in(attributes, Environment),
+        environments=environments,
         openings=records_in(attributes, Opening),
     )
+
+
+def _is_telling(trials: Sequence[FrozenTrial], data: DataRecord | None) -> bool:
+    """Whether the search has learned enough for the place of its best value to mean something."""
+    best = best_complete(trials)
+    complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    learned = best is not None and not (data is not None and nothing_learned(best.value, data))
+    return learned and complete >= ENOUGH_TRIALS
 
 
 def _search_end(attributes: Mapping[str, Any], spec: Mapping[str, JsonValue]) -> SearchEnd | None:
@@ -235,11 +253,6 @@ def searched(trial: FrozenTrial) -> Searched:
     )
 
 
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Return whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
-    return all(over <= 0 for over in trial.constraints.values())
-
-
 def broken_limits(trial: FrozenTrial) -> tuple[str, ...]:
     """Return the names of the limits that the trial exceeds."""
     return tuple(name for name, share in constraints_of(trial).items() if share > 0)
@@ -268,33 +281,3 @@ def _reasons(trials: Sequence[FrozenTrial], state: TrialState) -> dict[str, int]
     reasons = (TrialRecord(trial).reason or "no reason recorded" for trial in trials if trial.state == state)
     # What a paused trial promised differs from trial to trial.
     return dict(Counter(reason.partition(": promised ")[0] for reason in reasons).most_common())
-
-
-def _importances(study: Study, trials: Sequence[FrozenTrial], data: DataRecord | None) -> Importances:
-    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(value_of(trial) or 0.0)]
-    absent = _why_no_importances(scored, data)
-    return Importances(shares={} if absent else _shares(study), absent=absent)
-
-
-def _why_no_importances(scored: Sequence[FrozenTrial], data: DataRecord | None) -> str | None:
-    if len(scored) < ENOUGH_FOR_IMPORTANCES:
-        return f"{len(scored)} of the {ENOUGH_FOR_IMPORTANCES} complete trials that importances need"
-    values = [value_of(trial) or 0.0 for trial in scored]
-    if data is not None and nothing_learned(max(values), data):
-        return "no trial is better than random answers"
-    if max(values) - min(values) < SAME_SCORE:
-        return "every complete trial scored the same"
-    shared = optuna.search_space.intersection_search_space(list(scored))
-    if not any(len({trial.params[name] for trial in scored}) > 1 for name in shared):
-        return "no knob varies over all complete trials"
-    return None
-
-
-def _shares(study: Study) -> dict[str, float]:
-    # Mean decrease of impurity uses every complete trial. PED-ANOVA, Optuna's default, uses the best tenth, which is
-    # two of 20 trials; fANOVA raises an error if its trees have nothing to split. Both suit larger studies.
-    evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
-    shares = optuna.importance.get_param_importances(
-        study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0]
-    )
-    return {name: float(share) for name, share in shares.items()}

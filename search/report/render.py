@@ -15,7 +15,7 @@ from rich.text import Text
 from fmnist.refusals import shown
 from search.errors import SearchError
 from search.report.data_tables import kept_warnings
-from search.report.facts import Report, Searched, read_report
+from search.report.facts import Report, read_report
 from search.report.front_table import front_sentence
 from search.report.tables import differing, tables
 from search.study.chance import nothing_learned
@@ -64,11 +64,11 @@ def headline(report: Report) -> str:
     for candidate in report.confirmed:
         if candidate.trial == report.winner and candidate.mean is not None:
             mean = f"{f1(candidate.mean)} over {counted(candidate.seeds, 'fresh seed')}"
-            return f"No test score yet. Confirmed: trial {candidate.trial}, validation macro F1 {mean}."
-    if (best := _best(report)) is not None:
+            return f"No test score yet. The winner is trial {candidate.trial}, validation macro F1 {mean}."
+    if (best := report.best_trial) is not None:
         return (
-            f"No test score yet. Best of the search: trial {best.number}, validation macro F1 {f1(best.value)}, not "
-            "confirmed."
+            f"No test score yet. The best trial so far is trial {best.number}, validation macro F1 {f1(best.value)}, "
+            "not confirmed."
         )
     return "No score yet: no trial is complete."
 
@@ -85,7 +85,7 @@ def warnings(report: Report) -> list[str]:
             f"Macro F1 above {TOO_GOOD} is better than anything published for such networks: look for a leak of test "
             "images."
         )
-    if data is not None and (best := _best(report)) and (nothing := nothing_learned(best.value, data)):
+    if data is not None and (best := report.best_trial) and (nothing := nothing_learned(best.value, data)):
         lines.append(nothing)
     lines += [
         f"Trial {dropped.trial} was trained again and is no longer a candidate: {dropped.reason}."
@@ -103,10 +103,6 @@ def warnings(report: Report) -> list[str]:
             "comparable, and their scores may not be."
         )
     return lines
-
-
-def _best(report: Report) -> Searched | None:
-    return next((row for row in report.best if row.feasible and row.state == "complete"), None)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -138,6 +134,8 @@ def print_table(table: Table, console: Console) -> None:
         console.print(shown)
     if table.caption:
         console.print(Text(visible(table.caption), "dim"))
+    if table.code:
+        console.print(Text(visible(table.code)), soft_wrap=True)  # one line, to be copied
 
 
 def fitted(table: Table, width: int) -> Table:
@@ -194,7 +192,8 @@ def to_markdown(report: Report) -> str:
 def table_to_markdown(table: Table) -> list[str]:
     """Return the lines of the table as a section."""
     caption = [escaped(table.caption), ""] if table.caption else []
-    return [f"## {escaped(table.title)}", "", *_markdown_rows(table), *caption]
+    code = [f"    {visible(table.code)}", ""] if table.code else []
+    return [f"## {escaped(table.title)}", "", *_markdown_rows(table), *caption, *code]
 
 
 def _markdown_rows(table: Table) -> list[str]:

@@ -8,6 +8,7 @@ from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched, confirm_epochs
 from search.report.front_table import front_table
+from search.report.knob_tables import chosen_table, wider_table
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
@@ -17,12 +18,13 @@ LONGEST_BAR = 24  # characters of the longest importance
 
 
 def tables(report: Report) -> list[Table]:
-    """Return the tables of `report`: the result, then how it was reached, then the environment."""
+    """Return the tables of `report`: the knobs, the result, then how it was reached, then the environment."""
     final = report.final
     result = [] if final is None else [_final_runs(final), *_teachers(final), _per_class(final), confusion_table(final)]
     if (front := front_table(report)) is not None:
         result.insert(0, front)
-    return result + [table for build in _REST if (table := build(report)) is not None]
+    chosen = [chosen_table(report), *([wider_table(report.wider)] if report.wider else [])]
+    return [*chosen, *result] + [table for build in _REST if (table := build(report)) is not None]
 
 
 RUN_COLUMNS = ("seed", "macro F1", "accuracy", "training", "checkpoint")
@@ -90,7 +92,7 @@ def _confirmed(report: Report) -> Table | None:
     if not report.confirmed:
         return None
     if report.winner is not None and not any(row.seeds for row in report.confirmed):
-        caption = f"Not done: the study plans no fresh seeds, and trial {report.winner} is the best of the search."
+        caption = f"Not done: the study plans no fresh seeds, and the best trial, {report.winner}, is the winner."
         return Table(title, caption=caption, id="confirmed")
     rows = [
         (str(row.trial), f1(row.search_value), str(row.seeds), f1(row.mean), f1(row.sd)) for row in report.confirmed
@@ -98,7 +100,11 @@ def _confirmed(report: Report) -> Table | None:
     marks: dict[tuple[int, int], Mark] = {
         (i, j): "strong" for i, row in enumerate(report.confirmed) if row.trial == report.winner for j in (0, 3)
     }
-    won = "No winner before every candidate has its seeds." if report.winner is None else f"Trial {report.winner} won."
+    won = (
+        "No winner before every candidate has its seeds."
+        if report.winner is None
+        else f"Trial {report.winner} is the winner."
+    )
     columns = ("trial", "in the search", "seeds", "mean", "sd")
     return Table(title, columns, rows, f"{won} {_optimism(report)}", marks=marks, id="confirmed")
 
@@ -107,10 +113,10 @@ def _optimism(report: Report) -> str:
     if epochs := confirm_epochs(report.spec):
         return f"Each was trained {counted(epochs, 'epoch')} here: the means cannot be compared with the search."
     if (optimism := report.optimism) is None:
-        return "Optimism is known once the search's best trial has a fresh seed."
+        return "Optimism is known once the best trial has a fresh seed."
     luck = " The best of many noisy scores is often partly luck." if optimism.difference > 0 else ""
     return (
-        f"Optimism {optimism.difference:+.4f}: the search's best trial, {optimism.trial}, scored "
+        f"Optimism {optimism.difference:+.4f}: the best trial, {optimism.trial}, scored "
         f"{f1(optimism.search_value)}; on fresh seeds its configuration has a mean of "
         f"{f1(optimism.confirmed_mean)}.{luck}"
     )

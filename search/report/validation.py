@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial
 
 from fmnist.metrics import macro_f1
 from search.executors import Predicted
-from search.report.facts import BEST_SHOWN, is_feasible
+from search.report.facts import BEST_SHOWN
 from search.study.predictions import Predictions
 from search.study.study import Study
-from search.study.trials import value_of
+from search.study.trials import is_feasible, value_of
 
 FOLDER = "validation"  # within the study's folder
 SAME_FIGURE = 1e-6  # macro F1; rounding to probabilities may decide a tie between two classes differently

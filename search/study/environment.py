@@ -1,6 +1,7 @@
 """The environment of a run, stored with the study: versions, hardware, commit and command line."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ def capture_environment(*, device: str, workers: int, threads_per_worker: int) -
     """Return the environment of this run."""
     return Environment(
         at=now(),
-        command=" ".join([Path(sys.argv[0]).name, *map(masked, sys.argv[1:])]),
+        command=shlex.join([Path(sys.argv[0]).name, *map(masked, sys.argv[1:])]),
         commit=_commit(),
         versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         platform=platform.platform(),

@@ -1,6 +1,7 @@
 """The trials of a study: those that count, their values and their constraints."""
 
 import math
+from collections.abc import Iterable
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -29,6 +30,16 @@ def complete_trials(study: Study) -> list[FrozenTrial]:
     return sorted(trials, key=lambda trial: -(value_of(trial) or 0.0))
 
 
+def best_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Return the best trial: complete, within every limit, with the highest score of its one seed; None without one."""
+    scored = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and is_feasible(trial) and value_of(trial) is not None
+    ]
+    return max(scored, key=lambda trial: value_of(trial) or 0.0, default=None)
+
+
 def value_of(trial: FrozenTrial) -> float | None:
     """Return the trial's macro F1; None if it has none yet, several values of another program, or NaN.
 
@@ -51,3 +62,8 @@ def constraints_of(trial: FrozenTrial) -> dict[str, float]:
     named = {name: excess for name, excess in trial.constraints.items() if not name.isdigit()}
     # Numbered constraints repeat the named ones for optuna-dashboard, unless another program set only those.
     return named or trial.constraints
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Return whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
+    return all(over <= 0 for over in trial.constraints.values())

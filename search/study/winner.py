@@ -1,15 +1,47 @@
 """The winner of a study as a study of its own. No torch."""
 
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from optuna.study import StudyDirection
+
 from fmnist.config import TrialConfig
 from search.errors import SearchError
+from search.storage.foreign import SPEC
 from search.storage.trial_record import TrialRecord
 from search.study.records import Confirmation, DataRecord
 from search.study.sections import LimitsSection
 from search.study.spec import StudySpec, pinned_spec
 from search.study.study import Study
-from search.study.trials import complete_trials, value_of
+from search.study.trials import best_complete, complete_trials, value_of
 
 NONE = Confirmation(candidates=())
+WINNER: Final = "winner"
+BEST_TRIAL: Final = "best trial"
+Standing = Literal["winner", "best trial"]
+Standings = Mapping[int, Standing]  # number of a trial -> what it is
+
+
+def standings(winner: int | None, best: int | None) -> Standings:
+    """Map the numbers of the confirmed winner and the search's best trial to these words, the winner first.
+
+    Where one trial is both, it is the winner.
+    """
+    words: dict[int, Standing] = {} if winner is None else {winner: WINNER}
+    if best is not None:
+        words.setdefault(best, BEST_TRIAL)
+    return words
+
+
+def standings_in(study: Study) -> Standings:
+    """Return the standings of the study's trials.
+
+    Raises: SearchError if this version cannot read the study's confirmation.
+    """
+    if SPEC not in study.attributes and study.optuna.directions != [StudyDirection.MAXIMIZE]:
+        return {}  # another program's study, whose values are no scores
+    confirmation, best = study.read(Confirmation), best_complete(study.trials())
+    return standings(confirmation.winner if confirmation else None, best.number if best else None)
 
 
 def winning_spec(study: Study) -> StudySpec:
@@ -19,7 +51,7 @@ def winning_spec(study: Study) -> StudySpec:
     """
     spec = study.spec
     number, config = winner(study)
-    subject = "The winner" if is_confirmed(study) else f"Trial {number}, the best so far and not confirmed,"
+    subject = "The winner" if is_confirmed(study) else f"Trial {number}, the best trial so far and not confirmed,"
     other = study.other_toolkit
     caution = f" Found by version {other} of fmnist-search, in which some knobs had another meaning." if other else ""
     return pinned_spec(f"{study.name}-best", config, spec, f"{subject} of the study {study.name}.{caution}")
@@ -88,10 +120,10 @@ def best_trial(study: Study) -> tuple[int, TrialConfig]:
 
     Raises: SearchError if no trial is complete, or another program added the best one.
     """
-    complete = complete_trials(study)
-    if not complete:
+    best = best_complete(study.trials())
+    if best is None:
         raise SearchError(f"The study {study.name!r} has no complete trial yet, so no best configuration.")
-    return _configuration(study, complete[0].number)
+    return _configuration(study, best.number)
 
 
 def _configuration(study: Study, number: int) -> tuple[int, TrialConfig]:

@@ -1,6 +1,7 @@
 """report.html in a browser, opened as a file."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow
 from tests.browser.conftest import NAME, Open
 
-SECTIONS = ["result", "confirm", "search", "record", "again"]
+SECTIONS = ["winner", "result", "confirm", "search", "record", "again"]
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +82,28 @@ def test_all_tables_and_pictures_are_shown_without_javascript(address: str, revi
     )
 
 
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_the_winners_knobs_come_first_and_a_dot_shows_where_each_lies(
+    address: str, reviewed: Path, look: Open, width: int
+) -> None:
+    page = look(address, width=width)
+    chosen = json.loads((reviewed / "studies" / NAME / "report.json").read_text())["chosen"]
+    block = page.locator("main article").first
+    assert block.locator("h3").inner_text() == f"Knobs of the winner, trial {chosen['trial']}"
+    assert [row.inner_text().split()[0] for row in block.locator("tbody tr").all()] == [
+        knob["name"] for knob in chosen["searched"]
+    ]
+    values = {knob["name"]: knob["value"] for knob in chosen["searched"]}
+    assert block.locator(".chosen").inner_text().splitlines()[0] == str(values["filters"])
+    place = math.log(values["learning_rate"] / 0.0003) / math.log(0.03 / 0.0003)
+    scale = block.get_by_role("img", name=f"{place:.0%} of the way from low to high on a log scale".replace("%", " %"))
+    line, dot = scale.bounding_box(), scale.locator("span").bounding_box()
+    assert line is not None
+    assert dot is not None
+    assert (dot["x"] + dot["width"] / 2 - line["x"]) / line["width"] == pytest.approx(place, abs=0.02)
+    assert block.locator(".scroll").evaluate("(table) => table.scrollWidth - table.clientWidth") <= 0
+
+
 def test_the_mistakes_are_pictures_with_texts(address: str, look: Open) -> None:
     pictures = images(look(address))
     assert 1 <= len(pictures) <= 40
@@ -92,7 +115,7 @@ def test_the_links_lead_to_the_sections_and_tables_are_reached_by_keyboard(addre
     assert [link.get_attribute("href") for link in page.locator("nav a").all()] == [f"#{name}" for name in SECTIONS]
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#result")
+    assert page.url.endswith("#winner")
     page.locator("nav a[href='#again']").click()
     expect(page.locator("#again h2")).to_be_in_viewport()
     assert page.locator(".scroll").evaluate_all("(all) => all.every((table) => table.tabIndex === 0)")

@@ -65,7 +65,8 @@ def _condition(text: str, columns: Mapping[str, Kind]) -> Condition:
         example = "such as state=pruned or, with quotes for the shell, 'filters>=32'"
         raise SearchError(f"It must be a column, one of {' '.join(OPERATORS)}, and a value, {example}.")
     name, sign, value = match.groups()
-    kind = columns[column(name, columns)]
+    name = column(name, columns)
+    kind = columns[name]
     if kind == "number":
         return Condition(name, OPERATORS[sign], _number(name, value))
     if sign not in ("=", "!="):

@@ -18,6 +18,7 @@ from search.storage.trial_record import TrialRecord
 from search.study.paths import DEFAULT_STORAGE
 from search.study.study import Study
 from search.study.trials import constraints_of, value_of
+from search.study.winner import BEST_TRIAL, Standing, standings_in
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import f1, setting
 
@@ -26,17 +27,27 @@ KEYS = ("trial", "epoch", *CURVE[1:])
 HEADS = ("epoch", "train loss", "valid loss", "macro F1", "accuracy", "seconds")
 
 
-def trial_page(study: Study, number: int, storage: str) -> Answer:
+def trial_page(study: Study, number: int | None, storage: str) -> Answer:
     """Return all that the study has on a trial, with its epochs as rows; `storage` is only for the error message.
+
+    Without a number it is the winner, or before there is one the best trial so far.
 
     Raises: SearchError if there is no such trial.
     """
-    trial = _trial(study, number, storage)
+    marked = standings_in(study)
+    if number is None and not marked:
+        raise SearchError(
+            f"The study {study.name!r} has no complete trial yet, so no best trial. Give a trial's number."
+        )
+    trial = _trial(study, next(iter(marked)) if number is None else number, storage)
+    number, standing = trial.number, marked.get(trial.number)
     curve = _curve(trial)
-    tables = [_facts(study, trial), _configuration(trial), _epochs(curve), _constraints(trial)]
+    tables = [_facts(study, trial, standing), _configuration(trial), _epochs(curve), _constraints(trial)]
     epochs = [{"epoch": point.number, **{key: getattr(point, key) for key in CURVE[1:]}} for point in curve]
     rows = [{"trial": number, **epoch} for epoch in epochs]
-    return Answer([table for table in tables if table is not None], KEYS, rows, _document(study, trial, curve))
+    return Answer(
+        [table for table in tables if table is not None], KEYS, rows, _document(study, trial, standing, curve)
+    )
 
 
 def _trial(study: Study, number: int, storage: str) -> FrozenTrial:
@@ -66,7 +77,7 @@ def _fixed(trial: FrozenTrial) -> dict[str, Value]:
     return {name: value for name, value in config.items() if name not in trial.params}
 
 
-def _facts(study: Study, trial: FrozenTrial) -> Table:
+def _facts(study: Study, trial: FrozenTrial, standing: Standing | None) -> Table:
     row: Facts = trial_row(trial)
     rows: list[Row] = [
         ("state", str(row["state"])),
@@ -80,7 +91,10 @@ def _facts(study: Study, trial: FrozenTrial) -> Table:
         ),
     ]
     caption = "Macro F1 on the validation split; flops of one image; times by the clock of the machine that ran it."
-    return Table(f"Trial {trial.number} of {study.name}", ("", ""), rows, caption, frozenset({0, 1}))
+    title = f"Trial {trial.number} of {study.name}{f', the {standing}' if standing else ''}"
+    if standing == BEST_TRIAL:
+        caption = f"The best trial has the highest score of one seed; the winner is confirmed on fresh seeds. {caption}"
+    return Table(title, ("", ""), rows, caption, frozenset({0, 1}))
 
 
 def _configuration(trial: FrozenTrial) -> Table:
@@ -131,13 +145,16 @@ def _constraints(trial: FrozenTrial) -> Table | None:
     return Table("Limits", ("limit", "above it", ""), rows, caption, frozenset({0, 2}), marks)
 
 
-def _document(study: Study, trial: FrozenTrial, curve: Sequence[CurvePoint]) -> dict[str, JsonValue]:
+def _document(
+    study: Study, trial: FrozenTrial, standing: Standing | None, curve: Sequence[CurvePoint]
+) -> dict[str, JsonValue]:
     row = trial_row(trial)
     start, end = trial.datetime_start, trial.datetime_complete
     document = {
         "study": study.name,
         **{key: row.get(key) for key in FIXED},
         "state": state_of(trial),
+        "standing": standing,
         "begun": start.isoformat(timespec="seconds") if start else None,
         "ended": end.isoformat(timespec="seconds") if end else None,
         "searched": dict(trial.params),

@@ -1,6 +1,7 @@
 """The trials of a study as rows: configuration, state, score, and why they ended."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -14,6 +15,7 @@ from search.report.lists.answer import Answer, Facts, Value
 from search.storage.trial_record import TrialRecord
 from search.study.study import Study
 from search.study.trials import value_of
+from search.study.winner import Standings
 from search.terminal.table import Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting
 
@@ -31,7 +33,15 @@ FIXED = ("number", "state", "value", "epochs", "seconds", "parameters", "flops",
 FIRST = FIXED[:5]  # shown first in a terminal
 ALWAYS = 3  # of these, shown in any terminal
 HEADS = {"number": "trial", "value": "macro F1", "seconds": "time"}
+STANDING = "standing"  # a column of the table alone: the winner, the best trial
+PRINTED = {
+    "trial": "number",
+    "f1": "value",
+    "macro f1": "value",
+    "time": "seconds",
+}  # as a column is printed -> its key
 
+NO_STANDINGS: Standings = MappingProxyType({})
 Kind = Literal["number", "text"] | tuple[str, ...]  # a tuple: one of these words
 
 
@@ -89,10 +99,14 @@ def searched_knobs(study: Study) -> list[str]:
 
 
 def column(name: str, columns: Mapping[str, Kind]) -> str:
-    """Return `name` if there is such a column. Raises: SearchError with the nearest name otherwise."""
-    if name not in columns:
-        raise SearchError(f"There is no column {shown(name)} of trials. {did_you_mean(name, columns)}")
-    return name
+    """Return the key of the column of that name, which is a key or stands above the printed column.
+
+    Raises: SearchError with the nearest name if there is none.
+    """
+    key = name if name in columns else PRINTED.get(name.casefold(), name)
+    if key not in columns:
+        raise SearchError(f"There is no column {shown(name)} of trials. {did_you_mean(name, [*PRINTED, *columns])}")
+    return key
 
 
 def ordered(rows: Sequence[Facts], by: str, *, reverse: bool) -> list[Facts]:
@@ -110,26 +124,34 @@ def trials_answer(
     total: int,
     *,
     chosen: Sequence[str] = (),
+    marked: Standings = NO_STANDINGS,
 ) -> Answer:
     """Return the trials as a table for people and rows for programs.
 
     `columns` are the keys of the rows; the table has the first columns and `extra`, if there is room. `chosen` columns
-    replace both. `total` is the number of trials before filtering.
+    replace both. `total` is the number of trials before filtering. The table says which trials are `marked`.
     """
     title = f"Trials of {study}"
     if not rows:
         caption = f"None of {counted(total, 'trial')} matches." if total else "None yet."
         return Answer([Table(title, caption=caption)], chosen or columns, rows)
-    filled = [key for key in (*FIRST, *extra) if key in FIRST or any(row.get(key) is not None for row in rows)]
+    first = (*FIRST[:ALWAYS], STANDING, *FIRST[ALWAYS:]) if any(row["number"] in marked for row in rows) else FIRST
+    filled = [key for key in (*first, *extra) if key in first or any(row.get(key) is not None for row in rows)]
     keys = list(dict.fromkeys(chosen or filled))
-    cells: list[Row] = [tuple(as_text(key, row.get(key)) for key in keys) for row in rows]
+    cells: list[Row] = [
+        tuple(_standing(row, marked) if key == STANDING else as_text(key, row.get(key)) for key in keys) for row in rows
+    ]
     caption = counted(len(rows), "trial") if len(rows) == total else f"{len(rows):,} of {counted(total, 'trial')}"
-    texts = frozenset(i for i, key in enumerate(keys) if key in ("state", "reason"))
+    texts = frozenset(i for i, key in enumerate(keys) if key in ("state", "reason", STANDING))
     heads = tuple(HEADS.get(key, key) for key in keys)
     spare = tuple(range(1 if chosen else ALWAYS, len(keys)))
-    return Answer(
-        [Table(title, heads, cells, f"{caption}.", texts, _marks(rows, keys), spare)], chosen or columns, rows
-    )
+    marks = _marks(rows, keys, marked)
+    return Answer([Table(title, heads, cells, f"{caption}.", texts, marks, spare)], chosen or columns, rows)
+
+
+def _standing(row: Facts, marked: Standings) -> str:
+    number = row["number"]
+    return marked.get(number, "") if isinstance(number, int) else ""
 
 
 def _key(knob: str) -> str:
@@ -163,14 +185,12 @@ def as_text(key: str, value: Value) -> str:
             return setting(value)
 
 
-def _marks(rows: Sequence[Facts], columns: Sequence[str]) -> dict[tuple[int, int], Mark]:
-    values = [float(value) for row in rows if row["state"] == "complete" and isinstance(value := row["value"], float)]
-    best = max(values, default=None)
+def _marks(rows: Sequence[Facts], columns: Sequence[str], marked: Standings) -> dict[tuple[int, int], Mark]:
     index = {key: i for i, key in enumerate(columns)}
     marks: dict[tuple[int, int], Mark] = {}
     for i, row in enumerate(rows):
-        if "value" in index and best is not None and row["value"] == best:
-            marks[i, index["value"]] = "strong"
+        if row["number"] in marked:
+            marks |= {(i, index[key]): "strong" for key in ("number", "value", STANDING) if key in index}
         if "state" in index and row["state"] == "failed":
             marks[i, index["state"]] = "alarm"
     return marks

@@ -14,6 +14,7 @@ from search.report.page.missing import Missing
 from search.report.page.paths import TrialPath
 from search.report.tables import tables
 from search.study.predictions import Predictions
+from search.study.winner import Standings
 from search.terminal.table import Table
 
 
@@ -80,11 +81,9 @@ class Facts:
         return {table.id: table for table in tables(self.report)}
 
     @property
-    def best(self) -> int | None:
-        """Return the trial to highlight: the confirmed winner, otherwise the best of the search so far."""
-        if self.report.winner is not None:
-            return self.report.winner
-        return next((row.number for row in self.report.best if row.feasible and row.state == "complete"), None)
+    def standings(self) -> Standings:
+        """Map the winner and the best trial to these words; the first of them is highlighted."""
+        return self.report.standings
 
 
 def report_blocks(facts: Facts, *ids: str) -> Iterator[Block]:
@@ -94,4 +93,5 @@ def report_blocks(facts: Facts, *ids: str) -> Iterator[Block]:
 
 def table_block(table: Table) -> Block:
     """Return a block with the table and its caption."""
-    return Block(table.title, table.caption, tables=[replace(table, caption="")] if table.rows else [], id=table.id)
+    tables = [replace(table, caption="")] if table.rows else []
+    return Block(table.title, table.caption, tables=tables, code=table.code, id=table.id)

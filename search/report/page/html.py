@@ -28,10 +28,11 @@ from search.study.predictions import Predictions, predictions_path, read_predict
 from search.study.records import Final
 from search.study.study import Study
 from search.study.winner import winning_spec
-from search.terminal.table import Bar
+from search.terminal.table import Bar, Cell, Options, Scale
 from search.terminal.wording import visible
 
 PAGE = "report.html"  # in the study's folder
+CELLS: dict[str, type] = {"bar": Bar, "scale": Scale, "options": Options}  # kinds of cell, as the template names them
 
 
 def write_page(study: Study, path: Path) -> Path:
@@ -103,7 +104,8 @@ def to_html(facts: Facts) -> str:
         autoescape=True,
     )
     templates.filters["text"] = visible
-    templates.tests["bar"] = lambda cell: isinstance(cell, Bar)
+    for name, kind in CELLS.items():
+        templates.tests[name] = _is_a(kind)
     parts = sections(facts)
     plotly, draw = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), _part(templates, "report.js")))
     return templates.get_template("report.html.j2").render(
@@ -119,6 +121,10 @@ def to_html(facts: Facts) -> str:
         drawn=_as_json(parts),
         has_figures=any(block.figures for section in parts for block in section.blocks),
     )
+
+
+def _is_a(kind: type) -> Callable[[Cell], bool]:
+    return lambda cell: isinstance(cell, kind)
 
 
 def _part(templates: Templates, name: str) -> str:

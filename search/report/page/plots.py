@@ -42,7 +42,7 @@ def plot(study: Study, name: str) -> "go.Figure":
     if name in DRAWN:
         figure = DRAWN[name](facts)
     else:
-        figure = search_figures.slice_of(name, facts.paths, facts.best, log=name in facts.log)
+        figure = search_figures.slice_of(name, facts.paths, facts.standings, log=name in facts.log)
     if isinstance(figure, str):
         raise SearchError(f"There is nothing to draw of the study {study.name!r} yet: {figure}")
     layout = {"title": {"text": figure.label}, "height": figure.height, "template": "plotly_white"} | figure.layout
@@ -53,12 +53,12 @@ def _curves(facts: Facts) -> Figure | str:
     curved = [path for path in facts.paths if path.curve]
     if not curved:
         return "no trial has finished an epoch."
-    return search_figures.curves(curved, facts.best, rungs(curved, facts.report.spec))
+    return search_figures.curves(curved, facts.standings, rungs(curved, facts.report.spec))
 
 
 def _history(facts: Facts) -> Figure | str:
     scored = any(path.searched.value is not None for path in facts.paths)
-    return search_figures.history(facts.paths, facts.best) if scored else "no trial has a value."
+    return search_figures.history(facts.paths, facts.standings) if scored else "no trial has a value."
 
 
 def _importances(facts: Facts) -> Figure | str:
@@ -70,7 +70,7 @@ def _parallel(facts: Facts) -> Figure | str:
     complete, knobs = [path for path in facts.paths if path.counts], knob_names(facts.paths)
     if len(complete) < 2 or not knobs:
         return "it takes a searched knob and two complete trials."
-    return search_figures.parallel(complete, facts.best, knobs, facts.log)
+    return search_figures.parallel(complete, facts.standings, knobs, facts.log)
 
 
 def _confirmation(facts: Facts) -> Figure | str:

@@ -29,12 +29,12 @@ def _curves(facts: Facts) -> Block:
     drawn = _best_first(curved)[:CURVES_DRAWN]
     levels = rungs(curved, facts.report.spec)
     sentences = [_pruning(levels)]
-    if facts.best is not None:
+    for number, word in list(facts.standings.items())[:1]:
         colours = "complete trials are grey, pruned ones pale and end in a cross"
-        sentences.insert(0, f"Trial {facts.best} is in front; {colours}.")
+        sentences.insert(0, f"Trial {number}, the {word}, is in front; {colours}.")
     if len(curved) > len(drawn):
         sentences.append(f"Only the best {CURVES_DRAWN} of {len(curved):,} trials are drawn.")
-    figure = search_figures.curves(drawn, facts.best, levels)
+    figure = search_figures.curves(drawn, facts.standings, levels)
     return Block(title, " ".join(sentences), [figure], folded=[curves_table(facts.paths)])
 
 
@@ -51,13 +51,13 @@ def _best_first(paths: Sequence[TrialPath]) -> list[TrialPath]:
 
 def _history(facts: Facts) -> Block:
     title = "History"
-    folded = [trials_table(facts.paths, facts.best, id="every-trial")] if facts.paths else []
+    folded = [trials_table(facts.paths, facts.standings, id="every-trial")] if facts.paths else []
     if not any(path.searched.value is not None for path in facts.paths):
         return Block(title, "No trial has a value yet.", folded=folded)
     if len(facts.paths) == 1:
         return Block(title, "The study has one trial: there was no search.", folded=folded)
-    figure = search_figures.history(facts.paths, facts.best)
-    return Block(title, "The line rises at each complete trial that was the best so far.", [figure], folded=folded)
+    figure = search_figures.history(facts.paths, facts.standings)
+    return Block(title, "The line rises at each complete trial with the best score so far.", [figure], folded=folded)
 
 
 def _importances(facts: Facts) -> Block:
@@ -79,9 +79,9 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     varied = [name for name in knobs if len({path.searched.knobs.get(name) for path in complete}) > 1] or knobs
     drawn = _best_first(complete)[:CURVES_DRAWN]
     text = "Each line is a complete trial, from knob to knob to its score; the best quarter is darker."
-    figure = search_figures.parallel(drawn, facts.best, varied, facts.log)
-    folded = [trials_table(complete, facts.best, id="complete-trials")]
+    figure = search_figures.parallel(drawn, facts.standings, varied, facts.log)
+    folded = [trials_table(complete, facts.standings, id="complete-trials")]
     yield Block("The knobs together", text, [figure], folded=folded)
-    slices = [search_figures.slice_of(name, facts.paths, facts.best, log=name in facts.log) for name in knobs]
+    slices = [search_figures.slice_of(name, facts.paths, facts.standings, log=name in facts.log) for name in knobs]
     text = "Each mark is a trial; crosses are pruned or over a limit."
     yield Block("The knobs one by one", text, slices, layout="grid")

@@ -5,22 +5,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from fmnist.knobs import Scalar
-from search.report.facts import Importances
+from search.report.importances import Importances
 from search.report.page.figure import ACCENT, FAINT, MUTED, SCORE, Figure, Trace, label
 from search.report.page.paths import Rung, TrialPath, best_so_far
+from search.study.winner import Standings
 from search.terminal.wording import f1, setting
 
 WORDS_SHOWN = 8  # on an axis of the parallel plot
 COMPLETE: Trace = {"color": MUTED, "symbol": "circle", "size": 7}
 ENDED: Trace = {"color": FAINT, "symbol": "x", "size": 7}  # early, or over a limit
-BEST: Trace = {"color": ACCENT, "symbol": "circle", "size": 11}
+FRONT: Trace = {"color": ACCENT, "symbol": "circle", "size": 11}
+SECOND: Trace = {"color": ACCENT, "symbol": "circle-open", "size": 11, "line": {"width": 2}}
 
 
-def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung]) -> Figure:
-    """Draw each trial's score over its epochs, pruned trials grey, the best one in front, with a line at each rung."""
+def curves(paths: Sequence[TrialPath], marked: Standings, levels: Sequence[Rung]) -> Figure:
+    """Draw each trial's score over its epochs, pruned trials grey, one in front, and a line at each rung."""
+    front = next(iter(marked), None)
     drawn = sorted(
         (path for path in paths if path.curve),
-        key=lambda path: (path.number == best, path.searched.state == "complete"),
+        key=lambda path: (path.number == front, path.searched.state == "complete"),
     )
     line = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": MUTED, "width": 1, "dash": "dot"}}
     note = {"yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": MUTED}}
@@ -30,7 +33,7 @@ def curves(paths: Sequence[TrialPath], best: int | None, levels: Sequence[Rung])
         "shapes": [line | {"x0": rung.epoch, "x1": rung.epoch} for rung in levels],
         "annotations": [note | {"x": rung.epoch, "text": f"{rung.pruned}"} for rung in levels],
     }
-    traces = [_curve(path, chosen=path.number == best) for path in drawn]
+    traces = [_curve(path, chosen=path.number == front) for path in drawn]
     return Figure("Validation macro F1 of each trial over its epochs", traces, layout, 420)
 
 
@@ -62,21 +65,21 @@ def _whole_ticks(ends: Sequence[int]) -> dict[str, Any]:
     return {"tickformat": "d"} | ({"dtick": 1} if max(ends, default=0) <= 12 else {})
 
 
-def history(paths: Sequence[TrialPath], best: int | None) -> Figure:
+def history(paths: Sequence[TrialPath], marked: Standings) -> Figure:
     """Draw every trial's value by its number, with the best value so far as a line."""
     scored = [path for path in paths if path.searched.value is not None]
     line = best_so_far(scored)
     steps = [*line, (max(path.number for path in scored), line[-1][1])] if line else []
     groups = (
-        ("complete", COMPLETE, [path for path in scored if path.counts and path.number != best]),
+        ("complete", COMPLETE, [path for path in scored if path.counts and path.number not in marked]),
         ("pruned or over a limit", ENDED, [path for path in scored if not path.counts]),
-        ("best", BEST, [path for path in scored if path.number == best]),
+        *_marked(scored, marked),
     )
     traces: list[Trace] = [
         {
             "type": "scatter",
             "mode": "lines",
-            "name": "best so far",
+            "name": "best score so far",
             "x": [number for number, _ in steps],
             "y": [value for _, value in steps],
             "line": {"shape": "hv", "color": ACCENT, "width": 2},
@@ -90,6 +93,12 @@ def history(paths: Sequence[TrialPath], best: int | None) -> Figure:
         "showlegend": True,
     }
     return Figure("Each trial's value and the best so far", traces, layout, 380)
+
+
+def _marked(paths: Sequence[TrialPath], marked: Standings) -> list[tuple[str, Trace, list[TrialPath]]]:
+    """Return the groups of the winner and the best trial, of one trial each."""
+    markers = {number: SECOND if i else FRONT for i, number in enumerate(marked)}
+    return [(marked[path.number], markers[path.number], [path]) for path in paths if path.number in marked]
 
 
 def _dots(name: str, marker: Trace, paths: Sequence[TrialPath], x: Sequence[object]) -> Trace:
@@ -127,8 +136,8 @@ def importances(importances: Importances) -> Figure:
     return Figure("Share of the score's variation that each knob explains", [bars], layout, 20 + 28 * len(shares))
 
 
-def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str], log: frozenset[str]) -> Figure:
-    """Draw each trial as a line through its knobs to its score, the best quarter darker, the best one in front.
+def parallel(paths: Sequence[TrialPath], marked: Standings, knobs: Sequence[str], log: frozenset[str]) -> Figure:
+    """Draw each trial as a line through its knobs to its score, the best quarter darker, the marked one in front.
 
     Plotly's parallel coordinates need WebGL and are lost in print, hence ordinary lines.
     """
@@ -137,7 +146,7 @@ def parallel(paths: Sequence[TrialPath], best: int | None, knobs: Sequence[str],
     axes.append(_places([path.searched.value for path in scored], log=False))
     traces: list[Trace] = []
     for i, path in enumerate(scored):
-        chosen, good = path.number == best, i >= 0.75 * len(scored)
+        chosen, good = path.number == next(iter(marked), None), i >= 0.75 * len(scored)
         values = [f"{name} {label(setting(path.searched.knobs.get(name)))}" for name in knobs]
         traces.append(
             {
@@ -187,13 +196,13 @@ def _places(values: Sequence[Scalar | None], *, log: bool) -> tuple[list[float |
     return heights, [(0, setting(low)), (1, setting(high))] if high != low else [(0, setting(low))]
 
 
-def slice_of(name: str, paths: Sequence[TrialPath], best: int | None, *, log: bool) -> Figure:
+def slice_of(name: str, paths: Sequence[TrialPath], marked: Standings, *, log: bool) -> Figure:
     """Draw the score over one knob."""
     scored = [path for path in paths if path.searched.value is not None and path.searched.knobs.get(name) is not None]
     groups = (
         ("pruned", ENDED, [path for path in scored if not path.counts]),
-        ("complete", COMPLETE, [path for path in scored if path.counts and path.number != best]),
-        ("best", BEST, [path for path in scored if path.number == best]),
+        ("complete", COMPLETE, [path for path in scored if path.counts and path.number not in marked]),
+        *_marked(scored, marked),
     )
     traces = [
         _dots(kind, marker, group, [_shown(path.searched.knobs[name]) for path in group])

@@ -20,6 +20,7 @@ from search.terminal.wording import counted, duration, f1
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order."""
     named = [
+        Section("winner", _chosen_title(facts), list(_chosen(facts))),
         Section("result", "The result", list(result_blocks(facts))),
         Section("confirm", "Confirmed on fresh seeds", [_confirm(facts), *report_blocks(facts, "ablation")]),
         Section("search", "The path of the search", list(search_blocks(facts))),
@@ -71,10 +72,23 @@ def _final_card(final: Final) -> Iterator[tuple[str, str, str]]:
 
 
 def _unfinished_card(facts: Facts) -> tuple[str, str, str]:
-    for trial in facts.report.best:
-        if trial.number == facts.best:
-            return "Best so far", f1(trial.value), f"trial {trial.number}, on validation, not tested"
-    return "Best so far", "-", "no trial is complete"
+    report = facts.report
+    for row in report.confirmed:
+        if row.trial == report.winner and row.mean is not None:
+            return "Winner", f1(row.mean), f"trial {row.trial}, mean of fresh seeds on validation, not tested"
+    if (best := report.best_trial) is not None:
+        return "Best trial so far", f1(best.value), f"trial {best.number}, on validation, not tested"
+    return "Best trial so far", "-", "no trial is complete"
+
+
+def _chosen_title(facts: Facts) -> str:
+    return "The winner" if facts.report.winner is not None else "The best trial so far"
+
+
+def _chosen(facts: Facts) -> Iterator[Block]:
+    table = facts.tables["knobs"]
+    yield Block(table.title, tables=[table], id=table.id) if table.rows else table_block(table)
+    yield from report_blocks(facts, "wider")
 
 
 def _confirm(facts: Facts) -> Block:
@@ -90,7 +104,7 @@ def _confirm(facts: Facts) -> Block:
 def _again(facts: Facts) -> Iterator[Block]:
     for title, toml, name in (
         ("The study", facts.again, "study"),
-        ("The winner, without a search", facts.winner, "winner"),
+        (f"{_chosen_title(facts)}, without a search", facts.winner, "winner"),
     ):
         if isinstance(toml, Missing):
             yield Block(title, toml.why)

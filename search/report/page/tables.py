@@ -8,6 +8,7 @@ from search.report.confusion import hardest_pairs
 from search.report.facts import Report
 from search.report.page.paths import TrialPath
 from search.study.records import Final
+from search.study.winner import Standings
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, f1, setting, visible
 
@@ -28,14 +29,14 @@ def knob_names(paths: Sequence[TrialPath]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(path.searched.knobs for path in paths)))
 
 
-def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Table:
+def trials_table(paths: Sequence[TrialPath], marked: Standings, *, id: str) -> Table:
     """Return a table of each trial's value and configuration, and why it ended early."""
     knobs = knob_names(paths)
     shown = paths[:ROWS_SHOWN]
     rows = [
         (
             str(path.number),
-            path.searched.state,
+            ", ".join(filter(None, (path.searched.state, marked.get(path.number)))),
             f1(path.searched.value),
             *(setting(path.searched.knobs[name]) if name in path.searched.knobs else "-" for name in knobs),
             path.reason or "",
@@ -43,7 +44,7 @@ def trials_table(paths: Sequence[TrialPath], best: int | None, *, id: str) -> Ta
         for path in shown
     ]
     marks: dict[tuple[int, int], Mark] = {
-        (i, j): "strong" for i, path in enumerate(shown) if path.number == best for j in (0, 2)
+        (i, j): "strong" for i, path in enumerate(shown) if path.number in marked for j in (0, 2)
     }
     columns = ("trial", "state", "macro F1", *knobs, "ended early because")
     return Table("Every trial", columns, rows, _cut(paths), frozenset({1, len(columns) - 1}), marks, id=id)

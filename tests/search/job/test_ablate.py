@@ -179,7 +179,7 @@ def test_a_study_whose_search_is_not_over_is_refused(say: Say, tmp_path: Path) -
     assert "Run the command that started it again" in errors
     code, output, _ = say("best", "tiny")
     assert code == 0
-    assert "Trial 0, the best so far and not confirmed, of the study tiny." in output
+    assert "Trial 0, the best trial so far and not confirmed, of the study tiny." in output
 
 
 class WithoutL2(Inline):

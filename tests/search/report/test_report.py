@@ -54,7 +54,7 @@ def test_headlines_of_an_unfinished_study(study: Study) -> None:
     study.optuna.add_trial(trial(0.91))
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
     remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.91, 0.90, 0.902),), winner=0))
-    assert "Confirmed: trial 0, validation macro F1 0.9010 over 2 fresh seeds" in headline(read_report(study))
+    assert "The winner is trial 0, validation macro F1 0.9010 over 2 fresh seeds" in headline(read_report(study))
     remember(study, final=final(0.9))
     assert headline(read_report(study)).startswith("Test macro F1 0.9000 over 1 seed, 95 % interval")
 
@@ -148,8 +148,9 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     assert report["optimism"]["trial"] == 1
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
-        "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "ablation", "best",
-        "states", "importances", "prior", "search_end", "decisions", "timing", "environments", "openings",
+        "study", "spec", "data", "final", "confirmed", "winner", "dropped", "optimism", "chosen", "wider",
+        "ablation", "best", "states", "importances", "prior", "search_end", "decisions", "timing", "environments",
+        "openings",
     ]  # fmt: skip
 
 

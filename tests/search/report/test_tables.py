@@ -47,10 +47,10 @@ def test_every_table_of_a_report_has_a_unique_id(study: Study) -> None:
     ids = [table.id for table in tables(read_report(whole_study()))]
     assert len(ids) == len(set(ids))
     assert ids == [
-        "final", "classes", "confusion", "confirmed", "ablation", "best",
+        "knobs", "final", "classes", "confusion", "confirmed", "ablation", "best",
         "importances", "states", "timing", "cleaning", "environment", "openings",
     ]  # fmt: skip
-    assert {table.id for table in tables(read_report(study))} == {"best", "importances", "states", "openings"}
+    assert {table.id for table in tables(read_report(study))} == {"knobs", "best", "importances", "states", "openings"}
 
 
 def test_optimism_is_of_the_search_best_trial_not_the_winner(finished: Study) -> None:
@@ -73,7 +73,7 @@ def test_an_unfinished_confirmation(study: Study) -> None:
 def test_a_study_without_fresh_seeds_says_so(study: Study) -> None:
     study.optuna.add_trial(trial(0.91))
     remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.91),), winner=0))
-    assert "the study plans no fresh seeds, and trial 0 is the best of the search" in terminal(study, 200)
+    assert "the study plans no fresh seeds, and the best trial, 0, is the winner" in terminal(study, 200)
     assert "trial 0, validation macro F1 0.9100, not confirmed" in headline(read_report(study))
 
 

@@ -3,13 +3,17 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
+import optuna
 import pytest
 
 from fmnist.config import knobs
 from search.report.lists.trial_rows import FIXED
-from tests.search.report.lists.listed import FOREIGN, ODD_REASON
+from search.study.records import Confirmation
+from tests.search.report.lists.listed import FOREIGN, ODD_REASON, STORAGE
+from tests.search.sample import candidate
 from tests.search.tiny import Say
 
 STATES = ["complete", "complete", "pruned", "failed", "refused", "running", "waiting"]
@@ -92,6 +96,51 @@ def test_sort_puts_the_best_value_first_and_missing_values_last(listed: Say) -> 
 
 
 @pytest.mark.parametrize(
+    ("printed", "key"), [("trial", "number"), ("f1", "value"), ("macro F1", "value"), ("time", "seconds")]
+)
+def test_a_column_is_named_as_it_is_printed(listed: Say, printed: str, key: str) -> None:
+    assert picked(listed, "--sort", printed) == picked(listed, "--sort", key)
+    assert picked(listed, "--where", f"{printed}>=0.91") == picked(listed, "--where", f"{key}>=0.91")
+    _, output, _ = listed("trials", "going", "--columns", printed, "--csv")
+    assert output.splitlines()[0] == key
+
+
+def test_winner_and_best_trial_are_told_apart(listed: Say) -> None:
+    def standings() -> dict[str, str]:
+        lines = listed("trials", "going")[1].splitlines()
+        found = {line.split()[0]: re.findall("winner|best trial", line) for line in lines if line[:5].strip().isdigit()}
+        return {number: " ".join(words) for number, words in found.items() if words}
+
+    def shown(*arguments: str) -> str:
+        return listed("show", *arguments)[1].splitlines()[0]
+
+    assert standings() == {"1": "best trial"}
+    assert shown("going") == "Trial 1 of going, the best trial"
+    confirm(winner=0)
+    assert standings() == {"0": "winner", "1": "best trial"}
+    assert shown("going") == shown("--study", "going") == "Trial 0 of going, the winner"
+    assert shown("going", "1") == shown("1", "--study", "going") == "Trial 1 of going, the best trial"
+    assert shown("going", "2") == "Trial 2 of going"
+    assert json.loads(listed("show", "going", "--json")[1])["standing"] == "winner"
+    confirm(winner=1)
+    assert standings() == {"1": "winner"}
+
+
+def confirm(winner: int) -> None:
+    study = optuna.load_study(study_name="going", storage=STORAGE)
+    candidates = (candidate(0, 0.91, 0.92), candidate(1, 0.935, 0.9))
+    study.set_user_attr("confirmation", Confirmation(candidates=candidates, winner=winner).model_dump(mode="json"))
+
+
+def test_show_without_a_complete_trial_or_with_two_studies_is_refused(listed: Say) -> None:
+    assert "no complete trial yet, so no best trial. Give a trial's number." in listed("show", FOREIGN)[2]
+    assert (
+        "A trial is of one study, got 'going' and --study 'first'."
+        in listed("show", "going", "1", "--study", "first")[2]
+    )
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("--sort", "valeu"), "There is no column 'valeu' of trials. Did you mean 'value'?"),
@@ -127,8 +176,9 @@ def test_all_wrong_conditions_are_reported_at_once(listed: Say) -> None:
 def test_a_narrow_terminal_omits_knobs_and_names_them(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     _, output, _ = listed("trials", "going")
-    assert "No room for reason, parameters: see --json, --csv or a wider terminal." in output.replace("\n", " ")
-    assert "0.00123" in output
+    hidden = "No room for learning_rate, reason, parameters: see --json, --csv or a wider terminal."
+    assert hidden in " ".join(output.split())
+    assert "best trial" in output
     _, output, _ = listed("trials", "going", "--where", "state!=complete", "--where", "parameters>1000")
     assert all(part in output for part in ("105,674", "median after epoch 1", "No room for"))
     assert max(map(len, output.splitlines())) <= 80

@@ -189,6 +189,7 @@ def test_the_page_of_a_finished_study_is_self_contained_and_complete(finished: P
     assert_self_contained(page)
     assert page.kinds.count("img") == 40
     assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == [
+        "winner",
         "result",
         "confirm",
         "search",
@@ -344,7 +345,7 @@ def test_the_toml_is_never_of_a_trial_of_another_program(say: Say, finished: Pat
     study.add_trial(create_trial(value=0.999))
     assert say("report", "--html", "page.html")[0] == 0
     page = Path("page.html").read_text(encoding="utf-8")
-    assert f"Trial {best}, the best so far and not confirmed, of the study tiny." in page
+    assert f"Trial {best}, the best trial so far and not confirmed, of the study tiny." in page
     assert "0.9990" not in page
 
 
@@ -356,7 +357,7 @@ def test_an_unfinished_study(study: Study) -> None:
     remember(study, data=data())
     page = page_of(study)
     assert_self_contained(page)
-    assert "Best of the search: trial 1" in page.text
+    assert "The best trial so far is trial 1" in page.text
     assert "4 complete trials that importances need" in page.text
     assert page.table("trial")[:3] == [
         ["0", "complete", "0.9000, 0.9200"],
@@ -367,6 +368,14 @@ def test_an_unfinished_study(study: Study) -> None:
     assert [line["name"] for line in curves["data"]][-1] == "trial 1"
     assert {line["line"]["color"] for line in curves["data"] if line["name"] == "trial 2"} == {"var(--faint)"}
     assert [note["text"] for note in curves["layout"]["annotations"]] == ["1"]
+
+
+def test_legends_tell_the_winner_from_the_best_trial() -> None:
+    names = [line["name"] for line in page_of(finished_study()).figures["search-1-0"]["data"]]
+    assert names[-2:] == ["best trial", "winner"]
+    slices = [figure for name, figure in page_of(finished_study()).figures.items() if name.startswith("search-4-")]
+    assert all({"winner", "best trial"} <= {line["name"] for line in figure["data"]} for figure in slices)
+    assert "Knobs of the winner, trial 2" in page_of(finished_study()).text
 
 
 def with_curve(
