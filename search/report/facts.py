@@ -181,7 +181,7 @@ def _is_telling(trials: Sequence[FrozenTrial], data: DataRecord | None) -> bool:
     """Whether the search has learned enough for the place of its best value to mean something."""
     best = best_complete(trials)
     complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
-    learned = best is not None and not (data is not None and nothing_learned(best.value, data))
+    learned = best is not None and not (data is not None and nothing_learned(value_of(best), data))
     return learned and complete >= ENOUGH_TRIALS
 
 
