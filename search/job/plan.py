@@ -122,9 +122,9 @@ def _stored_spec(storage: str, name: str) -> StudySpec | None:
 def check_storage(plan: Plan) -> Study | None:
     """Check that the storage can hold the study and has those that it begins with, without creating a database.
 
-    Return the study if it is finished.
+    Return the study if the storage has it.
 
-    Raises: SearchError.
+    Raises: SearchError, also if more trials are requested than a finished study has.
     """
     url = storage_url(plan.storage)
     require_no_others_folder(plan.storage, plan.folder)
@@ -137,9 +137,8 @@ def check_storage(plan: Plan) -> Study | None:
         require_earlier(plan.spec, storage, plan.home)
         return None
     study = load_study(storage, plan.spec.name, plan.home)
-    if study.read(Final) is None:
-        return None
-    require_searched(study, plan.spec)
+    if study.read(Final) is not None:
+        require_searched(study, plan.spec)
     return study
 
 
