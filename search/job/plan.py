@@ -21,7 +21,7 @@ from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
-from search.study.ownership import require_no_others_folder
+from search.study.ownership import require_no_others_folder, require_renamed
 from search.study.records import DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
@@ -132,6 +132,7 @@ def check_storage(plan: Plan) -> Study | None:
         require_earlier(plan.spec, None, plan.home)
         return None
     storage = open_storage(plan.storage, create=False)
+    require_renamed(storage, plan.spec.name)
     check_resumable(storage, plan.spec, plan.data)
     if plan.spec.name not in storage_names(storage):
         require_earlier(plan.spec, storage, plan.home)
