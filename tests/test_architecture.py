@@ -80,6 +80,8 @@ WRITERS = {
     "search/job/choosing.py",
     "search/job/prior.py",
     "search/job/enqueue.py",
+    "search/job/delete.py",
+    "search/job/rename.py",
     "search/job/search.py",
     "search/study/ownership.py",
     "search/study/study.py",
@@ -112,6 +114,8 @@ WRITES |= {
     "set_trial_param",
     "set_study_user_attr",
     "set_study_system_attr",
+    "delete_study",
+    "rename_study",
 }
 OPTUNA_PRIVATE = "search/storage/optuna_private.py"
 SUBCLASSES = {"search/storage/own_trials.py", "search/storage/patient.py"}  # of Optuna's storage: its own attributes

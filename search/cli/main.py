@@ -23,10 +23,12 @@ from search.cli.arguments import (
 )
 from search.cli.dashboard import dashboard
 from search.cli.data import show_data
+from search.cli.delete import delete
 from search.cli.demo import demo
 from search.cli.enqueue import enqueue
 from search.cli.lists import compare, knobs, show, status, trials
 from search.cli.models import evaluate, predict
+from search.cli.rename import rename
 from search.cli.run import run
 from search.errors import SearchError, StorageLostError
 from search.study.paths import DEFAULT_STORAGE
@@ -253,6 +255,8 @@ def new(
 _command("Search, confirm, retrain, test once, export.")(run)
 _command("Write a study file to change.")(new)
 _command("Have a configuration tried next.")(enqueue)
+_command("Give a study another name.")(rename)
+_command("Delete a study and its folder.")(delete)
 _command("List the studies and how far each has come.")(status)
 _command("List a study's trials, sorted and picked.")(trials)
 _command("Show one trial whole, epoch by epoch.")(show)

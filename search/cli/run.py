@@ -62,9 +62,9 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
 
     console = Console()
     plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
-    finished = check_storage(plan) if dry_run else None
+    stored = check_storage(plan) if dry_run else None
     if not quiet or dry_run:
-        print_plan(plan, console, finished)
+        print_plan(plan, console, stored)
     if dry_run:
         print_outlook(plan, console)
         console.print("Nothing was started.")

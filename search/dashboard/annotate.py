@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from search.dashboard import pictures
-from search.dashboard.artifacts import attach, is_attached
+from search.dashboard.artifacts import attach, best_file, is_attached
 from search.dashboard.notes import infeasible_note, study_note, trial_note
 from search.errors import SearchError
 from search.report.facts import Report, read_report
@@ -32,10 +32,13 @@ INFEASIBLE_SHOWN = 50  # trials with a note
 Drawings = dict[str, Callable[[], bytes | None]]  # file name -> function that draws it; None if there is no content
 
 
-def annotate(study: Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray[np.uint8] | None = None) -> None:
+def annotate(
+    study: Study, valid_pixels: NDArray[np.uint8] | None, test_pixels: NDArray[np.uint8] | None = None
+) -> None:
     """Update the notes and artifacts of the study and its best trials, except notes that a person has edited.
 
-    Shape: valid_pixels [N, 28, 28], the validation images; test_pixels [M, 28, 28], once the study has its result.
+    Shape: valid_pixels [N, 28, 28], the validation images, without which no picture of them is added; test_pixels
+    [M, 28, 28], once the study has its result.
     """
     report, trials = read_report(study), study.trials()
     numbers = _ranked(report)
@@ -50,7 +53,7 @@ def annotate(study: Study, valid_pixels: NDArray[np.uint8], test_pixels: NDArray
         _attach_new(study, _test_drawings(study, report.final, test_pixels), winner)
         for path in sorted((study.folder / "export").glob("*")):
             attach(study, path.name, path.read_bytes(), winner)
-        attach(study, f"{study.name}-best.toml", winning_spec(study).to_toml(is_short=True).encode())
+        attach(study, best_file(study.name), winning_spec(study).to_toml(is_short=True).encode())
         if (page := study.folder / PAGE).exists():  # without a result, the page is of an earlier, deleted study
             attach(study, PAGE, page.read_bytes())
     _note(study, study_note(report, study.id, numbers))
@@ -70,13 +73,13 @@ def _attach_new(study: Study, drawings: Drawings, trial: FrozenTrial | None) -> 
 
 
 def _trial_drawings(
-    study: Study, trial: FrozenTrial, predictions: Predictions | None, pixels: NDArray[np.uint8]
+    study: Study, trial: FrozenTrial, predictions: Predictions | None, pixels: NDArray[np.uint8] | None
 ) -> Drawings:
     data, curve = study.read(DataRecord), TrialRecord(trial).curve
     drawings: Drawings = {}
     if curve:
         drawings["learning-curve.png"] = lambda: pictures.learning_curve(trial.number, curve, read_paths(study))
-    if predictions and data:
+    if predictions and data and pixels is not None:
         drawings |= _prediction_drawings(predictions, pixels, data.class_names, "validation")
     return drawings
 

@@ -69,14 +69,60 @@ def is_attached(study: Study, name: str, trial: FrozenTrial | None = None) -> bo
     return bool(study.storage.get_study_system_attrs(study.id).get(_key(study, name, trial))) and path.is_file()
 
 
+def renamed_records(study: Study, name: str) -> dict[str, str | None]:
+    """Return the system attributes of the study's artifacts as another name of the study makes them; None deletes one.
+
+    Artifacts that a person added stay as they are. `rename_files` then renames the files.
+    """
+    attributes = study.storage.get_study_system_attrs(study.id)
+    changes: dict[str, str | None] = {}
+    for trial in (None, *study.trials()):
+        for key in [key for key in attributes if key.startswith(f"{_owner(trial)}:")]:
+            record = json.loads(attributes[key])
+            if record and key == f"{_owner(trial)}:{_id_in(study.name, record['filename'], trial)}":
+                file = renamed(record["filename"], study.name, name)
+                new = _id_in(name, file, trial)
+                changes[key] = None
+                changes[f"{_owner(trial)}:{new}"] = json.dumps(record | {"artifact_id": new, "filename": file})
+    return changes
+
+
+def rename_files(study: Study, before: str) -> None:
+    """Rename the files of the artifacts of a study that had the name `before`; those that have theirs already stay."""
+    attributes = study.storage.get_study_system_attrs(study.id)
+    for trial in (None, *study.trials()):
+        for key in [key for key in attributes if key.startswith(f"{_owner(trial)}:")]:
+            if record := json.loads(attributes[key]):
+                old = _id_in(before, renamed(record["filename"], study.name, before), trial)
+                if (path := study.folder / ARTIFACTS / old).is_file():
+                    path.replace(path.with_name(record["artifact_id"]))
+
+
+def renamed(file: str, before: str, name: str) -> str:
+    """Return the file's name with another name of the study, if it has the study's."""
+    return best_file(name) if file == best_file(before) else file
+
+
+def best_file(study: str) -> str:
+    """Return the name of the artifact with the winning configuration."""
+    return f"{study}-best.toml"
+
+
 def _id(study: Study, name: str, trial: FrozenTrial | None) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study.name}/{f'trial {trial.number}' if trial else 'study'}/{name}"))
+    return _id_in(study.name, name, trial)
+
+
+def _id_in(study: str, name: str, trial: FrozenTrial | None) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{study}/{f'trial {trial.number}' if trial else 'study'}/{name}"))
 
 
 def _key(study: Study, name: str, trial: FrozenTrial | None) -> str:
+    return f"{_owner(trial)}:{_id(study, name, trial)}"
+
+
+def _owner(trial: FrozenTrial | None) -> str:
     # A finished trial cannot be given attributes; the dashboard also looks for its artifacts in the study's.
-    owner = f"dashboard:artifacts:{trial_id(trial)}" if trial else "artifacts"
-    return f"{owner}:{_id(study, name, trial)}"
+    return f"dashboard:artifacts:{trial_id(trial)}" if trial else "artifacts"
 
 
 def _checked(artifact_id: str) -> str:

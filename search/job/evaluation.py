@@ -23,9 +23,9 @@ from search.job.final import evaluate, is_test_of
 from search.job.teachers import FOLDER as TEACHERS
 from search.storage.opening import open_storage
 from search.study.environment import now
-from search.study.ownership import OWNER, identity_of, read_owner
+from search.study.ownership import OWNER, identity_of, name_of, read_owner
 from search.study.records import Identity
-from search.study.study import Study, load_study, storage_names
+from search.study.study import Study, load_study
 
 OPENINGS = "openings"  # in metrics.json: openings that no study has recorded
 
@@ -99,10 +99,10 @@ def _owner(model: Path) -> Identity | None:
 def _find_study(identity: Identity, url: str) -> Study | None:
     try:
         storage = open_storage(url, create=False)
-        study = load_study(storage, identity.study) if identity.study in storage_names(storage) else None
+        name = name_of(storage, identity)
+        return None if name is None else load_study(storage, name)
     except SearchError:  # missing, or cannot be opened; the notes tell that the opening is not recorded
         return None
-    return study if study is not None and identity.id is not None and identity.id == identity_of(study).id else None
 
 
 def _key(study: Study) -> tuple[str | None, str]:

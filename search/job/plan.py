@@ -21,7 +21,7 @@ from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
-from search.study.ownership import require_no_others_folder
+from search.study.ownership import require_no_others_folder, require_renamed
 from search.study.records import DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
@@ -122,9 +122,9 @@ def _stored_spec(storage: str, name: str) -> StudySpec | None:
 def check_storage(plan: Plan) -> Study | None:
     """Check that the storage can hold the study and has those that it begins with, without creating a database.
 
-    Return the study if it is finished.
+    Return the study if the storage has it.
 
-    Raises: SearchError.
+    Raises: SearchError, also if more trials are requested than a finished study has.
     """
     url = storage_url(plan.storage)
     require_no_others_folder(plan.storage, plan.folder)
@@ -132,14 +132,14 @@ def check_storage(plan: Plan) -> Study | None:
         require_earlier(plan.spec, None, plan.home)
         return None
     storage = open_storage(plan.storage, create=False)
+    require_renamed(storage, plan.spec.name)
     check_resumable(storage, plan.spec, plan.data)
     if plan.spec.name not in storage_names(storage):
         require_earlier(plan.spec, storage, plan.home)
         return None
     study = load_study(storage, plan.spec.name, plan.home)
-    if study.read(Final) is None:
-        return None
-    require_searched(study, plan.spec)
+    if study.read(Final) is not None:
+        require_searched(study, plan.spec)
     return study
 
 

@@ -13,10 +13,11 @@ from fmnist.refusals import listed
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.prior import Prior
+from search.storage.foreign import SPEC
 from search.storage.own_trials import OwnTrials
 from search.storage.trial_record import TrialRecord
 from search.study.known import known
-from search.study.records import DataRecord, PriorRecord
+from search.study.records import DataRecord, Final, PriorRecord
 from search.study.space import Space
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
@@ -90,6 +91,27 @@ def take_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -
     if study.read(PriorRecord) is None:
         study.write(PriorRecord(trainings=counts))
     return prior
+
+
+def unfinished_followers(storage: OwnTrials, name: str) -> list[str]:
+    """Return the unfinished studies of the storage that begin with the trials of the study of that name."""
+    studies = storage.get_all_studies()
+    finished = {study.study_name for study in studies if Final.KEY in study.user_attrs}
+    return [other for other in followers(storage, name) if other not in finished]
+
+
+def followers(storage: OwnTrials, name: str) -> list[str]:
+    """Return the studies of the storage that begin with the trials of the study of that name."""
+    studies = storage.get_all_studies()
+    return [study.study_name for study in studies if name in _named_prior(study.user_attrs)]
+
+
+def _named_prior(attributes: Mapping[str, Any]) -> Sequence[str]:
+    # Read as JSON: the record may be of a version that this one cannot read.
+    spec = attributes.get(SPEC)
+    prior = spec.get("prior") if isinstance(spec, dict) else None
+    names = prior.get("studies") if isinstance(prior, dict) else None
+    return names if isinstance(names, list) else []
 
 
 def usable_curves(study: Study) -> list[tuple[FrozenTrial, list[float]]]:

@@ -21,7 +21,7 @@ from search.storage.opening import open_storage
 from search.study.chance import nothing_learned
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
-from search.study.ownership import claim_folder, require_no_others_folder
+from search.study.ownership import claim_folder, require_no_others_folder, require_renamed
 from search.study.records import Decision, Final
 from search.study.study import Study, create_study, guarded
 from search.study.timing import JobClock
@@ -41,6 +41,7 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
     if plan.spec.prior.studies:
         check_storage(plan)
     storage = open_storage(plan.storage, create=True)  # first, so that an error here leaves no folder behind
+    require_renamed(storage, name)
     with sole_run(plan.folder, name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)

@@ -4,13 +4,14 @@ import rich.table
 from rich.console import Console
 
 from fmnist.config import TrialConfig
+from search.job.budget import is_searched, spent
 from search.job.estimate import Costs
 from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
 from search.report.render import headline, print_table, read_report, warnings
 from search.study.costs import UNITS
-from search.study.records import DataRecord, Holder
+from search.study.records import Confirmation, DataRecord, Final, Holder
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.table import Table
@@ -23,8 +24,8 @@ MANY = 3  # of these; a study that leaves out fewer means it
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
-def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> None:
-    """Print the plan and its estimated time, or for a `finished` study its result."""
+def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> None:
+    """Print the plan and its estimated time; of a `stored` study how far it is, and the result if it is finished."""
     spec, data = plan.spec, plan.data
     facts = {
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
@@ -32,7 +33,7 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         f"{len(data.class_names)} classes",
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
-        "Search": f"{_budget(spec)}, {spec.search.sampler}, {_pruning(spec)}",
+        "Search": f"{_budget(spec)}, {_sampling(spec)}, {_pruning(spec)}",
         **({"Against": against} if (against := _against(spec)) else {}),
         "Knobs": _searched(spec, plan.changed) or "none, the configuration is fixed",
         **({"Defaults": defaults} if (defaults := _left_out(spec)) else {}),
@@ -41,7 +42,8 @@ def print_plan(plan: Plan, console: Console, finished: Study | None = None) -> N
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{_final(spec)} on all training images, then the test split, once",
-        **(_finished(finished) if finished else _time(plan)),
+        **(_stored(stored, spec) if stored else {}),
+        **({} if stored and stored.read(Final) else _time(plan)),
     }
     table = rich.table.Table.grid(padding=(0, 2))
     for key, value in facts.items():
@@ -105,8 +107,24 @@ def _time(plan: Plan) -> dict[str, str]:
     return {"Estimate": f"{duration(cost.total)} on this device: {stages}; test, report and export not included"}
 
 
-def _finished(study: Study) -> dict[str, str]:
-    return {"Result": headline(read_report(study)), "To do": "nothing will be trained, the study is finished"}
+def _stored(study: Study, spec: StudySpec) -> dict[str, str]:
+    """Return what the study has already, and what the run goes on with."""
+    if study.read(Final) is not None:
+        rest = "nothing will be trained, the study is finished: the run only writes its report again"
+        return {"Result": headline(read_report(study)), "To do": rest}
+    done = spent(study, spec)
+    total = "" if spec.search.minutes is not None else f" of {spec.trials:,}"
+    count = f"{done:,}{total} trials" if total or done != 1 else counted(done, "trial")
+    are = "is" if done == 1 else "are"
+    return {"Begun": f"{count} {are} finished; the run goes on with the {_next_stage(study, spec)}"}
+
+
+def _next_stage(study: Study, spec: StudySpec) -> str:
+    if not is_searched(study, spec):
+        return "search"
+    confirmation = study.read(Confirmation)
+    is_confirmed = confirmation is not None and confirmation.winner is not None
+    return "final trainings" if is_confirmed or spec.confirm.seeds == 0 else "confirm stage"
 
 
 def _budget(spec: StudySpec) -> str:
@@ -160,6 +178,15 @@ def _against(spec: StudySpec) -> str:
     return f"{costs}: the best F1 at every cost, not the best of all" if costs else ""
 
 
+def _sampling(spec: StudySpec) -> str:
+    if spec.search.sampler != "grid":
+        return spec.search.sampler
+    points = int(spec.space.points)
+    if spec.trials < points:
+        return f"{spec.trials:,} of the grid's {points:,} points"
+    return f"all {points:,} points of the grid" if points > 1 else "the only point of the grid"
+
+
 def _pruning(spec: StudySpec) -> str:
     match spec.search.pruner:
         case "none":
@@ -183,7 +210,7 @@ def _final(spec: StudySpec) -> str:
 
 
 def _confirming(spec: StudySpec) -> str:
-    top, seeds = min(spec.confirm.top, spec.search.trials), spec.confirm.seeds
+    top, seeds = min(spec.confirm.top, spec.trials), spec.confirm.seeds
     longer = f", {counted(spec.confirm.epochs, 'epoch')} each" if spec.confirm.epochs else ""
     if seeds == 0:
         return "none, the best trial wins" if not spec.search.against else "none, the best trials are the front"

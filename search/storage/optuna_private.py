@@ -14,6 +14,7 @@ from optuna.storages._cached_storage import _StudyInfo as StudyInfo
 from optuna.storages._rdb.models import (
     NOT_FOUND_MSG,
     StudyModel,
+    StudySystemAttributeModel,
     StudyUserAttributeModel,
     TrialIntermediateValueModel,
     TrialModel,
@@ -34,6 +35,7 @@ __all__ = [
     "SearchSpaceTransform",
     "StudyInfo",
     "StudyModel",
+    "StudySystemAttributeModel",
     "StudyUserAttributeModel",
     "TrialIntermediateValueModel",
     "TrialModel",

@@ -5,8 +5,8 @@ What was not written is computed again by the next run, from the trainings' last
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -22,7 +22,7 @@ from search.storage.foreign import SPEC, is_foreign, set_aside
 from search.storage.optuna_private import CachedStorage, FrozenStudy
 from search.storage.patience import Patience, StorageAwayError
 from search.storage.rescue import HeldFile
-from search.storage.rows import append_entry
+from search.storage.rows import append_entry, rename_study
 from search.storage.sharing import Share, is_missing_row, locked
 
 T = TypeVar("T")
@@ -55,6 +55,28 @@ class PatientStorage(CachedStorage):
         """Create the study and return its id."""
         # If a failed attempt created it after all, this raises DuplicatedStudyError, which `load_if_exists` handles.
         return self._ask(super().create_new_study, directions, study_name)
+
+    def delete_study(self, study_id: int) -> None:
+        """Delete the study and its trials, in one transaction. Raises: StorageLostError. StudyDeletedError."""
+
+        def again() -> None:
+            with suppress(KeyError):  # the failed attempt deleted it after all
+                delete(study_id)
+
+        delete = super().delete_study
+        self._ask(delete, study_id, again=again)
+
+    def rename_study(
+        self,
+        study_id: int,
+        name: str,
+        user_attributes: Mapping[tuple[int, str], Any],
+        system_attributes: Mapping[str, Any],
+    ) -> None:
+        """Give the study another name, and put the attributes of `rows.rename_study`, in one transaction."""
+        self._ask(rename_study, self._backend, study_id, name, user_attributes, system_attributes)
+        if study_id in self._studies:
+            self._studies[study_id].name = name
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Write the attribute."""

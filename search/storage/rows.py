@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from search.storage.optuna_private import (
     StudyModel,
+    StudySystemAttributeModel,
     StudyUserAttributeModel,
     TrialParamModel,
     create_scoped_session,
@@ -56,3 +57,31 @@ def append_entry(backend: RDBStorage, study_id: int, key: str, entry: dict[str, 
             session.execute(insert(table), [{"study_id": study_id, "key": key, "value_json": new_json}])
         else:
             session.execute(update(table).where(*row).values(value_json=new_json))
+
+
+def rename_study(
+    backend: RDBStorage,
+    study_id: int,
+    name: str,
+    user_attributes: Mapping[tuple[int, str], Any],
+    system_attributes: Mapping[str, Any],
+) -> None:
+    """Give the study another name, and put the attributes that hold it, in one transaction.
+
+    Args:
+        user_attributes: Study id and key -> the value that replaces the present one.
+        system_attributes: Key -> the value; None deletes the attribute.
+    """
+    with create_scoped_session(backend.scoped_session) as session:
+        session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_name=name))
+        StudyModel.find_or_raise_by_id(study_id, session)
+        for (owner, key), value in user_attributes.items():
+            row = {"study_id": owner, "key": key, "value_json": json.dumps(value)}
+            put_row(session, StudyUserAttributeModel, row, ("study_id", "key"))
+        table = StudySystemAttributeModel
+        for key, value in system_attributes.items():
+            if value is None:
+                session.execute(delete(table).where(table.study_id == study_id, table.key == key))
+            else:
+                row = {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
+                put_row(session, table, row, ("study_id", "key"))

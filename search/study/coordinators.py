@@ -13,7 +13,7 @@ from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, Share
 from search.storage.trial_record import REFUSED
 from search.study.holder import COORDINATOR, this_process
-from search.study.lock import describe_holders, is_alive, require_not_ending
+from search.study.lock import UNSEEN_SECONDS, describe_holders, is_alive, require_not_ending
 from search.study.record import parse_record
 from search.study.records import Holder
 from search.study.spec import StudySpec
@@ -45,6 +45,19 @@ def require_agreement(storage: OwnTrials, spec: StudySpec) -> None:
                     f"{section}.{name} = {theirs[name]}, this one {ours[name]}. They are: "
                     f"{describe_holders(others.values())}. Use their value, or wait for them."
                 )
+
+
+def require_no_run(study: Study) -> None:
+    """Require that no run is at work on the study, also on another machine.
+
+    Raises: SearchError with the hosts and processes.
+    """
+    require_not_ending(study)
+    if others := others_alive(study):
+        raise SearchError(
+            f"{counted(len(others), 'run')} at work on the study {study.name!r}: {describe_holders(others.values())}. "
+            f"End or wait for them; the hold of one that was killed ends {UNSEEN_SECONDS:.0f} s after it."
+        )
 
 
 @contextmanager

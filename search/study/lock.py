@@ -20,6 +20,7 @@ from search.study.study import Study
 
 RUN = "run"
 ABOUT = f"{RUN}.json"  # describes the process that holds run.lock
+WAIT = "Wait for it, or give --name for a new study."
 UNSEEN_SECONDS = 120.0  # without a refresh, after which a run on another machine is treated as dead
 
 
@@ -35,14 +36,34 @@ def sole_run(folder: Path, study: str, storage: OwnTrials | None = None) -> Iter
     with ExitStack() as locks:
         if file:  # first, so that a refused run in another folder leaves no lock there
             step = "It must be writable and have free space. Give another path with --storage."
-            # Study names have no @, so the locks of two studies or of two files in a folder never have the same name.
-            locks.enter_context(_locked(Path(f"{file}-{RUN}@{study}"), study, step))
+            locks.enter_context(_locked(lock_beside(file, study), study, step))
         locks.enter_context(_locked(folder / RUN, study, "Give --name for another one."))
         yield
 
 
 @contextmanager
-def _locked(path: Path, study: str, step: str) -> Iterator[None]:
+def sole_change(folder: Path | None, study: str, storage: OwnTrials) -> Iterator[None]:
+    """Lock the study's folder, if it has one, and if the storage is a file, the study in it, to delete or rename it.
+
+    Raises: SearchError if a run is at work on the study, with its host and process. StorageLostError.
+    """
+    step, wait = "It must be writable.", "Wait for it, or end it."
+    with ExitStack() as locks:
+        if file := storage.database_file():
+            locks.enter_context(_locked(lock_beside(file, study), study, step, wait))
+        if folder:
+            locks.enter_context(_locked(folder / RUN, study, step, wait))
+        yield
+
+
+def lock_beside(file: Path, study: str) -> Path:
+    """Return the path, without its ending, of the lock of the study in that SQLite file."""
+    # Study names have no @, so the locks of two studies or of two files in a folder never have the same name.
+    return Path(f"{file}-{RUN}@{study}")
+
+
+@contextmanager
+def _locked(path: Path, study: str, step: str, wait: str = WAIT) -> Iterator[None]:
     """Lock `path`.lock, and describe this process in `path`.json."""
     about = Path(f"{path}.json")
     with ExitStack() as ends:
@@ -52,10 +73,7 @@ def _locked(path: Path, study: str, step: str) -> Iterator[None]:
             ends.callback(_delete, about)
             about.write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now()}) + "\n")
         except filelock.Timeout:
-            raise SearchError(
-                f"Another run is at work on the study {study!r}: {_holder(about)}. Wait for it, or give --name for "
-                "a new study."
-            ) from None
+            raise SearchError(f"Another run is at work on the study {study!r}: {_holder(about)}. {wait}") from None
         except OSError as error:
             raise SearchError(
                 f"The study {study!r} needs the folder {str(path.parent)!r}: {error.strerror}. {step}"

@@ -1,5 +1,6 @@
 """A study's folder belongs to one study in one database; a token stored in both identifies them, also in copies."""
 
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -9,13 +10,16 @@ from sqlalchemy import URL
 
 from fmnist.atomic import write_in_place
 from search.errors import SearchError
+from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
 from search.storage.own_trials import OwnTrials
 from search.study.records import DataRecord, Identity
+from search.study.spec import NAME
 from search.study.study import Study, storage_names
 
 OWNER = "study.json"  # in the study's folder
+RENAMED = "fmnist-search:renamed"  # the system attribute with the old name, until the folder has the new one
 TOKEN = "fmnist-search:token"  # the system attribute of a random text, unique to this study in this database
 
 
@@ -41,6 +45,14 @@ def claim_folder(study: Study) -> None:
     with study.locked():  # so that only one of two runs that start together draws the token
         _draw_token(study)
     require_own_folder(study)
+    write_owner(study)
+
+
+def write_owner(study: Study) -> None:
+    """Write the study's identity to its folder, unless it is there.
+
+    Raises: SearchError if it cannot be written.
+    """
     owner = identity_of(study)
     if owner == read_owner(path := study.folder / OWNER):
         return
@@ -59,13 +71,66 @@ def _draw_token(study: Study) -> None:
 
 
 def require_own_folder(study: Study) -> None:
-    """Require that the study's folder belongs to no other study.
+    """Require that the study's folder belongs to no other study, and that it has the study's name.
 
-    Raises: SearchError with both studies.
+    Raises: SearchError with both studies, or if the study is still being renamed.
     """
+    require_renamed(study.storage, study.name)
     own = identity_of(study)
     assert own.storage, "the study was read from there"
     _require(study.folder, own.storage, own.id)
+
+
+def is_ours(study: Study) -> bool:
+    """Whether the study was made by fmnist-search, which alone has a folder and is locked by its runs."""
+    # The name of a copy that another program made may lead out of the folder of studies.
+    return SPEC in study.attributes and re.fullmatch(NAME, study.name) is not None
+
+
+def folder_of(study: Study) -> Path | None:
+    """Return the study's folder; None if it is not here, or the study is another program's, which has none.
+
+    Raises: SearchError if a folder of its name belongs to another study.
+    """
+    if not is_ours(study) or not study.folder.is_dir():
+        return None
+    require_own_folder(study)
+    return study.folder
+
+
+def require_renamed(storage: OwnTrials, name: str) -> None:
+    """Require that no study is on the way from or to that name: its folder may still have the old one.
+
+    Raises: SearchError with the command that ends it.
+    """
+    for study in storage.get_all_studies():
+        before, now = study.system_attrs.get(RENAMED), study.study_name
+        if before and name in (before, now):
+            raise SearchError(
+                f"The study {now!r} is still being renamed from {before!r}. Finish that first: fmnist-search rename "
+                f"{before} {now}, with the same --storage."
+            )
+
+
+def name_of(storage: OwnTrials, identity: Identity) -> str | None:
+    """Return the name that the study of a model or folder has in the storage by now; None if it is not there."""
+    names = [
+        study.study_name
+        for study in storage.get_all_studies()
+        if identity.id is not None and study.system_attrs.get(TOKEN) == identity.id
+    ]
+    return identity.study if identity.study in names else next(iter(names), None)
+
+
+def left_folder(storage: OwnTrials, name: str, home: Path) -> Path | None:
+    """Return the folder of a study of that name that was deleted from the storage; None if there is none.
+
+    Raises: SearchError if its owner cannot be read.
+    """
+    if not re.fullmatch(NAME, name) or (owner := read_owner(home / name / OWNER)) is None:
+        return None
+    is_left = _is_same_place(owner, _place(storage.engine.url)) and name_of(storage, owner) is None
+    return home / name if is_left else None
 
 
 def require_no_others_folder(url: str, folder: Path) -> None:

@@ -2,15 +2,65 @@
 
 from pathlib import Path
 
+import pytest
+
+from search.job.plan import make_plan
+from search.job.request import RunRequest
+from search.storage.opening import open_storage
+from search.study.paths import DEFAULT_STORAGE
+from search.study.records import Confirmation
+from search.study.study import Study, create_study
+from tests.search.sample import trial
 from tests.search.tiny import NAME, RUN, Say
 
 
-def test_the_plan_of_a_grid_counts_its_points(say: Say) -> None:
-    grid = ("--sampler", "grid", "--set", "filters=[4, 8]", "--set", "learning_rate=0.01", "--trials", "100")
+@pytest.mark.parametrize(
+    ("filters", "trials", "says"),
+    [
+        ("[4, 8]", "100", "2 trials of 2 epochs, all 2 points of the grid"),
+        ("[4, 8, 12]", "2", "2 trials of 2 epochs, 2 of the grid's 3 points"),
+        ("4", "9", "1 trial of 2 epochs, the only point of the grid"),
+    ],
+)
+def test_the_plan_of_a_grid_counts_its_points(filters: str, trials: str, says: str, say: Say) -> None:
+    grid = ("--sampler", "grid", "--set", f"filters={filters}", "--set", "learning_rate=0.01", "--trials", trials)
     code, output, errors = say("run", "tiny.toml", "--data", "synthetic", "--workers", "1", *grid, "--dry-run")
     assert (code, errors) == (0, "")
-    assert "2 trials of 2 epochs, grid" in output
+    assert f"{says}, nothing pruned" in output
+    assert f"the best {'1 trial' if filters == '4' else '2 trials'} again" in output
     assert "100 trials" not in output
+
+
+def planned(say: Say, *more: str) -> str:
+    """The row of the plan that says how far the study is, "" if it has none."""
+    code, output, errors = say(*RUN, *more, "--dry-run")
+    assert (code, errors) == (0, "")
+    (row,) = [line for line in output.splitlines() if line.startswith("Begun")] or [""]
+    return row.removeprefix("Begun").strip()
+
+
+def begun() -> Study:
+    """The study of tiny.toml as a run begins it."""
+    request = RunRequest(storage=DEFAULT_STORAGE, study="tiny.toml", data="synthetic", options={"workers": 1})
+    plan = make_plan(request, lambda _: None)
+    return create_study(open_storage(plan.storage, create=True), plan.spec, plan.data)
+
+
+def test_the_plan_of_a_study_that_has_begun_says_how_far_it_is(say: Say) -> None:
+    assert planned(say) == ""
+    study = begun()
+    assert planned(say) == "0 of 3 trials are finished; the run goes on with the search"
+    study.optuna.add_trial(trial(0.8))
+    assert planned(say) == "1 of 3 trials is finished; the run goes on with the search"
+    study.optuna.add_trials([trial(0.8), trial(0.9)])
+    assert planned(say) == "3 of 3 trials are finished; the run goes on with the confirm stage"
+    assert planned(say, "--trials", "5") == "3 of 5 trials are finished; the run goes on with the search"
+    study.write(Confirmation(candidates=(), winner=None))
+    assert planned(say).endswith("the run goes on with the confirm stage")
+    study.write(Confirmation(candidates=(), winner=1))
+    assert planned(say).endswith("the run goes on with the final trainings")
+    minutes = "3 trials are finished; the run goes on with the search"
+    assert planned(say, "--search-minutes", "5", "--trials", "50") == minutes
 
 
 def test_the_plan_of_a_finished_study_is_its_result(say: Say, finished: Path) -> None:
@@ -18,7 +68,8 @@ def test_the_plan_of_a_finished_study_is_its_result(say: Say, finished: Path) ->
     assert (code, errors) == (0, "")
     headline = (finished / "output.txt").read_text().partition("Test macro F1 ")[2][:6]
     assert f"Test macro F1 {headline}" in output
-    assert "nothing will be trained, the study is finished" in output
+    assert "nothing will be trained, the study is finished: the run only writes its report again" in output
+    assert "Begun" not in output
     assert "Estimate" not in output
     assert "Nothing was started." in output
 
