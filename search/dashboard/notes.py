@@ -25,7 +25,12 @@ def study_note(report: Report, study_id: int, numbers: Sequence[int]) -> str:
     lines += [f"> **{escaped(line)}**\n" for line in warnings(report)]
     if isinstance(description := report.spec.get("description"), str) and description:
         lines += [escaped(description), ""]
-    lines += [*_winner(report, study_id), *_best(report, study_id, numbers), *_reading(report)]
+    lines += [
+        *_winner(report, study_id),
+        *_front(report, study_id),
+        *_best(report, study_id, numbers),
+        *_reading(report),
+    ]
     return "\n".join(lines)
 
 
@@ -72,6 +77,17 @@ def _winner(report: Report, study_id: int) -> Iterator[str]:
                 f"The best trial, {optimism.trial}, scored {f1(optimism.search_value)}; on fresh seeds it has "
                 f"a mean of {f1(optimism.confirmed_mean)} ({-optimism.difference:+.4f})."
             )
+    yield ""
+
+
+def _front(report: Report, study_id: int) -> Iterator[str]:
+    if not report.front:
+        return
+    yield "The points of the front, on the test split:"
+    yield ""
+    for point in report.front:
+        costs = ", ".join(f"{value:,.0f} {cost}" for cost, value in point.costs.items())
+        yield f"- {link(study_id, point.trial)}: {costs}; {f1(point.mean)} ({f1(point.low)} to {f1(point.high)})"
     yield ""
 
 

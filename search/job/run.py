@@ -75,7 +75,7 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
             export_study(study, plan.source, export_folder, progress.message)
         elif export_folder.exists():
             require_export(study, export_folder)
-        if has_models(study):
+        if plan.spec.search.against and has_models(study):
             export_points(study, plan.source, progress.message)
         _annotate(study, plan)
 

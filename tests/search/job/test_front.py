@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 import search
 from fmnist.metrics import macro_f1, paired_difference
+from search.dashboard.notes import study_note
 from search.errors import SearchError
 from search.executors import Event, Failed, Task
 from search.job.confirm import confirm
@@ -306,9 +307,13 @@ def test_the_headline_says_that_the_result_is_of_a_front(tmp_path: Path) -> None
     at_work = stage(study, spec, Inline(2), Progress())
     make_final(at_work, confirm(at_work), source, CPU)
     points = read_front(study)
-    told = headline(read_report(study))
+    report = read_report(study)
+    told = headline(report)
     costs = [point.final.parameters for point in points]
     assert f"a front of {len(points)} tested points with {min(costs):,} to {max(costs):,} parameters" in told
+    note = study_note(report, study.id, [])
+    for point in points:
+        assert f"trials?numbers={point.trial}): {point.final.parameters:,} parameters; {point.final.mean:.4f} (" in note
 
 
 def test_plain_optuna_reads_the_study(tmp_path: Path) -> None:
