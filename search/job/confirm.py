@@ -68,20 +68,26 @@ def confirm(stage: Stage) -> Candidate:
         train_all(stage, "confirm", tasks, keep, drop, see=see)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
-    winner = max(candidates.values(), key=_score)
-    if not spec.search.against:
-        note(winner=winner.trial, temperature=fitted_temperature(stage, winner, before))
-        return winner
-    points = _points(study, spec, candidates)
+    winner, others = _chosen(stage, candidates, before)
+    note(winner=winner.trial, **others)
+    return winner
+
+
+def _chosen(
+    stage: Stage, candidates: Mapping[int, Candidate], before: Confirmation
+) -> tuple[Candidate, dict[str, Any]]:
+    """Return the winner and the other fields of the Confirmation that follow: its temperature, and a front's points."""
+    if not stage.spec.search.against:
+        winner = max(candidates.values(), key=_score)
+        return winner, {"temperature": fitted_temperature(stage, winner, before)}
+    points = _points(stage.study, stage.spec, candidates)
     fitted = {point.trial: fitted_temperature(stage, point, before) for point in points}
     winner = max(points, key=_score)
-    note(
-        winner=winner.trial,
-        temperature=fitted[winner.trial],
-        points=tuple(fitted),
-        temperatures=tuple(fitted.values()),
-    )
-    return winner
+    return winner, {
+        "temperature": fitted[winner.trial],
+        "points": tuple(fitted),
+        "temperatures": tuple(fitted.values()),
+    }
 
 
 def _task(stage: Stage, candidate: Candidate, seed: int) -> Task:

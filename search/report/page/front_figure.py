@@ -1,16 +1,34 @@
 """The figure of a front: F1 over a cost, of the trials and of the points that were trained again and tested."""
 
+from collections.abc import Sequence
+
+from search.report.front import PointOfFront
 from search.report.page.blocks import Facts
 from search.report.page.figure import ACCENT, FAINT, INK, MUTED, Figure, Trace
+
+ROOM = 0.15  # of the axis of F1, above and below what is drawn
 
 
 def front_figure(facts: Facts) -> Figure:
     """Draw the front over its first cost: trials on validation, and its points on validation and test."""
     points = facts.report.front
     cost = next(iter(points[0].costs))
+    validation = [point.validation for point in points]
+    low, high = min([point.low for point in points] + validation), max([point.high for point in points] + validation)
+    room = ROOM * (high - low)
+    axes = {
+        "xaxis": {"title": {"text": cost}, "type": "log"},
+        # A trial far below the front would flatten it.
+        "yaxis": {"title": {"text": "macro F1"}, "range": [low - room, high + room]},
+        "showlegend": True,
+    }
+    traces = [_trials(facts), _validated(points, cost), _tested(points, cost)]
+    return Figure(f"Macro F1 over {cost}: the front", traces, axes, 420)
+
+
+def _trials(facts: Facts) -> Trace:
     trials = [path for path in facts.paths if path.counts]
-    x, numbers = [point.costs[cost] for point in points], [f"trial {point.trial}" for point in points]
-    searched: Trace = {
+    return {
         "type": "scatter",
         "mode": "markers",
         "name": "trials, on validation",
@@ -20,24 +38,24 @@ def front_figure(facts: Facts) -> Figure:
         "marker": {"color": FAINT, "size": 7},
         "hovertemplate": "%{text}: %{y:.4f} with %{x:,}<extra></extra>",
     }
-    confirmed: Trace = {
-        "type": "scatter",
-        "mode": "lines+markers",
+
+
+def _validated(points: Sequence[PointOfFront], cost: str) -> Trace:
+    return {
+        **_over(points, cost),
         "name": "points, on validation",
-        "x": x,
         "y": [point.validation for point in points],
-        "text": numbers,
         "line": {"color": MUTED, "dash": "dot", "shape": "hv"},
         "marker": {"color": MUTED, "symbol": "circle-open", "size": 10, "line": {"width": 2}},
         "hovertemplate": "%{text} on validation: %{y:.4f}<extra></extra>",
     }
-    tested: Trace = {
-        "type": "scatter",
-        "mode": "lines+markers",
+
+
+def _tested(points: Sequence[PointOfFront], cost: str) -> Trace:
+    return {
+        **_over(points, cost),
         "name": "points, on test, with interval",
-        "x": x,
         "y": [point.mean for point in points],
-        "text": numbers,
         "error_y": {
             "type": "data",
             "array": [point.high - point.mean for point in points],
@@ -49,13 +67,12 @@ def front_figure(facts: Facts) -> Figure:
         "marker": {"color": ACCENT, "size": 10},
         "hovertemplate": "%{text} on test: %{y:.4f} with %{x:,}<extra></extra>",
     }
-    seen = [*(point.low for point in points), *(point.validation for point in points)]
-    seen_up = [*(point.high for point in points), *(point.validation for point in points)]
-    room = 0.15 * (max(seen_up) - min(seen))
-    axes = {
-        "xaxis": {"title": {"text": cost}, "type": "log"},
-        # A trial far below the front would flatten it.
-        "yaxis": {"title": {"text": "macro F1"}, "range": [min(seen) - room, max(seen_up) + room]},
-        "showlegend": True,
+
+
+def _over(points: Sequence[PointOfFront], cost: str) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [point.costs[cost] for point in points],
+        "text": [f"trial {point.trial}" for point in points],
     }
-    return Figure(f"Macro F1 over {cost}: the front", [searched, confirmed, tested], axes, 420)
