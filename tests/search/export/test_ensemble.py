@@ -173,7 +173,7 @@ def test_what_cannot_be_an_ensemble_is_refused(say: Say) -> None:
     assert "An ensemble needs at least two final networks; the study 'tiny' has one." in errors
     code, _, errors = say("export", "--ensemble", "--format", "onnx")
     assert code == 2
-    assert "--ensemble writes one ONNX file, got --format as well." in errors
+    assert "--ensemble writes one ONNX file of the winner, got --format as well. Leave one out." in errors
 
 
 def test_a_folder_of_another_kind_is_not_replaced_and_its_own_is(say: Say) -> None:

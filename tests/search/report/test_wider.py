@@ -136,6 +136,7 @@ def test_a_study_run_from_python_is_told_the_call(make: Make) -> None:
     assert report["wider"]["command"] == ("search.run(..., name='mine-wider', settings=['learning_rate=0.002..0.03'])")
 
 
+@pytest.mark.process
 def test_a_recorded_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["fmnist-search", "run", "--data", "my photos", "--set", 'activation=["relu"]']
     monkeypatch.setattr(sys, "argv", words)
