@@ -225,7 +225,7 @@ def _test(
     _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
     final = scored(study.folder, winner.trial, trained, checkpoints, images, device)
-    if study.spec.search.against:
+    if points.against:
         write_front(study, final, points, of_points, images, device)
     return final.model_copy(update={"teachers": _scored_teachers(teachers, taught_by, images, device)})
 

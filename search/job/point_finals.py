@@ -15,6 +15,7 @@ from search.executors import Task
 from search.job.scores import load_trained, scored
 from search.job.stage import Stage
 from search.job.trainings import train_all
+from search.samplers.names import Cost
 from search.study.front import Front, FrontStep, point_folder, point_key
 from search.study.predictions import Predictions, read_predictions
 from search.study.records import (
@@ -34,10 +35,12 @@ class TrainedPoints:
     """The final trainings of the points of a front, but for the winner.
 
     Args:
+        against: The costs of the search; none if it was for one result.
         found: The trainings of each point.
         diverged: Points that have no result.
     """
 
+    against: tuple[Cost, ...]
     found: Mapping[int, tuple[FinalTraining, ...]]
     diverged: tuple[Dropped, ...] = ()
 
@@ -57,7 +60,7 @@ def train_points(stage: Stage, winner: Candidate, first_seed: int) -> TrainedPoi
     study, spec = stage.study, stage.spec
     confirmation = study.read(Confirmation)
     if confirmation is None or not spec.search.against:
-        return TrainedPoints({})
+        return TrainedPoints((), {})
     configs = {candidate.trial: spec.final.trained(candidate.config) for candidate in confirmation.candidates}
     others = {
         trial: temperature
@@ -73,7 +76,7 @@ def train_points(stage: Stage, winner: Candidate, first_seed: int) -> TrainedPoi
     done, diverged = _trained(stage, tasks)
     whole = [trial for trial in others if all((trial, seed) in done for seed in seeds)]
     found = {trial: tuple(done[trial, seed] for seed in seeds) for trial in whole}
-    return TrainedPoints(found, diverged)
+    return TrainedPoints(spec.search.against, found, diverged)
 
 
 def _task(study: Study, trial: int, seed: int, config: TrialConfig, temperature: float | None) -> Task:
@@ -148,7 +151,7 @@ def write_front(
     steps = [_step(images, predictions, pair) for pair in zip(order[1:], order, strict=False)]
     study.write(
         Front(
-            against=study.spec.search.against,
+            against=points.against,
             points=tuple(order),
             costs=tuple(costs[trial] for trial in order),
             steps=tuple(steps),
