@@ -94,7 +94,10 @@ def enqueued_values(trial: Trial) -> dict[str, Any] | None:
 
 def report_value(trial: Trial, value: float, *, step: int) -> None:
     """Report an intermediate value, also in a study of several values, where `Trial.report` is not implemented."""
-    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+    if len(trial.study.directions) == 1:
+        trial.report(value, step)  # which also keeps it for the pruner
+    else:
+        trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def set_trial_system_attr(trial: Trial, key: str, value: Any) -> None:
