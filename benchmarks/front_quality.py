@@ -53,6 +53,9 @@ from search.terminal.table import Table
 
 WIDE_SPACE = WIDE.with_suffix(".toml")
 CLASSES = 10
+# The knobs that parameters depend on.
+SHAPING = ("depth", "blocks", "filters", "growth", "conv", "kernel_size", "batch_norm", "residual", "squeeze", "pool")
+SHAPING += ("head", "hidden")
 CELLS = 64
 FLOOR = 0.80
 SHOWN = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the budget
@@ -128,8 +131,13 @@ class ThreeLimits:
 
 def parameters(spec: StudySpec, knobs: Mapping[str, Any]) -> float:
     """Return the parameters of the network of these knobs."""
-    values: dict[str, Any] = {**spec.space.pinned, **knobs}
-    return float(describe(TrialConfig.model_construct(**values), CLASSES).parameters)
+    values = {**spec.space.pinned, **knobs}
+    return _parameters(tuple((name, values[name]) for name in SHAPING if name in values))
+
+
+@cache  # a search weighs thousands of candidates for each step
+def _parameters(shape: tuple[tuple[str, Any], ...]) -> float:
+    return float(describe(TrialConfig.model_construct(**dict(shape)), CLASSES).parameters)
 
 
 def within(spec: StudySpec, limit: float) -> Callable[[Mapping[str, Any]], bool]:
@@ -175,7 +183,7 @@ OPTUNAS = ("nsga2", "tpe", "gp")
 
 
 def front_quality(
-    seeds: Annotated[int, typer.Option(metavar="N", min=3, help="Searches of each kind.")] = 20,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Searches of each kind.")] = 20,
     budget: Annotated[int, typer.Option(metavar="N", min=20, help="Epochs of each search.")] = 640,
     only: Annotated[str, typer.Option(metavar="NAME,NAME", help=f"Names: {', '.join(SEARCHES)}.")] = ",".join(SEARCHES),
     data: NoData = "",  # noqa: ARG001
