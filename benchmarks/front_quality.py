@@ -54,8 +54,10 @@ from search.terminal.table import Table
 WIDE_SPACE = WIDE.with_suffix(".toml")
 CLASSES = 10
 # The knobs that parameters depend on.
-SHAPING = ("depth", "blocks", "filters", "growth", "conv", "kernel_size", "batch_norm", "residual", "squeeze", "pool")
-SHAPING += ("head", "hidden")
+SHAPING: Final = (
+    *("depth", "blocks", "filters", "growth", "conv", "kernel_size"),
+    *("batch_norm", "residual", "squeeze", "pool", "head", "hidden"),
+)
 CELLS = 64
 FLOOR = 0.80
 SHOWN = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the budget

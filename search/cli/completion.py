@@ -21,6 +21,11 @@ def trial_numbers(incomplete: str) -> list[str]:
     return _texts("SELECT DISTINCT number FROM trials WHERE substr(number, 1, ?) = ? ORDER BY number", incomplete)
 
 
+def studies_and_trials(incomplete: str) -> list[str]:
+    """Return the studies and, once a digit is there, the trial numbers that begin with `incomplete`."""
+    return study_names(incomplete) + (trial_numbers(incomplete) if incomplete else [])
+
+
 def _texts(query: str, incomplete: str) -> list[str]:
     if not STORAGE_FILE.is_file():
         return []

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.cli.arguments import AsCsv, AsJson, Storage, StudyName, quiet_optuna
-from search.cli.completion import study_names, trial_numbers
+from search.cli.completion import studies_and_trials, study_names, trial_numbers
 from search.errors import SearchError
 from search.study.paths import DEFAULT_STORAGE
 from search.study.shipped import shipped_studies
@@ -49,7 +49,7 @@ StudyOrTrial = Annotated[
     typer.Argument(
         metavar="STUDY",
         help="A study's name; default the study that ran last, or that of --study, whose TRIAL then stands here.",
-        autocompletion=study_names,
+        autocompletion=studies_and_trials,
     ),
 ]
 InStudy = Annotated[

@@ -240,6 +240,8 @@ def test_completion_creates_nothing_and_ignores_a_broken_storage(say: Say, tmp_p
         ("fmnist-search compare first go", ["going"]),
         ("fmnist-search show 1 --study g", ["going"]),
         ("fmnist-search show 5", ["5"]),
+        ("fmnist-search show g", ["going"]),
+        ("fmnist-search show going 5", ["5"]),
         ("fmnist-search comp", ["compare"]),
         ("fmnist-search run und", ["under-100k", "under-25k", "under-300k"]),
         ("fmnist-search run --sampler g", ["gp", "grid"]),
