@@ -41,7 +41,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from benchmarks.curves import WIDE
 from benchmarks.options import CurvesFile, Json, NoData, SpaceFile
 from benchmarks.replay import Replay
-from benchmarks.replayed_methods import FreezeThawMethod
+from benchmarks.replayed_methods import FreezeThawMethod, OptunasMethod
 from benchmarks.replayed_search import Make, Method, Run, Searched, search
 from benchmarks.table import perform, publish, surroundings, tell
 from fmnist.config import TrialConfig
@@ -63,22 +63,12 @@ FLOOR = 0.80
 SHOWN = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the budget
 
 
-class OptunasFront:
+class OptunasFront(OptunasMethod):
     """A sampler of Optuna for F1 and parameters."""
 
     def __init__(self, replay: Replay, sampler: BaseSampler) -> None:
-        self._study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-        self._space, self._spec = replay.spec.space.distributions(), replay.spec
-        self._asked: optuna.Trial | None = None
-
-    def next_knobs(self, runs: list[Run], left: float) -> Mapping[str, Any]:  # noqa: ARG002
-        """Ask for a trial."""
-        self._asked = self._study.ask(self._space)
-        return self._asked.params
-
-    def begun(self, run: Run) -> None:
-        """Keep its trial."""
-        run.trial, self._asked = self._asked, None
+        super().__init__(replay, optuna.create_study(directions=["maximize", "minimize"], sampler=sampler))
+        self._spec = replay.spec
 
     def goes_on(self, runs: list[Run], run: Run, left: float) -> bool:  # noqa: ARG002
         """Every trial is trained to its end."""
@@ -86,8 +76,7 @@ class OptunasFront:
 
     def ended(self, run: Run) -> None:
         """Tell its values."""
-        assert run.trial is not None, "next_knobs asked for it"
-        self._study.tell(run.trial, [run.f1[-1], parameters(self._spec, run.knobs)])
+        self._study.tell(self._trial(run), [run.f1[-1], parameters(self._spec, run.knobs)])
 
 
 class ThreeLimits:

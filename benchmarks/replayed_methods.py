@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from benchmarks.curves import read_curves, read_space
@@ -27,10 +25,10 @@ FEW = 3  # trials that "one epoch first" trains to the end
 
 
 class OptunasMethod:
-    """A sampler and a pruner of Optuna's kind."""
+    """A study of Optuna, with its sampler and pruner."""
 
-    def __init__(self, replay: Replay, sampler: BaseSampler, pruner: BasePruner) -> None:
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    def __init__(self, replay: Replay, study: optuna.Study) -> None:
+        self._study = study
         self._space = replay.spec.space.distributions()
         self._asked: optuna.Trial | None = None
 

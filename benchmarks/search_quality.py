@@ -75,7 +75,12 @@ SHOWN = (0.05, 0.1, 0.2, 0.4, 0.6, 1.0)  # of the budget
 
 def optunas(make: Callable[[StudySpec, int], tuple[BaseSampler, BasePruner]]) -> Make:
     """Return a method of a sampler and a pruner."""
-    return lambda spec, seed, replay: OptunasMethod(replay, *make(spec, seed))
+
+    def method(spec: StudySpec, seed: int, replay: Replay) -> OptunasMethod:
+        sampler, pruner = make(spec, seed)
+        return OptunasMethod(replay, optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner))
+
+    return method
 
 
 def of_study(name: str) -> Make:

@@ -106,7 +106,7 @@ def _system_records(study: Study, new: str) -> dict[str, str | None]:
 
 
 def _finished(storage: OwnTrials, name: str, new: str, home: Path) -> tuple[Study, list[str]]:
-    """Give the folder the new name, and write anew what shows the name in it."""
+    """Give the folder the new name, and rewrite what shows the name in it."""
     study = load_study(storage, new, home)
     _move(home / name, study.folder)
     if study.folder.is_dir():
@@ -147,8 +147,8 @@ def _notes(study: Study, before: str) -> Iterator[str]:
         yield f"To continue it, give --name {study.name} to the command that began it."
     if (export := study.folder / "export").is_dir():
         yield (
-            f"The files in {export} are as they were made and sealed: config.json and README.md have the old name. "
-            f"To write them anew, delete that folder and run the study with --name {study.name}."
+            f"The files in {export} are as they were made and sealed: config.json and MODEL_CARD.md have the old name. "
+            f"To export them again, delete that folder and run the study with --name {study.name}."
         )
     for other in unfinished_followers(study.storage, study.name):
         yield f"The study {other!r} begins with its trials: continue it with --from {study.name}."

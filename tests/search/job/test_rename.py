@@ -54,7 +54,8 @@ def test_a_study_and_all_that_holds_its_name_are_renamed(say: Say, tmp_path: Pat
     assert (code, errors, names()) == (0, "", ["new"])
     assert "The study 'mine' is now 'new'." in output
     assert "To continue it, give --name new to the command that began it." in output
-    assert "studies/new/export are as they were made and sealed: config.json and README.md have the old name" in output
+    assert "studies/new/export are as they were made and sealed: " in output
+    assert "config.json and MODEL_CARD.md have the old name" in output
     after = files(tmp_path / "studies")
     assert (len(after), [path for path in after if "mine" in path], "new/run.json" in after) == (before, [], False)
     assert list((tmp_path / "studies").glob("*mine*")) == []
