@@ -51,7 +51,7 @@ def ray_alone(
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder in which the command ran once to its end; all test processes share it, and none writes to it."""
+    """A folder in which the command ran once to its end; no test writes to it."""
     return made_once(tmp_path_factory, worker_id, "whole", _run_tiny)
 
 

@@ -1,6 +1,7 @@
 """Studies, images and executors small enough to train for real in a test."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,17 +94,18 @@ def small_source(folder: Path) -> Source:
 
 
 def made_once(factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` has filled, by whichever of the test processes came first; they share it, and none writes to
-    it.
+    """A folder that `make` has filled, by whichever of the test processes came first, and no test writes to. Each test
+    process has a copy: SQLite adds files beside a database that another process reads, which breaks a copy of it.
     """
     root = factory.getbasetemp()
-    folder = (root if worker_id == "master" else root.parent) / name
-    with filelock.FileLock(folder.with_suffix(".lock")):
-        if not (folder / ".made").exists():
-            folder.mkdir()
-            make(folder)
-            (folder / ".made").touch()
-    return folder
+    shared = (root if worker_id == "master" else root.parent) / "made" / name
+    shared.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(shared.with_suffix(".lock")):
+        if not (shared / ".made").exists():
+            shared.mkdir()
+            make(shared)
+            (shared / ".made").touch()
+        return Path(shutil.copytree(shared, root / name))
 
 
 def stage(
