@@ -58,6 +58,10 @@ class Watched:
         """Return the usual threads."""
         return [None] * count
 
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return 1 for each training: none pauses."""
+        return [1.0] * count
+
     def running(self) -> list[str]:
         """Return the keys of the unfinished tasks."""
         return self.inner.running()

@@ -92,6 +92,10 @@ class Simulated:
         """Return the usual threads."""
         return [None] * count
 
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return 1 for each training: none pauses."""
+        return [1.0] * count
+
     def running(self) -> list[str]:
         """Return the key of the task with pending events."""
         return [self.pending[0].key] if self.pending else []

@@ -95,6 +95,10 @@ class Simulated:
         """Return the usual threads."""
         return [None] * count
 
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return 1 for each training: none pauses."""
+        return [1.0] * count
+
     def running(self) -> list[str]:
         """Return the keys of the running tasks."""
         return list(self._running)

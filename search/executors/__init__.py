@@ -125,7 +125,13 @@ class Executor(Protocol):
         ...
 
     def threads_of_each(self, count: int) -> list[int | None]:
-        """Return `Task.threads` of each of so many trainings, in their order: the last ones may use idle cores."""
+        """Return `Task.threads` of each of so many trainings: if they are few, they may use idle cores."""
+        ...
+
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return the share of each of so many trainings of one length after which it pauses, so that no worker is idle
+        at their end; 1 if it does not.
+        """
         ...
 
     def submit(self, task: Task) -> None:

@@ -41,13 +41,27 @@ def default_workers(device: torch.device) -> int:
 
 
 def threads_of_each(count: int, workers: int, threads: int) -> list[int | None]:
-    """Return the CPU threads of each of so many trainings of one length, for workers that have `threads` each.
+    """Return the CPU threads of each of so many trainings, for workers that have `threads` each.
 
-    The last of them, if they are fewer than the workers, divide the cores evenly. None: those of a worker.
+    If they are fewer than the workers, they divide the cores evenly. None: those of a worker.
     """
-    last = count % workers
-    shared = min(threads * workers, cores()) // last if last else threads
-    return [None] * (count - last) + [shared if shared > threads else None] * last
+    shared = min(threads * workers, cores()) // count if 0 < count < workers else threads
+    return [shared if shared > threads else None] * count
+
+
+def turns_of_each(count: int, workers: int) -> list[float]:
+    """Return the share of each of so many trainings of one length after which it pauses and goes on last; 1 if it does
+    not pause.
+
+    So all workers are busy to the end: of three trainings on two workers, one pauses in its middle, and each worker
+    trains one and a half. Source: McNaughton, "Scheduling with Deadlines and Loss Functions", 1959.
+    """
+    turns = [1.0] * count
+    for worker in range(1, workers if count > workers else 1):
+        index, rest = divmod(worker * count, workers)
+        if rest:  # this training is the last of a worker, and with its beginning the first of the next one
+            turns[index] = 1 - rest / workers
+    return turns
 
 
 def slowdown(device: torch.device, workers: int) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from search.executors import EpochEnd, Event, Failed, FailureKind, Finished, Message, Task
 from search.executors.attempts import Attempts, Silence
-from search.executors.capacity import threads_of_each
+from search.executors.capacity import threads_of_each, turns_of_each
 from search.executors.mps import Sharing, shared_gpu
 from search.executors.processes import on_their_own, worker_context
 from search.executors.training import Setup, Unusable
@@ -73,6 +73,10 @@ class LocalExecutor:
         if self.setup.device != "cpu":
             return [None] * count
         return threads_of_each(count, self.workers, self.setup.threads)
+
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return the share of each training after which it pauses; on a GPU, which they share, none does."""
+        return [1.0] * count if self.setup.device != "cpu" else turns_of_each(count, self.workers)
 
     def submit(self, task: Task) -> None:
         """Start the task on a free worker, or as soon as a worker has loaded its images."""

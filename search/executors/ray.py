@@ -99,6 +99,10 @@ class RayExecutor:
         """Return no threads: Ray has reserved the CPUs of each training."""
         return [None] * count
 
+    def turns_of_each(self, count: int) -> list[float]:
+        """Return 1 for each training: another node would have to begin a paused one again."""
+        return [1.0] * count
+
     def running(self) -> list[str]:
         """Return the keys of the submitted tasks that have not ended."""
         return [task.key for task in self._attempts.waiting] + [worker.task.key for worker in self._pool if worker.task]

@@ -165,12 +165,14 @@ class Rounds:
         return self.of_equal(spec.trials) if is_few else self.usual(spec.trials)
 
     def of_equal(self, trainings: int) -> float:
-        """Return that of trainings of one length, the last of which use the cores of idle workers."""
+        """Return that of trainings of one length, which keep all workers or all cores busy to their end."""
         place = self.place
         if place.cluster or place.device.type != "cpu":
             return self.usual(trainings)
-        firsts = threads_of_each(trainings, place.workers, place.threads)[:: place.workers]  # of each round
-        return sum(self.speed(place.threads) / self.speed(count or place.threads) for count in firsts)
+        if trainings >= place.workers:
+            return trainings / place.workers
+        threads = threads_of_each(trainings, place.workers, place.threads)
+        return self.speed(place.threads) / self.speed(threads[0] or place.threads)
 
     def usual(self, trainings: int) -> float:
         """Return that of trainings on a worker's usual threads."""

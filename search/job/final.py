@@ -29,7 +29,7 @@ from search.job.point_finals import TrainedPoints, train_points, write_front
 from search.job.scores import LEVEL, RESAMPLES, load_trained, probabilities_of, score_teachers, scored
 from search.job.stage import Stage
 from search.job.teachers import DivergedStudentError, teacher_folder
-from search.job.trainings import train_all, wide_tasks
+from search.job.trainings import train_all, turns_of, wide_tasks
 from search.study.environment import now
 from search.study.records import (
     Candidate,
@@ -192,7 +192,7 @@ def _train_round(
     missing = [task for task in tasks if task.seed not in done]
     if missing:
         stage.progress.begin("final", total=len(tasks), done=len(done))
-        train_all(stage, "final", missing, keep, drop, all_or_none=True, wide=wide)
+        train_all(stage, "final", missing, keep, drop, all_or_none=True, wide=wide, turns=turns_of(stage, tasks))
     if diverged:
         raise DivergedStudentError(study.name, diverged[0]) if teachers else DivergedWinnerError(diverged[0])
     return tuple(done[task.seed] for task in tasks)

@@ -27,6 +27,7 @@ def train_all(
     see: See = lambda _: None,
     all_or_none: bool = False,
     wide: Mapping[str, int] = MappingProxyType({}),
+    turns: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Train each task, and time the stage.
 
@@ -35,14 +36,14 @@ def train_all(
         drop: Called for a diverged task with the reason; retrying would not help.
         see: Called with a task's predictions on the validation images, before `keep`.
         all_or_none: Stop all tasks when one diverges.
-        wide: The threads of tasks that have more than a worker usually has, by their keys. They begin when no other
-            task is running.
+        wide: The threads of tasks that have more than a worker usually has, by their keys.
+        turns: The epoch after which a task pauses if another one waits, by its key. It begins first and goes on last.
 
     Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
     kept.
     """
     tasks = [replace(task, threads=wide.get(task.key)) for task in tasks]
-    trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none)
+    trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none, turns)
     study, executor = stage.study, stage.executor
     with timed(study, name, stage.clock) as note_time:
 
@@ -57,12 +58,22 @@ def train_all(
 
 
 def wide_tasks(stage: Stage, tasks: Sequence[Task]) -> dict[str, int]:
-    """Return the threads of the last of a stage's equally long tasks, by their keys, where idle workers leave some.
+    """Return the threads of a stage's equally long tasks, by their keys, where idle workers leave some.
 
     `tasks`: all of the stage, done ones included, so that a task that is resumed has the threads that it had.
     """
     threads = stage.executor.threads_of_each(len(tasks))
     return {task.key: count for task, count in zip(tasks, threads, strict=True) if count is not None}
+
+
+def turns_of(stage: Stage, tasks: Sequence[Task]) -> dict[str, int]:
+    """Return the epoch after which a task pauses, by its key, for those of a stage's equally long tasks that do.
+
+    `tasks`: all of the stage, done ones included.
+    """
+    shares = stage.executor.turns_of_each(len(tasks))
+    epochs = {task.key: round(share * task.config.epochs) for task, share in zip(tasks, shares, strict=True)}
+    return {task.key: epochs[task.key] for task in tasks if 0 < epochs[task.key] < task.config.epochs}
 
 
 @dataclass
@@ -73,20 +84,20 @@ class _Trainings:
     drop: Drop
     see: See
     all_or_none: bool
+    turns: Mapping[str, int]
     values: dict[str, float | None] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)  # trained so far
+    pausing: set[str] = field(default_factory=set)
     is_void: bool = False
 
     def __post_init__(self) -> None:
         self.by_key = {task.key: task for task in self.tasks}
-        self.queue = deque(self.tasks)
+        self.queue = deque(sorted(self.tasks, key=lambda task: task.key not in self.turns))
         self.progress = self.stage.progress
 
     def start(self) -> Task | NoTaskYet | None:
         if self.is_void or not self.queue:
-            return None
-        running = [self.by_key[key] for key in self.stage.executor.running() if key in self.by_key]
-        if self.queue[0].threads is not None and any(task.threads is None for task in running):
-            return NoTaskYet()
+            return NoTaskYet() if self.pausing and not self.is_void else None
         task = self.queue.popleft()
         self.progress.started(task.key, task.config.epochs)
         return task
@@ -100,8 +111,11 @@ class _Trainings:
     def _handle(self, event: Event) -> None:
         match event:
             case EpochEnd(key, point):
-                self.values[key] = point.macro_f1
+                self.values[key], self.epochs[key] = point.macro_f1, point.number
                 self.progress.epoch(key, point.number, point.macro_f1, event.images_per_second)
+                if point.number == self.turns.get(key) and self.queue:
+                    self.pausing.add(key)
+                    self.stage.executor.stop(key, pause=True)
             case Resumed(key, curve):
                 self.values[key] = curve[-1].macro_f1
                 self.progress.message(f"{key} resumes after epoch {curve[-1].number}.")
@@ -109,6 +123,9 @@ class _Trainings:
                 self.see(event)
             case Message(key, text):
                 self.progress.message(f"{key}: {text}")
+            case Finished(key) if not self.is_void and self._has_paused(key):
+                self.queue.append(self.by_key[key])
+                self.progress.ended(key, "paused", self.values[key], "another training has its turn", {})
             case Finished(key, seconds) if not self.is_void:
                 self.keep(self.by_key[key], self.values[key], seconds)
                 self._forget_snapshot(key)
@@ -125,6 +142,11 @@ class _Trainings:
                 raise SearchError(
                     f"The training of {key} failed: {reason}. Completed trainings are kept; run again to resume."
                 )
+
+    def _has_paused(self, key: str) -> bool:
+        is_asked = key in self.pausing
+        self.pausing.discard(key)
+        return is_asked and self.epochs[key] < self.by_key[key].config.epochs
 
     def _stop(self) -> None:
         self.is_void = True

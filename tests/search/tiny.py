@@ -20,6 +20,7 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import SearchSplits
 from fmnist.train import DivergedError, Epoch, fit
 from search.executors import EpochEnd, Event, Executor, Failed, Finished, Task
+from search.executors.capacity import turns_of_each
 from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
 from search.job.stage import Stage
@@ -132,6 +133,9 @@ class Inline:
 
     def threads_of_each(self, count: int) -> list[int | None]:
         return [None] * count
+
+    def turns_of_each(self, count: int) -> list[float]:
+        return turns_of_each(count, self.places)
 
     def submit(self, task: Task) -> None:
         self.trained.append(task)

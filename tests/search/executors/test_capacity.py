@@ -1,10 +1,14 @@
 """How many trainings share a device, and what that costs each: plain arithmetic on what the device says."""
 
+from collections import deque
 from functools import partial
+from heapq import heappop, heappush
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
 from fmnist.data.images import SIDE
@@ -12,7 +16,7 @@ from fmnist.network import describe
 from fmnist.scoring import BATCH
 from search.errors import SearchError
 from search.executors import capacity
-from search.executors.capacity import CUDA_ITSELF, memory_of_each, slowdown, threads_of_each
+from search.executors.capacity import CUDA_ITSELF, memory_of_each, slowdown, threads_of_each, turns_of_each
 from search.job.estimate import trainings_seconds
 from search.job.place import Place
 from tests.search.tiny import CLASSES, DATA
@@ -74,10 +78,10 @@ def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> 
 @pytest.mark.parametrize(
     ("count", "workers", "threads", "each"),
     [
-        (3, 2, 1, [None, None, 2]),
+        (3, 2, 1, [None, None, None]),
         (1, 2, 1, [2]),
         (4, 2, 1, [None, None, None, None]),
-        (5, 4, 2, [None, None, None, None, 8]),
+        (5, 4, 2, [None, None, None, None, None]),
         (3, 4, 1, [None, None, None]),
         (3, 8, 1, [2, 2, 2]),
         (3, 1, 8, [None, None, None]),
@@ -85,11 +89,45 @@ def test_the_large_batches_in_which_a_gpu_scores_count(device: torch.device) -> 
         (0, 2, 1, []),
     ],
 )
-def test_the_last_trainings_share_the_cores_of_idle_workers(
+def test_trainings_that_are_fewer_than_the_workers_share_the_cores(
     count: int, workers: int, threads: int, each: list[int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.executors.capacity.cores", lambda: 8)
     assert threads_of_each(count, workers, threads) == each
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "turns"),
+    [
+        (3, 2, [1, 0.5, 1]),
+        (5, 2, [1, 1, 0.5, 1, 1]),
+        (4, 3, [1, 2 / 3, 1 / 3, 1]),
+        (4, 2, [1, 1, 1, 1]),
+        (2, 2, [1, 1]),
+        (2, 3, [1, 1]),
+        (3, 1, [1, 1, 1]),
+        (0, 2, []),
+    ],
+)
+def test_a_training_pauses_where_two_workers_share_it(count: int, workers: int, turns: list[float]) -> None:
+    assert turns_of_each(count, workers) == pytest.approx(turns)
+
+
+@given(count=st.integers(1, 40), workers=st.integers(1, 12))
+def test_with_pauses_all_workers_end_together(count: int, workers: int) -> None:
+    """Each worker takes the next one of the queue: those that pause first, and what is left of them last."""
+    turns = turns_of_each(count, workers)
+    queue = deque((turn, 1 - turn) for turn in sorted(turns, key=lambda turn: turn == 1))
+    running: list[tuple[float, float]] = []  # when each ends, and what is then left of it
+    now = 0.0
+    while queue or running:
+        while queue and len(running) < workers:
+            length, left = queue.popleft()
+            heappush(running, (now + length, left))
+        now, left = heappop(running)
+        if left:
+            queue.append((left, 0.0))
+    assert now == pytest.approx(max(1.0, count / workers))
 
 
 def test_a_cpu_takes_a_batch_at_a_time() -> None:

@@ -317,8 +317,10 @@ def test_a_task_may_have_more_threads_than_a_worker_usually_has(source: Source) 
         assert threads_of_workers() >= usual + 2
 
 
-def test_one_worker_fewer_than_trainings_shares_its_threads(source: Source) -> None:
+def test_few_trainings_share_the_cores_and_more_take_turns_but_on_a_gpu(source: Source) -> None:
     executor = LocalExecutor(setup_of(source), 2)
-    assert executor.threads_of_each(3) == [None, None, 2 if cores() > 1 else None]
+    assert executor.threads_of_each(1) == [2 if cores() > 1 else None]
+    assert executor.turns_of_each(3) == [1, 0.5, 1]
     on_a_gpu = LocalExecutor(replace(setup_of(source), device="cuda"), 2)
-    assert on_a_gpu.threads_of_each(3) == [None, None, None]
+    assert on_a_gpu.threads_of_each(1) == [None]
+    assert on_a_gpu.turns_of_each(3) == [1, 1, 1]

@@ -43,10 +43,10 @@ def test_a_trial_takes_its_training_and_half_as_long_for_each_view_of_a_validati
     assert seconds(pinned(), workers=2).search == pytest.approx(plain.search / 2)
 
 
-def test_the_last_training_of_a_stage_has_the_threads_of_idle_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_take_turns_or_share_the_cores_so_that_no_worker_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.job.estimate.measure_speed", lambda *_, **__: SPEED * torch.get_num_threads())
     one, two = seconds(pinned()), seconds(pinned(), workers=2)
-    assert two.final == pytest.approx(one.final / 2)  # three seeds: 1 and 1/2 of a training
+    assert two.final == pytest.approx(one.final / 2)  # three seeds, one and a half a worker
     assert two.search == pytest.approx(one.search / 2)
     single = pinned().overridden(trials=1)
     assert seconds(single, workers=2).search == pytest.approx(seconds(single).search / 2)

@@ -28,6 +28,7 @@ from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.base import Progress
+from search.job.progress.tally import EndState
 from search.study.paths import HOME, snapshot_path
 from search.study.predictions import predictions_path, read_predictions
 from search.study.records import Candidate, DataRecord, Final, FinalTrainings, Opening, Timing
@@ -62,21 +63,6 @@ class Saves(Inline):
         save(task.checkpoint, task.seed, task.config)
         self.also(task)
         yield Finished(task.key, SECONDS + task.seed - 2000)
-
-
-class TwoWorkers(Saves):
-    """Two workers of one thread."""
-
-    def __init__(self) -> None:
-        super().__init__(places=2)
-        self.beside: dict[int, int] = {}  # seed -> trainings that were running when it began
-
-    def threads_of_each(self, count: int) -> list[int | None]:
-        return [2 if count % 2 and index == count - 1 else None for index in range(count)]
-
-    def submit(self, task: Task) -> None:
-        self.beside[task.seed] = len(self.running())
-        super().submit(task)
 
 
 class Heard(Progress):
@@ -159,18 +145,23 @@ def test_the_final_section_replaces_epochs_and_translate_alone(source: Source) -
     assert section.deployed(CONFIG) == final.config
 
 
-@pytest.mark.parametrize("trained_before", [0, 1, 2])
-def test_the_last_seed_has_both_cores_whenever_it_is_trained(source: Source, trained_before: int) -> None:
-    study, executor = in_memory(), TwoWorkers()
-    if trained_before:
-        interrupted(study, source, trainings=trained_before + 1)
-    finalized(study, source, executor=executor)
-    expected = [(2000, None), (2001, None), (2002, 2)]
-    assert [(task.seed, task.threads) for task in executor.trained] == expected[trained_before:]
-    assert executor.beside[2002] == 0, "it waits for the others"
+def test_of_three_seeds_on_two_workers_one_pauses_in_its_middle_and_goes_on_last(source: Source) -> None:
+    study, executor, spec = in_memory(), Inline(places=2), final_spec(seeds=3)
+    longer = spec.model_copy(update={"final": spec.final.model_copy(update={"epochs": 4})})
+    paused: list[tuple[str, str]] = []
+
+    class Shown(Progress):
+        def ended(self, label: str, state: EndState, *_: Any) -> None:
+            paused.append((label, state))
+
+    make_final(stage(study, longer, executor, Shown()), WINNER, source, CPU)
+    assert [task.seed for task in executor.trained] == [2001, 2000, 2002, 2001]
+    assert paused[0] == ("seed 2001", "paused")
+    assert sorted(paused[1:]) == [(f"seed {seed}", "complete") for seed in (2000, 2001, 2002)]
     final = study.read(Final)
     assert final is not None
-    assert [run.threads for run in final.runs] == [None, None, 2]
+    assert [run.seed for run in final.runs] == [2000, 2001, 2002]
+    assert [run.threads for run in final.runs] == [None, None, None]
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])

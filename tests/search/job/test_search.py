@@ -9,6 +9,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
 from search.errors import SearchError
 from search.executors import Event, Failed, Finished, Task
+from search.executors.capacity import threads_of_each
 from search.job.budget import is_searched
 from search.job.confirm import confirm, drop_winner
 from search.job.final import DivergedWinnerError, make_final
@@ -43,7 +44,7 @@ class TwoWorkers(Inline):
     """Two workers of one thread."""
 
     def threads_of_each(self, count: int) -> list[int | None]:
-        return [2 if count % 2 and index == count - 1 else None for index in range(count)]
+        return threads_of_each(count, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,9 @@ class TwoWorkers(Inline):
     [(1, {}, 2), (2, {}, None), (3, {}, None), (1, {"max_latency_ms": 1e6}, None)],
 )
 def test_a_search_of_fewer_trials_than_workers_divides_the_cores(
-    trials: int, limits: dict[str, Any], threads: int | None
+    trials: int, limits: dict[str, Any], threads: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("search.executors.capacity.cores", lambda: 2)
     executor, spec = TwoWorkers(2), tiny_spec(trials=trials).overridden(**limits)
     study = Study(optuna.create_study(direction="maximize"))
     optimize(stage(study, spec, executor, Progress(), Interrupt()), CLASSES)
