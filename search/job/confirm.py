@@ -13,7 +13,7 @@ from search.job.budget import seconds_left
 from search.job.points import Scored, points_with_rivals, undominated
 from search.job.stage import Stage
 from search.job.temperature import fitted_temperature, temperature_of
-from search.job.trainings import train_all
+from search.job.trainings import train_all, turns_of
 from search.storage.trial_record import TrialRecord
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.sections import DEFAULT_LOSS
@@ -65,7 +65,8 @@ def confirm(stage: Stage) -> Candidate:
     trials = {_key(candidate, seed): candidate.trial for candidate, seed in missing}
     if tasks := [_task(stage, candidate, seed) for candidate, seed in missing]:
         stage.progress.begin("confirm", total=len(trainings), done=len(trainings) - len(tasks))
-        train_all(stage, "confirm", tasks, keep, drop, see=see)
+        turns = turns_of(stage, [_task(stage, candidate, seed) for candidate, seed in trainings])
+        train_all(stage, "confirm", tasks, keep, drop, see=see, turns=turns)
     if len(dropped) > len(before.dropped):
         return confirm(stage)
     winner, others = _chosen(stage, candidates, before)

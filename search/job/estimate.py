@@ -80,7 +80,7 @@ class Costs:
         longer = (spec.confirm.epochs or spec.epochs) / spec.epochs
         return Estimate(
             search=min(self.rounds.of_trials(spec) * trial, (spec.search.minutes or float("inf")) * 60),
-            confirm=self.rounds.usual(min(spec.confirm.top * spec.points, spec.trials) * spec.confirm.seeds)
+            confirm=self.rounds.in_turns(min(spec.confirm.top * spec.points, spec.trials) * spec.confirm.seeds)
             * trial
             * longer,
             final=self.of_final(spec, spec.final_epochs) * spec.points,
@@ -167,12 +167,16 @@ class Rounds:
     def of_equal(self, trainings: int) -> float:
         """Return that of trainings of one length, which keep all workers or all cores busy to their end."""
         place = self.place
-        if place.cluster or place.device.type != "cpu":
-            return self.usual(trainings)
-        if trainings >= place.workers:
-            return trainings / place.workers
+        if trainings >= place.workers or place.cluster or place.device.type != "cpu":
+            return self.in_turns(trainings)
         threads = threads_of_each(trainings, place.workers, place.threads)
         return self.speed(place.threads) / self.speed(threads[0] or place.threads)
+
+    def in_turns(self, trainings: int) -> float:
+        """Return that of trainings of one length on a worker's usual threads, some of which pause and go on last."""
+        if self.place.cluster or self.place.device.type != "cpu":
+            return self.usual(trainings)
+        return max(1.0, trainings / self.place.workers)
 
     def usual(self, trainings: int) -> float:
         """Return that of trainings on a worker's usual threads."""

@@ -51,7 +51,7 @@ def before_confirm(stage: Stage, costs: Costs) -> Stage:
     fitting = [
         (top, seeds, epochs)
         for top, seeds, epochs in plans
-        if costs.rounds.usual(top * seeds) * epochs * max(seconds) <= share
+        if costs.rounds.in_turns(top * seeds) * epochs * max(seconds) <= share
     ]
     if not fitting:
         return _decided(stage, {"confirm": {"seeds": 0}}, "there is no time to confirm: the best trial is the winner")

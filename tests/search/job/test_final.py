@@ -65,6 +65,26 @@ class Saves(Inline):
         yield Finished(task.key, SECONDS + task.seed - 2000)
 
 
+class Pauses(Saves):
+    """Two workers whose trainings go on where they paused."""
+
+    def __init__(self) -> None:
+        super().__init__(places=2)
+        self.epochs: dict[str, list[int]] = {}
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        done = self.epochs.setdefault(task.key, [])
+        for number in range(len(done) + 1, task.config.epochs + 1):
+            done.append(number)
+            yield EpochEnd(task.key, CurvePoint(number, 0.5, None, None, None, 1.0), 1.0)
+            if task.key in self._pausing:
+                yield Finished(task.key, SECONDS)
+                return
+        assert task.checkpoint
+        save(task.checkpoint, task.seed, task.config)
+        yield Finished(task.key, SECONDS)
+
+
 class Heard(Progress):
     """Remembers the stages and the messages."""
 
@@ -146,7 +166,7 @@ def test_the_final_section_replaces_epochs_and_translate_alone(source: Source) -
 
 
 def test_of_three_seeds_on_two_workers_one_pauses_in_its_middle_and_goes_on_last(source: Source) -> None:
-    study, executor, spec = in_memory(), Inline(places=2), final_spec(seeds=3)
+    study, executor, spec = in_memory(), Pauses(), final_spec(seeds=3)
     longer = spec.model_copy(update={"final": spec.final.model_copy(update={"epochs": 4})})
     paused: list[tuple[str, str]] = []
 
@@ -156,6 +176,7 @@ def test_of_three_seeds_on_two_workers_one_pauses_in_its_middle_and_goes_on_last
 
     make_final(stage(study, longer, executor, Shown()), WINNER, source, CPU)
     assert [task.seed for task in executor.trained] == [2001, 2000, 2002, 2001]
+    assert set(map(tuple, executor.epochs.values())) == {(1, 2, 3, 4)}
     assert paused[0] == ("seed 2001", "paused")
     assert sorted(paused[1:]) == [(f"seed {seed}", "complete") for seed in (2000, 2001, 2002)]
     final = study.read(Final)

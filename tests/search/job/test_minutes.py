@@ -128,7 +128,7 @@ def job(spec: StudySpec, costs: Costs, clock: Clock, executor: Timed) -> tuple[S
     stage = before_final(stage, winner, costs, DATA, IMAGES)
     config = stage.spec.final.trained(winner.config)
     images = IMAGES * describe(config, len(CLASSES)).pass_flops / TYPICAL
-    rounds = -(-stage.spec.final.seeds // executor.places)
+    rounds = max(1.0, stage.spec.final.seeds / executor.places)
     epoch = executor.slower * rounds * images / SPEED
     return study, clock.now - began + config.epochs * epoch + around(spec, costs, DATA), epoch
 
