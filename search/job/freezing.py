@@ -108,7 +108,9 @@ class Freezing:
         seen = []
         for trial in trials:
             record = TrialRecord(trial)
-            if not record.began or record.foreign or not self._spec.space.knobs.keys() <= trial.params.keys():
+            if not record.began or record.foreign or record.outside:
+                continue
+            if not self._spec.space.knobs.keys() <= trial.params.keys():
                 continue
             curve = own[trial.number].curve if trial.number in own else record.curve
             values = {point.number: point.macro_f1 or 0.0 for point in curve} | trial.intermediate_values

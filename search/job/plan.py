@@ -12,6 +12,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test
 from search.errors import SearchError
 from search.job.budget import is_searched
 from search.job.estimate import Costs, Estimate, measure_costs
+from search.job.extend import check_extension
 from search.job.few_images import with_enough_steps
 from search.job.minutes import adopted, divided, limited, with_minutes_for_target
 from search.job.place import Place, choose_place
@@ -21,9 +22,10 @@ from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
+from search.study.extension import space_changes
 from search.study.ownership import require_no_others_folder, require_renamed
 from search.study.records import DataRecord, Final
-from search.study.spec import StudySpec
+from search.study.spec import DEFAULT_STUDY, StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
 from search.study.trials import finished_trials
 
@@ -43,6 +45,8 @@ class Plan:
     costs: Costs
     home: Path
     began: float  # of this run, by time.monotonic
+    extends: bool  # a study that is stored, whose space may be another one
+    changes: tuple[str, ...]  # of its space
 
     @property
     def estimate(self) -> Estimate:
@@ -70,7 +74,8 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
     Raises: FmnistError with the errors.
     """
-    spec = request.read_spec()
+    base = _base(request)
+    spec = request.read_spec(base)
     if spec.search.sampler == "grid":
         spec.space.grid()
     require_configs(spec)
@@ -82,10 +87,13 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         or_synthetic=request.options.get("or_synthetic", False),
         announce=announce,
     )
-    spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
+    if base is None:
+        spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
     data, images = _describe(source)
     spec = with_enough_steps(spec, data.train, announce)
     stored = _stored_spec(request.storage, spec.name)
+    if request.extends:
+        spec = _extended(request, spec, stored)
     spec = adopted(spec, stored)
     costs = measure_costs(spec, place, data=data, images=images)
     undivided = with_best_size(with_minutes_for_target(spec, costs, data), costs, data, images, stored)
@@ -95,7 +103,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     return Plan(
         spec,
         undivided,
-        request.changed_knobs(),
+        request.changed_knobs(stored if request.extends else None),
         source,
         data,
         images,
@@ -104,7 +112,26 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         costs,
         request.home,
         request.began,
+        request.extends,
+        space_changes(stored.space, spec.space) if request.extends and stored else (),
     )
+
+
+def _base(request: RunRequest) -> StudySpec | None:
+    """Return the stored study that the request extends, if it names it; a study file is not the name of one."""
+    if not request.extends or request.is_file:
+        return None
+    return _stored_spec(request.storage, request.options.get("name") or request.study or DEFAULT_STUDY)
+
+
+def _extended(request: RunRequest, spec: StudySpec, stored: StudySpec | None) -> StudySpec:
+    """Return the stored study with what the request changes; a study file has the whole space itself."""
+    if stored is None:
+        raise SearchError(
+            f"The storage holds no study named {spec.name!r} that could be extended. Leave out --extend to begin it, "
+            "or give the --name that it has."
+        )
+    return spec if request.is_file else request.read_spec(stored)
 
 
 def _stored_spec(storage: str, name: str) -> StudySpec | None:
@@ -133,11 +160,14 @@ def check_storage(plan: Plan) -> Study | None:
         return None
     storage = open_storage(plan.storage, create=False)
     require_renamed(storage, plan.spec.name)
-    check_resumable(storage, plan.spec, plan.data)
+    if not plan.extends:
+        check_resumable(storage, plan.spec, plan.data)
     if plan.spec.name not in storage_names(storage):
         require_earlier(plan.spec, storage, plan.home)
         return None
     study = load_study(storage, plan.spec.name, plan.home)
+    if plan.extends:
+        check_extension(study, plan.spec, plan.data)
     if study.read(Final) is not None:
         require_searched(study, plan.spec)
     return study

@@ -163,6 +163,7 @@ def _is_usable(trial: FrozenTrial, earlier: Study) -> bool:
     values = trial.intermediate_values
     return (
         TrialRecord(trial).began
+        and TrialRecord(trial).outside is None
         and any(math.isfinite(value) for value in values.values())
         and all(1 <= epoch <= earlier.spec.epochs for epoch in values)
         and earlier.spec.space.knobs.keys() <= trial.params.keys()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search.errors import SearchError
 from search.job.options import Options
-from search.study.bases import changed_knobs, with_configs_inside
+from search.study.bases import changed_knobs, is_path, with_configs_inside
 from search.study.paths import HOME
 from search.study.spec import WISHES, StudySpec, load_spec
 
@@ -23,14 +23,24 @@ class RunRequest:
     options: Options = field(default_factory=Options)
     began: float = field(default_factory=time.monotonic)  # of the run
 
-    def read_spec(self) -> StudySpec:
-        """Return the study with the options in place of its own values.
+    @property
+    def extends(self) -> bool:
+        """Whether a stored study is to go on, in another space if the request changes it."""
+        return self.options.get("extend", False)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the request names a study file."""
+        return self.study is not None and is_path(self.study)
+
+    def read_spec(self, base: StudySpec | None = None) -> StudySpec:
+        """Return the study, or `base`, with the options in place of its own values.
 
         The configurations that it tries first leave out what the options exclude.
 
         Raises: FmnistError with all that is wrong.
         """
-        given = load_spec(self.study)
+        given = base or load_spec(self.study)
         spec = given.overridden(
             **{name: value for name, value in self.options.items() if name in WISHES},
             settings=self.options.get("settings", ()),
@@ -41,9 +51,9 @@ class RunRequest:
             self._require_open()
         return with_configs_inside(spec, changed_knobs(given.knobs, spec.knobs))
 
-    def changed_knobs(self) -> frozenset[str]:
-        """Return the knobs that the options change."""
-        return changed_knobs(load_spec(self.study).knobs, self.read_spec().knobs)
+    def changed_knobs(self, base: StudySpec | None = None) -> frozenset[str]:
+        """Return the knobs that the options change in the study, or in `base`."""
+        return changed_knobs((base or load_spec(self.study)).knobs, self.read_spec(base).knobs)
 
     def _require_open(self) -> None:
         """Require that a run with minutes for the whole job does not ask for what these decide."""

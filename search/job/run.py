@@ -7,6 +7,7 @@ from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
 from search.job.confirm import confirm, drop_winner
 from search.job.export import export_points, export_study
+from search.job.extend import extend
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
 from search.job.loop import best_of
@@ -45,6 +46,8 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
     with sole_run(plan.folder, name, storage):
         if plan.is_shared:
             require_agreement(storage, plan.spec)
+        if plan.extends and (told := extend(storage, plan.spec, plan.data)):
+            progress.message(told)
         study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
         with guarded(study, progress.message):

@@ -4,6 +4,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 
+from optuna import Trial
 from optuna.trial import TrialState
 
 from search.errors import SearchError
@@ -13,7 +14,7 @@ from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
 from search.job.prior import enqueue_configs
 from search.job.stage import Stage
-from search.storage.optuna_private import pop_waiting, wait_again
+from search.storage.optuna_private import begin_waiting, pop_waiting, wait_again
 from search.storage.sharing import OWNER, TakenOverError
 from search.storage.trial_record import TrialRecord, note_foreign, note_reason
 from search.study.coordinators import share_of, take_back
@@ -33,6 +34,7 @@ def optimize(stage: Stage, classes: int) -> None:
     """
     study, progress = stage.study, stage.progress
     put_back(study)
+    _end_outside(stage)
     enqueue_configs(study, stage.spec)
     progress.begin(
         "search",
@@ -76,6 +78,15 @@ def optimize(stage: Stage, classes: int) -> None:
     progress.end()
 
 
+def _end_outside(stage: Stage) -> None:
+    # Trials that waited to go on when the space was changed, and are not in the new one.
+    study = stage.study
+    for waiting in study.trials((TrialState.WAITING,)):
+        outside = TrialRecord(waiting).outside
+        if outside and (trial := begin_waiting(study.optuna, waiting)):
+            _end(stage, trial, f"outside the study's space: {outside}")
+
+
 def put_back(study: Study) -> None:
     """Trials that this run, or a dead or interrupted one, left running wait: the next ask returns them first, with
     their configuration.
@@ -95,12 +106,17 @@ def _end_waiting(stage: Stage, reason: str) -> None:
     if study.is_stored and (share := study.storage.share):
         study.storage.share = replace(share, budget=sys.maxsize)
     while (trial := pop_waiting(study.optuna)) is not None:
-        if (record := TrialRecord(trial)).began:
-            note_reason(trial, record.pause or reason)
-        else:  # another program enqueued it, and it never began
-            note_foreign(trial, reason)
-        study.optuna.tell(trial, state=TrialState.PRUNED)
-        study.snapshot(f"trial {trial.number}").unlink(missing_ok=True)
-        if record.began:
-            last = record.curve[-1].macro_f1 if record.curve else None
-            stage.progress.ended(f"trial {trial.number}", "pruned", last, record.pause or reason, {})
+        _end(stage, trial, TrialRecord(trial).pause or reason)
+
+
+def _end(stage: Stage, trial: Trial, reason: str) -> None:
+    study, record = stage.study, TrialRecord(trial)
+    if record.began:
+        note_reason(trial, reason)
+    else:  # another program enqueued it, and it never began
+        note_foreign(trial, reason)
+    study.optuna.tell(trial, state=TrialState.PRUNED)
+    study.snapshot(f"trial {trial.number}").unlink(missing_ok=True)
+    if record.began:
+        last = record.curve[-1].macro_f1 if record.curve else None
+        stage.progress.ended(f"trial {trial.number}", "pruned", last, reason, {})

@@ -35,6 +35,7 @@ def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> Non
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {_sampling(spec)}, {_pruning(spec)}",
         **({"Against": against} if (against := _against(spec)) else {}),
+        **({"Changed": "; ".join(plan.changes)} if plan.changes else {}),
         "Knobs": _searched(spec, plan.changed) or "none, the configuration is fixed",
         **({"Defaults": defaults} if (defaults := _left_out(spec)) else {}),
         **({"Pinned": pinned} if (pinned := _pinned(spec, plan.changed)) else {}),

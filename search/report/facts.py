@@ -25,6 +25,7 @@ from search.study.records import (
     Decision,
     Dropped,
     Environment,
+    Extension,
     Final,
     Opening,
     PriorRecord,
@@ -32,7 +33,7 @@ from search.study.records import (
     Timing,
 )
 from search.study.study import Study
-from search.study.trials import best_complete, constraints_of, is_feasible, value_of
+from search.study.trials import best_complete, constraints_of, is_eligible, value_of
 from search.study.winner import Standings, standings
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
@@ -44,7 +45,7 @@ class Searched(Record):
     number: int
     state: str  # "complete" or "pruned"
     value: float | None  # macro F1; the last one if the trial was pruned
-    feasible: bool  # within every constraint of the study
+    feasible: bool  # within every constraint of the study, and in its space
     knobs: dict[str, Scalar | None]  # the searched ones only
     parameters: int | None
     flops: int | None  # to score an image
@@ -113,6 +114,7 @@ class Report(Record):
     states: States
     importances: Importances
     prior: PriorRecord | None  # what the model of the search began with
+    extensions: tuple[Extension, ...]  # of the space, oldest first
     search_end: SearchEnd | None  # if the search ended before its budget, which had nothing more to promise
     decisions: tuple[Decision, ...]  # of a job with a limit of minutes, oldest first
     timing: Timing
@@ -169,6 +171,7 @@ def read_report(study: Study) -> Report:
         states=_states(trials),
         importances=read_importances(study, trials, data),
         prior=record_in(attributes, PriorRecord),
+        extensions=records_in(attributes, Extension),
         search_end=_search_end(attributes, spec),
         decisions=records_in(attributes, Decision),
         timing=record_in(attributes, Timing) or Timing(),
@@ -232,7 +235,8 @@ def _best(trials: Sequence[FrozenTrial]) -> tuple[Searched, ...]:
     def rank(row: Searched) -> tuple[bool, bool, float]:
         return row.feasible, row.state == "complete", -math.inf if row.value is None else row.value
 
-    ended = [searched(trial) for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    candidates = [trial for trial in trials if TrialRecord(trial).outside is None]
+    ended = [searched(trial) for trial in candidates if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     scored = [row for row in ended if row.value is not None]
     return tuple(sorted(scored, key=rank, reverse=True)[:BEST_SHOWN])
 
@@ -244,7 +248,7 @@ def searched(trial: FrozenTrial) -> Searched:
         number=trial.number,
         state=trial.state.name.lower(),
         value=value_of(trial),
-        feasible=is_feasible(trial),
+        feasible=is_eligible(trial),
         knobs=trial.params,
         parameters=record.parameters,
         flops=record.flops,

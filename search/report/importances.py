@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.samplers.inside import inside
+from search.storage.trial_record import TrialRecord
 from search.study.chance import nothing_learned
 from search.study.record import Record
 from search.study.records import DataRecord
@@ -25,7 +27,13 @@ class Importances(Record):
 
 def read_importances(study: Study, trials: Sequence[FrozenTrial], data: DataRecord | None) -> Importances:
     """Return the importances of the study's knobs, or why there are none."""
-    scored = [trial for trial in trials if trial.state == TrialState.COMPLETE and math.isfinite(value_of(trial) or 0.0)]
+    scored = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        and math.isfinite(value_of(trial) or 0.0)
+        and TrialRecord(trial).outside is None
+    ]
     absent = _why_no_importances(scored, data)
     return Importances(shares={} if absent else _shares(study), absent=absent)
 
@@ -49,6 +57,6 @@ def _shares(study: Study) -> dict[str, float]:
     # two of 20 trials; fANOVA raises an error if its trees have nothing to split. Both suit larger studies.
     evaluator = optuna.importance.MeanDecreaseImpurityImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(
-        study.optuna, evaluator=evaluator, target=lambda trial: trial.values[0]
+        inside(study.optuna), evaluator=evaluator, target=lambda trial: trial.values[0]
     )
     return {name: float(share) for name, share in shares.items()}

@@ -214,6 +214,18 @@ def _because(reasons: Mapping[str, int]) -> str:
     return "; ".join(phrases + ([f"{others} for other reasons"] if others else []))
 
 
+def _space(report: Report) -> Table | None:
+    if not report.extensions:
+        return None
+    rows = [
+        (str(one.trials), "; ".join(one.changes), ", ".join(map(str, one.outside)) or "none")
+        for one in report.extensions
+    ]
+    caption = "A trial outside the space stays on the record, and is no candidate."
+    columns = ("from trial", "change of the space", "trials outside it")
+    return Table("The study's space", columns, rows, caption, frozenset({1, 2}), id="space")
+
+
 def _timing(report: Report) -> Table | None:
     stages = report.timing.model_dump()
     if not any(stages.values()):
@@ -289,6 +301,7 @@ _REST: tuple[Callable[[Report], Table | None], ...] = (
     _best_trials,
     _importances,
     _states,
+    _space,
     _minutes,
     _timing,
     _cleaning,

@@ -15,7 +15,7 @@ from search.executors import Predicted
 from search.report.facts import BEST_SHOWN
 from search.study.predictions import Predictions
 from search.study.study import Study
-from search.study.trials import is_feasible, value_of
+from search.study.trials import is_eligible, value_of
 
 FOLDER = "validation"  # within the study's folder
 SAME_FIGURE = 1e-6  # macro F1; rounding to probabilities may decide a tie between two classes differently
@@ -77,4 +77,4 @@ def _stored(study: Study) -> set[int]:
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float]:
     value = value_of(trial)
-    return is_feasible(trial), float("-inf") if value is None else value
+    return is_eligible(trial), float("-inf") if value is None else value

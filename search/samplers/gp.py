@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from threadpoolctl import threadpool_limits
 
 from search.samplers.cube import Cube
+from search.samplers.inside import inside
 from search.samplers.learning_curves import REFIT, CurveModel, Trainings, unwarp, warp
 
 MODELLED = 200  # maximum number of trials in the model: its time grows with the cube of their number
@@ -32,11 +33,15 @@ class GPSampler(optuna.samplers.GPSampler):
         super().__init__(seed=seed, n_startup_trials=n_startup_trials)
         self._curves = Curves(seed)
 
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the knobs of the model: those that all trials in the study's space have."""
+        return super().infer_relative_search_space(inside(study), trial)
+
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return a point of the space, empty (which means random sampling) before enough trials were trained."""
-        modelled = _Modelled(study, search_space, self._n_startup_trials, self._curves)
+        modelled = _Modelled(inside(study), search_space, self._n_startup_trials, self._curves)
         # The trainings occupy the cores: with several threads, which wait for each other, a proposal takes ten times
         # as long.
         with threadpool_limits(1):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from search.samplers.inside import inside
+
 MODELLED = 1_000  # maximum number of trials in the model
 MOST_GOOD = 25  # maximum number of good trials, as in Optuna, reached at 250 trials
 
@@ -27,6 +29,22 @@ class TPESampler(optuna.samplers.TPESampler):
         self._space: dict[str, BaseDistribution] = {}
         self._points: dict[int, NDArray[np.float64] | None] = {}  # trial number -> its values; None if incomplete
         self._ranks: dict[int, tuple[float, float, float]] = {}  # trial number -> rank; lower is better
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the knobs of the joint model: those that all trials in the study's space have."""
+        return super().infer_relative_search_space(inside(study), trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the proposal of the joint model."""
+        return super().sample_relative(inside(study), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a value of a knob that the joint model does not have."""
+        return super().sample_independent(inside(study), trial, param_name, param_distribution)
 
     def _sample(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -8,7 +8,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -30,7 +30,7 @@ from search.storage.optuna_private import (
 )
 from search.storage.optuna_private import trial_id as id_of
 from search.storage.patient import PatientStorage
-from search.storage.rows import put_parameters, put_row
+from search.storage.rows import change_trials, put_parameters, put_row
 from search.storage.sharing import OWNER, TakenOverError, lock_study, release_trial
 
 STALE_SECONDS = 1.0  # maximum age of the other runs' writes in memory; exact figures are read from the database
@@ -68,6 +68,19 @@ class OwnTrials(PatientStorage):
                 del trials[trial_id]
         self._read.pop(study_id, None)
         super().delete_study(study_id)
+
+    def change_trials(
+        self,
+        study_id: int,
+        parameters: Mapping[int, Mapping[str, tuple[float, BaseDistribution]]],
+        trial_attributes: Mapping[tuple[int, str], Any],
+        study_attributes: Mapping[str, Any],
+    ) -> None:
+        """Replace what `rows.change_trials` does, in one transaction, while no trial of the study is running."""
+        self._ask(change_trials, self._backend, study_id, parameters, trial_attributes, study_attributes)
+        self._studies.pop(study_id, None)  # read again
+        self._read.pop(study_id, None)
+        self._ended = {id_: trial for id_, trial in self._ended.items() if self._study_of(id_) != study_id}
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Create a trial and return its id. Raises: StorageLostError. NoRoomError if the shared budget is used up."""

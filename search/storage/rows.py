@@ -14,6 +14,7 @@ from search.storage.optuna_private import (
     StudySystemAttributeModel,
     StudyUserAttributeModel,
     TrialParamModel,
+    TrialUserAttributeModel,
     create_scoped_session,
 )
 
@@ -76,12 +77,38 @@ def rename_study(
         session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_name=name))
         StudyModel.find_or_raise_by_id(study_id, session)
         for (owner, key), value in user_attributes.items():
-            row = {"study_id": owner, "key": key, "value_json": json.dumps(value)}
-            put_row(session, StudyUserAttributeModel, row, ("study_id", "key"))
-        table = StudySystemAttributeModel
+            _put_or_delete(session, StudyUserAttributeModel, {"study_id": owner, "key": key}, value)
         for key, value in system_attributes.items():
-            if value is None:
-                session.execute(delete(table).where(table.study_id == study_id, table.key == key))
-            else:
-                row = {"study_id": study_id, "key": key, "value_json": json.dumps(value)}
-                put_row(session, table, row, ("study_id", "key"))
+            _put_or_delete(session, StudySystemAttributeModel, {"study_id": study_id, "key": key}, value)
+
+
+def change_trials(
+    backend: RDBStorage,
+    study_id: int,
+    parameters: Mapping[int, Mapping[str, tuple[float, BaseDistribution]]],
+    trial_attributes: Mapping[tuple[int, str], Any],
+    study_attributes: Mapping[str, Any],
+) -> None:
+    """Replace parameters of ended or waiting trials, and attributes, in one transaction.
+
+    Args:
+        parameters: Trial id -> all of its parameters.
+        trial_attributes: Trial id and key -> the value; None deletes the user attribute.
+        study_attributes: Key -> the value; None deletes the user attribute.
+    """
+    with create_scoped_session(backend.scoped_session) as session:
+        session.execute(update(StudyModel).where(StudyModel.study_id == study_id).values(study_id=study_id))
+        StudyModel.find_or_raise_by_id(study_id, session)
+        for trial_id, named in parameters.items():
+            session.execute(delete(TrialParamModel).where(TrialParamModel.trial_id == trial_id))
+            put_parameters(session, trial_id, named, replace=False)
+        for (trial_id, key), value in trial_attributes.items():
+            _put_or_delete(session, TrialUserAttributeModel, {"trial_id": trial_id, "key": key}, value)
+        for key, value in study_attributes.items():
+            _put_or_delete(session, StudyUserAttributeModel, {"study_id": study_id, "key": key}, value)
+
+
+def _put_or_delete(session: Session, table: Any, row: dict[str, Any], value: Any) -> None:
+    session.execute(delete(table).where(*(getattr(table, name) == part for name, part in row.items())))
+    if value is not None:
+        session.execute(insert(table), [row | {"value_json": json.dumps(value)}])

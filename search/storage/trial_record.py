@@ -13,6 +13,7 @@ from fmnist.curve import CurvePoint
 CONFIG = "config"  # an attribute of every trial that this toolkit started
 REFUSED = "refused"  # marks a trial that was not trained, because its network is over a limit
 PAUSE = "pause"  # why a trial paused, while its snapshot waits
+OUTSIDE = "outside"  # what is not in the study's space, since that was changed
 FOREIGN = "foreign"  # marks a trial of another program, which is never counted
 Foreign = Literal["added", "enqueued"]
 
@@ -70,6 +71,12 @@ class TrialRecord:
         """Why the trial was paused when it was paused last."""
         pause = self._attributes.get(PAUSE)
         return None if pause is None else str(pause)
+
+    @property
+    def outside(self) -> str | None:
+        """What of the configuration is not in the study's space, which was changed since; None if all of it is."""
+        outside = self._attributes.get(OUTSIDE)
+        return None if outside is None else str(outside)
 
     @property
     def is_refused(self) -> bool:

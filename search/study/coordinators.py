@@ -69,6 +69,11 @@ def joined(study: Study, spec: StudySpec, announce: Callable[[str], None]) -> It
     storage, coordinator, holder = study.storage, secrets.token_hex(8), this_process()
     with study.locked():  # so that of two runs that start together, the second sees the first
         require_not_ending(study)
+        if study.spec.space != spec.space:
+            raise SearchError(
+                f"Another run has just extended the study {study.name!r}. To go on in its new space, run it with "
+                "--extend."
+            )
         others, before = others_alive(study), len(coordinators(study))
         study.write(holder, key=COORDINATOR + coordinator)
     if others:

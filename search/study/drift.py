@@ -8,6 +8,7 @@ from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
 BUDGET_KEYS = {"trials", "minutes"}
+SPACE = ("knobs.", "unlisted ")  # how the lines of the space begin
 # What the minutes of a whole job decide, besides the epochs of a trial.
 DECIDED = {"limits": {"max_flops"}, "prior": {"configs"}, "confirm": {"top", "seeds", "epochs"}, "final": {"epochs"}}
 
@@ -25,9 +26,11 @@ def require_same_set_up(before: StudySpec, now: StudySpec, *, made_by: str, vers
     if stored != requested:
         diff = difflib.unified_diff(stored, requested, "in the storage", "asked for", lineterm="", n=0)
         lines = "\n".join(f"  {line}" for line in diff if not line.startswith("@@"))
+        is_space = all(line.startswith(SPACE) for line in set(stored) ^ set(requested))
+        extend = ", --extend to go on in another space" if is_space else ""
         raise SearchError(
-            f"The study {now.name!r} exists with another set-up. Give --name for a new study, or run it with the "
-            f"stored one:\n{lines}"
+            f"The study {now.name!r} exists with another set-up. Give --name for a new study{extend}, or run it with "
+            f"the stored one:\n{lines}"
         )
 
 

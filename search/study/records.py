@@ -90,6 +90,16 @@ class SearchEnd(Record):
     unused: int | None = None  # trials, where it ended because it had nothing more to gain
 
 
+class Extension(Record):
+    """A change of the study's space after its search had begun."""
+
+    KEY = "extensions"
+    at: str
+    trials: int  # that the study had before
+    changes: tuple[str, ...]  # one for each knob, in words
+    outside: tuple[int, ...]  # of these trials, those that are not in the space since then
+
+
 class PriorRecord(Record):
     """What the model of the search began with."""
 

@@ -37,6 +37,13 @@ class Space:
         """The number of configurations, infinite if a knob is continuous."""
         return math.prod(len(values) if (values := _values(knob)) else math.inf for knob in self.knobs.values())
 
+    def value_of(self, name: str) -> Scalar | None:
+        """Return the one value of a knob, None if the knob is searched."""
+        if name in self.knobs:
+            return None
+        value = self.pinned.get(name, TrialConfig.model_fields[name].default)
+        return cast("Scalar", value)
+
     def suggest(self, trial: Trial) -> TrialConfig:
         """Return the configuration that the trial's sampler proposes."""
         suggested = {name: _suggest(trial, name, knob) for name, knob in self.knobs.items()}
@@ -52,7 +59,7 @@ class Space:
             return None if _is_within(value, knob) else f"{name} must be {_describe(knob)}, got {shown(value)}"
         if name not in TrialConfig.model_fields:
             return f"there is no knob {shown(name)}"
-        pinned = self.pinned.get(name, TrialConfig.model_fields[name].default)
+        pinned = self.value_of(name)
         return None if value == pinned else f"{name} must be {shown(pinned)}, its pinned value, got {shown(value)}"
 
     def distributions(self) -> dict[str, BaseDistribution]:

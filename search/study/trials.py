@@ -25,17 +25,17 @@ def foreign_trials(study: Study) -> list[FrozenTrial]:
 
 
 def complete_trials(study: Study) -> list[FrozenTrial]:
-    """Return the complete trials, best first."""
-    trials = study.trials((TrialState.COMPLETE,))
+    """Return the complete trials in the study's space, best first."""
+    trials = [trial for trial in study.trials((TrialState.COMPLETE,)) if TrialRecord(trial).outside is None]
     return sorted(trials, key=lambda trial: -(value_of(trial) or 0.0))
 
 
 def best_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Return the best trial: complete, within every limit, with the highest score of its one seed; None without one."""
+    """Return the best trial: complete, eligible, with the highest score of its one seed; None without one."""
     scored = [
         trial
         for trial in trials
-        if trial.state == TrialState.COMPLETE and is_feasible(trial) and value_of(trial) is not None
+        if trial.state == TrialState.COMPLETE and is_eligible(trial) and value_of(trial) is not None
     ]
     return max(scored, key=lambda trial: value_of(trial) or 0.0, default=None)
 
@@ -67,3 +67,8 @@ def constraints_of(trial: FrozenTrial) -> dict[str, float]:
 def is_feasible(trial: FrozenTrial) -> bool:
     """Return whether the trial is within every limit of its study, and neither diverged nor ran out of memory."""
     return all(over <= 0 for over in trial.constraints.values())
+
+
+def is_eligible(trial: FrozenTrial) -> bool:
+    """Whether the trial is feasible, and in the study's space, which may have been changed."""
+    return is_feasible(trial) and TrialRecord(trial).outside is None

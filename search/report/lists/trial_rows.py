@@ -61,6 +61,7 @@ def trial_row(trial: FrozenTrial) -> Facts:
         "epochs": len(trial.intermediate_values),
         **{name: getattr(record, name) for name in ("seconds", "parameters", "flops", "reason", "seed")},
         **({"reason": record.pause} if state_of(trial) == PAUSED_STATE else {}),
+        **({"reason": f"outside the study's space: {record.outside}"} if record.outside else {}),
     }
 
 

@@ -20,7 +20,7 @@ class TrialPath(Record):
 
     searched: Searched
     curve: tuple[tuple[int, float], ...]  # epoch, validation macro F1
-    reason: str | None  # why it ended early
+    reason: str | None  # why it ended early, or is no candidate
     over: tuple[str, ...]  # the limits that it exceeds
     is_refused: bool  # over a limit before training, so not trained
     costs: tuple[float, ...] = ()  # of a complete trial of a search against costs
@@ -32,7 +32,7 @@ class TrialPath(Record):
 
     @property
     def counts(self) -> bool:
-        """Return whether the trial can be the best: complete and within every limit."""
+        """Return whether the trial can be the best: complete, within every limit and in the space."""
         return self.searched.state == "complete" and self.searched.feasible and self.searched.value is not None
 
 
@@ -79,7 +79,7 @@ def _path(trial: FrozenTrial) -> TrialPath:
         curve=tuple(
             (step, value) for step, value in sorted(trial.intermediate_values.items()) if not math.isnan(value)
         ),
-        reason=record.reason,
+        reason=record.reason if record.outside is None else f"outside the study's space: {record.outside}",
         over=broken_limits(trial),
         is_refused=record.is_refused,
         costs=tuple((trial.values or [])[1:]),

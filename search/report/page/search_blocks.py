@@ -17,7 +17,7 @@ def search_blocks(facts: Facts) -> Iterator[Block]:
     yield _history(facts)
     yield _importances(facts)
     yield from _knobs(facts)
-    yield from report_blocks(facts, "best", "states")
+    yield from report_blocks(facts, "best", "states", "space")
     yield table_block(infeasible_table(facts.report, facts.paths))
 
 
@@ -83,5 +83,5 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     folded = [trials_table(complete, facts.standings, id="complete-trials")]
     yield Block("The knobs together", text, [figure], folded=folded)
     slices = [search_figures.slice_of(name, facts.paths, facts.standings, log=name in facts.log) for name in knobs]
-    text = "Each mark is a trial; crosses are pruned or over a limit."
+    text = "Each mark is a trial; crosses are pruned, over a limit, or outside a changed space."
     yield Block("The knobs one by one", text, slices, layout="grid")

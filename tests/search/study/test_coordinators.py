@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from fmnist.data.sources import find_source
 from search.errors import AnotherRunError, SearchError
+from search.job.extend import extend
 from search.job.interrupt import Interrupt
 from search.job.objective import note_start
 from search.job.progress.base import Progress
@@ -26,7 +27,7 @@ from search.storage.opening import open_storage
 from search.storage.optuna_private import create_scoped_session
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError, state_and_owner
 from search.study.coordinators import joined, take_back
-from search.study.holder import COORDINATOR
+from search.study.holder import COORDINATOR, this_process
 from search.study.lock import noted_run
 from search.study.records import Holder, Opening, Timing
 from search.study.study import Study, create_study, load_study
@@ -416,3 +417,17 @@ def test_coordinators_that_begin_together_propose_different_configurations(each_
         seen(one)
         with taking_part(each_url) as two:
             assert tiny_spec().space.suggest(one.optuna.ask()) != tiny_spec().space.suggest(two.optuna.ask())
+
+
+def test_a_study_is_not_extended_while_another_run_is_at_work_on_it(url: str) -> None:
+    spec, wider = tiny_spec(trials=3), tiny_spec(trials=3, filters=[4, 8, 12])
+    study = create_study(open_storage(url, create=True), spec, DATA)
+    elsewhere = this_process().model_copy(update={"token": "another", "process": 1, "pid_space": None})
+    study.write(elsewhere, key=COORDINATOR + "other")
+    with pytest.raises(SearchError, match="1 run at work on the study 'tiny'"):
+        extend(open_storage(url, create=False), wider, DATA)
+    study.write(elsewhere.model_copy(update={"is_over": True}), key=COORDINATOR + "other")
+    told = extend(open_storage(url, create=False), wider, DATA)
+    assert told == "The space is changed: filters 4, 8, 12 (before 4, 8)."
+    with pytest.raises(SearchError, match="Another run has just extended the study"), joined(study, spec, print):
+        pass

@@ -1,0 +1,51 @@
+"""A study that goes on in a changed space: what may change, and what has changed."""
+
+from search.errors import SearchError
+from search.study.drift import require_same_set_up
+from search.study.space import Space
+from search.study.spec import StudySpec
+from search.terminal.wording import extent, setting
+
+# These propose from what they have kept of their own earlier proposals, in the space that these had.
+TIED = ("grid", "cmaes", "nsga2")
+
+
+def require_extensible(before: StudySpec, now: StudySpec, *, made_by: str, version: str) -> None:
+    """Require that `now` differs from `before` in nothing but budget, description, and the space, which can be changed.
+
+    Raises: SearchError with the differences, or why the space cannot be changed.
+    """
+    changed_only = before.model_copy(
+        update={
+            "knobs": now.knobs,
+            "unlisted": now.unlisted,
+            "prior": before.prior.model_copy(update={"configs": now.prior.configs}),
+        }
+    )
+    require_same_set_up(changed_only, now, made_by=made_by, version=version)
+    if not space_changes(before.space, now.space):
+        return
+    if before.epochs != now.epochs:
+        raise SearchError(
+            f"A study cannot be extended to other epochs, got {now.epochs} in place of {before.epochs}: its trials "
+            "would have ended at different points of their learning rate schedules. Give --name for a new study."
+        )
+    if now.search.sampler in TIED and now.search.pruner != "freeze-thaw":
+        raise SearchError(
+            f"A study cannot be extended if its sampler is {', '.join(TIED[:-1])} or {TIED[-1]}, got "
+            f"{now.search.sampler}: it builds on its own proposals in the earlier space. Give --name for a new study."
+        )
+
+
+def space_changes(before: Space, now: Space) -> tuple[str, ...]:
+    """Return in words what has changed, one entry for each knob."""
+    names = dict.fromkeys([*before.knobs, *before.pinned, *now.knobs, *now.pinned])
+    return tuple(
+        f"{name} {_in_words(now, name)} (before {_in_words(before, name)})"
+        for name in names
+        if now.knobs.get(name) != before.knobs.get(name) or now.value_of(name) != before.value_of(name)
+    )
+
+
+def _in_words(space: Space, name: str) -> str:
+    return extent(space.knobs[name]) if name in space.knobs else setting(space.value_of(name))
