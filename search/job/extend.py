@@ -15,8 +15,8 @@ from search.storage.trial_record import OUTSIDE, TrialRecord
 from search.study.coordinators import require_no_run
 from search.study.drift import require_same_data
 from search.study.environment import now
-from search.study.extension import require_extensible, space_changes
-from search.study.records import Confirmation, DataRecord, Extension, Final, SearchEnd
+from search.study.extension import Extension, require_extensible, space_changes
+from search.study.records import Confirmation, DataRecord, Final, SearchEnd
 from search.study.space import Space, distribution
 from search.study.spec import StudySpec
 from search.study.study import TOOLKIT, Study, load_study

@@ -11,7 +11,8 @@ from search.job.plan import Plan
 from search.job.prior import uses_known
 from search.report.render import headline, print_table, read_report, warnings
 from search.study.costs import UNITS
-from search.study.records import Confirmation, DataRecord, Final, Holder
+from search.study.holder import Holder
+from search.study.records import Confirmation, DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.table import Table

@@ -13,9 +13,9 @@ from fmnist.knobs import Scalar
 from search.report.chosen import Chosen, read_chosen
 from search.report.front import PointOfFront, diverged_points, points_of_front
 from search.report.importances import Importances, read_importances
-from search.report.wider import ENOUGH_TRIALS, Wider, find_wider
+from search.report.wider import Wider, read_wider
 from search.storage.trial_record import TrialRecord
-from search.study.chance import nothing_learned
+from search.study.extension import Extension
 from search.study.record import Record, parse_record, record_in, records_in
 from search.study.records import (
     Ablation,
@@ -25,7 +25,6 @@ from search.study.records import (
     Decision,
     Dropped,
     Environment,
-    Extension,
     Final,
     Opening,
     PriorRecord,
@@ -33,7 +32,7 @@ from search.study.records import (
     Timing,
 )
 from search.study.study import Study
-from search.study.trials import best_complete, constraints_of, is_eligible, value_of
+from search.study.trials import constraints_of, is_eligible, value_of
 from search.study.winner import Standings, standings
 
 BEST_SHOWN = 5  # trials side by side that fit 80 columns
@@ -165,7 +164,7 @@ def read_report(study: Study) -> Report:
         dropped=confirmation.dropped,
         optimism=None if confirm_epochs(spec) else _optimism(confirmation),
         chosen=chosen,
-        wider=find_wider(study.name, chosen, environments) if chosen and _is_telling(trials, data) else None,
+        wider=read_wider(study, trials, chosen, data, environments),
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),
@@ -178,14 +177,6 @@ def read_report(study: Study) -> Report:
         environments=environments,
         openings=records_in(attributes, Opening),
     )
-
-
-def _is_telling(trials: Sequence[FrozenTrial], data: DataRecord | None) -> bool:
-    """Whether the search has learned enough for the place of its best value to mean something."""
-    best = best_complete(trials)
-    complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
-    learned = best is not None and not (data is not None and nothing_learned(value_of(best), data))
-    return learned and complete >= ENOUGH_TRIALS
 
 
 def _search_end(attributes: Mapping[str, Any], spec: Mapping[str, JsonValue]) -> SearchEnd | None:

@@ -1,8 +1,11 @@
 """The winner's knobs within the ranges of the study, and what lies at the end of its range, as tables."""
 
+from collections.abc import Sequence
+
 from search.report.chosen import Chosen, ChosenKnob
 from search.report.facts import Report
 from search.report.wider import Wider
+from search.study.extension import Extension
 from search.study.winner import WINNER
 from search.terminal.table import Cell, Mark, Options, Row, Scale, Table
 from search.terminal.wording import setting, settings
@@ -44,5 +47,16 @@ def _extent(knob: ChosenKnob, width: int) -> Cell:
 
 def wider_table(wider: Wider) -> Table:
     """Return the sentences on values at the end of their range, with the command that searches wider."""
-    caption = f"{wider.sentence} The same run with a wider range, as a new study:"
+    how = "To go on in a wider range (with more --trials or --search-minutes, where these are used up):"
+    caption = f"{wider.sentence} {how if wider.extends else 'The same run with a wider range, as a new study:'}"
     return Table("At the end of a range", caption=caption, code=wider.command, id="wider")
+
+
+def space_table(extensions: Sequence[Extension]) -> Table | None:
+    """Return the changes of the study's space, if there are any."""
+    if not extensions:
+        return None
+    rows = [(str(one.trials), "; ".join(one.changes), ", ".join(map(str, one.outside)) or "none") for one in extensions]
+    caption = "A trial outside the space stays on the record, and is no candidate."
+    columns = ("from trial", "change of the space", "trials outside it")
+    return Table("The study's space", columns, rows, caption, frozenset({1, 2}), id="space")

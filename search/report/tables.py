@@ -8,7 +8,7 @@ from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched, confirm_epochs
 from search.report.front_table import front_table
-from search.report.knob_tables import chosen_table, wider_table
+from search.report.knob_tables import chosen_table, space_table, wider_table
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
 from search.terminal.wording import counted, duration, f1, setting, settings
@@ -214,18 +214,6 @@ def _because(reasons: Mapping[str, int]) -> str:
     return "; ".join(phrases + ([f"{others} for other reasons"] if others else []))
 
 
-def _space(report: Report) -> Table | None:
-    if not report.extensions:
-        return None
-    rows = [
-        (str(one.trials), "; ".join(one.changes), ", ".join(map(str, one.outside)) or "none")
-        for one in report.extensions
-    ]
-    caption = "A trial outside the space stays on the record, and is no candidate."
-    columns = ("from trial", "change of the space", "trials outside it")
-    return Table("The study's space", columns, rows, caption, frozenset({1, 2}), id="space")
-
-
 def _timing(report: Report) -> Table | None:
     stages = report.timing.model_dump()
     if not any(stages.values()):
@@ -301,7 +289,7 @@ _REST: tuple[Callable[[Report], Table | None], ...] = (
     _best_trials,
     _importances,
     _states,
-    _space,
+    lambda report: space_table(report.extensions),
     _minutes,
     _timing,
     _cleaning,

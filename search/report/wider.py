@@ -7,11 +7,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from optuna.trial import FrozenTrial, TrialState
+
 from fmnist.config import TrialConfig, bounds
 from search.report.chosen import Chosen, ChosenKnob
+from search.storage.foreign import SPEC
+from search.study.chance import nothing_learned
+from search.study.extension import TIED
 from search.study.record import Record
-from search.study.records import Environment
+from search.study.records import DataRecord, Environment, Final
 from search.study.space import SHORT
+from search.study.study import Study
+from search.study.trials import best_complete, value_of
 from search.terminal.wording import setting
 
 NEAR = 0.05  # of a range's width, on its own scale: such a value is at its end
@@ -42,15 +49,45 @@ class AtEnd(Record):
 
 
 class Wider(Record):
-    """The values at the end of their range, and what searches wider as a new study."""
+    """The values at the end of their range, and what searches wider."""
 
     at_end: tuple[AtEnd, ...]
     sentence: str
+    extends: bool  # the study itself, which is not finished; otherwise the command begins a new one
     command: str  # in Python where the study was not run from a command line
 
 
-def find_wider(study: str, chosen: Chosen, environments: Sequence[Environment]) -> Wider | None:
-    """Return what to search wider than `study` did, as its runs were started; None if no value is at an end."""
+def read_wider(
+    study: Study,
+    trials: Sequence[FrozenTrial],
+    chosen: Chosen | None,
+    data: DataRecord | None,
+    environments: Sequence[Environment],
+) -> Wider | None:
+    """Return what searches wider: the study itself until it is finished, then a new study.
+
+    None if no value is at an end, or the search has learned too little for the place of a value to mean something.
+    """
+    complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
+    best = best_complete(trials)
+    if chosen is None or best is None or complete < ENOUGH_TRIALS or SPEC not in study.attributes:
+        return None
+    if data is not None and nothing_learned(value_of(best), data):
+        return None
+    is_freezing, sampler = study.spec.search.pruner == "freeze-thaw", study.spec.search.sampler
+    is_open = study.read(Final) is None and (is_freezing or sampler not in TIED)
+    return find_wider(study.name, chosen, environments, extends=is_open, teaches=is_freezing)
+
+
+def find_wider(
+    study: str, chosen: Chosen, environments: Sequence[Environment], *, extends: bool = False, teaches: bool = False
+) -> Wider | None:
+    """Return what to search wider than `study` did, as its runs were started; None if no value is at an end.
+
+    Args:
+        extends: The study itself can go on in a wider space.
+        teaches: A new study can begin with its trials.
+    """
     at_end = tuple(filter(None, map(_at_end, chosen.searched)))
     if not at_end:
         return None
@@ -59,8 +96,10 @@ def find_wider(study: str, chosen: Chosen, environments: Sequence[Environment]) 
         f"{setting(one.high)}: a wider range may hold a better value."
         for one in at_end
     ]
-    command = _command(study, environments, [one.setting for one in at_end])
-    return Wider(at_end=at_end, sentence=" ".join(sentences), command=command)
+    added = ["--extend"] if extends else ["--name", f"{study[:LONGEST_NAME]}-wider"]
+    added += ["--from", study] if teaches and not extends else []
+    command = _command(added, environments, [one.setting for one in at_end])
+    return Wider(at_end=at_end, sentence=" ".join(sentences), command=command, extends=extends)
 
 
 def _at_end(knob: ChosenKnob) -> AtEnd | None:
@@ -105,13 +144,15 @@ def _rounded(value: float, digits: int, *, like: float) -> int | float:
     return round(value) if isinstance(like, int) else float(f"{value:.{digits}g}")
 
 
-def _command(study: str, environments: Sequence[Environment], settings: Sequence[str]) -> str:
-    name = f"{study[:LONGEST_NAME]}-wider"
+def _command(added: Sequence[str], environments: Sequence[Environment], settings: Sequence[str]) -> str:
     for environment in reversed(environments):
         if words := _run_of(environment.command):
-            kept = _without(words, {setting.partition("=")[0] for setting in settings})
-            return shlex.join([*kept, "--name", name, *chain.from_iterable(("--set", each) for each in settings)])
-    return f"search.run(..., name={name!r}, settings={list(settings)!r})"
+            kept = _without(words, set(added), {setting.partition("=")[0] for setting in settings})
+            return shlex.join([*kept, *added, *chain.from_iterable(("--set", each) for each in settings)])
+    names = {"--extend": "extend=True", "--name": f"name={added[1]!r}" if len(added) > 1 else ""}
+    options = [names[word] for word in added if word in names]
+    options += [f"prior={[added[-1]]!r}"] if "--from" in added else []
+    return f"search.run({', '.join(['...', *options, f'settings={list(settings)!r}'])})"
 
 
 def _run_of(command: str) -> list[str]:
@@ -128,12 +169,14 @@ def _run_of(command: str) -> list[str]:
     return words if program == "fmnist-search" else []
 
 
-def _without(words: Iterable[str], knobs: set[str]) -> Iterator[str]:
-    """Yield the words of a command without its --name and its settings of `knobs`."""
+def _without(words: Iterable[str], options: set[str], knobs: set[str]) -> Iterator[str]:
+    """Yield the words of a command without --extend, those of its `options`, and its settings of `knobs`."""
     rest = iter(words)
     for word in rest:
         option, equals, text = word.partition("=")
-        if option not in ("--name", "--set"):
+        if option == "--extend":
+            continue
+        if option not in {"--set", "--name", "--from"} or option not in {"--set", *options}:
             yield word
             continue
         value = text if equals else next(rest, "")

@@ -12,10 +12,9 @@ from search.storage.optuna_private import trial_id
 from search.storage.own_trials import OwnTrials
 from search.storage.sharing import OWNER, Share
 from search.storage.trial_record import REFUSED
-from search.study.holder import COORDINATOR, this_process
+from search.study.holder import COORDINATOR, Holder, this_process
 from search.study.lock import UNSEEN_SECONDS, describe_holders, is_alive, require_not_ending
 from search.study.record import parse_record
-from search.study.records import Holder
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
 from search.terminal.wording import counted

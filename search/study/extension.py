@@ -2,12 +2,23 @@
 
 from search.errors import SearchError
 from search.study.drift import require_same_set_up
+from search.study.record import Record
 from search.study.space import Space
 from search.study.spec import StudySpec
 from search.terminal.wording import extent, setting
 
 # These propose from what they have kept of their own earlier proposals, in the space that these had.
 TIED = ("grid", "cmaes", "nsga2")
+
+
+class Extension(Record):
+    """A change of the study's space after its search had begun."""
+
+    KEY = "extensions"
+    at: str
+    trials: int  # that the study had before
+    changes: tuple[str, ...]  # one for each knob, in words
+    outside: tuple[int, ...]  # of these trials, those that are not in the space since then
 
 
 def require_extensible(before: StudySpec, now: StudySpec, *, made_by: str, version: str) -> None:

@@ -6,11 +6,27 @@ import socket
 from pathlib import Path
 
 from search.study.environment import now
-from search.study.records import Holder
+from search.study.record import Record
 
 COORDINATOR = "coordinator:"  # followed by an id: the attribute of each run that searches, on a database server
 PROC = Path("/proc")
 TOKENS: dict[int, str] = {}  # process id -> token, so that a forked process draws a new one
+
+
+class Holder(Record):
+    """The run that works on a study, or the last one that did."""
+
+    KEY = "holder"
+    host: str
+    process: int
+    since: str
+    seen: str  # when it last refreshed this record
+    is_over: bool = False
+    # Runs of earlier versions lack the following fields.
+    # Drawn once per process: hosts and process ids repeat in containers and cloned machines.
+    token: str | None = None
+    # The boot and namespace in which the process id is unique; None on a system without /proc.
+    pid_space: str | None = None
 
 
 def this_process(*, since: str | None = None, is_over: bool = False) -> Holder:

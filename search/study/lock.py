@@ -14,8 +14,7 @@ import psutil
 from search.errors import AnotherRunError, SearchError
 from search.storage.own_trials import OwnTrials
 from search.study.environment import now
-from search.study.holder import is_numbered_here, is_this_process, this_process
-from search.study.records import Holder
+from search.study.holder import Holder, is_numbered_here, is_this_process, this_process
 from search.study.study import Study
 
 RUN = "run"

@@ -90,16 +90,6 @@ class SearchEnd(Record):
     unused: int | None = None  # trials, where it ended because it had nothing more to gain
 
 
-class Extension(Record):
-    """A change of the study's space after its search had begun."""
-
-    KEY = "extensions"
-    at: str
-    trials: int  # that the study had before
-    changes: tuple[str, ...]  # one for each knob, in words
-    outside: tuple[int, ...]  # of these trials, those that are not in the space since then
-
-
 class PriorRecord(Record):
     """What the model of the search began with."""
 
@@ -292,19 +282,3 @@ class Timing(Record):
     def total(self) -> float:
         """The seconds of the job itself: search, confirm and final."""
         return self.search + self.confirm + self.final
-
-
-class Holder(Record):
-    """The run that works on a study, or the last one that did."""
-
-    KEY = "holder"
-    host: str
-    process: int
-    since: str
-    seen: str  # when it last refreshed this record
-    is_over: bool = False
-    # Runs of earlier versions lack the following fields.
-    # Drawn once per process: hosts and process ids repeat in containers and cloned machines.
-    token: str | None = None
-    # The boot and namespace in which the process id is unique; None on a system without /proc.
-    pid_space: str | None = None

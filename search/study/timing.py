@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from search.study.holder import COORDINATOR, is_this_process, this_process
+from search.study.holder import COORDINATOR, Holder, is_this_process, this_process
 from search.study.record import parse_record
-from search.study.records import Holder, StageName, Timing
+from search.study.records import StageName, Timing
 from search.study.study import Study
 
 NOTE_SECONDS = 5.0  # between two writes of a stage's time

@@ -21,7 +21,8 @@ from search.job.search import optimize
 from search.report.render import read_report
 from search.samplers.inside import inside
 from search.storage.trial_record import TrialRecord
-from search.study.records import Confirmation, Extension, SearchEnd
+from search.study.extension import Extension
+from search.study.records import Confirmation, SearchEnd
 from search.study.space import distribution
 from search.study.spec import StudySpec
 from search.study.study import Study

@@ -24,7 +24,7 @@ from search.study.settings import read_setting
 from search.study.space import read_space
 from search.study.spec import load_spec
 from search.study.study import create_study
-from tests.search.sample import candidate, data, environment, remember
+from tests.search.sample import candidate, data, environment, final, remember
 from tests.search.tiny import Say
 
 STUDY = """\
@@ -52,7 +52,12 @@ def make(say: Say, tmp_path: Path) -> Make:
     """Makes the study `mine`, whose trials have these values, and returns report.json as the command writes it."""
 
     def made(
-        *values: float, command: str = RUN, winner: int | None = None, valid: int = 10_000, **best: Any
+        *values: float,
+        command: str = RUN,
+        winner: int | None = None,
+        valid: int = 10_000,
+        finished: bool = False,
+        **best: Any,
     ) -> dict[str, Any]:
         (tmp_path / "mine.toml").write_text(STUDY)
         storage = open_storage(f"sqlite:///{tmp_path}/studies/fmnist.db", create=True)
@@ -72,6 +77,8 @@ def make(say: Say, tmp_path: Path) -> Make:
         if winner is not None:
             candidates = tuple(candidate(number, values[number], 0.8) for number in (winner, 5))
             remember(study, confirmation=Confirmation(candidates=candidates, winner=winner))
+        if finished:
+            remember(study, final=final(0.8, 0.79))
         storage.engine.dispose()
         code, _, errors = say("report", "mine", "--html", "page.html")
         assert (code, errors) == (0, "")
@@ -92,7 +99,7 @@ def test_a_value_at_the_end_of_its_range_is_told_everywhere_with_a_command(
         "learning_rate 0.0052 is at the low end of its range, 0.005 to 0.03: a wider range may hold a better value."
     )
     command = (
-        "fmnist-search run mine.toml --data synthetic --workers 1 --name mine-wider --set learning_rate=0.002..0.03"
+        "fmnist-search run mine.toml --data synthetic --name mine --workers 1 --extend --set learning_rate=0.002..0.03"
     )
     assert (report["wider"]["sentence"], report["wider"]["command"]) == (sentence, command)
     assert [knob["knob"] for knob in report["wider"]["at_end"]] == ["learning_rate"]
@@ -104,8 +111,8 @@ def test_a_value_at_the_end_of_its_range_is_told_everywhere_with_a_command(
     assert all(part in output for part in (sentence, f"\n{command}\n"))
 
 
-def test_the_command_searches_wider_as_a_new_study(make: Make, say: Say) -> None:
-    report = make(*SCORES, learning_rate=0.0299, dropout=0.11, filters=24)
+def test_the_command_searches_wider_as_a_new_study_once_the_test_split_was_opened(make: Make, say: Say) -> None:
+    report = make(*SCORES, finished=True, learning_rate=0.0299, dropout=0.11, filters=24)
     code, output, errors = say(*shlex.split(report["wider"]["command"])[1:], "--dry-run")
     assert (code, errors) == (0, "")
     lines = [" ".join(line.split()) for line in output.splitlines()]
@@ -133,7 +140,7 @@ def test_it_is_told_of_the_winner_not_of_the_best_trial(make: Make) -> None:
 
 def test_a_study_run_from_python_is_told_the_call(make: Make) -> None:
     report = make(*SCORES, command="script.py --fast", learning_rate=0.005)
-    assert report["wider"]["command"] == ("search.run(..., name='mine-wider', settings=['learning_rate=0.002..0.03'])")
+    assert report["wider"]["command"] == ("search.run(..., extend=True, settings=['learning_rate=0.002..0.03'])")
 
 
 @pytest.mark.process

@@ -27,9 +27,9 @@ from search.storage.opening import open_storage
 from search.storage.optuna_private import create_scoped_session
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError, state_and_owner
 from search.study.coordinators import joined, take_back
-from search.study.holder import COORDINATOR, this_process
+from search.study.holder import COORDINATOR, Holder, this_process
 from search.study.lock import noted_run
-from search.study.records import Holder, Opening, Timing
+from search.study.records import Opening, Timing
 from search.study.study import Study, create_study, load_study
 from search.study.timing import timed
 from tests.search.job.test_kills import retrained

@@ -16,9 +16,8 @@ from search.errors import AnotherRunError, SearchError
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
 from search.study.environment import now
-from search.study.holder import this_process
+from search.study.holder import Holder, this_process
 from search.study.lock import ABOUT, noted_run, require_not_ending, sole_run
-from search.study.records import Holder
 from search.study.study import Study
 from search.study.timing import timed
 from tests.search.tiny import (

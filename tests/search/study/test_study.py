@@ -20,9 +20,9 @@ from search.errors import SearchError
 from search.samplers.names import Pruner, Sampler
 from search.storage.opening import open_storage
 from search.storage.trial_record import FOREIGN, REFUSED
-from search.study.holder import is_numbered_here, is_this_process, this_process
+from search.study.holder import Holder, is_numbered_here, is_this_process, this_process
 from search.study.paths import HOME, snapshot_path
-from search.study.records import DataRecord, Holder, Opening, Timing
+from search.study.records import DataRecord, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import TOOLKIT, Study, create_study, load_study
 from search.study.timing import timed
