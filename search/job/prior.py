@@ -17,7 +17,7 @@ from search.storage.foreign import SPEC
 from search.storage.own_trials import OwnTrials
 from search.storage.trial_record import TrialRecord
 from search.study.known import known
-from search.study.records import DataRecord, Final, PriorRecord
+from search.study.records import DataRecord, Final, Opening, PriorRecord
 from search.study.space import Space
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study, storage_names
@@ -75,7 +75,7 @@ def take_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -
         return None
     config = TrialConfig.model_validate(spec.space.pinned)
     prior = Prior(spec.space.distributions(), config.model_dump())
-    counts: dict[str, int] = {}
+    counts, openings = dict[str, int](), dict[str, int]()
     if is_known:
         for search in known().searches:
             counts[f"{search.name} (shipped)"] = len(search.trainings)
@@ -85,11 +85,13 @@ def take_prior(study: Study, spec: StudySpec, announce: Callable[[str], None]) -
     for name in spec.prior.studies:
         earlier, trained = _earlier(spec, name, study.storage, study.home)
         counts[name] = len(trained)
+        if data is not None and (opened := _openings(earlier, data)):
+            openings[name] = opened
         stored = [(trial.params, curve) for trial, curve in trained]
         _add(prior, earlier.spec.space, earlier.spec.epochs, stored, spec)
         announce(f"The search begins with {counted(len(trained), 'trial')} of {name!r}{_difference(study, earlier)}.")
     if study.read(PriorRecord) is None:
-        study.write(PriorRecord(trainings=counts))
+        study.write(PriorRecord(trainings=counts, openings=openings))
     return prior
 
 
@@ -168,6 +170,15 @@ def _is_usable(trial: FrozenTrial, earlier: Study) -> bool:
         and all(1 <= epoch <= earlier.spec.epochs for epoch in values)
         and earlier.spec.space.knobs.keys() <= trial.params.keys()
     )
+
+
+def _openings(earlier: Study, data: DataRecord) -> int:
+    """Return how often these test images were opened in the earlier study and in those that it began with."""
+    theirs = earlier.read(DataRecord)
+    if theirs is None or theirs.test_fingerprint != data.test_fingerprint:
+        return 0
+    prior = earlier.read(PriorRecord)
+    return len(earlier.read_all(Opening)) + (prior.all_openings if prior else 0)
 
 
 def _difference(study: Study, earlier: Study) -> str:

@@ -96,8 +96,12 @@ def _records(study: Study, new: str) -> dict[tuple[int, str], Any]:
         names = [new if each == study.name else each for each in spec["prior"]["studies"]]
         records[other.id, SPEC] = spec | {"prior": spec["prior"] | {"studies": names}}
         if prior := other.read(PriorRecord):
-            trainings = {new if each == study.name else each: count for each, count in prior.trainings.items()}
-            records[other.id, PriorRecord.KEY] = PriorRecord(trainings=trainings).model_dump(mode="json")
+            counts = (prior.trainings, prior.openings)
+            trainings, openings = (
+                {new if each == study.name else each: count for each, count in one.items()} for one in counts
+            )
+            renamed = PriorRecord(trainings=trainings, openings=openings)
+            records[other.id, PriorRecord.KEY] = renamed.model_dump(mode="json")
     return records
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,10 @@ from search.errors import SearchError
 from search.report.data_tables import kept_warnings
 from search.report.facts import Report, read_report
 from search.report.front_table import front_sentence
-from search.report.tables import differing, tables
+from search.report.tables import tables
 from search.study.chance import nothing_learned
 from search.study.ensemble import ensemble_sentence, teachers_sentence
+from search.study.records import Environment
 from search.terminal.table import Mark, Table
 from search.terminal.wording import counted, f1, times, visible
 
@@ -57,7 +59,7 @@ def headline(report: Report) -> str:
         stated = (
             f"Test macro F1 {f1(final.mean)}{spread} over {counted(len(final.runs), 'seed')}, {100 * final.level:g} % "
             f"interval [{f1(final.low)}, {f1(final.high)}] on {counted(final.test_images, 'test image')}; the test "
-            f"split was opened {times(len(report.openings))}."
+            f"split was opened {times(len(report.openings))}{_opened_before(report)}."
         )
         others = front_sentence(report.front)
         return " ".join(filter(None, (stated, others, ensemble_sentence(final), teachers_sentence(final))))
@@ -71,6 +73,11 @@ def headline(report: Report) -> str:
             "not confirmed."
         )
     return "No score yet: no trial is complete."
+
+
+def _opened_before(report: Report) -> str:
+    before = report.prior.all_openings if report.prior else 0
+    return f", and {times(before)} before in studies that this one began with" if before else ""
 
 
 def warnings(report: Report) -> list[str]:
@@ -103,6 +110,13 @@ def warnings(report: Report) -> list[str]:
             "comparable, and their scores may not be."
         )
     return lines
+
+
+def differing(environments: Iterable[Environment]) -> list[str]:
+    """Return the fields that affect scores or speed and differ between runs."""
+    runs = list(environments)
+    fields = ("commit", "versions", "platform", "processor", "cores", "device")
+    return [name for name in fields if any(getattr(run, name) != getattr(runs[0], name) for run in runs)]
 
 
 def print_report(report: Report, console: Console) -> None:

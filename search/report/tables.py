@@ -1,6 +1,6 @@
 """The tables of a report, independent of the output format; render.py prints them and writes them as Markdown."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from search.report.ablation import ablation_table
@@ -11,7 +11,7 @@ from search.report.front_table import front_table
 from search.report.knob_tables import chosen_table, space_table, wider_table
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
-from search.terminal.wording import counted, duration, f1, setting, settings
+from search.terminal.wording import counted, duration, f1, setting, settings, times
 
 REASONS_SHOWN = 5
 LONGEST_BAR = 24  # characters of the longest importance
@@ -269,14 +269,10 @@ def _openings(report: Report) -> Table:
         (opening.at, opening.by, "-" if opening.trial is None else str(opening.trial)) for opening in report.openings
     ]
     caption = "" if rows else "None so far."
+    if report.prior and report.prior.openings:
+        before = ", ".join(f"{name}: {times(count)}" for name, count in report.prior.openings.items())
+        caption = f"{caption} Before this study, in those that it began with: {before}.".lstrip()
     return Table("Openings of the test split", ("at", "by", "trial"), rows, caption, frozenset({0, 1}), id="openings")
-
-
-def differing(environments: Iterable[Environment]) -> list[str]:
-    """Return the fields that affect scores or speed and differ between runs."""
-    runs = list(environments)
-    fields = ("commit", "versions", "platform", "processor", "cores", "device")
-    return [name for name in fields if any(getattr(run, name) != getattr(runs[0], name) for run in runs)]
 
 
 def _ablation(report: Report) -> Table | None:

@@ -3,6 +3,8 @@
 from statistics import fmean, stdev
 from typing import Literal
 
+from pydantic import Field
+
 from fmnist.config import TrialConfig
 from fmnist.data.cleaning import CleaningReport
 from search.study.record import Record
@@ -95,6 +97,13 @@ class PriorRecord(Record):
 
     KEY = "prior"
     trainings: dict[str, int]  # earlier study, or shipped search -> how many of its trainings
+    # Earlier study on the same test images -> openings of its test split until then, and those it had carried along.
+    openings: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def all_openings(self) -> int:
+        """The openings of all earlier studies."""
+        return sum(self.openings.values())
 
 
 class Dropped(Record):

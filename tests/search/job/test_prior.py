@@ -14,6 +14,7 @@ from search.job.search import optimize
 from search.report.facts import read_report
 from search.report.render import to_markdown
 from search.study.known import known
+from search.study.records import Opening, PriorRecord
 from search.study.spec import StudySpec
 from search.study.study import Study
 from tests.search.tiny import CLASSES, DATA, Inline, in_database, stage, tiny_spec
@@ -136,3 +137,23 @@ def test_only_freeze_thaw_has_a_model_for_earlier_studies() -> None:
         tiny_spec().overridden(prior=["first"])
     given = frozen("second").overridden(prior=["first,other", "third"])
     assert given.prior.studies == ("first", "other", "third")
+
+
+def test_openings_of_the_same_test_split_are_carried_along(tmp_path: Path) -> None:
+    data = DATA.model_copy(update={"test_fingerprint": "same"})
+    opening = Opening(at="2026-01-01T00:00:00+00:00", by="final", trial=0)
+    for number, name in enumerate(("first", "second", "third")):
+        spec = frozen(name, prior={"studies": [("first", "second")[number - 1]]} if number else {})
+        study = in_database(tmp_path, spec, data)
+        searched(study, spec)
+        study.append(opening)
+    prior = study.read(PriorRecord)
+    assert prior is not None
+    assert prior.openings == {"second": 2}
+    assert read_report(in_database(tmp_path, spec, data)).prior == prior
+    markdown = to_markdown(read_report(study))
+    assert "Before this study, in those that it began with: second: twice." in markdown
+    other = frozen("other", prior={"studies": ["first"]})
+    elsewhere = in_database(tmp_path, other, DATA)
+    take_prior(elsewhere, other, print)
+    assert elsewhere.read(PriorRecord) == PriorRecord(trainings={"first": 5})

@@ -134,11 +134,11 @@ def test_studies_that_begin_with_it_know_its_new_name(say: Say, tmp_path: Path) 
     later = in_database(
         tmp_path, tiny_spec(sampler="gp", pruner="freeze-thaw").overridden(name="later", prior=("mine",))
     )
-    later.write(PriorRecord(trainings={"mine": 2, "other": 1}))
+    later.write(PriorRecord(trainings={"mine": 2, "other": 1}, openings={"mine": 3}))
     assert "The study 'later' begins with its trials: continue it with --from new." in say("rename", "mine", "new")[1]
     told = opened("later")
     assert told.spec.prior.studies == ("new",)
-    assert told.read(PriorRecord) == PriorRecord(trainings={"new": 2, "other": 1})
+    assert told.read(PriorRecord) == PriorRecord(trainings={"new": 2, "other": 1}, openings={"new": 3})
 
 
 def test_another_programs_study_is_renamed_without_a_folder(say: Say, tmp_path: Path) -> None:
