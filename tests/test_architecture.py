@@ -80,6 +80,7 @@ WRITERS = {
     "search/job/choosing.py",
     "search/job/prior.py",
     "search/job/enqueue.py",
+    "search/job/extend.py",
     "search/job/delete.py",
     "search/job/rename.py",
     "search/job/search.py",
@@ -116,6 +117,7 @@ WRITES |= {
     "set_study_system_attr",
     "delete_study",
     "rename_study",
+    "change_trials",
 }
 OPTUNA_PRIVATE = "search/storage/optuna_private.py"
 SUBCLASSES = {"search/storage/own_trials.py", "search/storage/patient.py"}  # of Optuna's storage: its own attributes
