@@ -58,11 +58,10 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     from search.job.progress.display import open_progress
     from search.job.run import carry_out
     from search.job.summary import print_end, print_outlook, print_plan
-    from search.report.render import print_report, read_report
 
     console = Console()
     plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
-    stored = check_storage(plan) if dry_run else None
+    stored = check_storage(plan)
     if not quiet or dry_run:
         print_plan(plan, console, stored)
     if dry_run:
@@ -81,5 +80,4 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
             "Interrupted. Results so far are kept, running trials were put back. To resume, run the same command again."
         )
         raise typer.Exit(EXIT_CODE) from None
-    print_report(read_report(finished), console)
     print_end(finished, console)

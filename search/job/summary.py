@@ -9,14 +9,14 @@ from search.job.estimate import Costs
 from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
-from search.report.render import headline, print_table, read_report, warnings
+from search.report.render import Report, headline, print_table, read_report, warnings
 from search.study.costs import UNITS
 from search.study.holder import Holder
 from search.study.records import Confirmation, DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.table import Table
-from search.terminal.wording import counted, duration, extent, settings
+from search.terminal.wording import counted, duration, extent, f1, settings
 
 LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 # What a network needs that learns well.
@@ -80,23 +80,53 @@ def _division(spec: StudySpec, costs: Costs) -> tuple[str, str]:
 
 
 def print_end(study: Study, console: Console) -> None:
-    """Print the result in a sentence, the paths of its files and the next steps."""
+    """Print the result: its score in a sentence, the winner, the time, the paths of its files and the next steps."""
     report, folder = read_report(study), study.folder
     console.rule(style="dim")
     console.print(headline(report), style="bold", highlight=False)
     for line in warnings(report):
         console.print(line, style="bold red", highlight=False)
     table = rich.table.Table.grid(padding=(0, 2))
+    for name, text in (("Winner", _winner(report)), ("Validation", _validation(report)), ("Time", _times(report))):
+        if text:
+            table.add_row(name, text)
     table.add_row("Report", f"{folder}/report.html, report.md, report.json")
     if (folder / "export").exists():
         table.add_row("Model", f"{folder}/export")
         table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
-        table.add_row("", "fmnist-search dashboard")
+        table.add_row("", f"fmnist-search report {study.name}")
     else:
         holder = study.read(Holder)
         table.add_row("Model", f"on the machine that finished the study{f': {holder.host}' if holder else ''}")
-        table.add_row("Next", "fmnist-search dashboard")
+        table.add_row("Next", f"fmnist-search report {study.name}")
+    table.add_row("", f"fmnist-search dashboard {study.name}")
     console.print(table, highlight=False)
+
+
+def _winner(report: Report) -> str:
+    """Return the trial and the knobs that were searched; nothing if none was."""
+    chosen = report.chosen
+    if chosen is None or not chosen.searched:
+        return ""
+    return f"trial {chosen.trial}: {settings({knob.name: knob.value for knob in chosen.searched})}"
+
+
+def _validation(report: Report) -> str:
+    """Return the winner's score in the search, and the one on fresh seeds, which was not chosen for being high."""
+    for one in report.confirmed:
+        if one.trial == report.winner and one.mean is not None:
+            spread = "" if one.sd is None else f" ± {f1(one.sd)}"
+            fresh = f"{f1(one.mean)}{spread} on {counted(one.seeds, 'fresh seed')}"
+            return f"macro F1 {f1(one.search_value)} in the search, {fresh}"
+    best = report.best_trial
+    return f"macro F1 {f1(best.value)} in the search, not confirmed" if best else ""
+
+
+def _times(report: Report) -> str:
+    timing = report.timing
+    stages = {"search": timing.search, "confirm": timing.confirm, "final": timing.final}
+    parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in stages.items() if seconds)
+    return f"{duration(timing.total)} of trainings: {parts}" if parts else ""
 
 
 def _time(plan: Plan) -> dict[str, str]:

@@ -269,7 +269,7 @@ def test_the_command_extends_a_begun_study_through_kills_and_no_finished_one(say
     assert report["states"]["complete"] == 5
     assert len(report["extensions"]) == 1
     assert report["spec"]["knobs"]["dropout"] == {"low": 0, "high": 0.3}
-    assert "The study's space" in done.stdout
+    assert "The study's space" in say("report")[1]
     code, _, errors = say(*RUN, "--extend", "--set", "dropout=0..0.5")
     assert (code, "is finished and its test split was opened" in errors) == (2, True)
     code, _, errors = say(*RUN, "--extend", "--name", "other")
