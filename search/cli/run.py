@@ -1,6 +1,7 @@
 """`fmnist-search run`: the main job, from the command line."""
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
@@ -60,9 +61,11 @@ def _perform(request: "RunRequest", *, quiet: bool, dry_run: bool) -> None:
     from search.job.summary import print_end, print_outlook, print_plan
 
     console = Console()
-    plan = make_plan(request, lambda text: console.print(text, highlight=False) if not quiet or dry_run else None)
-    stored = check_storage(plan)
-    if not quiet or dry_run:
+    is_told = not quiet or dry_run
+    with console.status("Reading the images, measuring this machine") if is_told else nullcontext():
+        plan = make_plan(request, lambda text: console.print(text, highlight=False) if is_told else None)
+        stored = check_storage(plan)
+    if is_told:
         print_plan(plan, console, stored)
     if dry_run:
         print_outlook(plan, console)

@@ -61,6 +61,7 @@ def make_final(stage: Stage, winner: Candidate, source: Source, device: torch.de
         return final
     teachers, trained = _retrain(stage, winner)
     points = train_points(stage, winner, FIRST_SEED)
+    stage.progress.step("test")
     stage.progress.message("Opening the test split, once.")
     final = _test(study, winner, teachers, trained, points, source, device)
     release_memory(device)

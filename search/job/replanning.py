@@ -3,6 +3,7 @@
 It rests on what the trials really took.
 """
 
+import math
 from dataclasses import replace
 from itertools import product
 from statistics import median
@@ -14,9 +15,10 @@ from search.executors.capacity import slowdown
 from search.job.estimate import Costs
 from search.job.minutes import around, epochs_within, shares_of, with_values
 from search.job.place import Place
+from search.job.progress.tally import Outlook
 from search.job.stage import Stage
 from search.storage.trial_record import TrialRecord
-from search.study.records import Candidate, Confirmation, DataRecord, Decision, FinalTrainings
+from search.study.records import Candidate, Confirmation, DataRecord, Decision, FinalTrainings, StageName
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.timing import JobClock
@@ -30,6 +32,19 @@ MARGIN = 0.95  # of the time left that the final trainings are planned to take
 def decide(study: Study, clock: JobClock, text: str) -> None:
     """Record what the job has decided."""
     study.append(Decision(seconds=clock.seconds(), text=text))
+
+
+def outlook_of(stage: Stage, costs: Costs, data: DataRecord) -> Outlook:
+    """Return what the job is expected to take from now on."""
+    spec, estimate = stage.spec, costs.estimate(stage.spec)
+    stages: dict[StageName, float] = {
+        "search": estimate.search,
+        "confirm": estimate.confirm,
+        "final": estimate.final,
+    }
+    minutes = spec.budget.minutes
+    left = math.inf if minutes is None or stage.clock is None else minutes * 60 - stage.clock.seconds()
+    return Outlook(stages, around(spec, costs, data), costs.rounds.speed(costs.place.threads), left)
 
 
 def before_confirm(stage: Stage, costs: Costs) -> Stage:

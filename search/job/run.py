@@ -14,7 +14,7 @@ from search.job.loop import best_of
 from search.job.minutes import in_words
 from search.job.plan import Plan, check_storage, require_searched
 from search.job.progress.base import Progress
-from search.job.replanning import before_confirm, before_final, decide
+from search.job.replanning import before_confirm, before_final, decide, outlook_of
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.report.render import read_report, write_report
@@ -70,10 +70,12 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
             clock.note()
         else:
             require_searched(study, plan.spec)
+        progress.step("report")
         write_report(read_report(study), study.folder)
         write_page(study, study.folder / PAGE)
         # The folder may be left from a study whose database was deleted; and the models of a study on a server may be
         # on another machine.
+        progress.step("export")
         if is_new or (not export_folder.exists() and has_models(study)):
             export_study(study, plan.source, export_folder, progress.message)
         elif export_folder.exists():
@@ -99,6 +101,7 @@ def _train(
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
         stage = Stage(study, plan.spec, executor, progress, interrupt, clock)
+        progress.expect(outlook_of(stage, plan.costs, plan.data))
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
             optimize(stage, len(plan.data.class_names))
         if (best := best_of(study)) and (nothing := nothing_learned(best.value, plan.data)):
@@ -110,8 +113,10 @@ def _train(
         _annotate(study, plan)
         for attempt in count():
             stage = before_confirm(stage, plan.costs)
+            progress.expect(outlook_of(stage, plan.costs, plan.data))
             winner = confirm(stage)
             stage = before_final(stage, winner, plan.costs, plan.data, plan.images, is_second=attempt > 0)
+            progress.expect(outlook_of(stage, plan.costs, plan.data))
             try:
                 make_final(stage, winner, plan.source, plan.place.device)
             except DivergedWinnerError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from search.job.progress.tally import Best, EndState
+from search.job.progress.tally import Best, EndState, Outlook, Step
 from search.study.records import StageName
 
 
@@ -19,6 +19,12 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+    def expect(self, outlook: Outlook) -> None:
+        """This is what the job is expected to take from the next stage on."""
+
+    def step(self, step: Step) -> None:
+        """A part of the job without trainings begins."""
 
     def begin(
         self, stage: StageName, *, total: int, done: int, best: Best | None = None, seconds: float = math.inf

@@ -13,11 +13,12 @@ from rich.constrain import Constrain
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from search.job.progress.base import Progress
-from search.job.progress.tally import TITLES, Best, EndState, Running, Tally, end_line, praise
+from search.job.progress.tally import STEPS, TITLES, Best, EndState, Outlook, Running, Step, Tally, end_line, praise
 from search.study.records import StageName
 from search.terminal.wording import duration, f1
 
@@ -35,6 +36,10 @@ class Screen(Progress):
         self._clock = clock
         self._tally: Tally | None = None
         self._last = ""
+        self._outlook: Outlook | None = None
+        self._best_speed = 0.0  # of the search that this run has seen
+        self._step: tuple[Step, float] | None = None  # without trainings, and since when
+        self._spinner = Spinner("dots")
         # Live draws in its own thread. Never held while printing, which takes Live's lock.
         self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
@@ -49,13 +54,25 @@ class Screen(Progress):
         self.end()
         self._live.stop()
 
+    def expect(self, outlook: Outlook) -> None:
+        """The next stage shows how much of the job is left."""
+        self._outlook = outlook
+
+    def step(self, step: Step) -> None:
+        """A turning sign shows that the run is at work, and at what."""
+        self.end()
+        with self._lock:
+            self._step = step, self._clock()
+
     def begin(
         self, stage: StageName, *, total: int, done: int, best: Best | None = None, seconds: float = math.inf
     ) -> None:
         """The screen shows a fresh stage; one line above it sums up the stage before."""
         self.end()
         with self._lock:
-            self._tally, self._last = Tally(stage, total, done, self._clock(), best, seconds), ""
+            self._tally = Tally(stage, total, done, self._clock(), best, seconds, outlook=self._outlook)
+            self._tally.best_speed = self._best_speed
+            self._last, self._step = "", None
 
     def started(self, label: str, epochs: int) -> None:
         """The training has a line on the screen."""
@@ -102,11 +119,25 @@ class Screen(Progress):
         with self._lock:
             tally, self._tally = self._tally, None
         if tally is not None:
+            self._best_speed = tally.best_speed
             self._print(tally.summary(self._clock()), "bold")
 
     def _draw(self) -> RenderableType:
         with self._lock:
-            return Text() if self._tally is None else Constrain(panel(self._tally, self._clock(), self._last), WIDEST)
+            if self._tally is not None:
+                return Constrain(panel(self._tally, self._clock(), self._last), WIDEST)
+            if self._step is None:
+                return Text()
+            step, since = self._step
+            self._spinner.update(text=Text.assemble(crumb(step), f"  {duration(self._clock() - since)}"))
+            return self._spinner
+
+
+def crumb(current: Step) -> Text:
+    """The steps of a job, the current one marked, those behind it pale."""
+    place = STEPS.index(current)
+    styles = ["dim"] * place + ["bold cyan"] + [""] * (len(STEPS) - place - 1)
+    return Text(" > ", "dim").join(Text(step, style) for step, style in zip(STEPS, styles, strict=True))
 
 
 def panel(tally: Tally, now: float, last: str) -> Panel:
@@ -120,7 +151,9 @@ def panel(tally: Tally, now: float, last: str) -> Panel:
         parts += [Text(), Text.assemble(("Last ", "dim"), (last, "dim"))]
     left = tally.seconds_left(now)
     rest = "estimating the rest" if left is None else f"about {duration(left)} left"
-    title = Text(TITLES[tally.stage], "bold cyan")
+    if (of_job := tally.job_left(now)) is not None:
+        rest += f", of the job {duration(of_job)}"
+    title = Text(TITLES[tally.stage], "bold cyan") if tally.stage == "ablate" else crumb(tally.stage)
     times = Text(f"{duration(now - tally.since)} elapsed, {rest}", "cyan")
     return Panel(
         Group(*parts),

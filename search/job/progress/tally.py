@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from search.study.records import StageName
 from search.terminal.wording import counted, duration, f1, settings
@@ -17,6 +17,19 @@ TITLES: dict[StageName, str] = {
     "final": "Final training",
     "ablate": "Ablation",
 }
+
+Step = Literal["search", "confirm", "final", "test", "report", "export"]
+STEPS: tuple[Step, ...] = get_args(Step)  # of a job, in order
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a job is expected to take from the beginning of a stage on."""
+
+    stages: Mapping[StageName, float]  # seconds of each, in order
+    rest: float  # seconds of test, report and export
+    speed: float  # images a second of the network that the stages are estimated with
+    left: float = math.inf  # seconds until the minutes of the job are used up
 
 
 @dataclass(slots=True)
@@ -69,6 +82,8 @@ class Tally:
     ended_here: Counter[EndState] = field(default_factory=Counter)
     others: int = 0  # ended in other runs since the stage began
     paused: dict[str, float] = field(default_factory=dict)  # training -> the share of it that is trained
+    outlook: Outlook | None = None
+    best_speed: float = 0.0  # images a second of the best trial; 0 if none has ended here
     _done_before: float = 0.0  # in trainings: of what ended here, the share that an earlier run had trained
 
     def started(self, label: str, epochs: int) -> None:
@@ -103,6 +118,7 @@ class Tally:
         if self.best is not None and value <= self.best.value:
             return False
         self.best = Best(label, value, knobs)
+        self.best_speed = training.images_per_second if training else 0.0
         return True
 
     def ended_elsewhere(self, count: int, best: Best | None) -> None:
@@ -147,6 +163,23 @@ class Tally:
         if here <= 0 or now <= self.since:
             return left if self.is_timed else None
         return min(left, max(0.0, self.total - self.position) * (now - self.since) / here)
+
+    def job_left(self, now: float) -> float | None:
+        """The rest of the whole job: of its minutes, or of this stage, with what is expected of the later ones.
+
+        These train the best networks, so once one is known its speed counts. None before anything is known.
+        """
+        if self.outlook is None:
+            return None
+        if math.isfinite(self.outlook.left):
+            return max(0.0, self.outlook.left - (now - self.since))
+        of_stage = self.seconds_left(now)
+        if of_stage is None:
+            return None
+        order = list(self.outlook.stages)
+        later = order[order.index(self.stage) + 1 :] if self.stage in order else []
+        pace = self.outlook.speed / self.best_speed if self.best_speed else 1.0
+        return of_stage + pace * sum(self.outlook.stages[stage] for stage in later) + self.outlook.rest
 
     @property
     def done_here(self) -> int:

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -11,7 +12,7 @@ from search.job.progress.base import Progress
 from search.job.progress.display import open_progress
 from search.job.progress.lines import Lines
 from search.job.progress.screen import MOST_SHOWN, Screen, panel
-from search.job.progress.tally import Best, EndState, Tally
+from search.job.progress.tally import Best, EndState, Outlook, Tally
 from search.study.records import StageName
 from search.terminal.wording import duration
 
@@ -135,7 +136,7 @@ def test_the_panel_says_where_a_search_stands() -> None:
     tally.ended("trial 10", "pruned", 0.5, KNOBS)
     text = drawn(tally, last="trial 10 pruned")
     for part in (
-        "Search", "14 of 50 trials done", "2 running, 1 complete, 1 pruned", "1,000 images/s",
+        "search > confirm >", "14 of 50 trials done", "2 running, 1 complete, 1 pruned", "1,000 images/s",
         "epoch  5/10  F1 0.9123", "first epoch",
         "Best 0.9300, trial 11: depth=3, learning_rate=0.00612, flip=true", "Last trial 10 pruned",
         "1 min 00 s elapsed, about",
@@ -280,3 +281,47 @@ def test_any_course_of_events_can_be_drawn(course: list[Any], total: int, now: f
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_the_job_is_left_what_the_later_stages_take_at_the_speed_of_the_best_trial() -> None:
+    outlook = Outlook({"search": 100.0, "confirm": 50.0, "final": 200.0}, rest=30.0, speed=1000.0)
+    tally = Tally("search", 4, 0, since=0.0, outlook=outlook)
+    assert tally.job_left(10.0) is None, "nothing is known yet"
+    tally.started("trial 0", 2)
+    tally.epoch("trial 0", 1, 0.8, 500.0)
+    assert tally.job_left(20.0) == pytest.approx(140 + 250 + 30)
+    tally.epoch("trial 0", 2, 0.9, 500.0)
+    tally.ended("trial 0", "complete", 0.9, {})
+    assert tally.job_left(40.0) == pytest.approx(120 + 2 * 250 + 30), "the best network trains at half the speed"
+    final = Tally("final", 3, 0, since=0.0, outlook=outlook)
+    final.started("seed 2000", 2)
+    final.epoch("seed 2000", 1, None, 500.0)
+    assert final.job_left(10.0) == pytest.approx(50 + 30)
+    timed = Tally("search", 4, 0, since=100.0, outlook=replace(outlook, left=600.0))
+    assert timed.job_left(160.0) == 540.0
+
+
+def test_the_screen_says_which_step_of_the_job_it_is_at_and_how_much_is_left() -> None:
+    tally = Tally("confirm", 4, 0, since=0.0, outlook=Outlook({"confirm": 50.0, "final": 200.0}, 30.0, 1000.0))
+    tally.started("trial 0, seed 1000", 2)
+    tally.epoch("trial 0, seed 1000", 1, 0.8, 500.0)
+    text = drawn(tally)
+    assert "search > confirm > final > test > report > export" in text
+    assert "1 min 00 s elapsed, about 7 min 00 s left, of the job 10 min 50 s" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "Ablation" in drawn(search(stage="ablate"))
+
+
+def test_a_step_without_trainings_turns_a_sign() -> None:
+    screen, clock = io.StringIO(), Clock()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={})
+    with open_progress(console, quiet=False, clock=clock) as progress:
+        progress.begin("final", total=1, done=0)
+        progress.step("export")
+        clock.now += 12
+        assert isinstance(progress, Screen)
+        progress._live.refresh()
+        progress.begin("ablate", total=1, done=0)
+    text = screen.getvalue()
+    assert "search > confirm > final > test > report > export  12 s" in text
+    assert "Final training: 0 of 1 training in 0 s." in text
