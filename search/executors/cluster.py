@@ -61,7 +61,7 @@ def choose_cluster(
     """Return the cluster that the options describe, or None if trainings run in processes on this machine.
 
     Args:
-        local_option: The value of --workers or --device, if any; neither is an option of Ray.
+        local_option: The value of --workers, --threads or --device, if any; none is an option of Ray.
 
     Raises: SearchError if options conflict, or Ray is not installed.
     """
@@ -79,8 +79,8 @@ def choose_cluster(
         case "ray":
             if local_option is not None:
                 raise SearchError(
-                    "With --executor ray, use --max-workers instead of --workers, and --gpus-per-trial instead of "
-                    "--device."
+                    "With --executor ray, use --max-workers instead of --workers, --cpus-per-trial instead of "
+                    "--threads, and --gpus-per-trial instead of --device."
                 )
             import search.executors.ray  # noqa: F401  # raises if Ray is missing
 

@@ -33,6 +33,7 @@ class PlaceOptions(TypedDict, total=False):
     """Where trainings run."""
 
     workers: Annotated[int, Option("Trainings side by side; default one per core.", "W", low=1)]
+    threads: Annotated[int, Option("CPU threads of each training; default the cores divided by workers.", "T", low=1)]
     device: Annotated[str, Option("cpu, cuda, cuda:N or mps; default the fastest present.", "D")]
     trial_timeout: Annotated[float, Option("Seconds without an epoch after which a worker is replaced.", "S", low=1)]
     executor: Annotated[Literal["local", "ray"], Option("Worker processes on this machine, or a Ray cluster.")]

@@ -11,6 +11,7 @@ from fmnist.data.splits import SPLIT_SEED
 from fmnist.device import choose_device, device_name
 from fmnist.machine import cores
 from fmnist.precision import is_mixed, why_float32
+from search.errors import SearchError
 from search.executors import Executor
 from search.executors.capacity import default_workers
 from search.executors.cluster import Cluster, choose_cluster
@@ -78,13 +79,26 @@ def choose_place(options: PlaceOptions) -> Place:
         options.get("cpus_per_trial"),
         options.get("gpus_per_trial"),
         options.get("max_workers"),
-        local_option=options.get("workers") or options.get("device"),
+        local_option=options.get("workers") or options.get("threads") or options.get("device"),
     )
     device = choose_device(options.get("device"))
     if cluster is None:
-        workers = options.get("workers") or default_workers(device)
-        threads = max(1, cores() // workers)
+        workers, threads = _divided(device, options.get("workers"), options.get("threads"))
     else:
         threads = cluster.threads
         workers = cluster.max_workers or max(1, cores() // threads)
     return Place(device, workers, threads, cluster, options.get("trial_timeout"))
+
+
+def _divided(device: torch.device, workers: int | None, threads: int | None) -> tuple[int, int]:
+    """Return the workers and the threads of each; what is not asked for follows from the cores.
+
+    Raises: SearchError if a training is to have more threads than there are cores.
+    """
+    if threads is None:
+        workers = workers or default_workers(device)
+        return workers, max(1, cores() // workers)
+    if threads > cores():
+        raise SearchError(f"--threads must be at most the {counted(cores(), 'core')} of this machine, got {threads}.")
+    most = default_workers(device)
+    return workers or max(1, min(most, cores() // threads)), threads
