@@ -4,8 +4,10 @@ Subclasses in storage/own_trials.py, samplers/tpe.py and samplers/gp.py override
 all of them without notice: tests/search/storage/test_optuna_private.py detects it.
 """
 
+from pathlib import Path
 from typing import Any
 
+import optuna.storages._rdb.storage as rdb
 from optuna import Study, Trial
 from optuna._transform import _SearchSpaceTransform as SearchSpaceTransform
 from optuna.storages import BaseStorage
@@ -24,9 +26,9 @@ from optuna.storages._rdb.models import (
     TrialValueModel,
 )
 from optuna.storages._rdb.storage import _create_scoped_session as create_scoped_session
-from optuna.storages._rdb.storage import _VersionManager as VersionManager
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine, inspect, text
 
 __all__ = [
     "NOT_FOUND_MSG",
@@ -58,7 +60,33 @@ __all__ = [
     "wait_again",
     "with_id",
 ]
+# Optuna's newest migration of its tables: its file, and the revision that it leads to.
+NEWEST_MIGRATION, SCHEMA = "v3.2.0.a_.py", "v3.2.0.a"
 ENQUEUED = "fixed_params"  # the system attribute with the values that a trial was enqueued with
+
+
+class VersionManager(rdb._VersionManager):
+    """Optuna's check of a database's tables. Tables of SCHEMA need no Alembic, whose import takes 0.4 s."""
+
+    def check_table_schema_compatibility(self) -> None:
+        """Raise RuntimeError if the tables are of another schema than this Optuna's."""
+        if not _is_current(self.engine):
+            super().check_table_schema_compatibility()
+
+    def _init_alembic(self) -> None:
+        if not _is_current(self.engine):
+            super()._init_alembic()
+
+
+rdb._VersionManager = VersionManager  # type: ignore[misc]
+
+
+def _is_current(engine: Engine) -> bool:
+    migrations = (Path(rdb.__file__).parent / "alembic" / "versions").glob("v*.py")
+    if max(path.name for path in migrations) != NEWEST_MIGRATION or not inspect(engine).has_table("alembic_version"):
+        return False
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA
 
 
 def storage_of(study: Study) -> BaseStorage:

@@ -3,6 +3,8 @@ here by its name.
 """
 
 import inspect
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -13,6 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.storage import optuna_private
 from search.storage.optuna_private import (
+    SCHEMA,
     CachedStorage,
     SearchSpaceTransform,
     StudyInfo,
@@ -80,6 +83,21 @@ def test_a_cached_storage_has_the_attributes() -> None:
 
 def test_a_gp_sampler_has_the_number_of_random_trials() -> None:
     assert GPSampler(n_startup_trials=7)._n_startup_trials == 7
+
+
+def test_the_known_schema_is_that_of_this_optuna_and_needs_no_alembic() -> None:
+    backend = RDBStorage("sqlite://")
+    assert backend.get_head_version() == backend.get_current_version() == SCHEMA
+    backend.engine.dispose()
+
+
+def test_another_schema_is_refused_by_optuna(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+    RDBStorage(url).engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "studies.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    with pytest.raises(RuntimeError, match="optuna storage upgrade"):
+        RDBStorage(url)
 
 
 def test_a_version_manager_checks_the_tables() -> None:
