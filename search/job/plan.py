@@ -25,6 +25,7 @@ from search.storage.opening import open_storage, storage_url
 from search.study.extension import space_changes
 from search.study.ownership import require_no_others_folder, require_renamed
 from search.study.records import DataRecord, Final
+from search.study.shipped import shipped_studies
 from search.study.spec import DEFAULT_STUDY, StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
 from search.study.trials import finished_trials
@@ -118,10 +119,14 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
 
 def _base(request: RunRequest) -> StudySpec | None:
-    """Return the stored study that the request extends, if it names it; a study file is not the name of one."""
-    if not request.extends or request.is_file:
+    """Return the stored study that the request extends, if it names it as it is stored.
+
+    A file has its own space, and the name of a shipped study may be that of a study on other images.
+    """
+    study, name = request.study or DEFAULT_STUDY, request.options.get("name")
+    if not request.extends or request.is_file or (name is None and study in shipped_studies()):
         return None
-    return _stored_spec(request.storage, request.options.get("name") or request.study or DEFAULT_STUDY)
+    return _stored_spec(request.storage, name or study)
 
 
 def _extended(request: RunRequest, spec: StudySpec, stored: StudySpec | None) -> StudySpec:

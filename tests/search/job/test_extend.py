@@ -257,13 +257,14 @@ def test_the_command_extends_a_begun_study_through_kills_and_no_finished_one(say
     code, _, errors = say(*RUN, "--trials", "5", "--set", "lr=0.001..0.02")
     assert (code, "exists with another set-up" in errors) == (2, True)
     assert "--extend" in errors
-    change = ("--extend", "--set", "lr=0.001..0.02", "--set", "dropout=0..0.3")
+    change = ("--trials", "5", "--extend", "--set", "lr=0.001..0.02", "--set", "dropout=0..0.3")
     code, plan, _ = say(*RUN, *change, "--dry-run")
     assert code == 0
     assert "learning_rate 0.001 to 0.02 log (before 0.003 to 0.01 log); dropout 0 to 0.3 (before 0)" in plan
     kill_at(tmp_path, "The space is changed", *RUN, *change)
     kill_at(tmp_path, "Final", *RUN, *change)
-    done = run_command(tmp_path, *RUN, "--extend")  # which keeps the space that the study has
+    # By its own name a study is extended from what is stored, here with no further change.
+    done = run_command(tmp_path, "run", "tiny-synthetic", "--data", "synthetic", "--workers", "1", "--extend")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "studies" / "tiny-synthetic" / "report.json").read_text())
     assert report["states"]["complete"] == 5
@@ -271,6 +272,10 @@ def test_the_command_extends_a_begun_study_through_kills_and_no_finished_one(say
     assert report["spec"]["knobs"]["dropout"] == {"low": 0, "high": 0.3}
     assert "The study's space" in say("report")[1]
     code, _, errors = say(*RUN, "--extend", "--set", "dropout=0..0.5")
+    assert (code, "is finished and its test split was opened" in errors) == (2, True)
+    code, _, errors = say("run", "baseline", "--data", "synthetic", "--extend")
+    assert (code, "no study named 'baseline-synthetic' that could be extended" in errors) == (2, True)
+    code, _, errors = say("run", "tiny-synthetic", "--data", "synthetic", "--extend", "--set", "dropout=0..0.5")
     assert (code, "is finished and its test split was opened" in errors) == (2, True)
     code, _, errors = say(*RUN, "--extend", "--name", "other")
     assert (code, "no study named 'other' that could be extended" in errors) == (2, True)
