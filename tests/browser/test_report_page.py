@@ -141,3 +141,42 @@ def test_in_print_the_page_has_some_sheets_and_fits_their_width(address: str, lo
     assert 3 <= len(sheets) <= 40
     page.emulate_media(media="print")
     assert overflow(page) <= 0
+
+
+def test_a_long_table_is_sorted_by_a_click_and_filtered_by_words(address: str, look: Open) -> None:
+    page = look(address)
+    table = page.locator("#every-trial table")
+    page.locator("#every-trial summary").click()
+    trials = table.locator("tbody tr").count()
+    assert trials >= 8
+    head = table.locator("th", has_text="macro F1")
+    for direction in ("ascending", "descending"):
+        head.get_by_role("button").click()
+        assert head.get_attribute("aria-sort") == direction
+        values = [float(text) for text in table.locator("td:nth-child(3)").all_inner_texts() if text != "-"]
+        assert values == sorted(values, reverse=direction == "descending")
+    states = table.locator("td:nth-child(2)").all_inner_texts()
+    page.locator("#every-trial").get_by_role("searchbox").fill("complete winner")
+    assert table.locator("tbody tr:visible").count() == sum("winner" in state for state in states) == 1
+    expect(page.locator("#every-trial output")).to_have_text(f"1 of {trials}")
+
+
+def test_code_is_copied_by_a_button(address: str, look: Open) -> None:
+    page = look(address)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button = page.locator("#again .copy").first
+    button.click()
+    expect(button).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.strip() == page.locator("#again pre").first.inner_text().strip()
+
+
+def test_the_contents_stay_in_sight(address: str, look: Open) -> None:
+    page = look(address)
+    page.locator("nav a[href='#record']").click()
+    expect(page.locator("#record h2")).to_be_in_viewport()
+    expect(page.locator("nav")).to_be_in_viewport()
+    title, contents = page.locator("#record h2").bounding_box(), page.locator("nav").bounding_box()
+    assert title is not None
+    assert contents is not None
+    assert title["y"] >= contents["y"] + contents["height"], "it hides no title"

@@ -107,7 +107,8 @@ def to_html(facts: Facts) -> str:
     for name, kind in CELLS.items():
         templates.tests[name] = _is_a(kind)
     parts = sections(facts)
-    plotly, draw = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), _part(templates, "report.js")))
+    own = (_part(templates, "figures.js"), _part(templates, "tables.js"))
+    plotly, draw, handle = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), *own))
     return templates.get_template("report.html.j2").render(
         title=facts.report.study,
         headline=headline(facts.report),
@@ -117,7 +118,8 @@ def to_html(facts: Facts) -> str:
         style=Markup(_part(templates, "report.css")),
         plotly=Markup(plotly),
         draw=Markup(draw),
-        hashes=[_hash(script) for script in (plotly, draw)],
+        handle=Markup(handle),
+        hashes=[_hash(script) for script in (plotly, draw, handle)],
         drawn=_as_json(parts),
         has_figures=any(block.figures for section in parts for block in section.blocks),
     )

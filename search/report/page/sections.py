@@ -16,6 +16,8 @@ from search.report.page.tables import brief
 from search.study.records import Final
 from search.terminal.wording import counted, duration, f1
 
+BYTES = 4  # of a parameter in float32
+
 
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order."""
@@ -48,6 +50,8 @@ def card(facts: Facts) -> list[tuple[str, str, str]]:
     entries.append(("Search", trials, ended))
     if report.timing.total:
         entries.append(("Time", duration(report.timing.total), "wall clock of search, confirm and final"))
+    if report.openings:
+        entries.append(("Date", report.openings[0].at[:10], "when the test split was opened"))
     if report.environments:
         last = report.environments[-1]
         entries.append(("Hardware", brief(last.device), brief(f"{last.processor}, {counted(last.cores, 'core')}")))
@@ -68,7 +72,8 @@ def _final_card(final: Final) -> Iterator[tuple[str, str, str]]:
     )
     if (teachers := final.teachers) is not None:
         yield "Teachers", f1(teachers.mean), f"test macro F1 of the {len(teachers.runs)} networks that taught these"
-    yield "Network", f"{final.parameters:,}", f"parameters, {final.flops / 1e6:.1f} MFLOPs an image"
+    size = final.parameters * BYTES / 1e6
+    yield "Network", f"{final.parameters:,}", f"parameters, {size:.2f} MB, {final.flops / 1e6:.1f} MFLOPs an image"
 
 
 def _unfinished_card(facts: Facts) -> tuple[str, str, str]:
