@@ -125,8 +125,8 @@ class Study:
         return read_front(self._handle)
 
     def plot(self, figure: str = "history") -> "go.Figure":
-        """A figure of the report: history, curves, importances, parallel, confirmation, reliability, confusion, front,
-        or the name of a knob.
+        """A figure of the report: history, curves, timeline, importances, parallel, pair, confirmation, reliability,
+        confusion, front, or the name of a knob.
 
         Raises: SearchError where there is no such figure, or nothing to draw yet.
         """

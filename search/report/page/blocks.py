@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from search.report.chosen import ChosenKnob
 from search.report.facts import Report
 from search.report.page.figure import Figure
+from search.report.page.knob_figures import ENOUGH_FOR_A_PAIR, is_ranged
 from search.report.page.missing import Missing
 from search.report.page.paths import TrialPath
 from search.report.tables import tables
@@ -79,6 +81,20 @@ class Facts:
     def tables(self) -> dict[str, Table]:
         """Return the tables of the report by id."""
         return {table.id: table for table in tables(self.report)}
+
+    @property
+    def declared(self) -> dict[str, ChosenKnob]:
+        """Map the searched knobs to their ranges or options; none before a trial is complete."""
+        chosen = self.report.chosen
+        return {knob.name: knob for knob in chosen.searched} if chosen else {}
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Return the two numeric knobs that explain most of the score, if enough trials are complete to draw them."""
+        complete = sum(path.counts for path in self.paths)
+        shares = self.report.importances.shares  # largest first
+        ranged = [name for name in shares if name in self.declared and is_ranged(self.declared[name])]
+        return (ranged[0], ranged[1]) if len(ranged) > 1 and complete >= ENOUGH_FOR_A_PAIR else None
 
     @property
     def standings(self) -> Standings:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from optuna.trial import FrozenTrial
 from pydantic import JsonValue
@@ -23,6 +24,7 @@ class TrialPath(Record):
     reason: str | None  # why it ended early, or is no candidate
     over: tuple[str, ...]  # the limits that it exceeds
     is_refused: bool  # over a limit before training, so not trained
+    ran: tuple[float, float] | None = None  # seconds since the first trial, when it started last and when it ended
     costs: tuple[float, ...] = ()  # of a complete trial of a search against costs
 
     @property
@@ -45,7 +47,9 @@ class Rung(Record):
 
 def read_paths(study: Study) -> tuple[TrialPath, ...]:
     """Return every trial of the study, by number."""
-    return tuple(_path(trial) for trial in study.trials())
+    trials = study.trials()
+    first = min((trial.datetime_start for trial in trials if trial.datetime_start), default=None)
+    return tuple(_path(trial, first) for trial in trials)
 
 
 def log_knobs(study: Study) -> frozenset[str]:
@@ -72,8 +76,11 @@ def best_so_far(paths: Sequence[TrialPath]) -> list[tuple[int, float]]:
     return records
 
 
-def _path(trial: FrozenTrial) -> TrialPath:
-    record = TrialRecord(trial)
+def _path(trial: FrozenTrial, first: datetime | None) -> TrialPath:
+    record, start, end = TrialRecord(trial), trial.datetime_start, trial.datetime_complete
+    ran = None
+    if first is not None and start is not None and end is not None and not record.is_refused:
+        ran = ((start - first).total_seconds(), (end - first).total_seconds())
     return TrialPath(
         searched=searched(trial),
         curve=tuple(
@@ -82,6 +89,7 @@ def _path(trial: FrozenTrial) -> TrialPath:
         reason=record.reason if record.outside is None else f"outside the study's space: {record.outside}",
         over=broken_limits(trial),
         is_refused=record.is_refused,
+        ran=ran,
         costs=tuple((trial.values or [])[1:]),
     )
 

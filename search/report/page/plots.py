@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.report.calibration import calibration
-from search.report.page import result_figures, search_figures
+from search.report.page import knob_figures, result_figures, search_figures
 from search.report.page.blocks import Facts
 from search.report.page.figure import ACCENT, ALARM, FAINT, INK, LINE, MUTED, Figure
 from search.report.page.front_figure import front_figure
@@ -42,7 +42,7 @@ def plot(study: Study, name: str) -> "go.Figure":
     if name in DRAWN:
         figure = DRAWN[name](facts)
     else:
-        figure = search_figures.slice_of(name, facts.paths, facts.standings, log=name in facts.log)
+        figure = knob_figures.slice_of(name, facts.paths, facts.standings, facts.declared.get(name))
     if isinstance(figure, str):
         raise SearchError(f"There is nothing to draw of the study {study.name!r} yet: {figure}")
     layout = {"title": {"text": figure.label}, "height": figure.height, "template": "plotly_white"} | figure.layout
@@ -96,11 +96,24 @@ def _front(facts: Facts) -> Figure | str:
     return front_figure(facts) if facts.report.front else "the study has no tested front."
 
 
+def _pair(facts: Facts) -> Figure | str:
+    if facts.pair is None:
+        return f"it takes two numeric knobs with importances, and {knob_figures.ENOUGH_FOR_A_PAIR} complete trials."
+    return knob_figures.pair_of(facts.pair, facts.paths, facts.standings, facts.declared)
+
+
+def _timeline(facts: Facts) -> Figure | str:
+    ran = [path for path in facts.paths if path.ran is not None]
+    return search_figures.timeline(ran, facts.standings) if ran else "no trial has ended."
+
+
 DRAWN: dict[str, Callable[[Facts], Figure | str]] = {
     "history": _history,
     "curves": _curves,
     "importances": _importances,
     "parallel": _parallel,
+    "pair": _pair,
+    "timeline": _timeline,
     "confirmation": _confirmation,
     "reliability": _reliability,
     "confusion": _confusion,

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from search.report.page import search_figures
+from search.report.page import knob_figures, search_figures
 from search.report.page.blocks import Block, Facts, report_blocks, table_block
 from search.report.page.paths import Rung, TrialPath, rungs
 from search.report.page.tables import curves_table, infeasible_table, knob_names, trials_table
 from search.terminal.table import Table
 
+BARS_DRAWN = 500  # the latest trials
 CURVES_DRAWN = 400  # the best ones; more lines are indistinguishable
 
 
@@ -17,6 +18,7 @@ def search_blocks(facts: Facts) -> Iterator[Block]:
     yield _history(facts)
     yield _importances(facts)
     yield from _knobs(facts)
+    yield from _timeline(facts)
     yield from report_blocks(facts, "best", "states", "space")
     yield table_block(infeasible_table(facts.report, facts.paths))
 
@@ -56,8 +58,19 @@ def _history(facts: Facts) -> Block:
         return Block(title, "No trial has a value yet.", folded=folded)
     if len(facts.paths) == 1:
         return Block(title, "The study has one trial: there was no search.", folded=folded)
+    text = (
+        "The line rises at each complete trial with the best score so far. Strokes at the bottom are trials without a "
+        "score that compares."
+    )
     figure = search_figures.history(facts.paths, facts.standings)
-    return Block(title, "The line rises at each complete trial with the best score so far.", [figure], folded=folded)
+    return Block(title, text, [figure], folded=folded)
+
+
+def _timeline(facts: Facts) -> Iterator[Block]:
+    ran = [path for path in facts.paths if path.ran is not None]
+    if len(ran) > 1:
+        text = "A bar is a trial from its last start to its end; trials side by side ran at once."
+        yield Block("When trials ran", text, [search_figures.timeline(ran[-BARS_DRAWN:], facts.standings)])
 
 
 def _importances(facts: Facts) -> Block:
@@ -82,6 +95,16 @@ def _knobs(facts: Facts) -> Iterator[Block]:
     figure = search_figures.parallel(drawn, facts.standings, varied, facts.log)
     folded = [trials_table(complete, facts.standings, id="complete-trials")]
     yield Block("The knobs together", text, [figure], folded=folded)
-    slices = [search_figures.slice_of(name, facts.paths, facts.standings, log=name in facts.log) for name in knobs]
-    text = "Each mark is a trial; crosses are pruned, over a limit, or outside a changed space."
+    if facts.pair:
+        text = (
+            "Each dot is a complete trial, the better the bluer. The shade is the mean of the scores nearby; where no "
+            "trial is near there is none."
+        )
+        figure = knob_figures.pair_of(facts.pair, facts.paths, facts.standings, facts.declared)
+        yield Block("The two knobs that matter most", text, [figure])
+    slices = [knob_figures.slice_of(name, facts.paths, facts.standings, facts.declared.get(name)) for name in knobs]
+    text = (
+        "Each dot is a complete trial. Strokes at the bottom are trials without a score that compares: pruned, over a "
+        "limit, or outside a changed space. The pale line is the mean of the scores nearby."
+    )
     yield Block("The knobs one by one", text, slices, layout="grid")

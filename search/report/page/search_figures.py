@@ -11,9 +11,10 @@ from search.report.page.paths import Rung, TrialPath, best_so_far
 from search.study.winner import Standings
 from search.terminal.wording import f1, setting
 
+SAME_MOMENT = 0.5  # seconds between the end of a trial and the start of the next one on a worker, at least
 WORDS_SHOWN = 8  # on an axis of the parallel plot
 COMPLETE: Trace = {"color": MUTED, "symbol": "circle", "size": 7}
-ENDED: Trace = {"color": FAINT, "symbol": "x", "size": 7}  # early, or over a limit
+RUG: Trace = {"color": MUTED, "symbol": "line-ns-open", "size": 9}  # of trials that ended early, or are no candidates
 FRONT: Trace = {"color": ACCENT, "symbol": "circle", "size": 11}
 SECOND: Trace = {"color": ACCENT, "symbol": "circle-open", "size": 11, "line": {"width": 2}}
 
@@ -72,9 +73,10 @@ def history(paths: Sequence[TrialPath], marked: Standings) -> Figure:
     steps = [*line, (max(path.number for path in scored), line[-1][1])] if line else []
     groups = (
         ("complete", COMPLETE, [path for path in scored if path.counts and path.number not in marked]),
-        ("pruned or over a limit", ENDED, [path for path in scored if not path.counts]),
-        *_marked(scored, marked),
+        *marked_groups(scored, marked),
     )
+    bottom, ends = score_axis([path.searched.value or 0.0 for path in scored if path.counts])
+    others = [path for path in scored if not path.counts]
     traces: list[Trace] = [
         {
             "type": "scatter",
@@ -86,22 +88,24 @@ def history(paths: Sequence[TrialPath], marked: Standings) -> Figure:
             "hoverinfo": "skip",
         }
     ]
-    traces += [_dots(name, marker, group, [path.number for path in group]) for name, marker, group in groups if group]
+    traces += [dots(name, marker, group, [path.number for path in group]) for name, marker, group in groups if group]
+    traces += [stroke] if (stroke := rug(others, [path.number for path in others], bottom)) else []
     layout = {
         "xaxis": {"title": {"text": "trial"}, **_whole_ticks([path.number for path in paths])},
-        "yaxis": {"title": {"text": SCORE}},
+        "yaxis": {"title": {"text": SCORE}, "range": ends},
         "showlegend": True,
     }
     return Figure("Each trial's value and the best so far", traces, layout, 380)
 
 
-def _marked(paths: Sequence[TrialPath], marked: Standings) -> list[tuple[str, Trace, list[TrialPath]]]:
+def marked_groups(paths: Sequence[TrialPath], marked: Standings) -> list[tuple[str, Trace, list[TrialPath]]]:
     """Return the groups of the winner and the best trial, of one trial each."""
     markers = {number: SECOND if i else FRONT for i, number in enumerate(marked)}
     return [(marked[path.number], markers[path.number], [path]) for path in paths if path.number in marked]
 
 
-def _dots(name: str, marker: Trace, paths: Sequence[TrialPath], x: Sequence[object]) -> Trace:
+def dots(name: str, marker: Trace, paths: Sequence[TrialPath], x: Sequence[object]) -> Trace:
+    """Return a group of trials as dots at these places and their scores."""
     return {
         "type": "scatter",
         "mode": "markers",
@@ -112,6 +116,27 @@ def _dots(name: str, marker: Trace, paths: Sequence[TrialPath], x: Sequence[obje
         "marker": marker,
         "hovertemplate": "%{text}<br>%{y:.4f}<extra></extra>",
     }
+
+
+def score_axis(values: Sequence[float]) -> tuple[float | None, list[float] | None]:
+    """Return where the strokes of trials without a comparable score stand, and the ends of the axis.
+
+    The axis is that of complete trials, `values`: between these lie the differences that matter. Of fewer than two it
+    is that of all trials, which then stand at their last scores; both are None.
+    """
+    if len(values) < 2:
+        return None, None
+    room = 0.1 * (max(values) - min(values)) or 0.001
+    return min(values) - 2 * room, [min(values) - 3 * room, max(values) + room]
+
+
+def rug(paths: Sequence[TrialPath], x: Sequence[object], height: float | None) -> Trace | None:
+    """Return trials as strokes at these places, all at one height if there is one; None without trials."""
+    if not paths:
+        return None
+    texts = [f"trial {path.number}, {path.searched.state}, last {f1(path.searched.value)}" for path in paths]
+    trace = dots("no comparable score", RUG, paths, x) | {"text": texts, "hovertemplate": "%{text}<extra></extra>"}
+    return trace if height is None else trace | {"y": [height] * len(paths)}
 
 
 def importances(importances: Importances) -> Figure:
@@ -196,33 +221,39 @@ def _places(values: Sequence[Scalar | None], *, log: bool) -> tuple[list[float |
     return heights, [(0, setting(low)), (1, setting(high))] if high != low else [(0, setting(low))]
 
 
-def slice_of(name: str, paths: Sequence[TrialPath], marked: Standings, *, log: bool) -> Figure:
-    """Draw the score over one knob."""
-    scored = [path for path in paths if path.searched.value is not None and path.searched.knobs.get(name) is not None]
-    groups = (
-        ("pruned", ENDED, [path for path in scored if not path.counts]),
-        ("complete", COMPLETE, [path for path in scored if path.counts and path.number not in marked]),
-        *_marked(scored, marked),
-    )
-    traces = [
-        _dots(kind, marker, group, [_shown(path.searched.knobs[name]) for path in group])
-        for kind, marker, group in groups
-    ]
-    values = [path.searched.knobs[name] for path in scored]
-    words = any(isinstance(value, str | bool) for value in values)
-    axis: dict[str, Any] = {
-        "title": {"text": label(name)},
-        "type": "category" if words else "log" if log else "linear",
-        "nticks": 5,
-        "tickangle": 0,
+def timeline(paths: Sequence[TrialPath], marked: Standings) -> Figure:
+    """Draw when each trial ran, from its last start to its end, those side by side in lanes."""
+    ran = sorted((path for path in paths if path.ran is not None), key=lambda path: path.ran or (0.0, 0.0))
+    lanes: list[float] = []  # when each becomes free
+    places = []
+    for path in ran:
+        assert path.ran is not None
+        start, end = path.ran
+        lane = next((lane for lane, free in enumerate(lanes) if free <= start + SAME_MOMENT), len(lanes))
+        lanes[lane : lane + 1] = [end]
+        places.append(lane)
+    front = next(iter(marked), None)
+    spans = [path.ran or (0.0, 0.0) for path in ran]
+    bars: Trace = {
+        "type": "bar",
+        "orientation": "h",
+        "base": [round(start / 60, 3) for start, _ in spans],
+        "x": [round((end - start) / 60, 3) for start, end in spans],
+        "y": [lane + 1 for lane in places],
+        "marker": {
+            "color": [ACCENT if path.number == front else MUTED if path.counts else FAINT for path in ran],
+            "line": {"color": "var(--paper)", "width": 1},
+        },
+        "text": [
+            f"trial {path.number}, {path.searched.state}<br>{(end - start) / 60:.1f} min"
+            for path, (start, end) in zip(ran, spans, strict=True)
+        ],
+        "textposition": "none",
+        "hovertemplate": "%{text}<extra></extra>",
     }
-    if log and values:
-        low, high = (end(float(value or 0) for value in values) for end in (min, max))
-        # Over less than a factor of ten, Plotly's own ticks overlap.
-        ticks = [low, math.sqrt(low * high), high] if high > low else [low]
-        axis |= {"tickvals": ticks, "ticktext": [setting(tick) for tick in ticks]}
-    return Figure(f"Score over {name}", traces, {"xaxis": axis, "margin": {"l": 48, "r": 22, "t": 10, "b": 46}}, 240)
-
-
-def _shown(value: Scalar | None) -> Scalar | None:
-    return label(setting(value)) if isinstance(value, str | bool) else value
+    layout = {
+        "xaxis": {"title": {"text": "minutes since the first trial"}},
+        "yaxis": {"title": {"text": "side by side"}, **_whole_ticks([len(lanes)]), "showgrid": False},
+        "bargap": 0.2,
+    }
+    return Figure("When each trial ran", [bars], layout, 120 + 34 * min(len(lanes), 16))

@@ -196,7 +196,7 @@ def test_the_page_of_a_finished_study_is_self_contained_and_complete(finished: P
         "record",
         "again",
     ]
-    assert len(page.figures) == 7  # calibration, candidates, curves, history, knobs together, two slices
+    assert len(page.figures) == 8  # calibration, candidates, curves, history, knobs together, two slices, timeline
 
 
 def test_the_same_study_gives_the_same_page(say: Say, finished: Path) -> None:
@@ -479,10 +479,10 @@ def test_very_many_classes_are_a_heatmap(study: Study) -> None:
     assert [trace["type"] for figure in page.figures.values() for trace in figure["data"]] == ["heatmap"]
 
 
-def test_a_logarithmic_slice_is_marked_at_its_ends_and_middle(study: Study) -> None:
+def test_a_logarithmic_slice_has_its_range_marked_at_its_ends_and_middle(study: Study) -> None:
     study.optuna.add_trials([with_curve(0.9, depth=2), with_curve(0.91, depth=4)])
     axes = [figure["layout"]["xaxis"] for figure in page_of(study).figures.values()]
-    assert [axis["ticktext"] for axis in axes if axis.get("type") == "log"] == [["0.002", "0.00283", "0.004"]]
+    assert [axis["ticktext"] for axis in axes if axis.get("type") == "log"] == [["0.0003", "0.003", "0.03"]]
 
 
 def test_parallel_axes_are_marked_with_their_values(study: Study) -> None:
