@@ -164,7 +164,7 @@ def read_report(study: Study) -> Report:
         dropped=confirmation.dropped,
         optimism=None if confirm_epochs(spec) else _optimism(confirmation),
         chosen=chosen,
-        wider=read_wider(study, trials, chosen, data, environments),
+        wider=read_wider(study, spec, trials, chosen, data, environments),
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
         states=_states(trials),

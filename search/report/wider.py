@@ -2,16 +2,16 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import JsonValue
 
 from fmnist.config import TrialConfig, bounds
 from search.report.chosen import Chosen, ChosenKnob
-from search.storage.foreign import SPEC
 from search.study.chance import nothing_learned
 from search.study.extension import TIED
 from search.study.record import Record
@@ -59,6 +59,7 @@ class Wider(Record):
 
 def read_wider(
     study: Study,
+    spec: Mapping[str, JsonValue],
     trials: Sequence[FrozenTrial],
     chosen: Chosen | None,
     data: DataRecord | None,
@@ -70,12 +71,13 @@ def read_wider(
     """
     complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
     best = best_complete(trials)
-    if chosen is None or best is None or complete < ENOUGH_TRIALS or SPEC not in study.attributes:
+    section = spec.get("search")
+    if chosen is None or best is None or complete < ENOUGH_TRIALS or not isinstance(section, dict):
         return None
     if data is not None and nothing_learned(value_of(best), data):
         return None
-    is_freezing, sampler = study.spec.search.pruner == "freeze-thaw", study.spec.search.sampler
-    is_open = study.read(Final) is None and (is_freezing or sampler not in TIED)
+    is_freezing = section.get("pruner") == "freeze-thaw"
+    is_open = study.read(Final) is None and (is_freezing or section.get("sampler") not in TIED)
     return find_wider(study.name, chosen, environments, extends=is_open, teaches=is_freezing)
 
 

@@ -88,8 +88,8 @@ def history(paths: Sequence[TrialPath], marked: Standings) -> Figure:
             "hoverinfo": "skip",
         }
     ]
+    traces += [strokes] if (strokes := rug(others, [path.number for path in others], bottom)) else []
     traces += [dots(name, marker, group, [path.number for path in group]) for name, marker, group in groups if group]
-    traces += [stroke] if (stroke := rug(others, [path.number for path in others], bottom)) else []
     layout = {
         "xaxis": {"title": {"text": "trial"}, **_whole_ticks([path.number for path in paths])},
         "yaxis": {"title": {"text": SCORE}, "range": ends},
