@@ -168,7 +168,7 @@ def _axis(name: str, paths: Sequence[TrialPath], declared: ChosenKnob | None) ->
     if any(isinstance(value, str | bool) for value in words):
         order = {"categoryorder": "array", "categoryarray": [_shown(value) for value in options]} if options else {}
         return {"type": "category", **order}
-    return {"nticks": 5}
+    return {"tickvals": list(options)} if options else {"nticks": 5}
 
 
 def _ranged_axis(knob: ChosenKnob) -> dict[str, Any]:
@@ -179,7 +179,8 @@ def _ranged_axis(knob: ChosenKnob) -> dict[str, Any]:
         return {"range": [low - room, high + room], "tickvals": ticks, "ticktext": [setting(tick) for tick in ticks]}
     ends = math.log10(low), math.log10(high)
     room = 0.05 * (ends[1] - ends[0])
-    ticks = sorted({low, high, _rounded(math.sqrt(low * high), math.sqrt(low * high))})
+    middle = math.sqrt(low * high)
+    ticks = sorted({low, high, _rounded(middle, 10 * middle)})  # to one digit
     texts = [setting(tick) for tick in ticks]
     return {"type": "log", "range": [ends[0] - room, ends[1] + room], "tickvals": ticks, "ticktext": texts}
 
