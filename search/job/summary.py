@@ -32,6 +32,7 @@ def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> Non
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, "
         f"{len(data.class_names)} classes",
+        **({"Cleaned": cleaned} if (cleaned := _cleaned(data)) else {}),
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {_sampling(spec)}, {_pruning(spec)}",
@@ -101,6 +102,13 @@ def print_end(study: Study, console: Console) -> None:
         table.add_row("Next", f"fmnist-search report {study.name}")
     table.add_row("", f"fmnist-search dashboard {study.name}")
     console.print(table, highlight=False)
+
+
+def _cleaned(data: DataRecord) -> str:
+    """Return what cleaning found in images that are not clean."""
+    found = [one for one in (data.cleaning.caught if data.cleaning else ()) if one.train or one.test]
+    rules = "; ".join(f"{one.rule} {one.train + one.test:,} {one.action}" for one in found)
+    return f"{rules}. `fmnist-search data` shows them" if rules else ""
 
 
 def _winner(report: Report) -> str:

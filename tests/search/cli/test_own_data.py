@@ -196,9 +196,10 @@ def test_a_search_on_a_table_names_what_was_cleaned_and_refuses_other_data(tmp_p
     done = run_command(tmp_path, *run, "--data", "dirty.csv")
     assert done.returncode == 0, done.stdout + done.stderr
     written = (tmp_path / "studies" / "mine" / "report.md").read_text()
-    for text in (done.stdout, written):
-        for part in ("missing_pixels", "row 2, 7", "duplicates", "row 9", "Kleid", "dirty.csv"):
-            assert part in text
+    for part in ("missing_pixels", "row 2, 7", "duplicates", "row 9", "Kleid", "dirty.csv"):
+        assert part in written
+    for part in ("missing_pixels 2 filled with 0", "duplicates 1 dropped", "`fmnist-search data` shows them"):
+        assert part in done.stdout
     record = json.loads((tmp_path / "studies" / "mine" / "report.json").read_text())["data"]
     refused = run_command(tmp_path, *run, "--data", "other.csv")
     assert refused.returncode == 2
