@@ -149,7 +149,11 @@ def _rounded(value: float, digits: int, *, like: float) -> int | float:
 def _command(added: Sequence[str], environments: Sequence[Environment], settings: Sequence[str]) -> str:
     for environment in reversed(environments):
         if words := _run_of(environment.command):
-            kept = _without(words, set(added), {setting.partition("=")[0] for setting in settings})
+            kept = _without(
+                words,
+                {word for word in added if word.startswith("--")},
+                {setting.partition("=")[0] for setting in settings},
+            )
             return shlex.join([*kept, *added, *chain.from_iterable(("--set", each) for each in settings)])
     names = {"--extend": "extend=True", "--name": f"name={added[1]!r}" if len(added) > 1 else ""}
     options = [names[word] for word in added if word in names]
@@ -178,7 +182,7 @@ def _without(words: Iterable[str], options: set[str], knobs: set[str]) -> Iterat
         option, equals, text = word.partition("=")
         if option == "--extend":
             continue
-        if option not in {"--set", "--name", "--from"} or option not in {"--set", *options}:
+        if option not in {"--set", *options}:
             yield word
             continue
         value = text if equals else next(rest, "")
