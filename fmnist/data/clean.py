@@ -17,7 +17,7 @@ from fmnist.data.labels import (
     require_renamed,
     written_labels,
 )
-from fmnist.data.preparation import RESIZED, Form, Preparation, as_image, merge_preparations
+from fmnist.data.preparation import CENTRED, LETTERBOXED, Form, Preparation, as_image, merge_preparations
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
     Finding,
@@ -53,7 +53,7 @@ class Cleaned:
 
 
 def clean(
-    train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = RESIZED
+    train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = LETTERBOXED
 ) -> Cleaned:
     """Return both splits cleaned by the rules; without a test split, a seventh of the cleaned images is held out.
 
@@ -80,7 +80,7 @@ def clean(
     preparation = merge_preparations(
         [train.preparation, test.preparation if test else None], form, _stated_white(train, test), where
     )
-    report = _report(work, test, findings)
+    report = _report(work, test, findings, form)
     return Cleaned(train_images, test_images, report, scoring_pixels, _caught(work, findings), preparation)
 
 
@@ -116,7 +116,7 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
 
 def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
     preparation = split.raw.preparation
-    if (preparation and preparation.form == form) or (form == RESIZED and pixels.shape[1:] == (SIDE, SIDE)):
+    if (preparation and preparation.form == form) or (form != CENTRED and pixels.shape[1:] == (SIDE, SIDE)):
         return pixels
     images = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
     for row in split.rows:  # other rows were dropped
@@ -148,7 +148,7 @@ def _images(split: Split, classes: tuple[str, ...]) -> Images:
     return images
 
 
-def _report(work: Work, test: Raw | None, findings: Sequence[Finding]) -> CleaningReport:
+def _report(work: Work, test: Raw | None, findings: Sequence[Finding], form: Form) -> CleaningReport:
     train = work.train
     assert work.test
     return CleaningReport(
@@ -160,6 +160,7 @@ def _report(work: Work, test: Raw | None, findings: Sequence[Finding]) -> Cleani
         caught=(*_skipped(train.raw, test), *(_count(finding, train.raw, test) for finding in findings)),
         ignored_columns=train.raw.ignored,
         resized=train.raw.is_resized or train.raw.pixels.shape[1:] != (SIDE, SIDE),
+        scaled_to_fit=form == LETTERBOXED,
     )
 
 

@@ -73,6 +73,7 @@ class CleaningReport(BaseModel):
     caught: tuple[Caught, ...]
     ignored_columns: tuple[str, ...] = ()
     resized: bool = False  # some images were not 28 x 28
+    scaled_to_fit: bool = False  # those kept the ratio of their sides; older versions stretched them
 
     @property
     def is_clean(self) -> bool:

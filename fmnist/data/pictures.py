@@ -58,7 +58,7 @@ def centred(picture: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
     if picture.shape == (SIDE, SIDE) and ground <= LIGHT:
         return picture
     (top, left), (bottom, right) = garment.min(axis=0), garment.max(axis=0) + 1
-    return _fitted(on_black[top:bottom, left:right])
+    return _fitted(on_black[top:bottom, left:right].round().astype(np.uint8), 0)
 
 
 def grey_picture(path: Path, scale: Scale) -> NDArray[np.uint8]:
@@ -92,6 +92,16 @@ def resized(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if grey.shape == (SIDE, SIDE):
         return grey
     return np.array(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def letterboxed(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture scaled to fit 28 x 28 pixels, its sides in their ratio, with the grey of its ground around it.
+
+    A picture of 28 x 28 pixels is returned as it is. The ground is judged by the corners.
+
+    Shape: [H, W] -> [28, 28].
+    """
+    return grey if grey.shape == (SIDE, SIDE) else _fitted(grey, round(_ground(grey)))
 
 
 def flatten_alpha(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -165,12 +175,12 @@ def _on_black(picture: NDArray[np.uint8], ground: float) -> NDArray[np.float32]:
     return on_black
 
 
-def _fitted(garment: NDArray[np.float32]) -> NDArray[np.uint8]:
-    height, width = garment.shape
+def _fitted(picture: NDArray[np.uint8], ground: int) -> NDArray[np.uint8]:
+    height, width = picture.shape
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = Image.new("L", (SIDE, SIDE))
-    resized = Image.fromarray(garment.round().astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
+    canvas = Image.new("L", (SIDE, SIDE), ground)
+    resized = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
     # An odd margin puts the extra row above or the extra column to the left, as in most images of Fashion-MNIST.
     canvas.paste(resized, ((SIDE - size[0] + 1) // 2, (SIDE - size[1] + 1) // 2))
     return np.array(canvas)

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fmnist.data.official import FASHION_MNIST
-from fmnist.data.pictures import BlankPictureError, centred, grey_picture, resized
+from fmnist.data.pictures import BlankPictureError, centred, grey_picture, letterboxed, resized
 from fmnist.data.scale import DEEP, Extent, Scale, White
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
 
-Form = Literal["resized", "as Fashion-MNIST's"]
+Form = Literal["letterboxed", "resized", "as Fashion-MNIST's"]
+# Scaled to fit, with the grey of its ground around it: the form of all other data.
+LETTERBOXED: Form = "letterboxed"
+# Each side scaled by itself, as version 0.1 did it: models and data that it made say so.
 RESIZED: Form = "resized"
 # On black, trimmed, scaled to fit and centred: the form of Fashion-MNIST and of the synthetic images.
 CENTRED: Form = "as Fashion-MNIST's"
@@ -29,7 +32,7 @@ class Preparation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    form: Form = RESIZED
+    form: Form = LETTERBOXED
     white: White | None = None  # in the files, as the study states it; None means 255, or 65,535 in 16-bit pictures
     whites: tuple[White, ...] = ()  # of the picture files in the data; () if there were only tables or arrays
 
@@ -45,7 +48,7 @@ class Preparation(BaseModel):
         if record is None or record == CENTRED:
             return cls(form=CENTRED if data in (None, FASHION_MNIST, SYNTHETIC) else RESIZED)
         if record == RESIZED:
-            return cls()
+            return cls(form=RESIZED)
         try:
             return cls.model_validate(json.loads(record) if isinstance(record, str) else record)
         except (ValidationError, ValueError, RecursionError):
@@ -66,16 +69,14 @@ class Preparation(BaseModel):
 
 
 def as_image(grey: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """Return the picture as an image of that form; a blank picture is resized.
+    """Return the picture as an image of that form; a blank picture is letterboxed, so that it stays blank.
 
     Shape: [H, W] -> [28, 28].
     """
-    if form == RESIZED:
-        return resized(grey)
     try:
-        return centred(grey, "")
+        return _shaped(grey, form, "")
     except BlankPictureError:
-        return resized(grey)
+        return letterboxed(grey)
 
 
 def picture_reader(preparation: Preparation) -> Callable[[Path], NDArray[np.uint8]]:
@@ -85,7 +86,7 @@ def picture_reader(preparation: Preparation) -> Callable[[Path], NDArray[np.uint
         scale = Scale(preparation.of_pictures)
         grey = grey_picture(path, scale)
         _require_same_scale(scale.extents, preparation, path)
-        return resized(grey) if preparation.form == RESIZED else centred(grey, str(path))
+        return _shaped(grey, preparation.form, str(path))
 
     return read
 
@@ -119,6 +120,16 @@ def merge_preparations(
     stated = [*picture_whites] if picture_whites else [preparation.white for preparation in stored if preparation.white]
     whites = tuple(sorted({white for preparation in stored for white in preparation.whites}))
     return Preparation(form=form, white=stated[0] if stated else white, whites=whites)
+
+
+def _shaped(grey: NDArray[np.uint8], form: Form, where: str) -> NDArray[np.uint8]:
+    match form:
+        case "letterboxed":
+            return letterboxed(grey)
+        case "resized":
+            return resized(grey)
+        case "as Fashion-MNIST's":
+            return centred(grey, where)
 
 
 def _describe_white(white: float | None) -> str:

@@ -16,7 +16,7 @@ from fmnist.data.folders import fingerprint_folder, holds_pictures, layout_of, r
 from fmnist.data.idx import read_idx
 from fmnist.data.leftovers import is_leftover
 from fmnist.data.official import idx_files, missing_files, raw_folder, unofficial
-from fmnist.data.preparation import CENTRED, RESIZED, Form, Preparation
+from fmnist.data.preparation import CENTRED, LETTERBOXED, Form, Preparation
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale
 from fmnist.data.store import load_raw, save_raw
@@ -38,7 +38,7 @@ class ReadOptions(NamedTuple):
     of_numbers: float | None  # stated white of tables and arrays
     of_pictures: float | None  # stated white of picture files
     skip_unreadable: bool
-    form: Form | None  # None means the form that the data declare, else "resized"
+    form: Form | None  # None means the form that the data declare, else "letterboxed"
 
     @classmethod
     def of(cls, rules: CleaningRules, preparation: Preparation | None) -> "ReadOptions":
@@ -73,7 +73,7 @@ def open_path(path: Path, options: ReadOptions) -> Reading:
         return _open_table(path, options)
     if _suffix(path) == ARRAYS:
         preparation = None if options.form else read_preparation(path)
-        form = options.form or (preparation.form if preparation else RESIZED)
+        form = options.form or (preparation.form if preparation else LETTERBOXED)
         key = f"{file_digest(path)}, {options.of_numbers}"
         return Reading(key, partial(read_npz, path, white=options.of_numbers), form)
     raise FmnistError(f"Data must be {FORMS}; {path} has another suffix. Save the data in one of these forms.")
@@ -136,22 +136,26 @@ def _open_idx(folder: Path, options: ReadOptions) -> Reading:
         return (_centred(train), _centred(test)) if is_official else (train, test)
 
     key = f"{''.join(map(file_digest, files))}, {options.of_numbers}"
-    return Reading(key, read, options.form or (CENTRED if is_official else RESIZED))
+    return Reading(key, read, options.form or (CENTRED if is_official else LETTERBOXED))
 
 
 def _open_table(path: Path, options: ReadOptions) -> Reading:
+    form = options.form or LETTERBOXED
+    options = options._replace(form=form)  # in the key of the cache, too
     key = f"{file_digest(path)}, {options}"
 
     def read() -> tuple[Raw, None]:
         return _cached(key, partial(_read_table, path, options)), None
 
-    return Reading(key, read, options.form or RESIZED)
+    return Reading(key, read, form)
 
 
 def _open_pictures(path: Path, options: ReadOptions) -> Reading:
+    form = options.form or LETTERBOXED
+    options = options._replace(form=form)  # in the key of the cache, too
     key = f"{fingerprint_folder(path)}, {options}"
     layout = layout_of(path)
-    preparation = Preparation(form=options.form or RESIZED, white=options.of_pictures)
+    preparation = Preparation(form=form, white=options.of_pictures)
 
     def split(name: str) -> Raw:
         read = partial(read_folder, path / name, skip_unreadable=options.skip_unreadable, preparation=preparation)
@@ -186,7 +190,7 @@ def _read_table(path: Path, options: ReadOptions) -> Raw:
     from fmnist.data import tables  # Arrow is slow to import, and most runs read no table
 
     if _suffix(path) == ".parquet":
-        preparation = Preparation(form=options.form or RESIZED, white=options.of_pictures)
+        preparation = Preparation(form=options.form or LETTERBOXED, white=options.of_pictures)
         return tables.read_parquet(path, white=options.of_numbers, pictures=preparation)
     return tables.read_csv(path, white=options.of_numbers)
 

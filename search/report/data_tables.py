@@ -85,7 +85,8 @@ def _notes(report: CleaningReport) -> Iterator[str]:
     if report.ignored_columns:
         yield f"Columns ignored: {', '.join(report.ignored_columns)}."
     if report.resized:
-        yield f"Images were resized to {SIDE} x {SIDE} pixels."
+        manner = "scaled to fit" if report.scaled_to_fit else "resized"
+        yield f"Images were {manner} to {SIDE} x {SIDE} pixels."
 
 
 def cleaning_sentences(report: CleaningReport) -> list[str]:

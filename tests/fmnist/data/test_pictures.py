@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from fmnist.data import synthetic
 from fmnist.data.pictures import decode_picture, resized
-from fmnist.data.preparation import Preparation, picture_reader, read_picture
+from fmnist.data.preparation import RESIZED, Preparation, picture_reader, read_picture
 from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
 
@@ -274,10 +274,27 @@ def test_a_resized_picture_keeps_its_brightness(tmp_path: Path, shape: tuple[int
     pixels = np.full(shape, 40, np.uint8)
     pixels[shape[0] // 2 :] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = picture_reader(Preparation())(tmp_path / "a.png")
+    image = picture_reader(Preparation(form=RESIZED))(tmp_path / "a.png")
     assert image.shape == (28, 28)
     assert image.mean() == pytest.approx(pixels.mean(), abs=4)
     assert image[-1].mean() == pytest.approx(200, abs=4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(56, 112), (112, 56), (280, 40), (40, 280), (60, 60)])
+@pytest.mark.parametrize("ground", [0, 40, 255])
+def test_a_letterboxed_picture_keeps_its_shape_and_its_ground(
+    tmp_path: Path, height: int, width: int, ground: int
+) -> None:
+    pixels = np.full((height, width), ground, np.uint8)
+    pixels[height // 4 : -height // 4, width // 4 : -width // 4] = 128
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = picture_reader(Preparation())(tmp_path / "a.png").astype(int)
+    assert image.shape == (28, 28)
+    seen = np.argwhere(np.abs(image - ground) > abs(128 - ground) / 2)
+    longest = max(height, width)
+    np.testing.assert_allclose(np.ptp(seen, axis=0) + 1, [14 * height / longest, 14 * width / longest], atol=1)
+    np.testing.assert_allclose(seen.mean(axis=0), 13.5, atol=1, err_msg="in the middle")
+    assert image[0, 0] == image[-1, -1] == ground
 
 
 def test_a_fine_pattern_is_averaged_when_shrunk() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fmnist.data import synthetic
 from fmnist.data.pictures import centred
-from fmnist.data.preparation import CENTRED, RESIZED, Preparation, merge_preparations
+from fmnist.data.preparation import CENTRED, LETTERBOXED, RESIZED, Preparation, merge_preparations
 from fmnist.data.sources import find_source
 from fmnist.errors import FmnistError
 from tests.fmnist.data.picture_sets import (
@@ -59,7 +59,7 @@ def test_a_model_reads_every_training_picture_as_the_same_image(
         pictures[0][:4, :4, 3] = 0
     source = read(form(folder, pictures))
     np.testing.assert_array_equal(source.train().pixels, read_for_model(source, save(pictures, folder / "files")))
-    assert source.preparation.form == RESIZED, "for any size and ground"
+    assert source.preparation.form == LETTERBOXED, "for any size and ground"
 
 
 @pytest.mark.parametrize("ground", [0, 255])
@@ -219,7 +219,7 @@ def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path)
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_white_stored_for_numbers_does_not_apply_to_the_pictures_of_the_other_split(order: int) -> None:
     splits = [Preparation(whites=(255,)), Preparation(white=5)][::order]
-    assert merge_preparations(splits, RESIZED, None, ("train", "test.npz")) == Preparation(whites=(255,))
+    assert merge_preparations(splits, LETTERBOXED, None, ("train", "test.npz")) == Preparation(whites=(255,))
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])
@@ -240,6 +240,7 @@ def test_a_blank_picture_is_not_counted_as_unreadable(
     ("record", "data", "form"),
     [
         ("resized", "shop", RESIZED),
+        ({"form": "letterboxed"}, "shop", LETTERBOXED),
         ("as Fashion-MNIST's", "Fashion-MNIST", CENTRED),
         ("as Fashion-MNIST's", "synthetic", CENTRED),
         ("as Fashion-MNIST's", "shop", RESIZED),  # as older versions stored for all data sets of 28 x 28 pixels
