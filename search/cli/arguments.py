@@ -111,3 +111,9 @@ def say_address(console: Console, address: str, *, is_moved: bool, in_browser: b
     console.print(f"{address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
     if in_browser and not webbrowser.open(address):
         console.print("No browser could be opened. Open that address in a browser.", highlight=False)
+
+
+def show_page(path: Path, console: Console) -> None:
+    """Open a page that was written in the browser, or say that none could be opened."""
+    if not webbrowser.open(path.absolute().as_uri()):
+        console.print(f"No browser could be opened. Open {path} in a browser.", highlight=False)

@@ -1,10 +1,11 @@
-"""The read-only commands: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
+"""The commands that change no study: `fmnist-search status`, `trials`, `show`, `compare`, `knobs`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.arguments import AsCsv, AsJson, Storage, StudyName, quiet_optuna
+from search.cli.arguments import AsCsv, AsJson, Storage, StudyName, quiet_optuna, show_page
 from search.cli.completion import studies_and_trials, study_names, trial_numbers
 from search.errors import SearchError
 from search.study.paths import DEFAULT_STORAGE
@@ -162,17 +163,37 @@ def knobs(study: OfStudy = None, as_json: AsJson = False, as_csv: AsCsv = False)
 
 
 def compare(
-    studies: Studies, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False
+    studies: Studies,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison with figures to one HTML page.")
+    ] = None,
+    in_browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser; without --html it is studies/compare.html.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
-    """Compare finished studies by their stored test predictions, with intervals of scores and differences.
+    """Compare finished studies by their stored test predictions: scores, differences with intervals, sizes and spaces.
 
-    Example: fmnist-search compare baseline improved
+    Example: fmnist-search compare baseline improved --html compared.html
     """
-    form, opened = _form(as_json, as_csv), _storage(storage)
-    from search.report.lists.comparison import compare as compared
+    form, opened, console = _form(as_json, as_csv), _storage(storage), Console(stderr=as_json or as_csv)
+    from search.report.comparison import read_comparison
+    from search.report.lists.comparison import comparison_answer
     from search.study.study import load_study
 
-    _print(compared([load_study(opened, name) for name in studies]), form, Console())
+    loaded = [load_study(opened, name) for name in studies]
+    comparison = read_comparison(loaded)
+    _print(comparison_answer(comparison), form, Console())
+    if html or in_browser:
+        from search.report.page.comparison import COMPARISON_PAGE, write_comparison
+
+        path = html or loaded[0].home / COMPARISON_PAGE
+        write_comparison(comparison, loaded, path)
+        console.print(f"Written: {path}", highlight=False)
+        if in_browser:
+            show_page(path, console)
 
 
 def _form(as_json: bool, as_csv: bool) -> "Form":

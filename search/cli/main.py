@@ -1,7 +1,6 @@
 """The command line: parse, call one function, print. Commands import heavy modules inside, to keep --help fast."""
 
 import sys
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,6 +18,7 @@ from search.cli.arguments import (
     StudyName,
     Test,
     opened_study,
+    show_page,
     source_of,
 )
 from search.cli.dashboard import dashboard
@@ -153,8 +153,8 @@ def report(
 
         written.append(write_page(opened, html or opened.folder / PAGE))
     console.print(f"Written: {', '.join(str(path) for path in written)}", highlight=False)
-    if in_browser and not webbrowser.open(written[-1].absolute().as_uri()):
-        console.print("No browser could be opened. Open the last of these files in a browser.", highlight=False)
+    if in_browser:
+        show_page(written[-1], console)
 
 
 def export(

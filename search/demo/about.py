@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist.classifier import Classifier
-from search.export.model_card import METRICS
+from search.study.paths import METRICS
 from search.terminal.wording import f1, visible
 
 

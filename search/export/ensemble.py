@@ -26,9 +26,10 @@ from search.export.export import (
     written,
 )
 from search.export.formats import ENSEMBLE
-from search.export.model_card import CARD, METRICS, ModelFacts
+from search.export.model_card import CARD, ModelFacts
 from search.export.onnx_export import about_model, to_onnx
 from search.study.ensemble import averaged
+from search.study.paths import METRICS
 
 FILES = {ENSEMBLE, LABELS, METRICS, CARD}
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from search.export.formats import ENSEMBLE
 from search.export.latency import Latency
-from search.export.model_card import CARD, METRICS, ModelFacts, file_rows, latency_facts, render, tested_on
+from search.export.model_card import CARD, ModelFacts, file_rows, latency_facts, render, tested_on
 from search.export.parity import Parity
+from search.study.paths import METRICS
 from search.study.records import EnsembleScore
 
 

@@ -25,9 +25,10 @@ from fmnist.scoring import as_input
 from search.errors import SearchError
 from search.export.formats import CONFIG, ENSEMBLE, FORMATS, INT8, ONNX, PT2, WEIGHTS
 from search.export.latency import Latency, latency_of
-from search.export.model_card import CARD, METRICS, ModelFacts, write_card
+from search.export.model_card import CARD, ModelFacts, write_card
 from search.export.onnx_export import about_model, to_int8, to_onnx
 from search.export.parity import Parity, Quantised, compare, measure
+from search.study.paths import METRICS
 from search.study.records import FinalRun
 
 LABELS = "labels.json"

@@ -21,10 +21,11 @@ from search.report.confusion import Confusion, most_confused
 from search.report.data_tables import cleaning_sentences, kept_warnings
 from search.report.render import escaped
 from search.study.ensemble import ensemble_sentence, teachers_sentence
+from search.study.paths import METRICS
 from search.study.records import ClassScore, DataRecord, Environment, Final, FinalRun, Identity
 from search.terminal.wording import counted, duration, f1, setting, visible
 
-CARD, METRICS = "MODEL_CARD.md", "metrics.json"
+CARD = "MODEL_CARD.md"
 NOT_FASHION_MNIST = (
     "SYNTHETIC DATA: this model was trained and tested on images drawn by code. No figure here is Fashion-MNIST's."
 )

@@ -18,12 +18,12 @@ from fmnist.data.sources import Source
 from fmnist.data.splits import test_fingerprint
 from fmnist.metrics import Scores
 from search.errors import SearchError, StorageLostError
-from search.export.model_card import METRICS
 from search.job.final import evaluate, is_test_of
 from search.job.teachers import FOLDER as TEACHERS
 from search.storage.opening import open_storage
 from search.study.environment import now
 from search.study.ownership import OWNER, identity_of, name_of, read_owner
+from search.study.paths import METRICS
 from search.study.records import Identity
 from search.study.study import Study, load_study
 

@@ -159,15 +159,15 @@ def read_report(study: Study) -> Report:
         final=record_in(attributes, Final),
         front=points_of_front(study),
         diverged=diverged_points(study),
-        confirmed=_confirmed(confirmation),
+        confirmed=confirmed_in(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,
-        optimism=None if confirm_epochs(spec) else _optimism(confirmation),
+        optimism=None if confirm_epochs(spec) else optimism_in(confirmation),
         chosen=chosen,
         wider=read_wider(study, spec, trials, chosen, data, environments),
         ablation=next(reversed((record_in(attributes, Ablations) or Ablations()).found), None),
         best=_best(trials),
-        states=_states(trials),
+        states=states_of(trials),
         importances=read_importances(study, trials, data),
         prior=record_in(attributes, PriorRecord),
         extensions=records_in(attributes, Extension),
@@ -194,7 +194,8 @@ def confirm_epochs(spec: Mapping[str, JsonValue]) -> int | None:
     return epochs if isinstance(epochs, int) and epochs != usual else None
 
 
-def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:
+def confirmed_in(confirmation: Confirmation) -> tuple[Confirmed, ...]:
+    """Return the candidates with their scores on fresh seeds, best mean first."""
     rows = [
         Confirmed(
             trial=candidate.trial,
@@ -208,7 +209,8 @@ def _confirmed(confirmation: Confirmation) -> tuple[Confirmed, ...]:
     return tuple(sorted(rows, key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True))
 
 
-def _optimism(confirmation: Confirmation) -> Optimism | None:
+def optimism_in(confirmation: Confirmation) -> Optimism | None:
+    """Return the optimism of the search's best candidate; None before it has a fresh seed."""
     if not confirmation.candidates:
         return None
     best = max(confirmation.candidates, key=lambda candidate: candidate.search_value)
@@ -253,7 +255,8 @@ def broken_limits(trial: FrozenTrial) -> tuple[str, ...]:
     return tuple(name for name, share in constraints_of(trial).items() if share > 0)
 
 
-def _states(trials: Sequence[FrozenTrial]) -> States:
+def states_of(trials: Sequence[FrozenTrial]) -> States:
+    """Count the trials of a study by state and by reason."""
     refused = [trial for trial in trials if TrialRecord(trial).is_refused]
     others = [trial for trial in trials if TrialRecord(trial).counts]
     counts = Counter(trial.state for trial in others)

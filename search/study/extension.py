@@ -50,13 +50,21 @@ def require_extensible(before: StudySpec, now: StudySpec, *, made_by: str, versi
 
 def space_changes(before: Space, now: Space) -> tuple[str, ...]:
     """Return in words what has changed, one entry for each knob."""
-    names = dict.fromkeys([*before.knobs, *before.pinned, *now.knobs, *now.pinned])
     return tuple(
-        f"{name} {_in_words(now, name)} (before {_in_words(before, name)})"
-        for name in names
-        if now.knobs.get(name) != before.knobs.get(name) or now.value_of(name) != before.value_of(name)
+        f"{name} {entry_in_words(now, name)} (before {entry_in_words(before, name)})"
+        for name in differing_knobs(before, now)
     )
 
 
-def _in_words(space: Space, name: str) -> str:
+def differing_knobs(one: Space, other: Space) -> list[str]:
+    """Return the knobs that are not searched over the same range, or not pinned to the same value, in both spaces."""
+    return [
+        name
+        for name in dict.fromkeys([*one.knobs, *one.pinned, *other.knobs, *other.pinned])
+        if other.knobs.get(name) != one.knobs.get(name) or other.value_of(name) != one.value_of(name)
+    ]
+
+
+def entry_in_words(space: Space, name: str) -> str:
+    """Return the values of a searched knob, or the one value of another: "relu, silu", "0.001 to 0.1 log", "8"."""
     return extent(space.knobs[name]) if name in space.knobs else setting(space.value_of(name))

@@ -7,6 +7,7 @@ HOME = Path(os.environ.get("FMNIST_STUDIES") or "studies")  # by default in the 
 STORAGE_FILE = HOME / "fmnist.db"
 NAMED_STORAGE = os.environ.get("FMNIST_STORAGE")
 DEFAULT_STORAGE = NAMED_STORAGE or f"sqlite:///{STORAGE_FILE}"
+METRICS = "metrics.json"  # in an export: its figures for programs
 RUNNING = "running"  # in a study's folder: snapshots of the running trainings
 
 

@@ -26,7 +26,7 @@ class Answer:
     tables: Sequence[Table]
     keys: Sequence[str]
     rows: Sequence[Facts]
-    document: Mapping[str, JsonValue] | None = None  # the JSON, if it holds more than the rows
+    document: Mapping[str, JsonValue] | Sequence[Facts | Mapping[str, JsonValue]] | None = None  # JSON with more
 
 
 def to_json(answer: Answer) -> str:

@@ -12,6 +12,10 @@ from search.terminal.wording import visible
 
 ACCENT, ALARM, INK, MUTED, LINE = "var(--accent)", "var(--alarm)", "var(--ink)", "var(--muted)", "var(--line)"
 FAINT = "var(--faint)"  # for what is in the background
+# Of several studies side by side: the first, with which the others are compared, is grey.
+SERIES = (MUTED, ACCENT, "var(--amber)", "var(--green)", "var(--plum)", "var(--sky)")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
+DASHES = ("solid", "dash", "dot")
 LONGEST_LABEL = 22  # characters
 SCORE = "validation macro F1"
 Trace = dict[str, Any]
@@ -32,3 +36,18 @@ def label(text: str) -> str:
     """Shorten the text for an axis, and escape the HTML that Plotly would interpret."""
     line = visible(text).replace("\n", " ").strip()
     return escape(line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…", quote=False)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one of several studies is drawn: beyond the colours, by symbol and dash, so that it can be told in print."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+def look(index: int) -> Look:
+    """Return the look of the study of that place; colours repeat after six, with another dash."""
+    turn, place = divmod(index, len(SERIES))
+    return Look(SERIES[place], SYMBOLS[place], DASHES[turn % len(DASHES)])

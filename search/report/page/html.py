@@ -1,38 +1,28 @@
-"""A study as a self-contained HTML page: no network, no server, and all tables without JavaScript. No torch."""
+"""The page of a study. No torch."""
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment as Templates
-from jinja2 import PackageLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fmnist.atomic import write_in_place
 from fmnist.errors import FmnistError
 from search.errors import SearchError
 from search.report.facts import Report, read_report
-from search.report.page.blocks import Facts, Section
+from search.report.page.blocks import Facts
 from search.report.page.missing import Missing
 from search.report.page.paths import log_knobs, read_paths
 from search.report.page.pictures import find_pixels
+from search.report.page.rendering import Page, render, write_html
 from search.report.page.sections import card, sections
 from search.report.render import headline, warnings
 from search.study.predictions import Predictions, predictions_path, read_predictions
 from search.study.records import Final
 from search.study.study import Study
 from search.study.winner import winning_spec
-from search.terminal.table import Bar, Cell, Options, Scale
-from search.terminal.wording import visible
 
 PAGE = "report.html"  # in the study's folder
-CELLS: dict[str, type] = {"bar": Bar, "scale": Scale, "options": Options}  # kinds of cell, as the template names them
 
 
 def write_page(study: Study, path: Path) -> Path:
@@ -40,14 +30,26 @@ def write_page(study: Study, path: Path) -> Path:
 
     Raises: SearchError if the file cannot be written.
     """
-    page = to_html(read_facts(study))
-    try:
-        write_in_place(path, page.encode())
-    except OSError as error:
-        raise SearchError(
-            f"{path} must be writable: {error.strerror or error}. Free space there, or name another file."
-        ) from error
-    return path
+    return write_html(page_of(read_facts(study)), path)
+
+
+def to_html(facts: Facts) -> str:
+    """Return the study's page as HTML."""
+    return render(page_of(facts))
+
+
+def page_of(facts: Facts) -> Page:
+    """Return the study's page."""
+    report = facts.report
+    return Page(
+        kind="Report of a study",
+        title=report.study,
+        headline=headline(report),
+        warnings=warnings(report),
+        card=card(facts),
+        sections=sections(facts),
+        source="the study alone",
+    )
 
 
 def read_facts(study: Study) -> Facts:
@@ -90,61 +92,3 @@ def _toml(write: Callable[[], str]) -> str | Missing:
         )
     except FmnistError as error:
         return Missing(str(error))
-
-
-def to_html(facts: Facts) -> str:
-    """Return the page. Names are escaped; its content security policy allows no other script and no request."""
-    from plotly.offline import get_plotlyjs  # slow to import; most importers only need PAGE
-
-    templates = Templates(
-        loader=PackageLoader("search.report.page"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    templates.filters["text"] = visible
-    for name, kind in CELLS.items():
-        templates.tests[name] = _is_a(kind)
-    parts = sections(facts)
-    own = (_part(templates, "figures.js"), _part(templates, "tables.js"))
-    plotly, draw, handle = (script.replace("\r\n", "\n") for script in (get_plotlyjs(), *own))
-    return templates.get_template("report.html.j2").render(
-        title=facts.report.study,
-        headline=headline(facts.report),
-        warnings=warnings(facts.report),
-        card=card(facts),
-        sections=parts,
-        style=Markup(_part(templates, "report.css")),
-        plotly=Markup(plotly),
-        draw=Markup(draw),
-        handle=Markup(handle),
-        hashes=[_hash(script) for script in (plotly, draw, handle)],
-        drawn=_as_json(parts),
-        has_figures=any(block.figures for section in parts for block in section.blocks),
-    )
-
-
-def _is_a(kind: type) -> Callable[[Cell], bool]:
-    return lambda cell: isinstance(cell, kind)
-
-
-def _part(templates: Templates, name: str) -> str:
-    assert templates.loader is not None
-    return templates.loader.get_source(templates, name)[0]
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _as_json(parts: Sequence[Section]) -> Markup:
-    """Map element ids to figures. Characters that could end the element or start a comment are escaped."""
-    figures: dict[str, dict[str, Any]] = {
-        f"{section.key}-{i}-{j}": {"data": figure.data, "layout": figure.layout}
-        for section in parts
-        for i, block in enumerate(section.blocks)
-        for j, figure in enumerate(block.figures)
-    }
-    text = json.dumps(figures, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
