@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from search.report.baseline import Baseline
 from search.report.chosen import ChosenKnob
 from search.report.facts import Report
 from search.report.page.figure import Figure
@@ -76,6 +77,7 @@ class Facts:
     pixels: NDArray[np.uint8] | Missing
     again: str | Missing  # the study as TOML
     winner: str | Missing  # its winner as TOML
+    baseline: Baseline | None = None  # of the same test images
 
     @cached_property
     def tables(self) -> dict[str, Table]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search.report.page.figure import LINE, Figure, Trace, label, look
+from search.report.page.figure import MUTED, Figure, Trace, label, look, rows
 from search.study.records import Final
 
 BAR, GAP, EDGES = 11, 14, 90  # pixels: of a bar, between classes, and of the axis with the legend
@@ -14,10 +14,10 @@ def class_bars(names: Sequence[str], finals: Sequence[Final]) -> Figure:
     classes = _most_different(finals)
     shown = [label(finals[0].classes[i].name) for i in classes]
     traces = [
-        _bars(name, place, shown, [round(final.classes[i].f1, 5) for i in classes])
+        _bars(name, place, shown, [final.classes[i].f1 for i in classes])
         for place, (name, final) in enumerate(zip(names, finals, strict=True))
     ]
-    return _figure("F1 of each class, on the test split", traces, "F1 on the test split", len(classes), len(finals))
+    return _figure("F1 of each class, on the test split", traces, "F1", shown)
 
 
 def class_differences(names: Sequence[str], finals: Sequence[Final]) -> Figure:
@@ -25,11 +25,11 @@ def class_differences(names: Sequence[str], finals: Sequence[Final]) -> Figure:
     classes, (first, *others) = _most_different(finals), finals
     shown = [label(first.classes[i].name) for i in classes]
     traces = [
-        _bars(name, place, shown, [round(final.classes[i].f1 - first.classes[i].f1, 5) for i in classes], sign="+")
+        _bars(name, place, shown, [final.classes[i].f1 - first.classes[i].f1 for i in classes], sign="+")
         for place, (name, final) in enumerate(zip(names[1:], others, strict=True), start=1)
     ]
-    title = f"F1 of each class minus that of {label(names[0])}"
-    return _figure(title, traces, title, len(classes), len(others))
+    title = f"F1 of each class minus that of the baseline, {label(names[0])}"
+    return _figure(title, traces, "F1 minus the baseline's", shown)
 
 
 def _bars(name: str, place: int, classes: Sequence[str], values: Sequence[float], sign: str = "") -> Trace:
@@ -37,21 +37,24 @@ def _bars(name: str, place: int, classes: Sequence[str], values: Sequence[float]
         "type": "bar",
         "orientation": "h",
         "name": label(name),
-        "y": list(classes),
-        "x": list(values),
+        "y": list(range(len(classes))),  # and not their names: shortened, two may be the same
+        "x": [round(value, 5) for value in values],
+        "text": list(classes),
+        "textposition": "none",
         "marker": {"color": look(place).colour},
-        "hovertemplate": f"%{{y}}, {label(name)}: %{{x:{sign}.4f}}<extra></extra>",
+        "hovertemplate": f"%{{text}}, {label(name)}: %{{x:{sign}.4f}}<extra></extra>",
     }
 
 
-def _figure(title: str, traces: list[Trace], axis: str, classes: int, bars: int) -> Figure:
+def _figure(title: str, traces: list[Trace], axis: str, classes: Sequence[str]) -> Figure:
+    height = GAP + BAR * len(traces)
     layout = {
-        "xaxis": {"title": {"text": axis}, "zeroline": True, "zerolinecolor": LINE},
-        "yaxis": {"type": "category", "autorange": "reversed", "showgrid": False},
+        "xaxis": {"title": {"text": axis}, "nticks": 6, "zeroline": True, "zerolinecolor": MUTED},
+        "yaxis": rows(classes),
         "showlegend": True,
-        "bargap": GAP / (GAP + BAR * bars),
+        "bargap": GAP / height,
     }
-    return Figure(title, traces, layout, EDGES + classes * (GAP + BAR * bars))
+    return Figure(title, traces, layout, EDGES + len(classes) * height)
 
 
 def _most_different(finals: Sequence[Final]) -> list[int]:

@@ -18,6 +18,7 @@ from search.report.page.comparison_tables import (
     scores_table,
     searches_table,
     settings_table,
+    sizes_table,
     timing_table,
 )
 from search.report.page.paths import TrialPath, read_paths
@@ -29,6 +30,7 @@ from search.terminal.wording import f1
 
 COMPARISON_PAGE = "compare.html"  # in the folder of studies
 FREEZE_THAW = "freeze-thaw"
+NAMES_SHOWN = 4  # in the title
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ def comparison_page(facts: ComparisonFacts) -> Page:
     comparison = facts.comparison
     return Page(
         kind="Comparison of studies",
-        title=" · ".join(facts.names),
+        title=_title(facts.names),
         headline=headline(comparison),
         warnings=_warnings(facts),
         card=(),
@@ -75,6 +77,10 @@ def comparison_page(facts: ComparisonFacts) -> Page:
         ],
         source="the stored studies alone",
     )
+
+
+def _title(names: Sequence[str]) -> str:
+    return " · ".join(names) if len(names) <= NAMES_SHOWN else f"{names[0]} and {len(names) - 1} others"
 
 
 def headline(comparison: Comparison) -> str:
@@ -106,13 +112,12 @@ def _warnings(facts: ComparisonFacts) -> list[str]:
 
 def _studies(comparison: Comparison) -> Iterator[Block]:
     text = (
-        "The dot is the result, on the test split; the diamond the winner's score on validation images with fresh seeds; "
-        "the ring the best value of the search, the highest of many with one seed each, and so too high. Choose between "
-        "studies by the confirmed score: the best test score is partly luck with the test images."
+        "The dot is the result, on the test split; the diamond the winner's score on validation images with fresh "
+        "seeds; the ring the best value of the search, the highest of many with one seed each, and so too high. Choose "
+        "between studies by the confirmed score: the best test score is partly luck with the test images."
     )
     figures = [comparison_figures.scores(comparison.studies)]
-    table = scores_table(comparison)
-    yield Block("Scores", text, figures, [table], id=table.id)
+    yield Block("Scores", text, figures, [scores_table(comparison), sizes_table(comparison)], id="scores")
     yield replace(table_block(differences_table(comparison)), figures=[comparison_figures.differences(comparison)])
 
 
@@ -122,7 +127,7 @@ def _classes(comparison: Comparison) -> Iterator[Block]:
     count = len(finals[0].classes)
     cut = f" Of {count} classes, the {CLASSES_DRAWN} that differ most." if count > CLASSES_DRAWN else ""
     figures = [class_bars(names, finals), class_differences(names, finals)]
-    text = f"Means over the seeds of each study, on the test split.{cut}"
+    text = f"Means over the seeds of each study, on the test split; small differences may be chance.{cut}"
     yield Block("F1 of each class", text, figures, folded=[classes_table(comparison)])
 
 

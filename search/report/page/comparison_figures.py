@@ -1,14 +1,17 @@
 """Figures of studies side by side: scores, what they cost, and the paths of their searches."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from search.report.comparison import Comparison, Tested
-from search.report.page.figure import ACCENT, INK, MUTED, SCORE, Figure, Trace, label, look
+from search.report.page.figure import ACCENT, INK, MUTED, SCORE, Figure, Trace, label, look, rows
 from search.report.page.spent import Step
 
 ROW = 58  # pixels of a study
 TEST_SCORE = "test macro F1"
 LEAST_SPAN = 0.02  # of macro F1, on the axis of the searches
+MOST_TICKS = 7  # of a logarithmic axis; beyond these, only powers of 10
 SPANS = 4  # of the axis of the searches: so many times the distance between their ends
 
 
@@ -40,7 +43,7 @@ def scores(studies: Sequence[Tested]) -> Figure:
     ]
     layout = {
         "xaxis": {"title": {"text": "macro F1"}, "nticks": 6},
-        "yaxis": _rows([study.name for study in studies]),
+        "yaxis": rows([label(study.name) for study in studies]),
         "showlegend": True,
         "legend": {"traceorder": "reversed", "orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     }
@@ -61,12 +64,12 @@ def differences(comparison: Comparison) -> Figure:
     }
     layout = {
         "xaxis": {
-            "title": {"text": f"{TEST_SCORE} minus that of {label(comparison.baseline.name)}"},
+            "title": {"text": f"{TEST_SCORE} minus the baseline's"},
             "nticks": 6,
             "tickformat": "+",
             "rangemode": "tozero",
         },
-        "yaxis": _rows([study.name for study in comparison.others]),
+        "yaxis": rows([label(study.name) for study in comparison.others]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": INK}}],
     }
     return Figure("Differences from the baseline with paired intervals", [trace], layout, 90 + 44 * len(found))
@@ -88,20 +91,12 @@ def _error(above: Sequence[float], below: Sequence[float] | None = None) -> Trac
     return error | ({} if below is None else {"arrayminus": list(below)})
 
 
-def _rows(names: Sequence[str]) -> Trace:
-    """Return an axis with a row for each name, the first on top."""
-    return {
-        "tickvals": list(range(len(names))),
-        "ticktext": [label(name) for name in names],
-        "range": [len(names) - 0.5, -0.5],
-        "showgrid": False,
-    }
-
-
 def score_over(studies: Sequence[Tested], costs: Sequence[float], axis: str) -> Figure:
     """Draw the test score of each study over what it costs, on a logarithmic scale."""
     traces = []
     for place, (study, cost) in enumerate(zip(studies, costs, strict=True)):
+        if cost <= 0:  # not on record
+            continue
         final, drawn, name = study.final, look(place), label(study.name)
         traces.append(
             {
@@ -116,11 +111,27 @@ def score_over(studies: Sequence[Tested], costs: Sequence[float], axis: str) -> 
             }
         )
     axes = {
-        "xaxis": {"title": {"text": axis}, "type": "log", "nticks": 6},
+        "xaxis": {"title": {"text": axis}, "type": "log", **_log_ticks(costs)},
         "yaxis": {"title": {"text": TEST_SCORE}},
         "showlegend": True,
     }
     return Figure(f"{TEST_SCORE[0].upper()}{TEST_SCORE[1:]} over {axis}", traces, axes, 340)
+
+
+def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Return an axis from below the lowest value to above the highest, with ticks at 1, 2 and 5 times powers of 10."""
+    known = [value for value in values if value > 0] or [1.0]
+    low, high = min(known), max(known)
+    room = 0.1 * math.log10(high / low) or 0.1
+    ends = [math.log10(low) - room, math.log10(high) + room]
+    powers = range(math.floor(ends[0]), math.ceil(ends[1]) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    shown = [tick for tick in ticks if ends[0] <= math.log10(tick) <= ends[1]]
+    if len(shown) < 2:  # the values are near to each other
+        shown = sorted({low, high})
+    elif len(shown) > MOST_TICKS:
+        shown = [tick for tick in shown if round(math.log10(tick), 6).is_integer()]
+    return {"range": ends, "tickvals": shown, "ticktext": [f"{tick:,.6g}" for tick in shown], "tickangle": 0}
 
 
 def best_so_far(names: Sequence[str], steps: Sequence[Sequence[Step]], axis: str) -> Figure:
@@ -131,11 +142,12 @@ def best_so_far(names: Sequence[str], steps: Sequence[Sequence[Step]], axis: str
         traces.append(
             {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": "lines+markers",
                 "name": label(name),
                 "x": [round(spent, 4) for spent, _ in line],
                 "y": [round(value, 5) for _, value in line],
                 "line": {"shape": "hv", "color": drawn.colour, "dash": drawn.dash, "width": 2},
+                "marker": {"color": drawn.colour, "symbol": drawn.symbol, "size": 7},
                 "hovertemplate": f"{label(name)}: %{{y:.4f}} after %{{x:,.4~g}}<extra></extra>",
             }
         )

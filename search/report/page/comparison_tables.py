@@ -15,32 +15,52 @@ BESIDE_SPACE = ("name", "description", "knobs", "unlisted")  # of a spec: its na
 
 
 def scores_table(comparison: Comparison) -> Table:
-    """Return all figures of each study in a row: scores, sizes, latency, time and trials."""
+    """Return the scores of each study in a row."""
     rows: list[Row] = []
-    for study, seconds in zip(comparison.studies, comparison.seconds, strict=True):
-        final, records, exported = study.final, study.records, study.exported
-        states = records.states
+    for study in comparison.studies:
+        final, records = study.final, study.records
         rows.append(
             (
                 study.name,
                 f1(final.mean),
-                interval(final.low, final.high),
-                str(len(final.runs)),
                 f1(records.confirmed.mean if records.confirmed else None),
                 f1(records.best),
                 f"{records.optimism.difference:+.4f}" if records.optimism else "-",
-                f"{final.parameters:,}",
+                interval(final.low, final.high),
+                f1(final.sd),
+                str(len(final.runs)),
+            )
+        )
+    final = comparison.baseline.final
+    caption = (
+        f"Test: macro F1 on the same {counted(final.test_images, 'test image')}, mean over seeds, with "
+        f"{100 * final.level:g} % interval. {confirmed_in_words(comparison)} Search: the best value, of one seed. "
+        "Optimism: that value minus the same trial's confirmed mean."
+    )
+    if any(study.final.teachers for study in comparison.studies):
+        caption += " Of a study that distils, the confirmed score is of the teachers' configuration."
+    columns = ("study", "test", "confirmed", "search", "optimism", "interval of test", "sd", "seeds")
+    return Table("Scores", columns, rows, caption, marks=best_marked(comparison, column=1), id="scores")
+
+
+def sizes_table(comparison: Comparison) -> Table:
+    """Return the sizes, the latency, the time and the trials of each study in a row."""
+    rows: list[Row] = []
+    for study, seconds in zip(comparison.studies, comparison.seconds, strict=True):
+        exported, states = study.exported, study.records.states
+        rows.append(
+            (
+                study.name,
+                f"{study.final.parameters:,}",
+                f"{study.final.flops / 1e6:.1f}",
                 f"{exported.bytes / 1000:,.0f} kB" if exported else "-",
                 _latency(exported),
                 duration(seconds),
                 f"{states.complete + states.pruned + states.failed:,}",
             )
         )
-    columns = ("study", "test F1", "interval", "seeds", "confirmed", "in the search", "optimism")
-    columns += ("parameters", "file", "1 image", "time", "trials")
-    return Table(
-        "Scores", columns, rows, _scores_caption(comparison), marks=best_marked(comparison, column=1), id="scores"
-    )
+    columns = ("study", "parameters", "MFLOPs", "file", "1 image", "time", "trials")
+    return Table("Size, time and trials", columns, rows, _sizes_caption(comparison), id="sizes")
 
 
 def _latency(exported: ExportedFile | None) -> str:
@@ -49,22 +69,15 @@ def _latency(exported: ExportedFile | None) -> str:
     return f"{exported.milliseconds:.3g} ms{'' if exported.is_steady else ', unsteady'}"
 
 
-def _scores_caption(comparison: Comparison) -> str:
-    final = comparison.baseline.final
-    sentences = [
-        f"Test F1: macro F1 on the same {counted(final.test_images, 'test image')}, mean over seeds, with "
-        f"{100 * final.level:g} % interval.",
-        confirmed_in_words(comparison),
-        "In the search: the best value, of one seed. Optimism: that value minus the same trial's confirmed mean.",
-        "File and 1 image: the exported ONNX file, and its latency on a CPU"
-        + (". " if comparison.shares_processor else ", which is not the same one for all: not comparable. ")
-        + f"Time: wall clock of {'the whole job' if comparison.has_jobs else 'search, confirm and final'}.",
-    ]
-    if any(study.final.teachers for study in comparison.studies):
-        sentences.append("Of a study that distils, the confirmed score is of the teachers' configuration.")
+def _sizes_caption(comparison: Comparison) -> str:
+    cpu = "" if comparison.shares_processor else ", not of the same CPU or threads for all, so not comparable"
+    caption = (
+        f"File and 1 image: the exported ONNX file and its latency on a CPU{cpu}. Time: wall clock of "
+        f"{'the whole job' if comparison.has_jobs else 'search, confirm and final'}."
+    )
     if any(study.exported is None for study in comparison.studies):
-        sentences.append("Without a file: the study's folder here has no export of its result as ONNX.")
-    return " ".join(sentences)
+        caption += " Without a file: the study's folder here has no export of its result as ONNX."
+    return caption
 
 
 def classes_table(comparison: Comparison) -> Table:

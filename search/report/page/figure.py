@@ -4,6 +4,7 @@ The accent marks the chosen trial, grey the others; blue and vermilion are from 
 colour-blind people can tell apart.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -36,6 +37,12 @@ def label(text: str) -> str:
     """Shorten the text for an axis, and escape the HTML that Plotly would interpret."""
     line = visible(text).replace("\n", " ").strip()
     return escape(line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…", quote=False)
+
+
+def rows(labels: Sequence[str]) -> dict[str, Any]:
+    """Return an axis with a row for each label, at 0, 1, ..., the first on top."""
+    ends = [len(labels) - 0.5, -0.5]
+    return {"tickvals": list(range(len(labels))), "ticktext": list(labels), "range": ends, "showgrid": False}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fmnist.errors import FmnistError
 from search.errors import SearchError
+from search.report.baseline import read_baseline
 from search.report.facts import Report, read_report
 from search.report.page.blocks import Facts
 from search.report.page.missing import Missing
@@ -48,7 +49,7 @@ def page_of(facts: Facts) -> Page:
         warnings=warnings(report),
         card=card(facts),
         sections=sections(facts),
-        source="the study alone",
+        source="the study alone" if facts.baseline is None else "the study and its baseline alone",
     )
 
 
@@ -66,6 +67,7 @@ def read_facts(study: Study) -> Facts:
         pixels=predictions if isinstance(predictions, Missing) else _pixels(report),
         again=_toml(lambda: study.spec.to_toml()),  # noqa: PLW0108  # reading the spec may fail as well
         winner=_toml(lambda: winning_spec(study).to_toml(is_short=True)),
+        baseline=None if report.final is None else read_baseline(study),
     )
 
 

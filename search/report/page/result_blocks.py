@@ -7,6 +7,7 @@ from search.report.calibration import calibration, error_without, fitted_on
 from search.report.confusion import MATRIX_CLASSES, short_names
 from search.report.page import result_figures
 from search.report.page.blocks import Block, Facts, Matrix, Picture, report_blocks, table_block
+from search.report.page.class_figures import class_bars, class_differences
 from search.report.page.front_figure import front_figure
 from search.report.page.missing import Missing
 from search.report.page.pictures import as_address
@@ -30,10 +31,20 @@ def result_blocks(facts: Facts) -> Iterator[Block]:
         return
     if "front" in facts.tables:
         yield replace(table_block(facts.tables["front"]), figures=[front_figure(facts)])
-    yield from report_blocks(facts, "final", "teachers", "classes")
+    yield from report_blocks(facts, "final", "teachers")
+    yield _classes(facts, final)
     yield _confusion(facts, final)
     yield table_block(pairs_table(final))
     yield from _prediction_blocks(facts, final)
+
+
+def _classes(facts: Facts, final: Final) -> Block:
+    block = table_block(facts.tables["classes"])
+    if (baseline := facts.baseline) is None:
+        return block
+    names, finals = (baseline.study, facts.report.study), (baseline.final, final)
+    text = f"{block.text} Grey is the baseline, the study {baseline.study}, on the same test images."
+    return replace(block, text=text, figures=[class_bars(names, finals), class_differences(names, finals)])
 
 
 def _confusion(facts: Facts, final: Final) -> Block:
