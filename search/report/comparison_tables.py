@@ -79,12 +79,14 @@ def spaces_table(comparison: Comparison) -> Table:
     """Return the knobs that are not searched over the same values, or not pinned to the same one, in all studies."""
     title, names = "Where the spaces differ", comparison.differing_knobs
     if not names:
-        return Table(title, caption="Nowhere: all studies search the same space.", id="spaces")
+        return Table(title, caption="Nowhere: all studies search the same space.", id="space-differences")
     rows = [(name, *(_entry(study, name) for study in comparison.studies)) for name in names]
     caption = "The winner's value, of the values that were searched; alone, the value that the study pins."
     columns = ("knob", *(study.name for study in comparison.studies))
     everything = range(len(columns))
-    return Table(title, columns, rows, caption, frozenset(everything), spare=tuple(everything[1:]), id="spaces")
+    return Table(
+        title, columns, rows, caption, frozenset(everything), spare=tuple(everything[1:]), id="space-differences"
+    )
 
 
 def _entry(study: Tested, name: str) -> str:

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fmnist.config import TrialConfig
 from fmnist.metrics import paired_difference
 from search.storage.opening import open_storage
+from search.study.records import Confirmation
 from search.study.study import load_study
 from tests.search.report.lists.listed import LABELS, STORAGE
+from tests.search.sample import candidate, remember
 from tests.search.tiny import Say
 
 
@@ -24,7 +27,9 @@ def test_scores_and_differences_are_shown(listed: Say) -> None:
     assert (code, errors) == (0, "")
     rows = [line.split() for line in output.splitlines()]
     scores = next(row for row in rows if row[:1] == ["second"])
-    assert scores[6:] == ["105,674", "1", "min", "35", "s"]
+    assert scores[2] == "-"  # the fresh seeds that it does not have
+    assert scores[7:] == ["105,674", "1", "min", "35", "s"]
+    assert "Nowhere: all studies search the same space." in output
     assert next(row for row in rows if row[:1] == ["second"] and row != scores)[-1] == "worse"
     assert "Better than first by" in output
 
@@ -47,6 +52,34 @@ def test_the_difference_is_that_of_the_stored_predictions(listed: Say) -> None:
     assert other["difference_low"] > 0
     (_, again) = csv.DictReader(io.StringIO(listed("compare", "second", "first", "--csv")[1]))
     assert (float(again["difference"]), again["parameters"], again["seconds"]) == (expected.value, "105674", "95.25")
+
+
+def test_the_confirmed_score_and_the_spaces_are_shown(listed: Say) -> None:
+    study = load_study(open_storage(STORAGE, create=False), "second")
+    remember(study, confirmation=Confirmation(candidates=(candidate(0, 0.93, 0.91, 0.92),), winner=0))
+    study.note_spec(study.spec.overridden(settings=["filters=16", "dropout=0..0.5"]))
+    code, output, errors = listed("compare", "first", "second")
+    assert (code, errors) == (0, "")
+    rows = [line.split() for line in output.splitlines()]
+    assert next(row for row in rows if row[:1] == ["second"])[2] == "0.9150"
+    winner = TrialConfig().filters  # of the configuration on record
+    assert ["filters", f"{winner}", "of", "4,", "8", "16"] in rows
+    first, second = json.loads(listed("compare", "first", "second", "--json")[1])
+    assert (first["confirmed"], first["confirmed_seeds"]) == (None, 0)
+    assert (second["confirmed"], second["confirmed_seeds"]) == (pytest.approx(0.915), 2)
+    assert second["optimism"] == pytest.approx(0.015)
+    assert first["knobs"]["filters"] == {"value": winner, "searched": [4, 8]}
+    assert second["knobs"]["filters"]["searched"] is None
+    assert second["knobs"]["dropout"]["searched"] == {"low": 0, "high": 0.5, "log": False, "step": None}
+    assert first["knobs"].keys() == second["knobs"].keys() == {"filters", "dropout"}
+
+
+def test_in_a_narrow_terminal_the_confirmed_score_stays(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    output = listed("compare", "first", "second")[1]
+    assert max(map(len, output.splitlines())) <= 60
+    assert "confirmed" in output.splitlines()[1]
+    assert "No room for" in output
 
 
 def test_the_test_split_is_not_opened(listed: Say) -> None:
