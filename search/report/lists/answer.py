@@ -26,7 +26,8 @@ class Answer:
     tables: Sequence[Table]
     keys: Sequence[str]
     rows: Sequence[Facts]
-    document: Mapping[str, JsonValue] | Sequence[Facts | Mapping[str, JsonValue]] | None = None  # JSON with more
+    # The JSON, if it holds more than the rows.
+    document: Mapping[str, JsonValue] | Sequence[Mapping[str, JsonValue]] | None = None
 
 
 def to_json(answer: Answer) -> str:

@@ -1,6 +1,5 @@
 """The answer of `fmnist-search compare`."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from pydantic import JsonValue
@@ -25,7 +24,7 @@ def comparison_answer(comparison: Comparison) -> Answer:
     pairs = zip(comparison.studies, (None, *comparison.differences), strict=True)
     rows = [_row(study, difference) for study, difference in pairs]
     tables = [scores_table(comparison), differences_table(comparison), spaces_table(comparison)]
-    document = [
+    document: list[dict[str, JsonValue]] = [
         {**row, "knobs": {name: _knob(study, name) for name in comparison.differing_knobs}}
         for study, row in zip(comparison.studies, rows, strict=True)
     ]
@@ -64,8 +63,9 @@ def _row(study: Tested, difference: Difference | None) -> Facts:
     }
 
 
-def _knob(study: Tested, name: str) -> Mapping[str, JsonValue]:
+def _knob(study: Tested, name: str) -> dict[str, JsonValue]:
     """Return the winner's value and what it was searched in: a list, or a range; None if it is pinned."""
-    knob = study.space.knobs.get(name)
-    searched = None if knob is None else list(knob.options) if isinstance(knob, Choice) else asdict(knob)
+    searched: JsonValue = None
+    if (knob := study.space.knobs.get(name)) is not None:
+        searched = [*knob.options] if isinstance(knob, Choice) else asdict(knob)
     return {"value": study.value_of(name), "searched": searched}

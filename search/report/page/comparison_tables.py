@@ -110,18 +110,13 @@ def searches_table(comparison: Comparison, reports: Sequence[Report], epochs: Se
     rows = []
     for study, report, total in zip(comparison.studies, reports, epochs, strict=True):
         search, states = study.records.spec.search, study.records.states
-        began = (
-            ", ".join(f"{name}: {count:,}" for name, count in report.prior.trainings.items()) if report.prior else ""
-        )
-        counts = (states.complete, states.pruned, states.failed, states.refused)
-        rows.append(
-            (study.name, search.sampler, search.pruner, *(f"{count:,}" for count in counts), f"{total:,}", began)
-        )
+        counts = (states.complete, states.pruned, states.failed, states.refused, total)
+        earlier = report.prior.trainings.items() if report.prior else ()
+        began = ", ".join(f"{name}: {count:,}" for name, count in earlier) or "-"
+        rows.append((study.name, search.sampler, search.pruner, *(f"{count:,}" for count in counts), began))
     columns = ("study", "sampler", "pruner", "complete", "pruned", "failed", "refused", "epochs", "began with")
-    if not any(row[-1] for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    text = frozenset({0, 1, 2, 8})
-    return Table("How each searched", columns, rows, "Epochs: of all trials together.", text, id="searches-table")
+    caption = "Epochs: of all trials together. Began with: earlier trainings that the model of the search knew."
+    return Table("How each searched", columns, rows, caption, frozenset({0, 1, 2, 8}), id="searches-table")
 
 
 def settings_table(comparison: Comparison) -> Table:

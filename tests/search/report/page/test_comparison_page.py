@@ -159,7 +159,12 @@ def test_json_and_csv_stay_alone_on_standard_output(listed: Say) -> None:
 
 def test_open_shows_the_page_in_the_folder_of_studies(listed: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)))
+
+    def refuse(address: str) -> bool:
+        opened.append(address)
+        return False
+
+    monkeypatch.setattr("webbrowser.open", refuse)
     code, output, _ = listed("compare", "first", "second", "--open")
     assert code == 0
     assert opened == [Path("studies/compare.html").absolute().as_uri()]
