@@ -168,7 +168,10 @@ def compare(
         Path | None, typer.Option("--html", metavar="FILE", help="Write the comparison with figures to one HTML page.")
     ] = None,
     in_browser: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser; without --html it is studies/compare.html.")
+        bool,
+        typer.Option(
+            "--open", help="Open the page in the browser; without --html it is compare.html beside the studies."
+        ),
     ] = False,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,

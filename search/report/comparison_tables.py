@@ -45,7 +45,7 @@ def confirmed_in_words(comparison: Comparison) -> str:
     said = "Confirmed: the winner's mean on validation images with fresh seeds"
     if not comparison.shares_validation:
         return f"{said}; the studies have other training files, so these are not comparable."
-    return f"{said}, by which to choose: a choice by test scores has a test score that is too high."
+    return f"{said}. Choose between studies by it: a test score that was chosen for is too high."
 
 
 def interval(low: float, high: float) -> str:

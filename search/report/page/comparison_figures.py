@@ -131,7 +131,8 @@ def _log_ticks(values: Sequence[float]) -> dict[str, Any]:
         shown = sorted({low, high})
     elif len(shown) > MOST_TICKS:
         shown = [tick for tick in shown if round(math.log10(tick), 6).is_integer()]
-    return {"range": ends, "tickvals": shown, "ticktext": [f"{tick:,.10g}" for tick in shown], "tickangle": 0}
+    texts = [f"{tick:,.0f}" if tick >= 100 else f"{tick:.3g}" for tick in shown]
+    return {"range": ends, "tickvals": shown, "ticktext": texts, "tickangle": 0}
 
 
 def best_so_far(names: Sequence[str], steps: Sequence[Sequence[Step]], axis: str) -> Figure:

@@ -12,8 +12,9 @@ def over_minutes(paths: Sequence[TrialPath], searched: float) -> list[Step]:
     """Return the best value so far over minutes since the first trial started.
 
     Args:
-        searched: The seconds that the search took, over all its runs. What the trials span beyond these are pauses
-            between runs, which are cut out of the longest times in which no trial started or ended.
+        searched: The seconds that the search took, over all its runs; 0 if they are not on record. What the trials
+            span beyond these are pauses between runs, which are cut out of the longest times in which no trial started
+            or ended.
     """
     at_work = _without_pauses(sorted({moment for path in paths for moment in path.ran or ()}), searched)
     return _best_so_far((at_work[end] / 60, path) for end, path in _by_end(paths))
@@ -42,7 +43,7 @@ def _by_end(paths: Sequence[TrialPath]) -> list[tuple[float, TrialPath]]:
 def _without_pauses(moments: Sequence[float], searched: float) -> dict[float, float]:
     """Map each moment to the seconds of work until then."""
     gaps = [after - before for before, after in pairwise(moments)]
-    excess = max(0.0, sum(gaps) - searched)
+    excess = max(0.0, sum(gaps) - searched) if searched else 0.0
     for place in sorted(range(len(gaps)), key=lambda place: -gaps[place]):
         cut = min(excess, gaps[place])
         gaps[place] -= cut

@@ -205,7 +205,8 @@ def timed() -> Study:
 def test_best_values_stand_over_the_minutes_of_work(timed: Study) -> None:
     paths = read_paths(timed)
     assert over_minutes(paths, searched=2400) == [(10, 0.90), (40, 0.92), (40, 0.92)]
-    assert over_minutes(paths, searched=10 * 31_200) == [(10, 0.90), (520, 0.92), (520, 0.92)]
+    for known in (0, 10 * 31_200):  # not on record, or longer than the trials took
+        assert over_minutes(paths, searched=known) == [(10, 0.90), (520, 0.92), (520, 0.92)]
 
 
 def test_best_values_stand_over_the_epochs_of_all_trials(timed: Study) -> None:
