@@ -1,7 +1,7 @@
 """Studies filled with finished trials, whose curves were recorded from real trainings."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -13,6 +13,7 @@ from optuna.storages._rdb.models import (
     TrialIntermediateValueModel,
     TrialModel,
     TrialParamModel,
+    TrialSystemAttributeModel,
     TrialUserAttributeModel,
     TrialValueModel,
 )
@@ -22,6 +23,7 @@ from sqlalchemy import insert, select
 from benchmarks.curves import CURVES, read_curves
 from fmnist.network import describe
 from search.storage.own_trials import OwnTrials
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 
@@ -66,14 +68,16 @@ def finished(spec: StudySpec, number: int) -> FrozenTrial:
     config = spec.space.suggest(fixed)
     curve = recorded_curve(spec.epochs, number)[: spec.epochs if number % 3 == 0 else 2 + number % 7]
     network = describe(config, CLASSES)
+    long = {
+        CONFIG: config.model_dump(),
+        CURVE: [
+            {"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)
+        ],
+    }
     notes = {
-        "config": config.model_dump(),
         "seed": spec.seed,
         "parameters": network.parameters,
         "flops": network.flops,
-        "curve": [
-            {"number": epoch, "macro_f1": value, "seconds": float(epoch)} for epoch, value in enumerate(curve, start=1)
-        ],
         "seconds": float(len(curve)),
     }
     return create_trial(
@@ -83,6 +87,7 @@ def finished(spec: StudySpec, number: int) -> FrozenTrial:
         intermediate_values=dict(enumerate(curve, start=1)),
         state=TrialState.COMPLETE if number % 3 == 0 else TrialState.PRUNED,
         user_attrs=notes,
+        system_attrs=long,
     )
 
 
@@ -153,13 +158,14 @@ def _steps(trial: FrozenTrial) -> list[dict[str, Any]]:
     ]
 
 
-def _notes(trial: FrozenTrial) -> list[dict[str, Any]]:
-    return [{"key": key, "value_json": json.dumps(value)} for key, value in trial.user_attrs.items()]
+def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
 
 
 _TABLES: dict[Any, Any] = {
     TrialParamModel: _params,
     TrialValueModel: _values,
     TrialIntermediateValueModel: _steps,
-    TrialUserAttributeModel: _notes,
+    TrialUserAttributeModel: lambda trial: _attributes(trial.user_attrs),
+    TrialSystemAttributeModel: lambda trial: _attributes(trial.system_attrs),
 }

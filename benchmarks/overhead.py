@@ -60,6 +60,7 @@ from search.job.search import optimize
 from search.job.stage import Stage
 from search.samplers.names import Sampler
 from search.storage.opening import open_storage
+from search.storage.own_trials import OwnTrials
 from search.study.spec import StudySpec, load_spec
 from search.study.study import create_study
 from search.terminal.table import Table
@@ -71,6 +72,7 @@ PARTS = ("ask", "notes", "report", "prune", "tell")
 CALLS: tuple[tuple[Any, str, str], ...] = (
     (optuna.Study, "ask", "ask"),
     (optuna.Trial, "set_user_attr", "notes"),
+    (OwnTrials, "set_trial_system_attr", "notes"),
     (optuna.Trial, "report", "report"),
     (optuna.Trial, "should_prune", "prune"),
     (optuna.Study, "tell", "tell"),

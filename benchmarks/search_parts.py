@@ -15,6 +15,7 @@ from benchmarks.our_loop import Searched, search
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
 from search.executors import EpochEnd
+from search.storage.own_trials import OwnTrials
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +24,7 @@ Span = tuple[float, float]  # from, to
 CALLS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (optuna.Study, ("ask", "tell", "get_trials")),
     (optuna.Trial, ("report", "should_prune", "set_user_attr")),
+    (OwnTrials, ("set_trial_system_attr",)),
 )
 
 

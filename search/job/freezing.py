@@ -19,7 +19,7 @@ from search.job.prior import take_prior
 from search.samplers.cube import Cube
 from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, State
 from search.samplers.proposals import ProposalSampler
-from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values
+from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values, stored
 from search.storage.trial_record import TrialRecord
 from search.study.costs import costs_of
 from search.study.limits import constraints_of, violations
@@ -79,7 +79,7 @@ class Freezing:
 
         One that a study or a person names is trained to its end: so a search does not miss what is known to be good.
         """
-        if enqueued_values(active[key].trial) is not None:
+        if enqueued_values(stored(active[key].trial)) is not None:
             return None
         if time.monotonic() < self._next_verdict:
             return None  # with many workers and short epochs there is no time to ask after each

@@ -81,8 +81,9 @@ def suggest(trial: Trial, space: Space) -> TrialConfig:
 
     Raises: UnusableTrialError.
     """
-    enqueued = enqueued_values(trial)
-    fixed = {} if TrialRecord(trial).began else {**(enqueued or {}), **trial.params}
+    present = stored(trial)
+    enqueued = enqueued_values(present)
+    fixed = {} if TrialRecord(present).began else {**(enqueued or {}), **trial.params}
     if errors := space.errors(fixed):
         raise UnusableTrialError("; ".join(errors))
     try:
@@ -109,7 +110,7 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
 
     A configuration that was tried before gets another seed, so that no training is repeated.
     """
-    if (earlier_seed := TrialRecord(trial).seed) is not None:
+    if (earlier_seed := TrialRecord(stored(trial)).seed) is not None:
         return earlier_seed
     network, settings = describe(config, classes), config.model_dump()
     used_seeds = {

@@ -14,7 +14,7 @@ from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
 from search.job.prior import enqueue_configs
 from search.job.stage import Stage
-from search.storage.optuna_private import begin_waiting, pop_waiting, wait_again
+from search.storage.optuna_private import begin_waiting, pop_waiting, stored, wait_again
 from search.storage.sharing import OWNER, TakenOverError
 from search.storage.trial_record import TrialRecord, note_foreign, note_reason
 from search.study.coordinators import share_of, take_back
@@ -106,11 +106,11 @@ def _end_waiting(stage: Stage, reason: str) -> None:
     if study.is_stored and (share := study.storage.share):
         study.storage.share = replace(share, budget=sys.maxsize)
     while (trial := pop_waiting(study.optuna)) is not None:
-        _end(stage, trial, TrialRecord(trial).pause or reason)
+        _end(stage, trial, TrialRecord(stored(trial)).pause or reason)
 
 
 def _end(stage: Stage, trial: Trial, reason: str) -> None:
-    study, record = stage.study, TrialRecord(trial)
+    study, record = stage.study, TrialRecord(stored(trial))
     if record.began:
         note_reason(trial, reason)
     else:  # another program enqueued it, and it never began

@@ -3,7 +3,7 @@
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.storage.optuna_private import trial_id, with_id
-from search.storage.trial_record import CONFIG, FOREIGN
+from search.storage.trial_record import FOREIGN, TrialRecord
 
 SPEC = "spec"  # an attribute of every study that this toolkit created
 REASON = "added by another program without a configuration, never counted"
@@ -11,7 +11,7 @@ REASON = "added by another program without a configuration, never counted"
 
 def is_foreign(trial: FrozenTrial) -> bool:
     """Whether the trial has ended without a configuration of this toolkit."""
-    return trial.state.is_finished() and CONFIG not in trial.user_attrs
+    return trial.state.is_finished() and not TrialRecord(trial).began
 
 
 def set_aside(trial: FrozenTrial) -> FrozenTrial:

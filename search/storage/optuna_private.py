@@ -115,9 +115,9 @@ def stored(trial: Trial) -> FrozenTrial:
     return trial.storage.get_trial(trial._trial_id)
 
 
-def enqueued_values(trial: Trial) -> dict[str, Any] | None:
+def enqueued_values(trial: FrozenTrial) -> dict[str, Any] | None:
     """Return the parameters that the trial was enqueued with; None if it was not enqueued."""
-    return stored(trial).system_attrs.get(ENQUEUED)
+    return trial.system_attrs.get(ENQUEUED)
 
 
 def report_value(trial: Trial, value: float, *, step: int) -> None:
@@ -129,7 +129,7 @@ def report_value(trial: Trial, value: float, *, step: int) -> None:
 
 
 def set_trial_system_attr(trial: Trial, key: str, value: Any) -> None:
-    """Write an attribute that Optuna's own tools read. `Trial.set_system_attr` is deprecated."""
+    """Write an attribute that optuna-dashboard does not list. `Trial.set_system_attr` is deprecated."""
     trial.storage.set_trial_system_attr(trial._trial_id, key, value)
 
 

@@ -25,7 +25,7 @@ from search.storage.optuna_private import (
     TrialUserAttributeModel,
     create_scoped_session,
 )
-from search.storage.trial_record import CONFIG
+from search.storage.trial_record import CONFIG, EARLIER
 
 OWNER = "fmnist-search:coordinator"  # a trial's system attribute: the id of the run that owns or owned it
 LOCK_SECONDS = 60  # that a run waits for the lock of another run
@@ -104,9 +104,11 @@ def _count_query(study_id: int, states: Sequence[TrialState]) -> Any:
 
 def _foreign_count_query(study_id: int) -> Any:
     """Count the trials that have ended without a configuration; refused trials have one."""
-    table = TrialUserAttributeModel
-    configured = select(table.trial_id).where(table.trial_id == TrialModel.trial_id, table.key == CONFIG)
-    return _count_query(study_id, ENDED).where(~configured.exists())
+    query = _count_query(study_id, ENDED)
+    for table, key in ((TrialSystemAttributeModel, CONFIG), (TrialUserAttributeModel, EARLIER[CONFIG])):
+        configured = select(table.trial_id).where(table.trial_id == TrialModel.trial_id, table.key == key)
+        query = query.where(~configured.exists())
+    return query
 
 
 def is_missing_row(error: KeyError | IntegrityError) -> bool:

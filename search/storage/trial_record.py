@@ -1,4 +1,7 @@
-"""The user attributes of a trial: their names, how they are written, and how they are read."""
+"""The attributes of a trial: their names, how they are written, and how they are read.
+
+optuna-dashboard shows every user attribute on one line, and no system attribute: the user attributes are short.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +12,11 @@ from optuna import Trial
 from optuna.trial import FrozenTrial
 
 from fmnist.curve import CurvePoint
+from search.storage.optuna_private import set_trial_system_attr
 
-CONFIG = "config"  # an attribute of every trial that this toolkit started
+CONFIG = "fmnist-search:config"  # a system attribute of every trial that this toolkit started
+CURVE = "fmnist-search:curve"  # the system attribute with a point for each epoch
+EARLIER = {CONFIG: "config", CURVE: "curve"}  # the user attributes that hold them in trials of earlier versions
 REFUSED = "refused"  # marks a trial that was not trained, because its network is over a limit
 PAUSE = "pause"  # why a trial paused, while its snapshot waits
 OUTSIDE = "outside"  # what is not in the study's space, since that was changed
@@ -21,19 +27,19 @@ Foreign = Literal["added", "enqueued"]
 class TrialRecord:
     """The attributes of a trial of any program; missing ones, and those of another type, are None."""
 
-    def __init__(self, trial: Trial | FrozenTrial) -> None:
-        self._attributes = trial.user_attrs
+    def __init__(self, trial: FrozenTrial) -> None:
+        self._trial, self._attributes = trial, trial.user_attrs
 
     @property
     def config(self) -> Mapping[str, Any] | None:
         """The trained configuration, for TrialConfig.parse. Every trial that this toolkit started has it."""
-        config = self._attributes.get(CONFIG)
+        config = self._long(CONFIG)
         return config if isinstance(config, dict) else None
 
     @property
     def began(self) -> bool:
         """Whether a run of this toolkit started the trial, so that it has a configuration."""
-        return CONFIG in self._attributes
+        return CONFIG in self._trial.system_attrs or EARLIER[CONFIG] in self._attributes
 
     @property
     def seed(self) -> int | None:
@@ -53,7 +59,7 @@ class TrialRecord:
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
         """One point per epoch; empty before the trial ends or pauses."""
-        return _curve(self._attributes.get("curve"))
+        return _curve(self._long(CURVE))
 
     @property
     def seconds(self) -> float | None:
@@ -100,11 +106,18 @@ class TrialRecord:
         # The cheap comparison first: of thousands of trials, few have the same parameters and FLOPs.
         return (self.parameters, self.flops) == (parameters, flops) and self.config == config
 
+    def _long(self, key: str) -> Any:
+        # A trial that an earlier version paused, and this one continued, has two curves: the system attribute is newer.
+        attributes = self._trial.system_attrs
+        return attributes[key] if key in attributes else self._attributes.get(EARLIER[key])
+
 
 def note_start(trial: Trial, *, config: Mapping[str, Any], seed: int, parameters: int, flops: int) -> None:
     """Write the trial's configuration, seed and network size."""
-    for key, value in {"parameters": parameters, "flops": flops, CONFIG: dict(config), "seed": seed}.items():
+    for key, value in {"parameters": parameters, "flops": flops}.items():
         trial.set_user_attr(key, value)
+    set_trial_system_attr(trial, CONFIG, dict(config))
+    trial.set_user_attr("seed", seed)  # last: a trial with a seed has all of them
 
 
 def note_end(trial: Trial, curve: Sequence[CurvePoint], reason: str | None) -> None:
@@ -137,7 +150,7 @@ def note_foreign(trial: Trial, reason: str) -> None:
 
 
 def _note_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
-    trial.set_user_attr("curve", [asdict(point) for point in curve])
+    set_trial_system_attr(trial, CURVE, [asdict(point) for point in curve])
     trial.set_user_attr("seconds", curve[-1].seconds if curve else None)
 
 

@@ -13,6 +13,7 @@ from fmnist.config import TrialConfig
 from fmnist.data.cleaning import Caught, CleaningReport
 from search.report.render import print_report, read_report
 from search.report.tables import tables
+from search.storage.trial_record import CONFIG
 from search.study.records import (
     Ablation,
     Ablations,
@@ -48,7 +49,8 @@ def trial(
 ) -> FrozenTrial:
     params: dict[str, Any] = {"depth": depth, "learning_rate": 0.0012345, "head": "max"}
     config = TrialConfig(**params).model_dump(mode="json")
-    every = {"config": config, "seconds": 61.5, "parameters": 105_674, "flops": 12_300_000, "seed": 7, **attributes}
+    config = attributes.pop("config", config)
+    every = {"seconds": 61.5, "parameters": 105_674, "flops": 12_300_000, "seed": 7, **attributes}
     waiting = state == TrialState.WAITING
     return create_trial(
         state=state,
@@ -56,6 +58,7 @@ def trial(
         params={} if waiting else params,
         distributions={} if waiting else SPACE,
         user_attrs={} if waiting else every,
+        system_attrs={} if waiting else {CONFIG: config},
         constraints=dict(over or {}),
     )
 

@@ -23,6 +23,7 @@ from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.job.trainings import train_all
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.study import Study
 from tests.search.tiny import CLASSES, DEADLINE, PINNED, small_source, stage, surroundings, tiny_spec
 
@@ -247,14 +248,14 @@ def test_a_killed_workers_trial_completes_as_if_nothing_had_happened(
         (trial,) = study.optuna.trials
         same = Task(
             "same",
-            TrialConfig.parse(trial.user_attrs["config"], context="trial"),
+            TrialConfig.parse(trial.system_attrs[CONFIG], context="trial"),
             trial.user_attrs["seed"],
             images="search",
         )
         expected = curve(trained(executor, same), "same")
         mine = workers() - others
     assert trial.state == optuna.trial.TrialState.COMPLETE
-    assert [(point["number"], point["macro_f1"]) for point in trial.user_attrs["curve"]] == expected
+    assert [(point["number"], point["macro_f1"]) for point in trial.system_attrs[CURVE]] == expected
     assert not any(is_alive(pid) for pid in mine)
 
 

@@ -20,6 +20,7 @@ from search.executors import EpochEnd, Event, Failed, Finished, Resumed, Task
 from search.executors.cluster import Cluster
 from search.executors.training import Setup
 from search.storage.opening import open_storage
+from search.storage.trial_record import CURVE
 from search.study.paths import RUNNING
 from search.study.records import Ablations, Confirmation, Environment, Final
 from search.study.study import Study, load_study
@@ -71,7 +72,7 @@ def assert_exact(folder: Path) -> Study:
         (number, TrialState.COMPLETE) for number in range(BUDGET)
     ]
     for trial in study.optuna.trials:
-        assert [point["macro_f1"] for point in trial.user_attrs["curve"]] == retrained(source, trial)
+        assert [point["macro_f1"] for point in trial.system_attrs[CURVE]] == retrained(source, trial)
     confirmation, final = study.read(Confirmation), study.read(Final)
     assert confirmation is not None
     assert final is not None

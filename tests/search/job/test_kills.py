@@ -15,6 +15,7 @@ from fmnist.data.sources import Source, find_source
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.train import fit
 from search.storage.opening import open_storage
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.front import read_front
 from search.study.paths import RUNNING
 from search.study.records import Confirmation, Final, Opening, Timing
@@ -75,7 +76,7 @@ def study_in(folder: Path, name: str) -> Study:
 def retrained(source: Source, trial: FrozenTrial) -> list[float | None]:
     """Each epoch's macro F1, of the trial's configuration and seed trained once more without a stop."""
     splits = search_splits(source, seed=SPLIT_SEED)
-    config = TrialConfig.parse(trial.user_attrs["config"], context="trial")
+    config = TrialConfig.parse(trial.system_attrs[CONFIG], context="trial")
     return [
         epoch.macro_f1 for epoch in fit(config, splits.train, splits.valid, seed=trial.user_attrs["seed"], device=CPU)
     ]
@@ -131,10 +132,10 @@ def test_twenty_kills_change_nothing_but_the_time(folder: Path, scratch: Path) -
         study = study_in(folder, name)
         assert [trial.state for trial in study.optuna.trials] == [TrialState.COMPLETE] * BUDGET
         assert [trial.number for trial in study.optuna.trials] == list(range(BUDGET))
-        trained = [(str(trial.user_attrs["config"]), trial.user_attrs["seed"]) for trial in study.optuna.trials]
+        trained = [(str(trial.system_attrs[CONFIG]), trial.user_attrs["seed"]) for trial in study.optuna.trials]
         assert len(set(trained)) == BUDGET
         for trial in study.optuna.trials:
-            values = [point["macro_f1"] for point in trial.user_attrs["curve"]]
+            values = [point["macro_f1"] for point in trial.system_attrs[CURVE]]
             assert list(trial.intermediate_values) == list(range(1, 7))
             assert values == list(trial.intermediate_values.values()) == retrained(source, trial)
         for record in (Final, Confirmation, Timing):

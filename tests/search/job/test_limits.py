@@ -23,7 +23,7 @@ from search.job.objective import Objective
 from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
-from search.storage.trial_record import REFUSED
+from search.storage.trial_record import CONFIG, REFUSED
 from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study
@@ -57,7 +57,7 @@ def searched(folder: Path, spec: StudySpec, executor: Inline | None = None) -> S
 
 
 def config_of(trial: FrozenTrial) -> TrialConfig:
-    return TrialConfig.parse(trial.user_attrs["config"], context="trial")
+    return TrialConfig.parse(trial.system_attrs[CONFIG], context="trial")
 
 
 class Fails(Inline):

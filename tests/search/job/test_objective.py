@@ -5,6 +5,7 @@ from optuna.trial import TrialState
 from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.job.objective import Objective, note_start
+from search.storage.trial_record import CONFIG
 from search.study.spec import StudySpec
 from tests.search.tiny import CLASSES, CPU, SPLITS, tiny_spec
 
@@ -23,7 +24,7 @@ def test_optunas_own_loop_maximises_the_last_epochs_macro_f1() -> None:
     for trial in study.trials:
         assert list(trial.intermediate_values) == [1, 2]
         assert trial.value == trial.intermediate_values[2]
-        config = TrialConfig.parse(trial.user_attrs["config"], context="trial")
+        config = TrialConfig.parse(trial.system_attrs[CONFIG], context="trial")
         assert {name: getattr(config, name) for name in trial.params} == trial.params
         network = describe(config, CLASSES)
         assert (trial.user_attrs["parameters"], trial.user_attrs["flops"]) == (network.parameters, network.flops)

@@ -23,6 +23,7 @@ from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.rows import append_entry
+from search.storage.trial_record import CONFIG
 from search.study.records import Opening
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -146,7 +147,7 @@ def test_a_trial_that_was_enqueued_within_the_space_is_trained(tmp_path: Path) -
     plain(tmp_path).enqueue_trial({"filters": 8, "depth": 1})
     study, _ = searched(tmp_path, tiny_spec(trials=2))
     assert study.optuna.trials[1].state == TrialState.COMPLETE
-    assert study.optuna.trials[1].user_attrs["config"]["filters"] == 8
+    assert study.optuna.trials[1].system_attrs[CONFIG]["filters"] == 8
 
 
 def test_a_grid_fails_an_enqueued_trial_that_does_not_say_all(tmp_path: Path) -> None:

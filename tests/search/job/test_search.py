@@ -18,6 +18,7 @@ from search.job.loop import TIME_IS_UP
 from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
 from search.report.render import read_report, warnings
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -103,8 +104,8 @@ def test_the_budget_is_exact(places: int) -> None:
 def test_a_trial_keeps_its_curve_its_size_and_its_value() -> None:
     spec = tiny_spec(trials=1)
     (trial,) = searched(in_memory(spec), spec).optuna.trials
-    assert [point["number"] for point in trial.user_attrs["curve"]] == [1, 2]
-    assert trial.value == trial.user_attrs["curve"][-1]["macro_f1"] == trial.intermediate_values[2]
+    assert [point["number"] for point in trial.system_attrs[CURVE]] == [1, 2]
+    assert trial.value == trial.system_attrs[CURVE][-1]["macro_f1"] == trial.intermediate_values[2]
     assert trial.user_attrs["seconds"] > 0
     assert trial.user_attrs["parameters"] > 0
 
@@ -158,7 +159,7 @@ def test_the_pruner_ends_a_trial_and_the_reason_is_kept() -> None:
     searched(study, spec)
     assert states(study) == ["PRUNED"] * 2
     assert {trial.user_attrs["reason"] for trial in study.optuna.trials} == {"none after epoch 2"}
-    assert all(len(trial.user_attrs["curve"]) == 2 for trial in study.optuna.trials)
+    assert all(len(trial.system_attrs[CURVE]) == 2 for trial in study.optuna.trials)
 
 
 def test_divergence_prunes_with_its_reason_and_counts() -> None:
@@ -373,7 +374,7 @@ def test_final_checkpoints_of_an_earlier_winner_are_trained_again(
 
 def config_of(study: Study, number: int) -> TrialConfig:
     return TrialConfig.parse(
-        study.optuna.trials[number].user_attrs["config"] | {"dropout": number / 10}, context="trial"
+        study.optuna.trials[number].system_attrs[CONFIG] | {"dropout": number / 10}, context="trial"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from search.report.render import read_report, to_markdown
 from search.storage.opening import open_storage
+from search.storage.trial_record import CONFIG
 from search.study.records import Decision, Final, Timing
 from search.study.study import Study, load_study
 from tests.search.tiny import DEADLINE, NAME, RUN, TOML, start_command, wait_for_line
@@ -77,4 +78,4 @@ def test_with_more_minutes_a_job_that_was_interrupted_goes_on(tmp_path: Path) ->
     study = study_in(tmp_path)
     assert study.spec.budget.minutes == pytest.approx(0.75)
     assert study.spec.epochs == before.epochs
-    assert len({trial.user_attrs["config"]["epochs"] for trial in study.trials()}) == 1
+    assert len({trial.system_attrs[CONFIG]["epochs"] for trial in study.trials()}) == 1

@@ -27,6 +27,7 @@ from search.job.search import put_back
 from search.storage import patience
 from search.storage.opening import NETWORK, open_storage
 from search.storage.patience import Patience
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.study import Study, load_study
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, Fault, Faulty, faulty, open_watched, start_impatient
@@ -83,9 +84,9 @@ def assert_undisturbed(url: str) -> None:
         assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
             (number, TrialState.COMPLETE) for number in range(TRIALS)
         ]
-        assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == TRIALS
+        assert len({str(trial.system_attrs[CONFIG]) for trial in study.optuna.trials}) == TRIALS
         for trial in study.optuna.trials:
-            curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
+            curve = [point["macro_f1"] for point in trial.system_attrs[CURVE]]
             assert curve == [trial.intermediate_values[1], trial.intermediate_values[2]] == retrained(source, trial)
             assert trial.value == curve[-1]
         assert len(study.optuna.user_attrs["openings"]) == 1
@@ -190,10 +191,10 @@ def test_60_trials_of_4_workers_lose_nothing_to_a_server_that_is_away_for_10_sec
         assert [(trial.number, trial.state) for trial in study.optuna.trials] == [
             (number, TrialState.COMPLETE) for number in range(MANY)
         ]
-        assert len({str(trial.user_attrs["config"]) for trial in study.optuna.trials}) == MANY
+        assert len({str(trial.system_attrs[CONFIG]) for trial in study.optuna.trials}) == MANY
         for trial in study.optuna.trials:
             assert (
-                [point["macro_f1"] for point in trial.user_attrs["curve"]]
+                [point["macro_f1"] for point in trial.system_attrs[CURVE]]
                 == [trial.intermediate_values[1]]
                 == trial.values
             )

@@ -120,15 +120,15 @@ def test_trials_wait_and_are_popped(tmp_path: Path) -> None:
     trial = pop_waiting(study)
     assert trial is not None
     assert pop_waiting(study) is None
-    assert enqueued_values(trial) == {"x": 0.5}
+    assert enqueued_values(stored(trial)) == {"x": 0.5}
     set_trial_system_attr(trial, "key", [1])
     assert stored(trial).system_attrs["key"] == [1]
     assert storage_of(study).get_trial(trial_id(trial)).state == TrialState.RUNNING
     assert storage_of(study).get_study_name_from_id(study_id(study)) == study.study_name
     wait_again(study, trial)
     assert study.trials[0].state == TrialState.WAITING
-    assert enqueued_values(study.ask()) == {"x": 0.5}
-    assert enqueued_values(study.ask()) is None
+    assert enqueued_values(stored(study.ask())) == {"x": 0.5}
+    assert enqueued_values(stored(study.ask())) is None
     backend.engine.dispose()
 
 

@@ -26,6 +26,7 @@ from search.job.search import optimize, put_back
 from search.storage.opening import open_storage
 from search.storage.optuna_private import create_scoped_session
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError, state_and_owner
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.coordinators import joined, take_back
 from search.study.holder import COORDINATOR, Holder, this_process
 from search.study.lock import noted_run
@@ -124,12 +125,12 @@ def assert_exact(url: str, *, trials: int = TRIALS) -> Study:
         (number, TrialState.COMPLETE) for number in range(trials)
     ]
     assert (
-        len({str(trial.user_attrs["config"]) + str(trial.user_attrs["seed"]) for trial in study.optuna.trials})
+        len({str(trial.system_attrs[CONFIG]) + str(trial.user_attrs["seed"]) for trial in study.optuna.trials})
         == trials
     )
     source = find_source("synthetic", announce=lambda _: None)
     for trial in study.optuna.trials:
-        curve = [point["macro_f1"] for point in trial.user_attrs["curve"]]
+        curve = [point["macro_f1"] for point in trial.system_attrs[CURVE]]
         assert curve == list(trial.intermediate_values.values()) == retrained(source, trial)
     assert len(study.optuna.user_attrs["openings"]) == 1
     assert study.optuna.user_attrs["final"]["trial"] == study.optuna.user_attrs["confirmation"]["winner"]

@@ -12,6 +12,7 @@ from fmnist.config import TrialConfig
 from fmnist.metrics import macro_f1
 from search.storage.opening import open_storage
 from search.storage.own_trials import OwnTrials
+from search.storage.trial_record import CONFIG, CURVE
 from search.study.records import Final, FinalRun, Opening, Timing
 from search.study.study import create_study
 from tests.search.sample import CLASSES, SPACE, data, final, remember
@@ -41,8 +42,8 @@ def listed_trial(
         for i in range(1, epochs + 1)
     ]
     config = TrialConfig(**params, filters=48).model_dump(mode="json")
+    long: dict[str, Any] = {CONFIG: config}
     notes = {
-        "config": config,
         "seed": 7,
         "parameters": 105_674,
         "flops": 12_300_000,
@@ -50,7 +51,8 @@ def listed_trial(
         **more,
     }
     if state not in (TrialState.RUNNING, TrialState.WAITING):
-        notes |= {"curve": curve, "seconds": curve[-1]["seconds"] if curve else None}
+        long[CURVE] = curve
+        notes["seconds"] = curve[-1]["seconds"] if curve else None
     waiting = state == TrialState.WAITING
     return create_trial(
         state=state,
@@ -58,6 +60,7 @@ def listed_trial(
         params={} if waiting else params,
         distributions={} if waiting else SPACE,
         user_attrs={} if waiting else notes,
+        system_attrs={} if waiting else long,
         intermediate_values={i: round(0.8 + i / 100, 2) for i in range(1, epochs + 1)},
         constraints=constraints,
     )
