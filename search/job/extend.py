@@ -11,7 +11,7 @@ from search.errors import SearchError
 from search.storage.foreign import SPEC
 from search.storage.optuna_private import trial_id
 from search.storage.own_trials import OwnTrials
-from search.storage.trial_record import OUTSIDE, TrialRecord
+from search.storage.trial_record import OUTSIDE, TrialRecord, text_attributes
 from search.study.coordinators import require_no_run
 from search.study.drift import require_same_data
 from search.study.environment import now
@@ -66,7 +66,7 @@ def extend(storage: OwnTrials, spec: StudySpec, data: DataRecord) -> str | None:
         storage.change_trials(
             study.id,
             {trial_id(trial): _parameters(trial, spec.space) for trial in begun if not reasons[trial.number]},
-            {(trial_id(trial), OUTSIDE): reasons[trial.number] or None for trial in begun},
+            {(trial_id(trial), key): text for trial in begun for key, text in _outside(reasons[trial.number]).items()},
             _records(study, spec, extension),
         )
     return in_words(extension, len(begun))
@@ -92,6 +92,10 @@ def _config(trial: FrozenTrial) -> dict[str, Any]:
 def _parameters(trial: FrozenTrial, space: Space) -> Parameters:
     config, distributions = _config(trial), {name: distribution(knob) for name, knob in space.knobs.items()}
     return {name: (each.to_internal_repr(config[name]), each) for name, each in distributions.items()}
+
+
+def _outside(reason: str) -> dict[str, str | None]:
+    return {**text_attributes(OUTSIDE, reason)} if reason else {OUTSIDE: None}
 
 
 def _records(study: Study, spec: StudySpec, extension: Extension) -> dict[str, Any]:

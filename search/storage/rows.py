@@ -14,9 +14,11 @@ from search.storage.optuna_private import (
     StudySystemAttributeModel,
     StudyUserAttributeModel,
     TrialParamModel,
+    TrialSystemAttributeModel,
     TrialUserAttributeModel,
     create_scoped_session,
 )
+from search.storage.trial_record import LONG
 
 
 def put_row(session: Session, table: Any, row: dict[str, Any], replaces: Sequence[str]) -> None:
@@ -93,7 +95,7 @@ def change_trials(
 
     Args:
         parameters: Trial id -> all of its parameters.
-        trial_attributes: Trial id and key -> the value; None deletes the user attribute.
+        trial_attributes: Trial id and key -> the value; None deletes it. A key with LONG is a system attribute.
         study_attributes: Key -> the value; None deletes the user attribute.
     """
     with create_scoped_session(backend.scoped_session) as session:
@@ -103,7 +105,8 @@ def change_trials(
             session.execute(delete(TrialParamModel).where(TrialParamModel.trial_id == trial_id))
             put_parameters(session, trial_id, named, replace=False)
         for (trial_id, key), value in trial_attributes.items():
-            _put_or_delete(session, TrialUserAttributeModel, {"trial_id": trial_id, "key": key}, value)
+            table = TrialSystemAttributeModel if key.startswith(LONG) else TrialUserAttributeModel
+            _put_or_delete(session, table, {"trial_id": trial_id, "key": key}, value)
         for key, value in study_attributes.items():
             _put_or_delete(session, StudyUserAttributeModel, {"study_id": study_id, "key": key}, value)
 

@@ -1,6 +1,7 @@
 """The attributes of a trial: their names, how they are written, and how they are read.
 
-optuna-dashboard shows every user attribute on one line, and no system attribute: the user attributes are short.
+optuna-dashboard shows every user attribute on one line, and its page becomes as wide as the longest one. So the user
+attributes are short; what is long is in system attributes, which it does not list.
 """
 
 import math
@@ -14,13 +15,16 @@ from optuna.trial import FrozenTrial
 from fmnist.curve import CurvePoint
 from search.storage.optuna_private import set_trial_system_attr
 
-CONFIG = "fmnist-search:config"  # a system attribute of every trial that this toolkit started
-CURVE = "fmnist-search:curve"  # the system attribute with a point for each epoch
+LONG = "fmnist-search:"  # begins the name of a system attribute; a long text has its user attribute's name after it
+CONFIG = f"{LONG}config"  # a system attribute of every trial that this toolkit started
+CURVE = f"{LONG}curve"  # the system attribute with a point for each epoch
+REASON = "reason"  # why the trial ended before its last epoch
 EARLIER = {CONFIG: "config", CURVE: "curve"}  # the user attributes that hold them in trials of earlier versions
 REFUSED = "refused"  # marks a trial that was not trained, because its network is over a limit
 PAUSE = "pause"  # why a trial paused, while its snapshot waits
 OUTSIDE = "outside"  # what is not in the study's space, since that was changed
 FOREIGN = "foreign"  # marks a trial of another program, which is never counted
+LINE = 84  # characters of a user attribute that fit a window of 1,200 pixels
 Foreign = Literal["added", "enqueued"]
 
 
@@ -69,20 +73,17 @@ class TrialRecord:
     @property
     def reason(self) -> str | None:
         """Why the trial ended before its last epoch."""
-        reason = self._attributes.get("reason")
-        return None if reason is None else str(reason)
+        return self._text(REASON)
 
     @property
     def pause(self) -> str | None:
         """Why the trial was paused when it was paused last."""
-        pause = self._attributes.get(PAUSE)
-        return None if pause is None else str(pause)
+        return self._text(PAUSE)
 
     @property
     def outside(self) -> str | None:
         """What of the configuration is not in the study's space, which was changed since; None if all of it is."""
-        outside = self._attributes.get(OUTSIDE)
-        return None if outside is None else str(outside)
+        return self._text(OUTSIDE)
 
     @property
     def is_refused(self) -> bool:
@@ -111,6 +112,20 @@ class TrialRecord:
         attributes = self._trial.system_attrs
         return attributes[key] if key in attributes else self._attributes.get(EARLIER[key])
 
+    def _text(self, key: str) -> str | None:
+        if (text := self._attributes.get(key)) is None:
+            return None
+        whole = self._trial.system_attrs.get(LONG + key)  # possibly of a text that was replaced by a shorter one
+        return whole if isinstance(whole, str) and text_attributes(key, whole)[key] == text else str(text)
+
+
+def text_attributes(key: str, text: str) -> dict[str, str]:
+    """Return the user attribute `key` with as much of the text as fits a line, and all of a longer one under `LONG`."""
+    line = " ".join(text.split())
+    if line == text and len(line) <= LINE:
+        return {key: text}
+    return {key: line if len(line) <= LINE else f"{line[: LINE - 1].rstrip()}…", LONG + key: text}
+
 
 def note_start(trial: Trial, *, config: Mapping[str, Any], seed: int, parameters: int, flops: int) -> None:
     """Write the trial's configuration, seed and network size."""
@@ -129,13 +144,13 @@ def note_end(trial: Trial, curve: Sequence[CurvePoint], reason: str | None) -> N
 
 def note_reason(trial: Trial, reason: str) -> None:
     """Write why the trial ended before its last epoch."""
-    trial.set_user_attr("reason", reason)
+    _note_text(trial, REASON, reason)
 
 
 def note_pause(trial: Trial, curve: Sequence[CurvePoint], why: str) -> None:
     """Write the curve so far, and why the trial pauses."""
     _note_curve(trial, curve)
-    trial.set_user_attr(PAUSE, why)
+    _note_text(trial, PAUSE, why)
 
 
 def note_refused(trial: Trial) -> None:
@@ -147,6 +162,14 @@ def note_foreign(trial: Trial, reason: str) -> None:
     """Mark the trial as enqueued by another program and never counted."""
     note_reason(trial, reason)
     trial.set_user_attr(FOREIGN, "enqueued")
+
+
+def _note_text(trial: Trial, key: str, text: str) -> None:
+    for name, value in text_attributes(key, text).items():
+        if name == key:
+            trial.set_user_attr(name, value)
+        else:
+            set_trial_system_attr(trial, name, value)
 
 
 def _note_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
