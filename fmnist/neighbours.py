@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from fmnist.data.images import Images
 
 Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> [N, D]
+SAMPLE, CHUNK = 500, 50  # training images that are compared with all others, and how many at a time
+FAR = 0.01  # share of the training images that are as far from the others as an image that is far from them
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +24,23 @@ class Neighbours:
     vectors: NDArray[np.float32]
     describe: Describe
     are_features: bool  # of a network; otherwise the vectors are pixels
+    least: float  # similarity of a training image to its nearest one; all but FAR have more
 
-    def nearest(self, pixels: NDArray[np.uint8], count: int) -> Images:
-        """Return the `count` nearest training images, nearest first. Shape: pixels [28, 28]."""
+    def nearest(self, pixels: NDArray[np.uint8], count: int) -> tuple[Images, bool]:
+        """Return the `count` nearest training images, nearest first, and whether even the first one is far.
+
+        A training image with the same pixels is left out: it is the image itself. Shape: pixels [28, 28].
+        """
         cosines = self.vectors @ self.describe(pixels[None])[0]
-        count = min(count, len(cosines))
-        rows = np.argpartition(-cosines, count - 1)[:count]
-        return self.images.take(rows[np.argsort(-cosines[rows], kind="stable")])
+        rows = np.argsort(-cosines, kind="stable")
+        itself = (self.images.pixels == pixels).all(axis=(1, 2))
+        rows = rows[~itself[rows]][:count]
+        return self.images.take(rows), bool(len(rows) and cosines[rows[0]] < self.least)
 
 
 def by_pixels(images: Images) -> Neighbours:
     """Return neighbours by pixels, for a model without features."""
-    return Neighbours(images, _as_vectors(images.pixels), _as_vectors, are_features=False)
+    return _neighbours(images, _as_vectors, are_features=False)
 
 
 def by_features(images: Images, features: Describe) -> Neighbours:
@@ -42,7 +49,25 @@ def by_features(images: Images, features: Describe) -> Neighbours:
     def describe(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return _normalised(features(pixels))
 
-    return Neighbours(images, describe(images.pixels), describe, are_features=True)
+    return _neighbours(images, describe, are_features=True)
+
+
+def _neighbours(images: Images, describe: Describe, *, are_features: bool) -> Neighbours:
+    vectors = describe(images.pixels)
+    return Neighbours(images, vectors, describe, are_features, _least(vectors))
+
+
+def _least(vectors: NDArray[np.float32]) -> float:
+    """Return the similarity to the nearest other vector that all but FAR of a sample exceed."""
+    if len(vectors) < 2:
+        return -1.0
+    rows = np.random.default_rng(0).choice(len(vectors), min(SAMPLE, len(vectors)), replace=False)
+    nearest = []
+    for chunk in np.split(rows, range(CHUNK, len(rows), CHUNK)):
+        cosines = vectors[chunk] @ vectors.T
+        cosines[np.arange(len(chunk)), chunk] = -1.0  # each vector's own
+        nearest.append(cosines.max(axis=1))
+    return float(np.quantile(np.concatenate(nearest), FAR))
 
 
 def _as_vectors(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

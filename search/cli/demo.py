@@ -28,28 +28,28 @@ def demo(
     port: Port = 7860,
     in_browser: InBrowser = False,
 ) -> None:
-    """Try a model on a local page: drop or draw a garment, see the prediction and the nearest training images.
+    """Try a model on a local page: drop or draw a picture, see the prediction and the nearest training images.
 
     Needs the extra: pip install 'fmnist-search[demo]'.
 
     Example: fmnist-search demo studies/auto/export --open
     """
-    from search.demo.page import build, listen, serve  # first: it raises if gradio is missing
+    from search.demo.page import listen, serve  # first: it raises if gradio is missing
 
     console = Console()
     folder = model or _exported(storage)
     from fmnist.classifier import load_classifier
     from search.demo.about import about
-    from search.demo.answer import STYLE, answer, empty
+    from search.demo.answers import Answers
     from search.demo.neighbour_loader import NeighbourLoader
 
     classifier = load_classifier(folder, device)
     loader = NeighbourLoader(lambda: _training_images(classifier, data, console), classifier.features)
-    page = build(about(folder, classifier), empty(), lambda path: answer(path, classifier, loader.neighbours()))
+    answers = Answers(classifier, loader)
     with suppress(KeyboardInterrupt), listen(port) as listening:
         actual = listening.getsockname()[1]
         say_address(console, f"http://127.0.0.1:{actual}/", is_moved=actual != port, in_browser=in_browser)
-        serve(page, STYLE, listening)
+        serve(about(folder, classifier), answers, listening)
     console.print("Ended.")
 
 

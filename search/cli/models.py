@@ -24,7 +24,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = None,
 ) -> None:
-    """Name the garment in each picture: the three most probable classes with their probabilities.
+    """Name the class of each picture: the three most probable classes with their probabilities.
 
     A picture that cannot be read is reported, and the others are answered; the exit code is then 2.
 

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from fmnist.metrics import score
 from search.report.facts import Confirmed, Report
+from search.report.importances import EVALUATOR
 from search.report.render import escaped, headline, table_to_markdown, warnings
 from search.storage.trial_record import TrialRecord
 from search.study.predictions import Predictions
@@ -135,6 +136,10 @@ def _reading(report: Report) -> Iterator[str]:
     yield (
         "- **Notes and artifacts**: the trials above have their scores for each class, their curve and their surest "
         "mistakes."
+    )
+    yield (
+        "- **Hyperparameter Importance** is this dashboard's, from PED-ANOVA: what sets the best trials apart. The "
+        f"report's is from {EVALUATOR}: what explains the variation between all complete trials."
     )
     if report.final is not None:
         yield "- **The model**, its card and the report page are artifacts of the winner and of this study."

@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from fmnist.classifier import Classifier
+from search.report.page.tables import brief
 from search.study.paths import METRICS
 from search.terminal.wording import f1, visible
 
+MOST_NAMES = 20  # of classes
+
 
 def about(model: Path, classifier: Classifier) -> list[str]:
-    """Return the model's path and score, and a warning if it was trained on synthetic images."""
-    lines = [f"{escape(visible(str(model)))}: {len(classifier.class_names)} classes{_score(model)}."]
+    """Return the model's path, score and classes, and a warning if it was trained on synthetic images."""
+    names = [brief(name) for name in classifier.class_names]
+    more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    lines = [
+        f"{escape(visible(str(model)))}: {len(names)} classes{_score(model)}.",
+        f"It knows {escape(', '.join([*names[:MOST_NAMES], *more]))}; it names one of them whatever it sees.",
+    ]
     if classifier.data == "synthetic":
         lines.append("<strong>This model was trained on synthetic images; it does not know real garments.</strong>")
     return lines

@@ -4,12 +4,18 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from search.demo.answer import STYLE, empty
+from search.demo.answers import Answers
 from search.errors import SearchError
+from search.report.page.pictures import SCALE
 from search.terminal.serving import LOOPBACK, on_port_or_free
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
@@ -36,72 +42,117 @@ SELECT_BRUSH = (
 PAGE_STYLE = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto; }
 .about { opacity: 0.75; }
+.asked { height: 350px !important; }
+.examples-title { font-weight: 600; }
+.examples { aspect-ratio: 5 / 2; }
+.examples .grid-container { grid-template-columns: repeat(5, minmax(0, 1fr)) !important; grid-auto-rows: auto; }
+.examples .grid-container { gap: 6px; padding: 0; }
+.examples .gallery-item, .examples button { width: 100%; height: auto; aspect-ratio: 1; min-width: 0; }
+.examples img { image-rendering: pixelated; }
+.examples .caption-label { font-size: 0.65rem; line-height: 1.2; padding: 0.1rem 0.25rem; max-width: 100%; }
 """
-Answer = Callable[[Path], str]
+# On a phone the answer is below the window.
+TO_ANSWER = (
+    "() => { if (matchMedia('(max-width: 700px)').matches) "
+    "document.querySelector('.answer').scrollIntoView({behavior: 'smooth'}) }"
+)
 
 
-def build(about: list[str], empty: str, answer: Answer) -> gradio.Blocks:
-    """Return the page: a picture or a drawing on the left, the result of `answer` on the right."""
+def build(about: list[str], answers: Answers) -> gradio.Blocks:
+    """Return the page: a picture, a drawing or an example on the left, the answer on the right."""
 
-    def answer_picture(path: str | None) -> str:
-        return answer(Path(path)) if path else empty
+    def to_picture(path: str | None, request: gradio.Request) -> Iterator[str]:
+        yield from answers.to_picture(Path(path) if path else None, str(request.session_hash))
 
-    def answer_drawing(layers: dict[str, Any] | None) -> str:
-        return answer_picture(layers["composite"] if layers else None)
+    def to_drawing(layers: dict[str, Any] | None, request: gradio.Request) -> Iterator[str]:
+        yield from to_picture(layers["composite"] if layers else None, request)
+
+    def to_example(chosen: gradio.SelectData, request: gradio.Request) -> Iterator[str]:
+        yield from answers.to_example(chosen.index, str(request.session_hash))
 
     page: gradio.Blocks
     with gradio.Blocks(title="fmnist-search demo", analytics_enabled=False) as page:
-        gradio.Markdown("# What garment is this?")
+        gradio.Markdown("# What is in the picture?")
         gradio.HTML("".join(f'<p class="about">{line}</p>' for line in about))
         with gradio.Row():
-            with gradio.Column(), gradio.Tabs():
-                with gradio.Tab(TABS[0]):
-                    picture = gradio.Image(
-                        type="filepath",
-                        image_mode=None,
-                        sources=["upload", "clipboard"],
-                        label="A picture of one garment",
-                        height=SIDE,
-                    )
-                with gradio.Tab(TABS[1]) as drawing_tab:
-                    drawing = gradio.Sketchpad(
-                        type="filepath",
-                        label="A drawing, filled in",
-                        canvas_size=(SIDE, SIDE),
-                        fixed_canvas=True,
-                        layers=False,
-                        transforms=(),
-                        sources=(),
-                        brush=gradio.Brush(default_size=28, colors=list(INKS), color_mode="fixed"),
-                        format="png",
-                    )
             with gradio.Column():
-                answer_panel = gradio.HTML(empty)
-        picture.change(answer_picture, picture, answer_panel, show_progress="minimal", api_visibility="private")
-        drawing.change(answer_drawing, drawing, answer_panel, show_progress="hidden", api_visibility="private")
+                with gradio.Tabs():
+                    with gradio.Tab(TABS[0]):
+                        picture = _picture()
+                    with gradio.Tab(TABS[1]) as drawing_tab:
+                        drawing = _drawing()
+                gradio.HTML('<p class="examples-title">Examples, of its training images</p>')
+                examples = _examples()
+            with gradio.Column():
+                panel = gradio.HTML(empty())
+        shown: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        picture.input(to_picture, picture, panel, **shown)
+        picture.clear(to_picture, picture, panel, **shown)
+        drawing.change(to_drawing, drawing, panel, **shown)
         drawing_tab.select(None, js=SELECT_BRUSH, api_visibility="private")
+        examples.select(to_example, None, panel, **shown).then(None, js=TO_ANSWER, api_visibility="private")
+        page.load(lambda: _enlarged(answers.examples()), None, examples, **shown)
     return page
 
 
-def serve(page: gradio.Blocks, style: str, listening: socket.socket) -> None:
+def _picture() -> gradio.Image:
+    return gradio.Image(
+        type="filepath", image_mode=None, sources=["upload", "clipboard"], label="A picture", elem_classes="asked"
+    )
+
+
+def _drawing() -> gradio.Sketchpad:
+    return gradio.Sketchpad(
+        type="filepath",
+        label="A drawing, filled in",
+        canvas_size=(SIDE, SIDE),
+        fixed_canvas=True,
+        layers=False,
+        transforms=(),
+        sources=(),
+        brush=gradio.Brush(default_size=28, colors=list(INKS), color_mode="fixed"),
+        format="png",
+        elem_classes="asked",
+    )
+
+
+def _examples() -> gradio.Gallery:
+    return gradio.Gallery(
+        show_label=False,
+        container=False,
+        columns=5,
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        format="png",
+        elem_classes="examples",
+    )
+
+
+def _enlarged(examples: Sequence[tuple[NDArray[np.uint8], str]]) -> list[tuple[NDArray[np.uint8], str]]:
+    return [(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8)), name) for pixels, name in examples]
+
+
+def serve(about: list[str], answers: Answers, listening: socket.socket) -> None:
     """Serve the page at that socket until Ctrl-C, then delete all uploads.
 
     Raises: KeyboardInterrupt, if Ctrl-C came before the page was mounted or if the server passes it on.
     """
     with ExitStack() as stack:
+        # Read when the page is built.
         os.environ["GRADIO_TEMP_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
         application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         application.add_middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
         mounted = gradio.mount_gradio_app(
             application,
-            page,
+            build(about, answers),
             path="/",
             server_name=LOOPBACK,
             footer_links=[],
             ssr_mode=False,
             # The default fonts would be downloaded from Google.
             theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-            css=PAGE_STYLE + style,
+            css=PAGE_STYLE + STYLE,
         )
         options = uvicorn.Config(mounted, log_level="warning", timeout_graceful_shutdown=1)
         server = uvicorn.Server(options)

@@ -14,6 +14,7 @@ from search.study.records import DataRecord
 from search.study.study import Study
 from search.study.trials import value_of
 
+EVALUATOR = "a random forest (mean decrease of impurity)"
 ENOUGH_FOR_IMPORTANCES = 4  # complete trials; with fewer, a random forest only fits noise
 SAME_SCORE = 1e-6  # with a smaller spread of values, there is no variation to explain
 

@@ -8,6 +8,7 @@ from search.report.confusion import confusion_table
 from search.report.data_tables import cleaning_in_brief, data_rows
 from search.report.facts import Report, Searched, confirm_epochs
 from search.report.front_table import front_table
+from search.report.importances import EVALUATOR
 from search.report.knob_tables import chosen_table, space_table, wider_table
 from search.study.records import Environment, Final, FinalRun, SearchEnd
 from search.terminal.table import Bar, Mark, Row, Table
@@ -154,8 +155,9 @@ def _importances(report: Report) -> Table:
     top = max(shares.values())
     rows = [(name, f"{share:.2f}", Bar(share / top, LONGEST_BAR)) for name, share in shares.items()]
     caption = (
-        "Share of the variation between complete trials, from a random forest (mean decrease of impurity). With few "
-        "trials it is only a hint; it covers only the values that were tried."
+        f"Share of the variation between complete trials, from {EVALUATOR}. With few trials it is only a hint; it "
+        "covers only the values that were tried. optuna-dashboard's are from PED-ANOVA, which asks what sets the best "
+        "trials apart, and differ."
     )
     return Table(title, ("knob", "share", ""), rows, caption, frozenset({0, 2}), id="importances")
 
