@@ -52,7 +52,7 @@ _BLANK_NEAR = f'<ul class="near" aria-hidden="true">{f"<li>{_BLANK}</li>" * NEAR
 
 def empty() -> str:
     """Return the answer before there is a picture."""
-    return _blank("Choose an example, drop a picture on the left, or draw one.", kind="note")
+    return _blank("Drop a picture on the left, draw one, or choose an example.", kind="note")
 
 
 def fault(text: str) -> str:

@@ -24,16 +24,16 @@ class Answers:
         self._asked: Counter[str] = Counter()  # visitor -> questions so far
         classifier.probabilities(np.zeros((1, SIDE, SIDE), np.uint8))  # the first prediction of a process is slow
 
-    def examples(self) -> list[tuple[NDArray[np.uint8], str]]:
-        """Wait for the training images; return one of each class, with its name, or none without them."""
+    def examples(self) -> list[tuple[NDArray[np.uint8], str]] | str:
+        """Wait for the training images; return one of each class, with its name, or why there are none."""
         images = self._examples()
-        return [] if images is None else list(zip(images.pixels, class_names_of(images), strict=True))
+        return images if isinstance(images, str) else list(zip(images.pixels, class_names_of(images), strict=True))
 
     def to_example(self, index: int, visitor: str) -> Iterator[str]:
         """Yield the answer to that example."""
         question = self._ask(visitor)
         images = self._examples()
-        assert images is not None, "the page shows no examples without images"
+        assert not isinstance(images, str), "the page shows no examples without images"
         yield from self._to_pixels(images.pixels[index], visitor, question)
 
     def to_picture(self, path: Path | None, visitor: str) -> Iterator[str]:
@@ -60,9 +60,9 @@ class Answers:
         if self._asked[visitor] == question:
             yield answer(pixels, self._classifier, neighbours)
 
-    def _examples(self) -> Images | None:
+    def _examples(self) -> Images | str:
         images = self._loader.images()
         if isinstance(images, str):
-            return None
+            return images
         _, first = np.unique(images.labels, return_index=True)
         return images.take(first[:MOST_EXAMPLES])

@@ -4,8 +4,9 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from search.demo.answers import Answers
 from search.errors import SearchError
 from search.report.page.pictures import SCALE
 from search.terminal.serving import LOOPBACK, on_port_or_free
+from search.terminal.wording import visible
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
@@ -34,6 +36,7 @@ except ImportError as missing:
 
 SIDE = 336  # of the drawing, in pixels: twelve times that of the model's images
 INKS = ("#18181b", "#52525b", "#a1a1aa")
+EXAMPLES = "Examples, of its training images"
 TABS = ("Picture", "Draw")
 # The drawing starts without a selected tool, so that drawing would have no effect.
 SELECT_BRUSH = (
@@ -43,7 +46,7 @@ PAGE_STYLE = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto; }
 .about { opacity: 0.75; }
 .asked { height: 350px !important; }
-.examples-title { font-weight: 600; }
+.examples-title { font-weight: 600; min-height: 1.5rem; }
 .examples { aspect-ratio: 5 / 2; }
 .examples .grid-container { grid-template-columns: repeat(5, minmax(0, 1fr)) !important; grid-auto-rows: auto; }
 .examples .grid-container { gap: 6px; padding: 0; }
@@ -81,7 +84,7 @@ def build(about: list[str], answers: Answers) -> gradio.Blocks:
                         picture = _picture()
                     with gradio.Tab(TABS[1]) as drawing_tab:
                         drawing = _drawing()
-                gradio.HTML('<p class="examples-title">Examples, of its training images</p>')
+                title = gradio.HTML(_titled(EXAMPLES))
                 examples = _examples()
             with gradio.Column():
                 panel = gradio.HTML(empty())
@@ -91,7 +94,7 @@ def build(about: list[str], answers: Answers) -> gradio.Blocks:
         drawing.change(to_drawing, drawing, panel, **shown)
         drawing_tab.select(None, js=SELECT_BRUSH, api_visibility="private")
         examples.select(to_example, None, panel, **shown).then(None, js=TO_ANSWER, api_visibility="private")
-        page.load(lambda: _enlarged(answers.examples()), None, examples, **shown)
+        page.load(lambda: _shown_examples(answers.examples()), None, [title, examples], **shown)
     return page
 
 
@@ -129,8 +132,15 @@ def _examples() -> gradio.Gallery:
     )
 
 
-def _enlarged(examples: Sequence[tuple[NDArray[np.uint8], str]]) -> list[tuple[NDArray[np.uint8], str]]:
-    return [(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8)), name) for pixels, name in examples]
+def _titled(text: str) -> str:
+    return f'<p class="examples-title">{escape(visible(text))}</p>'
+
+
+def _shown_examples(examples: list[tuple[NDArray[np.uint8], str]] | str) -> tuple[str, list[Any]]:
+    if isinstance(examples, str):
+        return _titled(f"No examples. {examples}"), []
+    enlarged = [(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8)), name) for pixels, name in examples]
+    return _titled(EXAMPLES), enlarged
 
 
 def serve(about: list[str], answers: Answers, listening: socket.socket) -> None:

@@ -24,7 +24,7 @@ REFUSED = "refused"  # marks a trial that was not trained, because its network i
 PAUSE = "pause"  # why a trial paused, while its snapshot waits
 OUTSIDE = "outside"  # what is not in the study's space, since that was changed
 FOREIGN = "foreign"  # marks a trial of another program, which is never counted
-LINE = 84  # characters of a user attribute that fit a window of 1,200 pixels
+LINE = 80  # characters of a user attribute that fit a window of 1,200 pixels
 Foreign = Literal["added", "enqueued"]
 
 

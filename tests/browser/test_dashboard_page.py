@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,14 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from playwright.sync_api import Page
 
+from search.storage import trial_record
+from search.storage.opening import open_storage
 from search.study.limits import constrain
-from tests.browser.chromium import PHONE, drawn_marks
+from search.study.study import load_study
+from tests.browser.chromium import PHONE, drawn_marks, overflow
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import start_command, wait_for_line
 
@@ -114,6 +119,30 @@ def test_a_complete_trial_over_a_limit_is_drawn_as_infeasible(tmp_path: Path, lo
             f"{TRACES}.some((trace) => trace.name?.startsWith('Infeasible Trial') && trace.x.length === 1)"
         )
         page.close()  # before its server ends
+
+
+@pytest.mark.parametrize("of_winner", [True, False])
+def test_the_page_of_a_trial_fits_its_window(of_winner: bool, tmp_path: Path, reviewed: Path, look: Open) -> None:
+    folder = shutil.copytree(reviewed, tmp_path / "study")
+    number = winner_of(reviewed) if of_winner else fail_with_long_reason(folder)
+    with served(folder) as origin:
+        page = look(f"{origin}/dashboard/studies/1/trials?numbers={number}", width=1200)
+        heading(page, f"Trial {number} (trial_id=")
+        page.get_by_text("User Attributes").wait_for()
+        assert page.get_by_text("parameters ", exact=False).count() > 0
+        assert overflow(page) <= 0
+        page.close()  # before its server ends
+
+
+def fail_with_long_reason(folder: Path) -> int:
+    storage = open_storage(f"sqlite:///{folder}/studies/fmnist.db", create=False)
+    study = load_study(storage, NAME).optuna
+    trial = study.ask()
+    trial_record.note_start(trial, config={"depth": 1}, seed=0, parameters=7, flops=9)
+    trial_record.note_reason(trial, "CUDA out of memory. " + "Tried to allocate 20.00 MiB on GPU 0. " * 9)
+    study.tell(trial, state=TrialState.FAIL)
+    storage.engine.dispose()
+    return trial.number
 
 
 def test_a_note_fits_a_phone(origin: str, look: Open) -> None:

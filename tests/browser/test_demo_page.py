@@ -15,7 +15,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
+from fmnist.checkpoint import save_checkpoint
+from fmnist.config import TrialConfig
 from fmnist.data import synthetic
+from fmnist.network import build
 from tests.browser.chromium import DESK, PHONE, overflow
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import run_command, start_command, surroundings, wait_for_line
@@ -84,8 +87,57 @@ def test_a_picture_has_the_probabilities_that_predict_gives(
     assert overflow(page) <= 0
 
 
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_an_example_is_answered_and_nothing_moves(address: str, look: Open, width: int) -> None:
+    page = look(address, width=width, kinds=ERRORS)
+    page.locator(".examples img").nth(9).wait_for()
+    before = places(page)
+    page.locator(".examples button").nth(3).click()
+    assert len(probabilities(page)) == 5
+    page.locator(".answer .near img").nth(7).wait_for()
+    assert places(page) == before
+    sources = [image.get_attribute("src") for image in page.locator(".answer img").all()]
+    assert sources.count(sources[0]) == 1, "the picture is not its own neighbour"
+    assert overflow(page) <= 0
+
+
+def places(page: Page) -> list[list[float]]:
+    """Where the parts of the page are."""
+    parts = ".examples, .asked, .answer, .answer h2, .answer .near"
+    found: list[list[float]] = page.evaluate(
+        f"[...document.querySelectorAll('{parts}')].map((part) => part.getBoundingClientRect())"
+        ".map((box) => [box.left, box.top + scrollY])"
+    )
+    return found
+
+
+def test_a_drawing_like_no_training_image_is_unsure(address: str, look: Open) -> None:
+    page = look(address, kinds=ERRORS)
+    draw(page, (50, -50), (50, 60), (-50, 60), (30, 0), (-50, -50))
+    page.get_by_text("Unsure. ").wait_for()
+    assert page.locator(".answer .name").inner_text().endswith("?")
+
+
+def test_it_speaks_of_a_shops_own_classes(tmp_path: Path, look: Open) -> None:
+    config = TrialConfig(depth=1, filters=4)
+    save_checkpoint(tmp_path / "mugs", build(config, 2), config, ("mug", "vase"), origin={"data": "shop"})
+    with shown(tmp_path, "mugs") as address:
+        page = look(address, kinds=ERRORS)
+        page.get_by_text("No examples. The training images of the model are unknown").wait_for()
+        text = page.inner_text("body")
+        assert "mug, vase" in text
+        assert not re.search("garment|shirt|fashion", text, re.IGNORECASE)
+
+
 def test_a_drawing_is_classified(address: str, look: Open) -> None:
     page = look(address, kinds=ERRORS)
+    draw(page, (50, -50), (50, 60), (-50, 60))
+    assert sum(probabilities(page).values()) <= 1.001
+    assert page.locator(".answer .seen img").count() == 1
+
+
+def draw(page: Page, *corners: tuple[int, int]) -> None:
+    """Draw a line through the corners, which are pixels from the middle."""
     page.get_by_role("tab", name="Draw").click()
     page.locator("button[aria-label=Brush].highlight").wait_for()
     canvas = page.locator("canvas").first
@@ -94,11 +146,9 @@ def test_a_drawing_is_classified(address: str, look: Open) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 50, y - 50)
     page.mouse.down()
-    for step in ((50, -50), (50, 60), (-50, 60)):
+    for step in corners:
         page.mouse.move(x + step[0], y + step[1], steps=8)
     page.mouse.up()
-    assert sum(probabilities(page).values()) <= 1.001
-    assert page.locator(".answer .seen img").count() == 1
 
 
 def test_an_unusable_picture_is_an_error_on_the_page(address: str, tmp_path: Path, look: Open) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import signal
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,21 @@ from typing import Any
 from urllib.error import HTTPError
 
 import numpy as np
+import optuna
 import pytest
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import RDBStorage
 from PIL import Image
 
+from search.dashboard.notes import study_note
+from search.dashboard.server import open_server
+from search.report.facts import read_report
 from search.storage.opening import open_storage
+from search.storage.trial_record import LINE
 from search.study.records import Confirmation, Final
 from search.study.study import Study, load_study
 from search.study.trials import complete_trials
+from tests.search.sample import finished_study
 from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
 
 pytestmark = pytest.mark.slow
@@ -106,6 +115,35 @@ def test_the_notes_have_the_result_a_link_to_the_winner_and_scores_of_each_class
         assert len(rows) == len(final.classes)
         assert np.mean([float(f1) for _, f1 in rows]) == pytest.approx(trial["values"][0], abs=1e-4)
         assert all(f"| {param['name']} |" in body for param in trial["params"])
+
+
+def test_the_user_attributes_of_a_trial_fit_a_line(whole: Path, serve: Serve) -> None:
+    for trial in trials_of(serve(whole).at("/api/studies/1")).values():
+        attributes = {attribute["key"]: attribute["value"] for attribute in trial["user_attrs"]}
+        assert {"parameters", "flops", "seed", "seconds"} <= attributes.keys()
+        assert max(map(len, attributes.values())) <= LINE
+
+
+@pytest.mark.filterwarnings("ignore:PedAnova")
+def test_the_note_names_what_the_importances_of_the_dashboard_and_of_the_report_are_from(tmp_path: Path) -> None:
+    study = finished_study()
+    (line,) = [line for line in study_note(read_report(study), 1, []).splitlines() if "Importance" in line]
+    assert "PED-ANOVA" in line
+    assert "random forest (mean decrease of impurity)" in line
+    storage = RDBStorage(f"sqlite:///{tmp_path}/studies.db")
+    optuna.create_study(storage=storage, study_name=study.name, direction="maximize").add_trials(study.optuna.trials)
+    shown = in_dashboard(storage, "/api/studies/1/param_importances")["param_importances"][0]
+    expected = get_param_importances(
+        study.optuna, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: -trial.values[0]
+    )
+    assert {one["name"]: one["importance"] for one in shown} == pytest.approx(expected)
+
+
+def in_dashboard(storage: RDBStorage, path: str) -> Any:
+    with open_server(storage, "127.0.0.1", free_port()) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}", timeout=60) as answer:
+            return json.load(answer)
 
 
 def test_the_winner_has_its_pictures_and_the_models_files(whole: Path, serve: Serve) -> None:
