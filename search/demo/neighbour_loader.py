@@ -41,8 +41,8 @@ class NeighbourLoader:
             self._images = self._read()
         finally:
             self._is_read.set()
-        if isinstance(self._images, str):
-            self._neighbours = self._images
+        images = self._images
+        if isinstance(images, str):
+            self._neighbours = images
         else:
-            by = by_features(self._images, self._features) if self._features else by_pixels(self._images)
-            self._neighbours = by
+            self._neighbours = by_features(images, self._features) if self._features else by_pixels(images)

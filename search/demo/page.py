@@ -93,7 +93,8 @@ def build(about: list[str], answers: Answers) -> gradio.Blocks:
         picture.clear(to_picture, picture, panel, **shown)
         drawing.change(to_drawing, drawing, panel, **shown)
         drawing_tab.select(None, js=SELECT_BRUSH, api_visibility="private")
-        examples.select(to_example, None, panel, **shown).then(None, js=TO_ANSWER, api_visibility="private")
+        examples.select(to_example, None, panel, **shown)
+        examples.select(None, js=TO_ANSWER, api_visibility="private")
         page.load(lambda: _shown_examples(answers.examples()), None, [title, examples], **shown)
     return page
 

@@ -22,7 +22,7 @@ def test_a_slightly_changed_image_finds_its_original_first() -> None:
     changed[14, 14] ^= 1
     for neighbours in (
         by_pixels(IMAGES),
-        by_features(IMAGES, lambda pixels: pixels.reshape(-1, 784) / np.float32(255)),
+        by_features(IMAGES, lambda pixels: pixels.reshape(-1, 784).astype(np.float32)),
     ):
         nearest, _ = neighbours.nearest(changed, 3)
         assert (nearest.pixels[0] == IMAGES.pixels[5]).all()
