@@ -20,7 +20,13 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OURS = ("fmnist", "search", "studies")
 # Path begins with -> the extra that it may import.
-EXTRAS = {"search/demo/": "demo", "search/executors/ray": "cluster", "search/__init__.py": "notebook"}
+EXTRAS = {
+    "search/demo/": "demo",
+    "search/executors/ray": "cluster",
+    "search/__init__.py": "notebook",
+    "search/tracking/event_files.py": "tensorboard",
+    "search/tracking/mlflow_runs.py": "mlflow",
+}
 BY_OTHERS = {
     "cmaes": "Optuna",
     "onnxscript": "PyTorch",

@@ -61,6 +61,7 @@ class Options(PlaceOptions, total=False):
         Option("On which images the model begins with shipped trainings; default the study's."),
     ]
     extend: Annotated[bool, Option("Go on with the study in a space that --set or its file changes.")]
+    track: Annotated[list[str], Option("Show the trials also in tensorboard, mlflow or both.", "TRACKER,...")]
     name: Annotated[str, Option("Name of the study, for a second study of the same kind.", "NAME")]
     seed: Annotated[int, Option("Seed of the search and its trainings.", "S", low=0)]
     max_params: Annotated[int, Option("Most parameters of a network.", "N", low=1)]

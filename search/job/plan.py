@@ -29,6 +29,8 @@ from search.study.shipped import shipped_studies
 from search.study.spec import DEFAULT_STUDY, StudySpec
 from search.study.study import Study, check_resumable, load_study, storage_names
 from search.study.trials import finished_trials
+from search.tracking.choose import choose_trackers, make_tracker
+from search.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Plan:
     began: float  # of this run, by time.monotonic
     extends: bool  # a study that is stored, whose space may be another one
     changes: tuple[str, ...]  # of its space
+    trackers: tuple[Tracker, ...]
 
     @property
     def estimate(self) -> Estimate:
@@ -75,6 +78,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
 
     Raises: FmnistError with the errors.
     """
+    trackers = choose_trackers(request.options.get("track", ()))
     base = _base(request)
     spec = request.read_spec(base)
     if spec.search.sampler == "grid":
@@ -115,6 +119,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         request.began,
         request.extends,
         space_changes(stored.space, spec.space) if request.extends and stored else (),
+        tuple(make_tracker(name, request.home / spec.name) for name in trackers),
     )
 
 

@@ -17,6 +17,7 @@ from search.job.progress.base import Progress
 from search.job.replanning import before_confirm, before_final, decide, outlook_of
 from search.job.search import optimize
 from search.job.stage import Stage
+from search.job.tracking import tracked
 from search.report.render import read_report, write_report
 from search.storage.opening import open_storage
 from search.study.chance import nothing_learned
@@ -50,8 +51,11 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
             progress.message(told)
         study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
-        with guarded(study, progress.message):
-            _finish(study, plan, progress, Interrupt(is_guest=is_guest))
+        with (
+            guarded(study, progress.message),
+            tracked(study, plan.trackers, progress, is_shared=plan.is_shared) as watched,
+        ):
+            _finish(study, plan, watched, Interrupt(is_guest=is_guest))
     return study
 
 

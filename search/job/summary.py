@@ -45,6 +45,7 @@ def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> Non
         **({"Prior": prior} if (prior := _prior(spec, plan.data)) else {}),
         "Confirm": _confirming(spec),
         "Final": f"{_final(spec)} on all training images, then the test split, once",
+        **({"Tracked": tracked} if (tracked := _tracked(plan)) else {}),
         **(_stored(stored, spec) if stored else {}),
         **({} if stored and stored.read(Final) else _time(plan)),
     }
@@ -216,6 +217,10 @@ def _limits(spec: StudySpec) -> str:
 def _against(spec: StudySpec) -> str:
     costs = " and ".join(UNITS[cost] for cost in spec.search.against)
     return f"{costs}: the best F1 at every cost, not the best of all" if costs else ""
+
+
+def _tracked(plan: Plan) -> str:
+    return "; ".join(f"in {tracker.title}, {tracker.look}" for tracker in plan.trackers)
 
 
 def _sampling(spec: StudySpec) -> str:

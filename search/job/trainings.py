@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from fmnist.curve import CurvePoint
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Message, NoTaskYet, Predicted, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
 from search.job.stage import Stage
+from search.study.curves import note_curve
 from search.study.records import StageName
 from search.study.timing import timed
 
@@ -29,7 +31,7 @@ def train_all(
     wide: Mapping[str, int] = MappingProxyType({}),
     turns: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Train each task, and time the stage.
+    """Train each task, write the curves of the completed ones to the study, and time the stage.
 
     Args:
         keep: Called for a completed task with its last validation macro F1, if it has one, and its seconds.
@@ -43,7 +45,7 @@ def train_all(
     kept.
     """
     tasks = [replace(task, threads=wide.get(task.key)) for task in tasks]
-    trainings = _Trainings(stage, tasks, keep, drop, see, all_or_none, turns)
+    trainings = _Trainings(stage, name, tasks, keep, drop, see, all_or_none, turns)
     study, executor = stage.study, stage.executor
     with timed(study, name, stage.clock) as note_time:
 
@@ -79,14 +81,14 @@ def turns_of(stage: Stage, tasks: Sequence[Task]) -> dict[str, int]:
 @dataclass
 class _Trainings:
     stage: Stage
+    name: StageName
     tasks: Sequence[Task]
     keep: Keep
     drop: Drop
     see: See
     all_or_none: bool
     turns: Mapping[str, int]
-    values: dict[str, float | None] = field(default_factory=dict)
-    epochs: dict[str, int] = field(default_factory=dict)  # trained so far
+    curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     pausing: set[str] = field(default_factory=set)
     is_void: bool = False
 
@@ -111,31 +113,34 @@ class _Trainings:
     def _handle(self, event: Event) -> None:
         match event:
             case EpochEnd(key, point):
-                self.values[key], self.epochs[key] = point.macro_f1, point.number
+                curve = self.curves.setdefault(key, [])
+                del curve[point.number - 1 :]  # a training whose worker died trains some epochs again
+                curve.append(point)
                 self.progress.epoch(key, point.number, point.macro_f1, event.images_per_second)
                 if point.number == self.turns.get(key) and self.queue:
                     self.pausing.add(key)
                     self.stage.executor.stop(key, pause=True)
-            case Resumed(key, curve):
-                self.values[key] = curve[-1].macro_f1
-                self.progress.message(f"{key} resumes after epoch {curve[-1].number}.")
+            case Resumed(key, earlier):
+                self.curves[key] = list(earlier)
+                self.progress.message(f"{key} resumes after epoch {earlier[-1].number}.")
             case Predicted():
                 self.see(event)
             case Message(key, text):
                 self.progress.message(f"{key}: {text}")
             case Finished(key) if not self.is_void and self._has_paused(key):
                 self.queue.append(self.by_key[key])
-                self.progress.ended(key, "paused", self.values[key], "another training has its turn", {})
+                self.progress.ended(key, "paused", self._value(key), "another training has its turn", {})
             case Finished(key, seconds) if not self.is_void:
-                self.keep(self.by_key[key], self.values[key], seconds)
+                note_curve(self.stage.study, self.name, key, self.curves[key])
+                self.keep(self.by_key[key], self._value(key), seconds)
                 self._forget_snapshot(key)
-                self.progress.ended(key, "complete", self.values[key], None, {})
+                self.progress.ended(key, "complete", self._value(key), None, {})
             case Finished(key):
                 self._forget_snapshot(key)
             case Failed(key, "diverged", reason):
                 self.drop(self.by_key[key], reason)
                 self._forget_snapshot(key)
-                self.progress.ended(key, "failed", self.values.get(key), reason, {})
+                self.progress.ended(key, "failed", self._value(key), reason, {})
                 if self.all_or_none:
                     self._stop()
             case Failed(key, reason=reason):
@@ -146,7 +151,11 @@ class _Trainings:
     def _has_paused(self, key: str) -> bool:
         is_asked = key in self.pausing
         self.pausing.discard(key)
-        return is_asked and self.epochs[key] < self.by_key[key].config.epochs
+        return is_asked and self.curves[key][-1].number < self.by_key[key].config.epochs
+
+    def _value(self, key: str) -> float | None:
+        curve = self.curves.get(key)
+        return curve[-1].macro_f1 if curve else None
 
     def _stop(self) -> None:
         self.is_void = True
