@@ -23,10 +23,9 @@ def choose_trackers(asked: str | Sequence[str]) -> tuple[TrackerName, ...]:
     names = dict.fromkeys(
         name.strip() for text in ([asked] if isinstance(asked, str) else asked) for name in text.split(",")
     )
+    if unknown := [name for name in names if name not in NAMES]:
+        raise SearchError(f"--track must name trackers, got {unknown[0]!r}. {did_you_mean(unknown[0], NAMES)}")
     for name in names:
-        if name not in NAMES:
-            hint = did_you_mean(name, NAMES) or f"It has {' and '.join(NAMES)}."
-            raise SearchError(f"--track must be {' or '.join(NAMES)}, got {name!r}. {hint}")
         found = find_spec(name)
         if found is None or found.origin is None:  # a folder of that name is no package
             raise SearchError(
