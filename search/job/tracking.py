@@ -1,6 +1,7 @@
 """Tracking of a run: whenever a training ends, what the study has stored is handed to the senders of its trackers."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -13,6 +14,8 @@ from search.study.study import Study
 from search.tracking.facts import read_facts
 from search.tracking.sender import Sender
 from search.tracking.tracker import Tracker
+
+APART_SECONDS = 1.0  # at least, between two readings of the study: thousands of trials may be refused in a moment
 
 
 @contextmanager
@@ -45,10 +48,12 @@ class _Tracked(Progress):
     def __init__(self, study: Study, trackers: Sequence[Tracker], shown: Progress, is_shared: bool) -> None:
         self._study, self._shown, self._is_shared = study, shown, is_shared
         self._id = identity_of(study).id or ""
+        self._handed_over, self._is_due = -math.inf, False
         self._senders = [(tracker, Sender(tracker)) for tracker in trackers]
 
     def hand_over(self, *, is_over: bool = False) -> None:
         """Offer what the study has stored to all senders."""
+        self._handed_over, self._is_due = time.monotonic(), False
         facts = read_facts(self._study, self._id, is_over=is_over, is_shared=self._is_shared)
         for _, sender in self._senders:
             sender.offer(facts)
@@ -64,8 +69,14 @@ class _Tracked(Progress):
             elif is_patient:
                 self._shown.message(f"{tracker.title} has all trainings: {tracker.look}")
 
+    def _look_after(self) -> None:
+        """Hand over what has ended, and say what the senders have to say."""
+        if self._is_due and time.monotonic() - self._handed_over >= APART_SECONDS:
+            self.hand_over()
+        self._pass_on()
+
     def _pass_on(self) -> None:
-        """Say what the senders have to say: they are threads, and what is shown is not made for several."""
+        # Here, not in their threads: what is shown is not made for several.
         for _, sender in self._senders:
             for told in sender.told():
                 self._shown.message(told.text, is_alarm=told.is_alarm)
@@ -89,17 +100,17 @@ class _Tracked(Progress):
         self._shown.started(label, epochs)
 
     def epoch(self, label: str, number: int, macro_f1: float | None, images_per_second: float) -> None:
-        """Pass it on, and what the senders say."""
+        """Pass it on."""
         self._shown.epoch(label, number, macro_f1, images_per_second)
-        self._pass_on()
+        self._look_after()
 
     def ended(
         self, label: str, state: EndState, value: float | None, reason: str | None, knobs: Mapping[str, object]
     ) -> None:
-        """Pass it on, and hand over what the study has stored of it."""
+        """Pass it on; the study has stored all of it."""
         self._shown.ended(label, state, value, reason, knobs)
-        self.hand_over()
-        self._pass_on()
+        self._is_due = True
+        self._look_after()
 
     def elsewhere(self, count: int, best: Best | None) -> None:
         """Pass it on."""

@@ -108,11 +108,12 @@ class Facts:
     trials: Sequence[FrozenTrial] = field(repr=False)
     others: tuple[Training, ...]  # of the stages after the search
     result: Result | None  # once the files are written
+    is_alone: bool  # no other run sends trainings of the study at this time
 
     @property
-    def began(self) -> float:
-        """When the first trial began, in seconds since 1970."""
-        return min((_seconds(trial.datetime_start) for trial in self.trials), default=0.0)
+    def began(self) -> float | None:
+        """When the first trial began, in seconds since 1970; None before one has ended."""
+        return min((_seconds(trial.datetime_start) for trial in self.trials), default=None)
 
     @property
     def names(self) -> Iterator[str]:
@@ -138,13 +139,14 @@ def read_facts(study: Study, study_id: str, *, is_over: bool, is_shared: bool) -
     """
     attributes = study.attributes
     trials = [trial for trial in study.trials(FINISHED) if TrialRecord(trial).began]
-    if is_shared and not is_over:
+    is_alone = is_over or not is_shared
+    if not is_alone:
         share = share_of(study)
         trials = [trial for trial in trials if share and trial.system_attrs.get(OWNER) == share.owner]
     end = max((_seconds(trial.datetime_complete) for trial in trials), default=0.0)
     others = (*_confirmed(study, attributes, end), *_finals(study, attributes, end))
     result = _result(study, max([end, *(training.ended for training in others)])) if is_over else None
-    return Facts(study.name, study_id, trials, others, result)
+    return Facts(study.name, study_id, trials, others, result, is_alone)
 
 
 def _of_trial(trial: FrozenTrial) -> Training:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 URI = "MLFLOW_TRACKING_URI"  # MLflow's own variable
 LOCAL, FILES = "mlflow.db", "mlflow"  # in the study's folder: the default store, and its artifacts
 STUDY, TRAINING, SENT = (f"fmnist-search.{name}" for name in ("study", "training", "files"))  # tags of runs
+NESTED = "mlflow.parentRunId"  # MLflow's own tag
 PARENT = "study"  # instead of a training's name: the run of the study
 STATUS: dict[State, str] = {"complete": "FINISHED", "pruned": "KILLED", "refused": "KILLED", "failed": "FAILED"}
 ANSWER_SECONDS = 10.0  # that a server may take to say that it is there
@@ -39,6 +40,7 @@ class _Open:
     client: "MlflowClient"
     experiment: str  # id
     runs: dict[str, "Run"]  # by the name of their training
+    was_alone: bool  # no other run has sent anything since
     sent: set[str] = field(init=False)  # names of trainings that are there in full
 
     def __post_init__(self) -> None:
@@ -71,10 +73,11 @@ class MlflowRuns:
         Raises: SearchError if the server does not answer. Errors of MLflow.
         """
         # What is there is asked again after an error, which may have hidden that a request took effect.
-        store, self._open = self._open or self._opened(facts), None
-        parent = store.runs[PARENT].info.run_id
+        store, self._open = self._open, None
+        if store is None or (facts.is_alone and not store.was_alone):
+            store = self._opened(facts)
         for training in facts.unsent(store.sent):
-            self._send(store, facts, training, parent)
+            self._send(store, facts, training)
             store.sent.add(training.name)
             yield
         if facts.result:
@@ -97,27 +100,47 @@ class MlflowRuns:
         while page.token:
             page = query(page_token=page.token)
             runs += page
-        store = _Open(client, experiment, {run.data.tags[TRAINING]: run for run in runs})
+        store = _Open(client, experiment, {run.data.tags[TRAINING]: run for run in runs}, facts.is_alone)
+        if facts.is_alone:
+            self._nest(store, facts)
+        return store
+
+    def _nest(self, store: _Open, facts: Facts) -> None:
+        """Make the run of the study, and nest in it what was sent without it.
+
+        Runs that share a study would make one each: so there is none before the one that ends it is alone.
+        """
+        client = store.client
         if PARENT not in store.runs:
             tags = {STUDY: facts.id, TRAINING: PARENT}
-            store.runs[PARENT] = client.create_run(experiment, _milliseconds(facts.began), tags, facts.study)
-        return store
+            began = None if facts.began is None else _milliseconds(facts.began)
+            store.runs[PARENT] = client.create_run(store.experiment, began, tags, facts.study)
+        for name, run in store.runs.items():
+            if name != PARENT and NESTED not in run.data.tags:
+                client.set_tag(run.info.run_id, NESTED, store.runs[PARENT].info.run_id)
 
     def _experiment(self, client: "MlflowClient", facts: Facts) -> str:
         """Return the id of the experiment that was made for the study, though it was renamed, or that has its name."""
+        from mlflow.exceptions import MlflowException
+
         if made := client.search_experiments(filter_string=f"tags.`{STUDY}` = '{facts.id}'"):
             return str(made[0].experiment_id)
         if named := client.get_experiment_by_name(facts.study):
             return str(named.experiment_id)
         files = None if self._named else (self._folder / FILES).resolve().as_uri()
-        return str(client.create_experiment(facts.study, artifact_location=files, tags={STUDY: facts.id}))
+        try:
+            return str(client.create_experiment(facts.study, artifact_location=files, tags={STUDY: facts.id}))
+        except MlflowException:
+            if (named := client.get_experiment_by_name(facts.study)) is None:  # nor has another run just made it
+                raise
+            return str(named.experiment_id)
 
-    def _send(self, store: _Open, facts: Facts, training: Training, parent: str) -> None:
+    def _send(self, store: _Open, facts: Facts, training: Training) -> None:
         client = store.client
         tags = {
             STUDY: facts.id,
             TRAINING: training.name,
-            "mlflow.parentRunId": parent,
+            **({NESTED: store.runs[PARENT].info.run_id} if PARENT in store.runs else {}),
             "stage": training.stage,
             "state": training.state,
             **({"reason": training.reason} if training.reason else {}),

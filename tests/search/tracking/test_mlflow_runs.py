@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.storage.optuna_private import study_id
+from search.storage.sharing import Share
 from search.tracking.mlflow_runs import MlflowRuns
 from tests.search.tiny import in_database, tiny_spec
-from tests.search.tracking.tracked import ALL, BEGAN, facts_of, free_port, study_in
+from tests.search.tracking.tracked import ALL, BEGAN, ended, facts_of, free_port, study_in
 
 pytest.importorskip("mlflow")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of MLflow and what it imports
@@ -144,6 +146,24 @@ def test_a_study_that_is_not_at_its_end_is_running_there(tmp_path: Path, monkeyp
     list(tracker.send(facts_of(study)))
     assert len(runs(tmp_path)) == len(ALL) + 1
     assert run(tmp_path, "tiny").info.status == "FINISHED"
+
+
+def test_runs_that_share_a_study_send_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    study = study_in(tmp_path)
+    trackers = {owner: MlflowRuns(study.folder) for owner in ("one", "two")}
+    for owner, tracker in trackers.items():
+        study.optuna.add_trial(ended(TrialState.COMPLETE, 0.8, owner=owner))
+        study.storage.share = Share(owner, 10)
+        list(tracker.send(facts_of(study, is_over=False, is_shared=True)))
+    own = {"trial-004", "trial-005"}
+    assert {each.info.run_name for each in runs(tmp_path)} >= own
+    assert not [each for each in runs(tmp_path) if "mlflow.parentRunId" in each.data.tags]
+    list(trackers["one"].send(facts_of(study, is_shared=True)))
+    assert sorted(each.info.run_name for each in runs(tmp_path)) == sorted({*ALL, *own, "tiny"})
+    nested = [each.data.tags.get("mlflow.parentRunId") for each in runs(tmp_path) if each.info.run_name != "tiny"]
+    assert set(nested) == {run(tmp_path, "tiny").info.run_id}
 
 
 def test_a_renamed_study_stays_in_its_experiment(sent: Path) -> None:
