@@ -38,6 +38,15 @@ def save_snapshot(path: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> N
         raise FmnistError(f"{path} must be writable: {error.strerror}. Free space there.") from error
 
 
+def snapshot_epoch(path: Path) -> int:
+    """Return the epoch of the snapshot, without its tensors; 0 if there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(json.loads((file.metadata() or {})[ABOUT])["epoch"])
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError):
+        return 0
+
+
 def load_snapshot(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     """Load the snapshot and its `about` from the file.
 

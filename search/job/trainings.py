@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from fmnist.curve import CurvePoint
+from fmnist.snapshot import snapshot_epoch
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Message, NoTaskYet, Predicted, Resumed, Task, drive
 from search.job.interrupt import InterruptedRunError
@@ -39,7 +40,8 @@ def train_all(
         see: Called with a task's predictions on the validation images, before `keep`.
         all_or_none: Stop all tasks when one diverges.
         wide: The threads of tasks that have more than a worker usually has, by their keys.
-        turns: The epoch after which a task pauses if another one waits, by its key. It begins first and goes on last.
+        turns: The epoch after which a task pauses if another one waits, by its key. It begins first and goes on last,
+            also where its pause was in an earlier run.
 
     Raises: SearchError if a training fails in another way. InterruptedRunError or StorageLostError; completed tasks are
     kept.
@@ -94,8 +96,15 @@ class _Trainings:
 
     def __post_init__(self) -> None:
         self.by_key = {task.key: task for task in self.tasks}
-        self.queue = deque(sorted(self.tasks, key=lambda task: task.key not in self.turns))
+        self.queue = deque(sorted(self.tasks, key=self._rank))
         self.progress = self.stage.progress
+
+    def _rank(self, task: Task) -> int:
+        turn = self.turns.get(task.key)
+        if turn is None:
+            return 1
+        has_paused = task.snapshot is not None and snapshot_epoch(task.snapshot) >= turn
+        return 2 if has_paused else 0
 
     def start(self) -> Task | NoTaskYet | None:
         if self.is_void or not self.queue:

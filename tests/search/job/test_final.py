@@ -23,6 +23,7 @@ from fmnist.errors import FmnistError
 from fmnist.metrics import bootstrap_interval
 from fmnist.network import build, describe
 from fmnist.predict import predict
+from fmnist.snapshot import Snapshot, save_snapshot
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Task
 from search.job.final import DivergedWinnerError, evaluate, final_folder, has_models, is_test_of, make_final
@@ -183,6 +184,19 @@ def test_of_three_seeds_on_two_workers_one_pauses_in_its_middle_and_goes_on_last
     assert final is not None
     assert [run.seed for run in final.runs] == [2000, 2001, 2002]
     assert [run.threads for run in final.runs] == [None, None, None]
+
+
+@pytest.mark.parametrize(("paused_after", "order"), [(1, [2001, 2000, 2002, 2001]), (2, [2000, 2002, 2001])])
+def test_a_seed_that_paused_in_an_earlier_run_goes_on_last(
+    paused_after: int, order: list[int], source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, executor, spec = in_memory(), Pauses(), final_spec(seeds=3)
+    longer = spec.model_copy(update={"final": spec.final.model_copy(update={"epochs": 4})})
+    save_snapshot(snapshot_path(HOME / "tiny", "seed 2001"), Snapshot(paused_after, {}), {})
+    executor.epochs["seed 2001"] = list(range(1, paused_after + 1))
+    make_final(stage(study, longer, executor, Heard()), WINNER, source, CPU)
+    assert [task.seed for task in executor.trained] == order
 
 
 @pytest.mark.parametrize(("epochs", "trained"), [(None, 3), (7, 7)])
