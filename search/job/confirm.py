@@ -34,7 +34,7 @@ def confirm(stage: Stage) -> Candidate:
     study, spec = stage.study, stage.spec
     before = study.read(Confirmation) or Confirmation(candidates=())
     # Chosen again on each call: a search that resumed after an interruption here may have found better trials.
-    candidates = {candidate.trial: candidate for candidate in _candidates(study, spec, before)}
+    candidates = {candidate.trial: candidate for candidate in candidates_for(study, spec, before)}
     dropped = {entry.trial: entry for entry in before.dropped}
     temperatures: dict[str, float | None] = {}  # of trainings of this call, by their keys
 
@@ -108,7 +108,11 @@ def drop_winner(study: Study, winner: Candidate, reason: str) -> None:
     study.write(Confirmation(candidates=others, dropped=(*before.dropped, Dropped(trial=winner.trial, reason=reason))))
 
 
-def _candidates(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Candidate, ...]:
+def candidates_for(study: Study, spec: StudySpec, before: Confirmation) -> tuple[Candidate, ...]:
+    """Return the best trials that `spec` retrains, with what was trained `before`.
+
+    Raises: SearchError if no trial was completed, or all diverged.
+    """
     best: dict[str, Candidate] = {}
     earlier_runs = {candidate.trial: candidate.runs for candidate in before.candidates}
     dropped_trials = {entry.trial for entry in before.dropped}

@@ -83,7 +83,7 @@ class Costs:
             confirm=self.rounds.in_turns(min(spec.confirm.top * spec.points, spec.trials) * spec.confirm.seeds)
             * trial
             * longer,
-            final=self.of_final(spec, spec.final_epochs) * spec.points,
+            final=self.of_final(spec, spec.final_epochs),
         )
 
     def of_config(
@@ -103,8 +103,8 @@ class Costs:
         )
 
     def of_final(self, spec: StudySpec, epochs: int) -> float:
-        """Return the wall clock of the final trainings with so many epochs."""
-        return self.rounds.of_equal(spec.final.seeds) * (self.final + self.taught) * epochs
+        """Return the wall clock of the final trainings, of all points of a front, with so many epochs."""
+        return self.rounds.of_equal(spec.final.seeds) * (self.final + self.taught) * epochs * spec.points
 
     def of_scoring(self, networks: int, images: int) -> float:
         """Return the wall clock of scoring so many images with so many final networks, with all threads."""

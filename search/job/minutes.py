@@ -26,6 +26,7 @@ LEAST_TRIALS = 4  # whole trials that a search must have time for
 FEWEST_FINAL = 10  # epochs of the largest network that is tried
 AROUND = 60.0  # seconds of a job that are neither training nor scoring: its start, report, latencies and dashboard
 EXPORTED = 16  # times that the export scores the test images, some of them more slowly: every format, and its reference
+EXPORTED_POINT = 4  # the same, of a point of a front beside the best: two formats
 RANGE, STEPS = (1.0, 10_080.0), 150  # minutes that a target may take, and the lengths that are considered
 MOST_FINAL = 200  # epochs; what is left of hours is for the search
 
@@ -55,6 +56,8 @@ def limited(spec: StudySpec, costs: Costs, data: DataRecord, stored: StudySpec |
     """Return the study with a limit on operations: the largest network has time for FEWEST_FINAL final epochs."""
     if spec.budget.minutes is None or spec.trials == 1 or spec.limits.max_flops is not None or stored is not None:
         return spec
+    if spec.search.against:  # its points are of all sizes, so the largest takes a small share of the time
+        return spec
     classes = len(data.class_names)
     time = (spec.budget.minutes * 60 - around(spec, costs, data)) * (1 - sum(shares_of(spec, data)))
     flops = costs.flops * time / costs.of_final(spec, FEWEST_FINAL)
@@ -83,8 +86,8 @@ def divided(spec: StudySpec, costs: Costs, data: DataRecord, stored: StudySpec |
 
 def around(spec: StudySpec, costs: Costs, data: DataRecord) -> float:
     """Return the seconds of a job besides its trainings."""
-    networks = spec.final.seeds * (2 if spec.final.distil else 1) + EXPORTED
-    return AROUND + costs.of_scoring(networks, data.test or 0)
+    seeds = spec.final.seeds * (2 if spec.final.distil else 1) * spec.points
+    return AROUND + costs.of_scoring(seeds + EXPORTED + EXPORTED_POINT * (spec.points - 1), data.test or 0)
 
 
 def with_minutes_for_target(spec: StudySpec, costs: Costs, data: DataRecord) -> StudySpec:
@@ -112,7 +115,12 @@ def with_minutes_for_target(spec: StudySpec, costs: Costs, data: DataRecord) -> 
 
 
 def expected_of(spec: StudySpec, costs: Costs) -> Expected | None:
-    """Return what to expect of the study's final networks on Fashion-MNIST, None if nothing is known of such."""
+    """Return what to expect of the study's final network on Fashion-MNIST, None if nothing is known of such.
+
+    A front has no typical network: its points are meant to differ.
+    """
+    if spec.search.against:
+        return None
     return expected(costs.operations * spec.final_epochs, costs.parameters)
 
 
@@ -154,14 +162,14 @@ def _with_search(
 def _without_search(spec: StudySpec, costs: Costs, left: float) -> StudySpec:
     """Return the study with one short trial, of its first configuration or the middle of its space."""
     configs = spec.prior.configs[:1] or ((_middle(spec),) if spec.space.knobs else ())
-    return with_values(
+    single = with_values(
         spec,
         knobs=spec.knobs | {"epochs": 1},
         search={"trials": 1, "minutes": None},
         prior={"configs": configs},
         confirm={"seeds": 0, "epochs": None},
-        final={"epochs": epochs_within(spec, costs, left - costs.rounds.of_equal(1) * costs.trial)},
     )
+    return with_values(single, final={"epochs": epochs_within(single, costs, left - costs.estimate(single).search)})
 
 
 def epochs_within(spec: StudySpec, costs: Costs, seconds: float) -> int:

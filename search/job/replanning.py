@@ -4,14 +4,16 @@ It rests on what the trials really took.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search.executors.capacity import slowdown
+from search.job.confirm import candidates_for
 from search.job.estimate import Costs
 from search.job.minutes import around, epochs_within, shares_of, with_values
 from search.job.place import Place
@@ -22,7 +24,6 @@ from search.study.records import Candidate, Confirmation, DataRecord, Decision, 
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.timing import JobClock
-from search.study.trials import complete_trials
 from search.terminal.wording import counted, duration
 
 LONGER = 2  # epochs of a candidate, relative to a trial's, where there is time
@@ -60,20 +61,25 @@ def before_confirm(stage: Stage, costs: Costs) -> Stage:
     assert data is not None, "create_study wrote it"
     of_search, of_confirm = shares_of(spec, data)
     share = max(left * of_confirm / (1 - of_search), left - costs.of_final(spec, spec.final_epochs))
-    trials = complete_trials(study)[: spec.confirm.top]
-    seconds = [_epoch_of(trial, spec, costs.place) or costs.trial for trial in trials] or [costs.trial]
-    plans = product(range(1, len(seconds) + 1), range(1, spec.confirm.seeds + 1), (spec.epochs, LONGER * spec.epochs))
+    before = study.read(Confirmation) or Confirmation(candidates=())
+    seconds: dict[int, list[float]] = {}  # of an epoch of each candidate, by the number of them (for a point)
+    for top in range(1, spec.confirm.top + 1):
+        chosen = candidates_for(study, with_values(spec, confirm={"top": top}), before)
+        if seconds and len(chosen) == len(seconds[top - 1]):
+            break  # there are no more
+        trials = study.trials()
+        seconds[top] = [_epoch_of(trials[one.trial], spec, costs.place) or costs.trial for one in chosen]
+    plans = product(seconds, range(1, spec.confirm.seeds + 1), (spec.epochs, LONGER * spec.epochs))
     fitting = [
-        (top, seeds, epochs)
-        for top, seeds, epochs in plans
-        if costs.rounds.in_turns(top * seeds) * epochs * max(seconds) <= share
+        (top, seeds, epochs) for top, seeds, epochs in plans if epochs * _together(seconds[top] * seeds, costs) <= share
     ]
     if not fitting:
         return _decided(stage, {"confirm": {"seeds": 0}}, "there is no time to confirm: the best trial is the winner")
     top, seeds, epochs = max(fitting)  # more candidates before more seeds, and these before more epochs
+    each = " for each point of the front" if spec.search.against else ""
     text = (
-        f"the best {counted(top, 'trial')} again on {counted(seeds, 'fresh seed')} with {counted(epochs, 'epoch')}: "
-        f"{duration(left)} are left for trainings"
+        f"the best {counted(top, 'trial')}{each} again on {counted(seeds, 'fresh seed')} with "
+        f"{counted(epochs, 'epoch')}: {duration(left)} are left for trainings"
     )
     longer = epochs if epochs != spec.epochs else None
     return _decided(stage, {"confirm": {"top": top, "seeds": seeds, "epochs": longer}}, text)
@@ -95,17 +101,40 @@ def before_final(
         epochs = spec.confirm.trained(winner.config).epochs
         text = f"{counted(epochs, 'epoch')} as in the confirm stage, where trial {winner.trial} had the target"
         return _decided(stage, {"final": {"epochs": epochs}}, text)
-    own = costs.of_config(winner.config, spec, data, images)
-    if seconds := _measured(stage.study, winner, spec, costs.place):
-        own = replace(own, final=own.final * seconds / own.trial, taught=own.taught * seconds / own.trial)
+    points = _points(stage.study, winner)
+    each = [_own(point, stage, costs, data, images) for point in points]
+    own = replace(each[-1], final=sum(one.final for one in each) / spec.points)  # the mean of as many as are planned
     epochs = epochs_within(spec, own, left * MARGIN)
     taken = own.of_final(spec, epochs)
+    of_points = f" of {counted(len(points), 'point')} of the front" if spec.search.against else ""
     text = (
-        f"{counted(epochs, 'epoch')} for each of {counted(spec.final.seeds, 'final seed')}: {duration(left)} are left"
+        f"{counted(epochs, 'epoch')} for each of {counted(spec.final.seeds, 'final seed')}{of_points}: "
+        f"{duration(left)} are left"
     )
     if taken > left:
         text += f", and one epoch takes {duration(taken)}, so the job will take longer"
     return _decided(stage, {"final": {"epochs": epochs}}, text)
+
+
+def _points(study: Study, winner: Candidate) -> list[Candidate]:
+    """Return what gets final trainings: the winner, and in a search against costs the other points of the front."""
+    confirmation = study.read(Confirmation)
+    of_trial = {one.trial: one for one in confirmation.candidates} if confirmation else {}
+    others = [of_trial[trial] for trial in (confirmation.points if confirmation else ()) if trial != winner.trial]
+    return [*others, winner]
+
+
+def _own(candidate: Candidate, stage: Stage, costs: Costs, data: DataRecord, images: int) -> Costs:
+    """Return the costs of the candidate's trainings, by the time that its trainings on the search's images took."""
+    own = costs.of_config(candidate.config, stage.spec, data, images)
+    if seconds := _measured(stage.study, candidate, stage.spec, costs.place):
+        own = replace(own, final=own.final * seconds / own.trial, taught=own.taught * seconds / own.trial)
+    return own
+
+
+def _together(seconds: Sequence[float], costs: Costs) -> float:
+    """Return the wall clock of trainings of such lengths."""
+    return max(*seconds, costs.rounds.in_turns(len(seconds)) * fmean(seconds))
 
 
 def _left(stage: Stage, costs: Costs) -> float:

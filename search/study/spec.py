@@ -86,11 +86,9 @@ class StudySpec(Section):
     @field_validator("search")
     @classmethod
     def _with_one_result(cls, received: SearchSection, info: ValidationInfo) -> SearchSection:
-        if received.against and info.data.get("budget") != BudgetSection():
-            raise ValueError(
-                "a section without against if [budget] has minutes or a target, which are those of a single result: "
-                "bound the search with [search] minutes"
-            )
+        budget = info.data.get("budget")
+        if received.against and isinstance(budget, BudgetSection) and budget.target is not None:
+            raise ValueError("a section without against if [budget] has a target, which is that of a single result")
         return received
 
     @field_validator("final")
@@ -137,7 +135,7 @@ class StudySpec(Section):
         """The most configurations that are results: one, or the points of a front."""
         if not self.search.against:
             return 1
-        return DEFAULT_POINTS if self.final.points is None else self.final.points
+        return min(self.trials, DEFAULT_POINTS if self.final.points is None else self.final.points)
 
     @property
     def trials(self) -> int:

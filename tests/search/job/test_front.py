@@ -209,7 +209,7 @@ def test_without_fresh_seeds_the_front_of_the_search_is_retrained(tmp_path: Path
     [
         ({"search": {"trials": 5, "against": ["parameters"]}}, 'pruner = "freeze-thaw" if it is against a cost'),
         ({"search": {"trials": 5, "sampler": "gp", "pruner": "freeze-thaw"}}, "neither points nor loss unless"),
-        ({"budget": {"minutes": 5}}, "without against if [budget] has minutes"),
+        ({"budget": {"target": 0.9}}, "without against if [budget] has a target"),
         ({"final": {"distil": True}}, "distil = false if the search is against a cost"),
     ],
 )
