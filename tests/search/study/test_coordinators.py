@@ -28,6 +28,7 @@ from search.storage.optuna_private import create_scoped_session
 from search.storage.sharing import OWNER, NoRoomError, TakenOverError, state_and_owner
 from search.storage.trial_record import CONFIG, CURVE
 from search.study.coordinators import joined, take_back
+from search.study.front import read_front
 from search.study.holder import COORDINATOR, Holder, this_process
 from search.study.lock import noted_run
 from search.study.records import Opening, Timing
@@ -158,9 +159,12 @@ def test_four_coordinators_share_one_budget_exactly(url: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_paused_trials_are_shared_and_those_of_a_killed_coordinator_continue(each_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("against", [(), ("--against", "parameters")], ids=["one result", "front"])
+def test_paused_trials_are_shared_and_those_of_a_killed_coordinator_continue(
+    each_url: str, against: tuple[str, ...], tmp_path: Path
+) -> None:
     with runs(each_url, tmp_path) as run:
-        first, second, third = [run.begin("--sampler", "gp", "--pruner", "freeze-thaw") for _ in range(3)]
+        first, second, third = [run.begin("--sampler", "gp", "--pruner", "freeze-thaw", *against) for _ in range(3)]
         wait_for_line(first, ", epoch 1/")
         os.killpg(first.pid, signal.SIGKILL)
         ended = [(process.communicate(), process.returncode) for process in (second, third)]
@@ -175,6 +179,7 @@ def test_paused_trials_are_shared_and_those_of_a_killed_coordinator_continue(eac
         assert values == retrained(source, trial)[: len(values)]
         assert (trial.state == TrialState.COMPLETE) == (len(values) == 3)
     assert len(study.optuna.user_attrs["openings"]) == 1
+    assert bool(read_front(study)) == bool(against)
 
 
 @pytest.mark.slow
