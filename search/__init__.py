@@ -174,7 +174,7 @@ def run(
             `$FMNIST_STUDIES`, or "studies".
         storage: A SQLAlchemy URL, such as "sqlite:////data/studies.db"; where no home is given, `$FMNIST_STORAGE` by
             default.
-        quiet: Show nothing.
+        quiet: Show nothing but alarms, on stderr.
         options: As those of `fmnist-search run`, with `_` for `-`: trials, minutes, sampler, workers, device, executor
             and the others of `search.job.options.Options`; and `knobs`, which replace the study's own, such as
             `{"depth": 3, "dropout": {"low": 0.0, "high": 0.3}}`. None is the same as absent.

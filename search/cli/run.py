@@ -22,7 +22,7 @@ Study = Annotated[
         metavar="STUDY", help="A shipped study or a TOML file; default auto.", autocompletion=shipped_studies
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the result, and alarms on stderr.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan and its cost, start nothing.")]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from search.job.progress.base import Progress
-from search.job.progress.display import open_progress
+from search.job.progress.display import Alarms, open_progress
 from search.job.progress.lines import Lines
 from search.job.progress.screen import MOST_SHOWN, Screen, panel
 from search.job.progress.tally import Best, EndState, Outlook, Tally
@@ -64,7 +64,7 @@ def play(progress: Progress, clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("terminal", "quiet", "kind"),
-    [(True, False, Screen), (False, False, Lines), (True, True, Progress), (False, True, Progress)],
+    [(True, False, Screen), (False, False, Lines), (True, True, Alarms), (False, True, Alarms)],
 )
 def test_the_console_decides_what_is_shown(terminal: bool, quiet: bool, kind: type) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal)
@@ -76,10 +76,13 @@ def test_a_terminal_that_cannot_redraw_gets_lines() -> None:
     assert type(open_progress(console, quiet=False)) is Lines
 
 
-def test_quiet_prints_nothing() -> None:
+def test_quiet_prints_nothing_but_alarms(capsys: pytest.CaptureFixture[str]) -> None:
     screen = io.StringIO()
-    play(open_progress(Console(file=screen, force_terminal=True), quiet=True), Clock())
-    assert screen.getvalue() == ""
+    progress = open_progress(Console(file=screen, force_terminal=True), quiet=True)
+    play(progress, Clock())
+    assert (screen.getvalue(), *capsys.readouterr()) == ("", "", "")
+    progress.message("No trial is better than chance.", is_alarm=True)
+    assert (screen.getvalue(), *capsys.readouterr()) == ("", "", "No trial is better than chance.\n")
 
 
 def test_lines_are_a_readable_log() -> None:
