@@ -1,11 +1,12 @@
 # `make run` and `make test` do all the set-up themselves; a second call with nothing changed installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .PHONY: run check test install lint types unit lowest browser-test chromium screenshots clean
 
-run: install
+run: .venv/.runs
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
 
 # What is quick enough to run after every change: no test that starts a process, a server or a browser.
@@ -14,12 +15,19 @@ check: lint types
 
 test: lint types unit
 
+# What `make run` needs; what was made for development has it.
+.venv/.runs: pyproject.toml
+	@echo "Installing the package into .venv; PyTorch is large, so this takes some minutes."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) -e .
+	@touch $@
+
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
-	touch $@
+	$(PIP) -e '.[dev]'
+	touch .venv/.runs $@
 
 lint: install
 	$(BIN)/ruff check .

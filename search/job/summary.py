@@ -15,6 +15,7 @@ from search.study.holder import Holder
 from search.study.records import Confirmation, DataRecord, Final
 from search.study.spec import StudySpec
 from search.study.study import Study
+from search.terminal.program import program
 from search.terminal.table import Table
 from search.terminal.wording import counted, duration, extent, f1, settings
 
@@ -95,13 +96,13 @@ def print_end(study: Study, console: Console) -> None:
     table.add_row("Report", f"{folder}/report.html, report.md, report.json")
     if (folder / "export").exists():
         table.add_row("Model", f"{folder}/export")
-        table.add_row("Next", f"fmnist-search predict {folder}/export PICTURE...")
-        table.add_row("", f"fmnist-search report {study.name}")
+        table.add_row("Next", f"{program()} predict {folder}/export PICTURE...")
+        table.add_row("", f"{program()} report {study.name}")
     else:
         holder = study.read(Holder)
         table.add_row("Model", f"on the machine that finished the study{f': {holder.host}' if holder else ''}")
-        table.add_row("Next", f"fmnist-search report {study.name}")
-    table.add_row("", f"fmnist-search dashboard {study.name}")
+        table.add_row("Next", f"{program()} report {study.name}")
+    table.add_row("", f"{program()} dashboard {study.name}")
     console.print(table, highlight=False)
 
 
