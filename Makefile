@@ -1,7 +1,8 @@
 # `make run` and `make test` do all the set-up themselves; a second call with nothing changed installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports; compiling all of PyTorch takes a third of the installation.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 ARGS ?=
 
 .PHONY: run check test install lint types unit lowest browser-test chromium screenshots clean
