@@ -84,7 +84,7 @@ class _CmaEsSampler(optuna.samplers.CmaEsSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Suppress Optuna's warning at each trial that CMA-ES ignores constraints; docs/faults.md mentions it."""
+        """Suppress Optuna's warning at each trial that CMA-ES ignores constraints; docs/reliability.md mentions it."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Constraints have been set")
             super().after_trial(study, trial, state, values)
