@@ -118,7 +118,9 @@ def test_the_files_that_contributing_names_are_there() -> None:
 
 def test_the_tests_that_show_a_promise_are_there() -> None:
     named = set(
-        re.findall(r"`((?:\.\./)*(?:\w+/)*test_\w+\.py)`", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+        re.findall(
+            r"`((?:\.\./)*(?:\w+/)*test_\w+\.py)`", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+        )
     )
     assert len(named) > 10
     assert [name for name in sorted(named) if not (Path(__file__).parent / "search" / name).exists()] == []
