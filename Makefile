@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run check test install lint types unit lowest browser-test chromium screenshots clean
+.PHONY: run check test install lint types unit lowest browser-test chromium screenshots docs clean
 
 run: .venv/.runs
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
@@ -70,5 +70,9 @@ chromium:
 screenshots: install chromium
 	PATH="$$PWD/$(BIN):$$PATH" PYTHONPATH=. $(BIN)/python docs/screenshots.py $(or $(ARGS),quick)
 
+# The pages of docs/ as a site, site/index.html. A broken link or anchor is an error. The variable stops Material's news.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
