@@ -17,7 +17,8 @@ README, CONTRIBUTING = ((ROOT / name).read_text(encoding="utf-8") for name in ("
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does
-TYPED = re.findall(r"^\$ (fmnist-search .*)$", DOCS, re.MULTILINE)
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHIPPED = {file.name.removesuffix(".toml") for file in files("studies").iterdir() if file.name.endswith(".toml")}
 COMMANDS = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]
 
 
@@ -26,13 +27,15 @@ def test_every_command_in_the_readme_exists_and_every_command_is_in_it() -> None
     assert set(re.findall(r"`fmnist-search ([a-z]+)", DOCS)) == set(COMMANDS)
 
 
-def parse(line: str) -> None:
-    """Raises what a person would be told who gives the command of that line, up to where the shell takes its output
-    elsewhere.
+def parse(line: str) -> typer.Context:
+    """What a command line says, up to where the shell takes its output elsewhere.
+
+    Raises what a person would be told who gives it.
     """
     program, name, *arguments = shlex.split(re.split(r" [>|] ", line)[0])
     assert program == "fmnist-search"
-    COMMANDS[name].make_context(name, arguments)
+    context: typer.Context = COMMANDS[name].make_context(name, arguments)
+    return context
 
 
 def stems(text: str) -> set[str]:
@@ -51,10 +54,29 @@ def test_the_example_in_a_commands_help_is_one_that_it_takes(name: str) -> None:
     parse(example)
 
 
-def test_what_is_typed_in_readme_and_docs_is_taken() -> None:
-    assert len(TYPED) >= 3
-    for line in TYPED:
-        parse(line)
+def typed(page: Path) -> list[str]:
+    """The commands of this program in a page's blocks of code."""
+    blocks = "".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("\\\n", "")
+    return re.findall(r"^(?:\$ )?(fmnist-search .*)$", blocks, re.MULTILINE)
+
+
+def studies_named(context: typer.Context) -> set[str]:
+    """The studies and study files in the arguments of a command."""
+    values = [context.params[one.name or ""] for one in context.command.params if one.metavar in ("STUDY", "STUDY...")]
+    names = {name for value in values for name in ([value] if isinstance(value, str) else value or ())}
+    return {name for name in names if not name.isdecimal()}  # `show 7` is a trial
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_commands_in_a_pages_blocks_are_taken_and_name_studies_that_the_page_introduces(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    introduced = set(re.findall(r"`([\w.-]+)`", BLOCK.sub("", text))) | set(re.findall(r"--name ([\w-]+)", text))
+    for line in typed(page):
+        assert studies_named(parse(line)) <= introduced | SHIPPED, line
+
+
+def test_most_pages_show_commands() -> None:
+    assert sum(bool(typed(page)) for page in PAGES) >= 5
 
 
 @pytest.mark.process
