@@ -1,5 +1,6 @@
 """README and docs say what is so: commands, options, links and the study they show exist as they write them."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -11,11 +12,13 @@ import typer
 
 from search.cli.main import app
 from search.study.spec import load_spec
+from tests.search.tiny import run_command
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| `fmnist-search ([a-z]+[^`]*)` \| (.*) \|$", README, re.MULTILINE))  # usage -> what it does
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHIPPED = {file.name.removesuffix(".toml") for file in files("studies").iterdir() if file.name.endswith(".toml")}
@@ -121,6 +124,31 @@ def test_the_study_of_ones_own_in_the_docs_can_be_run(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(shown, encoding="utf-8")
     spec = load_spec(str(tmp_path / "mine.toml"))
     assert (spec.search.trials, spec.knobs["dropout"], spec.final) == (30, 0.1, load_spec("quick").final)
+
+
+def test_the_steps_of_the_tutorial_are_all_tried_and_all_confirmed(tmp_path: Path) -> None:
+    (shown,) = re.findall(r'```toml\n(base = "baseline".*?)```', TUTORIAL, re.DOTALL)
+    (tmp_path / "steps.toml").write_text(shown, encoding="utf-8")
+    spec = load_spec(str(tmp_path / "steps.toml"))
+    assert len(spec.prior.configs) == spec.search.trials == spec.confirm.top
+    assert [spec.space.errors(config) for config in spec.prior.configs] == [[]] * 7
+    assert [config.keys() for config in spec.prior.configs] == [spec.space.distributions().keys()] * 7
+
+
+@pytest.mark.process
+def test_the_table_of_the_tutorial_has_what_it_says_to_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+    exec(script.replace("find_source(None", 'find_source("synthetic"'), {})
+    done = run_command(tmp_path, "data", "shop.csv", "--json")
+    caught = {rule["rule"]: rule["train"] for rule in json.loads(done.stdout)["cleaning"]["caught"]}
+    assert {rule for rule, images in caught.items() if images} == {
+        "missing_labels",
+        "missing_pixels",
+        "conflicts",
+        "duplicates",
+    }
+    assert len(list(Path("pictures").iterdir())) == 3
 
 
 def test_the_diffs_in_contributing_lead_to_what_is_there() -> None:
