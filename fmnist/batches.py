@@ -51,7 +51,6 @@ class Batches:
         images, labels = images.view(*rows.shape, 1, side, side), self.labels[rows]
         if not config.mixup:
             return images, self.targets(images, labels)
-        weights = mixup_weights(len(rows), self.size, config.mixup, self.generator)
-        images = mixed_up(images, weights)
-        targets = self.targets(images, labels)  # of the blended images, if they come from teachers
-        return images, targets if self.targets.are_taught else mixed_up(targets, weights)
+        shares = mixup_weights(len(rows), self.size, config.mixup, self.generator)
+        images = mixed_up(images, shares)
+        return images, self.targets(images, labels, shares)

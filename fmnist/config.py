@@ -95,6 +95,11 @@ class TrialConfig(BaseModel):
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1, description="share of a one-hot target spread out"), Range(0.0, 0.2)
     ] = 0.0
+    class_weights: Annotated[
+        float,
+        Field(ge=0, le=1, description="exponent of the class weights, 1: all classes count alike"),
+        Range(0.0, 1.0),
+    ] = 0.0
     ema: Annotated[
         float,
         Field(ge=0, lt=1, description="decay a step of the averaged weights, 0 for none"),

@@ -149,7 +149,7 @@ class _Run:
     ) -> None:
         torch.backends.cudnn.deterministic = True
         self.config, self.device, self.is_mixed = config, device, is_mixed(device) if mixed is None else mixed
-        targets = Targets(config, len(train.class_names), device, teachers, mixed=self.is_mixed)
+        targets = Targets(config, train, device, teachers, mixed=self.is_mixed)
         self.batches = Batches(config, train, targets, seed, device)
         self.model: Network = build(config, len(train.class_names)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(config, self.model, device)

@@ -47,7 +47,7 @@ FMNIST = {
     "memory": {"errors"},
     "grey": set(),
     "network": {"network", "config", "data", "grey"},
-    "targets": {"config", "network", "errors"},
+    "targets": {"augment", "config", "data", "network", "errors"},
     "train": {
         "batches",
         "config",

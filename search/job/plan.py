@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fmnist.data.images import Images
 from fmnist.data.official import FASHION_MNIST
 from fmnist.data.sources import Source, find_source, fingerprint
@@ -42,7 +44,7 @@ class Plan:
     changed: frozenset[str]  # knobs that the request changed
     source: Source
     data: DataRecord
-    images: int  # all training images
+    of_each_class: tuple[int, ...]  # training images, those of validation included
     place: Place
     storage: str
     costs: Costs
@@ -51,6 +53,11 @@ class Plan:
     extends: bool  # a study that is stored, whose space may be another one
     changes: tuple[str, ...]  # of its space
     trackers: tuple[Tracker, ...]
+
+    @property
+    def images(self) -> int:
+        """The number of all training images."""
+        return sum(self.of_each_class)
 
     @property
     def estimate(self) -> Estimate:
@@ -94,7 +101,8 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
     )
     if base is None:
         spec = spec.overridden(name=request.options.get("name") or _study_name(spec.name, source))
-    data, images = _describe(source)
+    data, of_each_class = _describe(source)
+    images = sum(of_each_class)
     spec = with_enough_steps(spec, data.train, announce)
     stored = _stored_spec(request.storage, spec.name)
     if request.extends:
@@ -111,7 +119,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         request.changed_knobs(stored if request.extends else None),
         source,
         data,
-        images,
+        of_each_class,
         place,
         request.storage,
         costs,
@@ -202,7 +210,8 @@ def _study_name(spec_name: str, source: Source) -> str:
     return spec_name if spec_name == suffix or spec_name.endswith(f"-{suffix}") else f"{spec_name}-{suffix}"
 
 
-def _describe(source: Source) -> tuple[DataRecord, int]:
+def _describe(source: Source) -> tuple[DataRecord, tuple[int, ...]]:
+    """Return the data's record and the number of training images of each class."""
     splits = search_splits(source, seed=SPLIT_SEED)
     images: Images = source.train()
     record = DataRecord(
@@ -217,4 +226,4 @@ def _describe(source: Source) -> tuple[DataRecord, int]:
         test_path=source.test_path,
         cleaning=source.cleaning,
     )
-    return record, len(images)
+    return record, tuple(np.bincount(images.labels, minlength=len(images.class_names)).tolist())

@@ -23,6 +23,9 @@ LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 # What a network needs that learns well.
 TELLING = ("depth", "filters", "batch_norm", "head", "optimizer", "learning_rate", "schedule")
 MANY = 3  # of these; a study that leaves out fewer means it
+UNBALANCED = (
+    3  # times the smallest class's images in the largest: it counts so much more in the loss, alike in macro F1
+)
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
@@ -34,6 +37,7 @@ def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> Non
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, "
         f"{len(data.class_names)} classes",
         **({"Cleaned": cleaned} if (cleaned := _cleaned(data)) else {}),
+        **({"Classes": unbalanced} if (unbalanced := _unbalanced(spec, plan.of_each_class)) else {}),
         "Device": str(plan.place),
         "Storage": plan.shown_storage,
         "Search": f"{_budget(spec)}, {_sampling(spec)}, {_pruning(spec)}",
@@ -111,6 +115,14 @@ def _cleaned(data: DataRecord) -> str:
     found = [one for one in (data.cleaning.caught if data.cleaning else ()) if one.train or one.test]
     rules = "; ".join(f"{one.rule} {one.train + one.test:,} {one.action}" for one in found)
     return f"{rules}. `fmnist-search data` shows them" if rules else ""
+
+
+def _unbalanced(spec: StudySpec, of_each_class: tuple[int, ...]) -> str:
+    """Return what may help a study of unbalanced classes that says nothing of their weights."""
+    least, most = min(of_each_class), max(of_each_class)
+    if most < UNBALANCED * least or "class_weights" in spec.space.pinned | spec.space.knobs:
+        return ""
+    return f"{least:,} to {most:,} images each; --set class_weights=0..1 searches weights for them"
 
 
 def _winner(report: Report) -> str:

@@ -14,7 +14,7 @@ from search.terminal.wording import counted, f1, setting
 
 REGULARISERS = (
     *("augmentation", "flip", "shift", "erase", "mixup"),
-    *("dropout", "l2", "batch_norm", "label_smoothing", "ema"),
+    *("dropout", "l2", "batch_norm", "label_smoothing", "class_weights", "ema"),
 )
 LEVEL = 0.95
 MARKS: dict[str, Mark] = {"helps": "strong", "hurts": "alarm"}  # of a verdict

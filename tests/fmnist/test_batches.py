@@ -25,7 +25,7 @@ def images() -> Images:
 
 def batches(images: Images, seed: int = 0, **knobs: Any) -> Batches:
     config = TrialConfig(batch_size=8, **knobs)
-    return Batches(config, images, Targets(config, 4, CPU, (), mixed=False), seed, CPU)
+    return Batches(config, images, Targets(config, images, CPU, (), mixed=False), seed, CPU)
 
 
 def mirrored_in(epoch: int, made: Batches) -> Tensor:
@@ -83,7 +83,7 @@ def test_mixup_blends_images_and_targets_by_the_same_shares(images: Images) -> N
 def test_teachers_see_the_blended_images(images: Images) -> None:
     config = TrialConfig(batch_size=8, mixup=0.3)
     teacher = build(TrialConfig(filters=4), 4)
-    made = Batches(config, images, Targets(config, 4, CPU, [teacher], mixed=False), 0, CPU)
+    made = Batches(config, images, Targets(config, images, CPU, [teacher], mixed=False), 0, CPU)
     mixed, targets = made.prepared(torch.arange(COUNT).view(5, 8), 28, 1)
     with torch.inference_mode():
         expected = teacher.eval()(mixed.flatten(0, 1)).softmax(dim=1)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -15,6 +17,7 @@ from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.network import Network, build
 from fmnist.scoring import class_scores
+from fmnist.targets import class_weights
 from fmnist.train import Epoch, _Run, fit
 
 CPU = torch.device("cpu")
@@ -115,15 +118,16 @@ def test_a_resumed_student_is_the_same(images: Images, teachers: list[Network]) 
     assert are_equal(weights(rest[-1]), weights(whole[-1]))
 
 
-def test_captured_steps_learn_from_teachers_like_eager_steps(images: Images, teachers: list[Network]) -> None:
+def compare_captured_with_eager(images: Images, teachers: list[Network], **changes: Any) -> None:
     """Runs the code that CUDA captures, but calls it instead of replaying a graph."""
+    made = config(**AUGMENTED, **changes)
     runs = []
     for _ in range(2):
         torch.manual_seed(0)
-        runs.append(_Run(config(**AUGMENTED), images, 0, CPU, teachers=teachers))
+        runs.append(_Run(made, images, 0, CPU, teachers=teachers))
     eager, captured = runs
     eager.done = captured.done = 1  # as after an eager step, which starts the average of the weights
-    rows = torch.arange(256).view(-1, 32)
+    rows = torch.arange(len(images)).view(-1, made.batch_size)
     inputs, targets = captured.batches.prepared(rows, 28, 1)
     steps = CapturedSteps(captured.step, torch.empty_like(inputs), torch.empty_like(targets), lambda work: work)
     torch.manual_seed(1)
@@ -132,9 +136,74 @@ def test_captured_steps_learn_from_teachers_like_eager_steps(images: Images, tea
     torch.testing.assert_close(loss, eager.block(rows, 28), rtol=1e-4, atol=1e-4)
 
 
+def test_captured_steps_learn_from_teachers_like_eager_steps(images: Images, teachers: list[Network]) -> None:
+    compare_captured_with_eager(images, teachers)
+
+
+def test_captured_steps_learn_with_class_weights_like_eager_steps() -> None:
+    compare_captured_with_eager(unbalanced(88, few=8, seed=1), [], class_weights=1.0, mixup=0.2, batch_size=11)
+
+
 def test_a_teacher_of_other_classes_is_refused(images: Images) -> None:
     with pytest.raises(FmnistError, match=r"A teacher must know the 10 classes of the images, got one of 4\."):
         train(images, [build(config(), 4)], epochs=1)
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=12), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_weights_have_the_mean_1_over_the_images_and_the_inverse_ratio_of_the_class_sizes(
+    sizes: list[int], exponent: float
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = class_weights(labels, len(sizes), exponent).double()
+    assert found[labels].mean().item() == pytest.approx(1, rel=1e-5)
+    ratios = (torch.tensor(sizes, dtype=torch.float64) / sizes[0]) ** -exponent
+    torch.testing.assert_close(found / found[0], ratios, rtol=1e-5, atol=0)
+
+
+def unbalanced(count: int, *, few: int, seed: int) -> Images:
+    """Drawn T-shirts and shirts, which look alike: so many images, `few` of them shirts."""
+    drawn = synthetic.draw(10 * count, seed=seed)
+    shirts = np.flatnonzero(drawn.labels == 6)[:few]
+    both = drawn.take(np.concatenate((np.flatnonzero(drawn.labels == 0)[: count - few], shirts)))
+    return Images(both.pixels, (both.labels == 6).astype(np.int64), ("T-shirt/top", "Shirt"))
+
+
+def test_a_small_class_is_found_more_often_if_all_classes_count_alike() -> None:
+    few_shirts, valid = unbalanced(88, few=8, seed=1), unbalanced(120, few=60, seed=2)
+
+    def figures(**knobs: Any) -> tuple[float, float]:
+        """Mean recall of the shirts and macro F1 over two seeds."""
+        found = []
+        for seed in (0, 1):
+            small = config(filters=4, batch_size=16, epochs=6, **knobs)
+            *_, last = fit(small, few_shirts, valid, seed=seed, device=CPU)
+            assert last.logits is not None
+            recall = last.logits.argmax(1).numpy()[valid.labels == 1].mean()
+            found.append((float(recall), last.macro_f1))
+        return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))
+
+    (recall, f1), (weighted_recall, weighted_f1) = figures(), figures(class_weights=1.0)
+    assert weighted_recall > recall + 0.1
+    assert weighted_f1 > f1 + 0.03
+
+
+def targets_of(images: Images, teachers: list[Network], **knobs: Any) -> Tensor:
+    """Of all images, in their order. Shape: [88, 2]."""
+    run = _Run(config(batch_size=11, **knobs), images, 0, CPU, teachers=teachers)
+    return run.batches.prepared(torch.arange(88).view(8, 11), 28, 1)[1].flatten(0, 1)
+
+
+def test_the_targets_of_an_image_are_multiplied_by_the_weight_of_its_class() -> None:
+    images = unbalanced(88, few=8, seed=1)
+    of_class = torch.tensor([88 / (2 * 80), 88 / (2 * 8)])
+    smooth, weighted = (targets_of(images, [], label_smoothing=0.1, class_weights=exponent) for exponent in (0.0, 1.0))
+    torch.testing.assert_close(weighted, smooth * of_class[torch.from_numpy(images.labels)].unsqueeze(1))
+    mixed, weighted = (targets_of(images, [], mixup=0.4, class_weights=exponent) for exponent in (0.0, 1.0))
+    torch.testing.assert_close(weighted, mixed * of_class)
+    teacher = [build(config(), 2)]
+    taught, blended = (targets_of(images, teacher, mixup=0.4, class_weights=exponent) for exponent in (0.0, 1.0))
+    torch.testing.assert_close(blended, taught * weighted.sum(1, keepdim=True))
 
 
 @pytest.mark.gpu

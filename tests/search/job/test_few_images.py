@@ -38,15 +38,34 @@ def test_a_study_that_names_its_passes_keeps_them() -> None:
     assert passes(214, batch_size=128, passes=2) == (2, [])
 
 
-def photos(folder: Path) -> None:
-    """300 pictures of three classes, whose bars stand in different places."""
+def photos(folder: Path, *, sizes: tuple[int, ...] = (100, 100, 100)) -> None:
+    """Pictures of classes whose bars stand in different places."""
     rng = np.random.default_rng(0)
-    for label in range(3):
+    for label, size in enumerate(sizes):
         (folder / f"class {label}").mkdir(parents=True)
-        for index in range(100):
+        for index in range(size):
             pixels = rng.integers(0, 60, (28, 28), dtype=np.uint8)
             pixels[1 + 8 * label : 8 + 8 * label, 4:24] += 120
             Image.fromarray(pixels).save(folder / f"class {label}" / f"{index}.png")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "is_shown"),
+    [
+        ((30, 100), (), True),
+        ((60, 100), (), False),
+        ((30, 100), ("--set", "class_weights=0..1"), False),
+        ((30, 100), ("--set", "class_weights=0"), False),
+    ],
+)
+def test_the_plan_says_what_may_help_unbalanced_classes(
+    sizes: tuple[int, ...], settings: tuple[str, ...], is_shown: bool, tmp_path: Path, say: Say
+) -> None:
+    photos(tmp_path / "photos", sizes=sizes)
+    code, output, errors = say("run", "tiny.toml", "--data", "photos", "--workers", "1", *settings, "--dry-run")
+    assert (code, errors) == (0, "")
+    hint = "images each; --set class_weights=0..1 searches weights for them"
+    assert (hint in " ".join(output.split())) is is_shown
 
 
 @pytest.mark.process
