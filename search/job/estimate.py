@@ -1,7 +1,6 @@
 """Estimate a study's time on this device from a few measured training steps and its configurations' operations."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean
@@ -17,8 +16,9 @@ from fmnist.network import describe
 from fmnist.precision import is_mixed
 from fmnist.train import measure_speed
 from search.errors import SearchError
-from search.executors.capacity import least_memory, memory_of_each, slowdown, threads_of_each
+from search.executors.capacity import least_memory, memory_of_each, slowdown
 from search.job.place import Place
+from search.job.rounds import Rounds, turns
 from search.study.limits import constraints_of
 from search.study.records import DataRecord
 from search.study.sections import FinalSection
@@ -51,6 +51,7 @@ class Costs:
     Args:
         place: Where they run, and with how many workers.
         rounds: How long several trainings take, relative to one.
+        per_operation: A forward operation of a training step on a worker's usual threads.
         trial: An epoch of a trial, scored on the validation split.
         final: An epoch on all training images.
         taught: A student's epoch with its teachers; 0 without distillation.
@@ -60,10 +61,12 @@ class Costs:
         parameters: Of the network; like all of these the mean over random configurations of the space.
         flops: To score an image, likewise.
         least_flops: The fewest of these configurations.
+        networks: The costs of each of these configurations; none of one network.
     """
 
     place: Place
-    rounds: "Rounds"
+    rounds: Rounds
+    per_operation: float
     trial: float
     final: float
     taught: float
@@ -73,6 +76,7 @@ class Costs:
     parameters: float
     flops: float
     least_flops: int
+    networks: tuple["Costs", ...] = ()
 
     def estimate(self, spec: StudySpec) -> Estimate:
         """Return the estimated time of the study; of the search, without pruning."""
@@ -93,13 +97,28 @@ class Costs:
         classes, device = len(data.class_names), self.place.device
         rounds = Rounds(self.place, cache(lambda threads: _speed(config, classes, device, threads, seconds)))
         per_operation = 1 / (rounds.speed(self.place.threads) * describe(config, classes).pass_flops)
+        return replace(self, rounds=rounds, per_operation=per_operation).of_network(config, spec, data, images)
+
+    def of_network(self, config: TrialConfig, spec: StudySpec, data: DataRecord, images: int) -> "Costs":
+        """Return the costs of trainings of this configuration, whose operations take as long as those measured."""
+        classes = len(data.class_names)
         taught = _taught(config, spec.final, classes) / spec.final_epochs
+        deployed = describe(spec.final.deployed(config), classes)
         return replace(
             self,
-            rounds=rounds,
-            trial=_operations(config, data, data.train) * per_operation / config.epochs,
-            final=_operations(config, data, images, is_scored=False) * per_operation / config.epochs,
-            taught=taught * per_operation * images,
+            trial=_operations(config, data, data.train) * self.per_operation / config.epochs,
+            final=_operations(config, data, images, is_scored=False) * self.per_operation / config.epochs,
+            taught=taught * self.per_operation * images,
+            view=SCORING * deployed.pass_flops * self.per_operation,
+            views=deployed.views,
+            networks=(),
+        )
+
+    def taking(self, trial: float) -> "Costs":
+        """Return the costs of a network whose epoch of a trial takes so long, the others being in proportion."""
+        pace = trial / self.trial
+        return replace(
+            self, trial=trial, final=self.final * pace, taught=self.taught * pace, view=self.view * pace, networks=()
         )
 
     def of_final(self, spec: StudySpec, epochs: int) -> float:
@@ -132,9 +151,10 @@ def measure_costs(spec: StudySpec, place: Place, *, data: DataRecord, images: in
     # A second round, in which the networks of the first one teach.
     taught = fmean(_taught(config, spec.final, classes) for config in configs) * images
     deployed = [describe(spec.final.deployed(config), classes) for config in configs]
-    return Costs(
+    whole = Costs(
         place,
         rounds,
+        per_operation,
         trial=fmean(costs) * per_operation / spec.epochs,
         final=final * per_operation / spec.epochs,
         taught=taught * per_operation / spec.final_epochs,
@@ -145,45 +165,12 @@ def measure_costs(spec: StudySpec, place: Place, *, data: DataRecord, images: in
         flops=fmean(network.flops for network in deployed),
         least_flops=min(network.flops for network in deployed),
     )
+    return replace(whole, networks=tuple(whole.of_network(config, spec, data, images) for config in configs))
 
 
 def estimate(spec: StudySpec, place: Place, *, data: DataRecord, images: int) -> Estimate:
     """Return the estimated time of `spec`; see `measure_costs`."""
     return measure_costs(spec, place, data=data, images=images).estimate(spec)
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """How long several trainings take at a place, relative to a single one on a worker's usual threads."""
-
-    place: Place
-    speed: Callable[[int], float]  # of a training with so many threads
-
-    def of_trials(self, spec: StudySpec) -> float:
-        """Return that of a search's trials, which divide the cores only if they are fewer than the workers."""
-        is_few = spec.trials < self.place.workers and spec.limits.max_latency_ms is None
-        return self.of_equal(spec.trials) if is_few else self.usual(spec.trials)
-
-    def of_equal(self, trainings: int) -> float:
-        """Return that of trainings of one length, which keep all workers or all cores busy to their end."""
-        place = self.place
-        if trainings >= place.workers or place.cluster or place.device.type != "cpu":
-            return self.in_turns(trainings)
-        threads = threads_of_each(trainings, place.workers, place.threads)
-        return self.speed(place.threads) / self.speed(threads[0] or place.threads)
-
-    def in_turns(self, trainings: int) -> float:
-        """Return that of trainings of one length on a worker's usual threads, some of which pause and go on last."""
-        if self.place.cluster or self.place.device.type != "cpu":
-            return self.usual(trainings)
-        return max(1.0, trainings / self.place.workers)
-
-    def usual(self, trainings: int) -> float:
-        """Return that of trainings on a worker's usual threads."""
-        # The nodes of a cluster share no device.
-        parallel = min(self.place.workers, trainings)
-        factor = 1.0 if self.place.cluster else slowdown(self.place.device, parallel)
-        return factor * _rounds(trainings, self.place.workers)
 
 
 def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRecord) -> float:
@@ -196,7 +183,7 @@ def trainings_seconds(configs: Sequence[TrialConfig], place: Place, data: DataRe
     factor = 1.0 if place.cluster else slowdown(place.device, min(place.workers, len(configs)))
     per_operation = factor / (speed * describe(configs[0], classes).pass_flops)
     seconds = [per_operation * _operations(config, data, data.train) for config in configs]
-    return _rounds(len(seconds), place.workers) * fmean(seconds)
+    return turns(len(seconds), place.workers) * fmean(seconds)
 
 
 def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int, seconds: float = 1.0) -> float:
@@ -274,8 +261,3 @@ def _operations(config: TrialConfig, data: DataRecord, images: int, *, is_scored
 def _full_epochs(config: TrialConfig) -> float:
     """Return the epochs, counting those on smaller images by their share of pixels, to which operations scale."""
     return config.epochs - config.small_count * (1 - (config.small_side / SIDE) ** 2)
-
-
-def _rounds(tasks: int, workers: int) -> float:
-    # Many tasks even out; with few tasks, the last round counts fully.
-    return tasks / workers if tasks > 3 * workers else math.ceil(tasks / workers)

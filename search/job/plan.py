@@ -13,12 +13,13 @@ from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from search.errors import SearchError
 from search.job.budget import is_searched
-from search.job.estimate import Costs, Estimate, measure_costs
+from search.job.estimate import Costs, measure_costs
 from search.job.extend import check_extension
 from search.job.few_images import with_enough_steps
 from search.job.minutes import adopted, divided, limited, with_minutes_for_target
 from search.job.place import Place, choose_place
 from search.job.prior import require_configs, require_earlier
+from search.job.ranges import JobRange, range_of
 from search.job.request import RunRequest
 from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
@@ -60,9 +61,9 @@ class Plan:
         return sum(self.of_each_class)
 
     @property
-    def estimate(self) -> Estimate:
-        """The estimated time of the study's stages."""
-        return self.costs.estimate(self.spec)
+    def estimate(self) -> JobRange:
+        """What the job is expected to take."""
+        return range_of(self.spec, self.costs, self.data)
 
     @property
     def folder(self) -> Path:

@@ -24,6 +24,7 @@ from search.study.records import Candidate, Confirmation, DataRecord, Decision, 
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.timing import JobClock
+from search.study.trials import complete_trials
 from search.terminal.wording import counted, duration
 
 LONGER = 2  # epochs of a candidate, relative to a trial's, where there is time
@@ -36,8 +37,12 @@ def decide(study: Study, clock: JobClock, text: str) -> None:
 
 
 def outlook_of(stage: Stage, costs: Costs, data: DataRecord) -> Outlook:
-    """Return what the job is expected to take from now on."""
-    spec, estimate = stage.spec, costs.estimate(stage.spec)
+    """Return what the job is expected to take from now on: as long as the best trials took, once there are any."""
+    spec = stage.spec
+    candidates = complete_trials(stage.study)[: spec.confirm.top * spec.points]
+    if measured := [seconds for trial in candidates if (seconds := _epoch_of(trial, spec, costs.place))]:
+        costs = costs.taking(fmean(measured))
+    estimate = costs.estimate(spec)
     stages: dict[StageName, float] = {
         "search": estimate.search,
         "confirm": estimate.confirm,
@@ -45,7 +50,7 @@ def outlook_of(stage: Stage, costs: Costs, data: DataRecord) -> Outlook:
     }
     minutes = spec.budget.minutes
     left = math.inf if minutes is None or stage.clock is None else minutes * 60 - stage.clock.seconds()
-    return Outlook(stages, around(spec, costs, data), costs.rounds.speed(costs.place.threads), left)
+    return Outlook(stages, around(spec, costs, data), left)
 
 
 def before_confirm(stage: Stage, costs: Costs) -> Stage:
@@ -128,7 +133,7 @@ def _own(candidate: Candidate, stage: Stage, costs: Costs, data: DataRecord, ima
     """Return the costs of the candidate's trainings, by the time that its trainings on the search's images took."""
     own = costs.of_config(candidate.config, stage.spec, data, images)
     if seconds := _measured(stage.study, candidate, stage.spec, costs.place):
-        own = replace(own, final=own.final * seconds / own.trial, taught=own.taught * seconds / own.trial)
+        own = own.taking(seconds)
     return own
 
 

@@ -105,9 +105,13 @@ def _train(
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
         stage = Stage(study, plan.spec, executor, progress, interrupt, clock)
-        progress.expect(outlook_of(stage, plan.costs, plan.data))
+
+        def look_ahead(stage: Stage = stage) -> None:
+            progress.expect(outlook_of(stage, plan.costs, plan.data))
+
+        look_ahead()
         with joined(study, plan.spec, progress.message) if plan.is_shared else nullcontext():
-            optimize(stage, len(plan.data.class_names))
+            optimize(stage, len(plan.data.class_names), look_ahead)
         if (best := best_of(study)) and (nothing := nothing_learned(best.value, plan.data)):
             progress.message(nothing, is_alarm=True)
         if plan.is_shared:
@@ -117,10 +121,10 @@ def _train(
         _annotate(study, plan)
         for attempt in count():
             stage = before_confirm(stage, plan.costs)
-            progress.expect(outlook_of(stage, plan.costs, plan.data))
+            look_ahead(stage)
             winner = confirm(stage)
             stage = before_final(stage, winner, plan.costs, plan.data, plan.images, is_second=attempt > 0)
-            progress.expect(outlook_of(stage, plan.costs, plan.data))
+            look_ahead(stage)
             try:
                 make_final(stage, winner, plan.source, plan.place.device)
             except DivergedWinnerError as error:

@@ -1,6 +1,7 @@
 """The search stage: trials until the budget of trials or minutes is used up."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.executors import drive
+from search.executors import Event, Finished, drive
 from search.job.budget import is_at_end, is_searched, seconds_left, spent
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
@@ -26,8 +27,10 @@ from search.study.trials import finished_trials, foreign_trials
 BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 
 
-def optimize(stage: Stage, classes: int) -> None:
+def optimize(stage: Stage, classes: int, after_trial: Callable[[], None] = lambda: None) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
+
+    `after_trial` is called whenever a training of this run has ended.
 
     Raises: InterruptedRunError, or SearchError if one trial after the other fails; the running trials were put back for
     the next run. StorageLostError; the next run puts them back.
@@ -60,7 +63,12 @@ def optimize(stage: Stage, classes: int) -> None:
             loop.look_around()
             return stage.interrupt.requested or loop.is_over
 
-        drive(stage.executor, loop.next_task, loop.handle, stopped)
+        def handle(event: Event) -> None:
+            loop.handle(event)
+            if isinstance(event, Finished):
+                after_trial()
+
+        drive(stage.executor, loop.next_task, handle, stopped)
         loop.look_around(at_once=True)
     if stage.interrupt.requested or loop.given_up:
         for key in loop.active:

@@ -153,12 +153,13 @@ def _times(report: Report) -> str:
 
 def _time(plan: Plan) -> dict[str, str]:
     """Return what the job is expected to take; with minutes for the whole job, how they are divided."""
-    cost = plan.estimate
-    search, confirm, final = (duration(seconds) for seconds in (cost.search, cost.confirm, cost.final))
     if plan.spec.budget.minutes is not None:
         return {"Minutes": in_words(plan.spec, plan.costs, plan.data)}
-    stages = f"search up to {search}, confirm {confirm}, final {final}"
-    return {"Estimate": f"{duration(cost.total)} on this device: {stages}; test, report and export not included"}
+    cost = plan.estimate
+    unpruned = "" if plan.spec.search.pruner == "none" else " without pruning"
+    confirm = f", confirm {cost.confirm}" if plan.spec.confirm.seeds else ""
+    stages = f"search {cost.search}{unpruned}{confirm}, final {cost.final}, start, test, report and export {cost.rest}"
+    return {"Estimate": f"{cost.total} on this device: {stages}"}
 
 
 def _stored(study: Study, spec: StudySpec) -> dict[str, str]:

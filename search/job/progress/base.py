@@ -21,7 +21,7 @@ class Progress:
         self.end()
 
     def expect(self, outlook: Outlook) -> None:
-        """This is what the job is expected to take from the next stage on."""
+        """This is what the job is expected to take from now on."""
 
     def step(self, step: Step) -> None:
         """A part of the job without trainings begins."""

@@ -36,8 +36,7 @@ class Screen(Progress):
         self._clock = clock
         self._tally: Tally | None = None
         self._last = ""
-        self._outlook: Outlook | None = None
-        self._best_speed = 0.0  # of the search that this run has seen
+        self._outlook: tuple[Outlook, float] | None = None  # and when it was given
         self._step: tuple[Step, float] | None = None  # without trainings, and since when
         self._spinner = Spinner("dots")
         # Live draws in its own thread. Never held while printing, which takes Live's lock.
@@ -55,8 +54,11 @@ class Screen(Progress):
         self._live.stop()
 
     def expect(self, outlook: Outlook) -> None:
-        """The next stage shows how much of the job is left."""
-        self._outlook = outlook
+        """The stage that is under way, and the next ones, show how much of the job is left."""
+        with self._lock:
+            self._outlook = outlook, self._clock()
+            if self._tally is not None:
+                self._tally.outlook, self._tally.expected = self._outlook
 
     def step(self, step: Step) -> None:
         """A turning sign shows that the run is at work, and at what."""
@@ -70,8 +72,9 @@ class Screen(Progress):
         """The screen shows a fresh stage; one line above it sums up the stage before."""
         self.end()
         with self._lock:
-            self._tally = Tally(stage, total, done, self._clock(), best, seconds, outlook=self._outlook)
-            self._tally.best_speed = self._best_speed
+            self._tally = Tally(stage, total, done, self._clock(), best, seconds)
+            if self._outlook is not None:
+                self._tally.outlook, self._tally.expected = self._outlook
             self._last, self._step = "", None
 
     def started(self, label: str, epochs: int) -> None:
@@ -119,7 +122,6 @@ class Screen(Progress):
         with self._lock:
             tally, self._tally = self._tally, None
         if tally is not None:
-            self._best_speed = tally.best_speed
             self._print(tally.summary(self._clock()), "bold")
 
     def _draw(self) -> RenderableType:

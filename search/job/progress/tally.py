@@ -24,11 +24,10 @@ STEPS: tuple[Step, ...] = get_args(Step)  # of a job, in order
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a job is expected to take from the beginning of a stage on."""
+    """What a job is expected to take from some moment on."""
 
     stages: Mapping[StageName, float]  # seconds of each, in order
     rest: float  # seconds of test, report and export
-    speed: float  # images a second of the network that the stages are estimated with
     left: float = math.inf  # seconds until the minutes of the job are used up
 
 
@@ -83,7 +82,7 @@ class Tally:
     others: int = 0  # ended in other runs since the stage began
     paused: dict[str, float] = field(default_factory=dict)  # training -> the share of it that is trained
     outlook: Outlook | None = None
-    best_speed: float = 0.0  # images a second of the best trial; 0 if none has ended here
+    expected: float = 0.0  # clock: the moment of the outlook
     _done_before: float = 0.0  # in trainings: of what ended here, the share that an earlier run had trained
 
     def started(self, label: str, epochs: int) -> None:
@@ -118,7 +117,6 @@ class Tally:
         if self.best is not None and value <= self.best.value:
             return False
         self.best = Best(label, value, knobs)
-        self.best_speed = training.images_per_second if training else 0.0
         return True
 
     def ended_elsewhere(self, count: int, best: Best | None) -> None:
@@ -167,19 +165,18 @@ class Tally:
     def job_left(self, now: float) -> float | None:
         """The rest of the whole job: of its minutes, or of this stage, with what is expected of the later ones.
 
-        These train the best networks, so once one is known its speed counts. None before anything is known.
+        None before anything is known.
         """
         if self.outlook is None:
             return None
         if math.isfinite(self.outlook.left):
-            return max(0.0, self.outlook.left - (now - self.since))
+            return max(0.0, self.outlook.left - (now - self.expected))
         of_stage = self.seconds_left(now)
         if of_stage is None:
             return None
         order = list(self.outlook.stages)
         later = order[order.index(self.stage) + 1 :] if self.stage in order else []
-        pace = self.outlook.speed / self.best_speed if self.best_speed else 1.0
-        return of_stage + pace * sum(self.outlook.stages[stage] for stage in later) + self.outlook.rest
+        return of_stage + sum(self.outlook.stages[stage] for stage in later) + self.outlook.rest
 
     @property
     def done_here(self) -> int:

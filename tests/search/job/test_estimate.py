@@ -8,8 +8,10 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.network import describe
-from search.job.estimate import Estimate, estimate
+from search.job.estimate import Estimate, estimate, measure_costs
+from search.job.minutes import AROUND
 from search.job.place import Place
+from search.job.ranges import JobRange, Span, range_of
 from search.study.records import DataRecord
 from search.study.spec import StudySpec
 from tests.search.tiny import tiny_spec
@@ -79,3 +81,41 @@ def test_only_networks_within_the_limits_are_counted(monkeypatch: pytest.MonkeyP
 def test_the_minutes_of_the_search_bound_its_time() -> None:
     spec = tiny_spec().overridden(trials=1000, search_minutes=1)
     assert seconds(spec).search == 60
+
+
+def ranges(spec: StudySpec) -> JobRange:
+    return range_of(spec, measure_costs(spec, PLACE, data=DATA, images=500), DATA)
+
+
+def test_the_range_of_a_job_has_all_its_parts_and_one_figure_for_one_network() -> None:
+    fixed = ranges(pinned())
+    exact = seconds(pinned())
+    assert fixed.search == Span(exact.search, exact.search)
+    assert fixed.final == Span(exact.final, exact.final)
+    assert fixed.rest.low >= AROUND
+    assert fixed.total.low == pytest.approx(exact.total + fixed.rest.low)
+    assert str(fixed.total).startswith("about ")
+
+
+def test_the_range_is_wider_for_the_winner_than_for_the_search_and_the_mean_is_within_it() -> None:
+    spec = pinned(filters={"low": 8, "high": 128}, depth={"low": 1, "high": 3})
+    found, mean = ranges(spec), seconds(spec)
+    for span, expected in ((found.search, mean.search), (found.confirm, mean.confirm), (found.final, mean.final)):
+        assert span.low < expected < span.high
+    assert found.final.high / found.final.low > found.search.high / found.search.low > 1.1
+    assert found.total.low == pytest.approx(found.search.low + found.confirm.low + found.final.low + found.rest.low)
+    minutes = ranges(spec.overridden(trials=100_000, search_minutes=1))
+    assert minutes.search == Span(60, 60), "the search ends with its minutes"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (3900, 8400, "1 h 05 min to 2 h 20 min"),
+        (100, 109, "about 1 min 44 s"),
+        (0.6, 1.4, "about 1 s"),
+        (100, 120, "1 min 40 s to 2 min 00 s"),
+    ],
+)
+def test_a_narrow_range_is_one_figure(low: float, high: float, said: str) -> None:
+    assert str(Span(low, high)) == said

@@ -29,7 +29,8 @@ from search.job.minutes import (
 )
 from search.job.place import Place
 from search.job.progress.base import Progress
-from search.job.replanning import before_confirm, before_final
+from search.job.progress.tally import Outlook
+from search.job.replanning import before_confirm, before_final, outlook_of
 from search.job.search import optimize
 from search.job.stage import Stage
 from search.study.records import Confirmation, DataRecord, Decision, SearchEnd
@@ -358,3 +359,22 @@ def test_the_minutes_for_a_target_are_those_after_which_it_is_expected(clock: Cl
     _, of_small = plan(study_of(1))
     with pytest.raises(SearchError, match=r"of 50,000 to 300,000 parameters only\. Give --minutes as well"):
         with_minutes_for_target(study_of(1, budget={"target": 0.945}), of_small, known)
+
+
+def test_what_a_job_is_left_follows_what_its_best_trial_took(clock: Clock) -> None:
+    spec, costs = plan(
+        study_of(1, budget={}, trials=4, knobs=PINNED | {"filters": [4, 8, 64]}, confirm={"top": 1, "seeds": 2})
+    )
+    study = Study(optuna.create_study(study_name=spec.name, direction="maximize", sampler=spec.make_sampler(seed=0)))
+    study.note_spec(spec)
+    executor = Timed(clock, 2, slower=3.0)
+    stage = Stage(study, spec, executor, Progress(), Interrupt())
+    before, told = outlook_of(stage, costs, DATA), list[Outlook]()
+    optimize(stage, len(CLASSES), lambda: told.append(outlook_of(stage, costs, DATA)))
+    assert len(told) == 4
+    best = confirm(stage).config
+    epoch = 3.0 * describe(best, len(CLASSES)).pass_flops / TYPICAL / SPEED
+    final = spec.final_epochs * IMAGES * epoch * spec.final.seeds / 2
+    assert told[-1].stages["final"] == pytest.approx(final)
+    assert told[-1].stages["confirm"] == pytest.approx(spec.epochs * (50_000 + 0.5 * 10_000) * epoch)
+    assert told[-1].stages["final"] > 1.5 * before.stages["final"]

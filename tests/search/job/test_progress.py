@@ -286,26 +286,40 @@ def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
-def test_the_job_is_left_what_the_later_stages_take_at_the_speed_of_the_best_trial() -> None:
-    outlook = Outlook({"search": 100.0, "confirm": 50.0, "final": 200.0}, rest=30.0, speed=1000.0)
+def test_the_job_is_left_what_the_later_stages_take() -> None:
+    outlook = Outlook({"search": 100.0, "confirm": 50.0, "final": 200.0}, rest=30.0)
     tally = Tally("search", 4, 0, since=0.0, outlook=outlook)
     assert tally.job_left(10.0) is None, "nothing is known yet"
     tally.started("trial 0", 2)
     tally.epoch("trial 0", 1, 0.8, 500.0)
     assert tally.job_left(20.0) == pytest.approx(140 + 250 + 30)
-    tally.epoch("trial 0", 2, 0.9, 500.0)
-    tally.ended("trial 0", "complete", 0.9, {})
-    assert tally.job_left(40.0) == pytest.approx(120 + 2 * 250 + 30), "the best network trains at half the speed"
     final = Tally("final", 3, 0, since=0.0, outlook=outlook)
     final.started("seed 2000", 2)
     final.epoch("seed 2000", 1, None, 500.0)
     assert final.job_left(10.0) == pytest.approx(50 + 30)
-    timed = Tally("search", 4, 0, since=100.0, outlook=replace(outlook, left=600.0))
-    assert timed.job_left(160.0) == 540.0
+    timed = Tally("search", 4, 0, since=100.0, outlook=replace(outlook, left=600.0), expected=110.0)
+    assert timed.job_left(160.0) == 550.0
+
+
+def test_the_screen_shows_what_is_expected_now_of_the_later_stages() -> None:
+    screen, clock = io.StringIO(), Clock()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={})
+    with open_progress(console, quiet=False, clock=clock) as progress:
+        assert isinstance(progress, Screen)
+        progress.expect(Outlook({"search": 40.0, "final": 100.0}, rest=20.0))
+        progress.begin("search", total=4, done=0)
+        progress.started("trial 0", 2)
+        clock.now += 10
+        progress.ended("trial 0", "complete", 0.9, None, {})
+        progress._live.refresh()
+        progress.expect(Outlook({"search": 40.0, "final": 300.0}, rest=60.0))
+        progress._live.refresh()
+    text = screen.getvalue()
+    assert text.index("of the job 2 min 30 s") < text.index("of the job 6 min 30 s")
 
 
 def test_the_screen_says_which_step_of_the_job_it_is_at_and_how_much_is_left() -> None:
-    tally = Tally("confirm", 4, 0, since=0.0, outlook=Outlook({"confirm": 50.0, "final": 200.0}, 30.0, 1000.0))
+    tally = Tally("confirm", 4, 0, since=0.0, outlook=Outlook({"confirm": 50.0, "final": 200.0}, 30.0))
     tally.started("trial 0, seed 1000", 2)
     tally.epoch("trial 0, seed 1000", 1, 0.8, 500.0)
     text = drawn(tally)
