@@ -30,8 +30,7 @@ BUDGET_IS_USED_UP = "the study's budget of trials is used up"
 def optimize(stage: Stage, classes: int, after_trial: Callable[[], None] = lambda: None) -> None:
     """The study has its budget of finished trials, over all runs together, or has used up its minutes.
 
-    `after_trial` is called whenever a training of this run has ended.
-
+    Calls `after_trial` whenever a training of this run has ended.
     Raises: InterruptedRunError, or SearchError if one trial after the other fails; the running trials were put back for
     the next run. StorageLostError; the next run puts them back.
     """
@@ -63,12 +62,7 @@ def optimize(stage: Stage, classes: int, after_trial: Callable[[], None] = lambd
             loop.look_around()
             return stage.interrupt.requested or loop.is_over
 
-        def handle(event: Event) -> None:
-            loop.handle(event)
-            if isinstance(event, Finished):
-                after_trial()
-
-        drive(stage.executor, loop.next_task, handle, stopped)
+        drive(stage.executor, loop.next_task, _followed(loop.handle, after_trial), stopped)
         loop.look_around(at_once=True)
     if stage.interrupt.requested or loop.given_up:
         for key in loop.active:
@@ -80,10 +74,18 @@ def optimize(stage: Stage, classes: int, after_trial: Callable[[], None] = lambd
     budget, minutes, left = stage.spec.trials, stage.spec.search.minutes, stage.spec.trials - spent(study, stage.spec)
     is_early, reason = loop.chooser.ends_early, loop.chooser.end_reason
     if reason and not is_late and (is_early or left > 0):
-        unused = max(0, left) if is_early else None
-        study.write(SearchEnd(reason=reason, trials=budget, minutes=minutes, unused=unused))
+        study.write(SearchEnd(reason=reason, trials=budget, minutes=minutes, unused=max(0, left) if is_early else None))
         progress.message(f"The search ends: {reason}.")
     progress.end()
+
+
+def _followed(handle: Callable[[Event], None], after_trial: Callable[[], None]) -> Callable[[Event], None]:
+    def both(event: Event) -> None:
+        handle(event)
+        if isinstance(event, Finished):
+            after_trial()
+
+    return both
 
 
 def _end_outside(stage: Stage) -> None:

@@ -83,7 +83,7 @@ def test_the_plan_of_more_trials_of_a_finished_study_is_refused_as_the_run_is(sa
 
 def test_what_is_in_a_time_and_what_is_not_is_said_beside_it(say: Say, finished: Path) -> None:
     _, plan, _ = say(*RUN, "--name", "another", "--dry-run")
-    assert "start, test, report and export about" in " ".join(plan.split())
+    assert ", start, test, report and export " in " ".join(plan.split())
     _, report, _ = say("report")
     assert "without the test, the report and the export" in " ".join(report.split())
     assert "wall clock of search, confirm and final" in (finished / "studies" / NAME / "report.html").read_text()
