@@ -54,6 +54,13 @@ def test_trainings_take_turns_or_share_the_cores_so_that_no_worker_is_idle(monke
     assert seconds(single, workers=2).search == pytest.approx(seconds(single).search / 2)
 
 
+def test_a_study_without_a_confirm_stage_has_no_time_for_one() -> None:
+    spec = pinned()
+    without = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"seeds": 0})})
+    assert seconds(without).confirm == 0
+    assert seconds(without).total == pytest.approx(seconds(spec).total - seconds(spec).confirm)
+
+
 def test_a_longer_confirm_stage_takes_longer() -> None:
     spec = pinned()
     longer = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"epochs": 12})})
