@@ -23,9 +23,8 @@ LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 # What a network needs that learns well.
 TELLING = ("depth", "filters", "batch_norm", "head", "optimizer", "learning_rate", "schedule")
 MANY = 3  # of these; a study that leaves out fewer means it
-UNBALANCED = (
-    3  # times the smallest class's images in the largest: it counts so much more in the loss, alike in macro F1
-)
+# The largest class over the smallest: it counts so much more in the loss, and alike in macro F1.
+UNBALANCED = 3
 SYNTHETIC_BANNER = "SYNTHETIC DATA. This shows the job, not the result: no figure below is for Fashion-MNIST."
 
 
