@@ -310,6 +310,7 @@ def test_a_run_cannot_ask_for_what_its_minutes_decide(say: Say) -> None:
         assert "The minutes of the whole job decide the epochs and the time of the search: leave out" in errors
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_plan_says_how_the_minutes_are_divided(say: Say) -> None:
     code, output, _ = say("run", "tiny.toml", "--data", "synthetic", "--workers", "1", "--minutes", "5m", "--dry-run")
     assert code == 0
