@@ -3,9 +3,9 @@
 `flip` mirrors half of the images. `shift` moves them by whole pixels, so that images that are only moved or mirrored
 stay sharp, like those of the test: with 1 by -1, 0 or 1 equally often, and with a fraction the outermost moves are
 rarer. `augmentation` s rotates a share s of the images by up to 15s degrees and scales them by up to 15s %; not all,
-because interpolation blurs. `erase` fills a box in half of them with one grey (random erasing, Zhong et al. 2017, arXiv
-1708.04896). `mixup` blends each image with the one before it in the batch (Zhang et al. 2018, arXiv 1710.09412, here
-with a uniform share in place of a beta-distributed one).
+because interpolation blurs. `erase` fills a box in half of them with one grey or colour (random erasing, Zhong et al.
+2017, arXiv 1708.04896). `mixup` blends each image with the one before it in the batch (Zhang et al. 2018, arXiv
+1710.09412, here with a uniform share in place of a beta-distributed one).
 """
 
 import math
@@ -35,7 +35,7 @@ def augment(
     Args:
         mirrored: Which images to mirror if flips alternate. Shape: bool [N].
 
-    Shape: float [N, 1, S, S] in 0..1 -> [N, 1, side, side].
+    Shape: float [N, C, S, S] in 0..1 -> [N, C, side, side].
     """
     side = side or images.shape[-1]
     if config.flip is True:
@@ -60,7 +60,7 @@ def mixed_up(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Return the images resized to `side` pixels, antialiased. Shape: [N, 1, S, S] -> [N, 1, side, side]."""
+    """Return the images resized to `side` pixels, antialiased. Shape: [N, C, S, S] -> [N, C, side, side]."""
     return images if images.shape[-1] == side else interpolate(images, (side, side), mode="bilinear", antialias=True)
 
 
@@ -94,8 +94,8 @@ def _erased(images: Tensor, longest: float, generator: Generator) -> Tensor:
     rows = (pixels - centre[:, :1]).abs().lt(sides[:, :1] / 2)  # [N, S]
     columns = (pixels - centre[:, 1:]).abs().lt(sides[:, 1:] / 2)  # [N, S]
     inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)  # [N, 1, S, S]
-    grey = _uniform(count, generator).view(count, 1, 1, 1)
-    return torch.where(inside, grey, images)
+    colour = _uniform(images.shape[:2], generator).view(count, -1, 1, 1)
+    return torch.where(inside, colour, images)
 
 
 def _uniform(shape: int | tuple[int, ...], generator: Generator) -> Tensor:

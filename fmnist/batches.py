@@ -43,12 +43,12 @@ class Batches:
     def prepared(self, rows: Tensor, side: int, number: int) -> tuple[Tensor, Tensor]:
         """Return augmented images and their targets; the first pass has the number 1.
 
-        Shape: [B, N] -> [B, N, 1, side, side], [B, N, classes].
+        Shape: [B, N] -> [B, N, channels, side, side], [B, N, classes].
         """
         config, flat = self.config, rows.flatten()
         mirrored = self.odd[flat] ^ (number % 2 == 0) if config.flip == "alternate" else None
         images = augment(as_input(self.pixels[flat]), config, generator=self.generator, side=side, mirrored=mirrored)
-        images, labels = images.view(*rows.shape, 1, side, side), self.labels[rows]
+        images, labels = images.view(*rows.shape, *images.shape[1:]), self.labels[rows]
         if not config.mixup:
             return images, self.targets(images, labels)
         shares = mixup_weights(len(rows), self.size, config.mixup, self.generator)

@@ -54,9 +54,11 @@ class Checkpoint:
     @property
     def preparation(self) -> Preparation:
         """How the training pictures were prepared."""
-        return Preparation.from_record(
+        stored = Preparation.from_record(
             self.origin.get("pictures"), self.origin.get("data"), f"{CONFIG}, 'pictures' in 'origin',"
         )
+        # The network decides the size: an origin without pictures says nothing of it.
+        return stored.model_copy(update=self.config.size._asdict())
 
 
 def save_checkpoint(

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.images import SIDE
+from fmnist.data.images import require_images
 from fmnist.data.preparation import Preparation, picture_reader
 from fmnist.errors import FmnistError
+from fmnist.size import Size
 
 # In an exported folder; the first that exists is read.
 ONNX_FILES = ("model.onnx", "model.int8.onnx", "ensemble.onnx")
@@ -24,23 +25,27 @@ class Classifier:
     class_names: tuple[str, ...]
     data: str | None  # the data it was trained on, if recorded
     preparation: Preparation  # of the training pictures
-    probabilities: Callable[[NDArray[np.uint8]], Floats]  # uint8 [N, 28, 28] -> [N, classes]
-    features: Callable[[NDArray[np.uint8]], Floats] | None  # uint8 [N, 28, 28] -> [N, features]; None for ONNX files
+    probabilities: Callable[[NDArray[np.uint8]], Floats]  # uint8 [N, side, side] or [N, side, side, 3] -> [N, classes]
+    features: Callable[[NDArray[np.uint8]], Floats] | None  # of the same -> [N, features]; None for ONNX files
+
+    @property
+    def size(self) -> Size:
+        """The size of the images that it classifies."""
+        return self.preparation.size
 
     def predict(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Floats]:
         """Return the most likely class of each image, as an index into `class_names`, and all probabilities.
 
-        Shape: images [N, 28, 28], prepared like the training images; labels [N], probabilities [N, classes].
+        Shape: images [N, side, side] or in colour [N, side, side, 3], prepared like the training images; labels [N],
+        probabilities [N, classes].
         Raises: FmnistError if the images have another shape or type.
         """
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-            received = f"{images.dtype} {list(images.shape)}"
-            raise FmnistError(f"Images must be uint8 [N, {SIDE}, {SIDE}], got {received}. `read` prepares a picture.")
+        require_images(images, self.size, "`read` prepares a picture.")
         probabilities = self.probabilities(images)
         return probabilities.argmax(axis=1), probabilities
 
     def read(self, path: Path) -> NDArray[np.uint8]:
-        """Read a picture and prepare it like the training images. Shape: [28, 28]."""
+        """Read a picture and prepare it like the training images. Shape: `size.shape`."""
         return picture_reader(self.preparation)(path)
 
 

@@ -7,16 +7,20 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from fmnist.errors import FmnistError
 from fmnist.knobs import Bounds, Choice, Knob, Range
 from fmnist.refusals import listed, refusals
+from fmnist.size import SIDE, Channels, Side, Size
 
 Activation = Literal["relu", "gelu", "silu"]
 Head = Literal["flatten", "max", "avg"]
 Schedule = Literal["constant", "cosine", "triangle", "trapezoid"]
 Convolution = Literal["full", "grouped", "separable", "inverted"]
 Pool = Literal["before", "after", "stride"]
+
+IMAGE_FIELDS = ("side", "channels")  # follow from [data] of the study: a network takes images of one size
 
 
 class TrialConfig(BaseModel):
@@ -122,7 +126,7 @@ class TrialConfig(BaseModel):
         Schedule, Field(description="of the learning rate"), Choice(("constant", "cosine", "triangle", "trapezoid"))
     ] = "constant"
     small_side: Annotated[
-        Literal[14, 20], Field(description="side of the images in the first epochs, in pixels"), Choice((14, 20))
+        Literal[14, 20], Field(description="side of the images in the first epochs, of 28 pixels"), Choice((14, 20))
     ] = 20
     small_epochs: Annotated[
         float, Field(ge=0, lt=1, description="share of the epochs on such images"), Range(0.0, 0.8)
@@ -130,6 +134,10 @@ class TrialConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=8, le=4096, description="images a step"), Choice((64, 128, 256, 512))] = 128
     epochs: Annotated[int, Field(ge=1, le=1000, description="times that an epoch is trained")] = 10
     passes: Annotated[int, Field(ge=1, le=1000, description="passes over the training images in an epoch")] = 1
+
+    # Images. No knobs: a study's configurations all have those of its data.
+    side: Annotated[Side, Field(description="pixels of each side of an image")] = 28
+    channels: Annotated[Channels, Field(description="of an image: 1 for grey, 3 for colour")] = 1
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, context: str) -> Self:
@@ -148,10 +156,25 @@ class TrialConfig(BaseModel):
         return min(round(self.small_epochs * self.epochs), self.epochs - 1)
 
     @property
+    def size(self) -> Size:
+        """The size of the images that the network takes."""
+        return Size(self.side, self.channels)
+
+    @property
+    def first_side(self) -> int:
+        """Pixels of each side of the images in the first epochs: of larger images the same share as of 28 pixels."""
+        return round(self.small_side * self.side / SIDE)
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage: filters * growth^i, rounded to a multiple of 8 after the first stage."""
         later = (max(8, round(self.filters * self.growth**i / 8) * 8) for i in range(1, self.depth))
         return (self.filters, *later)
+
+
+def knob_fields() -> dict[str, FieldInfo]:
+    """Return the fields that a study may set under [knobs], searched or not, by name in the order of declaration."""
+    return {name: field for name, field in TrialConfig.model_fields.items() if name not in IMAGE_FIELDS}
 
 
 def bounds(name: str) -> Bounds:

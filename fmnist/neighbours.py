@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fmnist.data.images import Images
 
-Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> [N, D]
+Describe = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, ...] -> [N, D]
 SAMPLE, CHUNK = 500, 50  # training images that are compared with all others, and how many at a time
 FAR = 0.01  # share of the training images that are as far from the others as an image that is far from them
 
@@ -29,11 +29,11 @@ class Neighbours:
     def nearest(self, pixels: NDArray[np.uint8], count: int) -> tuple[Images, bool]:
         """Return the `count` nearest training images, nearest first, and whether even the first one is far.
 
-        A training image with the same pixels is left out: it is the image itself. Shape: pixels [28, 28].
+        A training image with the same pixels is left out: it is the image itself. Shape: pixels as one of the images.
         """
         cosines = self.vectors @ self.describe(pixels[None])[0]
         rows = np.argsort(-cosines, kind="stable")
-        itself = (self.images.pixels == pixels).all(axis=(1, 2))
+        itself = (self.images.pixels == pixels).reshape(len(self.images), -1).all(axis=1)
         rows = rows[~itself[rows]][:count]
         return self.images.take(rows), bool(len(rows) and cosines[rows[0]] < self.least)
 

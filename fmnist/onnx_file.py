@@ -16,12 +16,12 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from fmnist.data.images import SIDE
 from fmnist.data.labels import NAMES, are_class_names
 from fmnist.data.preparation import Preparation
 from fmnist.errors import FmnistError
 from fmnist.files import read_file
 from fmnist.refusals import shown
+from fmnist.size import Size
 
 LARGEST = 2**28  # bytes; ten times the largest network of the usual search space
 LARGEST_LABELS = 2**16  # characters
@@ -46,7 +46,7 @@ class OnnxModel:
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probability of each class for each image.
 
-        Shape: uint8 [N, 28, 28] -> [N, classes], rows sum to 1.
+        Shape: uint8 [N, side, side], or in colour [N, side, side, 3] -> [N, classes], rows sum to 1.
         Raises: FmnistError if the model fails or its output is something else.
         """
         (images,) = self.session.get_inputs()
@@ -87,7 +87,7 @@ def load_onnx(path: Path) -> OnnxModel:
         metadata.get("pictures"), metadata.get("data"), f"{path}: metadata 'pictures'"
     )
     session = _session(content, path)
-    _require_form(session, len(class_names), path)
+    _require_form(session, preparation.size, len(class_names), path)
     return OnnxModel(path, session, class_names, metadata.get("data"), preparation)
 
 
@@ -134,9 +134,9 @@ def _session(content: bytes, path: Path) -> onnxruntime.InferenceSession:
         raise FmnistError(f"{path} must be a model that ONNX Runtime can load: {_line(error)}. {_RETRY}") from None
 
 
-def _require_form(session: onnxruntime.InferenceSession, classes: int, path: Path) -> None:
+def _require_form(session: onnxruntime.InferenceSession, size: Size, classes: int, path: Path) -> None:
     for rule, values, dtype, shape in (
-        ("read one input of", session.get_inputs(), "uint8", [SIDE, SIDE]),
+        ("read one input of", session.get_inputs(), "uint8", [*size.shape]),
         ("give one output of", session.get_outputs(), "float", [classes]),
     ):
         forms = [(value.type, value.shape) for value in values]

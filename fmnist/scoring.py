@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fmnist.augment import resized
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
 from fmnist.metrics import macro_f1
 from fmnist.network import Network, folded
 
@@ -13,24 +13,25 @@ CPU_BATCH = 125  # images in a forward pass; a third faster than 1000, because t
 BATCH = 2500  # on other devices: few launches, and far less memory than the training of a large network
 
 
-def class_scores(model: Network, pixels: Tensor, side: int = SIDE) -> Tensor:
-    """Return the logits of the images at `side` pixels, on the CPU, computed in float32 and evaluation mode.
+def class_scores(model: Network, pixels: Tensor, side: int | None = None) -> Tensor:
+    """Return the logits of the images, resized to `side` pixels if it is given, on the CPU, computed in float32 and evaluation mode.
 
     `pixels` are on the device of the model. On a device other than the CPU, this leaves the model in evaluation mode.
-    Shape: uint8 [N, 28, 28] -> float [N, classes].
+    Shape: uint8 [N, S, S] or [N, S, S, 3] -> float [N, classes].
     """
     is_cpu = pixels.device.type == "cpu"
     with torch.inference_mode():
         # A folded copy halves the work. On a GPU launches dominate, and the copy costs more than it saves.
         quick = folded(model).to(memory_format=torch.channels_last) if is_cpu else model.eval()  # type: ignore[call-overload]
         size = max(1, (CPU_BATCH if is_cpu else BATCH) // model.views)
-        scores = [quick(resized(as_input(batch), side)).float() for batch in pixels.split(size)]
+        scores = [quick(resized(as_input(batch), side or pixels.shape[1])).float() for batch in pixels.split(size)]
         return torch.cat(scores).cpu()
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """Return the input of a Network. Shape: uint8 [N, 28, 28] -> float [N, 1, 28, 28] in 0..1."""
-    return pixels.unsqueeze(1).float().div_(255)
+    """Return the input of a Network. Shape: uint8 [N, S, S] or [N, S, S, 3] -> float [N, channels, S, S] in 0..1."""
+    channels_first = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    return channels_first.float().div_(255)
 
 
 def figures(logits: Tensor, images: Images) -> tuple[float, float, float]:

@@ -70,7 +70,7 @@ class Targets:
         Args:
             shares: Of the image before each in its batch, if the images are blended with those. Shape: [B, N].
 
-        Shape: float [B, N, 1, S, S], [B, N] -> float32 [B, N, classes].
+        Shape: float [B, N, C, S, S], [B, N] -> float32 [B, N, classes].
         """
         if not self._teachers:
             return _blended(self._rows[labels], shares)

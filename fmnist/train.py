@@ -25,7 +25,7 @@ from fmnist.cuda import (
     set_random_state,
     upload,
 )
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images, require_images
 from fmnist.errors import FmnistError
 from fmnist.graphs import CapturedSteps
 from fmnist.network import Network, build
@@ -83,9 +83,12 @@ def fit(
     epochs. The same arguments on the same machine give the same epochs. Sets PyTorch's global seed.
     `mixed` is whether to multiply in bfloat16; by default `is_mixed` decides for the device.
     With `teachers`, trained networks, the targets are the mean of their probabilities instead of the labels.
-    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the snapshot is from
-    another training, or a teacher has other classes.
+    Raises: DivergedError at the end of the epoch in which training diverged. FmnistError if the images have
+    another size than the configuration, the snapshot is from another training, or a teacher has other classes.
     """
+    for images in (train, valid):
+        if images is not None:
+            require_images(images.pixels, config.size, "Read the data at the size of the configuration.")
     torch.manual_seed(seed)
     run = _Run(config, train, seed, device, mixed, teachers)
     valid_pixels = torch.from_numpy(valid.pixels).to(device) if valid else None
@@ -93,7 +96,7 @@ def fit(
         run.resume(after)
     for number in range(after.epoch + 1 if after else 1, config.epochs + 1):
         start = time.perf_counter()
-        side = SIDE if number > config.small_count else config.small_side
+        side = config.side if number > config.small_count else config.first_side
         train_loss = run.epoch(side)
         seconds = time.perf_counter() - start
         _require_convergence(train_loss, number, len(train.class_names))
@@ -119,16 +122,16 @@ def measure_speed(config: TrialConfig, classes: int, *, device: torch.device, se
     """Return how many images a second `config` trains on, measured on random images for about `seconds`."""
     size = config.batch_size
     count = max(size, AHEAD // size * size) if is_cuda(device) else size  # one block
-    pixels = np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *config.size.shape), dtype=np.uint8)
     images = Images(pixels, np.arange(count) % classes, tuple(str(index) for index in range(classes)))
     run = _Run(config, images, seed=0, device=device)
     rows = torch.arange(count, device=device).view(-1, size)
     with run.own_stream():
         for _ in range(2):
-            run.block(rows, SIDE).item()  # warm-up: allocates memory, chooses kernels and captures the step
+            run.block(rows, config.side).item()  # warm-up: allocates memory, chooses kernels and captures the step
         start, steps = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
-            run.block(rows, SIDE).item()  # waits for the device
+            run.block(rows, config.side).item()  # waits for the device
             steps += len(rows)
     del run, rows
     release_memory(device)  # for other processes: this one may not train
@@ -239,7 +242,7 @@ class _Run:
         return states | random_state(self.device)
 
     def step(self, images: Tensor, targets: Tensor, rate: Tensor) -> Tensor:
-        """Make one step and return the loss, on the device. Shape: images [N, 1, S, S], targets [N, classes]."""
+        """Make one step and return the loss, on the device. Shape: images [N, C, S, S], targets [N, classes]."""
         # This is captured, so nothing here may wait for the device or move data to it.
         self.optimizer.set_rate(rate)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.is_mixed):

@@ -136,8 +136,8 @@ class Study:
 
     @cached_property
     def model(self) -> "Classifier":
-        """The exported model: `model.predict(images)`, with uint8 images [N, 28, 28], gives labels [N] and
-        probabilities [N, classes].
+        """The exported model: `model.predict(images)` gives labels [N] and probabilities [N, classes]; the images are
+        uint8 [N, side, side], or in colour [N, side, side, 3], of `model.size`.
 
         Raises: SearchError where the study has no model yet.
         """

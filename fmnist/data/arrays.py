@@ -33,10 +33,11 @@ _LUMA = np.array([19595, 38470, 7471], np.uint32)  # Pillow's weights of red, gr
 _CHUNK = 1 << 24  # values checked at a time
 
 
-def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None]:
+def read_npz(path: Path, *, white: float | None = None, in_colour: bool = False) -> tuple[Raw, Raw | None]:
     """Return the train split and, if the file has one, the test split; other arrays are listed as ignored.
 
-    Pixels are whole numbers from 0 to 255, or any numbers from 0 to `white` if the study sets it.
+    Pixels are whole numbers from 0 to 255, or any numbers from 0 to `white` if the study sets it. Colours become greys
+    unless `in_colour`.
 
     Raises: FmnistError naming file, key and row if the file is damaged, an array is missing, or an array cannot be
     images or labels.
@@ -58,7 +59,7 @@ def read_npz(path: Path, *, white: float | None = None) -> tuple[Raw, Raw | None
             white = None  # the stored pixels are scaled by it already
         ignored = tuple(sorted(members.keys() - used))
         pairs = (train_keys, test_keys) if test_keys else (train_keys,)
-        raws = [_split(archive, headers[images], headers[labels], names, white) for images, labels in pairs]
+        raws = [_split(archive, headers[images], headers[labels], names, white, in_colour) for images, labels in pairs]
     splits = [replace(raw, ignored=ignored, preparation=preparation) for raw in raws]
     return splits[0], splits[1] if test_keys else None
 
@@ -121,20 +122,25 @@ def _first_pair(members: dict[str, zipfile.ZipInfo], pairs: tuple[tuple[str, str
 
 
 def _split(
-    archive: zipfile.ZipFile, images: Member, labels: Member, names: tuple[str, ...], white: float | None
+    archive: zipfile.ZipFile,
+    images: Member,
+    labels: Member,
+    names: tuple[str, ...],
+    white: float | None,
+    in_colour: bool,
 ) -> Raw:
     if images.shape[0] != labels.shape[0]:
         raise images.error(
             f"every image needs a label; got {images.shape[0]:,} images and {labels.shape[0]:,} {labels.key}."
         )
-    pixels, missing, extent = _pixels(archive, images, white)
+    pixels, missing, extent = _pixels(archive, images, white, in_colour=in_colour)
     return Raw(pixels, _labels(archive, labels, names), missing, classes=names, extents=(extent,))
 
 
 def _pixels(
-    archive: zipfile.ZipFile, member: Member, white: float | None
+    archive: zipfile.ZipFile, member: Member, white: float | None, *, in_colour: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None, Extent]:
-    """Shape: pixels and missing [N, H, W]; missing is None if no pixel is missing."""
+    """Shape: pixels [N, H, W], or [N, H, W, 3]; missing [N, H, W], None if no pixel is missing."""
     if member.dtype.kind not in "uif":
         raise member.error(
             f"pixels must be numbers from 0 to 255; got {member.dtype}. Save them as uint8, with 0 for black and 255 "
@@ -144,7 +150,9 @@ def _pixels(
     array = read_array(archive, member).reshape(shape)
     if array.dtype == np.uint8 and array.ndim == 3 and not white:
         return array, None, extent_of(array, BYTE)
-    pixels, missing = np.zeros(shape[:3], np.uint8), np.zeros(shape[:3], np.bool_)
+    has_colours = in_colour and array.ndim == 4
+    pixels = np.zeros((*shape[:3], 3) if has_colours else shape[:3], np.uint8)
+    missing = np.zeros(shape[:3], np.bool_)
     extent = extent_of(np.zeros(1, array.dtype), white or BYTE, is_stated=white is not None)
     step = max(1, _CHUNK // math.prod(shape[1:]))
     for start in range(0, len(array), step):
@@ -157,7 +165,8 @@ def _pixels(
         if invalid.any():
             row, *place = np.unravel_index(invalid.argmax(), invalid.shape)
             raise _pixel_error(member, array, (start + int(row), *map(int, place)), white)
-        pixels[rows] = _grey(to_greys(values, white or BYTE))
+        scaled = to_greys(values, white or BYTE)
+        pixels[rows] = _colours(scaled) if has_colours else _grey(scaled)
         missing[rows] = nan if array.ndim == 3 else nan.any(axis=3)
         extent = merge(extent, extent_of(values.astype(array.dtype), white or BYTE, is_stated=white is not None))
     pixels[missing] = 0
@@ -190,9 +199,19 @@ def _grey(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if values.ndim == 3:
         return values
     greys = ((values[..., :3].astype(np.uint32) @ _LUMA + 0x8000) >> 16).astype(np.uint8)
+    return _opaque(greys, values)
+
+
+def _colours(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return red, green and blue. Shape: [N, H, W, 3 or 4] -> [N, H, W, 3]."""
+    return _opaque(values[..., :3], values)
+
+
+def _opaque(pictures: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the pictures, which are made from `values`, with transparent parts filled in if these have alpha."""
     if values.shape[3] == 3:
-        return greys
-    return np.array([flatten_alpha(grey, alpha) for grey, alpha in zip(greys, values[..., 3], strict=True)])
+        return pictures
+    return np.array([flatten_alpha(one, alpha) for one, alpha in zip(pictures, values[..., 3], strict=True)])
 
 
 def _pixel_error(member: Member, array: NDArray[Any], index: tuple[int, ...], white: float | None) -> FmnistError:

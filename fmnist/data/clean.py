@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.cleaning import EXAMPLES, Caught, CaughtPictures, CleaningReport, CleaningRules
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
 from fmnist.data.labels import (
     class_order,
     composed,
@@ -17,7 +17,16 @@ from fmnist.data.labels import (
     require_renamed,
     written_labels,
 )
-from fmnist.data.preparation import CENTRED, LETTERBOXED, Form, Preparation, as_image, merge_preparations
+from fmnist.data.pictures import resized
+from fmnist.data.preparation import (
+    CENTRED,
+    LETTERBOXED,
+    Form,
+    Preparation,
+    as_image,
+    merge_preparations,
+    with_channels,
+)
 from fmnist.data.raw import NOT_READ, Raw
 from fmnist.data.rules import (
     Finding,
@@ -35,6 +44,7 @@ from fmnist.data.rules import (
 from fmnist.data.scale import BYTE, Extent, extent_of, require_scale
 from fmnist.data.stratify import stratified
 from fmnist.errors import FmnistError
+from fmnist.size import DEFAULT_SIZE, Size
 
 HELD_OUT = 1 / 7  # of the images, as in Fashion-MNIST, if no test split is given
 HELD_OUT_SEED = 0
@@ -53,11 +63,18 @@ class Cleaned:
 
 
 def clean(
-    train: Raw, test: Raw | None, rules: CleaningRules, *, where: tuple[str, str], form: Form = LETTERBOXED
+    train: Raw,
+    test: Raw | None,
+    rules: CleaningRules,
+    *,
+    where: tuple[str, str],
+    form: Form = LETTERBOXED,
+    size: Size = DEFAULT_SIZE,
 ) -> Cleaned:
     """Return both splits cleaned by the rules; without a test split, a seventh of the cleaned images is held out.
 
-    `where` names the files of train and of test in errors. Rows that do not have that `form` yet are converted to it.
+    `where` names the files of train and of test in errors. Rows that do not have that `form` and `size` yet are
+    converted to them.
 
     Raises: FmnistError if a rule says so, the images are far too dark, a class has no image or too few, or there is
     only one class or more than 100.
@@ -68,8 +85,9 @@ def clean(
     work = _start(train, test, rules, where)
     findings = [rule(work) for rule in (missing_labels, unknown_labels, most_missing, missing_pixels)]
     for split in work.splits:
-        split.pixels = _as_images(split, split.pixels, form)
-        split.scoring_pixels = None if split.scoring_pixels is None else _as_images(split, split.scoring_pixels, form)
+        split.pixels = _as_images(split, split.pixels, form, size)
+        if split.scoring_pixels is not None:
+            split.scoring_pixels = _as_images(split, split.scoring_pixels, form, size)
     findings += [rule(work) for rule in (blank, conflicts, duplicates)]
     require_classes(work.train.labels[work.train.rows], work.classes, where[0])
     if test is None:
@@ -78,9 +96,9 @@ def clean(
     train_images, test_images = (_images(split, work.classes) for split in work.splits)
     scoring_pixels = None if work.train.scoring_pixels is None else work.train.scoring_pixels[work.train.rows]
     preparation = merge_preparations(
-        [train.preparation, test.preparation if test else None], form, _stated_white(train, test), where
+        [train.preparation, test.preparation if test else None], form, size, _stated_white(train, test), where
     )
-    report = _report(work, test, findings, form)
+    report = _report(work, test, findings, form, size)
     return Cleaned(train_images, test_images, report, scoring_pixels, _caught(work, findings), preparation)
 
 
@@ -95,9 +113,9 @@ def _stated_white(train: Raw, test: Raw | None) -> float | None:
 
 
 def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str, str]) -> Work:
-    if test and train.pixels.shape[1:] != test.pixels.shape[1:]:
+    if test and train.pixels.shape[1:3] != test.pixels.shape[1:3]:
         sizes = " and ".join(
-            f"{raw.pixels.shape[1:]} in {name}" for raw, name in zip((train, test), where, strict=True)
+            f"{raw.pixels.shape[1:3]} in {name}" for raw, name in zip((train, test), where, strict=True)
         )
         raise FmnistError(
             f"Train and test images must be of one size; they are {sizes}. Make them from the same pictures."
@@ -114,13 +132,19 @@ def _start(train: Raw, test: Raw | None, rules: CleaningRules, where: tuple[str,
     return Work(splits[0], splits[1] if test else None, rules, classes)
 
 
-def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    preparation = split.raw.preparation
-    if (preparation and preparation.form == form) or (form != CENTRED and pixels.shape[1:] == (SIDE, SIDE)):
+def _as_images(split: Split, pixels: NDArray[np.uint8], form: Form, size: Size) -> NDArray[np.uint8]:
+    stored = split.raw.preparation
+    has_form = stored is not None and stored.form == form
+    if (has_form or form != CENTRED) and pixels.shape[1:] == size.shape:
         return pixels
-    images = np.zeros((len(pixels), SIDE, SIDE), np.uint8)
+    preparation = Preparation(form=form, **size._asdict())
+    images = np.zeros((len(pixels), *size.shape), np.uint8)
     for row in split.rows:  # other rows were dropped
-        images[row] = as_image(pixels[row], form)
+        picture = pixels[row]
+        # An image of that form is only scaled, so that its margins stay as they are.
+        images[row] = (
+            with_channels(resized(picture, size.side), size.channels) if has_form else as_image(picture, preparation)
+        )
     return images
 
 
@@ -148,7 +172,7 @@ def _images(split: Split, classes: tuple[str, ...]) -> Images:
     return images
 
 
-def _report(work: Work, test: Raw | None, findings: Sequence[Finding], form: Form) -> CleaningReport:
+def _report(work: Work, test: Raw | None, findings: Sequence[Finding], form: Form, size: Size) -> CleaningReport:
     train = work.train
     assert work.test
     return CleaningReport(
@@ -159,9 +183,15 @@ def _report(work: Work, test: Raw | None, findings: Sequence[Finding], form: For
         held_out=0 if test else len(work.test.rows),
         caught=(*_skipped(train.raw, test), *(_count(finding, train.raw, test) for finding in findings)),
         ignored_columns=train.raw.ignored,
-        resized=train.raw.is_resized or train.raw.pixels.shape[1:] != (SIDE, SIDE),
+        resized=train.raw.is_resized or train.raw.pixels.shape[1:3] != (size.side, size.side),
         scaled_to_fit=form == LETTERBOXED,
+        **size._asdict(),
+        colourless=size.channels == 3 and _is_colourless(train.pixels[train.rows]),
     )
+
+
+def _is_colourless(pixels: NDArray[np.uint8]) -> bool:
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _skipped(train: Raw, test: Raw | None) -> list[Caught]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from fmnist.data.scale import White
+from fmnist.size import Channels, Side, Size
 
 EXAMPLES = 8  # rows that a report names for each rule
 
@@ -48,7 +49,7 @@ class Caught(BaseModel):
 class CaughtPictures:
     """The first images that a rule caught, as they were read.
 
-    Shape: pixels uint8 [K, H, W]; missing bool [K, H, W], None if no pixel was missing.
+    Shape: pixels uint8 [K, H, W], in colour [K, H, W, 3]; missing bool [K, H, W], None if no pixel was missing.
     """
 
     pixels: NDArray[np.uint8]
@@ -72,8 +73,16 @@ class CleaningReport(BaseModel):
     held_out: int  # images moved from train to test because no test split was given; not counted in train_kept
     caught: tuple[Caught, ...]
     ignored_columns: tuple[str, ...] = ()
-    resized: bool = False  # some images were not 28 x 28
+    resized: bool = False  # some images had another size than `side`
     scaled_to_fit: bool = False  # those kept the ratio of their sides; older versions stretched them
+    side: Side = 28  # of the images kept, in pixels
+    channels: Channels = 1
+    colourless: bool = False  # the three channels of every image are equal
+
+    @property
+    def size(self) -> Size:
+        """Return the size of the images kept."""
+        return Size(self.side, self.channels)
 
     @property
     def is_clean(self) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 
-from fmnist.data.images import SIDE
+from fmnist.size import SIDE
 
 
 def flat_side(length: int) -> int | None:

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.data.cache import file_digests
-from fmnist.data.images import SIDE
 from fmnist.data.layout import Layout, find_layout, require_outermost, split_of
 from fmnist.data.leftovers import is_leftover, list_files
-from fmnist.data.pictures import grey_picture
+from fmnist.data.pictures import open_picture
 from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
 from fmnist.data.scale import Scale
@@ -25,8 +24,7 @@ from fmnist.memory import require_memory
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _LAYOUT = "Expected one folder of pictures for each class, such as Shirt/1.png and Bag/1.png"
 _DIGITS = re.compile("([0-9]+)")
-# Bytes of a picture, twice while unreadable ones are removed, and of its path and label.
-_ROW = 2 * SIDE * SIDE + 1024
+_NAMED = 1024  # bytes of a picture's path and label
 
 
 class _File(NamedTuple):
@@ -57,8 +55,10 @@ def read_folder(folder: Path, *, skip_unreadable: bool, preparation: Preparation
             f"({', '.join(EXTENSIONS)})."
         )
     require_outermost(str(folder), [file.name for file in files])
-    require_memory(len(files) * _ROW, f"{folder} ({len(files):,} files)")
-    raw = _read(folder, files, classes, skip_unreadable, preparation or Preparation())
+    preparation = preparation or Preparation()
+    # Pixels are twice in memory while unreadable pictures are removed.
+    require_memory(len(files) * (2 * preparation.size.bytes + _NAMED), f"{folder} ({len(files):,} files)")
+    raw = _read(folder, files, classes, skip_unreadable, preparation)
     leftovers = _names(file for file in walked if file.is_leftover)
     return with_files_not_read(replace(raw, leftovers=leftovers), folder, classes)
 
@@ -119,20 +119,21 @@ def fingerprint_folder(folder: Path) -> str:
 def _read(
     folder: Path, files: list[_File], classes: tuple[str, ...], skip_unreadable: bool, preparation: Preparation
 ) -> Raw:
-    pixels = np.zeros((len(files), SIDE, SIDE), np.uint8)
+    side = preparation.side
+    pixels = np.zeros((len(files), *preparation.size.shape), np.uint8)
     names: list[str] = []
     unreadable: list[str] = []
     is_resized, scale = False, Scale(preparation.white)
     for file in files:
         try:
-            grey = _grey(folder, file, scale)
-            pixels[len(names)] = as_image(grey, preparation.form)
+            picture = _opened(folder, file, scale, in_colour=preparation.in_colour)
+            pixels[len(names)] = as_image(picture, preparation)
         except FmnistError as error:
             if not skip_unreadable:
                 raise FmnistError(f"{error} Or skip unreadable files with --skip-unreadable.") from error
             unreadable.append(file.name)
             continue
-        is_resized |= grey.shape != (SIDE, SIDE)
+        is_resized |= picture.shape[:2] != (side, side)
         names.append(file.name)
     if not names:
         raise FmnistError(
@@ -152,13 +153,13 @@ def _read(
     )
 
 
-def _grey(folder: Path, file: _File, scale: Scale) -> NDArray[np.uint8]:
+def _opened(folder: Path, file: _File, scale: Scale, *, in_colour: bool) -> NDArray[np.uint8]:
     if not file.is_picture:
         raise FmnistError(
             f"A class folder must hold only pictures ({', '.join(EXTENSIONS)}); {folder / file.name} is not one. Move "
             "it away."
         )
-    return grey_picture(folder / file.name, scale)
+    return open_picture(folder / file.name, scale, in_colour=in_colour)
 
 
 def _class_folders(folder: Path) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.images import SIDE
 from fmnist.data.pictures import decode_picture
 from fmnist.data.preparation import Preparation, as_image
 from fmnist.data.raw import Raw
@@ -98,18 +97,19 @@ def _read_pictures(
     names = schema.names
     used = [names[find_label(names, str(path))], names[picture]]
     _require_flat(path, schema, used[:1])
-    require_memory(file.metadata.num_rows * SIDE**2 * BYTES_A_PIXEL, str(path))
+    require_memory(file.metadata.num_rows * preparation.size.bytes * BYTES_A_PIXEL, str(path))
     classes = _classes(path, schema, used[0])
     sizes: set[tuple[int, ...]] = set()
     scale = Scale(preparation.white)
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
-        greys = [_grey(cell, row_name(index), scale) for index, cell in enumerate(batch.column(used[1]).to_pylist())]
-        sizes.update(grey.shape for grey in greys)
-        pixels = np.array([as_image(grey, preparation.form) for grey in greys], np.uint8)
+        cells = enumerate(batch.column(used[1]).to_pylist())
+        opened = [_opened_cell(cell, row_name(index), scale, in_colour=preparation.in_colour) for index, cell in cells]
+        sizes.update(picture.shape[:2] for picture in opened)
+        pixels = np.array([as_image(picture, preparation) for picture in opened], np.uint8)
         return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
 
-    pixels, labels, _ = concatenate(_batches(path, file, used, _PICTURES, read), SIDE, SIDE)
+    pixels, labels, _ = concatenate(_batches(path, file, used, _PICTURES, read), *preparation.size.shape)
     return Raw(
         pixels,
         labels,
@@ -117,18 +117,18 @@ def _read_pictures(
         ignored=tuple(name.strip() for name in names if name not in used),
         extents=scale.extents,
         preparation=preparation.model_copy(update={"whites": scale.whites}),
-        is_resized=sizes != {(SIDE, SIDE)},
+        is_resized=sizes != {(preparation.side, preparation.side)},
     )
 
 
-def _grey(cell: object, where: str, scale: Scale) -> NDArray[np.uint8]:
+def _opened_cell(cell: object, where: str, scale: Scale, *, in_colour: bool) -> NDArray[np.uint8]:
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes) or not content:
         raise FmnistError(
             f"{where}, column 'image' must hold a picture; it is empty. Remove the row, or store the picture in the "
             "file."
         )
-    return decode_picture(content, where, scale)
+    return decode_picture(content, where, scale, in_colour=in_colour)
 
 
 def _batches(path: Path, file: "parquet.ParquetFile", used: list[str], rows: int, read: ReadBatch) -> list[Batch]:

@@ -1,4 +1,4 @@
-"""How the pictures of a data set became images of 28 x 28 pixels, stored with the data and with every model.
+"""How the pictures of a data set became images of one size, stored with the data and with every model.
 
 A model prepares new pictures in the same way.
 """
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fmnist.data.official import FASHION_MNIST
-from fmnist.data.pictures import BlankPictureError, centred, grey_picture, letterboxed, resized
+from fmnist.data.pictures import BlankPictureError, centred, letterboxed, open_picture, resized
 from fmnist.data.scale import DEEP, Extent, Scale, White
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
+from fmnist.size import Channels, Side, Size
 
 Form = Literal["letterboxed", "resized", "as Fashion-MNIST's"]
 # Scaled to fit, with the grey of its ground around it: the form of all other data.
@@ -35,6 +36,8 @@ class Preparation(BaseModel):
     form: Form = LETTERBOXED
     white: White | None = None  # in the files, as the study states it; None means 255, or 65,535 in 16-bit pictures
     whites: tuple[White, ...] = ()  # of the picture files in the data; () if there were only tables or arrays
+    side: Side = 28  # of the images, in pixels; older versions knew no other, and did not store it
+    channels: Channels = 1
 
     @classmethod
     def from_record(cls, record: object, data: object, context: str) -> "Preparation":
@@ -58,6 +61,16 @@ class Preparation(BaseModel):
             ) from None
 
     @property
+    def size(self) -> Size:
+        """Return the size of the images."""
+        return Size(self.side, self.channels)
+
+    @property
+    def in_colour(self) -> bool:
+        """Return whether colours are read. Fashion-MNIST has none, so its form is grey in each of three channels."""
+        return self.channels == 3 and self.form != CENTRED
+
+    @property
     def of_pictures(self) -> float | None:
         """Return the stated white of picture files; a white stated for tables does not apply to them."""
         return self.white if self.whites else None
@@ -68,25 +81,32 @@ class Preparation(BaseModel):
         return None if self.whites else self.white
 
 
-def as_image(grey: NDArray[np.uint8], form: Form) -> NDArray[np.uint8]:
-    """Return the picture as an image of that form; a blank picture is letterboxed, so that it stays blank.
+def as_image(picture: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+    """Return the picture as an image of that form and size; a blank one is letterboxed, so that it stays blank.
 
-    Shape: [H, W] -> [28, 28].
+    A grey picture gets three equal channels if the size has three.
+
+    Shape: [H, W], or [H, W, 3] if the preparation is in colour -> `size.shape`.
     """
     try:
-        return _shaped(grey, form, "")
+        return _shaped(picture, preparation, "")
     except BlankPictureError:
-        return letterboxed(grey)
+        return with_channels(letterboxed(picture, preparation.side), preparation.channels)
+
+
+def with_channels(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
+    """Return a grey image with three equal channels if it is to have three. Shape: [H, W] -> [H, W, 3]."""
+    return np.repeat(image[..., None], channels, axis=2) if image.ndim == 2 and channels > 1 else image
 
 
 def picture_reader(preparation: Preparation) -> Callable[[Path], NDArray[np.uint8]]:
-    """Return a function that reads a picture file as the training images were read. Shape: [28, 28]."""
+    """Return a function that reads a picture file as the training images were read. Shape: `size.shape`."""
 
     def read(path: Path) -> NDArray[np.uint8]:
         scale = Scale(preparation.of_pictures)
-        grey = grey_picture(path, scale)
+        picture = open_picture(path, scale, in_colour=preparation.in_colour)
         _require_same_scale(scale.extents, preparation, path)
-        return _shaped(grey, preparation.form, str(path))
+        return _shaped(picture, preparation, str(path))
 
     return read
 
@@ -101,7 +121,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def merge_preparations(
-    preparations: Iterable[Preparation | None], form: Form, white: float | None, where: tuple[str, str]
+    preparations: Iterable[Preparation | None], form: Form, size: Size, white: float | None, where: tuple[str, str]
 ) -> Preparation:
     """Return the preparation of a data set from those of its splits, in the files `where`.
 
@@ -119,17 +139,19 @@ def merge_preparations(
         )
     stated = [*picture_whites] if picture_whites else [preparation.white for preparation in stored if preparation.white]
     whites = tuple(sorted({white for preparation in stored for white in preparation.whites}))
-    return Preparation(form=form, white=stated[0] if stated else white, whites=whites)
+    return Preparation(form=form, white=stated[0] if stated else white, whites=whites, **size._asdict())
 
 
-def _shaped(grey: NDArray[np.uint8], form: Form, where: str) -> NDArray[np.uint8]:
-    match form:
+def _shaped(picture: NDArray[np.uint8], preparation: Preparation, where: str) -> NDArray[np.uint8]:
+    side = preparation.side
+    match preparation.form:
         case "letterboxed":
-            return letterboxed(grey)
+            image = letterboxed(picture, side)
         case "resized":
-            return resized(grey)
+            image = resized(picture, side)
         case "as Fashion-MNIST's":
-            return centred(grey, where)
+            image = centred(picture, where, side)
+    return with_channels(image, preparation.channels)
 
 
 def _describe_white(white: float | None) -> str:

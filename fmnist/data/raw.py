@@ -17,7 +17,7 @@ NOT_READ = ("leftovers", "other_splits", "other_files")  # fields of Raw that li
 class Raw:
     """One split of a data set, row for row as it was read.
 
-    Shape: pixels uint8 [N, H, W]; missing bool [N, H, W]; labels str [N].
+    Shape: pixels uint8 [N, H, W], in colour [N, H, W, 3]; missing bool [N, H, W]; labels str [N].
     """
 
     pixels: NDArray[np.uint8]  # 0 where missing
@@ -32,7 +32,7 @@ class Raw:
     other_files: tuple[str, ...] = ()  # files outside the folders of images, not read
     extents: tuple[Extent, ...] = ()  # of the values before scaling; () if they were whole numbers from 0 to 255
     preparation: Preparation | None = None  # already applied to `pixels`; None if they are as in the source
-    is_resized: bool = False  # the reader resized pictures of other sizes to 28 x 28
+    is_resized: bool = False  # the reader resized pictures that had another size than its images
 
     def __len__(self) -> int:
         return len(self.labels)

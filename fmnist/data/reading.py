@@ -22,6 +22,7 @@ from fmnist.data.scale import Scale
 from fmnist.data.store import load_raw, save_raw
 from fmnist.data.synthetic import CLASS_NAMES
 from fmnist.errors import FmnistError
+from fmnist.size import Size
 from fmnist.suggestions import did_you_mean
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet")
@@ -39,14 +40,20 @@ class ReadOptions(NamedTuple):
     of_pictures: float | None  # stated white of picture files
     skip_unreadable: bool
     form: Form | None  # None means the form that the data declare, else "letterboxed"
+    size: Size  # of the images
 
     @classmethod
-    def of(cls, rules: CleaningRules, preparation: Preparation | None) -> "ReadOptions":
-        """Return the options of a study's rules; a model's preparation takes precedence over their white."""
+    def of(cls, rules: CleaningRules, size: Size, preparation: Preparation | None) -> "ReadOptions":
+        """Return the options of a study's rules and size; a model's preparation takes precedence over them."""
         skip = rules.unreadable == "skip"
         if preparation is None:
-            return cls(rules.white, rules.white, skip, None)
-        return cls(preparation.of_numbers, preparation.of_pictures, skip, preparation.form)
+            return cls(rules.white, rules.white, skip, None, size)
+        return cls(preparation.of_numbers, preparation.of_pictures, skip, preparation.form, preparation.size)
+
+    @property
+    def preparation(self) -> Preparation:
+        """Return the preparation of pictures, or of colours in an array."""
+        return Preparation(form=self.form or LETTERBOXED, white=self.of_pictures, **self.size._asdict())
 
 
 class Reading(NamedTuple):
@@ -55,6 +62,7 @@ class Reading(NamedTuple):
     key: str  # a digest of the content of its files
     read: Callable[[], tuple[Raw, Raw | None]]  # returns train and test
     form: Form  # of its images
+    size: Size
 
 
 def open_path(path: Path, options: ReadOptions) -> Reading:
@@ -72,10 +80,12 @@ def open_path(path: Path, options: ReadOptions) -> Reading:
     if _suffix(path) in TABLES:
         return _open_table(path, options)
     if _suffix(path) == ARRAYS:
-        preparation = None if options.form else read_preparation(path)
-        form = options.form or (preparation.form if preparation else LETTERBOXED)
-        key = f"{file_digest(path)}, {options.of_numbers}"
-        return Reading(key, partial(read_npz, path, white=options.of_numbers), form)
+        stored = None if options.form else read_preparation(path)
+        options = options._replace(form=options.form or (stored.form if stored else LETTERBOXED))
+        in_colour = options.preparation.in_colour
+        key = f"{file_digest(path)}, {options.of_numbers}, {in_colour}"
+        read = partial(read_npz, path, white=options.of_numbers, in_colour=in_colour)
+        return Reading(key, read, options.preparation.form, options.size)
     raise FmnistError(f"Data must be {FORMS}; {path} has another suffix. Save the data in one of these forms.")
 
 
@@ -87,7 +97,7 @@ def with_test(reading: Reading, test_reading: Reading) -> Reading:
         train = replace(train, other_splits=train.other_splits + _row_names(unused_test))
         return train, replace(second, other_splits=second.other_splits + _row_names(first)) if second else first
 
-    return Reading(digest(reading.key, test_reading.key), read, reading.form)
+    return Reading(digest(reading.key, test_reading.key), read, reading.form, reading.size)
 
 
 def _row_names(raw: Raw | None) -> tuple[str, ...]:
@@ -136,7 +146,7 @@ def _open_idx(folder: Path, options: ReadOptions) -> Reading:
         return (_centred(train), _centred(test)) if is_official else (train, test)
 
     key = f"{''.join(map(file_digest, files))}, {options.of_numbers}"
-    return Reading(key, read, options.form or (CENTRED if is_official else LETTERBOXED))
+    return Reading(key, read, options.form or (CENTRED if is_official else LETTERBOXED), options.size)
 
 
 def _open_table(path: Path, options: ReadOptions) -> Reading:
@@ -147,7 +157,7 @@ def _open_table(path: Path, options: ReadOptions) -> Reading:
     def read() -> tuple[Raw, None]:
         return _cached(key, partial(_read_table, path, options)), None
 
-    return Reading(key, read, form)
+    return Reading(key, read, form, options.size)
 
 
 def _open_pictures(path: Path, options: ReadOptions) -> Reading:
@@ -155,7 +165,7 @@ def _open_pictures(path: Path, options: ReadOptions) -> Reading:
     options = options._replace(form=form)  # in the key of the cache, too
     key = f"{fingerprint_folder(path)}, {options}"
     layout = layout_of(path)
-    preparation = Preparation(form=form, white=options.of_pictures)
+    preparation = options.preparation
 
     def split(name: str) -> Raw:
         read = partial(read_folder, path / name, skip_unreadable=options.skip_unreadable, preparation=preparation)
@@ -168,7 +178,7 @@ def _open_pictures(path: Path, options: ReadOptions) -> Reading:
         train = with_files_not_read(split(layout.train), path, used, layout.validation)
         return train, split(layout.test) if layout.test else None
 
-    return Reading(key, read, preparation.form)
+    return Reading(key, read, form, options.size)
 
 
 def _open_tables(folder: Path, tables: list[Path], options: ReadOptions) -> Reading:
@@ -183,15 +193,14 @@ def _open_tables(folder: Path, tables: list[Path], options: ReadOptions) -> Read
         train, test = reading.read()
         return replace(train, leftovers=leftovers, other_files=others), test
 
-    return Reading(digest(reading.key, others, leftovers), read, reading.form)
+    return Reading(digest(reading.key, others, leftovers), read, reading.form, reading.size)
 
 
 def _read_table(path: Path, options: ReadOptions) -> Raw:
     from fmnist.data import tables  # Arrow is slow to import, and most runs read no table
 
     if _suffix(path) == ".parquet":
-        preparation = Preparation(form=options.form or LETTERBOXED, white=options.of_pictures)
-        return tables.read_parquet(path, white=options.of_numbers, pictures=preparation)
+        return tables.read_parquet(path, white=options.of_numbers, pictures=options.preparation)
     return tables.read_csv(path, white=options.of_numbers)
 
 

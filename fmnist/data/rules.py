@@ -109,11 +109,12 @@ def missing_pixels(work: Work) -> Finding:
 
 
 def blank(work: Work) -> Finding:
-    """Drop images of a single grey from train."""
+    """Drop images of a single grey or colour from train."""
 
     def is_blank(split: Split) -> NDArray[np.bool_]:
         pixels = split.pixels[split.rows]
-        return np.asarray(pixels.min(axis=(1, 2)) == pixels.max(axis=(1, 2)))
+        is_even = pixels.min(axis=(1, 2)) == pixels.max(axis=(1, 2))  # of each channel
+        return np.asarray(is_even.reshape(len(pixels), -1).all(axis=1))
 
     return _drop_from_train(work, "blank", _in_each(work, is_blank))
 
@@ -204,11 +205,11 @@ def _fill(work: Work) -> None:
 
 
 def _missing(split: Split) -> NDArray[np.bool_]:
-    return (
-        np.zeros_like(split.pixels[split.rows], np.bool_)
-        if split.raw.missing is None
-        else split.raw.missing[split.rows]
-    )
+    shape = split.pixels[split.rows].shape
+    if split.raw.missing is None:
+        return np.zeros(shape, np.bool_)
+    missing = split.raw.missing[split.rows]
+    return np.broadcast_to(missing.reshape(*missing.shape, *[1] * (len(shape) - 3)), shape)  # all channels of a pixel
 
 
 def _replaced(split: Split, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ All files are read and cleaned once. The result is cached, and workers map it in
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +20,8 @@ from fmnist.data.cleaning import CaughtPictures, CleaningReport, CleaningRules
 from fmnist.data.download import FAILURES, download
 from fmnist.data.images import Images
 from fmnist.data.official import FASHION_MNIST, OFFICIAL, idx_files, missing_files, raw_folder, unofficial
-from fmnist.data.preparation import CENTRED, Preparation
+from fmnist.data.pictures import resized
+from fmnist.data.preparation import CENTRED, Preparation, with_channels
 from fmnist.data.reading import FORMS, Reading, ReadOptions, open_path, read_official, with_test
 from fmnist.data.store import (
     load_caught,
@@ -34,6 +35,7 @@ from fmnist.data.store import (
 from fmnist.data.summary import DataSummary, summarise
 from fmnist.data.synthetic import SYNTHETIC
 from fmnist.errors import FmnistError
+from fmnist.size import DEFAULT_SIZE, SIDE, Size
 
 Announce = Callable[[str], None]
 
@@ -46,6 +48,7 @@ class Source:
     root: Path | None  # the folder of the cleaned images; None for synthetic ones
     path: str | None = None  # the data and, below, the test split that the user named
     test_path: str | None = None
+    size: Size = DEFAULT_SIZE  # of synthetic images; that of others is in their preparation
 
     @property
     def is_synthetic(self) -> bool:
@@ -60,7 +63,7 @@ class Source:
     @property
     def preparation(self) -> Preparation:
         """Return how pictures became the images."""
-        return load_preparation(self.root) if self.root else Preparation(form=CENTRED)
+        return load_preparation(self.root) if self.root else Preparation(form=CENTRED, **self.size._asdict())
 
     @property
     def caught(self) -> dict[str, CaughtPictures]:
@@ -70,7 +73,7 @@ class Source:
     @property
     def folder(self) -> Path:
         """Return the folder of the images; synthetic ones are drawn into the cache by the first process that asks."""
-        return self.root or _drawn()
+        return self.root or _drawn(self.size)
 
     def train(self) -> Images:
         """Return all images for training."""
@@ -93,16 +96,21 @@ class Source:
         write_npz(path, self.train_for_scoring(), self.test(), self.preparation)
 
 
-def _synthetic_source() -> Source:
-    _drawn()  # here, where an error of the cache gets a message
-    return Source(SYNTHETIC, None)
+def _synthetic_source(size: Size) -> Source:
+    _drawn(size)  # here, where an error of the cache gets a message
+    return Source(SYNTHETIC, None, size=size)
 
 
-def _drawn() -> Path:
+def _drawn(size: Size) -> Path:
     def draw(folder: Path) -> None:
-        save_splits(folder, {"train": synthetic.train(), "test": synthetic.test()})
+        save_splits(folder, {"train": _at_size(synthetic.train(), size), "test": _at_size(synthetic.test(), size)})
 
-    return cached_folder("synthetic", "", draw)
+    return cached_folder("synthetic", str(size), draw)
+
+
+def _at_size(images: Images, size: Size) -> Images:
+    scaled = [with_channels(resized(image, size.side), size.channels) for image in images.pixels]
+    return replace(images, pixels=np.stack(scaled))
 
 
 def fingerprint(images: Images) -> str:
@@ -120,15 +128,16 @@ def find_source(
     rules: CleaningRules | None = None,
     or_synthetic: bool = False,
     may_download: bool = True,
+    size: Size = DEFAULT_SIZE,
     preparation: Preparation | None = None,
     announce: Announce,
 ) -> Source:
-    """Find, verify, read and clean a data set by `rules`, announce it, and return its source.
+    """Find, verify, read and clean a data set by `rules`, as images of `size`, announce it, and return its source.
 
     The data set is `data` (a file, a folder or the word "synthetic"), else $FMNIST_DATA. If neither is given, it is
     Fashion-MNIST in ./data, in the user's cache folder or, if it `may_download`, from the network; with `or_synthetic`,
     synthetic images replace it if all of these fail. `test` is a separate file or folder with the test split. A
-    `preparation`, of a model to evaluate, overrides the one that the data declare.
+    `preparation`, of a model to evaluate, overrides the one that the data declare, and the size.
 
     Raises: FmnistError if the data are not found, cannot be read, or are not fit to train on.
     """
@@ -139,13 +148,13 @@ def find_source(
             "with --data."
         )
     rules = rules or CleaningRules()
-    options = ReadOptions.of(rules, preparation)
+    options = ReadOptions.of(rules, size, preparation)
     try:
         if place == SYNTHETIC:
-            announce(f"Data: synthetic images, drawn by code ({option}).")
-            return _synthetic_source()
+            announce(f"Data: synthetic images, drawn by code ({option}){_scaled_to(options.size)}.")
+            return _synthetic_source(options.size)
         if place is None:
-            return _default_source(rules, or_synthetic, may_download, announce)
+            return _default_source(rules, options.size, or_synthetic, may_download, announce)
         return _named_source(option, _path(place), _path(test) if test else None, rules, options, announce)
     except OSError as error:
         raise FmnistError(
@@ -163,9 +172,11 @@ def _path(place: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(place)))  # noqa: PTH100, PTH111
 
 
-def _default_source(rules: CleaningRules, or_synthetic: bool, may_download: bool, announce: Announce) -> Source:
+def _default_source(
+    rules: CleaningRules, size: Size, or_synthetic: bool, may_download: bool, announce: Announce
+) -> Source:
     if raw_folder(Path("data")) is not None:
-        return _fashion_mnist(Path("data").resolve(), "./data", rules, announce)
+        return _fashion_mnist(Path("data").resolve(), "./data", rules, size, announce)
     # The cache counts only if it is complete: an earlier download may have been interrupted.
     if missing_files(cache_folder()):
         if not may_download:
@@ -184,8 +195,8 @@ def _default_source(rules: CleaningRules, or_synthetic: bool, may_download: bool
                 f"Data: SYNTHETIC IMAGES, NOT FASHION-MNIST. No files were found and the download failed ({reason}): "
                 "scores say nothing about Fashion-MNIST."
             )
-            return _synthetic_source()
-    return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, announce)
+            return _synthetic_source(size)
+    return _fashion_mnist(cache_folder().resolve(), "the cache folder", rules, size, announce)
 
 
 def _named_source(
@@ -194,7 +205,7 @@ def _named_source(
     raw = raw_folder(path) if path.is_dir() else None
     if raw is not None and test is None:
         if missing_files(path) or len(unofficial(idx_files(raw))) < len(OFFICIAL):
-            return _fashion_mnist(path, option, rules, announce)
+            return _fashion_mnist(path, option, rules, options.size, announce)
         announce(
             f"Data: none of the idx files in {raw} is an official one of Fashion-MNIST; they are read as another data "
             "set."
@@ -209,7 +220,7 @@ def _named_source(
     return source
 
 
-def _fashion_mnist(root: Path, origin: str, rules: CleaningRules, announce: Announce) -> Source:
+def _fashion_mnist(root: Path, origin: str, rules: CleaningRules, size: Size, announce: Announce) -> Source:
     """Return the source of the official files below `root`; `origin` names `root` in errors.
 
     Raises: FmnistError if one is missing, damaged or not official.
@@ -227,9 +238,9 @@ def _fashion_mnist(root: Path, origin: str, rules: CleaningRules, announce: Anno
             f"{wrong[0]} must be the official Fashion-MNIST file; its MD5 differs. It is damaged or belongs to another "
             "data set: replace it, or delete it and let it be downloaded."
         )
-    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED)  # the MD5 fixes the content
+    reading = Reading(FASHION_MNIST, partial(read_official, raw, rules.white), CENTRED, size)  # the MD5 fixes the files
     cleaned = _cleaned(reading, rules, (str(raw), str(raw)), announce)
-    announce(f"Data: Fashion-MNIST, in {raw}.")
+    announce(f"Data: Fashion-MNIST, in {raw}{_scaled_to(size)}.")
     return Source(FASHION_MNIST, cleaned, str(root) if origin == "--data" else None)
 
 
@@ -238,9 +249,17 @@ def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], ann
         from fmnist.data.clean import clean  # brings scikit-learn, a second to import
 
         announce(f"Data: reading and cleaning {where[0]}; the result is cached.")
-        save_cleaned(folder, clean(*reading.read(), rules, where=where, form=reading.form))
+        save_cleaned(folder, clean(*reading.read(), rules, where=where, form=reading.form, size=reading.size))
 
-    return cached_folder("cleaned", digest(reading.key, reading.form, rules.model_dump(mode="json")), make)
+    return cached_folder(
+        "cleaned", digest(reading.key, reading.form, reading.size, rules.model_dump(mode="json")), make
+    )
+
+
+def _scaled_to(size: Size) -> str:
+    """Return what becomes of images of 28 x 28 grey pixels, "" if nothing does."""
+    scaled = f", scaled to {size.dimensions} pixels" if size.side != SIDE else ""
+    return f"{scaled}, its grey in each of {size.channels} channels" if size.channels > 1 else scaled
 
 
 def _describe(source: Source) -> str:
@@ -253,7 +272,9 @@ def _describe(source: Source) -> str:
         for caught in report.caught
         if caught.train or caught.test
     )
-    return f"{images}{held_out}; {f'cleaned: {caught}' if caught else 'nothing had to be cleaned'}."
+    size = f" of {report.size}" if report.size != DEFAULT_SIZE else ""
+    colourless = "; no image has a colour, so its three channels are equal" if report.colourless else ""
+    return f"{images}{size}{held_out}; {f'cleaned: {caught}' if caught else 'nothing had to be cleaned'}{colourless}."
 
 
 def _not_found(reason: str) -> str:

@@ -57,7 +57,7 @@ def test_split(source: Source) -> Images:
 def test_pixels(source: Source) -> NDArray[np.uint8]:
     """Return the test images without labels, to compare exported formats: they cannot yield a score.
 
-    Shape: [N, 28, 28].
+    Shape: [N, side, side], in colour [N, side, side, 3].
     """
     return source.test().pixels
 

@@ -16,7 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
+from fmnist.size import SIDE
 
 SYNTHETIC = "synthetic"  # the name of the data set
 CLASS_NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

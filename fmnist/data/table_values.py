@@ -87,13 +87,13 @@ def to_labels(column: "pa.Array", row_name: RowName, classes: Sequence[str] = ()
 
 
 def concatenate(
-    batches: Sequence[Batch], height: int, width: int
+    batches: Sequence[Batch], *shape: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.str_], NDArray[np.bool_] | None]:
-    """Return the pixels, labels and missing pixels of all rows, as in a Raw.
+    """Return the pixels of images of that shape, labels and missing pixels of all rows, as in a Raw.
 
-    Shape: pixels [N, H, W]; labels [N]; missing [N, H, W], None if no pixel is missing.
+    Shape: pixels [N, *shape]; labels [N]; missing [N, *shape], None if no pixel is missing.
     """
-    pixels = np.concatenate([batch.pixels for batch in batches]).reshape(-1, height, width)
+    pixels = np.concatenate([batch.pixels for batch in batches]).reshape(-1, *shape)
     labels = _without_fractions(np.concatenate([batch.labels for batch in batches]))
     if all(batch.missing is None for batch in batches):
         return pixels, labels, None

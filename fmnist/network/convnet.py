@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fmnist.config import Activation, Pool, TrialConfig
-from fmnist.data.images import SIDE
 from fmnist.grey import convolve_grey
 from fmnist.network.activations import activation_module
 from fmnist.network.architecture import Block, Layer, Shape
@@ -21,7 +20,7 @@ EXPANSION = 3  # width of an inverted residual, as a multiple of its input's
 
 def convnet(config: TrialConfig) -> Iterator[Block]:
     """Yield the blocks. The first block of a stage changes the width and pools; the others keep the shape."""
-    shape: Shape = (1, SIDE, SIDE)
+    shape: Shape = (config.channels, config.side, config.side)
     for width in config.widths:
         for index in range(config.blocks):
             pool = config.pool if index == 0 else None
@@ -34,7 +33,7 @@ def convnet(config: TrialConfig) -> Iterator[Block]:
 
 
 def _convolutions(config: TrialConfig, shape: Shape, width: int, *, stride: int) -> Iterator[Layer]:
-    """Yield the convolutions of one block. The one of the grey image is always full.
+    """Yield the convolutions of one block. The one of the image itself is always full.
 
     Source: depthwise-separable, Howard et al. 2017, arXiv 1704.04861; inverted residuals, Sandler et al. 2018, arXiv
     1801.04381.
@@ -42,7 +41,7 @@ def _convolutions(config: TrialConfig, shape: Shape, width: int, *, stride: int)
     channels, sides = shape[0], shape[1:]
     halved = tuple(ceil(side / stride) for side in sides)
     size, norm, output = config.kernel_size, config.batch_norm, (width, *halved)
-    match config.conv if channels > 1 else "full":
+    match config.conv if channels > config.channels else "full":
         case "full":
             yield Layer(shape, output, size, norm)
         case "grouped":
@@ -133,7 +132,7 @@ def _convolution(layer: Layer, config: TrialConfig) -> nn.Conv2d:
     if conv.weight.is_meta:  # on the meta device this would import PyTorch's compiler, which takes seconds
         return conv
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    if config.init == "dirac" and channels_in > 1 and layer.groups == 1:
+    if config.init == "dirac" and channels_in > config.channels and layer.groups == 1:
         # As many channels as there are inputs pass them on; the others are random (KellerJordan/cifar10-airbench).
         nn.init.dirac_(conv.weight.data[:channels_in])
     return conv

@@ -1,4 +1,4 @@
-"""Network: the module of an Architecture, from 28x28 grey images to class scores, shared by all families."""
+"""Network: the module of an Architecture, from images to class scores, shared by all families."""
 
 import copy
 from typing import Protocol, assert_never, runtime_checkable
@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, pad
 from fmnist.network.activations import activation_module
 from fmnist.network.architecture import MOVES, Architecture
 
-MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels in 0..1
+MEAN, STD = 0.2860, 0.3530  # of Fashion-MNIST's training pixels in 0..1; for each channel of all images
 
 
 class Network(nn.Module):
@@ -31,7 +31,7 @@ class Network(nn.Module):
         self.classifier = _classifier(architecture)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: float [N, 1, 28, 28], or smaller ones in training, in 0..1 -> logits [N, classes].
+        """Shape: float [N, channels, side, side], or smaller ones in training, in 0..1 -> logits [N, classes].
 
         In evaluation, the knob `mirror` averages over each image and its mirror image, `translate` over moves of them.
         """

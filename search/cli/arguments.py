@@ -89,16 +89,18 @@ def source_of(
 ) -> "Source":
     """Return the named data, or those of the study, cleaned by the study's rules and prepared as a model expects."""
     from fmnist.data.sources import find_source
+    from fmnist.size import DEFAULT_SIZE
     from search.study.records import DataRecord
 
     record = study.read(DataRecord) if study else None
     if record and data is None and test is None:
         data, test = "synthetic" if record.is_synthetic else record.path, record.test_path
-    rules = study.spec.cleaning if study else None
+    spec = study.spec if study else None
     return find_source(
         data,
         test=test,
-        rules=rules,
+        rules=spec.cleaning if spec else None,
+        size=spec.data.size if spec else DEFAULT_SIZE,
         preparation=preparation,
         announce=lambda text: console.print(text, highlight=False),
     )

@@ -37,8 +37,8 @@ def annotate(
 ) -> None:
     """Update the notes and artifacts of the study and its best trials, except notes that a person has edited.
 
-    Shape: valid_pixels [N, 28, 28], the validation images, without which no picture of them is added; test_pixels
-    [M, 28, 28], once the study has its result.
+    Shape: valid_pixels [N, side, side], the validation images, without which no picture of them is added; test_pixels
+    [M, side, side], once the study has its result.
     """
     report, trials = read_report(study), study.trials()
     numbers = _ranked(report)

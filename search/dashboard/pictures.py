@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fmnist.curve import CurvePoint
 from fmnist.metrics import Ints
+from fmnist.size import SIDE
 from search.report.page.paths import TrialPath
 from search.report.page.tables import brief
 from search.study.predictions import Predictions, surest_mistakes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ACCENT, ALARM, INK, MUTED, FAINT, PAPER = "#0072b2", "#d55e00", "#18181b", "#71717a", "#d4d4d8", "#ffffff"
 DPI = 110
 MISTAKES, COLUMNS = 24, 6
-CELL = (38, 36)  # rows and columns of pixels for one mistake and its title
+CELL = (38, 36)  # rows and columns of pixels for one mistake of 28 x 28 pixels and its title; larger ones in ratio
 MOST_CLASSES = 30  # with more, names and figures do not fit the matrix
 
 
@@ -92,24 +93,26 @@ def confusion(labels: Ints, predicted: Ints, names: Sequence[str], split: str) -
 def mistakes(predictions: Predictions, pixels: NDArray[np.uint8], names: Sequence[str], split: str) -> bytes | None:
     """Draw the mistakes with the highest probability; None if there is no mistake.
 
-    Shape: pixels [N, 28, 28].
+    Shape: pixels [N, side, side], in colour [N, side, side, 3].
     """
     surest = surest_mistakes(predictions, MISTAKES)
     if not surest:
         return None
-    rows = -(-len(surest) // COLUMNS)
+    rows, side = -(-len(surest) // COLUMNS), pixels.shape[1]
+    tall, wide = (length * side // SIDE for length in CELL)
     # All images in one: with axes of its own for each, the layout takes a second and a half.
-    canvas = np.full((rows * CELL[0], COLUMNS * CELL[1]), 255, dtype=np.uint8)
+    canvas = np.full((rows * tall, COLUMNS * wide, *pixels.shape[3:]), 255, dtype=np.uint8)
     figure = _figure(10, 1.95 * rows + 0.5)
     axes = figure.subplots()
     axes.axis("off")
-    side = pixels.shape[1]
     for index, mistake in enumerate(surest):
-        bottom, left = (index // COLUMNS + 1) * CELL[0], index % COLUMNS * CELL[1] + (CELL[1] - side) // 2
+        bottom, left = (index // COLUMNS + 1) * tall, index % COLUMNS * wide + (wide - side) // 2
         canvas[bottom - side : bottom, left : left + side] = pixels[mistake.row]
         true, predicted = _plain_text(brief(names[mistake.true])), _plain_text(brief(names[mistake.predicted]))
         title = f"{true}\npredicted as {predicted} ({mistake.confidence:.0%})"
-        axes.text(left + side / 2, bottom - side - 1.5, title, fontsize=8, color=INK, ha="center", va="bottom")
+        axes.text(
+            left + side / 2, bottom - side - 1.5 * side / SIDE, title, fontsize=8, color=INK, ha="center", va="bottom"
+        )
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(f"The {counted(len(surest), f'{split} image')} with the surest mistakes", fontsize=11)
     return _png(figure)

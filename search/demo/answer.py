@@ -63,7 +63,7 @@ def fault(text: str) -> str:
 def answer(pixels: NDArray[np.uint8], classifier: Classifier, neighbours: Neighbours | str | None) -> str:
     """Return the prediction with the nearest training images, or why there are none; None if they are not ready.
 
-    Shape: pixels [28, 28].
+    Shape: pixels [side, side], in colour [side, side, 3].
     """
     best = top(classifier.probabilities(pixels[None])[0], classifier.class_names, SHOWN)
     nearest, is_far, note = _nearest(pixels, neighbours)
@@ -71,7 +71,7 @@ def answer(pixels: NDArray[np.uint8], classifier: Classifier, neighbours: Neighb
     doubt = f'<p class="unsure">Unsure. {" ".join(map(_text, doubts))}</p>' if doubts else ""
     return _panel(
         f'<p class="name">{_text(brief(best[0][0]))}{"?" if doubts else ""}</p>{doubt}',
-        _picture(pixels, "the picture in 28 by 28 pixels"),
+        _picture(pixels, f"the picture in {len(pixels)} by {len(pixels)} pixels"),
         "".join(_share(*label) for label in best),
         f'{nearest}<p class="note">{_text(note)}</p>',
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist.classifier import Classifier
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
 from fmnist.errors import FmnistError
 from search.demo.answer import answer, class_names_of, empty, fault
 from search.demo.neighbour_loader import NeighbourLoader
@@ -22,7 +22,9 @@ class Answers:
     def __init__(self, classifier: Classifier, loader: NeighbourLoader) -> None:
         self._classifier, self._loader = classifier, loader
         self._asked: Counter[str] = Counter()  # visitor -> questions so far
-        classifier.probabilities(np.zeros((1, SIDE, SIDE), np.uint8))  # the first prediction of a process is slow
+        classifier.probabilities(
+            np.zeros((1, *classifier.size.shape), np.uint8)
+        )  # the first prediction of a process is slow
 
     def examples(self) -> list[tuple[NDArray[np.uint8], str]] | str:
         """Wait for the training images; return one of each class, with its name, or why there are none."""

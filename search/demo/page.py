@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from search.demo.answer import STYLE, empty
 from search.demo.answers import Answers
 from search.errors import SearchError
-from search.report.page.pictures import SCALE
+from search.report.page.pictures import enlarged as enlarged_pixels
 from search.terminal.serving import LOOPBACK, on_port_or_free
 from search.terminal.wording import visible
 
@@ -34,7 +34,7 @@ except ImportError as missing:
         "or in a checkout .venv/bin/pip install -e '.[demo]'."
     ) from None
 
-SIDE = 336  # of the drawing, in pixels: twelve times that of the model's images
+SIDE = 336  # of the drawing, in pixels: a multiple of 28 and 48
 INKS = ("#18181b", "#52525b", "#a1a1aa")
 EXAMPLES = "Examples, of its training images"
 TABS = ("Picture", "Draw")
@@ -140,7 +140,7 @@ def _titled(text: str) -> str:
 def _shown_examples(examples: list[tuple[NDArray[np.uint8], str]] | str) -> tuple[str, list[Any]]:
     if isinstance(examples, str):
         return _titled(f"No examples. {examples}"), []
-    enlarged = [(np.kron(pixels, np.ones((SCALE, SCALE), np.uint8)), name) for pixels, name in examples]
+    enlarged = [(enlarged_pixels(pixels), name) for pixels, name in examples]
     return _titled(EXAMPLES), enlarged
 
 

@@ -6,7 +6,6 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.cuda import cuda_memory, is_cuda
-from fmnist.data.images import SIDE
 from fmnist.device import free_memory
 from fmnist.machine import cores
 from fmnist.network import describe
@@ -104,5 +103,9 @@ def least_memory(
     if not is_cuda(device):
         return max(step, scoring)
     # A captured step keeps its memory and a copy of its input images.
-    ahead = FLOAT32 * SIDE**2 * min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
+    ahead = (
+        FLOAT32
+        * config.size.bytes
+        * min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
+    )
     return step + ahead + max(ahead * (AUGMENTING if config.augmentation or config.shift else 1), scoring)

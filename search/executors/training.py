@@ -224,7 +224,8 @@ def _require_memory(
 
 
 def _speed(task: Task, classes: int, device: torch.device, limit: float) -> Iterator[Event]:
-    latency = latency_ms(build(task.deployed or task.config, classes), device)
+    config = task.deployed or task.config
+    latency = latency_ms(build(config, classes), config.size, device)
     yield Measured(task.key, latency)
     if latency > limit:
         raise _TooSlowError(f"one image takes {latency:.3g} ms, over {limit:g} ms")

@@ -45,7 +45,7 @@ def require_export(study: Study, folder: Path) -> None:
 def require_tested_model(checkpoint: Path, run: FinalRun, tested: Predictions | None, pixels: NDArray[uint8]) -> None:
     """If an older version stored no checksum, require that the model's test score is that of the final model.
 
-    Shape: pixels [N, 28, 28].
+    Shape: pixels [N, side, side], in colour [N, side, side, 3].
     Raises: SearchError if it is not. FmnistError if the checkpoint cannot be loaded.
     """
     if run.checkpoint is not None or tested is None:

@@ -42,7 +42,7 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(checkpoint.model for checkpoint in checkpoints)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: uint8 [N, 28, 28] -> probabilities [N, classes]."""
+        """Shape: uint8 [N, side, side], or in colour [N, side, side, 3] -> probabilities [N, classes]."""
         inputs = as_input(images)
         return torch.stack([torch.softmax(member(inputs), dim=1) for member in self.members]).mean(dim=0)
 
@@ -56,7 +56,7 @@ def export_ensemble(
         folders: The checkpoints of all final runs of `facts`, in their order.
         facts: With the ensemble's score in `final.ensemble`, and its own calibration error.
 
-    Shape: test_pixels [N, 28, 28], on which the file is compared with the mean of PyTorch's probabilities.
+    Shape: test_pixels [N, side, side], or in colour [N, side, side, 3], on which the file is compared with the mean of PyTorch's probabilities.
     Raises: FmnistError if a checkpoint cannot be loaded; SearchError if `to` is not an export of an ensemble or cannot
     be written, a checkpoint is another model, or the file differs from PyTorch. `to` is then unchanged.
     """
@@ -70,7 +70,8 @@ def export_ensemble(
     with written(to) as fresh:
         (fresh / LABELS).write_text(json.dumps(checkpoints[0].class_names, indent=2) + "\n", encoding="utf-8")
         with exporters_quiet():
-            model = to_onnx(captured(Ensemble(checkpoints)), about_model(checkpoints[0], facts) | about)
+            program = captured(Ensemble(checkpoints), checkpoints[0].config.size)
+            model = to_onnx(program, about_model(checkpoints[0], facts) | about)
         (fresh / ENSEMBLE).write_bytes(model.SerializeToString())
         parities, _, latencies = measured(fresh, (ENSEMBLE,), expected, test_pixels, None, announce)
         write_ensemble_card(fresh, facts, parities[0], latencies)

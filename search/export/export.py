@@ -17,11 +17,11 @@ from torch.export import Dim, ExportedProgram
 
 from fmnist.atomic import folder_in_place
 from fmnist.checkpoint import CPU, Checkpoint, copy_checkpoint, load_checkpoint
-from fmnist.data.images import SIDE
 from fmnist.metrics import Ints
 from fmnist.network import folded
 from fmnist.predict import predict
 from fmnist.scoring import as_input
+from fmnist.size import Size
 from search.errors import SearchError
 from search.export.formats import CONFIG, ENSEMBLE, FORMATS, INT8, ONNX, PT2, WEIGHTS
 from search.export.latency import Latency, latency_of
@@ -35,7 +35,7 @@ LABELS = "labels.json"
 FILES = {*FORMATS.values(), CONFIG, LABELS, METRICS, CARD}
 BATCH = 1000
 Announce = Callable[[str], None]
-Reader = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, 28, 28] -> probabilities [N, classes]
+Reader = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, side, side] -> probabilities [N, classes]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class EndToEnd(nn.Module):
         self.model = checkpoint.model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape: uint8 [N, 28, 28] -> probabilities [N, classes]."""
+        """Shape: uint8 [N, side, side], or in colour [N, side, side, 3] -> probabilities [N, classes]."""
         return torch.softmax(self.model(as_input(images)), dim=1)
 
 
@@ -74,8 +74,8 @@ def export_model(
 ) -> ExportReport:
     """Export the model to `to` in the formats of `files`, with its card and metrics, replacing an earlier export.
 
-    Shape: test_pixels [N, 28, 28], on which every file is compared with PyTorch; calibration [M, 28, 28], training
-    images.
+    Shape: test_pixels [N, side, side], or in colour [N, side, side, 3], on which every file is compared with PyTorch;
+    calibration, training images, the same with [M, ...].
     Raises: FmnistError if the checkpoint cannot be loaded; SearchError if `to` is not an export or cannot be written,
     the facts are of another model, or a file other than the int8 one differs from PyTorch. `to` is then unchanged.
     """
@@ -121,7 +121,7 @@ def written(to: Path) -> Iterator[Path]:
 
 
 def predicted_by(checkpoint: Checkpoint, folder: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return PyTorch's probabilities on the CPU, which the files are compared with. Shape: [N, 28, 28] -> [N, classes].
+    """Return PyTorch's probabilities on the CPU, which the files are compared with. Shape: [N, ...] -> [N, classes].
 
     Raises: SearchError if they are not finite.
     """
@@ -165,7 +165,7 @@ def _write_formats(
     if files == (WEIGHTS,):
         return
     with exporters_quiet():
-        program = captured(EndToEnd(checkpoint))
+        program = captured(EndToEnd(checkpoint), checkpoint.config.size)
         if PT2 in files:
             torch.export.save(program, fresh / PT2)
         if {ONNX, INT8} & set(files):
@@ -176,9 +176,9 @@ def _write_formats(
                 (fresh / INT8).write_bytes(to_int8(model, calibration).SerializeToString())
 
 
-def captured(module: nn.Module) -> ExportedProgram:
-    """Return `module`, which takes uint8 [N, 28, 28], as a program for any number N of images."""
-    example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)  # two, as a size of one is treated as a constant
+def captured(module: nn.Module, size: Size) -> ExportedProgram:
+    """Return `module`, which takes images of that size as bytes, as a program for any number of images."""
+    example = torch.zeros(2, *size.shape, dtype=torch.uint8)  # two, as a size of one is treated as a constant
     program = torch.export.export(module.eval(), (example,), dynamic_shapes={"images": {0: Dim("N")}})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it contains paths of this machine
@@ -221,7 +221,7 @@ def measured(
                 f"within {parity.largest_difference:.1e} of PyTorch's probabilities, {parity.disagreements} predicted "
                 "differently"
             )
-        latencies.append(latency := latency_of(name, read))
+        latencies.append(latency := latency_of(name, read, pixels.shape[1:]))
         announce(
             f"{name}: {size:,} bytes; on {len(pixels):,} images {accuracy}; 1 image takes {latency.single:.3g} ms, 256 "
             f"images {latency.batch:.3g} ms{latency.warning}."

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmnist.data.images import SIDE
 from fmnist.timing import median_ms, steady
 
 BATCHES = (1, 256)  # images
@@ -34,12 +33,14 @@ class Latency:
         return "" if self.is_steady else " (unsteady: the machine did other work)"
 
 
-def latency_of(file: str, probabilities: Callable[[NDArray[np.uint8]], object]) -> Latency:
-    """Measure the latency on the CPU with as many threads as PyTorch uses."""
-    (single, single_steady), (batch, batch_steady) = (_measured(probabilities, images) for images in BATCHES)
+def latency_of(file: str, probabilities: Callable[[NDArray[np.uint8]], object], shape: tuple[int, ...]) -> Latency:
+    """Measure the latency on the CPU with as many threads as PyTorch uses; `shape` is that of an image."""
+    (single, single_steady), (batch, batch_steady) = (_measured(probabilities, images, shape) for images in BATCHES)
     return Latency(file, single, batch, torch.get_num_threads(), single_steady and batch_steady)
 
 
-def _measured(probabilities: Callable[[NDArray[np.uint8]], object], images: int) -> tuple[float, bool]:
-    pixels = np.zeros((images, SIDE, SIDE), np.uint8)
+def _measured(
+    probabilities: Callable[[NDArray[np.uint8]], object], images: int, shape: tuple[int, ...]
+) -> tuple[float, bool]:
+    pixels = np.zeros((images, *shape), np.uint8)
     return steady(lambda: median_ms(lambda: probabilities(pixels), passes=PASSES[images], seconds=LONGEST))

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 
-from fmnist.config import TrialConfig
+from fmnist.config import knob_fields
 from fmnist.machine import processor
 from search.export.formats import INT8, ONNX, PT2, WEIGHTS, WHAT
 from search.export.latency import Latency
@@ -198,7 +198,8 @@ def render(template: str, facts: ModelFacts, **figures: object) -> str:
         facts=facts,
         final=final,
         seeds=counted(len(final.runs), "seed"),
-        knobs=[(name, value, TrialConfig.model_fields[name].description) for name, value in final.config],
+        size=final.config.size,
+        knobs=[(name, getattr(final.config, name), field.description) for name, field in knob_fields().items()],
         warning=NOT_FASHION_MNIST if facts.data.is_synthetic else None,
         official=facts.data.is_fashion_mnist,
         kept_warnings=kept_warnings(cleaning) if cleaning else [],

@@ -23,9 +23,10 @@ CALIBRATION = 500  # images
 CALIBRATION_SEED = 0
 CALIBRATION_BATCH = 100
 INPUT = (
-    "images: uint8 [N, 28, 28], grey, 0 black to 255 white; scaling is inside. Output: probabilities of the labels, "
+    "images: uint8 [N, {shape}], {channels}; scaling is inside. Output: probabilities of the labels, "
     "float32 [N, classes]"
 )
+CHANNELS = {1: "grey, 0 black to 255 white", 3: "red, green and blue, each from 0 to 255"}
 PREPROCESSED = {
     "onnx.quant.pre_process": "onnxruntime.quant"
 }  # marks the model as pre-processed, which avoids a warning
@@ -33,9 +34,10 @@ PREPROCESSED = {
 
 def about_model(checkpoint: Checkpoint, facts: ModelFacts) -> dict[str, str]:
     """Return the metadata that an ONNX file has on its model."""
+    size = checkpoint.config.size
     return {
         "labels": json.dumps(checkpoint.class_names),
-        "input": INPUT,
+        "input": INPUT.format(shape=", ".join(map(str, size.shape)), channels=CHANNELS[size.channels]),
         "normalisation": json.dumps({"divisor": 255, "mean": MEAN, "std": STD}),
         "pictures": checkpoint.preparation.model_dump_json(),
         "config": checkpoint.config.model_dump_json(),
@@ -98,7 +100,7 @@ def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8]) -> onnx.ModelProt
 def calibration_pixels(train: Images) -> NDArray[np.uint8]:
     """Return fixed training images, equally many of each class, or all images of a small class.
 
-    Shape: [N, 28, 28].
+    Shape: [N, side, side], in colour [N, side, side, 3].
     """
     random, classes = np.random.default_rng(CALIBRATION_SEED), len(train.class_names)
     of_class = [np.flatnonzero(train.labels == index) for index in range(classes)]

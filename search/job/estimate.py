@@ -10,7 +10,6 @@ import torch
 
 from fmnist.config import TrialConfig
 from fmnist.cuda import is_cuda, is_fault
-from fmnist.data.images import SIDE
 from fmnist.device import torch_threads
 from fmnist.network import describe
 from fmnist.precision import is_mixed
@@ -260,4 +259,4 @@ def _operations(config: TrialConfig, data: DataRecord, images: int, *, is_scored
 
 def _full_epochs(config: TrialConfig) -> float:
     """Return the epochs, counting those on smaller images by their share of pixels, to which operations scale."""
-    return config.epochs - config.small_count * (1 - (config.small_side / SIDE) ** 2)
+    return config.epochs - config.small_count * (1 - (config.first_side / config.side) ** 2)

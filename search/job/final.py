@@ -17,7 +17,7 @@ import torch
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.cuda import release_memory
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_split
 from fmnist.metrics import Scores, bootstrap_interval, score
@@ -247,7 +247,7 @@ def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:
         return
     try:
         for checkpoint in checkpoints:
-            predict(checkpoint, np.zeros((BATCH, SIDE, SIDE), np.uint8), device)
+            predict(checkpoint, np.zeros((BATCH, *checkpoint.config.size.shape), np.uint8), device)
     except torch.OutOfMemoryError as error:
         raise SearchError(
             f"Scoring needs more memory than is free on {device}: {str(error).splitlines()[0]} Free memory, or run the "

@@ -50,8 +50,8 @@ def inspect_data(
 
     Raises: FmnistError if they cannot be read or are unsuitable.
     """
-    rules = load_spec(study).overridden(skip_unreadable=skip_unreadable).cleaning
-    source = find_source(path, test=test, rules=rules, announce=announce)
+    spec = load_spec(study).overridden(skip_unreadable=skip_unreadable)
+    source = find_source(path, test=test, rules=spec.cleaning, size=spec.data.size, announce=announce)
     search_splits(source, seed=SPLIT_SEED)  # raises if a class has too few images for a search
     report = DataReport(
         name=source.name,

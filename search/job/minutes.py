@@ -9,6 +9,7 @@ import numpy as np
 
 from fmnist.config import TrialConfig
 from fmnist.network import describe
+from fmnist.size import DEFAULT_SIZE
 from search.errors import SearchError
 from search.job.estimate import Costs
 from search.job.prior import uses_known
@@ -100,7 +101,7 @@ def with_minutes_for_target(spec: StudySpec, costs: Costs, data: DataRecord) -> 
         return spec
     if not data.is_fashion_mnist or expected_of(spec, costs) is None:
         raise SearchError(
-            f"How long a macro F1 of {target} takes is known for Fashion-MNIST and networks of {SIZES[0]:,} to "
+            f"How long a macro F1 of {target} takes is known for Fashion-MNIST at 28 x 28 pixels and networks of {SIZES[0]:,} to "
             f"{SIZES[1]:,} parameters only. Give --minutes as well."
         )
     for minutes in np.geomspace(*RANGE, STEPS):
@@ -119,7 +120,7 @@ def expected_of(spec: StudySpec, costs: Costs) -> Expected | None:
 
     A front has no typical network: its points are meant to differ.
     """
-    if spec.search.against:
+    if spec.search.against or spec.data.size != DEFAULT_SIZE:
         return None
     return expected(costs.operations * spec.final_epochs, costs.parameters)
 

@@ -68,7 +68,7 @@ class Objective:
         classes = len(self.splits.train.class_names)
         constraints = constraints_of(self.limits, config, classes)
         if self.limits.max_latency_ms is not None and not violations(constraints, self.limits):
-            constraints |= over(latency_ms(build(config, classes), self.device), self.limits)
+            constraints |= over(latency_ms(build(config, classes), config.size, self.device), self.limits)
         constrain(trial, constraints)
         if reason := violations(constraints, self.limits):
             trial_record.note_refused(trial)

@@ -97,6 +97,7 @@ def make_plan(request: RunRequest, announce: Callable[[str], None]) -> Plan:
         request.data,
         test=request.test,
         rules=spec.cleaning,
+        size=spec.data.size,
         or_synthetic=request.options.get("or_synthetic", False),
         announce=announce,
     )

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from fmnist.config import TrialConfig
 from fmnist.refusals import listed
+from fmnist.size import DEFAULT_SIZE
 from fmnist.suggestions import did_you_mean
 from search.errors import SearchError
 from search.samplers.prior import Prior
@@ -47,9 +48,9 @@ def enqueue_configs(study: Study, spec: StudySpec) -> None:
 
 
 def uses_known(spec: StudySpec, data: DataRecord) -> bool:
-    """Whether the search begins with the shipped searches."""
-    where = spec.prior.known
-    is_wanted = where == "always" or (where == "fashion-mnist" and data.is_fashion_mnist)
+    """Whether the search begins with the shipped searches, which are of Fashion-MNIST at its own size."""
+    where, is_theirs = spec.prior.known, data.is_fashion_mnist and spec.data.size == DEFAULT_SIZE
+    is_wanted = where == "always" or (where == "fashion-mnist" and is_theirs)
     return is_wanted and spec.search.pruner == "freeze-thaw"
 
 

@@ -4,6 +4,7 @@ import rich.table
 from rich.console import Console
 
 from fmnist.config import TrialConfig
+from fmnist.size import DEFAULT_SIZE
 from search.job.budget import is_searched, spent
 from search.job.estimate import Costs
 from search.job.minutes import divided, expected_of, in_words
@@ -35,6 +36,7 @@ def print_plan(plan: Plan, console: Console, stored: Study | None = None) -> Non
         "Study": f"{spec.name}: {spec.description.strip() or 'no description'}",
         "Data": f"{data.name}: {data.train:,} training, {data.valid:,} validation images, "
         f"{len(data.class_names)} classes",
+        **({"Images": str(spec.data.size)} if spec.data.size != DEFAULT_SIZE else {}),
         **({"Cleaned": cleaned} if (cleaned := _cleaned(data)) else {}),
         **({"Classes": unbalanced} if (unbalanced := _unbalanced(spec, plan.of_each_class)) else {}),
         "Device": str(plan.place),
@@ -213,7 +215,9 @@ def _prior(spec: StudySpec, data: DataRecord) -> str:
     shipped = ["shipped trainings"] if uses_known(spec, data) else []
     if spec.prior.known != "never" and not shipped:
         is_freezing = spec.search.pruner == "freeze-thaw"
-        reason = "these images are not Fashion-MNIST" if is_freezing else "which only freeze-thaw uses"
+        reason = (
+            "these images are not Fashion-MNIST's of 28 x 28 pixels" if is_freezing else "which only freeze-thaw uses"
+        )
         shipped = [f"no shipped trainings, {reason}"]
     studies = [f"the trials of {', '.join(spec.prior.studies)}"] if spec.prior.studies else []
     first = f"first {settings(spec.prior.configs[0])}" if spec.prior.configs else ""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from fmnist.data.cleaning import Caught, CleaningReport
-from fmnist.data.images import SIDE
 from fmnist.data.summary import ClassSummary, DataSummary
 from search.study.records import DataRecord
 from search.terminal.table import Bar, Mark, Row, Table
@@ -19,7 +18,7 @@ RULES = {
     "unknown_labels": "no known class",
     "missing_pixels": "some pixels missing",
     "most_missing": "most pixels missing",
-    "blank": "one grey all over",
+    "blank": "one grey or colour all over",
     "conflicts": "one image, two labels",
     "duplicates": "exact copies",
     "leaks": "also in test",
@@ -86,7 +85,11 @@ def _notes(report: CleaningReport) -> Iterator[str]:
         yield f"Columns ignored: {', '.join(report.ignored_columns)}."
     if report.resized:
         manner = "scaled to fit" if report.scaled_to_fit else "resized"
-        yield f"Images were {manner} to {SIDE} x {SIDE} pixels."
+        yield f"Images were {manner} to {report.size.dimensions} pixels."
+    if report.colourless:
+        yield "No training image has a colour: its three channels are equal."
+    elif report.channels > 1:
+        yield "Images are in colour."
 
 
 def cleaning_sentences(report: CleaningReport) -> list[str]:

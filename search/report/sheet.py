@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fmnist.atomic import write_in_place
 from fmnist.data.cleaning import CaughtPictures, CleaningReport
-from fmnist.data.images import SIDE, Images
+from fmnist.data.images import Images
+from fmnist.size import SIDE
 from search.errors import SearchError
 from search.report.data_tables import rule_in_words
 from search.terminal.wording import counted
@@ -116,7 +117,7 @@ def _row(
 
 def _fitted(pixels: NDArray[np.uint8], missing: NDArray[np.bool_] | None, side: int) -> Image.Image:
     """Scale the image to fit a square: enlarged pixels stay sharp, pixels of a larger image are averaged."""
-    colours = np.repeat(pixels[:, :, None], 3, axis=2)
+    colours = np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels.copy()
     if missing is not None:
         colours[missing] = MISSING
     picture = Image.fromarray(colours)

@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from fmnist.config import TrialConfig
+from fmnist.config import TrialConfig, knob_fields
+from fmnist.size import Channels, Side, Size
 from search.samplers.names import Cost, Pruner, Sampler
 
 
@@ -75,6 +76,21 @@ class SearchSection(Section):
         return self
 
 
+class DataSection(Section):
+    """The size of the images: pixels of each side, and channels, 1 for grey or 3 for colour. Others are scaled to it.
+
+    It is part of every configuration of the study, and no knob: scores on images of other sizes are not comparable.
+    """
+
+    side: Side = 28
+    channels: Channels = 1
+
+    @property
+    def size(self) -> Size:
+        """The size of the images."""
+        return Size(self.side, self.channels)
+
+
 class LimitsSection(Section):
     """Limits on a network's cost. Trials over a limit are not trained, and the sampler learns to avoid them."""
 
@@ -132,7 +148,7 @@ class Changes(Section):
 
 # Each knob as TrialConfig declares it, or None where the student is like the winner.
 _KNOBS: dict[str, Any] = {
-    name: (Annotated[knob.annotation, *knob.metadata] | None, None) for name, knob in TrialConfig.model_fields.items()
+    name: (Annotated[knob.annotation, *knob.metadata] | None, None) for name, knob in knob_fields().items()
 }
 Student: type[Changes] = create_model("Student", __base__=Changes, **_KNOBS)
 

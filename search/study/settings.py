@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fmnist.config import TrialConfig, knobs
+from fmnist.config import knob_fields, knobs
 from fmnist.errors import FmnistError
 from fmnist.knobs import Range
 from fmnist.refusals import LONGEST, shown
@@ -79,7 +79,7 @@ def _range(name: str, text: str, entry: Any, context: str) -> dict[str, Any]:
 
 
 def _as_range(name: str, entry: Any) -> Range | None:
-    if name not in TrialConfig.model_fields or entry is None:
+    if name not in knob_fields() or entry is None:
         return None
     try:
         found = read_space({name: entry}, search_unlisted=False, context=name).knobs.get(name)

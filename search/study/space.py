@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import ValidationError
 
-from fmnist.config import TrialConfig, knobs
+from fmnist.config import IMAGE_FIELDS, TrialConfig, knob_fields, knobs
 from fmnist.errors import FmnistError
 from fmnist.knobs import Choice, Knob, Range, Scalar
 from fmnist.refusals import refusals, shown
@@ -43,6 +43,10 @@ class Space:
             return None
         value = self.pinned.get(name, TrialConfig.model_fields[name].default)
         return cast("Scalar", value)
+
+    def of_images(self, size: Mapping[str, Scalar]) -> "Space":
+        """Return the space of networks for images of that size, the fields of TrialConfig that follow from the data."""
+        return replace(self, pinned=self.pinned | dict(size))
 
     def suggest(self, trial: Trial) -> TrialConfig:
         """Return the configuration that the trial's sampler proposes."""
@@ -166,8 +170,10 @@ def _on_step(low: float, high: float, step: float, index: int) -> float:
 
 
 def _read_entry(name: str, entry: Any) -> Scalar | Knob:
+    if name in IMAGE_FIELDS:
+        raise FmnistError(f"{name} is no knob: all networks of a study have one size. Set it under [data] of its TOML.")
     if name not in TrialConfig.model_fields:
-        hint = did_you_mean(SHORT.get(name, name), TrialConfig.model_fields)
+        hint = did_you_mean(SHORT.get(name, name), knob_fields())
         raise FmnistError(f"unknown knob {shown(name)}. {hint}")
     if entry != SEARCH and not isinstance(entry, Mapping | list):
         return _checked(name, {name: entry})[0]

@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
-from fmnist.config import TrialConfig
+from fmnist.config import TrialConfig, knob_fields
 from fmnist.data.cleaning import CleaningRules
 from fmnist.errors import FmnistError
 from fmnist.refusals import NONE, listed, refusals
@@ -21,6 +21,7 @@ from search.study.sections import (
     DEFAULT_POINTS,
     BudgetSection,
     ConfirmSection,
+    DataSection,
     FinalSection,
     LimitsSection,
     PriorSection,
@@ -57,6 +58,7 @@ class StudySpec(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     budget: BudgetSection = BudgetSection()
     search: SearchSection
+    data: DataSection = DataSection()
     unlisted: Literal["default", "search"] = "default"  # for knobs that [knobs] does not list
     knobs: dict[str, Any] = Field(default_factory=dict)
     limits: LimitsSection = LimitsSection()
@@ -118,7 +120,8 @@ class StudySpec(Section):
     @property
     def space(self) -> Space:
         """The search space."""
-        return read_space(self.knobs, search_unlisted=self.unlisted == "search", context=self.name)
+        space = read_space(self.knobs, search_unlisted=self.unlisted == "search", context=self.name)
+        return space.of_images(self.data.model_dump(exclude_defaults=True))
 
     @property
     def epochs(self) -> int:
@@ -262,7 +265,8 @@ def pinned_spec(name: str, config: TrialConfig, spec: StudySpec, description: st
         description=description,
         seed=spec.seed,
         search=SearchSection(trials=1, sampler="random", pruner="none"),
-        knobs=config.model_dump(),
+        data=spec.data,
+        knobs=config.model_dump(include=set(knob_fields())),
         cleaning=spec.cleaning,
         confirm=ConfirmSection(top=1, seeds=0),
         final=spec.final.model_copy(update={"points": None, "loss": None}),
@@ -275,7 +279,7 @@ def _correct_places() -> dict[str, str]:
     for section, model in SECTIONS.items():
         for name in model.model_fields:
             places.setdefault(name, []).append(f"under [{section}]")
-    for name in TrialConfig.model_fields:
+    for name in knob_fields():
         places[name] = ["under [knobs]", *places.get(name, ())]
     return {name: " or ".join(sections) for name, sections in places.items()}
 
@@ -283,6 +287,7 @@ def _correct_places() -> dict[str, str]:
 SECTIONS: dict[str, type[BaseModel]] = {
     "budget": BudgetSection,
     "search": SearchSection,
+    "data": DataSection,
     "limits": LimitsSection,
     "prior": PriorSection,
     "cleaning": CleaningRules,

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fmnist.config import TrialConfig, knobs
+from fmnist.config import TrialConfig, knob_fields, knobs
 from fmnist.refusals import rule, shown
 from search.errors import SearchError
 from search.study.bases import BASE, is_path
 from search.study.spec import StudySpec, load_spec
 from search.terminal.wording import extent
 
-SHOWN = ("budget", "search", "limits", "confirm", "final")  # sections with settings of one value
+SHOWN = ("budget", "search", "data", "limits", "confirm", "final")  # sections with settings of one value
 WIDTH = 46  # columns of a setting before its comment
 
 
@@ -68,7 +68,7 @@ def _settings(spec: StudySpec, section: str) -> Iterator[str]:
 
 
 def _knobs(spec: StudySpec) -> Iterator[str]:
-    for name, field in TrialConfig.model_fields.items():
+    for name, field in knob_fields().items():
         entry = spec.knobs.get(name, field.default)
         searched = f'"search": {extent(knob)}' if (knob := knobs().get(name)) else rule(TrialConfig, name)
         yield _line(f"# {name} = {_toml(entry)}", f"{field.description}; {searched}" if field.description else searched)

@@ -1,6 +1,6 @@
 """The knobs: valid values, searched values, and the values in a study."""
 
-from fmnist.config import TrialConfig, knobs
+from fmnist.config import TrialConfig, knob_fields, knobs
 from fmnist.refusals import rule
 from search.report.lists.answer import Answer, Facts
 from search.study.spec import StudySpec
@@ -12,7 +12,7 @@ KEYS = ("knob", "in_study", "default", "searched", "allowed", "meaning")
 
 def knob_list(spec: StudySpec | None) -> Answer:
     """Return each knob's default, searched range, valid values and meaning, and its values in the study, if any."""
-    rows = [_row(name, spec) for name in TrialConfig.model_fields]
+    rows = [_row(name, spec) for name in knob_fields()]
     keys = [key for key in KEYS if key != "in_study" or spec]
     heads = {"in_study": f"in {spec.name}" if spec else "", "searched": '"search"'}
     cells = [tuple(str(row[key]) for key in keys) for row in rows]
