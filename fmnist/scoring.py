@@ -14,9 +14,10 @@ BATCH = 2500  # on other devices: few launches, and far less memory than the tra
 
 
 def class_scores(model: Network, pixels: Tensor, side: int | None = None) -> Tensor:
-    """Return the logits of the images, resized to `side` pixels if it is given, on the CPU, computed in float32 and evaluation mode.
+    """Return the logits of the images, on the CPU, computed in float32 and evaluation mode.
 
-    `pixels` are on the device of the model. On a device other than the CPU, this leaves the model in evaluation mode.
+    With `side` the images are resized to as many pixels. `pixels` are on the device of the model. On a device other
+    than the CPU, this leaves the model in evaluation mode.
     Shape: uint8 [N, S, S] or [N, S, S, 3] -> float [N, classes].
     """
     is_cpu = pixels.device.type == "cpu"

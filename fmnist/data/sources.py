@@ -251,9 +251,8 @@ def _cleaned(reading: Reading, rules: CleaningRules, where: tuple[str, str], ann
         announce(f"Data: reading and cleaning {where[0]}; the result is cached.")
         save_cleaned(folder, clean(*reading.read(), rules, where=where, form=reading.form, size=reading.size))
 
-    return cached_folder(
-        "cleaned", digest(reading.key, reading.form, reading.size, rules.model_dump(mode="json")), make
-    )
+    key = digest(reading.key, reading.form, reading.size, rules.model_dump(mode="json"))
+    return cached_folder("cleaned", key, make)
 
 
 def _scaled_to(size: Size) -> str:

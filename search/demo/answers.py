@@ -22,9 +22,8 @@ class Answers:
     def __init__(self, classifier: Classifier, loader: NeighbourLoader) -> None:
         self._classifier, self._loader = classifier, loader
         self._asked: Counter[str] = Counter()  # visitor -> questions so far
-        classifier.probabilities(
-            np.zeros((1, *classifier.size.shape), np.uint8)
-        )  # the first prediction of a process is slow
+        # The first prediction of a process is slow.
+        classifier.probabilities(np.zeros((1, *classifier.size.shape), np.uint8))
 
     def examples(self) -> list[tuple[NDArray[np.uint8], str]] | str:
         """Wait for the training images; return one of each class, with its name, or why there are none."""

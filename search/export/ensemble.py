@@ -56,7 +56,8 @@ def export_ensemble(
         folders: The checkpoints of all final runs of `facts`, in their order.
         facts: With the ensemble's score in `final.ensemble`, and its own calibration error.
 
-    Shape: test_pixels [N, side, side], or in colour [N, side, side, 3], on which the file is compared with the mean of PyTorch's probabilities.
+    Shape: test_pixels [N, side, side], or in colour [N, side, side, 3], on which the file is compared with the mean of
+    PyTorch's probabilities.
     Raises: FmnistError if a checkpoint cannot be loaded; SearchError if `to` is not an export of an ensemble or cannot
     be written, a checkpoint is another model, or the file differs from PyTorch. `to` is then unchanged.
     """

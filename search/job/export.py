@@ -131,8 +131,9 @@ def _scored(final: Final, predictions: Predictions | None) -> EnsembleScore | No
 
 
 def _final_of(study: Study, source: Source) -> tuple[Final, DataRecord, NDArray[np.uint8]]:
-    """Return the study's result, its data, and the pixels of the test images. Shape: [N, side, side], in colour [N, side, side, 3].
+    """Return the study's result, its data, and the pixels of the test images.
 
+    Shape: [N, side, side], in colour [N, side, side, 3].
     Raises: SearchError if there is no result, the folder belongs to another study, or the data are other ones.
     """
     final, data = study.read(Final), study.read(DataRecord)

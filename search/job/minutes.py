@@ -101,8 +101,8 @@ def with_minutes_for_target(spec: StudySpec, costs: Costs, data: DataRecord) -> 
         return spec
     if not data.is_fashion_mnist or expected_of(spec, costs) is None:
         raise SearchError(
-            f"How long a macro F1 of {target} takes is known for Fashion-MNIST at 28 x 28 pixels and networks of {SIZES[0]:,} to "
-            f"{SIZES[1]:,} parameters only. Give --minutes as well."
+            f"How long a macro F1 of {target} takes is known for Fashion-MNIST at 28 x 28 pixels and networks of "
+            f"{SIZES[0]:,} to {SIZES[1]:,} parameters only. Give --minutes as well."
         )
     for minutes in np.geomspace(*RANGE, STEPS):
         timed = with_values(spec, budget={"minutes": float(minutes)})

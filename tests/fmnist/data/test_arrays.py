@@ -10,7 +10,7 @@ from PIL import Image
 from fmnist.data import synthetic
 from fmnist.data.arrays import read_npz, write_npz
 from fmnist.data.images import Images
-from fmnist.data.pictures import grey_picture
+from fmnist.data.pictures import open_picture
 from fmnist.data.scale import Scale
 from fmnist.errors import FmnistError
 from tests.fmnist.data.npz_files import LABELS, PIXELS, WORDS, npy, read, refused, zipped
@@ -81,7 +81,7 @@ def test_colours_are_converted_to_grey_as_in_picture_files(tmp_path: Path, chann
     expected = []
     for image in colours:
         Image.fromarray(image).save(tmp_path / "same.png")
-        expected.append(grey_picture(tmp_path / "same.png", Scale()))
+        expected.append(open_picture(tmp_path / "same.png", Scale()))
     for dtype in ("u1", "f4"):
         np.testing.assert_array_equal(read(tmp_path, x=colours.astype(dtype), y=LABELS).pixels, expected)
 

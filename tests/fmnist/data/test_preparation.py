@@ -14,6 +14,7 @@ from fmnist.data.pictures import centred
 from fmnist.data.preparation import CENTRED, LETTERBOXED, RESIZED, Preparation, merge_preparations
 from fmnist.data.sources import find_source
 from fmnist.errors import FmnistError
+from fmnist.size import DEFAULT_SIZE
 from tests.fmnist.data.picture_sets import (
     KEEP,
     Pixels,
@@ -219,7 +220,9 @@ def test_splits_whose_pictures_have_different_whites_are_refused(tmp_path: Path)
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_white_stored_for_numbers_does_not_apply_to_the_pictures_of_the_other_split(order: int) -> None:
     splits = [Preparation(whites=(255,)), Preparation(white=5)][::order]
-    assert merge_preparations(splits, LETTERBOXED, None, ("train", "test.npz")) == Preparation(whites=(255,))
+    assert merge_preparations(splits, LETTERBOXED, DEFAULT_SIZE, None, ("train", "test.npz")) == Preparation(
+        whites=(255,)
+    )
 
 
 @pytest.mark.parametrize("form", [as_folder, as_parquet, as_arrays])

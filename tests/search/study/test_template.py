@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist.config import TrialConfig
+from fmnist.config import knob_fields
 from search.errors import SearchError
 from search.study.shipped import shipped_studies
 from search.study.spec import load_spec
@@ -23,9 +23,7 @@ def test_the_file_is_the_base_whether_its_lines_are_comments_or_not(base: str, t
     bare = [VALUED.sub(r"\1", line) for line in text.splitlines()]
     file.write_text("\n".join(bare), encoding="utf-8")
     found, given = load_spec(str(file)), load_spec(base)
-    assert found.knobs == {
-        name: given.knobs.get(name, field.default) for name, field in TrialConfig.model_fields.items()
-    }
+    assert found.knobs == {name: given.knobs.get(name, field.default) for name, field in knob_fields().items()}
     assert (found.search, found.budget, found.limits, found.confirm, found.final, found.seed) == (
         given.search, given.budget, given.limits, given.confirm, given.final, given.seed,
     )  # fmt: skip
