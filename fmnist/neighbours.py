@@ -33,7 +33,7 @@ class Neighbours:
         """
         cosines = self.vectors @ self.describe(pixels[None])[0]
         rows = np.argsort(-cosines, kind="stable")
-        itself = (self.images.pixels == pixels).reshape(len(self.images), -1).all(axis=1)
+        itself = (self.images.pixels == pixels).all(axis=tuple(range(1, self.images.pixels.ndim)))
         rows = rows[~itself[rows]][:count]
         return self.images.take(rows), bool(len(rows) and cosines[rows[0]] < self.least)
 

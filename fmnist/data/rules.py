@@ -113,8 +113,7 @@ def blank(work: Work) -> Finding:
 
     def is_blank(split: Split) -> NDArray[np.bool_]:
         pixels = split.pixels[split.rows]
-        is_even = pixels.min(axis=(1, 2)) == pixels.max(axis=(1, 2))  # of each channel
-        return np.asarray(is_even.reshape(len(pixels), -1).all(axis=1))
+        return np.asarray((pixels == pixels[:, :1, :1]).all(axis=tuple(range(1, pixels.ndim))))
 
     return _drop_from_train(work, "blank", _in_each(work, is_blank))
 
