@@ -234,11 +234,15 @@ def _pictures(finding: Finding, work: Work) -> CaughtPictures:
     test = work.test.raw
     train_rows = finding.train[:EXAMPLES]
     chosen = [(work.train.raw, train_rows), (test, finding.test[: EXAMPLES - len(train_rows)])]
+    pixels = [raw.pixels[rows] for raw, rows in chosen]
     missing = [
-        np.zeros(raw.pixels[rows].shape, np.bool_) if raw.missing is None else raw.missing[rows] for raw, rows in chosen
+        np.zeros(found.shape[:3], np.bool_) if raw.missing is None else raw.missing[rows]
+        for found, (raw, rows) in zip(pixels, chosen, strict=True)
     ]
+    if len({found.ndim for found in pixels}) > 1:  # one split is grey and the other in colour
+        pixels = [np.repeat(found[..., None], 3, axis=3) if found.ndim == 3 else found for found in pixels]
     return CaughtPictures(
-        np.concatenate([raw.pixels[rows] for raw, rows in chosen]),
+        np.concatenate(pixels),
         np.concatenate(missing),
         _names(finding, work.train.raw, None if test is work.train.raw else test),
     )
