@@ -18,7 +18,7 @@ RULES = {
     "unknown_labels": "no known class",
     "missing_pixels": "some pixels missing",
     "most_missing": "most pixels missing",
-    "blank": "one grey or colour all over",
+    "blank": "one grey all over",
     "conflicts": "one image, two labels",
     "duplicates": "exact copies",
     "leaks": "also in test",

@@ -86,7 +86,7 @@ def test_a_folder_is_read_at_the_size_and_new_pictures_as_the_training_pictures_
     assert (report.size, report.resized, report.colourless) == (size, True, False)
     files = [tmp_path / "photos" / "train" / name / f"{row}.png" for row in (0, 1) for name in ("blue", "red")]
     reader = picture_reader(source.preparation)
-    images = {train.class_names[label]: [] for label in train.labels}
+    images: dict[str, list[Any]] = {train.class_names[label]: [] for label in train.labels}
     for pixels, label in zip(train.pixels, train.labels, strict=True):
         images[train.class_names[label]].append(pixels.tolist())
     for file in files:

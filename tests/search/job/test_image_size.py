@@ -227,6 +227,7 @@ def shown(png: bytes) -> set[tuple[int, ...]]:
         return {tuple(pixel) for pixel in np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()}
 
 
+@pytest.mark.process  # Matplotlib asks for the fonts
 @pytest.mark.parametrize("side", [28, 32, 48, 64])
 def test_pictures_of_images_have_their_colours(tmp_path: Path, side: int) -> None:
     images = painted(Size(side, 3), (250, 20, 20), (20, 20, 250))  # type: ignore[arg-type]

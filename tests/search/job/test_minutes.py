@@ -355,7 +355,9 @@ def test_the_minutes_for_a_target_are_those_after_which_it_is_expected(clock: Cl
     assert found.f1 == pytest.approx(0.940, abs=0.001)
     with pytest.raises(SearchError, match="is not to be expected in 7 days here"):
         with_minutes_for_target(spec.overridden(target=0.995), costs, known)
-    with pytest.raises(SearchError, match=r"is known for Fashion-MNIST and networks .* only\. Give --minutes"):
+    with pytest.raises(
+        SearchError, match=r"is known for Fashion-MNIST at 28 x 28 pixels and networks .* only\. Give --minutes"
+    ):
         with_minutes_for_target(spec, costs, DATA)
     _, of_small = plan(study_of(1))
     with pytest.raises(SearchError, match=r"of 50,000 to 300,000 parameters only\. Give --minutes as well"):
