@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 
-from fmnist.config import TrialConfig
+from fmnist.config import TrialConfig, knob_fields
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits
 from fmnist.machine import cores
@@ -112,7 +112,7 @@ def search(
 
     Raises: SearchError if a trial is not completed.
     """
-    knobs = config.model_dump()
+    knobs = config.model_dump(include=set(knob_fields()))
     spec = StudySpec.parse(
         {"name": "benchmark", "search": {"trials": trials, "pruner": "median"}, "knobs": knobs}, context="benchmark"
     )

@@ -53,7 +53,8 @@ class Targets:
         for teacher in teachers:
             if (outputs := teacher.classifier[-1].out_features) != classes:
                 raise FmnistError(f"A teacher must know the {classes} classes of the images, got one of {outputs}.")
-        rows, self._weights = smooth_targets(classes, config.label_smoothing), None
+        rows = smooth_targets(classes, config.label_smoothing)
+        self._weights: Tensor | None = None
         if config.class_weights:
             weights = class_weights(train.labels, classes, config.class_weights)
             rows, self._weights = rows * weights.unsqueeze(1), weights.to(device)
