@@ -148,9 +148,9 @@ def _pixels(
         )
     shape = _layout(member)
     array = read_array(archive, member).reshape(shape)
-    if array.dtype == np.uint8 and array.ndim == 3 and not white:
-        return array, None, extent_of(array, BYTE)
     has_colours = in_colour and array.ndim == 4
+    if array.dtype == np.uint8 and not white and (array.ndim == 3 or (has_colours and shape[3] == 3)):
+        return array, None, extent_of(array, BYTE)
     pixels = np.zeros((*shape[:3], 3) if has_colours else shape[:3], np.uint8)
     missing = np.zeros(shape[:3], np.bool_)
     extent = extent_of(np.zeros(1, array.dtype), white or BYTE, is_stated=white is not None)

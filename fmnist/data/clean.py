@@ -186,12 +186,12 @@ def _report(work: Work, test: Raw | None, findings: Sequence[Finding], form: For
         resized=train.raw.is_resized or train.raw.pixels.shape[1:3] != (size.side, size.side),
         scaled_to_fit=form == LETTERBOXED,
         **size._asdict(),
-        colourless=size.channels == 3 and _is_colourless(train.pixels[train.rows]),
+        colourless=size.channels == 3 and all(_is_grey(train.pixels[row]) for row in train.rows),
     )
 
 
-def _is_colourless(pixels: NDArray[np.uint8]) -> bool:
-    return bool((pixels == pixels[..., :1]).all())
+def _is_grey(image: NDArray[np.uint8]) -> bool:
+    return bool((image == image[..., :1]).all())
 
 
 def _skipped(train: Raw, test: Raw | None) -> list[Caught]:

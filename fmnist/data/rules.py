@@ -113,7 +113,8 @@ def blank(work: Work) -> Finding:
 
     def is_blank(split: Split) -> NDArray[np.bool_]:
         pixels = split.pixels[split.rows]
-        return np.asarray((pixels == pixels[:, :1, :1]).all(axis=tuple(range(1, pixels.ndim))))
+        low, high = pixels.min(axis=(1, 2)), pixels.max(axis=(1, 2))  # of each channel
+        return np.asarray((low == high).all(axis=tuple(range(1, low.ndim))))
 
     return _drop_from_train(work, "blank", _in_each(work, is_blank))
 

@@ -25,6 +25,11 @@ class Answers:
         # The first prediction of a process is slow.
         classifier.probabilities(np.zeros((1, *classifier.size.shape), np.uint8))
 
+    @property
+    def in_colour(self) -> bool:
+        """Whether the model sees the colours of a picture."""
+        return self._classifier.preparation.in_colour
+
     def examples(self) -> list[tuple[NDArray[np.uint8], str]] | str:
         """Wait for the training images; return one of each class, with its name, or why there are none."""
         images = self._examples()

@@ -36,6 +36,7 @@ except ImportError as missing:
 
 SIDE = 336  # of the drawing, in pixels: a multiple of 28 and 48
 INKS = ("#18181b", "#52525b", "#a1a1aa")
+COLOURS = ("#dc2626", "#16a34a", "#2563eb", "#f59e0b")  # besides, for a model that sees them
 EXAMPLES = "Examples, of its training images"
 TABS = ("Picture", "Draw")
 # The drawing starts without a selected tool, so that drawing would have no effect.
@@ -83,7 +84,7 @@ def build(about: list[str], answers: Answers) -> gradio.Blocks:
                     with gradio.Tab(TABS[0]):
                         picture = _picture()
                     with gradio.Tab(TABS[1]) as drawing_tab:
-                        drawing = _drawing()
+                        drawing = _drawing(INKS + COLOURS if answers.in_colour else INKS)
                 title = gradio.HTML(_titled(EXAMPLES))
                 examples = _examples()
             with gradio.Column():
@@ -105,7 +106,7 @@ def _picture() -> gradio.Image:
     )
 
 
-def _drawing() -> gradio.Sketchpad:
+def _drawing(inks: tuple[str, ...]) -> gradio.Sketchpad:
     return gradio.Sketchpad(
         type="filepath",
         label="A drawing, filled in",
@@ -114,7 +115,7 @@ def _drawing() -> gradio.Sketchpad:
         layers=False,
         transforms=(),
         sources=(),
-        brush=gradio.Brush(default_size=28, colors=list(INKS), color_mode="fixed"),
+        brush=gradio.Brush(default_size=28, colors=list(inks), color_mode="fixed"),
         format="png",
         elem_classes="asked",
     )

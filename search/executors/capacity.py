@@ -25,9 +25,7 @@ TURNS = 0.92  # when they take turns
 # Bytes of GPU memory that CUDA takes in each process (0.82 GiB measured), before PyTorch allocates any.
 CUDA_ITSELF = 900 * 2**20
 FLOAT32 = 4  # bytes
-# Float32 images that augmentation holds for each image it prepares: the input, the coordinates its pixels come from
-# (four), the output.
-AUGMENTING = 6
+COORDINATES = 4  # numbers that augmentation holds for each pixel it prepares, besides input and output
 USUAL = 2**31  # bytes, the maximum for a training of a shipped study, including the images augmented ahead
 
 
@@ -103,9 +101,8 @@ def least_memory(
     if not is_cuda(device):
         return max(step, scoring)
     # A captured step keeps its memory and a copy of its input images.
-    ahead = (
-        FLOAT32
-        * config.size.bytes
-        * min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
-    )
-    return step + ahead + max(ahead * (AUGMENTING if config.augmentation or config.shift else 1), scoring)
+    count = min(images, max(config.batch_size, AHEAD // config.batch_size * config.batch_size))
+    pixels = FLOAT32 * config.side**2 * count
+    ahead = config.channels * pixels
+    augmenting = 2 * ahead + COORDINATES * pixels if config.augmentation or config.shift else ahead
+    return step + ahead + max(augmenting, scoring)
