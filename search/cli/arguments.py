@@ -8,6 +8,7 @@ import typer
 
 from search.cli.completion import study_names
 from search.errors import SearchError
+from search.study.paths import HOME
 from search.terminal.console import Console
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ def opened_study(study: str | None, storage: str) -> "Study":
             "program made. Name another study; `fmnist-search status` lists them."
         )
     return opened
+
+
+def path_of_model(model: Path) -> Path:
+    """Return the model's path; a name that is no path is that of a study, whose export is meant."""
+    export = HOME / model / "export"
+    return export if not model.exists() and len(model.parts) == 1 and export.is_dir() else model
 
 
 def source_of(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.arguments import Data, Device, InBrowser, Port, Storage, opened_study, say_address
+from search.cli.arguments import Data, Device, InBrowser, Port, Storage, opened_study, path_of_model, say_address
 from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
@@ -37,7 +37,7 @@ def demo(
     from search.demo.page import listen, serve  # first: it raises if gradio is missing
 
     console = Console()
-    folder = model or _exported(storage)
+    folder = path_of_model(model) if model else _exported(storage)
     from fmnist.classifier import load_classifier
     from search.demo.about import about
     from search.demo.answers import Answers

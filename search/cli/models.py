@@ -8,10 +8,10 @@ import typer
 
 from fmnist.errors import FmnistError
 from fmnist.refusals import shown
-from search.cli.arguments import AnyModel, Data, Device, Model, Storage, Test, opened_study, source_of
+from search.cli.arguments import AnyModel, Data, Device, Model, Storage, Test, opened_study, path_of_model, source_of
 from search.cli.completion import study_names
 from search.errors import SearchError
-from search.study.paths import DEFAULT_STORAGE, HOME
+from search.study.paths import DEFAULT_STORAGE
 from search.terminal.console import Console
 
 
@@ -63,17 +63,15 @@ def predict(
 
 
 def _exported(model: Path, device: str | None) -> Path:
-    """Return the model's path; a name that is no path is that of a study, whose export is meant.
+    """Return the model's path: of an exported folder the ONNX file, unless a device is named.
 
-    Of an exported folder the ONNX file, unless a device is named: without PyTorch it answers in a quarter of the time.
+    Without PyTorch it answers in a quarter of the time.
     """
     from fmnist.classifier import ONNX_FILES
 
-    export = HOME / model / "export"
-    if not model.exists() and len(model.parts) == 1 and export.is_dir():
-        model = export
-    onnx = model / ONNX_FILES[0]
-    return onnx if device is None and onnx.is_file() else model
+    path = path_of_model(model)
+    onnx = path / ONNX_FILES[0]
+    return onnx if device is None and onnx.is_file() else path
 
 
 def _pictures(given: list[str]) -> Iterator[Path]:

@@ -39,10 +39,16 @@ INKS = ("#18181b", "#52525b", "#a1a1aa")
 COLOURS = ("#dc2626", "#16a34a", "#2563eb", "#f59e0b")  # besides, for a model that sees them
 EXAMPLES = "Examples, of its training images"
 TABS = ("Picture", "Draw")
-# The drawing starts without a selected tool, so that drawing would have no effect.
-SELECT_BRUSH = (
-    "() => setTimeout(() => document.querySelector('button[aria-label=\"Brush\"]:not(.highlight)')?.click(), 300)"
-)
+# The drawing starts without a selected tool, so that drawing would have no effect. Its tools appear when it is ready,
+# on a busy machine after seconds.
+SELECT_BRUSH = """() => {
+    let tries = 200
+    const timer = setInterval(() => {
+        const brush = document.querySelector('button[aria-label="Brush"]')
+        if (brush?.classList.contains('highlight') || --tries < 0) clearInterval(timer)
+        else brush?.click()
+    }, 300)
+}"""
 PAGE_STYLE = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto; }
 .about { opacity: 0.75; }

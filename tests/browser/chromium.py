@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Reque
 from tests.browser.find_chromium import find_chromium
 
 PHONE, DESK = 390, 1280  # pixels
+PATIENCE = 180_000  # milliseconds that a loaded machine may take for what takes it one
 READABLE = 11  # pixels: the smallest letters
 
 

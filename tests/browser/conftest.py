@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.chromium import DESK, Faults, launch
+from tests.browser.chromium import DESK, PATIENCE, Faults, launch
 from tests.browser.find_chromium import find_chromium
 from tests.search.tiny import made_once, run_command
 
@@ -84,6 +84,7 @@ def look(chromium: Browser) -> Iterator[Open]:
             java_script_enabled=script,
             color_scheme="dark" if dark else "light",
         )
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         origin = address.split("/dashboard", maxsplit=1)[0]
         logs.append(Faults((origin,), kinds))

@@ -138,6 +138,7 @@ def test_a_drawing_is_classified(address: str, look: Open) -> None:
 
 def draw(page: Page, *corners: tuple[int, int]) -> None:
     """Draw a line through the corners, which are pixels from the middle."""
+    page.locator(".examples img").nth(9).wait_for()  # after them nothing moves
     page.get_by_role("tab", name="Draw").click()
     page.locator("button[aria-label=Brush].highlight").wait_for()
     canvas = page.locator("canvas").first
@@ -175,7 +176,7 @@ def test_an_onnx_file_alone_compares_pixels(reviewed: Path, picture: Path, look:
 def test_ctrl_c_ends_it_and_a_taken_port_is_replaced(reviewed: Path) -> None:
     with create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = start_command(reviewed, "demo", "--port", str(port))
+        process = start_command(reviewed, "demo", NAME, "--port", str(port))
         try:
             assert f":{port}/" not in wait_for_line(process, "http://")
             process.send_signal(signal.SIGINT)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.chromium import DESK, PHONE, Faults, overflow
+from tests.browser.chromium import DESK, PATIENCE, PHONE, Faults, overflow
 from tests.test_site import make_site
 
 pytestmark = pytest.mark.process
@@ -24,6 +24,7 @@ def page(request: pytest.FixtureRequest, chromium: Browser, site: Path) -> Itera
     """A window, whose pages may have no fault and load nothing that is not of the site."""
     width, scheme = request.param
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
     page, faults = context.new_page(), Faults((site.as_uri(),))
     faults.watch(page)
     yield page
