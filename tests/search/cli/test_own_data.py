@@ -223,7 +223,8 @@ def test_names_and_preparation_of_pictures_travel_to_the_model(tmp_path: Path) -
     export = tmp_path / "studies" / "tiny-shop" / "export"
     about = json.loads((export / "config.json").read_text())
     assert about["class_names"] == ["Hemd", "Schuh", "帽子"]
-    assert about["origin"]["pictures"] == {"form": "letterboxed", "white": None, "whites": [255.0]}
+    pictures = {"form": "letterboxed", "side": 28, "channels": 1, "white": None, "whites": [255.0]}
+    assert about["origin"]["pictures"] == pictures
     metadata = {entry.key: entry.value for entry in onnx.load(export / "model.onnx").metadata_props}
     assert json.loads(metadata["labels"]) == about["class_names"]
     assert json.loads((export / "labels.json").read_text()) == about["class_names"]
