@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 ARGS ?=
 
-.PHONY: run check test install lint types unit lowest browser-test chromium screenshots docs clean
+.PHONY: run check test install lint types unit lowest benchmark-test browser-test chromium screenshots docs clean
 
 run: .venv/.runs
 	$(BIN)/fmnist-search run --or-synthetic $(ARGS)
@@ -38,7 +38,11 @@ types: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal -m "not benchmark"
+
+# The scripts of benchmarks/, run small: after a change to them or to what they call.
+benchmark-test: install
+	$(BIN)/pytest -n 2 --dist worksteal -m benchmark
 
 # The core tests on the lowest versions that pyproject.toml allows, in an environment of their own; what those need is the newest there
 # is. The extras are not in it, nor the drivers of database servers.

@@ -25,7 +25,7 @@ epochs = 2
 depth = 1
 filters = 4
 """
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.benchmark]
 
 
 def measured(name: str, folder: Path, *options: str) -> tuple[dict[str, Any], str]:

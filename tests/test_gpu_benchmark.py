@@ -44,7 +44,7 @@ POSITIVE = [  # step, figure
     ("resume", "trials"),
     ("resume", "seconds"),
 ]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.benchmark]
 
 
 def run_gpu(folder: Path, *options: str, data: str = "synthetic") -> subprocess.CompletedProcess[str]:

@@ -70,6 +70,7 @@ def test_the_points_of_a_space_with_choices_are_of_that_space_and_try_every_opti
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_replayed_training_is_near_the_recorded_one(curves: list[Curve], replay: Replay) -> None:
     off = [replay.truth(curve.knobs)[-1] - curve.curve[-1] for curve in curves[::10]]
     assert np.median(np.abs(off)) < 0.01
@@ -80,6 +81,7 @@ def test_a_replayed_training_is_near_the_recorded_one(curves: list[Curve], repla
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_what_the_replay_foretells_it_did_not_see(replay: Replay) -> None:
     fit = replay.fit()
     assert fit.rank_correlation > 0.9
@@ -88,6 +90,7 @@ def test_what_the_replay_foretells_it_did_not_see(replay: Replay) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_nearest_recorded_curve_is_replayed_as_it_was(curves: list[Curve]) -> None:
     replay = Replay(nearest=True)
     once = next(curve for curve in curves if sum(other.point == curve.point for other in curves) == 1)
@@ -118,6 +121,7 @@ def test_another_table_is_refused(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_curves_are_recorded_and_what_is_there_is_not_trained_again(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "record_curves.py"
     options = (
