@@ -172,6 +172,11 @@ class TrialConfig(BaseModel):
         return (self.filters, *later)
 
 
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored configuration with the neutral defaults of the fields that its version did not have."""
+    return {name: field.default for name, field in TrialConfig.model_fields.items()} | dict(config)
+
+
 def knob_fields() -> dict[str, FieldInfo]:
     """Return the fields that a study may set under [knobs], searched or not, by name in the order of declaration."""
     return {name: field for name, field in TrialConfig.model_fields.items() if name not in IMAGE_FIELDS}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fmnist.config import completed
 from fmnist.curve import CurvePoint
 from fmnist.data.images import Images
 from fmnist.data.sources import fingerprint
@@ -46,8 +47,9 @@ class Snapshots:
             return None, ()
         try:
             snapshot, about = load_snapshot(path)
-            if about["training"] != self._training:
-                if about["training"] == self._training | {"mixed": not self._mixed}:
+            training = about["training"] | {"config": completed(about["training"]["config"])}
+            if training != self._training:
+                if training == self._training | {"mixed": not self._mixed}:
                     self._note(_other_precision(self._mixed))
                 return None, ()  # otherwise of an earlier study of the same name
             self._curve = [CurvePoint(**point) for point in about["curve"]]

@@ -110,8 +110,9 @@ def note_start(trial: Trial, config: TrialConfig, seed: int, classes: int) -> in
 
     A configuration that was tried before gets another seed, so that no training is repeated.
     """
-    if (earlier_seed := TrialRecord(stored(trial)).seed) is not None:
-        return earlier_seed
+    earlier = TrialRecord(stored(trial))
+    if earlier.began and earlier.seed is not None:  # a seed alone may come with a trial that a person enqueued
+        return earlier.seed
     network, settings = describe(config, classes), config.model_dump()
     used_seeds = {
         record.seed

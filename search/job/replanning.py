@@ -173,7 +173,7 @@ def _measured(study: Study, winner: Candidate, spec: StudySpec, place: Place) ->
     if not winner.runs:
         return _epoch_of(study.trials()[winner.trial], spec, place)
     epochs = spec.confirm.trained(winner.config).epochs
-    together = spec.confirm.top * spec.confirm.seeds
+    together = min(spec.confirm.top * spec.points, spec.trials) * spec.confirm.seeds
     return median(run.seconds for run in winner.runs) / epochs / _slowdown(place, together)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from optuna import Trial
 from optuna.trial import FrozenTrial
 
+from fmnist.config import completed
 from fmnist.curve import CurvePoint
 from search.storage.optuna_private import set_trial_system_attr
 
@@ -105,7 +106,9 @@ class TrialRecord:
     def trains(self, *, config: Mapping[str, Any], parameters: int, flops: int) -> bool:
         """Whether the trial trained this configuration."""
         # The cheap comparison first: of thousands of trials, few have the same parameters and FLOPs.
-        return (self.parameters, self.flops) == (parameters, flops) and self.config == config
+        if (self.parameters, self.flops) != (parameters, flops) or self.config is None:
+            return False
+        return completed(self.config) == config
 
     def _long(self, key: str) -> Any:
         # A trial that an earlier version paused, and this one continued, has two curves: the system attribute is newer.

@@ -9,6 +9,8 @@ from search.study.record import Record, parse_record
 from search.study.records import StageName
 from search.study.study import Study
 
+MOST = 300  # points, of at most 180 bytes
+
 
 class Curve(Record):
     """A completed training of the confirm, final or ablate stage."""
@@ -19,9 +21,14 @@ class Curve(Record):
 
 
 def note_curve(study: Study, stage: StageName, training: str, points: Sequence[CurvePoint]) -> None:
-    """Write the curve of the training, such as "trial 3, seed 1001", in place of an earlier one of that name."""
+    """Write the curve of the training, such as "trial 3, seed 1001", in place of an earlier one of that name.
+
+    Of a long training it has every second point, or every third one and so on; always the last.
+    """
     # An attribute for each: MySQL holds 64 kB in one, which is the curves of a few hundred epochs.
-    study.write(Curve(stage=stage, ended=now(), points=tuple(points)), key=_key(training))
+    apart = -(-len(points) // MOST)
+    kept = points[::-1][::apart][::-1] if points else ()
+    study.write(Curve(stage=stage, ended=now(), points=tuple(kept)), key=_key(training))
 
 
 def curve_in(attributes: Mapping[str, Any], training: str) -> Curve | None:

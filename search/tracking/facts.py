@@ -144,7 +144,7 @@ def read_facts(study: Study, study_id: str, *, is_over: bool, is_shared: bool) -
         share = share_of(study)
         trials = [trial for trial in trials if share and trial.system_attrs.get(OWNER) == share.owner]
     end = max((_seconds(trial.datetime_complete) for trial in trials), default=0.0)
-    others = (*_confirmed(study, attributes, end), *_finals(study, attributes, end))
+    others = (*_confirmed(study, attributes, end), *_finals(study, attributes, end)) if is_alone else ()
     result = _result(study, max([end, *(training.ended for training in others)])) if is_over else None
     return Facts(study.name, study_id, trials, others, result, is_alone)
 

@@ -115,9 +115,10 @@ class MlflowRuns:
             tags = {STUDY: facts.id, TRAINING: PARENT}
             began = None if facts.began is None else _milliseconds(facts.began)
             store.runs[PARENT] = client.create_run(store.experiment, began, tags, facts.study)
+        parent = store.runs[PARENT].info.run_id
         for name, run in store.runs.items():
-            if name != PARENT and NESTED not in run.data.tags:
-                client.set_tag(run.info.run_id, NESTED, store.runs[PARENT].info.run_id)
+            if name != PARENT and run.data.tags.get(NESTED) != parent:  # not even in one that was deleted
+                client.set_tag(run.info.run_id, NESTED, parent)
 
     def _experiment(self, client: "MlflowClient", facts: Facts) -> str:
         """Return the id of the experiment that was made for the study, though it was renamed, or that has its name."""

@@ -15,7 +15,7 @@ from search.tracking.tracker import Tracker
 RETRY_SECONDS = 60.0  # after a failure, in which the tracker is left alone
 SILENT_SECONDS = 2.0  # of the wait at the end, before it is announced
 PATIENT_SECONDS = 60.0  # without anything sent, after which the end of the job no longer waits
-HASTY_SECONDS = 1.0  # the same where the job did not come to its end
+HASTY_SECONDS = 1.0  # of all that wait where the job did not come to its end
 LONGEST = 300  # characters of an error's text
 
 
@@ -63,9 +63,11 @@ class Sender:
                 if is_patient and not self._changed.wait_for(self._ended, SILENT_SECONDS):
                     announce(f"Waiting for {self._tracker.title}. Ctrl-C ends the wait; the next run sends the rest.")
                 before = -1
-                while before != self._sent and not self._is_over:
+                while is_patient and before != self._sent and not self._is_over:
                     before = self._sent
-                    self._changed.wait_for(self._ended, PATIENT_SECONDS if is_patient else HASTY_SECONDS)
+                    self._changed.wait_for(self._ended, PATIENT_SECONDS)
+                if not is_patient:
+                    self._changed.wait_for(self._ended, HASTY_SECONDS)
             except KeyboardInterrupt:
                 if not is_patient:
                     raise

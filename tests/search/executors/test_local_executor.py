@@ -15,6 +15,7 @@ import pytest
 from fmnist.config import TrialConfig
 from fmnist.data.sources import Source
 from fmnist.machine import cores
+from fmnist.snapshot import load_snapshot, save_snapshot
 from search.errors import SearchError
 from search.executors import EpochEnd, Event, Failed, Finished, Predicted, Resumed, Task
 from search.executors.local import LocalExecutor
@@ -121,7 +122,8 @@ def test_the_same_task_gives_the_same_values(executor: LocalExecutor) -> None:
     assert first != other
 
 
-def test_a_paused_task_goes_on_where_it_was(executor: LocalExecutor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unknown", [(), ("side", "class_weights")], ids=["now", "by an earlier version"])
+def test_a_paused_task_goes_on_where_it_was(executor: LocalExecutor, unknown: tuple[str, ...], tmp_path: Path) -> None:
     undisturbed = curve(trained(executor, task("whole", epochs=6)), "whole")
     paused = replace(task("paused", epochs=6), snapshot=tmp_path / "snapshot")
     executor.submit(paused)
@@ -131,6 +133,10 @@ def test_a_paused_task_goes_on_where_it_was(executor: LocalExecutor, tmp_path: P
     assert paused.snapshot is not None
     assert paused.snapshot.exists()
     assert isinstance(before[-1], Finished)
+    snapshot, about = load_snapshot(paused.snapshot)
+    for name in unknown:
+        del about["training"]["config"][name]
+    save_snapshot(paused.snapshot, snapshot, about)
     after = trained(executor, paused)
     (resumed,) = [event for event in after if isinstance(event, Resumed)]
     points = [(point.number, point.macro_f1) for point in resumed.curve]

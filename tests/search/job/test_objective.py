@@ -108,3 +108,21 @@ def test_a_trial_that_starts_again_keeps_its_seed() -> None:
     study = optuna.create_study(direction="maximize")
     trial = study.ask()
     assert [note_start(trial, TrialConfig(), 4, CLASSES) for _ in range(2)] == [4, 4]
+
+
+def test_a_trial_that_was_enqueued_with_a_seed_gets_its_configuration() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({}, user_attrs={"seed": 5, "note": "copied from another trial"})
+    note_start(study.ask(), TrialConfig(), 0, CLASSES)
+    assert study.trials[0].system_attrs[CONFIG] == TrialConfig().model_dump()
+    assert study.trials[0].user_attrs["seed"] == 0
+
+
+def test_a_configuration_that_an_earlier_version_stored_is_met_again() -> None:
+    study, config = optuna.create_study(direction="maximize"), TrialConfig()
+    trial, network = study.ask(), describe(config, CLASSES)
+    earlier = {name: value for name, value in config.model_dump().items() if name not in ("side", "class_weights")}
+    stored = {"config": earlier, "seed": 4, "parameters": network.parameters, "flops": network.flops}
+    for name, value in stored.items():
+        trial.set_user_attr(name, value)
+    assert note_start(study.ask(), config, 4, CLASSES) == 5

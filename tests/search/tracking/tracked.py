@@ -31,7 +31,7 @@ ALL = {
 def ended(state: TrialState, value: float | None = None, owner: str | None = None, **attributes: Any) -> FrozenTrial:
     """A trial of ours; `owner` is the run that had it in a study that several share."""
     made = trial(value, state, **attributes)
-    made.system_attrs = {OWNER: owner} if owner else {}
+    made.system_attrs |= {OWNER: owner} if owner else {}
     made.datetime_start, made.datetime_complete = BEGAN, BEGAN + timedelta(seconds=20)
     return made
 
