@@ -145,7 +145,7 @@ def test_the_latency_of_the_student_is_what_a_worker_measures(tmp_path: Path, mo
     assert task.deployed == task.config.model_copy(update={"filters": 4})
     widths: list[int] = []
 
-    def latency(model: Any, _: Any) -> float:
+    def latency(model: Any, *_: Any) -> float:
         widths.append(model.stages[0].conv.out_channels)
         return 5.0
 
