@@ -57,7 +57,7 @@ def test_every_page_is_on_the_site(site: Path) -> None:
 
 
 def test_links_that_leave_docs_lead_to_pages(site: Path) -> None:
-    assert 'href="index.html#looking-at-it"' in (site / "results.html").read_text(encoding="utf-8")
+    assert 'href="index.html#start"' in (site / "tutorial.html").read_text(encoding="utf-8")
     assert 'href="log.html"' in (site / "method.html").read_text(encoding="utf-8")
 
 
