@@ -79,6 +79,7 @@ def test_a_picture_has_the_probabilities_that_predict_gives(
     assert [(name, pytest.approx(value)) for name, value in list(shown_labels.items())[:3]] == [
         (label["label"], label["probability"]) for label in expected
     ]
+    page.locator(".answer .near img").nth(7).wait_for()  # after the probabilities
     assert page.locator(".answer .near img").count() == 8
     seen = page.locator(".answer .seen img")
     assert seen.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [84, 84]
@@ -169,7 +170,7 @@ def test_an_onnx_file_alone_compares_pixels(reviewed: Path, picture: Path, look:
         page = look(address, kinds=ERRORS)
         upload(page, picture)
         assert len(probabilities(page)) == 5
-        assert "pixel by pixel" in page.inner_text(".answer")
+        page.locator(".answer").get_by_text("pixel by pixel").wait_for()  # after the probabilities
 
 
 @pytest.mark.process
