@@ -33,7 +33,7 @@ class Rounds:
         """Return that of trainings of one length on a worker's usual threads, some of which pause and go on last."""
         if self.place.cluster or self.place.device.type != "cpu":
             return self.usual(trainings)
-        return max(min(1.0, trainings), trainings / self.place.workers)
+        return max(min(1, trainings), trainings / self.place.workers)  # no training takes no time
 
     def usual(self, trainings: int) -> float:
         """Return that of trainings on a worker's usual threads."""

@@ -56,11 +56,18 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
+def smallest_letters(page: Page, where: str) -> float:
+    """Return the size of the smallest letters of the elements that the selector `where` finds, in pixels."""
+    sizes = "(all) => all.map((element) => parseFloat(getComputedStyle(element).fontSize))"
+    return float(min(page.locator(where).evaluate_all(sizes)))
+
+
 DRAWN = ".trace path, .trace .point, .hm image, .parcoords canvas, canvas.gl-canvas, .slice, .bars path, .js-line"
 
 
 def drawn_marks(page: Page) -> dict[str, int]:
-    """Return the number of points, bars, lines and cells in each Plotly figure of the page."""
+    """Return the number of points, bars, lines and cells in each Plotly figure of the page, once ours are drawn."""
+    page.wait_for_function("document.querySelectorAll('.figure:not(.js-plotly-plot)').length === 0")
     plots = "[...document.querySelectorAll('.js-plotly-plot')]"
     counts: dict[str, int] = page.evaluate(
         f"Object.fromEntries({plots}.map((plot, i) => [plot.id || String(i), plot.querySelectorAll('{DRAWN}').length]))"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow
+from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow, smallest_letters
 from tests.browser.conftest import NAME, Open
 from tests.search.tiny import made_once, run_command
 
@@ -33,7 +33,6 @@ def address(reviewed: Path, tmp_path_factory: pytest.TempPathFactory, worker_id:
 @pytest.mark.parametrize("width", [DESK, PHONE])
 def test_every_figure_is_drawn(address: str, look: Open, width: int, dark: bool) -> None:
     page = look(address, width=width, dark=dark)
-    page.wait_for_function("document.querySelectorAll('.figure:not(.js-plotly-plot)').length === 0")
     marks = drawn_marks(page)
     assert len(marks) == page.locator(".figure").count() == 8
     assert [name for name, count in marks.items() if not count] == []
@@ -44,9 +43,7 @@ def test_the_page_fits_its_window_and_is_readable(address: str, look: Open, widt
     page = look(address, width=width)
     page.wait_for_selector(".js-plotly-plot")
     assert overflow(page) <= 0
-    letters = page.locator("main p, main td, main th")
-    sizes = letters.evaluate_all("(all) => all.map((element) => parseFloat(getComputedStyle(element).fontSize))")
-    assert min(sizes) >= READABLE
+    assert smallest_letters(page, "main p, main td, main th") >= READABLE
 
 
 def test_on_a_desk_no_table_of_scores_is_cut_off(address: str, look: Open) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow
+from tests.browser.chromium import DESK, PHONE, READABLE, drawn_marks, overflow, smallest_letters
 from tests.browser.conftest import NAME, Open
 
 SECTIONS = ["winner", "result", "confirm", "search", "record", "again"]
@@ -30,7 +30,6 @@ def images(page: Page) -> list[list[int]]:
 @pytest.mark.parametrize("width", [DESK, PHONE])
 def test_every_figure_is_drawn(address: str, look: Open, width: int, dark: bool) -> None:
     page = look(address, width=width, dark=dark)
-    page.wait_for_function("document.querySelectorAll('.figure:not(.js-plotly-plot)').length === 0")
     marks = drawn_marks(page)
     assert len(marks) == page.locator(".figure").count() >= 6
     assert [name for name, count in marks.items() if not count] == []
@@ -41,9 +40,7 @@ def test_the_page_fits_its_window_and_is_readable(address: str, look: Open, widt
     page = look(address, width=width)
     page.wait_for_selector(".js-plotly-plot")
     assert overflow(page) <= 0
-    letters = page.locator("main p, main td, main th, main a, dd, dt")
-    sizes = letters.evaluate_all("(all) => all.map((element) => parseFloat(getComputedStyle(element).fontSize))")
-    assert min(sizes) >= READABLE
+    assert smallest_letters(page, "main p, main td, main th, main a, dd, dt") >= READABLE
     links = page.locator("nav a, summary").evaluate_all(
         "(all) => all.map((link) => link.getBoundingClientRect().height)"
     )
