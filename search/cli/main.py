@@ -216,6 +216,12 @@ def best(
     max_flops: Annotated[
         int | None, typer.Option("--max-flops", metavar="N", min=1, help="Of those with at most N operations an image.")
     ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--max-latency-ms", metavar="MS", min=0.001, help="Of those so fast, in a study against latency_ms."
+        ),
+    ] = None,
 ) -> None:
     """Print the winning configuration as a study's TOML, which `run` accepts: what differs from the defaults.
 
@@ -225,7 +231,7 @@ def best(
     from search.study.winner import spec_within, winning_spec
 
     opened = opened_study(study, storage)
-    limits = LimitsSection(max_params=max_params, max_size=max_size, max_flops=max_flops)
+    limits = LimitsSection(max_params=max_params, max_size=max_size, max_flops=max_flops, max_latency_ms=max_latency_ms)
     spec = winning_spec(opened) if limits == LimitsSection() else spec_within(opened, limits)
     typer.echo(spec.to_toml(is_short=True), nl=False)
 

@@ -10,12 +10,13 @@ from fmnist.metrics import score
 from search.report.facts import Confirmed, Report
 from search.report.importances import EVALUATOR
 from search.report.render import escaped, headline, table_to_markdown, warnings
+from search.samplers.names import UNITS
 from search.storage.trial_record import TrialRecord
 from search.study.predictions import Predictions
 from search.study.trials import constraints_of, value_of
 from search.study.winner import WINNER
 from search.terminal.table import Mark, Table
-from search.terminal.wording import counted, duration, f1, setting, settings
+from search.terminal.wording import amount, counted, duration, f1, setting, settings
 
 LINE = 80  # characters
 
@@ -87,7 +88,7 @@ def _front(report: Report, study_id: int) -> Iterator[str]:
     yield "The points of the front, on the test split:"
     yield ""
     for point in report.front:
-        costs = ", ".join(f"{value:,.0f} {cost}" for cost, value in point.costs.items())
+        costs = ", ".join(f"{amount(value)} {UNITS[cost]}" for cost, value in point.costs.items())
         yield f"- {link(study_id, point.trial)}: {costs}; {f1(point.mean)} ({f1(point.low)} to {f1(point.high)})"
     yield ""
 

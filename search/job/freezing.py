@@ -21,7 +21,7 @@ from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, 
 from search.samplers.proposals import ProposalSampler
 from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values, stored
 from search.storage.trial_record import TrialRecord
-from search.study.costs import costs_of
+from search.study.costs import cost_function
 from search.study.limits import constraints_of, violations
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -38,6 +38,7 @@ class Freezing:
         sampler = study.optuna.sampler
         assert isinstance(sampler, ProposalSampler), "the spec makes the sampler"
         self._study, self._spec, self._classes, self._sampler = study, spec, classes, sampler
+        self._costs_of = cost_function(study, spec, classes)
         self._pace = Pace()
         self._freeze_thaw = FreezeThaw(
             Cube(spec.space.distributions()),
@@ -139,8 +140,7 @@ class Freezing:
 
     def _costs(self, knobs: dict[str, Any]) -> tuple[float, ...]:
         # Thousands of candidates for a proposal, whose values are of the space: they are not checked again.
-        config = TrialConfig.model_construct(**self._spec.space.pinned | knobs)
-        return costs_of(self._spec.search.against, self._spec.final.deployed(config), self._classes)
+        return self._costs_of(TrialConfig.model_construct(**self._spec.space.pinned | knobs))
 
     def _flops(self, knobs: dict[str, Any]) -> float:
         return describe(self._config(knobs), self._classes).flops

@@ -33,7 +33,7 @@ from search.storage.optuna_private import trial_id, wait_again
 from search.storage.sharing import NoRoomError, TakenOverError
 from search.storage.trial_record import note_end, note_foreign, note_pause, note_refused
 from search.study.coordinators import share_of, take_back
-from search.study.costs import costs_of
+from search.study.costs import cost_function
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.study import Study
 from search.study.timing import NOTE_SECONDS
@@ -66,6 +66,7 @@ class SearchLoop:
     def __init__(self, stage: Stage, classes: int) -> None:
         self.study, self.spec, self.executor, self.progress = stage.study, stage.spec, stage.executor, stage.progress
         self.classes = classes
+        self.costs_of = cost_function(self.study, self.spec, classes)
         self.deadline = Deadline(self.study, self.spec)
         self.active: dict[str, Active] = {}  # submitted and not told
         self.failures = Failures()
@@ -266,7 +267,7 @@ class SearchLoop:
         last = active.curve[-1].macro_f1 if active.curve else None
         note_end(active.trial, active.curve, reason)
         constrain(active.trial, active.constraints)
-        values = [last, *self._costs(active)] if state == TrialState.COMPLETE and last is not None else None
+        values = [last, *self.costs_of(active.config)] if state == TrialState.COMPLETE and last is not None else None
         self.study.optuna.tell(active.trial, values, state=state)
         self.done_here += word != "refused"
         self.study.snapshot(key).unlink(missing_ok=True)
@@ -277,9 +278,6 @@ class SearchLoop:
         ):
             self.progress.message(fault)
         self.progress.ended(key, word or STATE_WORDS[state], last, reason, active.trial.params)
-
-    def _costs(self, active: Active) -> tuple[float, ...]:
-        return costs_of(self.spec.search.against, self.spec.final.deployed(active.config), self.classes)
 
     def _may_be_refused(self) -> bool:
         """Whether a trial that was submitted may yet prove too slow, and leave its place in the budget to another

@@ -52,7 +52,9 @@ class Options(PlaceOptions, total=False):
     search_minutes: Annotated[float, Option("Minutes of the search alone, over all runs.", "M", low=0.01)]
     sampler: Annotated[Sampler, Option("What proposes configurations; default the study's.")]
     pruner: Annotated[Pruner, Option("What ends trials early; default the study's.")]
-    against: Annotated[list[str], Option("Search the front of F1 over parameters, flops or size.", "COST,...")]
+    against: Annotated[
+        list[str], Option("Search the front of F1 over parameters, flops, size, latency_ms.", "COST,...")
+    ]
     prior: Annotated[
         list[str], Option("Earlier studies whose trials the model begins with.", "STUDY,...", flag="--from")
     ]

@@ -10,6 +10,7 @@ from search.job.export import export_points, export_study
 from search.job.extend import extend
 from search.job.final import DivergedWinnerError, has_models, make_final
 from search.job.interrupt import Interrupt
+from search.job.latency import learn_latency
 from search.job.loop import best_of
 from search.job.minutes import in_words
 from search.job.plan import Plan, check_storage, require_searched
@@ -102,6 +103,7 @@ def _train(
     study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack, clock: JobClock
 ) -> None:
     """Run the stages up to the study's result; other runs are locked out until `ends` is closed."""
+    learn_latency(study, plan.spec, len(plan.data.class_names), plan.place, progress.message)
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
         stage = Stage(study, plan.spec, executor, progress, interrupt, clock)

@@ -11,7 +11,7 @@ from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
 from search.report.render import Report, headline, print_table, read_report, warnings
-from search.study.costs import UNITS
+from search.samplers.names import UNITS
 from search.study.holder import Holder
 from search.study.records import Confirmation, DataRecord, Final
 from search.study.spec import StudySpec

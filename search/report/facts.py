@@ -16,6 +16,7 @@ from search.report.importances import Importances, read_importances
 from search.report.wider import Wider, read_wider
 from search.storage.trial_record import TrialRecord
 from search.study.extension import Extension
+from search.study.front import LatencyModel
 from search.study.record import Record, parse_record, record_in, records_in
 from search.study.records import (
     Ablation,
@@ -102,6 +103,7 @@ class Report(Record):
     final: Final | None  # the result, on the test split
     front: tuple[PointOfFront, ...]  # the cheapest first
     diverged: tuple[Dropped, ...]  # points of the front without a result
+    latency: LatencyModel | None  # of a search against latency_ms
     confirmed: tuple[Confirmed, ...]  # best mean first
     winner: int | None  # the trial with the best mean, once every candidate has its seeds
     dropped: tuple[Dropped, ...]  # candidates that diverged
@@ -159,6 +161,7 @@ def read_report(study: Study) -> Report:
         final=record_in(attributes, Final),
         front=points_of_front(study),
         diverged=diverged_points(study),
+        latency=study.read(LatencyModel),
         confirmed=confirmed_in(confirmation),
         winner=confirmation.winner,
         dropped=confirmation.dropped,

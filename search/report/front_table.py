@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from search.report.facts import Report
 from search.report.front import PointOfFront
+from search.samplers.names import UNITS
 from search.study.front import FrontStep
 from search.terminal.table import Mark, Table
-from search.terminal.wording import counted, f1
+from search.terminal.wording import amount, counted, f1
 
 
 def front_table(report: Report) -> Table | None:
@@ -27,6 +28,12 @@ def front_table(report: Report) -> Table | None:
         f"{counted(len(steps), 'step')} {'has' if real == 1 else 'have'} a paired {level:g} % interval without 0. The "
         "models of a point are in points/trial-N, those of the best in the study's folder."
     )
+    if report.latency:
+        caption += (
+            f" latency_ms: of one image on {report.latency.place}, predicted from its layers by "
+            f"{counted(report.latency.networks, 'measured network')}; median error "
+            f"{100 * report.latency.error:.0f} %."
+        )
     columns = ("trial", *costs, "validation", "test F1", "sd", "interval", "step", "of the step")
     spare = (columns.index("of the step"), columns.index("interval"))
     return Table("Front, on the test split", columns, rows, caption, marks=marks, spare=spare, id="front")
@@ -44,7 +51,7 @@ def costs_in_words(front: Sequence[PointOfFront]) -> str:
     ranges = []
     for cost in front[0].costs:
         costs = [point.costs[cost] for point in front]
-        ranges.append(f"{min(costs):,.0f} to {max(costs):,.0f} {cost}")
+        ranges.append(f"{amount(min(costs))} to {amount(max(costs))} {UNITS[cost]}")
     return " and ".join(ranges)
 
 
@@ -57,7 +64,7 @@ def _row(point: PointOfFront, costs: tuple[str, ...]) -> tuple[str, ...]:
     step = point.step
     return (
         str(point.trial),
-        *(f"{point.costs[cost]:,.0f}" for cost in costs),
+        *(f"{amount(point.costs[cost])}" for cost in costs),
         f1(point.validation),
         f1(point.mean),
         f1(point.sd),

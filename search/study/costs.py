@@ -1,19 +1,44 @@
 """The costs of a network that a study can weigh its F1 against."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 
 from fmnist.config import TrialConfig
-from fmnist.network import describe
+from fmnist.network import Architecture, describe
 from search.samplers.names import Cost
+from search.study.front import LatencyModel
+from search.study.spec import StudySpec
+from search.study.study import Study
 
-UNITS: dict[Cost, str] = {"parameters": "parameters", "flops": "FLOPs an image", "size": "bytes"}
+
+def latency_parts(network: Architecture) -> tuple[float, ...]:
+    """Return what the time for one image grows with: 1, layers, operations, numbers in maps, bytes of weights."""
+    numbers = network.views * sum(prod(layer.output) for layer in network.layers)
+    return 1.0, float(len(network.layers)), float(network.flops), float(numbers), float(network.weight_bytes)
 
 
-def costs_of(against: Sequence[Cost], config: TrialConfig, classes: int) -> tuple[float, ...]:
+def costs_of(
+    against: Sequence[Cost], config: TrialConfig, classes: int, latency: LatencyModel | None
+) -> tuple[float, ...]:
     """Return the costs of the network of that configuration, in the order of `against`."""
     network = describe(config, classes)
-    costs = {"parameters": network.parameters, "flops": network.flops, "size": network.weight_bytes}
+    costs: dict[Cost, float] = {
+        "parameters": network.parameters,
+        "flops": network.flops,
+        "size": network.weight_bytes,
+    }
+    if "latency_ms" in against:
+        assert latency is not None, "it is measured before a search begins"
+        costs["latency_ms"] = sum(
+            part * each for part, each in zip(latency_parts(network), latency.milliseconds, strict=True)
+        )
     return tuple(float(costs[cost]) for cost in against)
+
+
+def cost_function(study: Study, spec: StudySpec, classes: int) -> Callable[[TrialConfig], tuple[float, ...]]:
+    """Return the function from a configuration to the costs of the network that the study is for."""
+    latency = study.read(LatencyModel)
+    return lambda config: costs_of(spec.search.against, spec.final.deployed(config), classes, latency)
 
 
 def dominates(f1: float, costs: Sequence[float], other_f1: float, other_costs: Sequence[float]) -> bool:

@@ -1,4 +1,7 @@
-"""The result of a search against costs: the points of its front, each with its own result and folder. No torch."""
+"""A search against costs: its model of latency, and the points of its front, each with its own result and folder.
+
+No torch.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 from search.study.record import Record, parse_record
 from search.study.records import Confirmation, Dropped, Final
 from search.study.study import Study
+from search.terminal.wording import counted
 
 
 class FrontStep(Record):
@@ -31,6 +35,28 @@ class Front(Record):
     costs: tuple[tuple[float, ...], ...]  # of each point
     steps: tuple[FrontStep, ...] = ()
     diverged: tuple[Dropped, ...] = ()  # points without a result
+
+
+class LatencyModel(Record):
+    """The latency of any network of a space, on the device on which some of them were measured when a search against it
+    began. Like the other costs it is known before a network is trained, and stays what it is.
+
+    Args:
+        milliseconds: Of one image, for each of the `latency_parts` of search.study.costs.
+        error: Median relative error for a measured network that the model was not fitted to.
+    """
+
+    KEY = "latency_model"
+    milliseconds: tuple[float, ...]
+    error: float
+    networks: int
+    device: str
+    threads: int
+
+    @property
+    def place(self) -> str:
+        """Where it was measured, in words."""
+        return f"{self.device} with {counted(self.threads, 'thread')}"
 
 
 @dataclass(frozen=True)

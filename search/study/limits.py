@@ -8,6 +8,7 @@ from fmnist.config import TrialConfig
 from fmnist.network import describe
 from search.storage.optuna_private import set_trial_system_attr
 from search.study.sections import LimitsSection
+from search.terminal.wording import amount
 
 DASHBOARD_KEY = "constraints"  # read by optuna-dashboard 0.21; Optuna 5 has one key per constraint, and reads both
 
@@ -39,12 +40,8 @@ def violations(constraints: Mapping[str, float], limits: LimitsSection) -> str |
     for name, value in constraints.items():
         limit = getattr(limits, name)
         if value > 0:
-            texts.append(f"{name} {_number(limit * (1 + value))}, over {_number(limit)}")
+            texts.append(f"{name} {amount(limit * (1 + value))}, over {amount(limit)}")
     return "; ".join(texts) or None
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def constrain(trial: Trial, constraints: Mapping[str, float]) -> None:

@@ -9,6 +9,7 @@ from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.storage.foreign import SPEC
 from search.storage.trial_record import TrialRecord
+from search.study.front import LatencyModel
 from search.study.records import Confirmation, DataRecord
 from search.study.sections import LimitsSection
 from search.study.spec import StudySpec, pinned_spec
@@ -73,17 +74,26 @@ def spec_within(study: Study, limits: LimitsSection) -> StudySpec:
 
     Raises: SearchError if no complete trial is within the limits.
     """
-    from search.study.limits import constraints_of  # imports torch
+    from search.study.costs import costs_of  # imports torch
+    from search.study.limits import constraints_of, over
 
-    data, spec = study.read(DataRecord), study.spec
+    data, spec, latency = study.read(DataRecord), study.spec, study.read(LatencyModel)
+    if limits.max_latency_ms is not None and latency is None:
+        raise SearchError(
+            f"The study {study.name!r} did not search against latency_ms, so the latency of its networks is not known. "
+            "Give --max-flops instead, or run a study with --against latency_ms."
+        )
     means = {one.trial: one.mean for one in (study.read(Confirmation) or NONE).candidates if one.runs}
     values, excesses = dict[int, float](), list[float]()  # values best first
     for trial in complete_trials(study):
         if data is None or TrialRecord(trial).config is None:
             continue
         config = spec.final.deployed(_configuration(study, trial.number)[1])
-        over = constraints_of(limits, config, len(data.class_names))
-        excesses.append(max(over.values()))
+        excess = constraints_of(limits, config, len(data.class_names))
+        if latency is not None:
+            (milliseconds,) = costs_of(("latency_ms",), config, len(data.class_names), latency)
+            excess |= over(milliseconds, limits)
+        excesses.append(max(excess.values()))
         if excesses[-1] <= 0:
             values[trial.number] = value_of(trial) or 0.0
     asked = ", ".join(f"{name} {limit:,}" for name, limit in limits.model_dump(exclude_none=True).items())

@@ -49,6 +49,11 @@ def extent(knob: Knob) -> str:
             return f"{setting(low)} to {setting(high)}{how}"
 
 
+def amount(value: float) -> str:
+    """Format a number that is whole where it is large: "120,300", "0.964"."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def times(count: int) -> str:
     """Return "once", "twice", "3 times"."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")

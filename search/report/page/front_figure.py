@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from search.report.front import PointOfFront
 from search.report.page.blocks import Facts
 from search.report.page.figure import ACCENT, FAINT, INK, MUTED, Figure, Trace
+from search.samplers.names import UNITS
+from search.terminal.wording import amount
 
 ROOM = 0.15  # of the axis of F1, above and below what is drawn
 
@@ -17,16 +19,16 @@ def front_figure(facts: Facts) -> Figure:
     low, high = min([point.low for point in points] + validation), max([point.high for point in points] + validation)
     room = ROOM * (high - low)
     axes = {
-        "xaxis": {"title": {"text": cost}, "type": "log"},
+        "xaxis": {"title": {"text": UNITS[cost]}, "type": "log"},
         # A trial far below the front would flatten it.
         "yaxis": {"title": {"text": "macro F1"}, "range": [low - room, high + room]},
         "showlegend": True,
     }
-    traces = [_trials(facts), _validated(points, cost), _tested(points, cost)]
-    return Figure(f"Macro F1 over {cost}: the front", traces, axes, 420)
+    traces = [_trials(facts, UNITS[cost]), _validated(points, cost), _tested(points, cost)]
+    return Figure(f"Macro F1 over {UNITS[cost]}: the front", traces, axes, 420)
 
 
-def _trials(facts: Facts) -> Trace:
+def _trials(facts: Facts, unit: str) -> Trace:
     trials = [path for path in facts.paths if path.counts]
     return {
         "type": "scatter",
@@ -34,9 +36,9 @@ def _trials(facts: Facts) -> Trace:
         "name": "trials, on validation",
         "x": [path.costs[0] for path in trials],
         "y": [path.searched.value for path in trials],
-        "text": [f"trial {path.number}" for path in trials],
+        "text": [f"trial {path.number}, {amount(path.costs[0])} {unit}" for path in trials],
         "marker": {"color": FAINT, "size": 7},
-        "hovertemplate": "%{text}: %{y:.4f} with %{x:,}<extra></extra>",
+        "hovertemplate": "%{text}: %{y:.4f}<extra></extra>",
     }
 
 
@@ -47,7 +49,7 @@ def _validated(points: Sequence[PointOfFront], cost: str) -> Trace:
         "y": [point.validation for point in points],
         "line": {"color": MUTED, "dash": "dot", "shape": "hv"},
         "marker": {"color": MUTED, "symbol": "circle-open", "size": 10, "line": {"width": 2}},
-        "hovertemplate": "%{text} on validation: %{y:.4f}<extra></extra>",
+        "hovertemplate": "%{text}, on validation: %{y:.4f}<extra></extra>",
     }
 
 
@@ -65,7 +67,7 @@ def _tested(points: Sequence[PointOfFront], cost: str) -> Trace:
         },
         "line": {"color": ACCENT, "shape": "hv"},
         "marker": {"color": ACCENT, "size": 10},
-        "hovertemplate": "%{text} on test: %{y:.4f} with %{x:,}<extra></extra>",
+        "hovertemplate": "%{text}, on test: %{y:.4f}<extra></extra>",
     }
 
 
@@ -74,5 +76,5 @@ def _over(points: Sequence[PointOfFront], cost: str) -> Trace:
         "type": "scatter",
         "mode": "lines+markers",
         "x": [point.costs[cost] for point in points],
-        "text": [f"trial {point.trial}" for point in points],
+        "text": [f"trial {point.trial}, {amount(point.costs[cost])} {UNITS[cost]}" for point in points],
     }
