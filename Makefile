@@ -38,7 +38,8 @@ types: install
 	$(BIN)/mypy
 
 unit: install
-	$(BIN)/pytest -n 3 --dist worksteal -m "not benchmark"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not benchmark and not ray"
+	$(BIN)/pytest -m ray  # one at a time on a machine: side by side they would wait for each other
 
 # The scripts of benchmarks/, run small: after a change to them or to what they call.
 benchmark-test: install

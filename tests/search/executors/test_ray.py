@@ -33,8 +33,8 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
     pytest.mark.filterwarnings("default"),
-    pytest.mark.usefixtures("ray_alone"),
 ]
+alone = pytest.mark.usefixtures("ray_alone")
 BUDGET, NAME = 4, "long-synthetic"
 LONG = (
     TOML.replace("trials = 3", f"trials = {BUDGET}")
@@ -156,6 +156,7 @@ def test_the_coordinator_is_killed_its_workers_end_and_the_same_command_goes_on(
     assert_exact(tmp_path)
 
 
+@alone
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_without_an_address_ray_starts_and_ends_with_the_run(
     how: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +213,7 @@ def events_until(executor: Any, ends: Callable[[Event], bool]) -> list[Event]:
     return found
 
 
+@alone
 def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_failure(
     source: Source, tmp_path: Path
 ) -> None:
@@ -242,6 +244,7 @@ def test_a_killed_worker_goes_on_from_its_snapshot_and_the_third_death_is_a_fail
         assert load_checkpoint(tmp_path / "kept").config.epochs == 2
 
 
+@alone
 def test_a_paused_training_goes_on_from_its_snapshot(source: Source, tmp_path: Path) -> None:
     from search.executors.ray import RayExecutor
 
@@ -266,6 +269,7 @@ def test_a_paused_training_goes_on_from_its_snapshot(source: Source, tmp_path: P
         events_until(executor, end_of("paused"))
 
 
+@alone
 def test_a_stop_ends_the_training_after_its_epoch_and_a_silent_worker_is_replaced(source: Source) -> None:
     from search.executors.ray import RayExecutor
 
@@ -298,13 +302,22 @@ def test_a_stop_ends_the_training_after_its_epoch_and_a_silent_worker_is_replace
         (("--executor", "ray", "--cpus-per-trial", "0"), "must use CPUs or GPUs"),
         (("--executor", "ray", "--address", "nowhere"), "must be auto or HOST:PORT, got 'nowhere'"),
         (("--executor", "ray", "--address", "127.0.0.1:1"), "nothing listens there"),
-        (("--executor", "ray", "--address", "auto"), "no Ray cluster answers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
     options: tuple[str, ...], says: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert_refused(say, options, says)
+
+
+@alone
+def test_a_cluster_that_is_not_there_is_refused(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert_refused(say, ("--executor", "ray", "--address", "auto"), "no Ray cluster answers")
+
+
+def assert_refused(say: Say, options: tuple[str, ...], says: str) -> None:
     code, _, errors = say("run", "tiny.toml", "--data", "synthetic", *options)
     assert code == 2
     assert errors.startswith("Error: ")
