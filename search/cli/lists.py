@@ -71,7 +71,17 @@ Studies = Annotated[
 ]
 
 
-def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def status(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY]...", help="Only these of the storage; default all.", autocompletion=study_names
+        ),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
     """List the studies with their stage, trials, best validation value, final score with interval, and time.
 
     Example: fmnist-search status
@@ -80,7 +90,7 @@ def status(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False, as_csv: 
     from search.report.lists.status import status as status_of
     from search.study.study import load_study, storage_names
 
-    _print(status_of([load_study(opened, name) for name in storage_names(opened)]), form, Console())
+    _print(status_of([load_study(opened, name) for name in studies or storage_names(opened)]), form, Console())
 
 
 def trials(

@@ -18,7 +18,7 @@ RULES = {
     "unknown_labels": "no known class",
     "missing_pixels": "some pixels missing",
     "most_missing": "most pixels missing",
-    "blank": "one grey all over",
+    "blank": "one colour all over",
     "conflicts": "one image, two labels",
     "duplicates": "exact copies",
     "leaks": "also in test",
@@ -180,11 +180,12 @@ def _balance_caption(summary: DataSummary, untested: int) -> str:
             "smallest."
         )
     missing = f" Without a test image: {untested} of {len(sizes)} classes." if untested else ""
-    return f"{ratio}{missing} Brightness is the mean grey of a class's training images, from 0, black, to 255, white."
+    brightness = "Brightness is the mean of the pixels of a class's training images, from 0, black, to 255, white."
+    return f"{ratio}{missing} {brightness}"
 
 
 def pixel_table(summary: DataSummary) -> Table:
-    """Return a table that summarises the grey values of the training images."""
+    """Return a table that summarises the pixel values of the training images."""
     title = "Pixels"
     if (pixels := summary.pixels) is None:
         return Table(title, caption="There is no training image.")

@@ -38,6 +38,15 @@ def test_status_has_stage_trials_best_final_and_time_of_every_study(listed: Say)
     assert "1 min 35 s" in lines["first"]
 
 
+def test_status_of_named_studies_has_only_them(listed: Say) -> None:
+    code, output, errors = listed("status", "second", "first", "--json")
+    assert (code, errors) == (0, "")
+    assert [row["study"] for row in json.loads(output)] == ["second", "first"]
+    code, _, errors = listed("status", "frist")
+    assert code == 2
+    assert "first" in errors
+
+
 def test_status_for_programs_has_numbers_without_units(listed: Say) -> None:
     code, output, errors = listed("status", "--json")
     assert (code, errors) == (0, "")
