@@ -15,6 +15,7 @@ from search.job.stage import Stage
 from search.job.temperature import fitted_temperature, temperature_of
 from search.job.trainings import train_all, turns_of
 from search.storage.trial_record import TrialRecord
+from search.study.costs import with_floor
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.sections import DEFAULT_LOSS
 from search.study.spec import StudySpec
@@ -149,7 +150,7 @@ def candidates_for(study: Study, spec: StudySpec, before: Confirmation) -> tuple
 
 def _groups(study: Study, spec: StudySpec, candidates: Iterable[Candidate]) -> list[list[Scored]]:
     """Return the points of the front by their search values, each before those that may replace it."""
-    scored = [Scored(one.trial, one.search_value, costs_of_trial(study, one.trial)) for one in candidates]
+    scored = [_scored(study, spec, one.trial, one.search_value) for one in candidates]
     return points_with_rivals(scored, spec.points, DEFAULT_LOSS if spec.final.loss is None else spec.final.loss)
 
 
@@ -159,8 +160,12 @@ def _points(study: Study, spec: StudySpec, candidates: Mapping[int, Candidate]) 
         max((candidates[entry.trial] for entry in rivals if entry.trial in candidates), key=_score)
         for rivals in _groups(study, spec, candidates.values())
     ]
-    scored = [Scored(one.trial, _score(one), costs_of_trial(study, one.trial)) for one in best]
+    scored = [_scored(study, spec, one.trial, _score(one)) for one in best]
     return [candidates[entry.trial] for entry in undominated(scored)]
+
+
+def _scored(study: Study, spec: StudySpec, trial: int, value: float) -> Scored:
+    return Scored(trial, value, with_floor(spec.search, costs_of_trial(study, trial)))
 
 
 def _why_none(study: Study, spec: StudySpec, dropped: Sequence[Dropped]) -> str:

@@ -21,7 +21,7 @@ from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, 
 from search.samplers.proposals import ProposalSampler
 from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values, stored
 from search.storage.trial_record import TrialRecord
-from search.study.costs import cost_function
+from search.study.costs import cost_function, with_floor
 from search.study.limits import constraints_of, violations
 from search.study.spec import StudySpec
 from search.study.study import Study
@@ -140,7 +140,8 @@ class Freezing:
 
     def _costs(self, knobs: dict[str, Any]) -> tuple[float, ...]:
         # Thousands of candidates for a proposal, whose values are of the space: they are not checked again.
-        return self._costs_of(TrialConfig.model_construct(**self._spec.space.pinned | knobs))
+        costs = self._costs_of(TrialConfig.model_construct(**self._spec.space.pinned | knobs))
+        return with_floor(self._spec.search, costs)
 
     def _flops(self, knobs: dict[str, Any]) -> float:
         return describe(self._config(knobs), self._classes).flops

@@ -55,6 +55,7 @@ class Options(PlaceOptions, total=False):
     against: Annotated[
         list[str], Option("Search the front of F1 over parameters, flops, size, latency_ms.", "COST,...")
     ]
+    floor: Annotated[list[str], Option("Costs below which networks count as if they cost so much.", "COST,...")]
     prior: Annotated[
         list[str], Option("Earlier studies whose trials the model begins with.", "STUDY,...", flag="--from")
     ]

@@ -18,7 +18,7 @@ from search.study.spec import StudySpec
 from search.study.study import Study
 from search.terminal.program import program
 from search.terminal.table import Table
-from search.terminal.wording import counted, duration, extent, f1, settings
+from search.terminal.wording import amount, counted, duration, extent, f1, settings
 
 LENGTHS = (2.0, 5.0, 10.0, 30.0, 60.0)  # minutes
 # What a network needs that learns well.
@@ -232,7 +232,8 @@ def _limits(spec: StudySpec) -> str:
 
 
 def _against(spec: StudySpec) -> str:
-    costs = " and ".join(UNITS[cost] for cost in spec.search.against)
+    floors = [f" from {amount(floor)}" for floor in spec.search.floor] or [""] * len(spec.search.against)
+    costs = " and ".join(UNITS[cost] + floor for cost, floor in zip(spec.search.against, floors, strict=True))
     return f"{costs}: the best F1 at every cost, not the best of all" if costs else ""
 
 

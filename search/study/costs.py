@@ -7,6 +7,7 @@ from fmnist.config import TrialConfig
 from fmnist.network import Architecture, describe
 from search.samplers.names import Cost
 from search.study.front import LatencyModel
+from search.study.sections import SearchSection
 from search.study.spec import StudySpec
 from search.study.study import Study
 
@@ -39,6 +40,13 @@ def cost_function(study: Study, spec: StudySpec, classes: int) -> Callable[[Tria
     """Return the function from a configuration to the costs of the network that the study is for."""
     latency = study.read(LatencyModel)
     return lambda config: costs_of(spec.search.against, spec.final.deployed(config), classes, latency)
+
+
+def with_floor(search: SearchSection, costs: Sequence[float]) -> tuple[float, ...]:
+    """Return the costs as the search counts them: none below its floor."""
+    if not search.floor:
+        return tuple(costs)
+    return tuple(max(cost, floor) for cost, floor in zip(costs, search.floor, strict=True))
 
 
 def dominates(f1: float, costs: Sequence[float], other_f1: float, other_costs: Sequence[float]) -> bool:

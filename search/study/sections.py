@@ -62,6 +62,8 @@ class SearchSection(Section):
     patience: Annotated[float, Field(gt=0)] | None = None
     # With costs the search is for their front: the best F1 that a network of at most so much can have.
     against: Annotated[tuple[Cost, ...], Field(strict=False, max_length=2)] = ()
+    # For each of them: networks that cost less count as if they cost so much, so no time is spent on what is too small.
+    floor: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _modelled(self) -> Self:
@@ -73,6 +75,8 @@ class SearchSection(Section):
             raise ValueError('a section with sampler = "gp" and pruner = "freeze-thaw" if it is against a cost')
         if len(set(self.against)) < len(self.against):
             raise ValueError("a section that names each cost only once")
+        if len(self.floor) not in (0, len(self.against)):
+            raise ValueError("a section whose floor has one number for each cost under against, or is left out")
         return self
 
 

@@ -178,7 +178,7 @@ class StudySpec(Section):
         for name, wish in wishes.items():
             section, _, key = WISHES[name].rpartition(".")
             if wish is not None:
-                is_list = name in ("prior", "against")
+                is_list = name in ("prior", "against", "floor")
                 given = [part.strip() for text in wish for part in text.split(",")] if is_list else wish
                 (values[section] if section else values)[key] = given
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
