@@ -131,6 +131,30 @@ def test_the_points_are_those_that_stay_best_on_fresh_seeds(tmp_path: Path) -> N
     assert len(confirmation.temperatures) == len(points)
 
 
+def test_networks_below_the_floor_count_as_of_one_cost(tmp_path: Path) -> None:
+    values = front_spec().search.model_dump() | {"floor": [10**6]}
+    spec = front_spec(search=values)
+    study = searched(tmp_path, spec)
+    assert all(costs_of_trial(study, trial.number)[0] < 10**6 for trial in complete_trials(study)), (
+        "what they really cost"
+    )
+    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    confirmation = study.read(Confirmation)
+    assert confirmation is not None
+    assert confirmation.points == (winner.trial,), "the best one, as none is cheaper"
+
+
+def test_the_floor_of_the_command_line_is_in_the_plan(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "front.toml").write_text(TOML)
+    run = ("run", "front.toml", "--data", "synthetic", "--dry-run")
+    code, output, errors = say(*run, "--floor", "2000")
+    assert code == 0, errors
+    assert "parameters from 2,000: the best F1 at every cost" in " ".join(output.split())
+    code, _, errors = say(*run, "--floor", "2000,3000")
+    assert code == 2
+    assert "one number for each cost under against" in errors
+
+
 def test_all_points_are_tested_in_one_opening_with_figures_of_their_own_models(tmp_path: Path) -> None:
     spec, source = front_spec(), small_source(tmp_path)
     study = searched(tmp_path, spec)
@@ -209,6 +233,10 @@ def test_without_fresh_seeds_the_front_of_the_search_is_retrained(tmp_path: Path
     [
         ({"search": {"trials": 5, "against": ["parameters"]}}, 'pruner = "freeze-thaw" if it is against a cost'),
         ({"search": {"trials": 5, "sampler": "gp", "pruner": "freeze-thaw"}}, "neither points nor loss unless"),
+        (
+            {"search": {"trials": 5, "sampler": "gp", "pruner": "freeze-thaw", "floor": [1]}, "final": {}},
+            "whose floor has one number for each cost",
+        ),
         ({"budget": {"target": 0.9}}, "without against if [budget] has a target"),
         ({"final": {"distil": True}}, "distil = false if the search is against a cost"),
     ],
