@@ -63,7 +63,9 @@ class SearchSection(Section):
     # With costs the search is for their front: the best F1 that a network of at most so much can have.
     against: Annotated[tuple[Cost, ...], Field(strict=False, max_length=2)] = ()
     # For each of them: networks that cost less count as if they cost so much, so no time is spent on what is too small.
-    floor: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(strict=False)] = ()
+    floor: Annotated[
+        tuple[Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)], ...], Field(strict=False)
+    ] = ()
 
     @model_validator(mode="after")
     def _modelled(self) -> Self:
