@@ -202,10 +202,10 @@ def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int
 
 def _sample(spec: StudySpec, classes: int) -> list[TrialConfig]:
     """Return random configurations, within the limits on parameters and size if there are any such."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    count, drawn, within = SAMPLES if spec.space.knobs else 1, list[TrialConfig](), list[TrialConfig]()
+    study, space = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), spec.space
+    count, drawn, within = SAMPLES if space.knobs else 1, list[TrialConfig](), list[TrialConfig]()
     while len(within) < count and len(drawn) < (MOST_SAMPLES if count > 1 else 1):
-        drawn.append(spec.space.suggest(study.ask()))
+        drawn.append(space.suggest(study.ask()))
         constraints = constraints_of(spec.limits, spec.final.deployed(drawn[-1]), classes)
         if all(excess <= 0 for excess in constraints.values()):
             within.append(drawn[-1])

@@ -38,10 +38,10 @@ class Freezing:
         sampler = study.optuna.sampler
         assert isinstance(sampler, ProposalSampler), "the spec makes the sampler"
         self._study, self._spec, self._classes, self._sampler = study, spec, classes, sampler
-        self._costs_of = cost_function(study, spec, classes)
+        self._costs_of, self._space = cost_function(study, spec, classes), spec.space  # which is read at each access
         self._pace = Pace()
         self._freeze_thaw = FreezeThaw(
-            Cube(spec.space.distributions()),
+            Cube(self._space.distributions()),
             spec.epochs,
             seed=sampler.seed,
             is_allowed=self._is_allowed,
@@ -111,7 +111,7 @@ class Freezing:
             record = TrialRecord(trial)
             if not record.began or record.foreign or record.outside:
                 continue
-            if not self._spec.space.knobs.keys() <= trial.params.keys():
+            if not self._space.knobs.keys() <= trial.params.keys():
                 continue
             curve = own[trial.number].curve if trial.number in own else record.curve
             values = {point.number: point.macro_f1 or 0.0 for point in curve} | trial.intermediate_values
@@ -139,15 +139,14 @@ class Freezing:
         return violations(constraints_of(self._spec.limits, config, self._classes), self._spec.limits) is None
 
     def _costs(self, knobs: dict[str, Any]) -> tuple[float, ...]:
-        # Thousands of candidates for a proposal, whose values are of the space: they are not checked again.
-        costs = self._costs_of(TrialConfig.model_construct(**self._spec.space.pinned | knobs))
-        return with_floor(self._spec.search, costs)
+        return with_floor(self._spec.search, self._costs_of(self._config(knobs)))
 
     def _flops(self, knobs: dict[str, Any]) -> float:
         return describe(self._config(knobs), self._classes).flops
 
     def _config(self, knobs: dict[str, Any]) -> TrialConfig:
-        return TrialConfig.model_validate(self._spec.space.pinned | knobs)
+        # Thousands of candidates for a proposal, whose values are of the space: they are not checked again.
+        return TrialConfig.model_construct(**self._space.pinned | knobs)
 
 
 class Pace:

@@ -79,9 +79,10 @@ def _some_networks(spec: StudySpec, classes: int) -> list[TrialConfig]:
     """Return up to NETWORKS deployed networks of the space, all different, those over a limit only if there are none
     within.
     """
-    cube, found, over = Cube(spec.space.distributions()), dict[tuple[float, ...], TrialConfig](), []
+    space, found, over = spec.space, dict[tuple[float, ...], TrialConfig](), list[TrialConfig]()
+    cube = Cube(space.distributions())
     for point in cube.random(TRIES, np.random.default_rng(SEED)):
-        config = spec.final.deployed(TrialConfig.model_validate(spec.space.pinned | cube.knobs(point)))
+        config = spec.final.deployed(TrialConfig.model_validate(space.pinned | cube.knobs(point)))
         if violations(constraints_of(spec.limits, config, classes), spec.limits):
             over.append(config)
         elif (parts := latency_parts(describe(config, classes))) not in found:

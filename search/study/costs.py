@@ -23,17 +23,7 @@ def costs_of(
 ) -> tuple[float, ...]:
     """Return the costs of the network of that configuration, in the order of `against`."""
     network = describe(config, classes)
-    costs: dict[Cost, float] = {
-        "parameters": network.parameters,
-        "flops": network.flops,
-        "size": network.weight_bytes,
-    }
-    if "latency_ms" in against:
-        assert latency is not None, "it is measured before a search begins"
-        costs["latency_ms"] = sum(
-            part * each for part, each in zip(latency_parts(network), latency.milliseconds, strict=True)
-        )
-    return tuple(float(costs[cost]) for cost in against)
+    return tuple(_cost(cost, network, latency) for cost in against)
 
 
 def cost_function(study: Study, spec: StudySpec, classes: int) -> Callable[[TrialConfig], tuple[float, ...]]:
@@ -53,3 +43,16 @@ def dominates(f1: float, costs: Sequence[float], other_f1: float, other_costs: S
     """Whether a network that is no worse and costs no more than another one is better or cheaper."""
     is_no_worse = f1 >= other_f1 and all(cost <= other for cost, other in zip(costs, other_costs, strict=True))
     return is_no_worse and (f1 > other_f1 or tuple(costs) != tuple(other_costs))
+
+
+def _cost(cost: Cost, network: Architecture, latency: LatencyModel | None) -> float:
+    match cost:
+        case "parameters":
+            return float(network.parameters)
+        case "flops":
+            return float(network.flops)
+        case "size":
+            return float(network.weight_bytes)
+        case "latency_ms":
+            assert latency is not None, "it is measured before a search begins"
+            return sum(part * each for part, each in zip(latency_parts(network), latency.milliseconds, strict=True))
