@@ -202,7 +202,8 @@ def _speed(config: TrialConfig, classes: int, device: torch.device, threads: int
 
 def _sample(spec: StudySpec, classes: int) -> list[TrialConfig]:
     """Return random configurations, within the limits on parameters and size if there are any such."""
-    study, space = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)), spec.space
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = spec.space
     count, drawn, within = SAMPLES if space.knobs else 1, list[TrialConfig](), list[TrialConfig]()
     while len(within) < count and len(drawn) < (MOST_SAMPLES if count > 1 else 1):
         drawn.append(space.suggest(study.ask()))
