@@ -1,9 +1,11 @@
 """README and docs say what is so: commands, options, links and the study they show exist as they write them."""
 
+import ast
 import json
 import re
 import shlex
 import tomllib
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -124,6 +126,15 @@ def test_the_study_of_ones_own_in_the_docs_can_be_run(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(shown, encoding="utf-8")
     spec = load_spec(str(tmp_path / "mine.toml"))
     assert (spec.search.trials, spec.knobs["dropout"], spec.final) == (30, 0.1, load_spec("quick").final)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_pages_python_imports_is_there(page: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = import_module(node.module or "")
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
 def test_the_steps_of_the_tutorial_are_all_tried_and_all_confirmed(tmp_path: Path) -> None:

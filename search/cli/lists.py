@@ -74,9 +74,7 @@ Studies = Annotated[
 def status(
     studies: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[STUDY]...", help="Only these of the storage; default all.", autocompletion=study_names
-        ),
+        typer.Argument(metavar="STUDY...", help="Only these of the storage; default all.", autocompletion=study_names),
     ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
