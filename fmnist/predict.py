@@ -1,6 +1,7 @@
 """From images to class probabilities and features."""
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -45,9 +46,14 @@ def features(checkpoint: Checkpoint, pixels: NDArray[np.uint8], device: torch.de
     return vectors
 
 
-def latency_ms(model: Network, size: Size, device: torch.device) -> float:
-    """Return the milliseconds from the pixels of one image to its class scores on the CPU, as a steady median."""
+def latency_ms(model: Network, size: Size, device: torch.device, *, seconds: float = math.inf) -> float:
+    """Return the milliseconds from the pixels of one image to its class scores on the CPU, as a steady median.
+
+    A median is of LATENCY_PASSES passes, or of fewer within `seconds`.
+    """
     quick = folded(model).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pixels = torch.zeros((1, *size.shape), dtype=torch.uint8)
     with torch.inference_mode():
-        return steady(lambda: median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=LATENCY_PASSES))[0]
+        return steady(
+            lambda: median_ms(lambda: quick(as_input(pixels.to(device))).cpu(), passes=LATENCY_PASSES, seconds=seconds)
+        )[0]

@@ -22,6 +22,7 @@ from search.job.final import evaluate, is_test_of
 from search.job.teachers import FOLDER as TEACHERS
 from search.storage.opening import open_storage
 from search.study.environment import now
+from search.study.front import POINTS
 from search.study.ownership import OWNER, identity_of, name_of, read_owner
 from search.study.paths import METRICS
 from search.study.records import Identity
@@ -87,11 +88,15 @@ def evaluate_model(
 
 
 def _owner(model: Path) -> Identity | None:
-    """Return the study whose folder holds the model as export, final/seed-N or final/teachers/seed-N, or None."""
+    """Return the study whose folder, or that of a point in it, holds the model, or None.
+
+    The model is there as export, final/seed-N or final/teachers/seed-N.
+    """
     folder = model.resolve().parent
     folder = folder.parent if folder.name == TEACHERS else folder
+    folder = folder.parent if folder.name == "final" else folder
     try:
-        return read_owner((folder.parent if folder.name == "final" else folder) / OWNER)
+        return read_owner((folder.parents[1] if folder.parent.name == POINTS else folder) / OWNER)
     except SearchError:  # another program's file of the same name
         return None
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmnist.config import TrialConfig
 from fmnist.network import describe
+from search.errors import SearchError
 from search.job.active import Active
 from search.job.choosing import Verdict
 from search.job.prior import take_prior
@@ -22,10 +23,10 @@ from search.samplers.proposals import ProposalSampler
 from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values, stored
 from search.storage.trial_record import TrialRecord
 from search.study.costs import cost_function, with_floor
-from search.study.limits import constraints_of, violations
+from search.study.limits import constraints_of, over, violations
 from search.study.spec import StudySpec
 from search.study.study import Study
-from search.terminal.wording import f1
+from search.terminal.wording import amount, f1
 
 SHARE = 0.25  # of the time at most that verdicts take
 ENDED: Mapping[TrialState, State] = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "ended"}
@@ -51,6 +52,11 @@ class Freezing:
             prior=take_prior(study, spec, announce),
             costs_of=self._costs if spec.search.against else None,
         )
+        if spec.search.floor and self._freeze_thaw.is_flat:
+            raise SearchError(
+                "[search] floor must be below what some networks of the space cost, got "
+                f"{', '.join(map(amount, spec.search.floor))}: none costs more. Lower it, or leave it out."
+            )
         self._next_verdict = 0.0  # when
         self.end_reason, self.ends_early = "", False
 
@@ -135,8 +141,12 @@ class Freezing:
         return seconds_left if self._pace.is_known else np.inf
 
     def _is_allowed(self, knobs: dict[str, Any]) -> bool:
-        config = self._spec.final.deployed(self._config(knobs))
-        return violations(constraints_of(self._spec.limits, config, self._classes), self._spec.limits) is None
+        config, limits = self._config(knobs), self._spec.limits
+        constraints = constraints_of(limits, self._spec.final.deployed(config), self._classes)
+        if limits.max_latency_ms is not None and "latency_ms" in self._spec.search.against:
+            predicted = dict(zip(self._spec.search.against, self._costs_of(config), strict=True))
+            constraints |= over(predicted["latency_ms"], limits)
+        return violations(constraints, limits) is None
 
     def _costs(self, knobs: dict[str, Any]) -> tuple[float, ...]:
         return with_floor(self._spec.search, self._costs_of(self._config(knobs)))

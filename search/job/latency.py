@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from fmnist.config import TrialConfig
+from fmnist.cuda import release_memory
 from fmnist.device import device_name, torch_threads
 from fmnist.machine import processor
 from fmnist.network import build, describe
@@ -24,6 +25,7 @@ from search.terminal.wording import counted, duration
 NETWORKS = 32  # that are measured, spread over the space
 TRIES = 40 * NETWORKS  # for networks within the limits
 SEED = 0
+SECONDS = 0.3  # at most, of a median of passes
 
 Floats = NDArray[np.float64]
 
@@ -37,10 +39,13 @@ def learn_latency(study: Study, spec: StudySpec, classes: int, place: Place, ann
         if (known.device, known.threads) != (where, place.threads):
             announce(f"Latency stays that of {known.place}, where the search began.")
         return
-    begin = time.monotonic()
-    configs = _some_networks(spec, classes)
+    begin, configs = time.monotonic(), _some_networks(spec, classes)
+    announce(f"Latency: measuring {counted(len(configs), 'network')} of the space.")
     with torch_threads(place.threads):
-        measured = [latency_ms(build(config, classes), config.size, place.device) for config in configs]
+        measured = [
+            latency_ms(build(config, classes), config.size, place.device, seconds=SECONDS) for config in configs
+        ]
+    release_memory(place.device)
     parts = np.array([latency_parts(describe(config, classes)) for config in configs])
     model = LatencyModel(
         milliseconds=tuple(fitted(parts, np.array(measured)).tolist()),
@@ -49,11 +54,13 @@ def learn_latency(study: Study, spec: StudySpec, classes: int, place: Place, ann
         device=where,
         threads=place.threads,
     )
-    study.write(model)
+    with study.locked():  # another run of the study may have measured meanwhile: all count by one model
+        if study.read(LatencyModel) is None:
+            study.write(model)
     announce(
-        f"Latency: {counted(len(configs), 'network')} measured in {duration(time.monotonic() - begin)}, "
-        f"{min(measured):.3g} to {max(measured):.3g} ms an image on {model.place}. That of others is predicted "
-        f"from their layers, with a median error of {100 * model.error:.0f} %."
+        f"Latency: {min(measured):.3g} to {max(measured):.3g} ms an image on {model.place}, measured in "
+        f"{duration(time.monotonic() - begin)}. That of others is predicted from their layers"
+        f"{'' if model.error is None else f', with a median error of {100 * model.error:.0f} %'}."
     )
 
 
@@ -66,10 +73,10 @@ def fitted(parts: Floats, measured: Floats) -> Floats:
     return np.asarray(nnls(parts / scale / measured[:, None], np.ones(len(measured)))[0] / scale)
 
 
-def error_of_unseen(parts: Floats, measured: Floats) -> float:
-    """Return the median relative error for a network by the model of the others; 0 of a single one."""
+def error_of_unseen(parts: Floats, measured: Floats) -> float | None:
+    """Return the median relative error for a network by the model of the others; None of a single one."""
     if len(measured) == 1:
-        return 0.0
+        return None
     others = [np.arange(len(measured)) != left_out for left_out in range(len(measured))]
     predicted = [parts[i] @ fitted(parts[kept], measured[kept]) for i, kept in enumerate(others)]
     return float(np.median(np.abs(np.array(predicted) / measured - 1)))

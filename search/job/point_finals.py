@@ -1,6 +1,6 @@
 """The points of a front beside the winner: trained before the test split is opened, and scored when it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,7 +148,7 @@ def write_front(
         study.write(finals[trial], key=point_key(trial))
     costs = {trial: costs_of_trial(study, trial) for trial in finals}
     order = sorted(finals, key=lambda trial: costs[trial])
-    steps = [_step(images, predictions, pair) for pair in zip(order[1:], order, strict=False)]
+    steps = [_step(images, predictions, pair) for pair in _pairs(order, costs)]
     study.write(
         Front(
             against=points.against,
@@ -164,6 +164,15 @@ def _read(folder: Path, final: Final) -> Predictions:
     read = read_predictions(folder, final)
     assert read is not None, "they were written when the networks were scored"
     return read
+
+
+def _pairs(order: Sequence[int], costs: Mapping[int, tuple[float, ...]]) -> Iterator[tuple[int, int]]:
+    """Yield each point with the last one before it that costs no more, if there is one."""
+    for place, dearer in enumerate(order):
+        for cheaper in reversed(order[:place]):
+            if all(one <= other for one, other in zip(costs[cheaper], costs[dearer], strict=True)):
+                yield dearer, cheaper
+                break
 
 
 def _step(images: Images, predictions: Mapping[int, Predictions], pair: tuple[int, int]) -> FrontStep:

@@ -7,7 +7,7 @@ import numpy as np
 
 from search.samplers.front import Front
 from search.samplers.learning_curves import warp
-from search.study.costs import dominates
+from search.study.front import dominates
 
 
 @dataclass(frozen=True)

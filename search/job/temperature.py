@@ -30,8 +30,9 @@ def fitted_temperature(stage: Stage, winner: Candidate, before: Confirmation) ->
     temperatures = [run.temperature for run in winner.runs if run.temperature is not None]
     if winner.runs and len(temperatures) == len(winner.runs):
         return round(geometric_mean(temperatures), DECIMALS)
-    if not winner.runs and before.winner == winner.trial and before.temperature is not None:
-        return before.temperature
+    earlier = dict(zip(before.points, before.temperatures, strict=True)) | {before.winner: before.temperature}
+    if not winner.runs and (known := earlier.get(winner.trial)) is not None:
+        return known
     temperature = None if winner.runs else _of_search(stage.study, winner)
     if temperature is None:
         stage.progress.message(

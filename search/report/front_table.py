@@ -24,15 +24,15 @@ def front_table(report: Report) -> Table | None:
     real = sum(is_real(step) for step in steps)
     caption = (
         f"The points of the front, each trained again with {counted(report.front[0].seeds, 'seed')}; the test split "
-        f"was opened once for all. Step: the difference from the row above on the same images; {real} of "
-        f"{counted(len(steps), 'step')} {'has' if real == 1 else 'have'} a paired {level:g} % interval without 0. The "
-        "models of a point are in points/trial-N, those of the best in the study's folder."
+        "was opened once for all. Step: the difference from the last row above that costs no more, on the same images; "
+        f"{real} of {counted(len(steps), 'step')} {'has' if real == 1 else 'have'} a paired {level:g} % interval "
+        "without 0. The models of a point are in points/trial-N, those of the best in the study's folder."
     )
     if report.latency:
+        error = "" if report.latency.error is None else f"; median error {100 * report.latency.error:.0f} %"
         caption += (
             f" latency_ms: of one image on {report.latency.place}, predicted from its layers by "
-            f"{counted(report.latency.networks, 'measured network')}; median error "
-            f"{100 * report.latency.error:.0f} %."
+            f"{counted(report.latency.networks, 'measured network')}{error}."
         )
     columns = ("trial", *costs, "validation", "test F1", "sd", "interval", "step", "of the step")
     spare = (columns.index("of the step"), columns.index("interval"))

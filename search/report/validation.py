@@ -1,9 +1,10 @@
 """The best trials' predictions on the validation images, for looking at their mistakes. No torch.
 
-The study's folder holds one file for each trial that is among the best.
+The study's folder holds one file for each trial that is among the best, or on the front of a search against costs.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial
 from fmnist.metrics import macro_f1
 from search.executors import Predicted
 from search.report.facts import BEST_SHOWN
+from search.study.front import dominates
 from search.study.predictions import Predictions
 from search.study.study import Study
 from search.study.trials import is_eligible, value_of
@@ -27,13 +29,16 @@ def predictions_path(study: Study, trial: int) -> Path:
 
 
 def keep_predictions(study: Study, trial: int, predicted: Predicted) -> str:
-    """Store the predictions of a complete trial if it is among the best, and delete those of trials that no longer are.
+    """Store the predictions of a complete trial if it is among the best or on the front, and delete those of trials
+    that are no longer.
 
     Returns an error message if that failed, which ends no search; otherwise "".
     """
     trials = study.trials()
     stored = {number for number in _stored(study) if number < len(trials)}  # the files may be of a deleted study
-    best = sorted({*stored, trial}, key=lambda number: _rank(trials[number]), reverse=True)[:BEST_SHOWN]
+    there = {*stored, trial}
+    best = sorted(there, key=lambda number: _rank(trials[number]), reverse=True)[:BEST_SHOWN]
+    best += [number for number in there if _is_on_front(trials[number], [trials[other] for other in there])]
     try:
         if trial in best:
             _write(predictions_path(study, trial), predicted)
@@ -73,6 +78,11 @@ def _write(path: Path, predicted: Predicted) -> None:
 def _stored(study: Study) -> set[int]:
     stems = (path.stem.removeprefix("trial-") for path in (study.folder / FOLDER).glob("trial-*.npz"))
     return {int(stem) for stem in stems if stem.isdecimal()}
+
+
+def _is_on_front(trial: FrozenTrial, others: Sequence[FrozenTrial]) -> bool:
+    (own, *costs), rest = trial.values or [0.0], [other.values for other in others if other.values]
+    return bool(costs) and is_eligible(trial) and not any(dominates(f1, each, own, costs) for f1, *each in rest)
 
 
 def _rank(trial: FrozenTrial) -> tuple[bool, float]:

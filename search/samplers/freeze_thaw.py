@@ -121,6 +121,11 @@ class FreezeThaw:
         within = self._allowed(np.random.default_rng(seed)) if costs_of else [{}]
         self._front = Front(np.array([self._costs_of(knobs) for knobs in within], dtype=np.float64))
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether all networks of the space have the same of some cost."""
+        return self._front.is_flat
+
     def next_step(self, seen: Sequence[Seen], *, new: int, seconds_left: float = np.inf) -> Step | End:
         """Return what a free worker does; End if nothing that is left is worth its time, or can be completed in it.
 

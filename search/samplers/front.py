@@ -27,6 +27,11 @@ class Front:
         grid = np.meshgrid(*scales, indexing="ij")
         self._cells = np.stack([axis.ravel() for axis in grid], axis=1) if scales else np.zeros((1, 0))
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether all networks have the same of some cost, so that there is no front over it."""
+        return bool((self._cells.min(axis=0, initial=np.inf) == self._cells.max(axis=0, initial=-np.inf)).any())
+
     def best(self, values: Floats, costs: Floats, otherwise: float) -> Floats:
         """Return the best value in each cell, DEPTH below the best of all where none is; `otherwise` with no values.
 
@@ -51,7 +56,7 @@ class Front:
         """Return the networks that are the best in a cell, `most` of them spread over the costs; without costs the
         `most` best ones.
         """
-        if not self.costs:
+        if not self.costs or not len(values):
             return np.argsort(-values)[:most]
         covers = self._covers(costs)
         found = np.unique(np.where(covers, values[:, None], -np.inf).argmax(axis=0)[covers.any(axis=0)])

@@ -39,12 +39,6 @@ def with_floor(search: SearchSection, costs: Sequence[float]) -> tuple[float, ..
     return tuple(max(cost, floor) for cost, floor in zip(costs, search.floor, strict=True))
 
 
-def dominates(f1: float, costs: Sequence[float], other_f1: float, other_costs: Sequence[float]) -> bool:
-    """Whether a network that is no worse and costs no more than another one is better or cheaper."""
-    is_no_worse = f1 >= other_f1 and all(cost <= other for cost, other in zip(costs, other_costs, strict=True))
-    return is_no_worse and (f1 > other_f1 or tuple(costs) != tuple(other_costs))
-
-
 def _cost(cost: Cost, network: Architecture, latency: LatencyModel | None) -> float:
     match cost:
         case "parameters":

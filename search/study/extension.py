@@ -41,6 +41,11 @@ def require_extensible(before: StudySpec, now: StudySpec, *, made_by: str, versi
             f"A study cannot be extended to other epochs, got {now.epochs} in place of {before.epochs}: its trials "
             "would have ended at different points of their learning rate schedules. Give --name for a new study."
         )
+    if "latency_ms" in now.search.against:
+        raise SearchError(
+            "A study against latency_ms cannot be extended: its latencies follow from networks that were measured in "
+            "the earlier space. Give --name for a new study, and --from for the trials of this one."
+        )
     if now.search.sampler in TIED and now.search.pruner != "freeze-thaw":
         raise SearchError(
             f"A study cannot be extended if its sampler is {', '.join(TIED[:-1])} or {TIED[-1]}, got "

@@ -3,6 +3,7 @@
 No torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from search.study.records import Confirmation, Dropped, Final
 from search.study.study import Study
 from search.terminal.wording import counted
 
+POINTS = "points"  # folder of the points within the study's
+
 
 class FrontStep(Record):
-    """The test macro F1 of a point minus that of the next cheaper one, on the same images."""
+    """The test macro F1 of a point minus that of the next one that costs no more, on the same images."""
 
     trial: int
     cheaper: int
@@ -43,12 +46,12 @@ class LatencyModel(Record):
 
     Args:
         milliseconds: Of one image, for each of the `latency_parts` of search.study.costs.
-        error: Median relative error for a measured network that the model was not fitted to.
+        error: Median relative error for a measured network that the model was not fitted to; None with a single one.
     """
 
     KEY = "latency_model"
     milliseconds: tuple[float, ...]
-    error: float
+    error: float | None
     networks: int
     device: str
     threads: int
@@ -80,9 +83,15 @@ class FrontPoint:
     is_winner: bool
 
 
+def dominates(f1: float, costs: Sequence[float], other_f1: float, other_costs: Sequence[float]) -> bool:
+    """Whether a network that is no worse and costs no more than another one is better or cheaper."""
+    is_no_worse = f1 >= other_f1 and all(cost <= other for cost, other in zip(costs, other_costs, strict=True))
+    return is_no_worse and (f1 > other_f1 or tuple(costs) != tuple(other_costs))
+
+
 def point_folder(study: Study, trial: int) -> Path:
     """Return the folder of a point's files, which is like that of a study; the winner's files are in the study's."""
-    return study.folder / "points" / f"trial-{trial}"
+    return study.folder / POINTS / f"trial-{trial}"
 
 
 def point_key(trial: int) -> str:

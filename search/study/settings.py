@@ -17,6 +17,12 @@ BETWEEN = ".."
 WHOLE = 1e-9  # tolerance for decimals that are not exact floats
 
 
+def as_list(wish: Any) -> list[str]:
+    """Return the values of an option that takes several: each may be a text with commas between them."""
+    given = [wish] if isinstance(wish, str | int | float) else wish
+    return [part.strip() for each in given for part in str(each).split(",")]
+
+
 def read_setting(setting: str, entries: Mapping[str, Any], *, option: str = "--set") -> tuple[str, Any]:
     """Return the knob and its entry under [knobs], validated.
 

@@ -28,7 +28,7 @@ from search.study.sections import (
     SearchSection,
     Section,
 )
-from search.study.settings import read_setting
+from search.study.settings import as_list, read_setting
 from search.study.space import SEARCH, Space, read_space
 
 DEFAULT_STUDY = "auto"
@@ -178,8 +178,9 @@ class StudySpec(Section):
         for name, wish in wishes.items():
             section, _, key = WISHES[name].rpartition(".")
             if wish is not None:
-                is_list = name in ("prior", "against", "floor")
-                given = [part.strip() for text in wish for part in text.split(",")] if is_list else wish
+                given = as_list(wish) if name in ("prior", "against", "floor") else wish
+                if name == "against" and tuple(given) != self.search.against and wishes.get("floor") is None:
+                    values["search"]["floor"] = ()  # of other costs
                 (values[section] if section else values)[key] = given
         values["cleaning"] |= {"unreadable": "skip"} if skip_unreadable else {}
         values["knobs"] |= knobs or {}

@@ -79,9 +79,10 @@ def spec_within(study: Study, limits: LimitsSection) -> StudySpec:
 
     data, spec, latency = study.read(DataRecord), study.spec, study.read(LatencyModel)
     if limits.max_latency_ms is not None and latency is None:
+        why = "has not measured it yet" if "latency_ms" in spec.search.against else "does not search against latency_ms"
         raise SearchError(
-            f"The study {study.name!r} did not search against latency_ms, so the latency of its networks is not known. "
-            "Give --max-flops instead, or run a study with --against latency_ms."
+            f"The study {study.name!r} {why}, so the latency of its networks is not known. Give --max-flops instead, "
+            "or run a study with --against latency_ms."
         )
     means = {one.trial: one.mean for one in (study.read(Confirmation) or NONE).candidates if one.runs}
     values, excesses = dict[int, float](), list[float]()  # values best first

@@ -6,29 +6,37 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 import search
+from fmnist.config import TrialConfig
 from fmnist.metrics import macro_f1, paired_difference
 from search.dashboard.notes import study_note
 from search.errors import SearchError
-from search.executors import Event, Failed, Task
+from search.executors import Event, Failed, Predicted, Task
 from search.job.confirm import confirm
+from search.job.evaluation import _owner
 from search.job.final import make_final
+from search.job.freezing import Freezing
 from search.job.interrupt import Interrupt, InterruptedRunError
+from search.job.point_finals import _pairs
 from search.job.points import Scored, undominated
 from search.job.progress.base import Progress
 from search.job.search import optimize
+from search.job.temperature import fitted_temperature
 from search.report.facts import read_report
 from search.report.render import headline, to_markdown
+from search.report.validation import keep_predictions, predictions_path
 from search.storage.trial_record import TrialRecord
 from search.study.front import Front, point_folder, read_front
+from search.study.ownership import claim_folder
 from search.study.predictions import read_predictions
-from search.study.records import Confirmation, Final, FinalTrainings, Opening
-from search.study.spec import StudySpec
+from search.study.records import Candidate, Confirmation, Final, FinalTrainings, Opening
+from search.study.spec import StudySpec, load_spec
 from search.study.study import Study
 from search.study.trials import complete_trials, costs_of_trial, value_of
 from tests.search.tiny import (
@@ -131,17 +139,81 @@ def test_the_points_are_those_that_stay_best_on_fresh_seeds(tmp_path: Path) -> N
     assert len(confirmation.temperatures) == len(points)
 
 
+def spec_with_floor(floor: float) -> StudySpec:
+    return front_spec(search=front_spec().search.model_dump() | {"floor": [floor]})
+
+
 def test_networks_below_the_floor_count_as_of_one_cost(tmp_path: Path) -> None:
-    values = front_spec().search.model_dump() | {"floor": [10**6]}
-    spec = front_spec(search=values)
+    spec = spec_with_floor(300)  # the widths 4, 8 and 16 have 94, 178 and 346 parameters
     study = searched(tmp_path, spec)
-    assert all(costs_of_trial(study, trial.number)[0] < 10**6 for trial in complete_trials(study)), (
-        "what they really cost"
-    )
-    winner = confirm(stage(study, spec, Inline(2), Progress()))
+    freezing = Freezing(study, spec, CLASSES, print)
+    counted = [freezing._costs({"filters": filters, "learning_rate": 0.01}) for filters in (4, 8, 16)]
+    assert counted == [(300,), (300,), (346,)]
+    complete = complete_trials(study)
+    assert min(costs_of_trial(study, trial.number)[0] for trial in complete) < 300, "what it really costs"
+    confirm(stage(study, spec, Inline(2), Progress()))
     confirmation = study.read(Confirmation)
     assert confirmation is not None
-    assert confirmation.points == (winner.trial,), "the best one, as none is cheaper"
+    small = [trial for trial in confirmation.points if costs_of_trial(study, trial)[0] < 300]
+    assert len(small) <= 1
+
+
+def test_a_floor_above_all_networks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"floor must be below .* got 1,000,000: none costs more"):
+        searched(tmp_path, spec_with_floor(10**6))
+
+
+def test_the_floor_of_other_costs_is_taken_away(tmp_path: Path) -> None:
+    spec = spec_with_floor(300)
+    assert spec.overridden(against=["flops"]).search.floor == ()
+    assert spec.overridden(against=["parameters"]).search.floor == (300,)
+    assert spec.overridden(against=["flops,size"], floor=[1000, 2000.5]).search.floor == (1000, 2000.5)
+    (tmp_path / "based.toml").write_text('base = "front"\n[search]\nagainst = ["flops"]\n')
+    assert load_spec("front").search.floor
+    assert load_spec(str(tmp_path / "based.toml")).search.floor == ()
+
+
+def test_the_trials_of_the_front_keep_their_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.report.validation.BEST_SHOWN", 1)
+    study = searched(tmp_path, front_spec(trials=10))
+    complete = sorted(complete_trials(study), key=lambda trial: trial.number)
+    labels, probabilities = np.zeros(4, np.int64), np.full((4, CLASSES), 1 / CLASSES, np.float32)
+    for trial in complete:
+        assert keep_predictions(study, trial.number, Predicted(f"trial {trial.number}", labels, probabilities)) == ""
+    scored = [Scored(one.number, value_of(one) or 0.0, costs_of_trial(study, one.number)) for one in complete]
+    front = {(entry.f1, entry.costs) for entry in undominated(scored)}
+    assert len(front) >= 2
+    kept = {entry.trial for entry in scored if predictions_path(study, entry.trial).exists()}
+    assert kept == {entry.trial for entry in scored if (entry.f1, entry.costs) in front}
+
+
+def test_a_point_keeps_the_temperature_that_it_has(tmp_path: Path) -> None:
+    spec = front_spec(confirm={"top": 1, "seeds": 0})
+    study = searched(tmp_path, spec)
+    points = [
+        Candidate(trial=trial.number, config=TrialConfig(), search_value=0.5) for trial in complete_trials(study)[:2]
+    ]
+    winner, other = (point.trial for point in points)
+    before = Confirmation(
+        candidates=tuple(points), winner=winner, temperature=1.5, points=(other, winner), temperatures=(1.2, 1.5)
+    )
+    at_work = stage(study, spec, Inline(2), Progress())
+    assert [fitted_temperature(at_work, point, before) for point in points] == [1.5, 1.2]
+
+
+@pytest.mark.parametrize("model", ["export", "final/seed-2000"])
+def test_the_models_of_a_point_are_of_the_study(model: str, tmp_path: Path) -> None:
+    study = in_database(tmp_path, front_spec())
+    claim_folder(study)
+    owner = _owner(point_folder(study, 7) / model)
+    assert owner is not None
+    assert owner.study == "front"
+
+
+def test_a_point_of_two_costs_is_compared_with_one_that_costs_no_more_in_either() -> None:
+    costs = {1: (10.0, 90.0), 2: (20.0, 80.0), 3: (30.0, 90.0), 4: (40.0, 10.0)}
+    assert list(_pairs([1, 2, 3, 4], costs)) == [(3, 2)]
+    assert list(_pairs([1, 2, 3], {number: cost[:1] for number, cost in costs.items()})) == [(2, 1), (3, 2)]
 
 
 def test_the_floor_of_the_command_line_is_in_the_plan(say: Say, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.job.points import Scored, points_with_rivals, undominated
-from search.study.costs import dominates
+from search.study.front import dominates
 
 networks = st.lists(
     st.tuples(st.sampled_from([0.7, 0.8, 0.85, 0.9, 0.91]), st.sampled_from([10.0, 20.0, 50.0, 100.0, 400.0])),

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from search.samplers.cube import Cube
 from search.samplers.freeze_thaw import FreezeThaw, Pause, Seen, Step
 from search.samplers.front import DEPTH, Front
+from search.samplers.prior import Prior
 
 Floats = NDArray[np.float64]
 RANGE = np.array([[100.0], [10_000.0]])
@@ -99,6 +100,17 @@ def test_a_search_against_parameters_finds_small_and_large_networks() -> None:
     assert min(with_costs) <= 4
     assert max(with_costs) >= 24
     assert np.median(without) > np.median(with_costs)
+
+
+def test_with_a_prior_alone_a_network_is_proposed() -> None:
+    prior = Prior(CUBE.space, {})
+    known = [{"filters": filters, "dropout": 0.1} for filters in (2, 4, 8, 16, 32)]
+    curves = np.array([[0.7, 0.8, 0.82 + 0.02 * row] for row in range(5)])
+    prior.add(CUBE.space, known, curves, np.random.default_rng(0))
+    search = FreezeThaw(CUBE, 3, seed=1, prior=prior, costs_of=lambda knobs: (float(knobs["filters"]),))
+    step = search.next_step([], new=1)
+    assert isinstance(step, Step)
+    assert step.knobs is not None
 
 
 def test_a_pause_names_the_best_of_no_more_cost() -> None:
