@@ -69,7 +69,7 @@ class Study:
         Raises: SearchError where pandas is not installed.
         """
         from search.errors import SearchError
-        from search.report.lists.trial_rows import trial_rows
+        from search.report.lists.trial_rows import kinds, trial_rows
 
         try:
             import pandas as pd
@@ -78,7 +78,8 @@ class Study:
                 "Study.trials() needs pandas, which is not installed: pip install 'fmnist-search[notebook]', "
                 "or in a checkout .venv/bin/pip install -e '.[notebook]'."
             ) from None
-        return pd.DataFrame(trial_rows(self._handle)).set_index("number")
+        rows = trial_rows(self._handle)
+        return pd.DataFrame(rows, columns=None if rows else list(kinds(rows))).set_index("number")
 
     @property
     def winner(self) -> "TrialConfig":

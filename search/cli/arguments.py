@@ -73,10 +73,11 @@ def opened_study(study: str | None, storage: str) -> "Study":
     from search.study.study import load_study
 
     opened = load_study(open_storage(storage, create=False), study)
-    if len(opened.optuna.directions) > 1 and SPEC not in opened.attributes:
+    directions = [direction.name.lower() for direction in opened.optuna.directions]
+    if directions != ["maximize"] and SPEC not in opened.attributes:
         raise SearchError(
-            f"A study must have one objective, got {len(opened.optuna.directions)} in {opened.name!r}, which another "
-            "program made. Name another study; `fmnist-search status` lists them."
+            f"A study must have one objective, which is maximized, got {', '.join(directions)} in {opened.name!r}, "
+            "which another program made. Name another study; `fmnist-search status` lists them."
         )
     return opened
 

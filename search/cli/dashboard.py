@@ -29,12 +29,12 @@ def dashboard(
     from search.dashboard.server import open_server
     from search.storage.opening import open_storage
     from search.study.study import load_study
-    from search.terminal.serving import LOOPBACK
+    from search.terminal.serving import LOCAL_NAMES
 
     console, opened = Console(), open_storage(storage, create=False)
     page = "" if study is None else f"dashboard/studies/{load_study(opened, study).id}"
     with suppress(KeyboardInterrupt), open_server(opened.backend, host, port) as server:
-        if host != LOOPBACK:
+        if host not in LOCAL_NAMES:
             console.print(
                 f"Anyone who reaches {host} can delete studies: there is no login.", style="red", highlight=False
             )

@@ -75,20 +75,28 @@ def _exported(model: Path, device: str | None) -> Path:
 
 
 def _pictures(given: list[str]) -> Iterator[Path]:
-    """Yield the pictures: files as they are, the pictures in folders, and what matches a pattern."""
-    from fmnist.data.folders import EXTENSIONS
+    """Yield the pictures: files as they are, the pictures in folders, and what matches a pattern.
 
+    What the system refuses to look up is taken for a file, which then cannot be read.
+    """
     for text in given:
-        path = Path(text)
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
-        elif not path.exists() and any(sign in text for sign in "*?["):
-            found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        else:
-            found = [path]
+        try:
+            found = _matching(Path(text))
+        except (OSError, ValueError):
+            found = [Path(text)]
         if not found:
             raise SearchError(f"There is no picture in {shown(text)}.")
         yield from found
+
+
+def _matching(path: Path) -> list[Path]:
+    from fmnist.data.folders import EXTENSIONS
+
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+    if not path.exists() and any(sign in str(path) for sign in "*?["):
+        return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    return [path]
 
 
 def evaluate(

@@ -33,13 +33,27 @@ Drawings = dict[str, Callable[[], bytes | None]]  # file name -> function that d
 
 
 def annotate(
-    study: Study, valid_pixels: NDArray[np.uint8] | None, test_pixels: NDArray[np.uint8] | None = None
+    study: Study,
+    valid_pixels: NDArray[np.uint8] | None,
+    test_pixels: NDArray[np.uint8] | None = None,
+    *,
+    announce: Callable[[str], None],
 ) -> None:
     """Update the notes and artifacts of the study and its best trials, except notes that a person has edited.
 
-    Shape: valid_pixels [N, side, side], the validation images, without which no picture of them is added; test_pixels
-    [M, side, side], once the study has its result.
+    A file that cannot be written ends no job: it is announced. Shape: valid_pixels [N, side, side], the validation
+    images, without which no picture of them is added; test_pixels [M, side, side], once the study has its result.
     """
+    try:
+        _annotate(study, valid_pixels, test_pixels)
+    except OSError as error:
+        announce(
+            f"optuna-dashboard will not show all of the study: {error.filename or study.folder} cannot be read or "
+            f"written ({error.strerror or error}). Mend that, and give the same command again."
+        )
+
+
+def _annotate(study: Study, valid_pixels: NDArray[np.uint8] | None, test_pixels: NDArray[np.uint8] | None) -> None:
     report, trials = read_report(study), study.trials()
     numbers = _ranked(report)
     for number in numbers:
@@ -52,7 +66,8 @@ def annotate(
         winner = None if report.final.trial is None else trials[report.final.trial]
         _attach_new(study, _test_drawings(study, report.final, test_pixels), winner)
         for path in sorted((study.folder / "export").glob("*")):
-            attach(study, path.name, path.read_bytes(), winner)
+            if path.is_file():
+                attach(study, path.name, path.read_bytes(), winner)
         attach(study, best_file(study.name), winning_spec(study).to_toml(is_short=True).encode())
         if (page := study.folder / PAGE).exists():  # without a result, the page is of an earlier, deleted study
             attach(study, PAGE, page.read_bytes())

@@ -13,9 +13,8 @@ from optuna.storages import RDBStorage
 
 from search.dashboard.artifacts import StudyFolders
 from search.study.paths import HOME
-from search.terminal.serving import LOOPBACK, on_port_or_free
+from search.terminal.serving import LOCAL_NAMES, on_port_or_free
 
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -41,7 +40,7 @@ def open_server(storage: RDBStorage, host: str, port: int, home: Path = HOME) ->
     import optuna_dashboard  # two seconds to import
 
     application = optuna_dashboard.wsgi(storage, artifact_store=StudyFolders(home))
-    if host == LOOPBACK:
+    if host in LOCAL_NAMES:
         application = _for_local_names(application)
     return on_port_or_free(
         lambda free: make_server(host, free, application, server_class=Server, handler_class=Quiet), host, port

@@ -7,7 +7,7 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from search.job.active import Active
-from search.job.budget import spent
+from search.study.budget import spent
 from search.study.spec import StudySpec
 from search.study.study import Study
 from search.study.trials import complete_trials, value_of

@@ -9,12 +9,12 @@ from typing import Any
 from fmnist.config import TrialConfig
 from search.errors import SearchError
 from search.executors import Predicted, Task
-from search.job.budget import seconds_left
 from search.job.points import Scored, points_with_rivals, undominated
 from search.job.stage import Stage
 from search.job.temperature import fitted_temperature, temperature_of
 from search.job.trainings import train_all, turns_of
 from search.storage.trial_record import TrialRecord
+from search.study.budget import seconds_left
 from search.study.costs import with_floor
 from search.study.records import Candidate, Confirmation, Dropped, SeedRun
 from search.study.sections import DEFAULT_LOSS

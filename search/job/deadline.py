@@ -3,7 +3,7 @@
 import math
 import time
 
-from search.job.budget import needs_a_result, seconds_left
+from search.study.budget import needs_a_result, seconds_left
 from search.study.spec import StudySpec
 from search.study.study import Study
 

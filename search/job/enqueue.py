@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from fmnist.refusals import listed, shown
 from search.errors import SearchError
-from search.job.budget import is_searched
+from search.study.budget import is_searched
 from search.study.records import Final
 from search.study.settings import read_setting
 from search.study.study import Study
@@ -59,6 +59,13 @@ def enqueue(study: Study, configs: Sequence[Mapping[str, Any]]) -> tuple[list[in
         for place, config in enumerate(configs, start=1)
         for error in spec.space.errors(config)
     ]
+    if spec.search.sampler == "grid":  # which has its own points, and none for what is left out
+        errors += [
+            f"{f'{KEY} entry {place}: ' if len(configs) > 1 else ''}a configuration for a grid must name every "
+            f"searched knob, got none for {', '.join(missing)}."
+            for place, config in enumerate(configs, start=1)
+            if (missing := [name for name in spec.space.knobs if name not in config])
+        ]
     if errors:
         raise SearchError(listed(errors))
     with study.locked():

@@ -12,7 +12,6 @@ from fmnist.data.official import FASHION_MNIST
 from fmnist.data.sources import Source, find_source, fingerprint
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_fingerprint, test_pixels
 from search.errors import SearchError
-from search.job.budget import is_searched
 from search.job.estimate import Costs, measure_costs
 from search.job.extend import check_extension
 from search.job.few_images import with_enough_steps
@@ -25,6 +24,7 @@ from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
+from search.study.budget import is_searched
 from search.study.extension import space_changes
 from search.study.ownership import require_no_others_folder, require_renamed
 from search.study.records import DataRecord, Final

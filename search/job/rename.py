@@ -13,12 +13,12 @@ from typing import Any
 from search.dashboard.annotate import WRITTEN, annotate
 from search.dashboard.artifacts import rename_files, renamed_records
 from search.errors import SearchError
-from search.job.budget import is_searched
 from search.job.prior import followers, unfinished_followers
 from search.report.page.html import PAGE, write_page
 from search.report.render import read_report, write_report
 from search.storage.foreign import SPEC
 from search.storage.own_trials import OwnTrials
+from search.study.budget import is_searched
 from search.study.coordinators import require_no_run
 from search.study.lock import ABOUT, lock_beside, sole_change
 from search.study.ownership import RENAMED, folder_of, is_ours, require_renamed, write_owner
@@ -111,7 +111,7 @@ def _system_records(study: Study, new: str) -> dict[str, str | None]:
 
 def _finished(storage: OwnTrials, name: str, new: str, home: Path) -> tuple[Study, list[str]]:
     """Give the folder the new name, and rewrite what shows the name in it."""
-    study = load_study(storage, new, home)
+    study, told = load_study(storage, new, home), list[str]()
     _move(home / name, study.folder)
     if study.folder.is_dir():
         write_owner(study)
@@ -121,11 +121,11 @@ def _finished(storage: OwnTrials, name: str, new: str, home: Path) -> tuple[Stud
         if (study.folder / PAGE).exists():
             write_page(study, study.folder / PAGE)
         if WRITTEN in storage.get_study_system_attrs(study.id):
-            annotate(study, None)
+            annotate(study, None, announce=told.append)
     storage.set_study_system_attr(study.id, RENAMED, None)
     if file := storage.database_file():
         Path(f"{lock_beside(file, name)}.lock").unlink(missing_ok=True)
-    return study, list(_notes(study, name))
+    return study, [*told, *_notes(study, name)]
 
 
 def _move(folder: Path, to: Path) -> None:

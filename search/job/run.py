@@ -87,15 +87,18 @@ def _finish(study: Study, plan: Plan, progress: Progress, interrupt: Interrupt) 
             require_export(study, export_folder)
         if plan.spec.search.against and has_models(study):
             export_points(study, plan.source, progress.message)
-        _annotate(study, plan)
+        _annotate(study, plan, progress)
 
 
-def _annotate(study: Study, plan: Plan) -> None:
+def _annotate(study: Study, plan: Plan, progress: Progress) -> None:
     from search.dashboard.annotate import annotate
 
     is_tested = study.read(Final) is not None
     annotate(
-        study, search_splits(plan.source, seed=SPLIT_SEED).valid.pixels, test_pixels(plan.source) if is_tested else None
+        study,
+        search_splits(plan.source, seed=SPLIT_SEED).valid.pixels,
+        test_pixels(plan.source) if is_tested else None,
+        announce=progress.message,
     )
 
 
@@ -120,7 +123,7 @@ def _train(
             ends.enter_context(noted_run(study))
             if study.read(Final) is not None:
                 raise AnotherRunError("The search is over: another run has brought the study to its end.")
-        _annotate(study, plan)
+        _annotate(study, plan, progress)
         for attempt in count():
             stage = before_confirm(stage, plan.costs)
             look_ahead(stage)

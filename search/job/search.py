@@ -10,7 +10,6 @@ from optuna.trial import TrialState
 
 from search.errors import SearchError
 from search.executors import Event, Finished, drive
-from search.job.budget import is_at_end, is_searched, seconds_left, spent
 from search.job.interrupt import InterruptedRunError
 from search.job.loop import TIME_IS_UP, SearchLoop, best_of
 from search.job.prior import enqueue_configs
@@ -18,6 +17,7 @@ from search.job.stage import Stage
 from search.storage.optuna_private import begin_waiting, pop_waiting, stored, wait_again
 from search.storage.sharing import OWNER, TakenOverError
 from search.storage.trial_record import TrialRecord, note_foreign, note_reason
+from search.study.budget import is_at_end, is_searched, seconds_left, spent
 from search.study.coordinators import share_of, take_back
 from search.study.records import SearchEnd
 from search.study.study import Study

@@ -5,13 +5,13 @@ from rich.console import Console
 
 from fmnist.config import TrialConfig
 from fmnist.size import DEFAULT_SIZE
-from search.job.budget import is_searched, spent
 from search.job.estimate import Costs
 from search.job.minutes import divided, expected_of, in_words
 from search.job.plan import Plan
 from search.job.prior import uses_known
 from search.report.render import Report, headline, print_table, read_report, warnings
 from search.samplers.names import UNITS
+from search.study.budget import is_searched, spent
 from search.study.holder import Holder
 from search.study.records import Confirmation, DataRecord, Final
 from search.study.spec import StudySpec

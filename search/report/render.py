@@ -1,6 +1,5 @@
 """A study's report as tables in the terminal, as report.md and as report.json. No torch."""
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from fmnist.atomic import write_in_place
 from fmnist.refusals import shown
 from search.errors import SearchError
 from search.report.data_tables import kept_warnings
@@ -235,19 +235,21 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     """Write report.md and report.json to `folder`, each atomically, and return their paths.
 
     Raises: SearchError if the study, made by another program, has a name such as ../../x, which leads out of the
-    folder of studies.
+    folder of studies, or if the files cannot be written.
     """
     if folder.name != report.study or report.study == "..":
         raise SearchError(
             f"To write its files, a study's name must be that of a folder, got {shown(report.study)}. Copy the study "
             "under another name."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     return _write(folder / "report.md", to_markdown(report)), _write(folder / "report.json", to_json(report))
 
 
 def _write(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        write_in_place(path, text.encode())
+    except OSError as error:
+        raise SearchError(
+            f"{path} must be writable: {error.strerror or error}. Free space there, or work in another folder."
+        ) from error
     return path

@@ -41,7 +41,7 @@ def best_complete(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """Return the trial's macro F1; None if it has none yet, several values of another program, or NaN.
+    """Return the trial's macro F1; None if it has none yet, or of another program several, or none that is finite.
 
     The further values of a trial of a search against costs are the costs; a pruned one has no values there.
     """
@@ -49,7 +49,7 @@ def value_of(trial: FrozenTrial) -> float | None:
     if not values and trial.state == TrialState.PRUNED and trial.last_step is not None:
         values = [trial.intermediate_values[trial.last_step]]
     is_one = len(values) == 1 or (bool(values) and TrialRecord(trial).began)
-    return values[0] if is_one and not math.isnan(values[0]) else None
+    return values[0] if is_one and math.isfinite(values[0]) else None
 
 
 def costs_of_trial(study: Study, number: int) -> tuple[float, ...]:

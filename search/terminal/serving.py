@@ -7,6 +7,7 @@ from typing import TypeVar
 from search.errors import SearchError
 
 LOOPBACK = "127.0.0.1"
+LOCAL_NAMES = (LOOPBACK, "localhost", "[::1]")
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """The format of figures and names, in the report and during a search."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fmnist.knobs import Choice, Knob, Range
 
@@ -34,19 +34,24 @@ def setting(value: object) -> str:
             return str(value)
 
 
+def exact(value: object) -> str:
+    """Format a knob's value as in TOML, to its last digit."""
+    return repr(value) if isinstance(value, float) else setting(value)
+
+
 def settings(knobs: Mapping[str, object]) -> str:
     """Format a configuration on one line: "depth=3, filters=48, flip=true"."""
     return ", ".join(f"{name}={setting(value)}" for name, value in knobs.items())
 
 
-def extent(knob: Knob) -> str:
+def extent(knob: Knob, write: Callable[[object], str] = setting) -> str:
     """Return the values of a searched knob: "relu, silu", "16 to 48 by 8", "0.001 to 0.1 log"."""
     match knob:
         case Choice(options):
-            return ", ".join(setting(option) for option in options)
+            return ", ".join(write(option) for option in options)
         case Range(low, high, log, step):
-            how = " log" if log else f" by {setting(step)}" if step is not None and step != 1 else ""
-            return f"{setting(low)} to {setting(high)}{how}"
+            how = " log" if log else f" by {write(step)}" if step is not None and step != 1 else ""
+            return f"{write(low)} to {write(high)}{how}"
 
 
 def amount(value: float) -> str:

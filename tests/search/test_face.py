@@ -17,7 +17,7 @@ from fmnist.errors import FmnistError
 from search.errors import SearchError
 from search.report.page.plots import COLOURS, DRAWN
 from search.study.records import Confirmation
-from tests.search.tiny import NAME, TOML, surroundings, wait_for_line
+from tests.search.tiny import NAME, TOML, in_database, surroundings, tiny_spec, wait_for_line
 
 ROOT = Path(__file__).parents[2]
 # Module level, as in a notebook: nothing keeps a worker that would import this file from running the search again.
@@ -124,6 +124,13 @@ def test_the_model_gives_labels_and_probabilities(finished: Path) -> None:
     for images in (np.zeros((3, 28, 28)), np.zeros((28, 28), np.uint8), np.zeros((3, 14, 14), np.uint8)):
         with pytest.raises(FmnistError, match=r"Images must be uint8 \[N, 28, 28\], got "):
             model.predict(images)  # type: ignore[arg-type]
+
+
+def test_a_study_without_trials_has_an_empty_table(tmp_path: Path) -> None:
+    in_database(tmp_path, tiny_spec())
+    table = search.load("tiny", home=tmp_path / "studies").trials()
+    assert len(table) == 0
+    assert "learning_rate" in table.columns
 
 
 def test_what_is_not_there_is_said(finished: Path) -> None:

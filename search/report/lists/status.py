@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.errors import SearchError
 from search.report.lists.answer import Answer, Facts, Value
 from search.storage.trial_record import TrialRecord
+from search.study.budget import is_searched
 from search.study.records import Confirmation, Final, Timing
 from search.study.study import Study
 from search.study.trials import FINISHED, value_of
@@ -73,16 +74,17 @@ def _row(study: Study) -> Facts:
         "best_trial": best.number if best else None,
     }
     try:
-        return facts | _records(study, done)
+        return facts | _records(study)
     except SearchError:
         return facts | {"stage": UNREADABLE}
 
 
-def _records(study: Study, done: int) -> dict[str, Value]:
-    budget = study.spec.trials if "spec" in study.attributes else None  # another program's study has no spec
+def _records(study: Study) -> dict[str, Value]:
+    spec = study.spec if "spec" in study.attributes else None  # another program's study has none
+    budget = spec.trials if spec else None
     final, timing = study.read(Final), study.read(Timing)
     return {
-        "stage": _stage(study, final, budget is not None and done >= budget),
+        "stage": _stage(study, final, spec is not None and is_searched(study, spec)),
         "budget": budget,
         "final": final.mean if final else None,
         "final_sd": final.sd if final else None,
@@ -106,9 +108,9 @@ def _stage(study: Study, final: Final | None, searched: bool) -> str:
     if final is not None:
         return "finished"
     confirmation = study.read(Confirmation)
-    if confirmation is not None:
-        return "final training" if confirmation.winner is not None else "confirm"
-    return "searched" if searched else "search"
+    if confirmation is None or not searched:  # with a larger budget the search goes on, and its candidates are kept
+        return "searched" if searched else "search"
+    return "final training" if confirmation.winner is not None else "confirm"
 
 
 def _number(value: object) -> float | None:

@@ -67,7 +67,7 @@ def _curve(trial: FrozenTrial) -> tuple[CurvePoint, ...]:
     return curve + tuple(
         CurvePoint(step, None, None, value, None, None)
         for step, value in sorted(trial.intermediate_values.items())
-        if step > len(curve)
+        if step > len(curve) or not curve  # another program may count from 0
     )
 
 

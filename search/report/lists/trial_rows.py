@@ -86,7 +86,9 @@ def kinds(rows: Sequence[Facts]) -> dict[str, Kind]:
     """Map each column to its kind: the fixed columns, every knob, and the parameters of another program's trials."""
     columns: dict[str, Kind] = dict.fromkeys(FIXED, "number")
     columns |= {"state": (*STATES.values(), PAUSED_STATE, REFUSED_STATE, FOREIGN_STATE), "reason": "text"}
-    columns |= {name: _kind(knob.options if isinstance(knob, Choice) else (0.0,)) for name, knob in knobs().items()}
+    for name, knob in knobs().items():  # another program's study may give it other values
+        options = knob.options if isinstance(knob, Choice) else (0.0,)
+        columns[name] = _kind([*options, *(row[name] for row in rows if row.get(name) is not None)])
     others = dict.fromkeys(key for row in rows for key in row if key not in columns)
     return columns | {key: _kind([row[key] for row in rows if row.get(key) is not None]) for key in others}
 

@@ -53,8 +53,8 @@ def read_paths(study: Study) -> tuple[TrialPath, ...]:
 
 
 def log_knobs(study: Study) -> frozenset[str]:
-    """Return the knobs with a logarithmic range."""
-    spaces = (trial.distributions for trial in study.trials())
+    """Return the knobs with a logarithmic range in the study's space, which may have been changed."""
+    spaces = (trial.distributions for trial in study.trials() if TrialRecord(trial).outside is None)
     return frozenset(
         name for space in spaces for name, distribution in space.items() if getattr(distribution, "log", False)
     )
@@ -83,9 +83,7 @@ def _path(trial: FrozenTrial, first: datetime | None) -> TrialPath:
         ran = ((start - first).total_seconds(), (end - first).total_seconds())
     return TrialPath(
         searched=searched(trial),
-        curve=tuple(
-            (step, value) for step, value in sorted(trial.intermediate_values.items()) if not math.isnan(value)
-        ),
+        curve=tuple((step, value) for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)),
         reason=record.reason if record.outside is None else f"outside the study's space: {record.outside}",
         over=broken_limits(trial),
         is_refused=record.is_refused,

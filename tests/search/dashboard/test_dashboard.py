@@ -19,8 +19,11 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import RDBStorage
 from PIL import Image
 
+from search.dashboard.annotate import annotate
 from search.dashboard.notes import study_note
 from search.dashboard.server import open_server
+from search.job.progress.base import Progress
+from search.job.search import optimize
 from search.report.facts import read_report
 from search.storage.opening import open_storage
 from search.storage.trial_record import LINE
@@ -28,7 +31,20 @@ from search.study.records import Confirmation, Final
 from search.study.study import Study, load_study
 from search.study.trials import complete_trials
 from tests.search.sample import finished_study
-from tests.search.tiny import NAME, RUN, TOML, Say, run_command, start_command, wait_for_line
+from tests.search.tiny import (
+    CLASSES,
+    NAME,
+    RUN,
+    TOML,
+    Inline,
+    Say,
+    in_database,
+    run_command,
+    stage,
+    start_command,
+    tiny_spec,
+    wait_for_line,
+)
 
 pytestmark = pytest.mark.slow
 Serve = Callable[..., "Dashboard"]
@@ -278,3 +294,28 @@ def test_predictions_are_stored_for_the_best_trials_only_and_a_note_names_a_dama
     trials = trials_of(serve(longer[0]).at("/api/studies/1"))
     assert "were not stored" in trials[best[0].number]["note"]["body"]
     assert "Each class" in trials[best[1].number]["note"]["body"]
+
+
+def test_a_file_that_cannot_be_written_ends_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, told = in_database(tmp_path, tiny_spec(trials=1)), list[str]()
+    optimize(stage(study, tiny_spec(trials=1), Inline(), Progress()), CLASSES)
+    study.folder.mkdir(parents=True, exist_ok=True)
+    (study.folder / "artifacts").write_text("a file where the folder of artifacts should be")
+    annotate(study, None, announce=told.append)
+    (message,) = told
+    assert message.startswith("optuna-dashboard will not show all of the study: ")
+
+
+def test_a_page_for_localhost_refuses_other_names(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db", create=True)
+    with open_server(storage.backend, "localhost", free_port()) as server:
+        answers = list[str]()
+        application = server.get_app()
+        assert application is not None
+        for host in ("localhost:8080", "evil.example:8080"):
+            environ: dict[str, Any] = {"HTTP_HOST": host, "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies"}
+            environ |= {"wsgi.input": io.BytesIO()}
+            application(environ, lambda status, *_: answers.append(status))  # type: ignore[arg-type,return-value]
+        assert answers[1] == "403 Forbidden"
+        assert answers[0] != "403 Forbidden"

@@ -81,6 +81,15 @@ def test_what_is_not_of_the_space_is_refused_and_nothing_is_queued(
     assert study.trials() == []
 
 
+def test_a_grid_takes_whole_configurations_only(say: Say, tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec(trials=4, sampler="grid", filters=[4, 8], learning_rate=[0.001, 0.01]))
+    code, _, errors = say("enqueue", study.name, "filters=8")
+    assert code == 2
+    assert "a configuration for a grid must name every searched knob, got none for learning_rate" in errors
+    assert study.trials() == []
+    assert say("enqueue", study.name, "filters=8", "lr=0.01")[0] == 0
+
+
 def test_a_used_up_budget_is_told(say: Say, tmp_path: Path) -> None:
     spec = tiny_spec(trials=1)
     searched(tmp_path, spec)

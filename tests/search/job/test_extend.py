@@ -18,6 +18,7 @@ from search.job.extend import extend
 from search.job.interrupt import Interrupt, InterruptedRunError
 from search.job.progress.base import Progress
 from search.job.search import optimize
+from search.report.page.html import read_facts, to_html
 from search.report.render import read_report
 from search.samplers.inside import inside
 from search.storage.trial_record import TrialRecord
@@ -100,6 +101,15 @@ def test_a_model_sees_the_trials_inside_alone(sampler: str, tmp_path: Path) -> N
     for trial in study.trials()[6:]:
         assert trial.params["filters"] != 4
         assert trial.distributions == narrower.space.distributions()
+
+
+def test_the_page_of_a_study_whose_range_became_a_list_with_0_is_drawn(tmp_path: Path) -> None:
+    searched(tmp_path, tiny_spec(trials=3, l2={"low": 0.001, "high": 0.1, "log": True}))
+    listed = tiny_spec(trials=6, l2=[0.0, 0.05])
+    study = extended(tmp_path, listed)
+    optimize(stage(study, listed, Inline(), Progress()), CLASSES)
+    assert {trial.params["l2"] for trial in complete_trials(study)} == {0.0, 0.05}
+    assert "Each complete trial as a line" in to_html(read_facts(study))
 
 
 def test_a_trial_outside_is_no_candidate_until_the_space_has_it_again(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 from optuna.trial import TrialState
 
 from search.errors import SearchError
-from search.job.budget import is_searched
 from search.job.freezing import Pace
 from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
@@ -16,6 +15,7 @@ from search.report.facts import read_report
 from search.report.lists.trial_rows import trial_rows
 from search.report.render import to_markdown
 from search.storage.trial_record import TrialRecord
+from search.study.budget import is_searched
 from search.study.records import SearchEnd
 from search.study.spec import StudySpec
 from search.study.study import Study

@@ -16,7 +16,6 @@ from fmnist.network import describe
 from search.errors import SearchError
 from search.executors import Event, Failed, Measured, Task
 from search.executors.training import Setup, events_of, load_material
-from search.job.budget import is_searched
 from search.job.failures import MOST_FAILURES, MOST_REFUSED
 from search.job.interrupt import Interrupt
 from search.job.objective import Objective
@@ -24,6 +23,7 @@ from search.job.progress.base import Progress
 from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.trial_record import CONFIG, REFUSED
+from search.study.budget import is_searched
 from search.study.limits import DASHBOARD_KEY
 from search.study.spec import StudySpec
 from search.study.study import Study, load_study

@@ -16,7 +16,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from search.errors import StudyDeletedError
-from search.job.budget import is_searched
 from search.job.confirm import confirm
 from search.job.interrupt import Interrupt
 from search.job.progress.base import Progress
@@ -24,6 +23,7 @@ from search.job.search import optimize
 from search.storage.opening import open_storage
 from search.storage.rows import append_entry
 from search.storage.trial_record import CONFIG
+from search.study.budget import is_searched
 from search.study.records import Opening
 from search.study.spec import StudySpec
 from search.study.study import Study

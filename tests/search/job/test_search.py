@@ -10,7 +10,6 @@ from fmnist.data.sources import Source
 from search.errors import SearchError
 from search.executors import Event, Failed, Finished, Task
 from search.executors.capacity import threads_of_each
-from search.job.budget import is_searched
 from search.job.confirm import confirm, drop_winner
 from search.job.final import DivergedWinnerError, make_final
 from search.job.interrupt import Interrupt, InterruptedRunError
@@ -19,6 +18,7 @@ from search.job.progress.base import Progress
 from search.job.search import optimize, put_back
 from search.report.render import read_report, warnings
 from search.storage.trial_record import CONFIG, CURVE
+from search.study.budget import is_searched
 from search.study.records import Candidate, Confirmation, FinalTrainings, Opening, Timing
 from search.study.spec import StudySpec
 from search.study.study import Study

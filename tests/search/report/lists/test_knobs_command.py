@@ -47,3 +47,11 @@ def test_on_a_narrow_terminal_no_line_is_too_wide(say: Say, monkeypatch: pytest.
     code, output, _ = say("knobs", "quick")
     assert code == 0
     assert max(map(len, output.splitlines())) <= width
+
+
+def test_figures_for_programs_are_not_rounded(say: Say, tmp_path: Path) -> None:
+    text = "[search]\ntrials = 1\n[knobs]\nlearning_rate = 0.0123456\ndropout = { low = 0.0123456, high = 0.5 }\n"
+    (tmp_path / "fine.toml").write_text(text)
+    rows = {row["knob"]: row["in_study"] for row in json.loads(say("knobs", "fine.toml", "--json")[1])}
+    assert (rows["learning_rate"], rows["dropout"]) == ("0.0123456", "0.0123456 to 0.5")
+    assert "0.0123456" not in say("knobs", "fine.toml")[1]

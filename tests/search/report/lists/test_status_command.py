@@ -13,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.cli.completion import study_names, trial_numbers
+from search.job.progress.base import Progress
+from search.job.search import optimize
 from search.report.lists.answer import FORMULA, Answer, to_csv, to_json
 from search.storage.opening import open_storage
+from search.study.records import Confirmation
 from search.study.study import load_study
 from tests.search.report.lists.listed import FOREIGN, STORAGE
-from tests.search.tiny import Say, command, surroundings
+from tests.search.tiny import CLASSES, Inline, Say, command, in_database, stage, surroundings, tiny_spec
 
 LOOKS = (("status",), ("trials", "going"), ("show", "1", "--study", "going"), ("compare", "first", "second"))
 NAMES = [FOREIGN, "first", "second", "shop", "going"]
@@ -36,6 +39,15 @@ def test_status_has_stage_trials_best_final_and_time_of_every_study(listed: Say)
     assert lines["first"].split()[1:7] == ["finished", "2/2", "0", "0", "0", "0.9000"]
     assert "[0.8" in lines["first"]
     assert "1 min 35 s" in lines["first"]
+
+
+def test_a_study_whose_budget_was_raised_searches_again(say: Say, tmp_path: Path) -> None:
+    study = in_database(tmp_path, tiny_spec(trials=1))
+    optimize(stage(study, tiny_spec(trials=1), Inline(), Progress()), CLASSES)
+    study.write(Confirmation(candidates=(), winner=0))
+    assert json.loads(say("status", "--json")[1])[0]["stage"] == "final training"
+    study.note_spec(tiny_spec(trials=4))
+    assert json.loads(say("status", "--json")[1])[0]["stage"] == "search"
 
 
 def test_status_of_named_studies_has_only_them(listed: Say) -> None:
