@@ -6,16 +6,23 @@ import psutil
 
 from fmnist.errors import FmnistError
 
-_LIMIT, _USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+CGROUP = Path("/sys/fs/cgroup")  # of the container
 
 
 def available_memory() -> int:
     """Return the bytes that are available without swapping, on the machine or in its container."""
     machine = int(psutil.virtual_memory().available)
     try:
-        return min(machine, max(0, int(_LIMIT.read_text()) - int(_USED.read_text())))
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        return min(machine, max(0, limit - used + _file_cache()))
     except (OSError, ValueError):  # no container, or no limit ("max")
         return machine
+
+
+def _file_cache() -> int:
+    """Return the bytes of files in memory, which count as used and are given up for anything else."""
+    lines = (line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return sum(int(value) for name, value in lines if name in ("inactive_file", "active_file"))
 
 
 def require_memory(needed: int, what: str) -> None:

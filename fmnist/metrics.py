@@ -31,7 +31,7 @@ def macro_f1(labels: Ints, predictions: Ints, classes: int) -> float:
     Shape: labels and predictions [N], encoded 0 .. classes - 1.
     """
     confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(1, classes, classes)
-    return float(_macro_f1(confusion)[0])
+    return float(_f1(confusion)[0].mean())
 
 
 def score(labels: Ints, predictions: Ints, classes: int) -> Scores:
@@ -113,17 +113,21 @@ def _resampled(labels: Ints, predictions: Ints, classes: int, resamples: int, se
     cell = (np.arange(models)[:, None] * cells + kinds[0] * classes + kinds[1:]).ravel()  # [S * K]
     random = np.random.default_rng(seed)
     scores = np.empty((resamples, models))
+    absent = classes - len(np.unique(labels))  # which count as 0 in the score too
     for i in range(resamples):
         drawn = kind.ravel()[random.integers(len(labels), size=len(labels))]
         counts = np.bincount(drawn, minlength=kinds.shape[1])  # [K]
         confusions = np.bincount(cell, weights=np.tile(counts, models), minlength=models * cells)
-        scores[i] = _macro_f1(confusions.reshape(models, classes, classes))
+        confusions = confusions.reshape(models, classes, classes)
+        # A class that was not drawn has no F1: as 0 it would lower all scores where classes have few images.
+        drawn_classes = confusions[0].sum(axis=1) > 0
+        scores[i] = _f1(confusions)[:, drawn_classes].sum(axis=1) / (drawn_classes.sum() + absent)
     return scores
 
 
-def _macro_f1(confusions: Ints | Floats) -> Floats:
-    """Return the macro F1 of each confusion matrix. Shape: [S, C, C] -> [S]."""
+def _f1(confusions: Ints | Floats) -> Floats:
+    """Return the F1 of each class of each confusion matrix. Shape: [S, C, C] -> [S, C]."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     predicted_and_true = confusions.sum(axis=1) + confusions.sum(axis=2)
     f1: Floats = 2 * hits / np.maximum(predicted_and_true, 1)
-    return f1.mean(axis=1)  # type: ignore[no-any-return]
+    return f1

@@ -25,7 +25,7 @@ from fmnist.size import Size
 
 LARGEST = 2**28  # bytes; ten times the largest network of the usual search space
 LARGEST_LABELS = 2**16  # characters
-BATCH = 250  # images
+PIXELS = 250 * 28 * 28  # of a batch: larger images come in smaller ones
 _RETRY = "Export the model again."
 _ERRORS = (
     *(runtime.Fail, runtime.InvalidArgument, runtime.InvalidGraph, runtime.InvalidProtobuf, runtime.NotImplemented),
@@ -50,7 +50,8 @@ class OnnxModel:
         Raises: FmnistError if the model fails or its output is something else.
         """
         (images,) = self.session.get_inputs()
-        batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+        size = max(1, PIXELS // (pixels.shape[1] * pixels.shape[2]))
+        batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
         try:
             output = np.concatenate([self.session.run(None, {images.name: batch})[0] for batch in batches])
         except _ERRORS as error:

@@ -39,8 +39,8 @@ def ablate(
 ) -> None:
     """Retrain a study's winner without each of its regularisers in turn, and show the effect of each on validation.
 
-    The regularisers: augmentation, dropout, L2, batch norm, label smoothing, averaged weights. Run it again to resume,
-    or for more seeds.
+    The regularisers: augmentation, flip, shift, erase, mixup, dropout, l2, batch_norm, label_smoothing, ema and
+    class_weights, as far as the winner has them. Run it again to resume, or for more seeds.
 
     Example: fmnist-search ablate auto --seeds 3
     """

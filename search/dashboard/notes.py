@@ -168,7 +168,7 @@ def _figures(trial: FrozenTrial) -> Iterator[str]:
     seed = f", seed {record.seed}" if record.seed is not None else ""
     yield (
         f"**Macro F1 {f1(value_of(trial))}** on the validation split after "
-        f"{counted(len(record.curve), 'epoch')}{took}{size}{seed}."
+        f"{counted(record.curve[-1].number if record.curve else 0, 'epoch')}{took}{size}{seed}."
     )
     yield ""
 

@@ -1,5 +1,6 @@
 """The Ray cluster of a run, and the resources of each training. Does not import Ray, which takes seconds."""
 
+import math
 from dataclasses import dataclass
 
 from fmnist.suggestions import did_you_mean
@@ -18,7 +19,7 @@ class Cluster:
     def __post_init__(self) -> None:
         """Raises: SearchError."""
         for name, value in (("--cpus-per-trial", self.cpus_per_trial), ("--gpus-per-trial", self.gpus_per_trial)):
-            if value > 1 and value != int(value):
+            if not math.isfinite(value) or (value > 1 and value != int(value)):
                 raise SearchError(f"{name} must be at most 1 or a whole number, got {value:g}.")
         if not self.cpus_per_trial and not self.gpus_per_trial:
             raise SearchError(

@@ -2,7 +2,6 @@
 
 import faulthandler
 import logging
-import math
 import os
 import secrets
 import shutil
@@ -26,6 +25,7 @@ logging.getLogger("ray").setLevel(logging.ERROR)  # otherwise it logs that authe
 CONNECT_SECONDS = 5.0
 PACKAGES = Path(__file__).parents[2]  # holds the packages search and fmnist
 LONGEST_FOLDER = 30  # characters
+UNIT = 10_000  # of Ray's resources
 
 
 def describe_nodes() -> str:
@@ -44,9 +44,10 @@ def nodes() -> list[dict[str, Any]]:
 def fitting(node: dict[str, Any], cluster: Cluster) -> int:
     """Return how many trainings fit the node when it is empty."""
     resources = node["Resources"]
-    by_cpu = resources.get("CPU", 0) // cluster.cpus_per_trial if cluster.cpus_per_trial else math.inf
-    by_gpu = resources.get("GPU", 0) // cluster.gpus_per_trial if cluster.gpus_per_trial else math.inf
-    return int(min(by_cpu, by_gpu, 10_000))
+    asked = {"CPU": cluster.cpus_per_trial, "GPU": cluster.gpus_per_trial}
+    # Ray counts in ten-thousandths: 1 // 0.2 is 4.
+    fits = [round(resources.get(kind, 0) * UNIT) // round(each * UNIT) for kind, each in asked.items() if each]
+    return int(min(10_000, *fits))
 
 
 def connect(address: str | None, undo: ExitStack) -> None:

@@ -33,7 +33,7 @@ from search.study.records import FinalRun
 
 LABELS = "labels.json"
 FILES = {*FORMATS.values(), CONFIG, LABELS, METRICS, CARD}
-BATCH = 1000
+PIXELS = 125 * 28 * 28  # of a batch, also of a network that scores six views of each image
 Announce = Callable[[str], None]
 Reader = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [N, side, side] -> probabilities [N, classes]
 
@@ -209,9 +209,10 @@ def measured(
     # The scores of int8 use the labels stored when the study opened the test split, so they do not open it again.
     # Nothing is chosen by them: every file holds the same model.
     parities, int8, latencies = list[Parity](), None, list[Latency]()
+    batch = max(1, PIXELS // (pixels.shape[1] * pixels.shape[2]))
     for name in files:
         read, size = _reader(folder / name), (folder / name).stat().st_size
-        probabilities = np.concatenate([read(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+        probabilities = np.concatenate([read(pixels[start : start + batch]) for start in range(0, len(pixels), batch)])
         if name == INT8:
             int8 = measure(name, size, expected, probabilities, labels)
             accuracy = _int8_accuracy(int8)

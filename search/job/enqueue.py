@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from fmnist.refusals import listed, shown
 from search.errors import SearchError
+from search.storage.optuna_private import enqueued_values
 from search.study.budget import is_searched
 from search.study.records import Final
 from search.study.settings import read_setting
@@ -69,8 +68,9 @@ def enqueue(study: Study, configs: Sequence[Mapping[str, Any]]) -> tuple[list[in
     if errors:
         raise SearchError(listed(errors))
     with study.locked():
-        before = {trial.number for trial in study.trials((TrialState.WAITING,))}
+        before = len(study.trials())
         for config in configs:
             study.optuna.enqueue_trial(dict(config))
-        numbers = [trial.number for trial in study.trials((TrialState.WAITING,)) if trial.number not in before]
+        # A run at work may have begun one already.
+        numbers = [trial.number for trial in study.trials()[before:] if enqueued_values(trial) is not None]
     return numbers, is_searched(study, spec)

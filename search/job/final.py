@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fmnist.atomic import write_in_place
 from fmnist.checkpoint import CPU, Checkpoint, load_checkpoint
 from fmnist.config import TrialConfig
 from fmnist.cuda import release_memory
@@ -223,6 +224,7 @@ def _test(
     taught_by = [load_trained(teacher_folder(study, run.seed), run) for run in teachers]
     of_points = points.load(study)
     _rehearse([*checkpoints, *taught_by, *chain(*of_points.values())], device)
+    _require_room(study, len(checkpoints) + sum(map(len, of_points.values())))
     _note_opening(study, by="final", trial=winner.trial)
     images = test_split(source)
     final = scored(study.folder, winner.trial, trained, checkpoints, images, device)
@@ -239,6 +241,25 @@ def _scored_teachers(
     probabilities = probabilities_of(checkpoints, images, device)
     config = checkpoints[0].config
     return score_teachers(config, trained, images.labels, probabilities, resamples=RESAMPLES, level=LEVEL)
+
+
+BYTES = 8  # of a label, and more than of a probability
+
+
+def _require_room(study: Study, networks: int) -> None:
+    """Fail, if at all, for want of room for the predictions, before an opening of the test split is recorded."""
+    data, probe = study.read(DataRecord), study.folder / "final" / "room"
+    assert data is not None, "create_study wrote it"
+    size = networks * (data.test or 0) * (len(data.class_names) + 1) * BYTES
+    try:
+        write_in_place(probe, bytes(size))
+        probe.unlink()
+    except OSError as error:
+        raise SearchError(
+            f"The predictions on the test split take {size / 2**20:.1f} MiB in {study.folder}, which cannot be "
+            f"written: {error.strerror or error}. Free space there, and run the same command again. No opening of the "
+            "test split is recorded."
+        ) from None
 
 
 def _rehearse(checkpoints: list[Checkpoint], device: torch.device) -> None:

@@ -22,6 +22,7 @@ from search.samplers.freeze_thaw import PATIENCE, End, FreezeThaw, Pause, Seen, 
 from search.samplers.proposals import ProposalSampler
 from search.storage.optuna_private import begin_new, begin_waiting, enqueued_values, stored
 from search.storage.trial_record import TrialRecord
+from search.study.budget import needs_a_result
 from search.study.costs import cost_function, with_floor
 from search.study.limits import constraints_of, over, violations
 from search.study.spec import StudySpec
@@ -137,8 +138,12 @@ class Freezing:
         return seen
 
     def _known(self, seconds_left: float) -> float:
-        """Return the seconds left, infinite before the speed of any training is known."""
-        return seconds_left if self._pace.is_known else np.inf
+        """Return the seconds left, infinite before the speed of any training is known.
+
+        Also while a job of minutes has no result: then a trial is completed, however late.
+        """
+        is_known = self._pace.is_known and not needs_a_result(self._study, self._spec)
+        return seconds_left if is_known else np.inf
 
     def _is_allowed(self, knobs: dict[str, Any]) -> bool:
         config, limits = self._config(knobs), self._spec.limits

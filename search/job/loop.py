@@ -37,7 +37,7 @@ from search.study.costs import cost_function
 from search.study.limits import constrain, constraints_of, over, violations
 from search.study.study import Study
 from search.study.timing import NOTE_SECONDS
-from search.study.trials import complete_trials, finished_trials, value_of
+from search.study.trials import complete_trials, finished_trials, under_way, value_of
 
 RETRY_SECONDS = 1.0  # until the budget is asked again for what other runs may have left of it
 TIME_IS_UP = "the study's time is up"
@@ -294,5 +294,5 @@ class SearchLoop:
     def _has_more_to_come(self) -> bool:
         """Whether trials of other runs are under way, which may yet come here; or were put back by them."""
         states = self.chooser.unfinished_elsewhere(is_late=self.deadline.is_over)
-        trials = self.study.trials(states) if self.is_shared else []
-        return any(f"trial {trial.number}" not in self.active for trial in trials)
+        numbers = under_way(self.study, states) if self.is_shared else []
+        return any(f"trial {number}" not in self.active for number in numbers)

@@ -155,7 +155,8 @@ def _with_search(
         spec,
         knobs=spec.knobs | {"epochs": epochs},
         search={"minutes": search / 60},
-        confirm={"epochs": None},
+        # What was confirmed already had these epochs, and means of other lengths could not be compared.
+        confirm={"epochs": stored.confirm.epochs if stored else None},
         final={"epochs": final},
     )
 

@@ -94,9 +94,11 @@ def require_options(options: Mapping[str, Any]) -> None:
         if name not in known:
             hint = did_you_mean(name, known) or f"It has {', '.join(known)}."
             raise SearchError(f"run() has no option {name!r}. {hint}")
-        option = known[name][1]
+        kind, option = known[name]
         if option is None or option.low is None:
             continue
+        if kind is int and isinstance(value, float):
+            raise SearchError(f"{name} must be a whole number, got {value!r}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or value < option.low:
             raise SearchError(f"{name} must be a number of at least {option.low:g}, got {value!r}.")
 

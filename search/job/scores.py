@@ -43,7 +43,13 @@ def scored(
     """
     probabilities = probabilities_of(checkpoints, images, device)
     predictions = probabilities.argmax(axis=2)
-    digest = keep_predictions(folder, images.labels, probabilities)
+    try:
+        digest = keep_predictions(folder, images.labels, probabilities)
+    except OSError as error:
+        raise SearchError(
+            f"The predictions on the test split cannot be written to {folder}: {error.strerror or error}. Free space "
+            "there, and run the same command again."
+        ) from None
     classes = len(images.class_names)
     scores = [score(images.labels, row, classes) for row in predictions]
     low, high = bootstrap_interval(images.labels, predictions, classes, resamples=RESAMPLES, level=LEVEL)

@@ -71,12 +71,25 @@ def optimize(stage: Stage, classes: int, after_trial: Callable[[], None] = lambd
         raise SearchError(loop.given_up) if loop.given_up else InterruptedRunError
     is_late = seconds_left(study, stage.spec) <= 0
     _end_waiting(stage, TIME_IS_UP if is_late else BUDGET_IS_USED_UP)
-    budget, minutes, left = stage.spec.trials, stage.spec.search.minutes, stage.spec.trials - spent(study, stage.spec)
-    is_early, reason = loop.chooser.ends_early, loop.chooser.end_reason
-    if reason and not is_late and (is_early or left > 0):
-        study.write(SearchEnd(reason=reason, trials=budget, minutes=minutes, unused=max(0, left) if is_early else None))
-        progress.message(f"The search ends: {reason}.")
+    if not is_late:
+        _note_early_end(stage, loop.chooser.end_reason, is_early=loop.chooser.ends_early)
     progress.end()
+
+
+def _note_early_end(stage: Stage, reason: str, *, is_early: bool) -> None:
+    """Store why a search that has budget left ends; `is_early`: it has nothing more to gain."""
+    spec, left = stage.spec, stage.spec.trials - spent(stage.study, stage.spec)
+    if not reason or not (is_early or left > 0):
+        return
+    end = SearchEnd(
+        reason=reason,
+        trials=spec.trials,
+        minutes=spec.search.minutes,
+        target=spec.budget.target,
+        unused=max(0, left) if is_early else None,
+    )
+    stage.study.write(end)
+    stage.progress.message(f"The search ends: {reason}.")
 
 
 def _followed(handle: Callable[[Event], None], after_trial: Callable[[], None]) -> Callable[[Event], None]:

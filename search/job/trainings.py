@@ -147,6 +147,7 @@ class _Trainings:
             case Finished(key):
                 self._forget_snapshot(key)
             case Failed(key, "diverged", reason):
+                self.pausing.discard(key)
                 self.drop(self.by_key[key], reason)
                 self._forget_snapshot(key)
                 self.progress.ended(key, "failed", self._value(key), reason, {})

@@ -16,10 +16,10 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from search.errors import SearchError
 from search.storage.masking import masked
-from search.storage.optuna_private import VersionManager
+from search.storage.optuna_private import OPTUNA_TABLES, VersionManager
 from search.storage.own_trials import OwnTrials
 from search.storage.patience import fault_of
-from search.storage.sharing import end_idle_transactions, locked
+from search.storage.sharing import end_idle_transactions, locked, opening_alone
 
 EXAMPLE = "sqlite:///studies/fmnist.db"
 LOCK_SECONDS = 10.0  # that SQLite waits for another process; a run then retries
@@ -95,7 +95,7 @@ def open_storage(url: str, *, create: bool, lock_seconds: float = LOCK_SECONDS) 
         )
     try:
         options = {"connect_args": {"timeout": lock_seconds}} if is_sqlite else _server_options(parsed)
-        with _restored_on_error(path), _table_lock(url, options):
+        with opening_alone(path), _restored_on_error(path), _table_lock(url, options):
             if path:
                 _require_database(path)
             has_tables = _has_tables(url, options, is_file=path is not None)
@@ -176,7 +176,14 @@ def _has_tables(url: str, options: dict[str, Any], *, is_file: bool) -> bool:
     try:
         if is_file:
             _require_soundness(engine)
-        has_tables = inspect(engine).has_table("alembic_version")
+        tables = set(inspect(engine).get_table_names())
+        if "studies" not in tables and (others := sorted(tables - OPTUNA_TABLES)):
+            named = ", ".join(others[:3]) + (", ..." if others[3:] else "")
+            raise SearchError(
+                f"The storage {masked(url)!r} cannot be opened: it is another program's database, with the tables "
+                f"{named}. Name a database of its own, such as {EXAMPLE}."
+            )
+        has_tables = "alembic_version" in tables
         if has_tables:  # checked here, because a failing RDBStorage leaves its connections open
             VersionManager(url, engine, scoped_session(sessionmaker(bind=engine))).check_table_schema_compatibility()
         return has_tables

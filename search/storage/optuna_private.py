@@ -15,6 +15,7 @@ from optuna.storages._cached_storage import _CachedStorage as CachedStorage
 from optuna.storages._cached_storage import _StudyInfo as StudyInfo
 from optuna.storages._rdb.models import (
     NOT_FOUND_MSG,
+    BaseModel,
     StudyModel,
     StudySystemAttributeModel,
     StudyUserAttributeModel,
@@ -32,6 +33,7 @@ from sqlalchemy import Engine, inspect, text
 
 __all__ = [
     "NOT_FOUND_MSG",
+    "OPTUNA_TABLES",
     "CachedStorage",
     "FrozenStudy",
     "SearchSpaceTransform",
@@ -62,6 +64,7 @@ __all__ = [
 ]
 # Optuna's newest migration of its tables: its file, and the revision that it leads to.
 NEWEST_MIGRATION, SCHEMA = "v3.2.0.a_.py", "v3.2.0.a"
+OPTUNA_TABLES = {*BaseModel.metadata.tables, "alembic_version"}
 ENQUEUED = "fixed_params"  # the system attribute with the values that a trial was enqueued with
 
 

@@ -6,11 +6,15 @@ and checked in the transaction of every write to a trial.
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, delete, event, func, insert, select, text
@@ -205,3 +209,18 @@ def _end_when_idle(connection: Connection, milliseconds: str) -> None:
         text(f"SELECT set_config('idle_session_timeout', :time, false) WHERE EXISTS ({setting})"),
         {"time": milliseconds},
     )
+
+
+@contextmanager
+def opening_alone(path: Path | None) -> Iterator[None]:
+    """Keep other processes from opening the same file at the same time: one may be about to create its tables.
+
+    The lock is in the temporary folder: beside the file it would have to stay for ever.
+    """
+    if path is None:
+        yield
+        return
+    owner = os.getuid() if hasattr(os, "getuid") else 0  # another's file could not be opened
+    name = hashlib.blake2b(f"{owner} {path.absolute()}".encode(), digest_size=8).hexdigest()
+    with FileLock(Path(tempfile.gettempdir()) / f"fmnist-search-{name}.lock"):
+        yield

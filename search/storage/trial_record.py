@@ -13,7 +13,7 @@ from optuna import Trial
 from optuna.trial import FrozenTrial
 
 from fmnist.config import completed
-from fmnist.curve import CurvePoint
+from fmnist.curve import CurvePoint, thinned
 from search.storage.optuna_private import set_trial_system_attr
 
 LONG = "fmnist-search:"  # begins the name of a system attribute; a long text has its user attribute's name after it
@@ -176,7 +176,7 @@ def _note_text(trial: Trial, key: str, text: str) -> None:
 
 
 def _note_curve(trial: Trial, curve: Sequence[CurvePoint]) -> None:
-    set_trial_system_attr(trial, CURVE, [asdict(point) for point in curve])
+    set_trial_system_attr(trial, CURVE, [asdict(point) for point in thinned(curve)])
     trial.set_user_attr("seconds", curve[-1].seconds if curve else None)
 
 

@@ -24,7 +24,8 @@ def is_searched(study: Study, spec: StudySpec) -> bool:
 def is_at_end(study: Study, spec: StudySpec) -> bool:
     """Whether a search of the same budget ended before it, with nothing more to gain."""
     end = study.read(SearchEnd)
-    return end is not None and (end.trials, end.minutes) == (spec.trials, spec.search.minutes)
+    budget = (spec.trials, spec.search.minutes, spec.budget.target)
+    return end is not None and (end.trials, end.minutes, end.target) == budget and not needs_a_result(study, spec)
 
 
 def spent(study: Study, spec: StudySpec) -> int:

@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmnist.curve import CurvePoint
+from fmnist.curve import CurvePoint, thinned
 from search.study.environment import now
 from search.study.record import Record, parse_record
 from search.study.records import StageName
 from search.study.study import Study
-
-MOST = 300  # points, of at most 180 bytes
 
 
 class Curve(Record):
@@ -26,9 +24,7 @@ def note_curve(study: Study, stage: StageName, training: str, points: Sequence[C
     Of a long training it has every second point, or every third one and so on; always the last.
     """
     # An attribute for each: MySQL holds 64 kB in one, which is the curves of a few hundred epochs.
-    apart = -(-len(points) // MOST)
-    kept = points[::-1][::apart][::-1] if points else ()
-    study.write(Curve(stage=stage, ended=now(), points=tuple(kept)), key=_key(training))
+    study.write(Curve(stage=stage, ended=now(), points=thinned(points)), key=_key(training))
 
 
 def curve_in(attributes: Mapping[str, Any], training: str) -> Curve | None:

@@ -83,12 +83,13 @@ class Candidate(Record):
 
 
 class SearchEnd(Record):
-    """The search ended before its budget; a larger budget resumes it."""
+    """The search ended before its budget; a larger budget, or a higher target, resumes it."""
 
     KEY = "search_end"
     reason: str
     trials: int
     minutes: float | None
+    target: float | None = None
     unused: int | None = None  # trials, where it ended because it had nothing more to gain
 
 

@@ -1,7 +1,7 @@
 """The trials of a study: those that count, their values and their constraints."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,6 +17,12 @@ def finished_trials(study: Study) -> list[FrozenTrial]:
     Trials that were over a limit before they began, and trials that another program added, do not count.
     """
     return [trial for trial in study.trials(FINISHED) if TrialRecord(trial).counts]
+
+
+def under_way(study: Study, states: Sequence[TrialState]) -> list[int]:
+    """Return the numbers of the unfinished trials in these states, without those that no run has begun."""
+    trials = study.trials(tuple(states))
+    return [t.number for t in trials if t.state == TrialState.RUNNING or TrialRecord(t).began]
 
 
 def foreign_trials(study: Study) -> list[FrozenTrial]:

@@ -36,7 +36,7 @@ def setting(value: object) -> str:
 
 def exact(value: object) -> str:
     """Format a knob's value as in TOML, to its last digit."""
-    return repr(value) if isinstance(value, float) else setting(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else setting(value)
 
 
 def settings(knobs: Mapping[str, object]) -> str:

@@ -156,3 +156,9 @@ def test_all_that_is_public_has_words_and_an_example() -> None:
         if not name.startswith("_"):
             assert ">>> " in (getattr(search, name).__doc__ or ""), name
     assert search.__version__.count(".") >= 2
+
+
+@pytest.mark.parametrize("option", ["workers", "threads", "trials"])
+def test_a_number_of_things_is_whole(option: str) -> None:
+    with pytest.raises(SearchError, match=rf"{option} must be a whole number, got 2\.0"):
+        search.run("quick", data="synthetic", **{option: 2.0})  # type: ignore[arg-type]

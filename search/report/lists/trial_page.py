@@ -64,10 +64,11 @@ def _trial(study: Study, number: int, storage: str) -> FrozenTrial:
 def _curve(trial: FrozenTrial) -> tuple[CurvePoint, ...]:
     # While a trial runs, its storage holds only the score of each epoch since it began or was paused.
     curve = TrialRecord(trial).curve
+    last = curve[-1].number if curve else -1  # another program may count from 0
     return curve + tuple(
         CurvePoint(step, None, None, value, None, None)
         for step, value in sorted(trial.intermediate_values.items())
-        if step > len(curve) or not curve  # another program may count from 0
+        if step > last
     )
 
 

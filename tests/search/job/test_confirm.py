@@ -175,6 +175,31 @@ def test_one_that_diverges_is_dropped_with_its_reason_and_its_other_runs() -> No
     assert [len(each.runs) for each in found.candidates] == [2, 2]
 
 
+class Deaf(Told):
+    """One whose trainings of 4 epochs do not hear that they should pause, and diverge in the third if told."""
+
+    def stop(self, key: str, *, pause: bool = False) -> None:
+        if not pause:
+            super().stop(key)
+
+    def _train(self, task: Task) -> Iterator[Event]:
+        value = self.ends.get((task.config.depth, task.seed), self.otherwise)
+        for number in range(1, 5 if value else 3):
+            yield EpochEnd(task.key, CurvePoint(number, 0.5, 0.5, 0.8, 0.8, 1.0), 1.0)
+        yield Finished(task.key, SECONDS) if value else Failed(task.key, "diverged", NAN, SECONDS)
+
+
+@pytest.mark.parametrize("diverging", [2, 3, 4])
+def test_one_that_diverges_when_another_has_its_turn_ends_the_stage(diverging: int) -> None:
+    study, executor = searched(), Deaf({(diverging, 1000): None})
+    executor.places = 2
+    spec = confirming(top=3, seeds=1)
+    spec = spec.model_copy(update={"confirm": spec.confirm.model_copy(update={"epochs": 4})})
+    winner = confirmed(study, spec, executor)
+    assert winner.config.depth != diverging
+    assert len(record(study).dropped) == 1
+
+
 def test_a_candidate_that_diverged_stays_out_when_it_is_interrupted_after_that() -> None:
     study, spec = searched(), confirming(seeds=1)
     interrupt = Interrupt()

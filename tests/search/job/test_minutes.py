@@ -26,6 +26,7 @@ from search.job.minutes import (
     expected_of,
     limited,
     with_minutes_for_target,
+    with_values,
 )
 from search.job.place import Place
 from search.job.progress.base import Progress
@@ -33,6 +34,7 @@ from search.job.progress.tally import Outlook
 from search.job.replanning import before_confirm, before_final, outlook_of
 from search.job.search import optimize
 from search.job.stage import Stage
+from search.study.budget import is_at_end
 from search.study.records import Confirmation, DataRecord, Decision, SearchEnd
 from search.study.sections import BudgetSection
 from search.study.spec import StudySpec
@@ -253,6 +255,34 @@ def test_a_search_whose_time_is_up_before_a_trial_is_complete_goes_on_until_one_
     planned, costs = plan(study_of(4))
     study, _, _ = job(planned, costs, clock, Timed(clock, 2, 30.0))
     assert [trial.state.name for trial in study.trials()].count("COMPLETE") >= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("slower", [1.6, 2.2, 3.0])
+def test_freeze_thaw_on_a_slower_machine_has_a_result(clock: Clock, slower: float, workers: int) -> None:
+    search = {"trials": 100, "sampler": "gp", "pruner": "freeze-thaw"}
+    planned, costs = plan(study_of(4, search=search), workers)
+    study, _, _ = job(planned, costs, clock, Timed(clock, workers, slower))
+    assert [trial.state.name for trial in study.trials()].count("COMPLETE") >= 1
+
+
+def test_with_more_minutes_candidates_train_as_long_as_those_that_are_confirmed(clock: Clock) -> None:
+    planned, costs = plan(study_of(3))
+    confirmed = with_values(planned, confirm={"epochs": 2 * planned.epochs})
+    longer = divided(adopted(study_of(30), confirmed), costs, DATA, confirmed)
+    assert longer.confirm.epochs == 2 * planned.epochs
+
+
+def test_a_higher_target_resumes_the_search() -> None:
+    study, reached = (
+        Study(optuna.create_study(direction="maximize")),
+        study_of(10, budget={"minutes": 10, "target": 0.9}),
+    )
+    end = SearchEnd(reason="it has the target", trials=100, minutes=reached.search.minutes, target=0.9)
+    study.write(end)
+    study.optuna.add_trial(optuna.trial.create_trial(value=0.91))
+    assert is_at_end(study, reached)
+    assert not is_at_end(study, study_of(10, budget={"minutes": 10, "target": 0.95}))
 
 
 def test_an_earlier_run_has_decided(clock: Clock) -> None:

@@ -4,9 +4,11 @@ import gc
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.storages import RDBStorage
 
@@ -191,3 +193,22 @@ def test_the_connections_of_a_storage_end_with_it(tmp_path: Path) -> None:
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
         connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_another_programs_database_is_not_changed(create: bool, tmp_path: Path) -> None:
+    file = tmp_path / "places.sqlite"
+    with closing(sqlite3.connect(file)) as places:
+        places.execute("CREATE TABLE moz_places (id INTEGER PRIMARY KEY, url TEXT)")
+        places.commit()
+    message = refusal(file, within=tmp_path, create=create)
+    assert "it is another program's database, with the tables moz_places." in message
+
+
+def test_several_may_create_a_database_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies/fmnist.db"
+    with ThreadPoolExecutor(6) as pool:
+        opened = list(pool.map(lambda _: open_storage(url, create=True), range(6)))
+    for number, storage in enumerate(opened):
+        optuna.create_study(study_name=f"study {number}", storage=storage)
+    assert len(opened[0].get_all_studies()) == 6
