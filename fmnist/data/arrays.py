@@ -14,7 +14,7 @@ from fmnist.data.flat import flat_side, readings
 from fmnist.data.images import Images
 from fmnist.data.npz_members import SAVE_AGAIN, Member, damage_reported, list_members, read_array, read_header
 from fmnist.data.pictures import flatten_alpha
-from fmnist.data.preparation import Preparation
+from fmnist.data.preparation import Preparation, remaining_white
 from fmnist.data.raw import MISSING_WORDS, Raw
 from fmnist.data.scale import BYTE, Extent, extent_of, how_to_state, merge, to_greys
 from fmnist.errors import FmnistError
@@ -55,12 +55,11 @@ def read_npz(path: Path, *, white: float | None = None, in_colour: bool = False)
         require_memory(sum(header.memory for header in headers.values()), str(path))
         names = _class_names(archive, headers[NAMES]) if NAMES in used else ()
         preparation = _preparation(archive, headers[PICTURES]) if PICTURES in used else None
-        if preparation and white == preparation.white:
-            white = None  # the stored pixels are scaled by it already
+        white, is_scaled = remaining_white(preparation, white, path)
         ignored = tuple(sorted(members.keys() - used))
         pairs = (train_keys, test_keys) if test_keys else (train_keys,)
         raws = [_split(archive, headers[images], headers[labels], names, white, in_colour) for images, labels in pairs]
-    splits = [replace(raw, ignored=ignored, preparation=preparation) for raw in raws]
+    splits = [replace(raw.prepared(preparation, is_scaled=is_scaled), ignored=ignored) for raw in raws]
     return splits[0], splits[1] if test_keys else None
 
 

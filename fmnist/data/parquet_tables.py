@@ -34,11 +34,14 @@ _FLAT = (  # predicates of pyarrow.types
 ReadBatch = Callable[["pa.RecordBatch", RowName], Batch]
 
 
-def read_parquet(path: Path, *, white: float | None = None, pictures: Preparation | None = None) -> Raw:
+def read_parquet(
+    path: Path, *, white: float | None = None, pictures: Preparation | None = None, skip_unreadable: bool = False
+) -> Raw:
     """Read the rows of the Parquet file at `path`.
 
     Its columns are a label and pixels, or `label` and pictures, such as PNG files, called `image`. `white` applies to
-    pixels; `pictures` says how pictures become images.
+    pixels; `pictures` says how pictures become images. With `skip_unreadable`, rows whose picture cannot be read
+    are left out.
 
     Raises: FmnistError, with row and column if they are known, if the file is not such a table.
     """
@@ -47,7 +50,7 @@ def read_parquet(path: Path, *, white: float | None = None, pictures: Preparatio
         picture = next((position for position, field in enumerate(schema) if _is_picture(field.name, field.type)), None)
         if picture is None:
             return _read_pixels(path, file, schema, white)
-        return _read_pictures(path, file, schema, picture, pictures or Preparation())
+        return _read_pictures(path, file, schema, picture, pictures or Preparation(), skip_unreadable)
 
 
 @contextmanager
@@ -92,7 +95,12 @@ def _read_pixels(path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", w
 
 
 def _read_pictures(
-    path: Path, file: "parquet.ParquetFile", schema: "pa.Schema", picture: int, preparation: Preparation
+    path: Path,
+    file: "parquet.ParquetFile",
+    schema: "pa.Schema",
+    picture: int,
+    preparation: Preparation,
+    skip_unreadable: bool,
 ) -> Raw:
     names = schema.names
     used = [names[find_label(names, str(path))], names[picture]]
@@ -100,21 +108,34 @@ def _read_pictures(
     require_memory(file.metadata.num_rows * preparation.size.bytes * BYTES_A_PIXEL, str(path))
     classes = _classes(path, schema, used[0])
     sizes: set[tuple[int, ...]] = set()
-    scale = Scale(preparation.white)
+    scale, kept, unreadable = Scale(preparation.white), list[str](), list[str]()
 
     def read(batch: "pa.RecordBatch", row_name: RowName) -> Batch:
-        cells = enumerate(batch.column(used[1]).to_pylist())
-        opened = [_opened_cell(cell, row_name(index), scale, in_colour=preparation.in_colour) for index, cell in cells]
+        opened, places = list[NDArray[np.uint8]](), list[int]()
+        for index, cell in enumerate(batch.column(used[1]).to_pylist()):
+            where = row_name(index)
+            try:
+                opened.append(_opened_cell(cell, where, scale, in_colour=preparation.in_colour))
+            except FmnistError as error:
+                if not skip_unreadable:
+                    raise FmnistError(f"{error} Or skip unreadable pictures with --skip-unreadable.") from error
+                unreadable.append(where.removeprefix(f"{path}, "))
+            else:
+                places.append(index)
+                kept.append(where.removeprefix(f"{path}, "))
         sizes.update(picture.shape[:2] for picture in opened)
-        pixels = np.array([as_image(picture, preparation) for picture in opened], np.uint8)
-        return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes))
+        images = [as_image(picture, preparation) for picture in opened]
+        pixels = np.array(images, np.uint8).reshape(len(images), *preparation.size.shape)
+        return Batch(pixels, None, to_labels(batch.column(used[0]), row_name, classes)[places])
 
     pixels, labels, _ = concatenate(_batches(path, file, used, _PICTURES, read), *preparation.size.shape)
     return Raw(
         pixels,
         labels,
+        names=tuple(kept) if unreadable else None,
         classes=classes,
         ignored=tuple(name.strip() for name in names if name not in used),
+        unreadable=tuple(unreadable),
         extents=scale.extents,
         preparation=preparation.model_copy(update={"whites": scale.whites}),
         is_resized=sizes != {(preparation.side, preparation.side)},

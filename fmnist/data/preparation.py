@@ -120,6 +120,22 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return picture_reader(Preparation(form=CENTRED))(path)
 
 
+def remaining_white(preparation: Preparation | None, white: float | None, where: Path) -> tuple[float | None, bool]:
+    """Return the white that the numbers of a file are still to be scaled by, and whether they were scaled by a stated
+    one when the file was saved.
+
+    Raises: FmnistError if the file was saved with another white than the study states: a model could store only one.
+    """
+    if preparation is None:
+        return white, False
+    if white is not None and white != preparation.white:
+        raise FmnistError(
+            f"The images in {where} were prepared when they were saved, with {_describe_white(preparation.white)} as "
+            f"white; cleaning.white must be left out, got {white:g}. Or read the data that they were saved from."
+        )
+    return None, preparation.white is not None
+
+
 def merge_preparations(
     preparations: Iterable[Preparation | None], form: Form, size: Size, white: float | None, where: tuple[str, str]
 ) -> Preparation:

@@ -1,6 +1,6 @@
 """Labelled images as a reader returns them and cleaning expects them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +40,8 @@ class Raw:
     def row(self, index: int) -> str:
         """Return the name of the row at `index`; rows are counted from 1, without a table's header."""
         return self.names[index] if self.names else f"row {index + 1}"
+
+    def prepared(self, preparation: Preparation | None, *, is_scaled: bool) -> "Raw":
+        """Return the split as one that had that preparation when it was saved, scaled by a stated white or not."""
+        extents = tuple(each._replace(is_stated=is_scaled or each.is_stated) for each in self.extents)
+        return replace(self, preparation=preparation, extents=extents)

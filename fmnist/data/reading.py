@@ -89,15 +89,27 @@ def open_path(path: Path, options: ReadOptions) -> Reading:
     raise FmnistError(f"Data must be {FORMS}; {path} has another suffix. Save the data in one of these forms.")
 
 
-def with_test(reading: Reading, test_reading: Reading) -> Reading:
-    """Return train of the first reading with test of the second: its test split if it has one, else all of it."""
+def with_test(reading: Reading, test_reading: Reading, within: str = "") -> Reading:
+    """Return train of the first reading with test of the second: its test split if it has one, else all of it.
+
+    `within`: the folder of the second one in that of the first, if it is there: its files are read after all.
+    """
+
+    def is_read(name: str) -> bool:
+        return bool(within) and name.startswith(f"{within}/")
 
     def read() -> tuple[Raw, Raw | None]:
         (train, unused_test), (first, second) = reading.read(), test_reading.read()
-        train = replace(train, other_splits=train.other_splits + _row_names(unused_test))
+        is_same = unused_test is not None and bool(within) and unused_test.names == first.names
+        train = replace(
+            train,
+            other_splits=tuple(name for name in train.other_splits if not is_read(name))
+            + (() if is_same else _row_names(unused_test)),
+            other_files=tuple(name for name in train.other_files if not is_read(name)),
+        )
         return train, replace(second, other_splits=second.other_splits + _row_names(first)) if second else first
 
-    return Reading(digest(reading.key, test_reading.key), read, reading.form, reading.size)
+    return Reading(digest(reading.key, test_reading.key, within), read, reading.form, reading.size)
 
 
 def _row_names(raw: Raw | None) -> tuple[str, ...]:
@@ -200,7 +212,12 @@ def _read_table(path: Path, options: ReadOptions) -> Raw:
     from fmnist.data import tables  # Arrow is slow to import, and most runs read no table
 
     if _suffix(path) == ".parquet":
-        return tables.read_parquet(path, white=options.of_numbers, pictures=options.preparation)
+        return tables.read_parquet(
+            path,
+            white=options.of_numbers,
+            pictures=options.preparation,
+            skip_unreadable=options.skip_unreadable,
+        )
     return tables.read_csv(path, white=options.of_numbers)
 
 

@@ -212,7 +212,8 @@ def _named_source(
         )
     reading = open_path(path, options)
     if test:
-        reading = with_test(reading, open_path(test, options._replace(form=reading.form)))
+        within = test.relative_to(path).as_posix() if path.is_dir() and test.is_relative_to(path) else ""
+        reading = with_test(reading, open_path(test, options._replace(form=reading.form)), within)
     name = f"{path.name} (own)" if path.name in (FASHION_MNIST, SYNTHETIC) else path.name
     root = _cleaned(reading, rules, (str(path), str(test or path)), announce)
     source = Source(name, root, str(path), str(test) if test else None)

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist.data.cache import cached_folder, digest
+from fmnist.data.cache import cache_folder, cached_folder, digest
 from fmnist.data.images import Images
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.store import load_images, save_splits
 from fmnist.data.stratify import stratified
+from fmnist.errors import FmnistError
 
 SPLIT_SEED = 0  # the same for all studies, so that their validation scores are comparable
 
@@ -34,7 +35,13 @@ def search_splits(source: Source, *, seed: int, share: float = 1 / 6) -> SearchS
         save_splits(folder, _split(source, seed, share)._asdict())
 
     state = source.folder.stat()
-    folder = cached_folder("split", digest(str(source.folder), state.st_mtime_ns, seed, share), make)
+    try:
+        folder = cached_folder("split", digest(str(source.folder), state.st_mtime_ns, seed, share), make)
+    except OSError as error:
+        raise FmnistError(
+            f"The split of the images must be kept in the cache, {cache_folder()}, which cannot be written: "
+            f"{error.strerror or error}. Free space there, or set XDG_CACHE_HOME to another folder."
+        ) from None
     return SearchSplits(load_images(folder, "train"), load_images(folder, "valid"))
 
 

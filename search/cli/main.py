@@ -189,10 +189,10 @@ def export(
     for name, value in (("--format", formats), ("--point", point)):
         if ensemble and value not in (None, []):
             raise SearchError(f"--ensemble writes one ONNX file of the winner, got {name} as well. Leave one out.")
-    from search.job.export import export_ensemble_of, export_study
+    from search.job.export import export_ensemble_of, export_study, preparation_of
 
     opened, console = opened_study(study, storage), Console()
-    source = source_of(data, test, opened, console)
+    source = source_of(data, test, opened, console, preparation_of(opened))
 
     def announce(text: str) -> None:
         console.print(text, highlight=False)

@@ -93,10 +93,19 @@ def _matching(path: Path) -> list[Path]:
     from fmnist.data.folders import EXTENSIONS
 
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+        return sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and _is_read(file, path))
     if not path.exists() and any(sign in str(path) for sign in "*?["):
         return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     return [path]
+
+
+def _is_read(file: Path, folder: Path) -> bool:
+    """Whether it is a file, and no system or tool has left it behind, or a folder on its way from `folder`."""
+    from fmnist.data.leftovers import is_leftover
+
+    *folders, name = file.relative_to(folder).parts
+    is_left = is_leftover(name) or any(is_leftover(each, is_folder=True) for each in folders)
+    return not is_left and file.is_file()
 
 
 def evaluate(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist.checkpoint import load_checkpoint
+from fmnist.data.preparation import RESIZED, Preparation
 from fmnist.data.sources import Source, fingerprint
 from fmnist.data.splits import test_fingerprint, test_pixels
 from search.errors import SearchError
@@ -112,6 +114,18 @@ def export_points(study: Study, source: Source, announce: Callable[[str], None])
         to = point_folder(study, point.trial) / "export"
         if not point.is_winner and not to.exists():
             export_study(study, source, to, announce, (WEIGHTS, ONNX), point.trial)
+
+
+def preparation_of(study: Study) -> Preparation | None:
+    """Return how the pictures of a study became images if an earlier version stretched them; else None, for the usual
+    way.
+    """
+    final = study.read(Final)
+    folder = None if final is None else final_folder(study, final.exported_seed)
+    if folder is None or not folder.exists():
+        return None
+    preparation = load_checkpoint(folder).preparation
+    return preparation if preparation is not None and preparation.form == RESIZED else None
 
 
 def _final_of_point(study: Study, trial: int) -> Final:

@@ -148,6 +148,19 @@ def test_images_of_the_test_split_are_dropped_from_train() -> None:
     assert len(cleaned(train, test, leaks="keep").train) == 4
 
 
+@pytest.mark.parametrize("filling", ["zero", "median"])
+def test_copies_with_missing_pixels_are_copies_whatever_fills_them(filling: str) -> None:
+    train, test = raw(["a", "b", "a", "a", "b", "b"]), raw(["a", "b"], seed=1)
+    train.pixels[1] = train.pixels[0]  # under two labels
+    train.pixels[2] = test.pixels[1]
+    train, test = gaps_in(train, [(0, 3, 4), (1, 3, 4), (2, 5, 6)]), gaps_in(test, [(1, 5, 6)])
+    assert counts(cleaned(train, test, missing_pixels=filling)) == {
+        "missing_pixels": (3, 1),
+        "conflicts": (2, 0),
+        "leaks": (1, 1),
+    }
+
+
 def test_without_a_test_split_a_seventh_of_every_class_is_held_out() -> None:
     train = raw(["a"] * 70 + ["b"] * 35)
     result = clean(train, None, CleaningRules(), where=WHERE)

@@ -227,6 +227,16 @@ def test_a_class_may_have_the_name_of_a_leftover_file(name: str, tmp_path: Path)
     assert cleaning(source).train_read == 16
 
 
+@pytest.mark.parametrize("name", ["val", "test", "held"])
+def test_a_folder_named_as_the_test_split_is_not_counted_as_left_out(name: str, tmp_path: Path) -> None:
+    for split, count in (("train", 4), (name, 3)):
+        write_classes(tmp_path / "data" / split, count)
+    source = open_source(tmp_path / "data", tmp_path / "data" / name)
+    assert (len(source.train()), len(source.test())) == (8, 6)
+    for rule in ("other_splits", "other_files"):
+        assert (found := caught(source, rule)) is None or not found.train, found
+
+
 def test_a_replaced_test_split_is_counted(tmp_path: Path) -> None:
     for data in ("one", "two"):
         for split, count in (("train", 4), ("test", 3)):

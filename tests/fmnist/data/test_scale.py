@@ -206,3 +206,19 @@ def test_a_single_picture_of_another_white_is_refused(dtype: str, white: float, 
     Image.fromarray(scaled(white, dtype)[0]).save(tmp_path / "a.tif")
     with pytest.raises(FmnistError, match=r"a\.tif are from 0 to .* as PNG of 8 bits"):
         read_picture(tmp_path / "a.tif")
+
+
+def test_saved_images_keep_their_white_and_take_no_other(tmp_path: Path) -> None:
+    dark = Images(TRAIN.pixels // 10, TRAIN.labels, TRAIN.class_names)
+    write_csv(tmp_path / "dark.csv", dark)
+    source = read(tmp_path / "dark.csv", white=255)
+    source.save(tmp_path / "saved.npz")
+    for white in (None, 255):
+        np.testing.assert_array_equal(read(tmp_path / "saved.npz", white).train().pixels, source.train().pixels)
+    with pytest.raises(FmnistError, match=r"prepared when they were saved, with 255 as white; .* got 200"):
+        read(tmp_path / "saved.npz", white=200)
+    write_csv(tmp_path / "bright.csv", TRAIN)
+    bright = read(tmp_path / "bright.csv")
+    bright.save(tmp_path / "usual.npz")
+    with pytest.raises(FmnistError, match=r"with the usual one as white; cleaning.white must be left out, got 200"):
+        read(tmp_path / "usual.npz", white=200)

@@ -133,3 +133,11 @@ def test_the_official_files_have_the_known_statistics(fashion_mnist: Source) -> 
     assert train.pixels.std() / 255 == pytest.approx(0.3530, abs=1e-4)
     assert len(_keys(train)) == 60_000
     assert _keys(train).isdisjoint(_keys(splits.test_split(fashion_mnist)))
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = find_source("synthetic", announce=lambda _: None)
+    (tmp_path / "fmnist-search" / "split").write_text("a file where the folder should be")
+    with pytest.raises(FmnistError, match=r"must be kept in the cache, .* cannot be written"):
+        splits.search_splits(source, seed=0)

@@ -154,6 +154,18 @@ def test_pictures_are_read_as_hugging_face_distributes_them(tmp_path: Path, cell
     assert (raw.classes, raw.ignored, raw.missing, raw.is_resized) == (CLASSES, ("split",), None, False)
 
 
+def test_a_row_whose_picture_cannot_be_read_is_left_out_only_on_request(tmp_path: Path) -> None:
+    greys = _pictures(*[(28, 28)] * 2)
+    images = [_png(greys[0]), b"no picture", None, _png(greys[1])]
+    path = _parquet(tmp_path, {"image": images, "label": ["a", "b", "a", "b"]})
+    assert "row 2" in (told := _error(path))
+    assert "--skip-unreadable" in told
+    raw = read_parquet(path, skip_unreadable=True)
+    assert (raw.pixels == np.array(greys)).all()
+    assert raw.labels.tolist() == ["a", "b"]
+    assert (raw.unreadable, raw.names) == (("row 2", "row 3"), ("row 1", "row 4"))
+
+
 def test_pictures_are_scaled_by_the_stated_white(tmp_path: Path) -> None:
     ones = _pictures((28, 28))[0] % 2
     path = _parquet(tmp_path, {"image": [_png(ones)], "label": ["a"]})
