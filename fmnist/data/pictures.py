@@ -73,8 +73,11 @@ def open_picture(path: Path, scale: Scale, *, in_colour: bool = False) -> NDArra
     Shape: [H, W], or [H, W, 3] if `in_colour`.
     Raises: FmnistError naming the file if it is missing, not a picture or too large.
     """
-    if not path.is_file():
-        state = "is a folder" if path.is_dir() else "does not exist"
+    try:
+        state = "" if path.is_file() else "is a folder" if path.is_dir() else "does not exist"
+    except OSError as error:  # a name that is too long, or a folder that may not be read
+        state = f"cannot be looked up ({error.strerror})"
+    if state:
         raise FmnistError(f"A picture must be a file; {path} {state}. Name a PNG, JPEG or other picture.")
     return _decoded(path, str(path), scale, in_colour=in_colour)
 

@@ -191,6 +191,16 @@ def test_folders_and_patterns_are_read_and_a_bad_file_stops_no_other(say: Say, t
     assert [line.split()[0] for line in errors.splitlines()] == ["Error:", "Error:"]
     assert "broken.png" in errors
     assert "absent.png" in errors
+    (tmp_path / "mine" / "@eaDir").mkdir()
+    for name in ("@eaDir/a.PNG", "._a.PNG"):
+        shutil.copy(tmp_path / "0.png", tmp_path / "mine" / name)
+    (tmp_path / "mine" / "folder.png").mkdir()
+    code, output, errors = say("predict", model, "mine")
+    assert (code, errors) == (0, "")
+    assert [line.partition(":")[0] for line in output.splitlines()] == ["mine/a.PNG", "mine/b.png"]
+    code, output, errors = say("predict", model, f"{300 * 'x'}.png", "**.png", "0.png")
+    assert (code, output.partition(":")[0]) == (2, "0.png")
+    assert [line.split()[0] for line in errors.splitlines()] == ["Error:", "Error:"]
     code, _, errors = say("predict", model, "*.jpg")
     assert (code, "There is no picture in '*.jpg'" in errors) == (2, True)
 

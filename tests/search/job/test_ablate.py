@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fmnist.config import TrialConfig
 from fmnist.data.sources import find_source, fingerprint
+from search.cli.ablate import ablate as ablate_command
 from search.executors import Event, Failed, Task
 from search.executors.mps import Sharing
 from search.job.confirm import confirm
@@ -268,3 +269,8 @@ def test_switching_off_makes_a_valid_configuration_of_every_shipped_space(name: 
             }
             assert set(used(without)) == set(used(config)) - {knob}
     assert set(REGULARISERS) <= set(TrialConfig.model_fields)
+
+
+def test_the_help_names_every_regulariser() -> None:
+    text = " ".join((ablate_command.__doc__ or "").split())
+    assert [knob for knob in REGULARISERS if knob not in text] == []

@@ -319,6 +319,19 @@ def test_a_device_that_cannot_predict_is_known_before_the_test_split_is_opened(s
     assert openings(study) == []
 
 
+def test_without_room_for_the_predictions_the_test_split_stays_closed(source: Source) -> None:
+    study = in_memory()
+    study.write(record_of(source, test=len(source.test())))
+    (study.folder / "final" / "room").mkdir(parents=True)  # where nothing can be written then
+    with pytest.raises(SearchError, match=r"cannot be written: .* No opening of the test split is recorded"):
+        finalized(study, source)
+    assert openings(study) == []
+    (study.folder / "final" / "room").rmdir()
+    finalized(study, source)
+    assert len(openings(study)) == 1
+    assert not (study.folder / "final" / "room").exists()
+
+
 def test_a_gpu_without_memory_for_scoring_is_one_error_and_no_opening(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,7 +455,7 @@ def test_an_evaluation_scores_the_model_and_is_recorded_where_these_are_the_test
 def test_a_model_of_other_classes_opens_nothing(source: Source) -> None:
     save(Path("model"), seed=4, names=("Bag", "Coat", "Dress", "Boot"))
     study = in_memory()
-    study.write(record_of(source))
+    study.write(record_of(source, test=len(source.test())))
     with pytest.raises(SearchError, match=r"the model's classes .*'Boot'.*, got .*'Shirt'"):
         evaluate(load_checkpoint(Path("model")), source, [study], CPU)
     assert openings(study) == []

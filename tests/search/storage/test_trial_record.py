@@ -1,5 +1,6 @@
 """The attributes of a trial: short where optuna-dashboard shows them, whole where they are read, of all versions."""
 
+import json
 from dataclasses import asdict
 
 import optuna
@@ -92,3 +93,13 @@ def test_a_trial_without_a_configuration_is_of_another_program() -> None:
 def test_the_attributes_of_a_text() -> None:
     assert text_attributes(OUTSIDE, "filters must be 4") == {OUTSIDE: "filters must be 4"}
     assert text_attributes(OUTSIDE, TEXT)[LONG + OUTSIDE] == TEXT
+
+
+def test_a_long_curve_fits_a_cell_of_mysql_and_ends_with_the_last_epoch() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    note_end(trial, [CurvePoint(number, 1 / 3, 1 / 3, 1 / 3, 1 / 3, number / 3) for number in range(1, 1001)], None)
+    curve = TrialRecord(study.trials[0]).curve
+    assert len(json.dumps(study.trials[0].system_attrs[CURVE])) < 2**16
+    assert len(curve) == 250
+    assert curve[-1].number == 1000

@@ -34,6 +34,7 @@ from search.study.lock import noted_run
 from search.study.records import Opening, Timing
 from search.study.study import Study, create_study, load_study
 from search.study.timing import timed
+from search.study.trials import under_way
 from tests.search.job.test_kills import retrained
 from tests.search.storage.faults import Clock, start_with
 from tests.search.storage.mariadb import MariaDB, mariadb
@@ -437,3 +438,12 @@ def test_a_study_is_not_extended_while_another_run_is_at_work_on_it(url: str) ->
     assert told == "The space is changed: filters 4, 8, 12 (before 4, 8)."
     with pytest.raises(SearchError, match="Another run has just extended the study"), joined(study, spec, print):
         pass
+
+
+def test_a_trial_that_no_run_has_begun_keeps_no_search_waiting() -> None:
+    study = Study(optuna.create_study(study_name="waiting"))
+    study.optuna.enqueue_trial({"x": 1})
+    running = study.optuna.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    study.optuna.enqueue_trial({"x": 2})
+    assert under_way(study, (TrialState.RUNNING, TrialState.WAITING)) == [running.number]
+    assert [trial.number for trial in study.trials((TrialState.WAITING,))] == [1]
