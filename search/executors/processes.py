@@ -22,17 +22,12 @@ HEAVY = ("torch", "torch.optim.adam", "torch.optim.swa_utils", "numpy", "pydanti
 LONGEST_SOCKET_PATH = 103
 SOCKET_WITHIN = "/pymp-12345678/listener-12345678"
 
+SAFE_PATH = "PYTHONSAFEPATH"
 SCRIPT = threading.Lock()  # only one thread at a time may hide the script
-
-
-def keep_current_folder_off_path() -> None:
-    """Keep the current folder, which may hold a random.py of the user, off the import path of later subprocesses."""
-    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def worker_context() -> ForkServerContext | SpawnContext:
     """Return the multiprocessing context that starts workers on this platform."""
-    keep_current_folder_off_path()
     is_short = len(tempfile.gettempdir() + SOCKET_WITHIN) <= LONGEST_SOCKET_PATH
     if "forkserver" not in multiprocessing.get_all_start_methods() or not is_short:
         return multiprocessing.get_context("spawn")
@@ -55,9 +50,24 @@ def on_their_own() -> Iterator[None]:
     """Shield the processes started inside from Ctrl-C, even while they import: the coordinator decides when they end.
 
     They do not run the coordinator's script either, which without an `if __name__` guard would start the search again.
+    Nor do they import from the current folder, which may hold a random.py of the user.
     """
-    with _without_ctrl_c(), _without_script():
+    with _without_ctrl_c(), _without_script(), _without_current_folder():
         yield
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    # Within SCRIPT, so that one thread at a time changes what afterwards is the program's own again, as a notebook's.
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 @contextmanager

@@ -84,6 +84,9 @@ def _held(storage: OwnTrials, folder: Path | None, name: str, new: str) -> Itera
     with ExitStack() as locks:
         locks.enter_context(sole_change(folder, name, storage))
         locks.enter_context(sole_change(None, new, storage))
+        for follower in unfinished_followers(storage, name):  # a run would write the old name back
+            locks.enter_context(sole_change(None, follower, storage))
+            require_no_run(load_study(storage, follower))
         yield
 
 

@@ -22,9 +22,9 @@ from tests.search.tiny import NAME, TOML, in_database, surroundings, tiny_spec, 
 ROOT = Path(__file__).parents[2]
 # Module level, as in a notebook: nothing keeps a worker that would import this file from running the search again.
 SCRIPT = """\
-import json, threading
+import json, os, threading
 import search
-told = {}
+told, before = {}, os.environ.get("PYTHONSAFEPATH")
 def work():
     study = search.run("tiny.toml", data="synthetic", workers=1, trials=2, knobs={"filters": 4}, quiet=True)
     told.update(mean=study.final.mean, filters=study.winner.filters)
@@ -32,6 +32,7 @@ def work():
 thread = threading.Thread(target=work)
 thread.start()
 thread.join()
+told.update(is_same=os.environ.get("PYTHONSAFEPATH") == before)
 print(json.dumps(told))
 """
 SHOWN = """\
@@ -60,6 +61,7 @@ def test_a_script_without_a_guard_searches_in_any_thread_and_once(tmp_path: Path
     output, errors = script.communicate(timeout=300)
     assert script.returncode == 0, output + errors
     told = json.loads(output)  # nothing else was shown
+    assert told["is_same"], "the environment of the program, and of what it starts later"
     assert (told["filters"], told["trials"], told["folder"]) == (4, 2, str(tmp_path / "studies" / NAME))
     study = search.load(NAME, home=tmp_path / "studies")
     assert study.final is not None

@@ -14,6 +14,7 @@ from fmnist.data import synthetic
 from search.dashboard.artifacts import ARTIFACTS, StudyFolders, attach
 from search.report.render import read_report, write_report
 from search.storage.opening import open_storage
+from search.study.lock import sole_run
 from search.study.records import PriorRecord
 from search.study.study import Study, load_study
 from tests.search.job.test_delete import URL, files, kept, names
@@ -135,6 +136,10 @@ def test_studies_that_begin_with_it_know_its_new_name(say: Say, tmp_path: Path) 
         tmp_path, tiny_spec(sampler="gp", pruner="freeze-thaw").overridden(name="later", prior=("mine",))
     )
     later.write(PriorRecord(trainings={"mine": 2, "other": 1}, openings={"mine": 3}))
+    with sole_run(later.folder, "later", later.storage):
+        code, _, errors = say("rename", "mine", "new")
+    assert code == 2
+    assert "later" in errors, "a run of it would write the old name back"
     assert "The study 'later' begins with its trials: continue it with --from new." in say("rename", "mine", "new")[1]
     told = opened("later")
     assert told.spec.prior.studies == ("new",)
