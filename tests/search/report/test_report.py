@@ -149,8 +149,8 @@ def test_json_has_null_for_figures_that_are_not_finite(finished: Study) -> None:
     assert report["states"]["pruned_because"] == {"below the median | epoch 4": 2, "diverged": 1}
     assert list(report) == [
         "study", "spec", "data", "final", "front", "diverged", "latency", "confirmed", "winner", "dropped", "optimism",
-        "chosen", "wider", "ablation", "best", "states", "importances", "prior", "extensions", "search_end", "decisions",
-        "timing", "environments", "openings",
+        "chosen", "wider", "ablation", "best", "states", "importances", "prior", "extensions", "search_end",
+        "decisions", "timing", "environments", "openings",
     ]  # fmt: skip
 
 
