@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from search.job.sizes import with_best_size
 from search.storage.foreign import SPEC
 from search.storage.masking import masked
 from search.storage.opening import open_storage, storage_url
+from search.storage.own_trials import OwnTrials
 from search.study.budget import is_searched
 from search.study.extension import space_changes
 from search.study.ownership import require_no_others_folder, require_renamed
@@ -154,12 +155,21 @@ def _extended(request: RunRequest, spec: StudySpec, stored: StudySpec | None) ->
     return spec if request.is_file else request.read_spec(stored)
 
 
+def as_begun(plan: Plan, storage: OwnTrials) -> Plan:
+    """Return the plan with what another run, which began since it was made, has decided on the same minutes."""
+    stored = None if plan.extends else _spec_in(storage, plan.spec.name)
+    return replace(plan, spec=adopted(plan.spec, stored))
+
+
 def _stored_spec(storage: str, name: str) -> StudySpec | None:
     """Return the spec of the study of that name in the storage, None if it has none."""
     url = storage_url(storage)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
-    opened = open_storage(storage, create=False)
+    return _spec_in(open_storage(storage, create=False), name)
+
+
+def _spec_in(opened: OwnTrials, name: str) -> StudySpec | None:
     if name not in storage_names(opened):
         return None
     study = load_study(opened, name)

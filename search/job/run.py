@@ -13,7 +13,7 @@ from search.job.interrupt import Interrupt
 from search.job.latency import learn_latency
 from search.job.loop import best_of
 from search.job.minutes import in_words
-from search.job.plan import Plan, check_storage, require_searched
+from search.job.plan import Plan, as_begun, check_storage, require_searched
 from search.job.progress.base import Progress
 from search.job.replanning import before_confirm, before_final, decide, outlook_of
 from search.job.search import optimize
@@ -46,11 +46,13 @@ def carry_out(plan: Plan, progress: Progress, *, is_guest: bool = False) -> Stud
     storage = open_storage(plan.storage, create=True)  # first, so that an error here leaves no folder behind
     require_renamed(storage, name)
     with sole_run(plan.folder, name, storage):
-        if plan.is_shared:
-            require_agreement(storage, plan.spec)
-        if plan.extends and (told := extend(storage, plan.spec, plan.data)):
-            progress.message(told)
-        study = create_study(storage, plan.spec, plan.data, plan.home)
+        with storage.locked(f"begin {name}"):  # runs that begin together have the decisions of the first one
+            plan = as_begun(plan, storage)
+            if plan.is_shared:
+                require_agreement(storage, plan.spec)
+            if plan.extends and (told := extend(storage, plan.spec, plan.data)):
+                progress.message(told)
+            study = create_study(storage, plan.spec, plan.data, plan.home)
         claim_folder(study)
         with (
             guarded(study, progress.message),

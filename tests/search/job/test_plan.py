@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search.job.plan import make_plan
+from search.job.minutes import with_values
+from search.job.options import Options
+from search.job.plan import as_begun, make_plan
 from search.job.request import RunRequest
 from search.storage.opening import open_storage
 from search.study.paths import DEFAULT_STORAGE
@@ -61,6 +63,20 @@ def test_the_plan_of_a_study_that_has_begun_says_how_far_it_is(say: Say) -> None
     assert planned(say).endswith("the run goes on with the final trainings")
     minutes = "3 trials are finished; the run goes on with the search"
     assert planned(say, "--search-minutes", "5", "--trials", "50") == minutes
+
+
+def test_runs_that_are_planned_together_have_the_decisions_of_the_first(say: Say) -> None:
+    options: Options = {"workers": 1, "minutes": 5.0}
+    request = RunRequest(storage=DEFAULT_STORAGE, study="tiny.toml", data="synthetic", options=options)
+    first, second = (make_plan(request, lambda _: None) for _ in range(2))
+    other = with_values(
+        first.spec, search={"minutes": 1.23}, final={"epochs": 7}, knobs=first.spec.knobs | {"epochs": 3}
+    )
+    storage = open_storage(first.storage, create=True)
+    create_study(storage, other, first.data)
+    assert second.spec != other
+    assert as_begun(second, storage).spec == other
+    assert create_study(storage, as_begun(second, storage).spec, second.data).spec == other
 
 
 def test_the_plan_of_a_finished_study_is_its_result(say: Say, finished: Path) -> None:
