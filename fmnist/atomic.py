@@ -1,11 +1,14 @@
-"""Atomic writes of folders and files, also if the process is killed."""
+"""Atomic writes of folders and files. What a killed process leaves is hidden, and `remove_unfinished` removes it."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(new|old)")
 
 
 @contextmanager
@@ -52,6 +55,23 @@ def write_in_place(target: Path, data: bytes) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, of: str = "") -> None:
+    """Remove what writers that were killed left beside their targets in the folder, where nobody writes now.
+
+    A folder whose replacement was interrupted has its name again. `of`: the name of a target; of all, if "".
+    """
+    for path in folder.glob(f".{of or '*'}.*"):
+        if (match := _UNFINISHED.fullmatch(path.name)) is None:
+            continue
+        name, kind = match.groups()
+        if kind == "old" and not path.with_name(name).exists():
+            path.rename(path.with_name(name))
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:

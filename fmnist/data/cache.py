@@ -12,7 +12,7 @@ from pathlib import Path
 import filelock
 from platformdirs import user_cache_path
 
-from fmnist.atomic import folder_in_place
+from fmnist.atomic import folder_in_place, remove_unfinished
 
 # Another version of these may read the same files as other images.
 DECODERS = ("numpy", "pillow", "pyarrow", "scikit-learn")
@@ -32,6 +32,7 @@ def cached_folder(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
+                remove_unfinished(folder.parent, folder.name)  # as large as the data
                 with folder_in_place(folder) as fresh:
                     make(fresh)
     return folder

@@ -3,6 +3,7 @@
 from contextlib import ExitStack, nullcontext
 from itertools import count
 
+from fmnist.atomic import remove_unfinished
 from fmnist.data.splits import SPLIT_SEED, search_splits, test_pixels
 from search.errors import AnotherRunError
 from search.job.confirm import confirm, drop_winner
@@ -25,6 +26,7 @@ from search.study.chance import nothing_learned
 from search.study.coordinators import joined, require_agreement
 from search.study.lock import noted_run, sole_run
 from search.study.ownership import claim_folder, require_no_others_folder, require_renamed
+from search.study.paths import RUNNING
 from search.study.records import Decision, Final
 from search.study.study import Study, create_study, guarded
 from search.study.timing import JobClock
@@ -108,6 +110,8 @@ def _train(
     study: Study, plan: Plan, progress: Progress, interrupt: Interrupt, ends: ExitStack, clock: JobClock
 ) -> None:
     """Run the stages up to the study's result; other runs are locked out until `ends` is closed."""
+    for folder in (study.folder, study.folder / RUNNING, study.folder / "final"):
+        remove_unfinished(folder)
     learn_latency(study, plan.spec, len(plan.data.class_names), plan.place, progress.message)
     with interrupt, plan.place.open(plan.source, progress.message) as (executor, environment):
         study.append(environment)
