@@ -230,7 +230,7 @@ def test_a_study_of_several_objectives_is_refused_in_one_sentence(say: Say, tmp_
     ):
         code, output, errors = say(*command)
         assert (code, output) == (2, ""), command
-        assert "A study must have one objective, got 2 in 'two'" in errors
+        assert "A study must have one objective, which is maximized, got minimize, maximize in 'two'" in errors
     assert say("status")[0] == 0
     optuna.create_study(study_name="empty", storage=URL, directions=["minimize", "maximize"])
     code, _, errors = say("run", "tiny.toml", "--data", "synthetic", "--name", "empty", "--dry-run")
