@@ -100,7 +100,7 @@ def with_test(reading: Reading, test_reading: Reading, within: str = "") -> Read
 
     def read() -> tuple[Raw, Raw | None]:
         (train, unused_test), (first, second) = reading.read(), test_reading.read()
-        is_same = unused_test is not None and bool(within) and unused_test.names == first.names
+        is_same = unused_test is not None and bool(within) and _is_equal(unused_test, first)
         train = replace(
             train,
             other_splits=tuple(name for name in train.other_splits if not is_read(name))
@@ -110,6 +110,10 @@ def with_test(reading: Reading, test_reading: Reading, within: str = "") -> Read
         return train, replace(second, other_splits=second.other_splits + _row_names(first)) if second else first
 
     return Reading(digest(reading.key, test_reading.key, within), read, reading.form, reading.size)
+
+
+def _is_equal(one: Raw, other: Raw) -> bool:
+    return one.names == other.names and np.array_equal(one.pixels, other.pixels)
 
 
 def _row_names(raw: Raw | None) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def read_wider(
     if data is not None and nothing_learned(value_of(best), data):
         return None
     is_freezing = section.get("pruner") == "freeze-thaw"
-    is_timed = "latency_ms" in (str(section.get("against")))  # whose model is of this space
+    is_timed = "latency_ms" in str(section.get("against"))  # whose model is of this space
     is_open = study.read(Final) is None and not is_timed and (is_freezing or section.get("sampler") not in TIED)
     return find_wider(study.name, chosen, environments, extends=is_open, teaches=is_freezing)
 

@@ -58,9 +58,11 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
         known = base.get(key)
         is_section = isinstance(value, Mapping) and isinstance(known, Mapping)
         result[key] = {**known, **value} if is_section else value  # type: ignore[dict-item]
-    search = values.get("search")
-    if isinstance(search, Mapping) and "against" in search and "floor" not in search:
-        result["search"].pop("floor", None)  # of the base's costs
+    before, search = base.get("search"), values.get("search")
+    if isinstance(before, Mapping) and isinstance(search, Mapping) and "floor" not in search:
+        costs = before.get("against")
+        if search.get("against", costs) != costs:
+            result["search"].pop("floor", None)  # of other costs
     return result
 
 

@@ -237,6 +237,14 @@ def test_a_folder_named_as_the_test_split_is_not_counted_as_left_out(name: str, 
         assert (found := caught(source, rule)) is None or not found.train, found
 
 
+def test_a_test_split_beside_the_named_one_is_counted_though_its_files_have_the_same_names(tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "test", "val")):
+        write_classes(tmp_path / "data" / split, 3, seed=seed)
+    entry = caught(open_source(tmp_path / "data", tmp_path / "data" / "val"), "other_splits")
+    assert entry is not None
+    assert (entry.train, entry.examples[0]) == (6, "Bag/0.png")
+
+
 def test_a_replaced_test_split_is_counted(tmp_path: Path) -> None:
     for data in ("one", "two"):
         for split, count in (("train", 4), ("test", 3)):

@@ -170,6 +170,8 @@ def test_the_floor_of_other_costs_is_taken_away(tmp_path: Path) -> None:
     assert spec.overridden(against=["flops,size"], floor=[1000, 2000.5]).search.floor == (1000, 2000.5)
     (tmp_path / "based.toml").write_text('base = "front"\n[search]\nagainst = ["flops"]\n')
     assert load_spec("front").search.floor
+    (tmp_path / "same.toml").write_text('base = "front"\n[search]\nagainst = ["parameters"]\n')
+    assert load_spec(str(tmp_path / "same.toml")).search.floor == load_spec("front").search.floor
     assert load_spec(str(tmp_path / "based.toml")).search.floor == ()
 
 
